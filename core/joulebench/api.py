@@ -1,0 +1,512 @@
+"""What a plugin sees: the values it exchanges with the host and the classes it implements.
+
+Everything here is light to import (standard library only): a plugin's module is imported by
+every command, so it must keep its heavy imports inside the methods that need them.
+
+Units stand in names (``_s``, ``_j``, ``_w``, ``_bytes``, ``_c``, ``_ns``). Unknown is ``None``,
+never 0.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
+
+if TYPE_CHECKING:
+    from joulebench.session import Session
+
+#: Plugins state the major version that they were written for as ``JOULEBENCH_API``. The host
+#: refuses another major version; additions that break nothing do not change it.
+API_VERSION = 1
+
+#: A value that a profile can give to an option.
+OptionValue = str | int | float | bool
+#: Option values by name, checked and completed with defaults before a plugin sees them.
+Settings = Mapping[str, OptionValue]
+#: A value in a record of evidence or quality.
+Scalar = str | int | float | bool | None
+
+Provenance = Literal["measured", "estimated", "simulated"]
+Quantity = Literal[
+    "energy", "power", "temperature", "memory", "frequency", "cpu_time", "throttle", "utilization"
+]
+OptionType = Literal["str", "int", "float", "bool", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting of a plugin, as a profile may give it.
+
+    A ``file`` option holds a path (relative to the profile's folder), ``builtin:NAME`` (a text
+    in a profile folder) or ``catalogue:NAME`` (a text that is fetched with its hash); the host
+    resolves it to an existing path before the plugin sees it.
+    """
+
+    name: str
+    type: OptionType
+    default: OptionValue | None
+    doc: str
+    choices: tuple[OptionValue, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether something works here; if not, why, and what would cure it."""
+
+    ok: bool
+    reason: str | None = None
+    cure: str | None = None
+
+    @classmethod
+    def yes(cls) -> Availability:
+        """It works here."""
+        return cls(True)
+
+    @classmethod
+    def no(cls, reason: str, cure: str | None = None) -> Availability:
+        """It does not work here, for ``reason``; ``cure`` says what would change that."""
+        return cls(False, reason, cure)
+
+
+def require_modules(modules: Sequence[str], extra: str) -> Availability:
+    """Availability of importable ``modules``, without importing them.
+
+    The cure names the extra of this distribution that installs them.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if not missing:
+        return Availability.yes()
+    return Availability.no(
+        f"not installed: {', '.join(missing)}", f"pip install 'joulebench[{extra}]'"
+    )
+
+
+def distribution_versions(names: Sequence[str]) -> dict[str, str]:
+    """Installed versions of distributions, by metadata alone; missing ones are left out."""
+    versions: dict[str, str] = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+class Plugin(ABC):
+    """What all plugin classes have: a unique name, a line of description, and options."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    options: ClassVar[tuple[Option, ...]] = ()
+
+    def available(self) -> Availability:
+        """Whether the plugin can work here. Must be quick and import nothing heavy."""
+        return Availability.yes()
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the libraries that the results depend on, by distribution name."""
+        return {}
+
+
+# ---------------------------------------------------------------------------------------------
+# Artifacts: models on disk
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model on disk in one format (``hf``: a folder with config.json and safetensors).
+
+    ``content_hash`` is the sha256 over names and contents of its files; ``lineage`` lists the
+    steps that made it, oldest first.
+    """
+
+    format: str
+    path: Path
+    content_hash: str
+    size_bytes: int
+    lineage: tuple[str, ...] = ()
+
+
+class Converter(Plugin):
+    """Turns an artifact of one format into another. Runs in a process of its own."""
+
+    source: ClassVar[str]
+    target: ClassVar[str]
+
+    def supports(self, architecture: str | None) -> str | None:
+        """Why a model of this ``config.json`` architecture cannot be converted, or ``None``."""
+        return None
+
+    @abstractmethod
+    def convert(self, source: Path, output: Path, settings: Settings) -> None:
+        """Write the converted model into the empty folder ``output``.
+
+        ``source`` is the source artifact's path. A partial result is discarded by the host when
+        this raises.
+        """
+
+
+class ArtifactTechnique(Plugin):
+    """A compression that rewrites a model on disk. Runs in a process of its own.
+
+    ``stage`` is ``checkpoint`` (HF weights to HF weights, so it reaches every backend) or
+    ``artifact`` (a format to a format).
+    """
+
+    stage: ClassVar[Literal["checkpoint", "artifact"]]
+    accepts: ClassVar[str]
+    produces: ClassVar[str]
+
+    def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
+        """Why these settings do not fit a model of this ``config.json``, or ``None``."""
+        return None
+
+    @abstractmethod
+    def apply(self, source: Path, output: Path, settings: Settings) -> None:
+        """Write the compressed model into the empty folder ``output``."""
+
+    @abstractmethod
+    def evidence(self, before: Path, after: Path, settings: Settings) -> Mapping[str, Scalar]:
+        """What is observed to have changed (zero fraction, dtypes, bytes), read from the files."""
+
+
+class RuntimeTechnique(Plugin):
+    """A compression that acts while the model runs, through options of the backend's session."""
+
+    stage: ClassVar[Literal["runtime"]] = "runtime"
+    #: Capabilities that a backend must declare for this technique (such as ``kv.quantized``).
+    requires: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def session_options(self, settings: Settings) -> Settings:
+        """Options merged into those given to :meth:`Backend.open`."""
+
+    @abstractmethod
+    def evidence(self, session: BackendSession, settings: Settings) -> Mapping[str, Scalar]:
+        """What is observed in the open session after a block (KV bytes allocated, dtypes)."""
+
+
+Technique = ArtifactTechnique | RuntimeTechnique
+
+
+# ---------------------------------------------------------------------------------------------
+# Backends
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One place where a backend can run a model: ``cpu``, ``cuda:0``, …"""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """The runtime's own account of its memory, in bytes; ``None`` where it does not say."""
+
+    weights_bytes: int | None = None
+    kv_allocated_bytes: int | None = None
+    kv_used_bytes: int | None = None
+    workspace_bytes: int | None = None
+
+
+class BackendSession(ABC):
+    """A loaded model, in the worker process. One sequence at a time, greedy decoding.
+
+    A session implements what its backend can do and names it in the backend's
+    ``capabilities``: ``generate`` (prefill and step), ``score``, ``encode``, ``train``,
+    ``kv.quantized``, ``kv.evict``, ….
+    """
+
+    #: Most tokens (prompt and answer) that one sequence may hold; ``None`` if unbounded.
+    context_length: int | None = None
+    #: Number of token ids; ids are 0 … vocabulary_size - 1.
+    vocabulary_size: int | None = None
+
+    def prefill(self, tokens: Sequence[int]) -> int:
+        """Read a prompt (token ids) from an empty cache and return the first greedy token.
+
+        Returns only when the token is known on the host, so that the caller's clock sees it.
+        """
+        raise self.lacking("prefill")
+
+    def step(self) -> int:
+        """Feed the last returned token and return the next greedy token."""
+        raise self.lacking("step")
+
+    def score(self, tokens: Sequence[int]) -> Sequence[float]:
+        """Natural-log probabilities of ``tokens[1:]`` given what stands before each."""
+        raise self.lacking("score")
+
+    def encode(self, tokens: Sequence[int]) -> Sequence[float]:
+        """An embedding of the token sequence."""
+        raise self.lacking("encode")
+
+    def train_step(self, tokens: Sequence[int]) -> float:
+        """One optimiser step on the sequence; returns the loss in nats per token."""
+        raise self.lacking("train_step")
+
+    def reset(self) -> None:
+        """Forget the sequence (empty the KV cache), keep what is loaded and compiled."""
+        raise self.lacking("reset")
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished what was submitted; nothing on a CPU."""
+        return None
+
+    @abstractmethod
+    def memory(self) -> MemoryUse:
+        """The runtime's account of its memory now."""
+
+    def facts(self) -> Mapping[str, Scalar]:
+        """What the session really uses (dtype, kernels, threads), for the cell's record."""
+        return {}
+
+    def close(self) -> None:
+        """Free what the session holds."""
+        return None
+
+    def lacking(self, what: str) -> Exception:
+        """The error for a call that this session's backend does not implement."""
+        return NotImplementedError(f"{type(self).__name__} does not implement {what}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Backend(Plugin):
+    """A runtime that executes models."""
+
+    #: Artifact formats that :meth:`open` takes, best first.
+    accepts: ClassVar[tuple[str, ...]]
+    capabilities: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def devices(self) -> tuple[Device, ...]:
+        """Devices of this machine that the backend can use. Imports nothing heavy."""
+
+    def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
+        """Why this model (its ``config.json``) cannot run with these settings, or ``None``."""
+        return None
+
+    def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
+        """Environment variables that the worker needs before the runtime is imported."""
+        return {}
+
+    @abstractmethod
+    def open(self, artifact: Artifact, device: str, settings: Settings) -> BackendSession:
+        """Load the model. Called once in a fresh worker process."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Workloads
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One unit of repeated work: token ids in, and how many tokens to write.
+
+    ``index`` is its position in the workload's list; ``text`` is the user's prompt, kept for
+    the record (``None`` for generated token ids).
+    """
+
+    index: int
+    tokens: tuple[int, ...] = ()
+    new_tokens: int = 0
+    text: str | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one request did. ``values`` are further figures (``nll_nats`` of a score)."""
+
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    units: float = 0.0
+    output: list[int] = field(default_factory=list)
+    values: dict[str, float] = field(default_factory=dict)
+
+
+class Recorder(Protocol):
+    """Takes time stamps inside a request; energy counters are read at phase edges."""
+
+    def phase(self, name: str) -> None:
+        """End the running phase and begin ``name`` (``prefill``, ``decode``, …)."""
+
+    def token(self) -> None:
+        """Stamp a token that has just become known."""
+
+
+@dataclass(frozen=True)
+class WorkloadContext:
+    """What a workload may use to make its requests, in the worker.
+
+    ``tokenize(text, chat)`` gives token ids (``None`` when the model has no tokenizer);
+    ``chat`` applies the model's own template where it has one.
+    """
+
+    seed: int
+    vocabulary_size: int | None
+    context_length: int | None
+    tokenize: Callable[[str, bool], list[int]] | None
+    eos_tokens: frozenset[int] = frozenset()
+
+
+class Workload(Plugin):
+    """What is done in a block, and its unit of work."""
+
+    #: The unit that results are given per: token, sequence, step, byte, operation, second.
+    unit: ClassVar[str]
+    #: Capabilities that the backend must declare.
+    requires: ClassVar[frozenset[str]]
+    #: Names of the phases that requests mark, in order.
+    phases: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, settings: Settings) -> str | None:
+        """Why these settings cannot work together, or ``None``."""
+        return None
+
+    def tokens_needed(self, settings: Settings) -> int:
+        """The longest sequence (prompt and answer) that a request is sure to need; 0 if unknown."""
+        return 0
+
+    @abstractmethod
+    def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
+        """The list that blocks walk through, in order and again from the start."""
+
+    @abstractmethod
+    def perform(
+        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
+    ) -> Outcome:
+        """Do one request. No other work than the measured belongs here."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Probes
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A number in a file that the kernel keeps current, read with one ``pread``.
+
+    Without ``key``, ``columns`` index the whitespace-separated fields of the whole text; with
+    ``key``, of the first line that starts with it (the key itself is field 0). Several columns
+    are summed. ``after`` drops everything up to the last occurrence of that string first
+    (``")"`` for /proc/PID/stat). Numbers may be hexadecimal (0x…). ``{pid}`` in the path stands
+    for the worker's process id.
+    """
+
+    path: str
+    key: str | None = None
+    columns: tuple[int, ...] = (0,)
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSource:
+    """A number that takes code to read, in a module that the sampler process imports.
+
+    ``factory`` is ``"package.module:function"``; called with ``argument`` it returns an object
+    whose ``read()`` gives a sequence of ``int | None``, of which this channel is number ``item``.
+    Channels with equal factory and argument share one object and one call. The module must be
+    cheap to import and import no model runtime. ``{pid}`` in the argument stands for the
+    worker's process id.
+    """
+
+    factory: str
+    argument: str
+    item: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One thing that a probe can read. ``raw`` integers times ``scale`` give ``unit``.
+
+    Units by quantity: energy J, power W, temperature degC, memory bytes, frequency Hz,
+    cpu_time s, throttle count (a counter of events or a bit mask that is 0 when unthrottled),
+    utilization 1.
+    """
+
+    #: Unique path, its first part the probe's name: ``rapl/package-0``.
+    path: str
+    quantity: Quantity
+    unit: str
+    kind: Literal["counter", "gauge"]
+    source: FileSource | ReaderSource
+    #: Value in ``unit`` of one raw count.
+    scale: float
+    provenance: Provenance
+    #: What the figure covers: ``package-0``, ``dram-0``, ``gpu-0``, ``machine``, ``process``.
+    domain: str
+    #: Whether it enters the machine's total; false for what lies inside or around another.
+    counted: bool = True
+    #: Samples a second by the sampler.
+    rate_hz: float = 10.0
+    #: Time between changes of the source, where known before it is measured.
+    update_period_s: float | None = None
+    #: Smallest step of the value, in ``unit``.
+    resolution: float | None = None
+    #: Raw value at which a counter starts again from 0 (its range), from the device.
+    wraps_at: int | None = None
+    #: Relative standard uncertainty of the scale itself (an uncalibrated sensor, a model).
+    relative_uncertainty: float = 0.0
+    #: What the reader of a report must know (averaging of the sensor, …).
+    note: str = ""
+
+
+class Probe(Plugin):
+    """A source of channels: energy, power, temperature, memory, frequency.
+
+    ``available`` and ``channels`` take the probe's settings from the profile
+    (``[probe.NAME]``), completed with defaults.
+    """
+
+    @abstractmethod
+    def inspect(self, settings: Settings) -> Availability:
+        """Whether the sensor can be read here; if not, the reason and the cure."""
+
+    @abstractmethod
+    def channels(self, settings: Settings) -> tuple[Channel, ...]:
+        """The channels that can be read here now. Called only where ``inspect`` says yes."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Reports
+
+
+class Renderer(Plugin):
+    """Turns a session into something to read."""
+
+    #: File suffix of its output, such as ``.html``; empty for the terminal.
+    suffix: ClassVar[str] = ""
+
+    @abstractmethod
+    def render(self, session: Session, settings: Settings) -> str | bytes:
+        """The report's content. Text from prompts, models and plugins must come out inert."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCell:
+    """What an observer of :func:`joulebench_cell_finished` is told."""
+
+    session: Path
+    cell_id: str
+    status: Literal["ok", "failed", "skipped"]
+    cause: str | None

@@ -1,0 +1,1 @@
+"""Channels, clocks, the sampler, windows, and the arithmetic of energy and its uncertainty."""

@@ -1,0 +1,292 @@
+"""The session folder: streams while a run is under way, plain Arrow files when it is done.
+
+A table in progress is ``NAME.arrow.part`` (Arrow IPC *stream*: whatever batch is complete can be
+read, also after ``kill -9``). When its cell ends it becomes ``NAME.arrow`` (Arrow IPC *file*, LZ4)
+by an atomic rename, which pyarrow, Polars, DuckDB and pandas read by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from joulebench.errors import SessionError
+from joulebench.schema import CELL_TABLES, SCHEMA_VERSION, SESSION, versioned
+
+PART: Final = ".part"
+SESSION_FILE: Final = "session.arrow"
+
+#: One row, by column. The values' types are the schema's.
+Row = Mapping[str, Any]
+
+
+class TableStream:
+    """Appends rows to one table of a running cell."""
+
+    def __init__(self, final: Path, schema: pa.Schema) -> None:
+        self._final = final
+        self._schema = versioned(schema)
+        self._part = final.with_name(final.name + PART)
+        kept = _read_part(self._part) if self._part.exists() else []
+        # What an interrupted run left is written again first, so that one stream holds all.
+        fresh = self._part.with_name(self._part.name + ".new")
+        self._file = fresh.open("wb")
+        self._writer = pa.ipc.new_stream(self._file, self._schema)
+        for batch in kept:
+            self._writer.write_batch(_conform(batch, self._schema))
+        self._file.flush()
+        os.replace(fresh, self._part)
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Write the rows as one batch and hand it to the system (it survives ``kill -9``)."""
+        if rows:
+            self.write(pa.Table.from_pylist([dict(row) for row in rows], schema=self._schema))
+
+    def write(self, table: pa.Table) -> None:
+        """Write a table whose columns are the schema's."""
+        for batch in table.combine_chunks().to_batches():
+            self._writer.write_batch(batch)
+        self._file.flush()
+
+    def close(self) -> None:
+        """End the stream, leaving it in its unfinished form."""
+        self._writer.close()
+        self._file.close()
+
+    def finish(self) -> None:
+        """Make the table final: one Arrow file, under its name only once it is whole."""
+        self.close()
+        _finalise(self._part, self._final, self._schema)
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def _read_part(part: Path) -> list[pa.RecordBatch]:
+    """The complete batches of a stream that may end anywhere."""
+    batches: list[pa.RecordBatch] = []
+    with part.open("rb") as source:
+        try:
+            reader = pa.ipc.open_stream(source)
+            while True:
+                batches.append(reader.read_next_batch())
+        except (StopIteration, pa.ArrowInvalid, OSError, EOFError):
+            return batches
+
+
+def _finalise(part: Path, final: Path, schema: pa.Schema) -> None:
+    table = pa.Table.from_batches(_read_part(part), schema=schema)
+    write_table(final, table)
+    part.unlink()
+
+
+def write_table(final: Path, table: pa.Table) -> None:
+    """Write an Arrow file so that its name never stands for half of it."""
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with temporary.open("wb") as sink:
+        with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+            # A file holds one dictionary per column, whatever the stream's batches had.
+            writer.write_table(table.unify_dictionaries().combine_chunks())
+        sink.flush()
+        os.fsync(sink.fileno())
+    os.replace(temporary, final)
+
+
+def _read_file(path: Path) -> pa.Table:
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SessionError(
+            f"not a readable Arrow file ({error})",
+            where=str(path),
+            hint="'joulebench session verify' lists what is damaged, 'recover' saves the rest",
+        ) from None
+
+
+class SessionWriter:
+    """Writes a session folder. The parent of a run is its only writer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write_session(self, row: Row) -> None:
+        """Write (or write anew) the one row of ``session.arrow``."""
+        table = pa.Table.from_pylist([dict(row)], schema=versioned(SESSION))
+        write_table(self.path / SESSION_FILE, table)
+
+    def cell_folder(self, cell_id: str) -> Path:
+        """The folder of a cell, made if need be."""
+        folder = self.path / "cells" / cell_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def stream(self, cell_id: str, table: str) -> TableStream:
+        """A stream for one of the cell's tables; goes on where an earlier run stopped."""
+        return TableStream(
+            self.cell_folder(cell_id) / f"{table}.arrow", CELL_TABLES[table]
+        )
+
+    def write_cell(self, row: Row) -> None:
+        """Write the cell's own row: its presence says that the cell is complete."""
+        table = pa.Table.from_pylist([dict(row)], schema=versioned(CELL_TABLES["cell"]))
+        write_table(self.cell_folder(row["cell_id"]) / "cell.arrow", table)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a session's files."""
+
+    file: str
+    what: str
+    recoverable: bool
+
+
+class Session:
+    """Reads a session folder, finished or not. Tables are ``pyarrow.Table``; nothing is cached."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        table = _session_table(path)
+        if table.num_rows != 1:
+            raise SessionError("session.arrow must have one row", where=str(path))
+        self._row: dict[str, Any] = table.to_pylist()[0]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row of ``session.arrow``."""
+        return self._row
+
+    def json(self, column: str) -> Any:
+        """A ``*_json`` column of the session's row, decoded; ``None`` if null."""
+        text = self._row[column]
+        return None if text is None else json.loads(text)
+
+    @property
+    def cell_ids(self) -> list[str]:
+        """Ids of all cells that have a folder, in the order of the plan."""
+        folder = self.path / "cells"
+        if not folder.is_dir():
+            return []
+        found = {
+            entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()
+        }
+        planned = [cell["id"] for cell in (self.json("plan_json") or {}).get("cells", [])]
+        ordered = [cell_id for cell_id in planned if cell_id in found]
+        return ordered + sorted(found - set(ordered))
+
+    def cells(self) -> pa.Table:
+        """The rows of all complete cells, in the order of the plan."""
+        return self.table("cell")
+
+    def table(self, name: str, cell_id: str | None = None) -> pa.Table:
+        """One table of one cell, or of all cells. Unfinished streams are read as far as they go."""
+        if name not in CELL_TABLES:
+            raise KeyError(name)
+        ids = self.cell_ids if cell_id is None else [cell_id]
+        schema = CELL_TABLES[name]
+        tables = [table for each in ids if (table := self._cell_table(each, name)) is not None]
+        if not tables:
+            return schema.empty_table()
+        return pa.concat_tables(
+            [table.replace_schema_metadata(None) for table in tables], promote_options="default"
+        )
+
+    def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
+        final = self.path / "cells" / cell_id / f"{name}.arrow"
+        part = final.with_name(final.name + PART)
+        if final.is_file():
+            return _read_file(final)
+        if part.is_file():
+            return pa.Table.from_batches(_read_part(part), schema=versioned(CELL_TABLES[name]))
+        return None
+
+
+def _session_table(path: Path) -> pa.Table:
+    file = path / SESSION_FILE
+    if not path.exists():
+        raise SessionError("no such folder", where=str(path), hint="give the folder of a session")
+    if not file.is_file():
+        raise SessionError(
+            "this is no joulebench session: it has no session.arrow",
+            where=str(path),
+            hint="give the folder that 'joulebench run' named at its end",
+        )
+    table = _read_file(file)
+    stated = (table.schema.metadata or {}).get(b"joulebench_schema")
+    if stated is None or "schema_version" not in table.column_names:
+        raise SessionError("this Arrow file is no joulebench session", where=str(file))
+    version = int(stated)
+    if version > SCHEMA_VERSION:
+        raise SessionError(
+            f"written with session schema {version}; this joulebench reads up to {SCHEMA_VERSION}",
+            where=str(file),
+            hint="upgrade: pip install --upgrade joulebench",
+        )
+    return table
+
+
+def verify(path: Path) -> list[Finding]:
+    """What is wrong with the files of a session: unfinished streams, unreadable files."""
+    session = Session(path)
+    findings: list[Finding] = []
+    for cell_id in session.cell_ids:
+        folder = path / "cells" / cell_id
+        for name, schema in CELL_TABLES.items():
+            findings.extend(_verify_table(folder / f"{name}.arrow", schema, name))
+    return findings
+
+
+def _verify_table(final: Path, schema: pa.Schema, name: str) -> Iterator[Finding]:
+    label = f"{final.parent.name}/{final.name}"
+    part = final.with_name(final.name + PART)
+    if part.exists():
+        rows = sum(batch.num_rows for batch in _read_part(part))
+        yield Finding(label + PART, f"unfinished stream, {rows} whole rows", True)
+    elif not final.exists():
+        yield Finding(label, "missing" if name != "cell" else "cell did not finish", False)
+        return
+    if final.exists():
+        try:
+            table = _read_file(final)
+        except SessionError as error:
+            yield Finding(label, error.what, False)
+            return
+        missing = [column for column in schema.names if column not in table.column_names]
+        if missing:
+            yield Finding(label, f"lacks columns: {', '.join(missing)}", False)
+
+
+def recover(path: Path) -> list[str]:
+    """Turn the unfinished streams of a session into final files; returns what was made."""
+    session = Session(path)
+    made: list[str] = []
+    for cell_id in session.cell_ids:
+        folder = path / "cells" / cell_id
+        for name, schema in CELL_TABLES.items():
+            final = folder / f"{name}.arrow"
+            part = final.with_name(final.name + PART)
+            if part.exists():
+                _finalise(part, final, versioned(schema))
+                made.append(f"{cell_id}/{final.name}")
+        for stale in folder.glob(".*.arrow.*"):
+            with contextlib.suppress(OSError):
+                stale.unlink()
+    return made
+
+
+def rows(table: pa.Table, columns: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    """A small table as rows; for tables of cells and blocks, never for samples."""
+    chosen = table if columns is None else table.select(list(columns))
+    result: list[dict[str, Any]] = chosen.to_pylist()
+    return result

@@ -1,0 +1,1 @@
+"""For plugin authors: contracts, stub sensors, the virtual rail."""
