@@ -1,0 +1,107 @@
+"""A GGUF file opened for reading: typed metadata and dequantized tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from joulebench.errors import ArtifactError, ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class GgufFile:
+    """Metadata and tensors of one GGUF file, mapped into memory.
+
+    Getters return ``None`` for an absent key and raise :class:`ModelError` for a value of
+    another type. Key names: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+    """
+
+    def __init__(self, path: Path) -> None:
+        from gguf import GGUFReader
+
+        self.path = path
+        try:
+            self._reader: Any = GGUFReader(path)
+        # The reader indexes into the mapped file unchecked: damage surfaces as any of these.
+        except (ValueError, IndexError, KeyError, TypeError, OverflowError, OSError) as error:
+            raise ModelError(
+                f"not a complete GGUF file ({error})", where=str(path), hint="fetch the file again"
+            ) from error
+        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+
+    # -- metadata --------------------------------------------------------------------------
+
+    def text(self, key: str) -> str | None:
+        """A string."""
+        return self._typed(key, str)
+
+    def integer(self, key: str) -> int | None:
+        """An integer (not a bool, nor a list with one value per layer)."""
+        return self._typed(key, int)
+
+    def flag(self, key: str) -> bool | None:
+        """A truth value."""
+        return self._typed(key, bool)
+
+    def number(self, key: str) -> float | None:
+        """A float32, as the shortest decimal that stands for it (1e-05, not 9.99999975e-06)."""
+        import numpy as np
+
+        value = self._typed(key, float)
+        return None if value is None else float(str(np.float32(value)))
+
+    def texts(self, key: str) -> list[str] | None:
+        """A list of strings."""
+        return self._typed(key, list)
+
+    def integers(self, key: str) -> list[int] | None:
+        """A list of integers."""
+        return self._typed(key, list)
+
+    def needed_integer(self, key: str) -> int:
+        """An integer without which the model cannot be understood."""
+        value = self.integer(key)
+        if value is None:
+            raise ModelError(f"metadata lacks '{key}'", where=str(self.path))
+        return value
+
+    def _typed(self, key: str, kind: type) -> Any:
+        field = self._reader.fields.get(key)
+        if field is None:
+            return None
+        value = field.contents()
+        if type(value) is not kind:
+            raise ModelError(
+                f"metadata '{key}' is a {type(value).__name__}, not a {kind.__name__}",
+                where=str(self.path),
+            )
+        return value
+
+    # -- tensors ---------------------------------------------------------------------------
+
+    @property
+    def tensor_names(self) -> list[str]:
+        """Names of all tensors, in the file's order."""
+        return list(self._tensors)
+
+    def tensor_shape(self, name: str) -> tuple[int, ...]:
+        """Shape with the rows first (GGUF stores the reverse)."""
+        return tuple(int(size) for size in reversed(self._tensors[name].shape))
+
+    def tensor(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The tensor's values as float32."""
+        from gguf.quants import dequantize
+
+        tensor = self._tensors[name]
+        try:
+            values: np.ndarray[Any, np.dtype[np.float32]] = dequantize(
+                tensor.data, tensor.tensor_type
+            )
+        except NotImplementedError as error:
+            raise ArtifactError(
+                f"tensor '{name}': type {tensor.tensor_type.name} cannot be dequantized here",
+                where=str(self.path),
+            ) from error
+        return values.astype("float32", copy=False).reshape(self.tensor_shape(name))
