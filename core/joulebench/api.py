@@ -36,13 +36,15 @@ Provenance = Literal["measured", "estimated", "simulated"]
 Quantity = Literal[
     "energy", "power", "temperature", "memory", "frequency", "cpu_time", "throttle", "utilization"
 ]
-OptionType = Literal["str", "int", "float", "bool", "file"]
+OptionType = Literal["str", "int", "float", "bool", "file", "share", "bytes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One setting of a plugin, as a profile may give it.
 
+    A ``share`` is written ``"2%"`` or ``0.02`` and arrives as a float; ``bytes`` is written
+    ``"4GiB"`` or as a number and arrives as an int. ``None`` as default means not set.
     A ``file`` option holds a path (relative to the profile's folder), ``builtin:NAME`` (a text
     in a profile folder) or ``catalogue:NAME`` (a text that is fetched with its hash); the host
     resolves it to an existing path before the plugin sees it.
@@ -391,11 +393,19 @@ class Workload(Plugin):
     def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
         """The list that blocks walk through, in order and again from the start."""
 
+    def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
+        """Bring the session to where the request begins, outside of the measured window."""
+        return None
+
     @abstractmethod
     def perform(
         self, session: BackendSession, request: Request, settings: Settings, record: Recorder
     ) -> Outcome:
         """Do one request. No other work than the measured belongs here."""
+
+    def quality(self, totals: Mapping[str, float]) -> Mapping[str, Scalar]:
+        """Quality figures from the sums of ``Outcome.values`` over all requests, if any."""
+        return {}
 
 
 # ---------------------------------------------------------------------------------------------

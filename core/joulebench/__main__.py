@@ -1,0 +1,5 @@
+"""``python -m joulebench``."""
+
+from joulebench.cli import main
+
+main()

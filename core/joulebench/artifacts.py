@@ -1,0 +1,191 @@
+"""The content-addressed store of models: fetched, converted and compressed.
+
+A result is kept under the hash of (content of its source, step, parameters, tool versions). It is
+made in a temporary folder and renamed when whole, so two runs at once do not harm each other and a
+folder that exists is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from joulebench.api import Artifact, OptionValue, Scalar
+from joulebench.errors import ArtifactError
+
+CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
+_MANIFEST: Final = "artifact.json"
+_CONTENT: Final = "content"
+
+
+def cache_folder() -> Path:
+    """The user's cache for models and artifacts; ``JOULEBENCH_CACHE`` overrides it."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("joulebench"))
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, as hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def hash_content(path: Path) -> tuple[str, int]:
+    """(sha256 over names and contents, size in bytes) of a file or of all files of a folder."""
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    digest = hashlib.sha256()
+    size = 0
+    for file in files:
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        digest.update(f"{name}\0{hash_file(file)}\n".encode())
+        size += file.stat().st_size
+    return digest.hexdigest(), size
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """One step that makes an artifact from another: a converter or an artifact technique."""
+
+    kind: str  # "converter" or "technique"
+    name: str
+    target: str  # format of the result
+    settings: Mapping[str, OptionValue]
+    versions: Mapping[str, str]
+
+    def describe(self) -> str:
+        """The step for a lineage: name and settings."""
+        inside = ", ".join(f"{key}={value}" for key, value in sorted(self.settings.items()))
+        return f"{self.name}({inside})"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An artifact in the store, with what was observed when it was made."""
+
+    artifact: Artifact
+    evidence: Mapping[str, Scalar]
+    seconds: float
+
+
+class Store:
+    """The store in a cache folder."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or cache_folder()) / "artifacts"
+
+    def key(self, source: Artifact, step: Transform) -> str:
+        """The name of a result: a hash of everything that determines it."""
+        parts = {
+            "source": source.content_hash,
+            "format": source.format,
+            "kind": step.kind,
+            "step": step.name,
+            "settings": dict(sorted(step.settings.items())),
+            "versions": dict(sorted(step.versions.items())),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def find(self, source: Artifact, step: Transform) -> Stored | None:
+        """The result of a step if it is in the store."""
+        return self._load(self.root / self.key(source, step))
+
+    def make(
+        self, source: Artifact, step: Transform, say: Callable[[str], None] = lambda _: None
+    ) -> Stored:
+        """The result of a step, made now unless it is in the store."""
+        found = self.find(source, step)
+        if found is not None:
+            return found
+        say(f"{step.describe()}: {source.path.name}")
+        folder = self.root / self.key(source, step)
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
+        try:
+            content = temporary / _CONTENT
+            content.mkdir()
+            report = run_transform(step, source, content)
+            digest, size = hash_content(content)
+            manifest = {
+                "format": step.target,
+                "hash": digest,
+                "size_bytes": size,
+                "lineage": [*source.lineage, step.describe()],
+                "evidence": report["evidence"],
+                "seconds": report["seconds"],
+            }
+            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            _publish(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        made = self._load(folder)
+        if made is None:
+            raise ArtifactError("vanished while it was being made", where=str(folder))
+        return made
+
+    def _load(self, folder: Path) -> Stored | None:
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            artifact = Artifact(
+                format=manifest["format"],
+                path=folder / _CONTENT,
+                content_hash=manifest["hash"],
+                size_bytes=manifest["size_bytes"],
+                lineage=tuple(manifest["lineage"]),
+            )
+            return Stored(artifact, manifest["evidence"], manifest["seconds"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtifactError(
+                f"damaged entry in the artifact cache ({error!r})",
+                where=str(folder),
+                hint="delete that folder; it is made again when needed",
+            ) from None
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / _MANIFEST).is_file():  # not merely a twin run that was first
+            raise
+
+
+def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, Any]:
+    """Run a converter or technique in a process of its own; returns its evidence and time."""
+    job = {
+        "kind": step.kind,
+        "name": step.name,
+        "source": str(source.path),
+        "output": str(output),
+        "settings": dict(step.settings),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "joulebench.transform"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        tail = "\n".join(done.stderr.strip().splitlines()[-3:])
+        raise ArtifactError(
+            f"'{step.name}' ended with exit code {done.returncode}: {tail or 'no message'}",
+            where=str(source.path),
+        ) from None
+    if "error" in report:
+        raise ArtifactError(report["error"], where=report.get("where"), hint=report.get("hint"))
+    return report

@@ -1,0 +1,140 @@
+"""Looks at a HF-format checkpoint without any model library: what it is, whether it is whole.
+
+Only safetensors are accepted. Pickled weights (``.bin``, ``.pt``, …) can run code when they are
+read and are refused, as is code that a checkpoint brings along (``auto_map``).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.errors import ModelError
+
+PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"})
+#: Largest header that the safetensors format allows (its reference implementation).
+_MAX_HEADER_BYTES: Final = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFacts:
+    """What a checkpoint's files say: its config, tensors and bytes."""
+
+    config: Mapping[str, Any]
+    parameters: int
+    weights_bytes: int
+    dtypes: Mapping[str, int]  # parameters by dtype
+
+    @property
+    def architecture(self) -> str | None:
+        """The first name under ``architectures`` in config.json."""
+        names = self.config.get("architectures") or [None]
+        return names[0] if isinstance(names[0], str) else None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a checkpoint; refuses checkpoints that bring code."""
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            "has no config.json, so it is no HF-format checkpoint",
+            where=str(folder),
+            hint="give the folder that holds config.json and the .safetensors files",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot be read: {error}", where=str(file)) from None
+    if not isinstance(config, dict):
+        raise ModelError("is not a JSON object", where=str(file))
+    if "auto_map" in config:
+        raise ModelError(
+            "asks to run code of its own (auto_map); remote code is never run",
+            where=str(file),
+            hint="use a checkpoint of an architecture that the runtime knows by itself",
+        )
+    return config
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, by its index where there is one."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"is damaged: {error!r}", where=str(index)) from None
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name:
+                raise ModelError(f"names a file outside the folder: {name!r}", where=str(index))
+            if not (folder / name).is_file():
+                raise ModelError(f"lacks {name}, which its index names", where=str(folder))
+        return [folder / name for name in names]
+    found = sorted(folder.glob("*.safetensors"))
+    if found:
+        return found
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    if pickles:
+        raise ModelError(
+            f"has only pickled weights ({pickles[0]}), which can run code when read: refused",
+            where=str(folder),
+            hint="convert them to .safetensors where they come from (save_pretrained does)",
+        )
+    raise ModelError(
+        "has no weights (no .safetensors file)",
+        where=str(folder),
+        hint="copy the model's .safetensors files beside its config.json",
+    )
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file, after checking that the file is whole.
+
+    Format: 8 bytes little-endian header length, JSON header, tensor data
+    (https://github.com/huggingface/safetensors, "Format").
+    """
+    size = file.stat().st_size
+    with file.open("rb") as source:
+        prefix = source.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
+        if length > _MAX_HEADER_BYTES or 8 + length > size:
+            raise ModelError("is no safetensors file, or its start is damaged", where=str(file))
+        try:
+            header = json.loads(source.read(length))
+            end = max(
+                (info["data_offsets"][1] for name, info in header.items() if name != "__metadata__"),
+                default=0,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ModelError("has a damaged header", where=str(file)) from None
+    expected = 8 + length + end
+    if size != expected:
+        state = "truncated" if size < expected else "longer than its header says"
+        raise ModelError(
+            f"is {state}: {size:,} bytes where its header says {expected:,}",
+            where=str(file),
+            hint="fetch or copy the file again",
+        )
+    return {name: info for name, info in header.items() if name != "__metadata__"}
+
+
+def inspect_checkpoint(folder: Path) -> CheckpointFacts:
+    """Check a checkpoint folder and say what is in it."""
+    if not folder.is_dir():
+        raise ModelError("no such folder", where=str(folder))
+    config = read_config(folder)
+    parameters = total = 0
+    dtypes: dict[str, int] = {}
+    for file in weight_files(folder):
+        for info in read_header(file).values():
+            count = 1
+            for extent in info["shape"]:
+                count *= extent
+            parameters += count
+            total += info["data_offsets"][1] - info["data_offsets"][0]
+            dtypes[info["dtype"]] = dtypes.get(info["dtype"], 0) + count
+    return CheckpointFacts(config, parameters, total, dtypes)

@@ -1,0 +1,72 @@
+"""What several commands share: tables on a terminal, JSON, and how a profile is planned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from joulebench.registry import Registry, default_registry
+
+if TYPE_CHECKING:
+    from joulebench.models import Catalogue
+    from joulebench.plan import Plan
+    from joulebench.profile import Profile
+
+
+def echo_json(value: object) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def echo_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """Print rows in aligned columns; the last column is left as long as it is."""
+    table = [list(header), *map(list, rows)] if header else list(map(list, rows))
+    if not table:
+        return
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
+    for number, row in enumerate(table):
+        cells = [text.ljust(width) for text, width in zip(row[:-1], widths, strict=True)]
+        line = "  ".join([*cells, row[-1]]).rstrip()
+        click.echo(click.style(line, bold=True) if header and number == 0 else line)
+
+
+def load_profile(
+    name: str, overrides: Sequence[str]
+) -> tuple[Registry, Profile, Catalogue, Plan]:
+    """Registry, profile, catalogue and plan for a command."""
+    from joulebench.models import read_catalogue
+    from joulebench.plan import make_plan
+    from joulebench.profile import find_profile, read_profile
+
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    profile = read_profile(find_profile(name, folders), overrides)
+    catalogue = read_catalogue(folders)
+    return registry, profile, catalogue, make_plan(profile, registry, catalogue, folders)
+
+
+def duration_text(seconds: float) -> str:
+    """``75`` as ``1 min 15 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def json_option(function: Any) -> Any:
+    """The ``--json`` flag."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def set_option(function: Any) -> Any:
+    """The repeatable ``--set key.path=value``."""
+    return click.option(
+        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE",
+        help="Override a value of the profile (TOML syntax). Repeatable.",
+    )(function)  # fmt: skip

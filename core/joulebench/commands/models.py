@@ -1,0 +1,113 @@
+"""``joulebench models``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from joulebench.commands.common import echo_json, echo_table, json_option
+
+
+@click.group()
+def models() -> None:
+    """Models that can be named in a profile."""
+
+
+@models.command("list")
+@json_option
+def list_models(as_json: bool) -> None:
+    """List the catalogue's models, shapes and texts."""
+    from joulebench.fetch import wheel_file_path
+    from joulebench.models import read_catalogue
+    from joulebench.registry import default_registry
+
+    catalogue = read_catalogue(default_registry().profile_dirs())
+    fetched = {
+        name: wheel_file_path(entry.source).is_file()
+        for name, entry in {**catalogue.models, **catalogue.texts}.items()
+    }
+    if as_json:
+        echo_json(
+            {
+                "models": [
+                    {**asdict(each), "fetched": fetched[name]}
+                    for name, each in catalogue.models.items()
+                ],
+                "shapes": [asdict(each) for each in catalogue.shapes.values()],
+                "texts": [
+                    {**asdict(each), "fetched": fetched[name]}
+                    for name, each in catalogue.texts.items()
+                ],
+            }
+        )
+        return
+    rows = [
+        [name, "model", "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
+         each.licence, each.summary]
+        for name, each in catalogue.models.items()
+    ]  # fmt: skip
+    rows += [
+        [f"shape:{name}", "shape", "random", "", each.summary]
+        for name, each in catalogue.shapes.items()
+    ]
+    rows += [
+        [f"catalogue:{name}", "text",
+         "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
+         each.licence, each.summary]
+        for name, each in catalogue.texts.items()
+    ]  # fmt: skip
+    echo_table(rows, ["name", "kind", "state", "licence", "what it is"])
+    click.echo("also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION, shape:FILE.json#SEED")
+
+
+@models.command("show")
+@click.argument("source")
+@json_option
+def show_model(source: str, as_json: bool) -> None:
+    """Show what SOURCE is: a catalogue name, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
+    from joulebench.models import read_catalogue, resolve_model
+    from joulebench.registry import default_registry
+
+    catalogue = read_catalogue(default_registry().profile_dirs())
+    ref = resolve_model(source, catalogue, Path.cwd())
+    facts = {**asdict(ref), "config": dict(ref.config) if ref.config else None}
+    if source in catalogue.models:
+        facts["catalogue"] = asdict(catalogue.models[source])
+    if as_json:
+        echo_json(facts)
+        return
+    echo_table(_flat(facts))
+
+
+def _flat(facts: dict[str, object], prefix: str = "") -> list[list[str]]:
+    rows: list[list[str]] = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif value not in (None, ""):
+            rows.append([prefix + key, str(value)])
+    return rows
+
+
+@models.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+def fetch_models(names: tuple[str, ...]) -> None:
+    """Fetch models (and catalogue:TEXT texts) into the user's cache and check their hashes."""
+    from joulebench.models import obtain_model, read_catalogue, resolve_model, resolve_text
+    from joulebench.registry import default_registry
+
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    catalogue = read_catalogue(folders)
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    for name in names:
+        if name.startswith("catalogue:"):
+            click.echo(resolve_text(name, catalogue, folders, Path.cwd(), say))
+        else:
+            ref = resolve_model(name, catalogue, Path.cwd())
+            click.echo(obtain_model(ref, catalogue, Path.cwd(), say).path)

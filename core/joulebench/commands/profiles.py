@@ -1,0 +1,48 @@
+"""``joulebench profiles``."""
+
+from __future__ import annotations
+
+import click
+
+from joulebench.commands.common import echo_json, echo_table, json_option
+
+
+@click.group()
+def profiles() -> None:
+    """Shipped profiles and the schema of profiles."""
+
+
+@profiles.command("list")
+@json_option
+def list_profiles(as_json: bool) -> None:
+    """List the profiles that can be run by name."""
+    from joulebench.profile import read_profile, shipped_profiles
+    from joulebench.registry import default_registry
+
+    found = [
+        read_profile(file) for file in shipped_profiles(default_registry().profile_dirs()).values()
+    ]
+    if as_json:
+        echo_json([{"name": each.name, "description": each.description} for each in found])
+        return
+    echo_table([[each.name, each.description] for each in found], ["name", "what it measures"])
+
+
+@profiles.command("show")
+@click.argument("name")
+def show_profile(name: str) -> None:
+    """Print a profile's text, to be copied and changed."""
+    from joulebench.profile import find_profile
+    from joulebench.registry import default_registry
+
+    file = find_profile(name, default_registry().profile_dirs())
+    click.echo(file.read_text(encoding="utf-8"), nl=False)
+
+
+@profiles.command("schema")
+def schema() -> None:
+    """Print the JSON schema of profiles, with the options of the installed plugins."""
+    from joulebench.profileschema import profile_schema
+    from joulebench.registry import default_registry
+
+    echo_json(profile_schema(default_registry()))

@@ -1,0 +1,236 @@
+"""The sampler: one file, standard library only, started as ``python -I -S sampler.py``.
+
+It runs in a process of its own (a thread in the worker would wait for the interpreter lock), keeps
+descriptors open, reads each source at absolute deadlines and writes fixed-size records into a
+memory-mapped ring that the parent drains. A missed tick is counted, never made up.
+
+The readers here also serve the window edges in the worker and the parent.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import sys
+import time
+
+# The ring's header: see the offsets below. All numbers are native 64-bit integers.
+HEADER_BYTES = 128
+RECORD = struct.Struct("=qqii")  # t_ns, raw, channel, kind
+WORD = struct.Struct("=q")
+
+OFFSET_CAPACITY = 0  # records that the ring holds
+OFFSET_HEAD = 8  # records written since the start
+OFFSET_TICKS = 16  # deadlines served
+OFFSET_MISSED = 24  # deadlines that had passed altogether
+OFFSET_CONTROL = 32  # RUN or STOP, written by the parent
+OFFSET_EPOCH = 40  # raised by the parent before it lets a stopped sampler go on
+OFFSET_READY = 48  # 1 when every source has been opened
+
+RUN, STOP = 0, 1
+KIND_SAMPLE, KIND_FAULT, KIND_LATENESS = 0, 1, 2
+#: Channel number of the lateness records.
+NO_CHANNEL = -1
+
+clock_ns = time.perf_counter_ns
+
+
+class FileReader:
+    """Reads one number from a file by ``pread`` on a kept descriptor (see ``api.FileSource``)."""
+
+    __slots__ = ("_after", "_columns", "_fd", "_key", "_plain", "_size")
+
+    def __init__(self, path, key=None, columns=(0,), after=None):  # type: ignore[no-untyped-def]
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._key = key.encode() if key is not None else None
+        self._after = after.encode() if after is not None else None
+        self._columns = tuple(columns)
+        self._plain = key is None and after is None and self._columns == (0,)
+        self._size = 64 if self._plain else 8192
+
+    def read(self) -> int | None:
+        """The number now; ``None`` if the file has gone or holds none."""
+        try:
+            text = os.pread(self._fd, self._size, 0)
+            if self._plain:
+                return _number(text)
+            if self._after is not None:
+                text = text[text.rindex(self._after) + len(self._after) :]
+            if self._key is not None:
+                start = 0 if text.startswith(self._key) else text.index(b"\n" + self._key) + 1
+                end = text.find(b"\n", start)
+                text = text[start:] if end < 0 else text[start:end]
+            fields = text.split()
+            return sum(_number(fields[column]) for column in self._columns)
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._fd)
+
+
+def _number(text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return int(text, 16) if text.strip().lower().startswith(b"0x") else int(float(text))
+
+
+class ItemReader:
+    """One item of an object that reads several numbers in one call."""
+
+    __slots__ = ("item", "reader")
+
+    def __init__(self, reader, item):  # type: ignore[no-untyped-def]
+        self.reader = reader
+        self.item = item
+
+
+def load_factory(name):  # type: ignore[no-untyped-def]
+    """The callable named ``package.module:function``."""
+    import importlib
+
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+class Group:
+    """Sources that are read together: a file each, or one object with several items."""
+
+    __slots__ = ("_files", "_objects", "period_ns", "due_ns")
+
+    def __init__(self, period_ns, sources):  # type: ignore[no-untyped-def]
+        self.period_ns = period_ns
+        self.due_ns = 0
+        self._files = []
+        self._objects = []
+        objects = {}
+        for source in sources:
+            channel = source["channel"]
+            try:
+                if "path" in source:
+                    reader = FileReader(
+                        source["path"], source["key"], source["columns"], source["after"]
+                    )
+                    self._files.append((channel, reader))
+                else:
+                    name = (source["factory"], source["argument"])
+                    if name not in objects:
+                        objects[name] = (load_factory(name[0])(name[1]), [])
+                        self._objects.append(objects[name])
+                    objects[name][1].append((channel, source["item"]))
+            except Exception as error:
+                sys.stderr.write(f"{channel}: {type(error).__name__}: {error}\n")
+                self._files.append((channel, None))
+
+    def read(self, put):  # type: ignore[no-untyped-def]
+        """Read every source once; ``put(t_ns, raw, channel)`` takes the results."""
+        for channel, reader in self._files:
+            t_ns = clock_ns()
+            put(t_ns, reader.read() if reader is not None else None, channel)
+        for reader, items in self._objects:
+            t_ns = clock_ns()
+            try:
+                values = reader.read()
+            except Exception:
+                values = None
+            for channel, item in items:
+                put(t_ns, values[item] if values is not None else None, channel)
+
+
+def edge_reader(sources):  # type: ignore[no-untyped-def]
+    """A function that reads all sources now, in order: ``() -> list[int | None]``."""
+    group = Group(0, sources)
+    order = {source["channel"]: place for place, source in enumerate(sources)}
+    count = len(sources)
+
+    def read() -> list[int | None]:
+        values: list[int | None] = [None] * count
+
+        def put(_t_ns: int, raw: int | None, channel: int) -> None:
+            values[order[channel]] = raw
+
+        group.read(put)
+        return values
+
+    return read
+
+
+class Writer:
+    """Writes records into the ring."""
+
+    def __init__(self, memory):  # type: ignore[no-untyped-def]
+        self.memory = memory
+        self.capacity = WORD.unpack_from(memory, OFFSET_CAPACITY)[0]
+        self.head = 0
+        self.faulty = set()  # type: ignore[var-annotated]
+
+    def put(self, t_ns: int, raw: int | None, channel: int) -> None:
+        """A sample; the first failure of a channel is recorded as a fault."""
+        if raw is None:
+            if channel not in self.faulty:
+                self.faulty.add(channel)
+                self.record(t_ns, 0, channel, KIND_FAULT)
+            return
+        self.faulty.discard(channel)
+        self.record(t_ns, raw, channel, KIND_SAMPLE)
+
+    def record(self, t_ns: int, raw: int, channel: int, kind: int) -> None:
+        """One record; the head moves only after it is whole."""
+        place = HEADER_BYTES + (self.head % self.capacity) * RECORD.size
+        RECORD.pack_into(self.memory, place, t_ns, raw, channel, kind)
+        self.head += 1
+        WORD.pack_into(self.memory, OFFSET_HEAD, self.head)
+
+
+def run(memory, groups) -> None:  # type: ignore[no-untyped-def]
+    """Sample until told to stop or left by the parent."""
+    writer = Writer(memory)
+    word = WORD.unpack_from
+    parent = os.getppid()
+    ticks = missed = 0
+    epoch = -1
+    WORD.pack_into(memory, OFFSET_READY, 1)
+    while word(memory, OFFSET_CONTROL)[0] != STOP:
+        if word(memory, OFFSET_EPOCH)[0] != epoch:
+            # The start, or a pause by SIGSTOP: deadlines begin anew and none counts as missed.
+            epoch = word(memory, OFFSET_EPOCH)[0]
+            now = clock_ns()
+            for group in groups:
+                group.due_ns = now
+        due_ns = min(group.due_ns for group in groups)
+        now = clock_ns()
+        if due_ns > now:
+            time.sleep((due_ns - now) / 1e9)
+            now = clock_ns()
+            if word(memory, OFFSET_EPOCH)[0] != epoch:
+                continue
+        if os.getppid() != parent:
+            return
+        writer.record(now, now - due_ns, NO_CHANNEL, KIND_LATENESS)
+        for group in groups:
+            if group.due_ns <= now:
+                group.read(writer.put)
+                behind = (now - group.due_ns) // group.period_ns
+                missed += behind
+                group.due_ns += (behind + 1) * group.period_ns
+        ticks += 1
+        WORD.pack_into(memory, OFFSET_TICKS, ticks)
+        WORD.pack_into(memory, OFFSET_MISSED, missed)
+
+
+def main() -> None:
+    """Read the job (one JSON line on standard input) and sample."""
+    job = json.loads(sys.stdin.readline())
+    sys.path.extend(job["sys_path"])
+    with open(job["ring"], "r+b") as file:  # noqa: PTH123
+        memory = mmap.mmap(file.fileno(), 0)
+    groups = [Group(group["period_ns"], group["sources"]) for group in job["groups"]]
+    run(memory, groups)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,353 @@
+"""How sure a mean of blocks is: correlation, processes, ratios, and when to stop.
+
+Blocks in a row are rarely independent, so the variance of a mean carries the factor
+f = (1 + r)/(1 - r) of a first-order autoregressive series with lag-1 autocorrelation r. The
+comparison of two cells stands in :mod:`joulebench.meter.comparison`.
+
+All functions are pure. A figure that cannot be given is ``None``, with a flag that says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from joulebench.meter.student import t_quantile
+
+#: Blocks at which the half-width may be looked at. Looking oftener eats coverage.
+LOOKS: Final = (20, 40, 80, 160, 320)
+#: Clip of the autocorrelation: beyond it the variance factor means nothing (f = 99).
+HIGHEST_AUTOCORRELATION: Final = 0.98
+#: Above this autocorrelation a cell is flagged; the cure is longer blocks.
+AUTOCORRELATED_ABOVE: Final = 0.5
+#: From this many processes on, their means are the units.
+PROCESSES_AS_UNITS: Final = 3
+DEFAULT_LEVEL: Final = 0.95
+#: The standard uncertainty of zero scatter has no limit on its degrees of freedom.
+_FEWEST_EFFECTIVE: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its interval at ``level``, in the unit of the values.
+
+    ``u`` is the standard uncertainty of the mean, ``n_eff`` the number of independent blocks
+    that carry as much, ``df`` the degrees of freedom of ``u``. The bounds are ``None`` where
+    there are fewer than two values; ``flags`` says so.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    half_width: float | None
+    u: float | None
+    n: int
+    n_eff: float | None
+    df: float | None
+    autocorrelation: float | None
+    level: float
+    flags: tuple[str, ...] = ()
+
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half-width over the magnitude of the mean; ``None`` without either."""
+        if self.half_width is None or not self.mean:
+            return None
+        return self.half_width / abs(self.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Standard uncertainty of a mean of correlated values, and what it rests on."""
+
+    mean: float
+    u: float
+    df: float
+    n: int
+    n_eff: float
+    autocorrelation: float
+
+
+def without_interval(values: Sequence[float], level: float) -> Interval:
+    """The interval of no value or of a single one: no bounds."""
+    mean = values[0] if values else None
+    flag = "single_block" if values else "no_blocks"
+    return Interval(mean, None, None, None, None, len(values), None, None, None, level, (flag,))
+
+
+def interval_around(
+    mean: float,
+    u: float,
+    df: float,
+    *,
+    n: int,
+    level: float = DEFAULT_LEVEL,
+    n_eff: float | None = None,
+    autocorrelation: float | None = None,
+    flags: tuple[str, ...] = (),
+) -> Interval:
+    """The Student interval of ``mean`` whose standard uncertainty ``u`` has ``df`` degrees."""
+    half = t_quantile(0.5 + level / 2, df) * u
+    return Interval(
+        mean, mean - half, mean + half, half, u, n, n_eff, df, autocorrelation, level, flags
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Autocorrelation
+
+
+def _lag_sums(values: Sequence[float], mean: float) -> tuple[float, float]:
+    """Sum of squared deviations, and of products of neighbouring deviations."""
+    squares = products = 0.0
+    before = 0.0
+    for value in values:
+        deviation = value - mean
+        squares += deviation * deviation
+        products += before * deviation
+        before = deviation
+    return squares, products
+
+
+def corrected_autocorrelation(raw: float, n: float) -> float:
+    """Lag-1 autocorrelation with its small-sample bias -(1 + 4r)/n removed, clipped.
+
+    (Marriott and Pope 1954, Kendall 1954: E[r̂] = r - (1 + 4r)/n for an AR(1) with fitted mean.)
+    Negative values are clipped to 0: they would promise more than independent blocks do.
+    """
+    if n <= 4:
+        return 0.0
+    return min(max((n * raw + 1) / (n - 4), 0.0), HIGHEST_AUTOCORRELATION)
+
+
+def autocorrelation(values: Sequence[float]) -> float:
+    """Bias-corrected lag-1 autocorrelation in [0, 0.98]; 0 for four values or fewer."""
+    n = len(values)
+    if n <= 4:
+        return 0.0
+    squares, products = _lag_sums(values, math.fsum(values) / n)
+    return corrected_autocorrelation(products / squares, n) if squares > 0 else 0.0
+
+
+def variance_factor(r: float, n: int) -> float:
+    """f = (1 + r)/(1 - r), at most n/2 so that two effective blocks remain."""
+    return max(1.0, min((1 + r) / (1 - r), n / _FEWEST_EFFECTIVE))
+
+
+def spread_of(values: Sequence[float], r: float | None = None) -> Spread:
+    """Spread of the mean of two or more values in the order in which they were measured.
+
+    ``r`` is the autocorrelation where it is known from elsewhere (pooled over processes).
+    """
+    n = len(values)
+    mean = math.fsum(values) / n
+    squares, _ = _lag_sums(values, mean)
+    correlation = autocorrelation(values) if r is None else r
+    f = variance_factor(correlation, n)
+    # s² of correlated values is too small by (n - f)/(n - 1) on average.
+    variance = squares / (n - 1) * (n - 1) / (n - f)
+    n_eff = n / f
+    return Spread(mean, math.sqrt(variance / n_eff), n_eff - 1, n, n_eff, correlation)
+
+
+def mean_interval(values: Sequence[float], level: float = DEFAULT_LEVEL) -> Interval:
+    """Interval of the mean of blocks of one process, in the order in which they were measured."""
+    if len(values) < 2:
+        return without_interval(values, level)
+    return _of_spread(spread_of(values), level)
+
+
+def _of_spread(spread: Spread, level: float) -> Interval:
+    flags = ("autocorrelated",) if spread.autocorrelation > AUTOCORRELATED_ABOVE else ()
+    return interval_around(
+        spread.mean,
+        spread.u,
+        spread.df,
+        n=spread.n,
+        level=level,
+        n_eff=spread.n_eff,
+        autocorrelation=spread.autocorrelation,
+        flags=flags,
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Between processes
+
+
+def pooled_autocorrelation(groups: Sequence[Sequence[float]]) -> float:
+    """Autocorrelation within processes, pooled over them: one process has too few blocks."""
+    squares = products = 0.0
+    count = 0
+    for group in groups:
+        s, p = _lag_sums(group, math.fsum(group) / len(group))
+        squares, products, count = squares + s, products + p, count + len(group)
+    return corrected_autocorrelation(products / squares, count / len(groups)) if squares else 0.0
+
+
+def process_interval(groups: Sequence[Sequence[float]], level: float = DEFAULT_LEVEL) -> Interval:
+    """Interval of the mean over processes; each group holds one process's blocks in order.
+
+    With three or more processes (of two or more blocks) their means are the units, by one-way
+    random effects: u² = σ_b²/k + σ_w²/k with σ_b² = max(0, S² - σ_w²), where S² is the variance
+    of the k means and σ_w² the mean of their squared uncertainties within processes. Where
+    σ_b² > 0 this is S²/k with its k - 1 degrees of freedom. Where it is cut off at 0, σ_w² is
+    read as S² + (σ_w² - S²), with Satterthwaite's degrees from k - 1 and those within.
+    (Satterthwaite's rule on σ_b² itself covers only 89 % with three processes.)
+    With fewer processes the blocks are the units and the flag ``few_processes`` says so.
+    """
+    filled = [group for group in groups if group]
+    if len(filled) <= 1:
+        only = mean_interval(filled[0] if filled else (), level)
+        return replace(only, flags=(*only.flags, "single_process")) if filled else only
+    if len(filled) < PROCESSES_AS_UNITS or any(len(group) < 2 for group in filled):
+        return _blocks_as_units(filled, level)
+    r = pooled_autocorrelation(filled)
+    spreads = [spread_of(group, r) for group in filled]
+    k = len(spreads)
+    mean = math.fsum(s.mean for s in spreads) / k
+    between = math.fsum((s.mean - mean) ** 2 for s in spreads) / (k - 1)
+    within = math.fsum(s.u**2 for s in spreads) / k
+    df_within = math.fsum(s.df for s in spreads)
+    df = float(k - 1)
+    if between < within:
+        share = between / within
+        df = 1 / (share**2 / (k - 1) + (1 - share) ** 2 / df_within)
+    return interval_around(
+        mean,
+        math.sqrt(max(between, within) / k),
+        df,
+        n=sum(s.n for s in spreads),
+        level=level,
+        n_eff=math.fsum(s.n_eff for s in spreads),
+        autocorrelation=r,
+        flags=("autocorrelated",) if r > AUTOCORRELATED_ABOVE else (),
+    )
+
+
+def _blocks_as_units(groups: Sequence[Sequence[float]], level: float) -> Interval:
+    joined = [value for group in groups for value in group]
+    if len(joined) < 2:
+        return without_interval(joined, level)
+    # The series is broken between processes, but a level shift between them is correlation too.
+    result = _of_spread(spread_of(joined), level)
+    return replace(result, flags=(*result.flags, "few_processes"))
+
+
+def by_process(values: Sequence[float], processes: Sequence[int] | None) -> list[list[float]]:
+    """Values split by their process, each in its order; one group where none is given."""
+    if processes is None:
+        return [list(values)]
+    groups: dict[int, list[float]] = {}
+    for value, process in zip(values, processes, strict=True):
+        groups.setdefault(process, []).append(value)
+    return list(groups.values())
+
+
+# ---------------------------------------------------------------------------------------------
+# Ratios and quantiles
+
+
+def ratio_interval(
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    processes: Sequence[int] | None = None,
+    level: float = DEFAULT_LEVEL,
+) -> Interval:
+    """Interval of the ratio of sums (joules per token), by the delta method.
+
+    The blocks' residuals y - R·x carry the uncertainty, over the mean of x, so correlation and
+    processes are treated as in a mean. The ratio itself is Σy/Σx whatever the processes are.
+    """
+    n = len(numerators)
+    total = math.fsum(denominators)
+    if n == 0 or total == 0:
+        return without_interval((), level)
+    ratio = math.fsum(numerators) / total
+    if n == 1:
+        return without_interval((ratio,), level)
+    scale = total / n
+    residuals = [(y - ratio * x) / scale for y, x in zip(numerators, denominators, strict=True)]
+    found = (
+        mean_interval(residuals, level)
+        if processes is None
+        else process_interval(by_process(residuals, processes), level)
+    )
+    if found.half_width is None:
+        return replace(found, mean=ratio)
+    return replace(found, mean=ratio, low=ratio - found.half_width, high=ratio + found.half_width)
+
+
+def mean_of_ratios_interval(
+    numerators: Sequence[float], denominators: Sequence[float], level: float = DEFAULT_LEVEL
+) -> Interval:
+    """Interval of the mean of the blocks' ratios; blocks with denominator 0 have none."""
+    pairs = zip(numerators, denominators, strict=True)
+    return mean_interval([y / x for y, x in pairs if x != 0], level)
+
+
+def quantile(values: Sequence[float], probability: float) -> float | None:
+    """Quantile by linear interpolation between order statistics (Hyndman and Fan's type 7)."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    place = probability * (len(ordered) - 1)
+    index = min(int(place), len(ordered) - 2) if len(ordered) > 1 else 0
+    if len(ordered) == 1:
+        return ordered[0]
+    return ordered[index] + (place - index) * (ordered[index + 1] - ordered[index])
+
+
+# ---------------------------------------------------------------------------------------------
+# Further sources of uncertainty
+
+
+def widened(interval: Interval, u: float, df: float = math.inf, flag: str = "") -> Interval:
+    """The interval with an independent standard uncertainty ``u`` of ``df`` degrees added.
+
+    Degrees of freedom are Satterthwaite's (GUM G.4.1). It never becomes narrower.
+    """
+    if interval.u is None or interval.mean is None or interval.df is None or u == 0:
+        return interval
+    own, other = interval.u**2, u**2
+    parts = own**2 / interval.df + (0.0 if math.isinf(df) else other**2 / df)
+    combined = (own + other) ** 2 / parts if parts > 0 else 1e15
+    wider = interval_around(
+        interval.mean, math.sqrt(own + other), combined, n=interval.n, level=interval.level
+    )
+    half = max(wider.half_width or 0.0, interval.half_width or 0.0)
+    return replace(
+        interval,
+        low=interval.mean - half,
+        high=interval.mean + half,
+        half_width=half,
+        u=wider.u,
+        df=combined,
+        flags=(*interval.flags, flag) if flag else interval.flags,
+    )
+
+
+def with_systematic(interval: Interval, relative_u: float) -> Interval:
+    """The interval with the scale's relative uncertainty, which no repetition makes smaller."""
+    if interval.mean is None:
+        return interval
+    return widened(interval, relative_u * abs(interval.mean), flag="systematic")
+
+
+# ---------------------------------------------------------------------------------------------
+# Stopping
+
+
+def next_look(n: int) -> int | None:
+    """The number of blocks at which to look next, after ``n``; ``None`` after the last."""
+    return next((look for look in LOOKS if look > n), None)
+
+
+def should_stop(interval: Interval, target: float = 0.02) -> bool:
+    """Whether to stop here: at a look with the relative half-width in reach, or at the last."""
+    if interval.n >= LOOKS[-1]:
+        return True
+    relative = interval.relative_half_width
+    return interval.n in LOOKS and relative is not None and relative <= target

@@ -1,0 +1,118 @@
+"""The protocol between the parent of a run and a worker: JSON lines over standard input and output.
+
+The parent sends one request a line, ``{"op": …}``; the worker answers each with one line, either
+a result or ``{"error": {…}}``. A Python worker is ``python -m joulebench.worker``.
+
+============ ===================================================== =============================
+op           with                                                  answer
+============ ===================================================== =============================
+``hello``                                                          ``protocol``, ``pid``
+``open``     backend, artifact, device, settings, workload, seed,  ``load_s``, ``requests``,
+             edges (energy sources read at window edges)           ``facts``, ``rss_base_bytes``
+``run``      ``first`` and ``count`` of the requests               a block, see :class:`Block`
+``score``    text, tokens, window                                  ``nll_nats``, ``tokens``
+``inspect``                                                        memory and evidence
+``close``                                                          ``{}``, then the worker ends
+============ ===================================================== =============================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+PROTOCOL_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A time stamp at which the energy counters were read.
+
+    ``kind`` is ``start``, ``end`` or the name of the phase that begins there; ``raw`` are the
+    counters in the order of the job's ``edges``.
+    """
+
+    t_ns: int
+    kind: str
+    raw: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One measured request."""
+
+    prompt_index: int
+    edges: tuple[Edge, ...]
+    prefill_tokens: int
+    decode_tokens: int
+    units: float
+    output: tuple[int, ...]
+    token_t_ns: tuple[int, ...]
+    values: dict[str, float]
+    prompt: str | None
+    response: str | None
+
+    @property
+    def t0_ns(self) -> int:
+        """Start of the window."""
+        return self.edges[0].t_ns
+
+    @property
+    def t1_ns(self) -> int:
+        """End of the window."""
+        return self.edges[-1].t_ns
+
+    def phases(self) -> list[tuple[str, Edge, Edge]]:
+        """(name, begin, end) of each phase."""
+        return [
+            (begin.kind, begin, end)
+            for begin, end in zip(self.edges[1:-1], self.edges[2:], strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a worker did in one block."""
+
+    requests: tuple[RequestRecord, ...]
+    cpu_s: float
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Block:
+        """Decode the answer to ``run``."""
+        return cls(tuple(_request(item) for item in data["requests"]), float(data["cpu_s"]))
+
+    @property
+    def t0_ns(self) -> int:
+        """Start of the first request."""
+        return self.requests[0].t0_ns
+
+    @property
+    def t1_ns(self) -> int:
+        """End of the last request."""
+        return self.requests[-1].t1_ns
+
+    @property
+    def duration_s(self) -> float:
+        """Measured time: the sum of the requests' windows."""
+        return sum(each.t1_ns - each.t0_ns for each in self.requests) * 1e-9
+
+    @property
+    def units(self) -> float:
+        """Work done."""
+        return sum(each.units for each in self.requests)
+
+
+def _request(data: dict[str, Any]) -> RequestRecord:
+    return RequestRecord(
+        prompt_index=data["prompt_index"],
+        edges=tuple(Edge(t_ns, kind, tuple(raw)) for t_ns, kind, raw in data["edges"]),
+        prefill_tokens=data["prefill_tokens"],
+        decode_tokens=data["decode_tokens"],
+        units=data["units"],
+        output=tuple(data["output"]),
+        token_t_ns=tuple(data["token_t_ns"]),
+        values=data["values"],
+        prompt=data["prompt"],
+        response=data["response"],
+    )

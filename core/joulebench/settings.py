@@ -1,0 +1,143 @@
+"""Checks values against declared options: types, ranges, choices, names, with good errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.api import Option, OptionValue
+from joulebench.errors import ProfileError, unknown_name_hint
+
+_BYTES: Final = re.compile(r"\s*([0-9.]+)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)?\s*")
+_SIZES: Final = {
+    None: 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+_TYPE_WORDS: Final = {
+    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "file": "a path, builtin:NAME or catalogue:NAME", "share": 'a share such as "2%" or 0.02',
+    "bytes": 'a size such as "4GiB" or a number of bytes',
+}  # fmt: skip
+
+
+def parse_share(value: object) -> float | None:
+    """``"2%"`` or ``0.02`` as a float; ``None`` if it is neither."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            return None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def parse_bytes(value: object) -> int | None:
+    """``"4GiB"`` or a number as bytes; ``None`` if it is neither."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return int(value)
+    if isinstance(value, str) and (match := _BYTES.fullmatch(value)):
+        try:
+            return int(float(match[1]) * _SIZES[match[2]])
+        except ValueError:
+            return None
+    return None
+
+
+def _as_text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _as_int(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _as_float(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _as_bool(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+_PARSERS: Final[dict[str, Callable[[object], OptionValue | None]]] = {
+    "str": _as_text, "file": _as_text, "int": _as_int, "float": _as_float, "bool": _as_bool,
+    "share": parse_share, "bytes": parse_bytes,
+}  # fmt: skip
+
+
+def check_value(option: Option, value: object, where: str) -> OptionValue:
+    """The value as the option's type, or a :class:`ProfileError` that says what was wrong."""
+    parsed = _PARSERS[option.type](value)
+    if parsed is None:
+        raise ProfileError(f"must be {_TYPE_WORDS[option.type]}, not {value!r}", where=where)
+    if option.choices and parsed not in option.choices:
+        listed = ", ".join(str(choice) for choice in option.choices)
+        hint = unknown_name_hint(str(parsed), [str(choice) for choice in option.choices])
+        raise ProfileError(f"{parsed!r} is none of: {listed}", where=where, hint=hint)
+    if isinstance(parsed, (int, float)) and not isinstance(parsed, bool):
+        if option.minimum is not None and parsed < option.minimum:
+            raise ProfileError(f"{value} is below the least, {option.minimum:g}", where=where)
+        if option.maximum is not None and parsed > option.maximum:
+            raise ProfileError(f"{value} is above the most, {option.maximum:g}", where=where)
+    return parsed
+
+
+def complete(
+    options: Sequence[Option], given: Mapping[str, Any], where: Callable[[str], str]
+) -> dict[str, OptionValue]:
+    """All options with values: the given ones checked, the rest by default (unset left out)."""
+    known = {option.name: option for option in options}
+    for name in given:
+        if name not in known:
+            raise ProfileError(
+                f"unknown key '{name}'", where=where(name), hint=unknown_name_hint(name, known)
+            )
+    values: dict[str, OptionValue] = {}
+    for name, option in known.items():
+        if name in given:
+            values[name] = check_value(option, given[name], where(name))
+        elif option.default is not None:
+            values[name] = option.default
+    return values
+
+
+def line_of(text: str, path: Sequence[str]) -> int | None:
+    """The line (from 1) of a key in TOML text, by its table header and name; ``None`` if unsure.
+
+    tomllib gives no positions; this finds keys in plain ``[a.b]`` tables and inline ones' lines.
+    """
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if match := re.fullmatch(r"\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?", stripped):
+            table = [part.strip().strip("\"'") for part in _split_key(match[1])]
+            if table == list(path):
+                return number
+        elif match := re.match(r"([A-Za-z0-9_.\"'-]+)\s*=", stripped):
+            key = table + [part.strip().strip("\"'") for part in _split_key(match[1])]
+            if key == list(path):
+                return number
+    return None
+
+
+def _split_key(text: str) -> list[str]:
+    return re.findall(r"\"[^\"]*\"|'[^']*'|[^.\s]+", text)
+
+
+def locate(file: str, text: str, path: Sequence[str]) -> str:
+    """``FILE:LINE: a.b.c``, without the line where it cannot be told."""
+    line = line_of(text, path)
+    place = file if line is None else f"{file}:{line}"
+    return f"{place}: {'.'.join(path)}" if path else place
+
+
+def readable_file(path: Path, where: str) -> Path:
+    """The path if it is a readable file, else a :class:`ProfileError`."""
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ProfileError(f"cannot read '{path}': {error.strerror}", where=where) from None

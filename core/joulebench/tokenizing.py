@@ -1,0 +1,90 @@
+"""The checkpoint's own tokenizer, so that every backend gets the same ids. Used in the worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.errors import ModelError, UnavailableError
+
+_CURE: Final = "pip install 'joulebench[torch]'"
+
+
+class CheckpointTokenizer:
+    """``tokenizer.json`` of a checkpoint, and its chat template if it has one."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise UnavailableError("reading text needs 'tokenizers'", hint=_CURE) from None
+        file = folder / "tokenizer.json"
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises a bare Exception
+            raise ModelError(f"cannot be read: {error}", where=str(file)) from None
+        self._config = _read_json(folder / "tokenizer_config.json")
+        self._template = self._chat_template(folder)
+        self.eos_tokens = self._eos(folder)
+
+    def _chat_template(self, folder: Path) -> str | None:
+        alone = folder / "chat_template.jinja"
+        if alone.is_file():
+            return alone.read_text(encoding="utf-8")
+        template = self._config.get("chat_template")
+        return template if isinstance(template, str) else None
+
+    def _eos(self, folder: Path) -> frozenset[int]:
+        for name in ("generation_config.json", "config.json"):
+            value = _read_json(folder / name).get("eos_token_id")
+            if isinstance(value, int):
+                return frozenset({value})
+            if isinstance(value, list):
+                return frozenset(each for each in value if isinstance(each, int))
+        return frozenset()
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the checkpoint has a chat template."""
+        return self._template is not None
+
+    def encode(self, text: str, chat: bool) -> list[int]:
+        """Token ids of a text; ``chat`` puts it through the model's template as a user's turn."""
+        if chat and self._template is not None:
+            text = self._render(text)
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(text).ids)
+
+    def _render(self, text: str) -> str:
+        try:
+            from jinja2.sandbox import ImmutableSandboxedEnvironment
+        except ImportError:
+            raise UnavailableError("a chat template needs 'jinja2'", hint=_CURE) from None
+        # The template comes with the model: it is run in a sandbox that cannot reach Python.
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        names = {key: _token_text(self._config.get(key)) for key in ("bos_token", "eos_token")}
+        rendered: str = environment.from_string(self._template or "").render(
+            messages=[{"role": "user", "content": text}], add_generation_prompt=True, **names
+        )
+        return rendered
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+
+def _token_text(value: object) -> str:
+    if isinstance(value, dict):
+        return str(value.get("content", ""))
+    return value if isinstance(value, str) else ""
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,292 @@
+"""The isolated worker: ``python -m joulebench.worker``. One process, one cell, one model.
+
+Speaks :mod:`joulebench.protocol` on standard input and output. Whatever a library prints to
+standard output goes to standard error, so it cannot break the protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+from joulebench.api import (
+    Artifact,
+    BackendSession,
+    Outcome,
+    Request,
+    RuntimeTechnique,
+    Settings,
+    Workload,
+    WorkloadContext,
+)
+from joulebench.errors import JoulebenchError, ModelError, PluginError
+from joulebench.meter.sampler import clock_ns, edge_reader
+from joulebench.protocol import PROTOCOL_VERSION
+from joulebench.registry import Registry, default_registry
+from joulebench.tokenizing import CheckpointTokenizer
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_RESET_PEAK: Final = "5"  # Documentation/filesystems/proc.rst, clear_refs: reset VmHWM
+
+
+class RequestRecorder:
+    """Stamps the phases and tokens of one request; reads the energy counters at its edges."""
+
+    __slots__ = ("_read", "edges", "token", "tokens")
+
+    def __init__(self, read: Callable[[], list[int | None]]) -> None:
+        self._read = read
+        self.edges: list[tuple[int, str, list[int | None]]] = []
+        self.tokens: list[int] = []
+        stamp, now = self.tokens.append, clock_ns
+        # A closure: the decode loop calls it for each token, so it looks nothing up.
+        self.token: Callable[[], None] = lambda: stamp(now())
+
+    def phase(self, name: str) -> None:
+        """End the running phase and begin ``name``."""
+        self.edges.append((clock_ns(), name, self._read()))
+
+
+class Job:
+    """The open model and workload of this worker."""
+
+    def __init__(self, order: Mapping[str, Any]) -> None:
+        registry = default_registry()
+        _reset_peak()
+        self.rss_base_bytes = memory_now().get("rss_bytes")
+        artifact = Artifact(
+            format=order["artifact"]["format"],
+            path=Path(order["artifact"]["path"]),
+            content_hash=order["artifact"]["content_hash"],
+            size_bytes=order["artifact"]["size_bytes"],
+        )
+        backend = registry.backend(order["backend"])
+        self._techniques = _runtime_techniques(registry, order["runtime"])
+        settings = dict(order["settings"])
+        for technique, own in self._techniques:
+            settings.update(technique.session_options(own))
+        start = time.perf_counter()
+        self.session: BackendSession = backend.open(artifact, order["device"], settings)
+        self.session.synchronize()
+        self.load_s = time.perf_counter() - start
+        self._workload: Workload = registry.workload(order["workload"])
+        self._workload_settings: Settings = order["workload_settings"]
+        self._tokenizer = _tokenizer(order["checkpoint"])
+        self._requests = list(self._workload.requests(self._context(order["seed"]),
+                                                      self._workload_settings))  # fmt: skip
+        if not self._requests:
+            raise PluginError(f"workload '{order['workload']}' made no request")
+        self._read = edge_reader(order["edges"])
+
+    def _context(self, seed: int) -> WorkloadContext:
+        tokenizer = self._tokenizer
+        return WorkloadContext(
+            seed=seed,
+            vocabulary_size=self.session.vocabulary_size,
+            context_length=self.session.context_length,
+            tokenize=None if tokenizer is None else tokenizer.encode,
+            eos_tokens=frozenset() if tokenizer is None else tokenizer.eos_tokens,
+        )
+
+    def opened(self) -> dict[str, Any]:
+        """The answer to ``open``."""
+        return {
+            "load_s": self.load_s,
+            "requests": len(self._requests),
+            "facts": dict(self.session.facts()),
+            "rss_base_bytes": self.rss_base_bytes,
+            "pid": os.getpid(),
+        }
+
+    def run(self, first: int, count: int) -> dict[str, Any]:
+        """Do ``count`` requests from number ``first`` on, walking the list in a circle."""
+        chosen = [self._requests[(first + each) % len(self._requests)] for each in range(count)]
+        recorded: list[tuple[Request, RequestRecorder, Outcome]] = []
+        gc.collect()
+        gc.disable()  # a collection inside a window would be measured with it
+        cpu_s = 0.0
+        try:
+            for request in chosen:
+                recorder = RequestRecorder(self._read)
+                self._workload.setup(self.session, request, self._workload_settings)
+                self.session.synchronize()
+                cpu_start = time.process_time()
+                recorder.phase("start")
+                outcome = self._workload.perform(
+                    self.session, request, self._workload_settings, recorder
+                )
+                self.session.synchronize()
+                recorder.phase("end")
+                cpu_s += time.process_time() - cpu_start
+                recorded.append((request, recorder, outcome))
+        finally:
+            gc.enable()
+        return {"cpu_s": cpu_s, "requests": [self._record(*each) for each in recorded]}
+
+    def _record(
+        self, request: Request, recorder: RequestRecorder, outcome: Outcome
+    ) -> dict[str, Any]:
+        response = None
+        if self._tokenizer is not None and outcome.output:
+            response = self._tokenizer.decode(outcome.output)
+        return {
+            "prompt_index": request.index,
+            "edges": recorder.edges,
+            "prefill_tokens": outcome.prefill_tokens,
+            "decode_tokens": outcome.decode_tokens,
+            "units": outcome.units,
+            "output": outcome.output,
+            "token_t_ns": recorder.tokens,
+            "values": outcome.values,
+            "prompt": request.text,
+            "response": response,
+        }
+
+    def score(self, text: str, tokens: int, window: int) -> dict[str, Any]:
+        """Negative log-likelihood of a text in windows that each start from nothing."""
+        if self._tokenizer is None:
+            raise ModelError("this model has no tokenizer, so its quality cannot be judged")
+        ids = self._tokenizer.encode(Path(text).read_text(encoding="utf-8"), False)[:tokens]
+        total = 0.0
+        count = 0
+        for start in range(0, len(ids) - 1, window):
+            piece = ids[start : start + window]
+            if len(piece) > 1:
+                self.session.reset()
+                scores = self.session.score(piece)
+                total -= sum(scores)
+                count += len(scores)
+        self.session.reset()
+        return {"nll_nats": total, "tokens": count}
+
+    def inspect(self) -> dict[str, Any]:
+        """Memory, by the system and by the runtime, and evidence of runtime techniques."""
+        use = self.session.memory()
+        return {
+            **memory_now(),
+            "weights_bytes": use.weights_bytes,
+            "kv_allocated_bytes": use.kv_allocated_bytes,
+            "kv_used_bytes": use.kv_used_bytes,
+            "workspace_bytes": use.workspace_bytes,
+            "evidence": {
+                technique.name: dict(technique.evidence(self.session, own))
+                for technique, own in self._techniques
+            },
+        }
+
+
+def _runtime_techniques(
+    registry: Registry, steps: list[dict[str, Any]]
+) -> list[tuple[RuntimeTechnique, Settings]]:
+    found: list[tuple[RuntimeTechnique, Settings]] = []
+    for step in steps:
+        technique = registry.technique(step["name"])
+        if not isinstance(technique, RuntimeTechnique):
+            raise PluginError(f"technique '{step['name']}' does not act at run time")
+        found.append((technique, step["settings"]))
+    return found
+
+
+def _tokenizer(checkpoint: str | None) -> CheckpointTokenizer | None:
+    if checkpoint is None or not (Path(checkpoint) / "tokenizer.json").is_file():
+        return None
+    return CheckpointTokenizer(Path(checkpoint))
+
+
+def memory_now() -> dict[str, int | None]:
+    """Resident memory of this process in bytes, by kind; null where the system does not say."""
+    found: dict[str, int | None] = dict.fromkeys(
+        ("rss_bytes", "rss_peak_bytes", "rss_anon_bytes", "rss_file_bytes", "pss_bytes")
+    )
+    keys = {"VmRSS:": "rss_bytes", "VmHWM:": "rss_peak_bytes", "RssAnon:": "rss_anon_bytes",
+            "RssFile:": "rss_file_bytes", "Pss:": "pss_bytes"}  # fmt: skip
+    for file in ("/proc/self/status", "/proc/self/smaps_rollup"):
+        with contextlib.suppress(OSError), open(file, encoding="ascii") as lines:  # noqa: PTH123
+            for line in lines:
+                name = keys.get(line.split(maxsplit=1)[0])
+                if name is not None:
+                    found[name] = int(line.split()[1]) * 1024
+    return found
+
+
+def _reset_peak() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+
+
+def _die_with_parent() -> None:
+    """A worker that was stopped for another's turn must not outlive a killed parent."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def serve(requests: IO[str], answers: IO[str]) -> None:
+    """Answer requests until ``close`` or the end of input."""
+    job: Job | None = None
+    for line in requests:
+        order = json.loads(line)
+        op = order["op"]
+        answer: dict[str, Any]
+        try:
+            if op == "hello":
+                answer = {"protocol": PROTOCOL_VERSION, "pid": os.getpid()}
+            elif op == "open":
+                job = Job(order)
+                answer = job.opened()
+            elif op == "close" or job is None:
+                answer = {}
+            else:
+                answer = _perform(job, op, order)
+        except Exception as error:
+            answer = {"error": _describe(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+        if op == "close":
+            break
+    if job is not None:
+        job.session.close()
+
+
+def _perform(job: Job, op: str, order: dict[str, Any]) -> dict[str, Any]:
+    if op == "run":
+        return job.run(order["first"], order["count"])
+    if op == "score":
+        return job.score(order["text"], order["tokens"], order["window"])
+    if op == "inspect":
+        return job.inspect()
+    raise PluginError(f"unknown request '{op}'")
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    if isinstance(error, JoulebenchError):
+        return {"kind": "error", "message": str(error)}
+    import traceback
+
+    traceback.print_exc()
+    memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+    return {
+        "kind": "memory" if memory else "error",
+        "message": f"{type(error).__name__}: {error}",
+    }
+
+
+def main() -> None:
+    """Take standard output for the protocol alone and serve."""
+    _die_with_parent()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()
