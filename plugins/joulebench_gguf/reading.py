@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from joulebench.errors import ArtifactError, ModelError
 
-if TYPE_CHECKING:
-    import numpy as np
+_T = TypeVar("_T")
 
 
 class GgufFile:
@@ -67,11 +66,12 @@ class GgufFile:
             raise ModelError(f"metadata lacks '{key}'", where=str(self.path))
         return value
 
-    def _typed(self, key: str, kind: type) -> Any:
+    def _typed(self, key: str, kind: type[_T]) -> _T | None:
         field = self._reader.fields.get(key)
         if field is None:
             return None
-        value = field.contents()
+        value: object = field.contents()
+        # Exactly that type: a bool is an int to isinstance.
         if type(value) is not kind:
             raise ModelError(
                 f"metadata '{key}' is a {type(value).__name__}, not a {kind.__name__}",
@@ -90,15 +90,13 @@ class GgufFile:
         """Shape with the rows first (GGUF stores the reverse)."""
         return tuple(int(size) for size in reversed(self._tensors[name].shape))
 
-    def tensor(self, name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The tensor's values as float32."""
+    def tensor(self, name: str) -> Any:
+        """The tensor's values as a float32 numpy array."""
         from gguf.quants import dequantize
 
         tensor = self._tensors[name]
         try:
-            values: np.ndarray[Any, np.dtype[np.float32]] = dequantize(
-                tensor.data, tensor.tensor_type
-            )
+            values = dequantize(tensor.data, tensor.tensor_type)
         except NotImplementedError as error:
             raise ArtifactError(
                 f"tensor '{name}': type {tensor.tensor_type.name} cannot be dequantized here",

@@ -6,16 +6,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeAlias
 
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_gguf.metadata import LlamaShape
 from joulebench_gguf.reading import GgufFile
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+#: A numpy array (numpy is imported where it is used).
+Array: TypeAlias = Any
 
 #: GGUF's names of what stands outside and inside a layer, and transformers'.
 _OUTER: Final = {

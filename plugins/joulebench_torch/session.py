@@ -1,0 +1,218 @@
+"""A loaded model: greedy decoding, scoring, embedding and training of one sequence."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+import transformers
+
+from joulebench.api import BackendSession, MemoryUse, Scalar
+from joulebench.errors import JoulebenchError
+from joulebench_torch.memory import cache_bytes, cache_bytes_used, weight_bytes
+
+#: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
+_SCORE_CHUNK: Final = 128
+
+
+class TorchSession(BackendSession):
+    """One sequence on one model. ``model`` is the transformers model, open to inspection."""
+
+    def __init__(
+        self, model: Any, *, cache: str, cache_tokens: int, optimizer: str, learning_rate: float
+    ) -> None:
+        self.model = model
+        config = model.config.get_text_config(decoder=True)
+        self.vocabulary_size = int(config.vocab_size)
+        limit = getattr(config, "max_position_embeddings", None)
+        if cache == "static":
+            limit = cache_tokens if limit is None else min(cache_tokens, limit)
+        self.context_length = limit
+        self._kind = cache
+        self._device = model.device
+        self._cache_name = _cache_argument(model)
+        self._optimizer_name, self._learning_rate = optimizer, learning_rate
+        self._optimizer: Any = None
+        self._compiled = False
+        self._decode: Any = self._decode_eagerly
+        # Token and position live on the device: a step sends nothing there and allocates little.
+        with torch.inference_mode():
+            self._token = torch.zeros((1, 1), dtype=torch.long, device=self._device)
+            self._at = torch.zeros((1, 1), dtype=torch.long, device=self._device)
+        self._length = 0
+        self._cache = self._new_cache()
+
+    # -- generating ------------------------------------------------------------------------
+
+    def prefill(self, tokens: Sequence[int]) -> int:
+        """Read a prompt and return the first greedy token."""
+        self._check_length(len(tokens))
+        if self._length:
+            self.reset()
+        with torch.inference_mode():
+            ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
+            logits = self._forward(ids, None)
+            self._token.copy_(logits[:, -1].argmax(-1, keepdim=True))
+            self._at.fill_(len(tokens))
+            self._length = len(tokens)
+            return int(self._token.item())
+
+    def step(self) -> int:
+        """Feed the last returned token and return the next greedy token."""
+        if self._length == self.context_length or not self._length:
+            self._check_step()
+        with torch.inference_mode():
+            self._token = token = self._decode(self._token, self._at)
+            self._at += 1
+            self._length += 1
+            return int(token.item())
+
+    def reset(self) -> None:
+        """Forget the sequence; a static cache and what is compiled for it stay."""
+        self._length = 0
+        if self._kind == "dynamic":
+            self._cache = self._new_cache()
+            return
+        with torch.inference_mode():
+            self._cache.reset()
+
+    def compile(self) -> None:
+        """Compile the decode step by running one, so that no measured step pays for it."""
+        self._decode = torch.compile(self._decode_eagerly, dynamic=False)
+        self.prefill([0])
+        self.step()
+        self.reset()
+        self._compiled = True
+
+    def _decode_eagerly(self, token: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        return self._forward(token, at)[:, -1].argmax(-1, keepdim=True)
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
+        """Logits after the last of ``ids``, shaped (1, 1, vocabulary)."""
+        result = self.model(
+            input_ids=ids,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
+            **{self._cache_name: self._cache},
+        )
+        return result.logits
+
+    def _new_cache(self) -> Any:
+        if self._kind == "static":
+            return transformers.StaticCache(
+                config=self.model.config, max_cache_len=self.context_length
+            )
+        return transformers.DynamicCache(config=self.model.config)
+
+    def _check_length(self, length: int) -> None:
+        if not length:
+            raise JoulebenchError("an empty prompt cannot be read")
+        if self.context_length is not None and length > self.context_length:
+            hint = "raise cache_tokens" if self._kind == "static" else "shorten the prompt"
+            raise JoulebenchError(
+                f"{length} tokens do not fit into {self.context_length} positions", hint=hint
+            )
+
+    def _check_step(self) -> None:
+        if not self._length:
+            raise JoulebenchError("step() needs a prompt: call prefill() first")
+        self._check_length(self._length + 1)
+
+    # -- whole sequences -------------------------------------------------------------------
+
+    def score(self, tokens: Sequence[int]) -> Sequence[float]:
+        """Natural-log probabilities of ``tokens[1:]``, from logits taken to float32."""
+        self._check_length(len(tokens))
+        found: list[float] = []
+        with torch.inference_mode():
+            ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
+            # A cache of its own: scoring leaves the sequence that is being generated alone.
+            cache = transformers.DynamicCache(config=self.model.config)
+            for start in range(0, len(tokens) - 1, _SCORE_CHUNK):
+                chunk = ids[:, start : min(start + _SCORE_CHUNK, len(tokens) - 1)]
+                result = self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
+                targets = ids[0, start + 1 : start + 1 + chunk.shape[1]]
+                loss = torch.nn.functional.cross_entropy(
+                    result.logits[0].float(), targets, reduction="none"
+                )
+                found.extend((-loss).tolist())
+        return found
+
+    def encode(self, tokens: Sequence[int]) -> Sequence[float]:
+        """The mean of the last hidden states over the sequence."""
+        self._check_length(len(tokens))
+        with torch.inference_mode():
+            ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
+            states = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            embedding: list[float] = states[0].float().mean(0).tolist()
+        return embedding
+
+    def train_step(self, tokens: Sequence[int]) -> float:
+        """One optimiser step on the sequence; returns the loss before it in nats per token."""
+        self._check_length(len(tokens))
+        if self._optimizer is None:
+            self._optimizer = self._new_optimizer()
+        ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
+        self.model.train()
+        try:
+            loss = self.model(input_ids=ids, labels=ids, use_cache=False).loss
+            loss.backward()
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+        finally:
+            self.model.eval()
+        return float(loss.item())
+
+    def _new_optimizer(self) -> Any:
+        self.model.requires_grad_(True)
+        if self._optimizer_name == "sgd":
+            return torch.optim.SGD(self.model.parameters(), lr=self._learning_rate)
+        return torch.optim.AdamW(self.model.parameters(), lr=self._learning_rate)
+
+    # -- the record ------------------------------------------------------------------------
+
+    def synchronize(self) -> None:
+        """Wait for a CUDA device; a CPU has nothing outstanding."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def memory(self) -> MemoryUse:
+        """Weights and KV cache by their storages; the workspace is not known."""
+        return MemoryUse(
+            weights_bytes=weight_bytes(self.model),
+            kv_allocated_bytes=cache_bytes(self._cache),
+            kv_used_bytes=cache_bytes_used(self._cache, self._length),
+        )
+
+    def facts(self) -> Mapping[str, Scalar]:
+        """What the loaded model says of itself, not what was asked for."""
+        parameters = list(self.model.parameters())
+        return {
+            "dtype": ",".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters})),
+            "attention": self.model.config._attn_implementation,
+            "cache": self._kind,
+            "context_length": self.context_length,
+            "compiled": self._compiled,
+            "parameters": sum(p.numel() for p in parameters),
+            "device": str(self._device),
+            "threads": torch.get_num_threads(),
+            "interop_threads": torch.get_num_interop_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "torch": str(torch.__version__),
+            "transformers": str(transformers.__version__),
+        }
+
+    def close(self) -> None:
+        """Drop the model, its cache and its optimiser state."""
+        self._decode = self._cache = self._optimizer = self.model = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _cache_argument(model: Any) -> str:
+    """The forward argument that takes the cache: renamed within transformers 5."""
+    names = inspect.signature(type(model).forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
