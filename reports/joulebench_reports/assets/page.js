@@ -1,0 +1,137 @@
+"use strict";
+(() => {
+  const read = (id) => {
+    const node = document.getElementById(id);
+    return node ? JSON.parse(node.textContent) : null;
+  };
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  // "var:--name" in a specification stands for the page's colour of that name.
+  const themed = (value) => {
+    if (typeof value === "string") return value.startsWith("var:") ? colour(value.slice(4)) : value;
+    if (Array.isArray(value)) return value.map(themed);
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) =>
+      [key, key === "values" || key === "datasets" ? inner : themed(inner)]));
+  };
+
+  const config = () => ({
+    background: "transparent",
+    font: getComputedStyle(document.body).fontFamily,
+    view: { stroke: null },
+    axis: {
+      labelColor: colour("--soft"), titleColor: colour("--soft"), gridColor: colour("--line"),
+      domainColor: colour("--line"), tickColor: colour("--line"), labelFontSize: 12,
+      titleFontSize: 12, titleFontWeight: "normal",
+    },
+    axisY: { minExtent: 52 },
+    legend: { labelColor: colour("--ink"), titleColor: colour("--soft"), labelFontSize: 12,
+      titleFontWeight: "normal", symbolStrokeWidth: 2 },
+    text: { fontSize: 12.5 },
+  });
+
+  // ast: expressions are interpreted, so that the page needs no permission for eval.
+  const options = () => ({
+    mode: "vega-lite", ast: true, renderer: "svg", config: config(), tooltip: { theme: "custom", disableDefaultStyle: false },
+    actions: { export: { svg: true, png: true }, source: false, compiled: false, editor: false },
+  });
+
+  const draw = async (node, spec) => {
+    try {
+      await window.vegaEmbed(node, themed(spec), options());
+    } catch (error) {
+      node.textContent = "This chart could not be drawn: " + error.message;
+      node.classList.add("chart-error");
+    }
+  };
+
+  // A data set comes as columns; a chart wants rows.
+  const rows = (groups) => groups.flatMap(({ each, columns }) => {
+    const names = Object.keys(columns);
+    const length = names.length ? columns[names[0]].length : 0;
+    return Array.from({ length }, (_, index) => {
+      const row = { ...each };
+      for (const name of names) row[name] = columns[name][index];
+      return row;
+    });
+  });
+
+  const charts = read("charts-data");
+  const timelines = read("timeline-data");
+  const chooser = document.getElementById("timeline-cell");
+
+  const drawTimeline = () => {
+    const node = document.getElementById("timeline-chart");
+    if (!timelines || !chooser || !node) return Promise.resolve();
+    const { spec, data } = timelines[chooser.value];
+    // Room for the axis on the left and the legend on the right.
+    const width = Math.max(240, node.clientWidth - 320);
+    const datasets = Object.fromEntries(Object.entries(data).map(([k, v]) => [k, rows(v)]));
+    const vconcat = spec.vconcat.map((panel) => ({ ...panel, width }));
+    return draw(node, { ...spec, vconcat, datasets });
+  };
+
+  const drawAll = async () => {
+    if (!window.vegaEmbed) return;
+    for (const node of document.querySelectorAll("[data-chart]")) {
+      await draw(node, charts[node.dataset.chart]);
+    }
+    await drawTimeline();
+    document.documentElement.dataset.drawn = "yes";
+  };
+
+  if (chooser) chooser.addEventListener("change", drawTimeline);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  let waiting = 0;
+  window.addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(drawTimeline, 200);
+  });
+
+  // A link to a folded part opens it.
+  const unfold = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target && target.tagName === "DETAILS") target.open = true;
+  };
+  window.addEventListener("hashchange", unfold);
+  unfold();
+
+  const table = document.getElementById("overview-table");
+  if (table) {
+    const body = table.tBodies[0];
+    const headers = Array.from(table.tHead.rows[0].cells);
+    headers.forEach((header, column) => header.firstElementChild.addEventListener("click", () => {
+      const ascending = header.getAttribute("aria-sort") !== "ascending";
+      headers.forEach((other) => other.removeAttribute("aria-sort"));
+      header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+      const numeric = header.classList.contains("num");
+      const key = (row) => {
+        const cell = row.cells[column];
+        if (!numeric) return cell.textContent;
+        return cell.dataset.sort === undefined ? null : Number(cell.dataset.sort);
+      };
+      const compare = (a, b) => {
+        const [x, y] = [key(a), key(b)];
+        // Unknown stays at the end, whichever way the column is sorted.
+        if (x === null || y === null) return (x === null) - (y === null);
+        const order = numeric ? x - y : x.localeCompare(y);
+        return ascending ? order : -order;
+      };
+      body.append(...Array.from(body.rows).sort(compare));
+    }));
+    const filter = document.getElementById("filter");
+    filter.addEventListener("input", () => {
+      const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of body.rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        shown += row.hidden ? 0 : 1;
+      }
+      document.getElementById("matches").textContent =
+        words.length ? `${shown} of ${body.rows.length} cells` : "";
+    });
+  }
+
+  drawAll();
+})();

@@ -1,0 +1,166 @@
+"""Per-block sums out of a cell's Arrow tables. Null in any part makes a block's sum null."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Blocks that were disturbed: the report shows the energy with and without them.
+DISTURBED = frozenset({"contended", "throttled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block, with the request times that the block table does not hold."""
+
+    number: int
+    process: int
+    duration_s: float | None
+    units: float | None
+    prefill_tokens: float | None
+    decode_tokens: float | None
+    prefill_s: float | None
+    decode_s: float | None
+    requests: int
+    temperature_c: float | None
+    flags: tuple[str, ...]
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes or the clock disturbed it."""
+        return not DISTURBED.isdisjoint(self.flags)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockEnergy:
+    """A block's energy of one provenance and phase, summed over the counted channels.
+
+    ``u_j`` is the standard uncertainty of its gross energy as a single window, ``idle_u_j`` that
+    of the idle energy taken off for the net: the same baseline for all blocks of a cell.
+    """
+
+    gross_j: float | None
+    net_j: float | None
+    attributed_j: float | None
+    u_j: float | None
+    idle_u_j: float | None
+
+
+def read_blocks(blocks: pa.Table, requests: pa.Table) -> list[Block]:
+    """The blocks of one cell in the order in which they ran."""
+    times = _sums(requests, ("prefill_s", "decode_s"))
+    ordered = blocks.sort_by([("t0_ns", "ascending"), ("block", "ascending")])
+    columns = [
+        "block",
+        "process",
+        "duration_s",
+        "units",
+        "prefill_tokens",
+        "decode_tokens",
+        "requests",
+        "temperature_start_c",
+        "temperature_end_c",
+        "flags",
+    ]
+    result: list[Block] = []
+    for row in ordered.select(columns).to_pylist():
+        spent = times.get(row["block"], {})
+        ends = (row["temperature_start_c"], row["temperature_end_c"])
+        result.append(
+            Block(
+                number=row["block"],
+                process=row["process"] or 0,
+                duration_s=row["duration_s"],
+                units=row["units"],
+                prefill_tokens=row["prefill_tokens"],
+                decode_tokens=row["decode_tokens"],
+                prefill_s=spent.get("prefill_s"),
+                decode_s=spent.get("decode_s"),
+                requests=row["requests"] or 0,
+                temperature_c=max((each for each in ends if each is not None), default=None),
+                flags=tuple(row["flags"] or ()),
+            )
+        )
+    return result
+
+
+def energy_rows(energy: pa.Table, provenance: str, phase: str) -> pa.Table:
+    """The rows that enter the sum: counted channels of one provenance and phase."""
+    import pyarrow.compute as pc
+
+    wanted = pc.and_(
+        pc.and_(pc.equal(energy["phase"], phase), pc.equal(energy["provenance"], provenance)),
+        pc.equal(energy["counted"], True),
+    )
+    return energy.filter(wanted)
+
+
+def block_energies(rows: pa.Table) -> dict[int, BlockEnergy]:
+    """Sums over channels by block; a block that lacks a channel of the others is null."""
+    import pyarrow.compute as pc
+
+    if rows.num_rows == 0:
+        return {}
+    channels = pc.count_distinct(rows["channel"]).as_py()
+    gross_u2 = pc.power(rows["gross_u_j"], 2)
+    idle_u2 = pc.max_element_wise(
+        pc.subtract(pc.power(rows["net_u_j"], 2), gross_u2), 0.0, skip_nulls=False
+    )
+    squared = rows.append_column("u2", gross_u2).append_column("idle_u2", idle_u2)
+    result: dict[int, BlockEnergy] = {}
+    for block, sums in _sums(
+        squared, ("gross_j", "net_j", "attributed_j", "u2", "idle_u2")
+    ).items():
+        whole = sums["rows"] == channels
+        result[block] = BlockEnergy(
+            gross_j=sums["gross_j"] if whole else None,
+            net_j=sums["net_j"] if whole else None,
+            attributed_j=sums["attributed_j"] if whole else None,
+            # Channels are separate sensors, so their single-window terms add in squares.
+            u_j=_root(sums["u2"]) if whole else None,
+            idle_u_j=_root(sums["idle_u2"]) if whole else None,
+        )
+    return result
+
+
+def _root(variance: float | None) -> float | None:
+    return None if variance is None else math.sqrt(variance)
+
+
+def _sums(table: pa.Table, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Sum of each column by block, null where any row is null, and the number of rows."""
+    import pyarrow.compute as pc
+
+    if table.num_rows == 0:
+        return {}
+    strict = pc.ScalarAggregateOptions(skip_nulls=False)
+    grouped = table.group_by("block").aggregate(
+        [(column, "sum", strict) for column in columns] + [([], "count_all")]
+    )
+    return {
+        row["block"]: {
+            "rows": row["count_all"],
+            **{column: row[f"{column}_sum"] for column in columns},
+        }
+        for row in grouped.to_pylist()
+    }
+
+
+def flag_names(rows: pa.Table) -> tuple[str, ...]:
+    """All flags of a table's ``flags`` column, sorted."""
+    import pyarrow.compute as pc
+
+    flat = pc.list_flatten(rows["flags"])
+    return tuple(sorted(name for name in pc.unique(flat).to_pylist() if name is not None))
+
+
+def distinct(rows: pa.Table, column: str) -> tuple[str, ...]:
+    """The values of a text column, sorted, without null."""
+    import pyarrow.compute as pc
+
+    return tuple(sorted(v for v in pc.unique(rows[column]).to_pylist() if v is not None))

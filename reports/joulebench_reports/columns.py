@@ -1,0 +1,93 @@
+"""The columns of the overview table, shared by the terminal, Markdown and HTML reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from joulebench_reports.figures import CellSummary, Figure
+from joulebench_reports.trust import flag_words, mark
+from joulebench_reports.wording import UNKNOWN, data_size, number, plain, seconds, with_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: header, text of a cell, its number for sorting, and how easily it is dropped.
+
+    Columns of a higher ``rank`` go first when the width does not suffice; rank 0 always stays.
+    """
+
+    header: str
+    text: Callable[[CellSummary], str]
+    sort_key: Callable[[CellSummary], float | None] | None = None
+    rank: int = 0
+
+
+def energy_text(figure: Figure, header: str) -> str:
+    """``0.512 ± 0.006 J/token est.``, less what the column's header says for all cells."""
+    text = with_interval(figure.value, figure.low, figure.high)
+    said = header.replace("(", " ").replace(")", " ").split()
+    parts = [text] if figure.value is None else [text, figure.unit, mark(figure)]
+    return " ".join(part for part in parts if part and part not in said)
+
+
+def _rate_text(cell: CellSummary) -> str:
+    rate = cell.speed.decode_tok_s
+    return with_interval(rate.value, rate.low, rate.high)
+
+
+def common_unit(cells: Sequence[CellSummary]) -> str | None:
+    """The unit that all energies of the table share, or ``None``."""
+    units = {cell.headline.unit for cell in cells}
+    return units.pop() if len(units) == 1 else None
+
+
+def energy_header(cells: Sequence[CellSummary]) -> str:
+    """``J/token (est.)`` where unit and provenance are the same for all, else ``energy``."""
+    unit = common_unit(cells) or "energy"
+    marks = {mark(cell.headline) for cell in cells if cell.headline.value is not None}
+    shared = marks.pop() if len(marks) == 1 else ""
+    return f"{unit} ({shared})" if shared else unit
+
+
+def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
+    """The columns for these cells; those in which every cell is unknown are left out."""
+    energy = energy_header(cells)
+    columns = [
+        Column("cell", lambda c: plain(c.label)),
+        Column(
+            energy,
+            lambda c: energy_text(c.headline, energy),
+            lambda c: c.headline.value,
+        ),
+        Column(
+            "net",
+            lambda c: energy_text(c.headline_net, energy),
+            lambda c: c.headline_net.value,
+            rank=3,
+        ),
+        Column("tok/s", _rate_text, lambda c: c.speed.decode_tok_s.value),
+        Column(
+            "TTFT",
+            lambda c: seconds(c.speed.ttft_median_s.value),
+            lambda c: c.speed.ttft_median_s.value,
+            rank=4,
+        ),
+        Column(
+            "TPOT", lambda c: seconds(c.speed.tpot_s.value), lambda c: c.speed.tpot_s.value, rank=5
+        ),
+        Column(
+            "peak mem",
+            lambda c: data_size(c.memory.rss_peak_bytes),
+            lambda c: c.memory.rss_peak_bytes,
+            rank=1,
+        ),
+        Column(
+            "ppl",
+            lambda c: number(c.quality.perplexity, 4),
+            lambda c: c.quality.perplexity,
+            rank=1,
+        ),
+        Column("flags", lambda c: plain(flag_words(c)) or "none", rank=2),
+    ]
+    return [c for c in columns if c.rank == 0 or any(c.text(cell) != UNKNOWN for cell in cells)]

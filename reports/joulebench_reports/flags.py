@@ -1,0 +1,61 @@
+"""What each flag means, in words for a reader who has not read the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+#: Flag → what it says about the figures. The protocol's own numbers stand in the profile.
+EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "contended": "other processes used the processor during the block, so its time and energy "
+        "are partly theirs; it was repeated, and both stay in the mean",
+        "throttled": "the processor or accelerator lowered its clock within the block, so the "
+        "figures describe a machine that is too hot or limited in power",
+        "no_thermal_gate": "no temperature could be read, so blocks did not wait for the machine "
+        "to cool to the same state",
+        "thermal_gate_timeout": "the temperature did not settle in the time allowed, and the "
+        "block started all the same",
+        "no_steady_state": "the warm-up ended by its limit before the speed was steady",
+        "idle_drift": "idle power before and after the blocks differed too much, so net energy is "
+        "refused",
+        "insufficient_resolution": "the window is too short for the sensor's update period; its "
+        "energy is usable only within a fit over many windows",
+        "counter_ambiguous": "the counter may have wrapped more than once between reads; the "
+        "window's energy is null",
+        "counter_reset": "the counter jumped back without a wrap (driver reload, suspend); the "
+        "window's energy is null",
+        "gauge_integrated": "the energy is polled power integrated over time; how the sensor "
+        "averages is unknown, so short changes may be missed",
+        "sampler_lost": "the sampler process died, so energy is null; time and memory stay",
+        "sampler_missed": "the sampler missed some of its ticks; they are counted, never made up",
+        "autocorrelated": "neighbouring blocks resemble each other strongly; the interval is "
+        "widened for it, and longer blocks would help",
+        "single_process": "all blocks come from one process; placement and memory layout differ "
+        "from start to start, and that spread is not in the interval",
+        "few_processes": "fewer than three processes, too few to estimate the spread between "
+        "them; it is in the interval only as scatter between blocks",
+        "time_budget": "the profile's time budget ended before the interval was narrow enough; "
+        "the width reached is what is reported",
+        "single_window": "one window only: the interval holds the sensor's edge and quantum "
+        "terms, not the scatter between repetitions",
+        "single_block": "one block only, so there is no scatter to make an interval of",
+        "no_blocks": "no block was measured",
+        "systematic": "the uncertainty of the sensor's scale is in the interval",
+        "disagreement": "greedy tokens or perplexity differ from those of the reference cell",
+        "observer_tax": "the sampler used more of the processor than its budget",
+        "not_interleaved": "the blocks of the cells did not take turns, so drift of the machine "
+        "may look like a difference between cells",
+        "emulated": "the accelerator is simulated on the host; the host's joules are not its own",
+        "multiple_domains": "the figure adds up several domains that do not overlap",
+        "incomplete_blocks": "blocks in which a sensor gave nothing are left out of the figure",
+        "unfinished": "the cell has not ended (the run goes on or was cut off); figures cover the "
+        "blocks that are on disk",
+    }
+)
+
+
+def explain(flag: str) -> str:
+    """The flag in plain words; one that is not known here is shown as it is."""
+    return EXPLANATIONS.get(flag, flag)

@@ -1,0 +1,87 @@
+"""The session as Markdown, for an issue or a repository."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from joulebench.api import Renderer, Settings
+from joulebench_reports import trust
+from joulebench_reports.columns import overview_columns
+from joulebench_reports.figures import CellSummary, SessionSummary
+from joulebench_reports.wording import plain
+
+if TYPE_CHECKING:
+    from joulebench.session import Session
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#|!~])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class MarkdownRenderer(Renderer):
+    """A table of cells, what is missing and why, and how far to trust it."""
+
+    name = "markdown"
+    summary = "tables and notes for an issue or a repository"
+    suffix: ClassVar[str] = ".md"
+
+    def render(self, session: Session, settings: Settings) -> str:
+        """CommonMark with one pipe table."""
+        from joulebench_reports.summary import summarise
+
+        return render_summary(summarise(session))
+
+
+def escape(text: object) -> str:
+    """Foreign text that Markdown shows and never interprets: no link, no HTML, one line."""
+    entities = "".join(_ENTITIES.get(char, char) for char in plain(text))
+    return _SPECIAL.sub(r"\\\1", entities)
+
+
+def render_summary(summary: SessionSummary) -> str:
+    """The document of a summary."""
+    lines = [
+        f"# {escape(trust.model_names(summary))} – {escape(summary.profile_name)}",
+        "",
+        f"{escape(trust.machine_line(summary.machine))}; session {escape(summary.session_id)}, "
+        f"{escape(summary.status)}, started {escape(summary.created_at or 'at an unknown time')}",
+        "",
+        f"**{escape(trust.banner(summary))}**",
+        "",
+        *_overview(summary.shown),
+    ]
+    missing = [
+        trust.Note(f"{c.label} ({c.status})", c.cause or "no cause") for c in summary.missing
+    ]
+    lines += _notes("Cells without figures", missing)
+    lines += _notes("What could not be measured, and why", trust.unmeasured(summary))
+    lines += _notes("How far to trust this", trust.trust_notes(summary))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(cells: Sequence[CellSummary]) -> list[str]:
+    if not cells:
+        return ["No cell has figures.", ""]
+    columns = overview_columns(cells)
+    return [
+        _row([column.header for column in columns]),
+        "| " + " | ".join("---:" if column.sort_key else "---" for column in columns) + " |",
+        *(_row([column.text(cell) for column in columns]) for cell in cells),
+        "",
+    ]
+
+
+def _row(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(escape(text) for text in texts) + " |"
+
+
+def _notes(heading: str, notes: Sequence[trust.Note]) -> list[str]:
+    if not notes:
+        return []
+    return [
+        f"## {heading}",
+        "",
+        *(f"- **{escape(note.term)}**: {escape(note.text)}" for note in notes),
+        "",
+    ]

@@ -1,0 +1,103 @@
+"""CSV: one row per cell, units in the columns' names, one set of columns per provenance."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from joulebench.api import Renderer, Settings
+from joulebench_reports.figures import PROVENANCES, CellSummary, Figure
+from joulebench_reports.trust import flag_words
+from joulebench_reports.wording import plain
+
+if TYPE_CHECKING:
+    from joulebench.session import Session
+
+Value = str | int | float | None
+
+#: First characters that spreadsheets take for a formula (OWASP, "CSV Injection").
+_FORMULA_STARTS = ("=", "+", "-", "@")
+
+
+class CsvRenderer(Renderer):
+    """One row per cell."""
+
+    name = "csv"
+    summary = "one row per cell, units in the names"
+    suffix: ClassVar[str] = ".csv"
+
+    def render(self, session: Session, settings: Settings) -> str:
+        """The table; unknown is an empty field."""
+        from joulebench_reports.summary import summarise
+
+        rows = [dict(_columns(cell)) for cell in summarise(session).cells]
+        names = list(rows[0]) if rows else [name for name, _ in _columns(_no_cell())]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: _safe(v) for k, v in row.items()} for row in rows)
+        return out.getvalue()
+
+
+def _safe(value: Value) -> Value:
+    """Text that no spreadsheet runs as a formula."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _no_cell() -> CellSummary:
+    from joulebench_reports.summary import empty_cell
+
+    return empty_cell("none")
+
+
+def _columns(cell: CellSummary) -> Iterator[tuple[str, Value]]:
+    for name in [
+        "id",
+        "label",
+        "model",
+        "technique",
+        "backend",
+        "device",
+        "workload",
+        "unit",
+        "status",
+        "cause",
+        "blocks",
+        "processes",
+    ]:
+        yield name, getattr(cell, name)
+    yield "energy_unit", cell.headline.unit
+    yield "energy_provenance", cell.headline.provenance
+    by_provenance = {each.provenance: each for each in cell.energy}
+    for provenance in PROVENANCES:
+        energy = by_provenance.get(provenance)
+        for part in ("gross", "gross_with_scale", "net", "attributed", "mean_of_ratios"):
+            figure: Figure | None = None if energy is None else getattr(energy, part)
+            yield from _figure(f"{provenance}_{part}_j_per_unit", figure)
+        yield from _figure(f"{provenance}_power_w", None if energy is None else energy.power_w)
+    yield "energy_reason_if_null", cell.headline.reason_if_null
+    speed = cell.speed
+    yield from _figure("decode_tok_per_s", speed.decode_tok_s)
+    yield from _figure("prefill_tok_per_s", speed.prefill_tok_s)
+    yield "ttft_median_s", speed.ttft_median_s.value
+    yield "ttft_p95_s", speed.ttft_p95_s.value
+    yield from _figure("tpot_s", speed.tpot_s)
+    yield from _figure("block_s", speed.block_s)
+    for name in cell.memory.__dataclass_fields__:
+        yield name, getattr(cell.memory, name)
+    yield "perplexity", cell.quality.perplexity
+    yield "nll_nats_per_token", cell.quality.nll_nats_per_token
+    yield "temperature_max_c", cell.temperature_max_c
+    yield "sampler_cpu_share", cell.observer.cpu_share
+    yield "flags", flag_words(cell)
+
+
+def _figure(name: str, figure: Figure | None) -> Iterator[tuple[str, Value]]:
+    yield name, None if figure is None else figure.value
+    yield f"{name}_low", None if figure is None else figure.low
+    yield f"{name}_high", None if figure is None else figure.high

@@ -1,0 +1,179 @@
+"""The session in one glance, for a terminal."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from joulebench.api import Option, Renderer, Settings
+from joulebench_reports import trust
+from joulebench_reports.columns import Column, overview_columns
+from joulebench_reports.figures import CellSummary, SessionSummary
+from joulebench_reports.wording import number, plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from joulebench.session import Session
+
+_MARGIN = 2
+_NARROWEST = 40
+
+
+class TerminalRenderer(Renderer):
+    """A table of the cells, what is missing and why, and how far to trust it."""
+
+    name = "terminal"
+    summary = "the session in one glance"
+    suffix: ClassVar[str] = ""
+    options = (
+        Option("width", "int", None, "columns; the terminal's own by default", minimum=_NARROWEST),
+        Option("color", "bool", False, "write ANSI colours"),
+    )
+
+    def render(self, session: Session, settings: Settings) -> str:
+        """The text, with a line feed at its end."""
+        from joulebench_reports.summary import summarise
+
+        width = settings.get("width")
+        if not isinstance(width, int):
+            width = shutil.get_terminal_size((100, 24)).columns
+        return render_summary(
+            summarise(session), max(width, _NARROWEST), bool(settings.get("color", False))
+        )
+
+
+def render_summary(summary: SessionSummary, width: int, color: bool) -> str:
+    """The text of a summary at a width."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    _title(console, summary)
+    _overview(console, summary.shown, width)
+    _missing_cells(console, summary.missing)
+    _notes(console, "What could not be measured, and why", trust.unmeasured(summary))
+    _notes(
+        console,
+        "How far to trust this",
+        trust.trust_notes(summary, trust.flag_letters(summary.shown)),
+    )
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _title(console: Console, summary: SessionSummary) -> None:
+    from rich.text import Text
+
+    models = plain(trust.model_names(summary))
+    date = (summary.created_at or "date unknown")[:16].replace("T", " ")
+    console.print(Text(f"{models} – {plain(summary.profile_name)}, {date} UTC", style="bold"))
+    console.print(Text(trust.machine_line(summary.machine), style="dim"))
+    if summary.status != "complete":
+        console.print(Text(f"Session {plain(summary.status)}: figures so far", style="yellow"))
+    console.print(Text(plain(trust.banner(summary)), style="cyan"))
+
+
+def _overview(console: Console, cells: Sequence[CellSummary], width: int) -> None:
+    from rich.text import Text
+
+    console.print()
+    if not cells:
+        console.print(Text("No cell has figures.", style="yellow"))
+        return
+    columns = [_compact(column, cells) for column in overview_columns(cells)]
+    console.print(_table(cells, _fitting(columns, cells, width)))
+
+
+def _compact(column: Column, cells: Sequence[CellSummary]) -> Column:
+    """The column in fewer characters: flags by the letters under which they are explained."""
+    letters = trust.flag_letters(cells)
+    if column.header == "flags":
+        return replace(column, text=lambda c: "".join(letters[flag.flag] for flag in c.flags))
+    if column.header == "tok/s":
+        return replace(column, text=lambda c: number(c.speed.decode_tok_s.value))
+    if column.header == "net":
+        return replace(column, text=lambda c: number(c.headline_net.value))
+    return column
+
+
+def _fitting(columns: list[Column], cells: Sequence[CellSummary], width: int) -> list[Column]:
+    """Drops the columns that matter least until the rest fits beside a readable cell name."""
+    kept = list(columns)
+    while _needed(kept, cells) > width:
+        last = max(kept, key=lambda column: column.rank)
+        if last.rank == 0:
+            break
+        kept.remove(last)
+    return kept
+
+
+def _needed(columns: Sequence[Column], cells: Sequence[CellSummary]) -> int:
+    """Width that the columns need when names may fold to 18 characters."""
+    limits = {"cell": 18}
+    widths = [
+        min(
+            max(len(c.header), *(len(c.text(cell)) for cell in cells)),
+            limits.get(c.header, 10**6),
+        )
+        for c in columns
+    ]
+    return sum(widths) + _MARGIN * (len(widths) - 1)
+
+
+def _table(cells: Sequence[CellSummary], columns: Sequence[Column]) -> object:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, _MARGIN, 0, 0), pad_edge=False, show_edge=False)
+    for column in columns:
+        foldable = column.header == "cell"
+        table.add_column(
+            Text(column.header),
+            justify="right" if column.sort_key else "left",
+            no_wrap=not foldable,
+            overflow="fold" if foldable else "ellipsis",
+            style="bold" if column.header == "cell" else "",
+        )
+    for cell in cells:
+        table.add_row(*(Text(column.text(cell)) for column in columns))
+    return table
+
+
+def _missing_cells(console: Console, cells: Sequence[CellSummary]) -> None:
+    _notes(
+        console,
+        "Cells without figures",
+        [
+            trust.Note(f"{cell.label} {cell.status}", cell.cause or "no cause recorded")
+            for cell in cells
+        ],
+    )
+
+
+def _notes(console: Console, heading: str, notes: Sequence[trust.Note]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if not notes:
+        return
+    console.print()
+    console.print(Text(heading, style="bold"))
+    for note in notes:
+        line = Text()
+        line.append(plain(note.term), style="cyan")
+        line.append(f": {plain(note.text)}")
+        console.print(Padding(line, (0, 0, 0, 2)))

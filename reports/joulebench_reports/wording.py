@@ -1,0 +1,91 @@
+"""Numbers, bytes, times and foreign text as a report shows them."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+#: Shown where a figure is unknown; never 0.
+UNKNOWN = "–"
+
+#: How a provenance is marked next to a figure. Measured is the unmarked case.
+MARKS = {"measured": "", "estimated": "est.", "simulated": "sim."}
+
+
+def plain(text: object) -> str:
+    """Foreign text as one inert line: no control, escape or direction-changing characters."""
+    return " ".join(visible(text).split())
+
+
+def visible(text: object) -> str:
+    """Foreign text with its line breaks, without characters that steer a terminal or reader.
+
+    Category C of Unicode holds controls, format characters (bidirectional overrides) and
+    surrogates.
+    """
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char)[0] != "C" else "\ufffd"
+        for char in str(text)
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits, without exponent between 1e-4 and 1e7."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if -4 <= magnitude < 7:
+        decimals = max(0, digits - 1 - magnitude)
+        return f"{value:,.{decimals}f}"
+    return f"{value:.{digits - 1}e}"
+
+
+def decimals_for(half_width: float) -> int:
+    """Decimals that show an uncertainty with two significant digits."""
+    if half_width <= 0 or not math.isfinite(half_width):
+        return 3
+    return min(9, max(0, 1 - math.floor(math.log10(half_width))))
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """``1.234 ± 0.012``; asymmetric intervals as ``1.23 [1.10, 1.50]``."""
+    if value is None:
+        return UNKNOWN
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return number(value)
+    half = (high - low) / 2
+    if half <= 0:
+        return number(value)
+    if half < 1e-9 or half > 1e7:
+        return f"{number(value)} ± {number(half, 2)}"
+    places = decimals_for(half)
+    if abs((high + low) / 2 - value) <= 0.1 * half:
+        return f"{value:,.{places}f} ± {half:,.{places}f}"
+    return f"{value:,.{places}f} [{low:,.{places}f}, {high:,.{places}f}]"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A ratio as per cent."""
+    return UNKNOWN if share is None else f"{number(share * 100, digits)} %"
+
+
+def seconds(value: float | None) -> str:
+    """A duration in the unit that suits it."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    for limit, factor, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms")):
+        if abs(value) < limit:
+            return f"{number(value * factor)} {unit}"
+    return f"{number(value)} s" if value < 600 else f"{number(value / 60)} min"
+
+
+def data_size(value: float | None) -> str:
+    """Bytes in powers of 1024."""
+    if value is None:
+        return UNKNOWN
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(value) >= factor:
+            return f"{number(value / factor)} {unit}"
+    return f"{value:.0f} B"

@@ -1,0 +1,231 @@
+"""Builds synthetic sessions that are true to the schema, through the product's own writer."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from joulebench.schema import CELL, SESSION
+from joulebench.session import SessionWriter
+
+START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+START_NS = 5_000_000_000
+HOSTILE = "</script><img src=x onerror=\"window.pwned=1\"><!-- \u2028 & \x1b[31m ${7*7} =cmd|' /C'!A0"
+
+RAPL_ABSENT = {
+    "probe": "rapl",
+    "available": False,
+    "reason": "no /sys/class/powercap on this machine",
+    "cure": "run on bare metal with the intel_rapl driver",
+}
+
+
+@dataclass
+class Cell:
+    """One cell to write. ``status`` may also be ``unfinished``: streams and no final row."""
+
+    id: str
+    label: str
+    status: str = "ok"
+    technique: str = "none"
+    workload: str = "chat"
+    unit: str = "token"
+    cause: str | None = None
+    blocks: int = 20
+    processes: int = 1
+    joules_per_token: float = 0.5
+    noise: float = 0.01
+    energies: dict[str, float | None] = field(default_factory=lambda: {"estimated": 1.0})
+    block_flags: dict[int, list[str]] = field(default_factory=dict)
+    cell_flags: list[str] = field(default_factory=lambda: ["no_thermal_gate"])
+    energy_flags: list[str] = field(default_factory=list)
+    perplexity: float | None = 17.43
+    prompt: str = "What is the capital of France?"
+    response: str = "The capital of France is Paris."
+    samples: bool = True
+
+
+def channel_name(provenance: str) -> str:
+    return {"measured": "rapl/package-0", "estimated": "estimate/cpu", "simulated": "fpga/board"}[
+        provenance
+    ]
+
+
+def channel(name: str, quantity: str, unit: str, **more: Any) -> dict[str, Any]:
+    return {
+        "channel": name, "quantity": quantity, "unit": unit, "kind": "gauge", "scale": 1.0,
+        "provenance": "measured", "domain": "machine", "counted": False, "rate_hz": 10.0,
+        "update_period_s": None, "resolution": None, "wraps_at": None,
+        "relative_uncertainty": None, "note": None, **more,
+    }  # fmt: skip
+
+
+def channels(provenances: set[str]) -> list[dict[str, Any]]:
+    found = [
+        channel(
+            channel_name(each), "energy", "J", kind="counter", scale=1e-6, provenance=each,
+            domain="package", counted=True, rate_hz=100.0, update_period_s=0.001,
+            relative_uncertainty=0.3 if each == "estimated" else None,
+            note="CPU time × declared power" if each == "estimated" else None,
+        )
+        for each in sorted(provenances)
+    ]  # fmt: skip
+    return [
+        *found,
+        channel("memory/rss", "memory", "B"),
+        channel("thermal/package", "temperature", "degC", scale=0.001),
+    ]
+
+
+def write(path: Path, cells: list[Cell], *, status: str = "complete", probes: Any = None,
+          planned: list[dict[str, Any]] | None = None, model: str = "smollm2-135m") -> Path:  # fmt: skip
+    path.mkdir(parents=True, exist_ok=True)
+    writer = SessionWriter(path)
+    provenances = {name for cell in cells for name in cell.energies}
+    plan = [{"id": cell.id, "label": cell.label} for cell in cells] + (planned or [])
+    row: dict[str, Any] = dict.fromkeys(SESSION.names)
+    row.update(
+        schema_version=1, session_id=path.name, joulebench_version="0.1.0", status=status,
+        created_at=START, finished_at=START + timedelta(minutes=7), profile_name="quick",
+        profile_text="version = 1\n", plan_json=json.dumps({"cells": plan}), seed=1,
+        machine_json=json.dumps({
+            "cpu": {"model": "Example CPU 8-core", "cores": 8, "threads": 16},
+            "memory_bytes": 32 * 2**30, "system": "Linux", "kernel": "6.12",
+            "virtualization": None, "accelerators": [],
+        }),
+        preflight_json=json.dumps({"governor": "performance", "turbo": True, "battery": None}),
+        versions_json=json.dumps({"python": "3.12.4", "torch": "2.13.0"}),
+        channels=channels(provenances),
+        probes=[{"probe": "estimate", "available": True, "reason": None, "cure": None}]
+        + ([RAPL_ABSENT] if probes is None else probes),
+    )  # fmt: skip
+    writer.write_session(row)
+    for cell in cells:
+        _write_cell(writer, cell, model)
+    return path
+
+
+def _write_cell(writer: SessionWriter, cell: Cell, model: str) -> None:
+    rng = random.Random(cell.id)
+    streams = {
+        name: writer.stream(cell.id, name)
+        for name in ("blocks", "energy", "requests", "samples", "events")
+    }
+    if cell.status in ("ok", "unfinished"):
+        clock = START_NS
+        for number in range(cell.blocks):
+            clock = _write_block(streams, cell, number, clock, rng)
+        if cell.samples and cell.blocks:
+            streams["samples"].append(_samples(cell, clock, rng))
+            mark = {"t_ns": START_NS, "kind": "gate_wait", "detail": "1.5 s", "block": 0}
+            streams["events"].append([{**mark, "request": None}])
+    for stream in streams.values():
+        stream.close() if cell.status == "unfinished" else stream.finish()
+    if cell.status != "unfinished":
+        writer.write_cell(_cell_row(cell, model))
+
+
+def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(CELL.names)
+    ok = cell.status == "ok"
+    quality = {"perplexity": cell.perplexity, "nll_nats_per_token": 2.86, "tokens": 2048,
+               "text": "builtin:evaluation"}  # fmt: skip
+    row.update(
+        cell_id=cell.id, label=cell.label, model=model, model_source="catalogue",
+        technique=cell.technique, backend="torch", device="cpu", workload=cell.workload,
+        unit=cell.unit, status=cell.status, cause=cell.cause,
+        cause_kind=None if ok else "memory", flags=cell.cell_flags,
+        processes=cell.processes if ok else 0, blocks=cell.blocks if ok else 0,
+        quality_json=json.dumps(quality) if ok and cell.perplexity else None,
+        evidence_json=json.dumps({"prune": {"zero_fraction": 0.5}}),
+        facts_json=json.dumps({"dtype": "float32", "threads": 8}),
+    )  # fmt: skip
+    if ok:
+        row.update(
+            weights_bytes=269 * 2**20, kv_allocated_bytes=12 * 2**20,
+            rss_peak_bytes=612 * 2**20, rss_base_bytes=210 * 2**20, sampler_cpu_s=0.4,
+            sampler_wall_s=80.0, sampler_ticks=8000, sampler_missed=3, sampler_rate_hz=99.8,
+            sampler_late_p99_s=0.0006,
+        )  # fmt: skip
+    return row
+
+
+def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Random) -> int:
+    generating = cell.unit == "token"
+    duration = 2.0 + rng.uniform(-0.05, 0.05)
+    t1 = t0 + int(duration * 1e9)
+    requests, decode, prefill = (2, 40, 30) if generating else (0, 0, 0)
+    units = float(requests * (decode + 1)) if generating else duration
+    streams["blocks"].append([{
+        "cell_id": cell.id, "block": number, "process": number % cell.processes,
+        "round": number, "position": 0, "t0_ns": t0, "t1_ns": t1,
+        "start_utc": START + timedelta(seconds=2.5 * number), "duration_s": duration,
+        "requests": requests, "prefill_tokens": requests * prefill,
+        "decode_tokens": requests * decode, "units": units, "worker_cpu_s": duration,
+        "other_cpu_s": 0.01, "temperature_start_c": 50.0, "temperature_end_c": 52.0 + number * 0.1,
+        "frequency_hz": None, "gate_wait_s": 0.0, "dither_s": 0.001,
+        "flags": cell.block_flags.get(number, []),
+    }])  # fmt: skip
+    factor = cell.joules_per_token * (1 + rng.gauss(0, cell.noise))
+    _write_energy(streams["energy"], cell, number, units * factor, duration)
+    each = duration / max(requests, 1)
+    rows = [_request(cell, number, i, t0, each, prefill, decode) for i in range(requests)]
+    streams["requests"].append(rows)
+    return t1 + 500_000_000
+
+
+def _write_energy(stream: Any, cell: Cell, number: int, joules: float, duration: float) -> None:
+    rows = []
+    for provenance, share in cell.energies.items():
+        for phase, part in (("total", 1.0), ("prefill", 0.2), ("decode", 0.8)):
+            gross = None if share is None else joules * share * part
+            rows.append({
+                "cell_id": cell.id, "block": number, "phase": phase,
+                "channel": channel_name(provenance), "domain": "package",
+                "provenance": provenance,
+                "method": "model" if provenance == "estimated" else "counter",
+                "counted": True, "duration_s": duration * part, "gross_j": gross,
+                "gross_u_j": None if gross is None else 0.01,
+                "net_j": None if gross is None else gross * 0.8,
+                "net_u_j": None if gross is None else 0.02,
+                "attributed_j": None if gross is None else gross * 0.6,
+                "attributed_u_j": None, "flags": cell.energy_flags,
+            })  # fmt: skip
+    stream.append(rows)
+
+
+def _request(cell: Cell, block: int, index: int, t0: int, each: float, prefill: int,
+             decode: int) -> dict[str, Any]:  # fmt: skip
+    begin = t0 + int(index * each * 1e9)
+    ttft = 0.2 * each
+    return {
+        "cell_id": cell.id, "block": block, "request": index, "prompt_index": index,
+        "t0_ns": begin, "t1_ns": begin + int(each * 1e9), "start_utc": None, "end_utc": None,
+        "duration_s": each, "ttft_s": ttft, "prefill_s": ttft, "decode_s": each - ttft,
+        "tpot_s": (each - ttft) / decode, "prefill_tokens": prefill, "decode_tokens": decode,
+        "units": decode + 1.0, "token_t_ns": None, "output_tokens": None,
+        "prompt": cell.prompt, "response": cell.response, "values_json": None,
+    }  # fmt: skip
+
+
+def _samples(cell: Cell, end: int, rng: random.Random) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+
+    def add(t: int, name: str, raw: int) -> None:
+        rows.append({"t_ns": t, "channel": name, "raw": raw, "origin": "tick"})
+
+    counters = {channel_name(p): 1000 for p, share in cell.energies.items() if share is not None}
+    for tick, t in enumerate(range(START_NS, end, 10_000_000)):
+        busy = (t - START_NS) % 2_500_000_000 < 2_000_000_000
+        for name in counters:
+            watts = (20.0 if busy else 5.0) + rng.uniform(-0.5, 0.5)
+            counters[name] += int(watts * 0.01 * 1e6)
+            add(t, name, counters[name])
+        if tick % 10 == 0:
+            add(t, "memory/rss", 600 * 2**20 + rng.randrange(2**20))
+            add(t, "thermal/package", 50_000 + int(4000 * (t - START_NS) / (end - START_NS)))
+    return rows
