@@ -153,6 +153,8 @@ class TorchSession(BackendSession):
     def train_step(self, tokens: Sequence[int]) -> float:
         """One optimiser step on the sequence; returns the loss before it in nats per token."""
         self._check_length(len(tokens))
+        if len(tokens) < 2:
+            raise JoulebenchError("a train step needs two tokens: one to predict the other from")
         if self._optimizer is None:
             self._optimizer = self._new_optimizer()
         ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
