@@ -25,7 +25,7 @@ AUTOCORRELATED_ABOVE: Final = 0.5
 #: From this many processes on, their means are the units.
 PROCESSES_AS_UNITS: Final = 3
 DEFAULT_LEVEL: Final = 0.95
-#: The standard uncertainty of zero scatter has no limit on its degrees of freedom.
+#: So much must remain of a strongly correlated series for Student's t to exist.
 _FEWEST_EFFECTIVE: Final = 2.0
 
 
@@ -123,12 +123,18 @@ def corrected_autocorrelation(raw: float, n: float) -> float:
 
 
 def autocorrelation(values: Sequence[float]) -> float:
-    """Bias-corrected lag-1 autocorrelation in [0, 0.98]; 0 for four values or fewer."""
+    """Bias-corrected lag-1 autocorrelation in [0, 0.98]; 0 for four values or fewer.
+
+    The raw value is a mean of n - 1 products over a mean of n squares: with the bare ratio of
+    sums the interval of 20 blocks covers half a percent less.
+    """
     n = len(values)
     if n <= 4:
         return 0.0
     squares, products = _lag_sums(values, math.fsum(values) / n)
-    return corrected_autocorrelation(products / squares, n) if squares > 0 else 0.0
+    if squares <= 0:
+        return 0.0
+    return corrected_autocorrelation(products / (n - 1) / (squares / n), n)
 
 
 def variance_factor(r: float, n: int) -> float:
@@ -184,7 +190,10 @@ def pooled_autocorrelation(groups: Sequence[Sequence[float]]) -> float:
     for group in groups:
         s, p = _lag_sums(group, math.fsum(group) / len(group))
         squares, products, count = squares + s, products + p, count + len(group)
-    return corrected_autocorrelation(products / squares, count / len(groups)) if squares else 0.0
+    if squares <= 0:
+        return 0.0
+    k = len(groups)
+    return corrected_autocorrelation(products / (count - k) / (squares / count), count / k)
 
 
 def process_interval(groups: Sequence[Sequence[float]], level: float = DEFAULT_LEVEL) -> Interval:
