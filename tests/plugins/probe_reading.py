@@ -33,7 +33,8 @@ def imported_alone(module: str) -> set[str]:
     assert spec.origin is not None
     code = (
         "import sys, importlib.util as u\n"
-        "spec = u.spec_from_file_location('reader', sys.argv[1]); module = u.module_from_spec(spec)\n"
+        "spec = u.spec_from_file_location('reader', sys.argv[1])\n"
+        "module = u.module_from_spec(spec)\n"
         "sys.modules['reader'] = module; spec.loader.exec_module(module)\n"
         "print(*(n for n in sys.modules if n.split('.')[0] not in sys.stdlib_module_names))"
     )
