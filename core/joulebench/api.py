@@ -117,6 +117,10 @@ class Plugin(ABC):
         """Versions of the libraries that the results depend on, by distribution name."""
         return {}
 
+    def default_settings(self) -> dict[str, OptionValue]:
+        """The options that have a default, at that."""
+        return {each.name: each.default for each in self.options if each.default is not None}
+
 
 # ---------------------------------------------------------------------------------------------
 # Artifacts: models on disk
@@ -263,7 +267,7 @@ class BackendSession(ABC):
 
     def synchronize(self) -> None:
         """Wait until the device has finished what was submitted; nothing on a CPU."""
-        return None
+        return
 
     @abstractmethod
     def memory(self) -> MemoryUse:
@@ -275,7 +279,7 @@ class BackendSession(ABC):
 
     def close(self) -> None:
         """Free what the session holds."""
-        return None
+        return
 
     def lacking(self, what: str) -> Exception:
         """The error for a call that this session's backend does not implement."""
@@ -395,7 +399,7 @@ class Workload(Plugin):
 
     def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
         """Bring the session to where the request begins, outside of the measured window."""
-        return None
+        return
 
     @abstractmethod
     def perform(
@@ -506,6 +510,8 @@ class Renderer(Plugin):
 
     #: File suffix of its output, such as ``.html``; empty for the terminal.
     suffix: ClassVar[str] = ""
+    #: Whether a run ends with it: printed without a suffix, else written into the session.
+    by_default: ClassVar[bool] = False
 
     @abstractmethod
     def render(self, session: Session, settings: Settings) -> str | bytes:

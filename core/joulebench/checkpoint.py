@@ -65,7 +65,9 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            names = sorted(
+                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"is damaged: {error!r}", where=str(index)) from None
         for name in names:
@@ -106,7 +108,11 @@ def read_header(file: Path) -> dict[str, Any]:
         try:
             header = json.loads(source.read(length))
             end = max(
-                (info["data_offsets"][1] for name, info in header.items() if name != "__metadata__"),
+                (
+                    info["data_offsets"][1]
+                    for name, info in header.items()
+                    if name != "__metadata__"
+                ),
                 default=0,
             )
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -14,8 +14,14 @@ from joulebench.errors import JoulebenchError
 
 #: Command names, the module and attribute that holds each, and its line of help.
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "doctor": ("doctor:doctor", "Say what this machine can measure, and what to do about the rest."),
-    "plan": ("plan:plan", "Show what a profile would measure here, and what it would skip and why."),
+    "doctor": (
+        "doctor:doctor",
+        "Say what this machine can measure, and what to do about the rest.",
+    ),
+    "plan": (
+        "plan:plan",
+        "Show what a profile would measure here, and what it would skip and why.",
+    ),
     "run": ("run:run", "Measure a profile and write a session."),
     "report": ("report:report", "Render a session: terminal, Markdown, CSV, JSON or HTML."),
     "models": ("models:models", "List, show and fetch models."),

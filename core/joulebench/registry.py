@@ -253,7 +253,7 @@ def _check_class(
             where=entry_point,
         )
     if inspect.isabstract(plugin_class):
-        missing = ", ".join(sorted(plugin_class.__abstractmethods__))
+        missing = ", ".join(sorted(getattr(plugin_class, "__abstractmethods__", ())))
         raise PluginError(
             f"{plugin_class.__name__} does not implement: {missing}", where=entry_point
         )

@@ -43,7 +43,7 @@ class TableStream:
         for batch in kept:
             self._writer.write_batch(_conform(batch, self._schema))
         self._file.flush()
-        os.replace(fresh, self._part)
+        fresh.replace(self._part)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write the rows as one batch and hand it to the system (it survives ``kill -9``)."""
@@ -65,6 +65,13 @@ class TableStream:
         """Make the table final: one Arrow file, under its name only once it is whole."""
         self.close()
         _finalise(self._part, self._final, self._schema)
+
+    def finish_with(self, rows: Sequence[Row]) -> None:
+        """Make the table final with these rows in place of the streamed ones."""
+        self.close()
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=self._schema)
+        write_table(self._final, table)
+        self._part.unlink()
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -99,7 +106,7 @@ def write_table(final: Path, table: pa.Table) -> None:
             writer.write_table(table.unify_dictionaries().combine_chunks())
         sink.flush()
         os.fsync(sink.fileno())
-    os.replace(temporary, final)
+    temporary.replace(final)
 
 
 def _read_file(path: Path) -> pa.Table:
@@ -133,9 +140,7 @@ class SessionWriter:
 
     def stream(self, cell_id: str, table: str) -> TableStream:
         """A stream for one of the cell's tables; goes on where an earlier run stopped."""
-        return TableStream(
-            self.cell_folder(cell_id) / f"{table}.arrow", CELL_TABLES[table]
-        )
+        return TableStream(self.cell_folder(cell_id) / f"{table}.arrow", CELL_TABLES[table])
 
     def write_cell(self, row: Row) -> None:
         """Write the cell's own row: its presence says that the cell is complete."""

@@ -97,7 +97,9 @@ class WorkerProcess:
         try:
             answer = json.loads(line)
         except ValueError:
-            raise WorkerError(Cause("error", f"the worker answered nonsense: {line[:80]!r}")) from None
+            raise WorkerError(
+                Cause("error", f"the worker answered nonsense: {line[:80]!r}")
+            ) from None
         if "error" in answer:
             error = answer["error"]
             raise WorkerError(Cause(error["kind"], error["message"]))

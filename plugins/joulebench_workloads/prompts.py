@@ -65,9 +65,7 @@ def prompt_requests(
     return requests
 
 
-def random_tokens(
-    source: random.Random, context: WorkloadContext, length: int
-) -> tuple[int, ...]:
+def random_tokens(source: random.Random, context: WorkloadContext, length: int) -> tuple[int, ...]:
     """Token ids drawn evenly from the vocabulary."""
     size = context.vocabulary_size or 256
     return tuple(source.randrange(size) for _ in range(length))

@@ -33,9 +33,7 @@ def echo_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> Non
         click.echo(click.style(line, bold=True) if header and number == 0 else line)
 
 
-def load_profile(
-    name: str, overrides: Sequence[str]
-) -> tuple[Registry, Profile, Catalogue, Plan]:
+def load_profile(name: str, overrides: Sequence[str]) -> tuple[Registry, Profile, Catalogue, Plan]:
     """Registry, profile, catalogue and plan for a command."""
     from joulebench.models import read_catalogue
     from joulebench.plan import make_plan

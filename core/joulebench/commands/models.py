@@ -24,10 +24,9 @@ def list_models(as_json: bool) -> None:
     from joulebench.registry import default_registry
 
     catalogue = read_catalogue(default_registry().profile_dirs())
-    fetched = {
-        name: wheel_file_path(entry.source).is_file()
-        for name, entry in {**catalogue.models, **catalogue.texts}.items()
-    }
+    sources = {name: each.source for name, each in catalogue.models.items()}
+    sources |= {name: each.source for name, each in catalogue.texts.items()}
+    fetched = {name: wheel_file_path(source).is_file() for name, source in sources.items()}
     if as_json:
         echo_json(
             {

@@ -29,7 +29,9 @@ def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
     for cell in made.cells:
         if cell.runnable:
             steps = " → ".join(step.name for step in cell.transforms)
-            click.echo(f"  run   {cell.label}   [{cell.device}]" + (f"  via {steps}" if steps else ""))
+            click.echo(
+                f"  run   {cell.label}   [{cell.device}]" + (f"  via {steps}" if steps else "")
+            )
         else:
             click.echo(click.style(f"  skip  {cell.label}   [{cell.device}]", dim=True))
             click.echo(click.style(f"        {cell.reason}", dim=True))

@@ -65,9 +65,7 @@ def edge_channels(channels: Sequence[Channel]) -> list[int]:
 
 def edge_specs(channels: Sequence[Channel], pid: int | None) -> list[dict[str, Any]]:
     """Sources of the energy counters, for :func:`joulebench.meter.sampler.edge_reader`."""
-    return [
-        source_spec(index, channels[index].source, pid) for index in edge_channels(channels)
-    ]
+    return [source_spec(index, channels[index].source, pid) for index in edge_channels(channels)]
 
 
 def with_rates(

@@ -16,6 +16,21 @@ import struct
 import sys
 import time
 
+TYPE_CHECKING = False  # as in typing, whose import would cost the sampler milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    class Reader(Protocol):
+        """What a reader module's factory returns."""
+
+        def read(self) -> Sequence[int | None]:
+            """All its items now."""
+            ...
+
+    Put = Callable[[int, int | None, int], None]
+
+
 # The ring's header: see the offsets below. All numbers are native 64-bit integers.
 HEADER_BYTES = 128
 RECORD = struct.Struct("=qqii")  # t_ns, raw, channel, kind
@@ -42,7 +57,13 @@ class FileReader:
 
     __slots__ = ("_after", "_columns", "_fd", "_key", "_plain", "_size")
 
-    def __init__(self, path, key=None, columns=(0,), after=None):  # type: ignore[no-untyped-def]
+    def __init__(
+        self,
+        path: str,
+        key: str | None = None,
+        columns: Sequence[int] = (0,),
+        after: str | None = None,
+    ) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._key = key.encode() if key is not None else None
         self._after = after.encode() if after is not None else None
@@ -79,35 +100,26 @@ def _number(text: bytes) -> int:
         return int(text, 16) if text.strip().lower().startswith(b"0x") else int(float(text))
 
 
-class ItemReader:
-    """One item of an object that reads several numbers in one call."""
-
-    __slots__ = ("item", "reader")
-
-    def __init__(self, reader, item):  # type: ignore[no-untyped-def]
-        self.reader = reader
-        self.item = item
-
-
-def load_factory(name):  # type: ignore[no-untyped-def]
+def load_factory(name: str) -> Callable[[str], Reader]:
     """The callable named ``package.module:function``."""
     import importlib
 
     module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    factory: Callable[[str], Reader] = getattr(importlib.import_module(module), function)
+    return factory
 
 
 class Group:
     """Sources that are read together: a file each, or one object with several items."""
 
-    __slots__ = ("_files", "_objects", "period_ns", "due_ns")
+    __slots__ = ("_files", "_objects", "due_ns", "period_ns")
 
-    def __init__(self, period_ns, sources):  # type: ignore[no-untyped-def]
+    def __init__(self, period_ns: int, sources: Sequence[dict[str, Any]]) -> None:
         self.period_ns = period_ns
         self.due_ns = 0
-        self._files = []
-        self._objects = []
-        objects = {}
+        self._files: list[tuple[int, FileReader | None]] = []
+        self._objects: list[tuple[Reader, list[tuple[int, int]]]] = []
+        objects: dict[tuple[str, str], tuple[Reader, list[tuple[int, int]]]] = {}
         for source in sources:
             channel = source["channel"]
             try:
@@ -126,22 +138,23 @@ class Group:
                 sys.stderr.write(f"{channel}: {type(error).__name__}: {error}\n")
                 self._files.append((channel, None))
 
-    def read(self, put):  # type: ignore[no-untyped-def]
+    def read(self, put: Put) -> None:
         """Read every source once; ``put(t_ns, raw, channel)`` takes the results."""
-        for channel, reader in self._files:
+        for channel, file in self._files:
             t_ns = clock_ns()
-            put(t_ns, reader.read() if reader is not None else None, channel)
+            put(t_ns, file.read() if file is not None else None, channel)
         for reader, items in self._objects:
             t_ns = clock_ns()
+            values: Sequence[int | None] | None = None
             try:
                 values = reader.read()
-            except Exception:
-                values = None
+            except Exception as error:  # the channel is then a fault, the sampler goes on
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
             for channel, item in items:
                 put(t_ns, values[item] if values is not None else None, channel)
 
 
-def edge_reader(sources):  # type: ignore[no-untyped-def]
+def edge_reader(sources: Sequence[dict[str, Any]]) -> Callable[[], list[int | None]]:
     """A function that reads all sources now, in order: ``() -> list[int | None]``."""
     group = Group(0, sources)
     order = {source["channel"]: place for place, source in enumerate(sources)}
@@ -162,11 +175,11 @@ def edge_reader(sources):  # type: ignore[no-untyped-def]
 class Writer:
     """Writes records into the ring."""
 
-    def __init__(self, memory):  # type: ignore[no-untyped-def]
+    def __init__(self, memory: mmap.mmap) -> None:
         self.memory = memory
         self.capacity = WORD.unpack_from(memory, OFFSET_CAPACITY)[0]
         self.head = 0
-        self.faulty = set()  # type: ignore[var-annotated]
+        self.faulty: set[int] = set()
 
     def put(self, t_ns: int, raw: int | None, channel: int) -> None:
         """A sample; the first failure of a channel is recorded as a fault."""
@@ -186,7 +199,7 @@ class Writer:
         WORD.pack_into(self.memory, OFFSET_HEAD, self.head)
 
 
-def run(memory, groups) -> None:  # type: ignore[no-untyped-def]
+def run(memory: mmap.mmap, groups: Sequence[Group]) -> None:
     """Sample until told to stop or left by the parent."""
     writer = Writer(memory)
     word = WORD.unpack_from

@@ -199,14 +199,8 @@ class Sampler:
         self.stop()
 
 
-def _start(
-    ring_file: str, groups: list[dict[str, Any]], errors: IO[str]
-) -> subprocess.Popen[str]:
-    needs_modules = any(
-        "factory" in source
-        for group in groups
-        for source in group["sources"]
-    )
+def _start(ring_file: str, groups: list[dict[str, Any]], errors: IO[str]) -> subprocess.Popen[str]:
+    needs_modules = any("factory" in source for group in groups for source in group["sources"])
     job = {
         "ring": ring_file,
         "groups": groups,

@@ -1,0 +1,179 @@
+"""``joulebench doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from joulebench.commands.common import echo_json, echo_table, json_option, set_option
+
+if TYPE_CHECKING:
+    from joulebench.meter.calibration import Calibration
+    from joulebench.probing import Sensors
+    from joulebench.registry import Registry
+
+_EMPTY_PROFILE = """version = 1
+[model.none]
+[backend.none]
+[workload.none]
+"""
+
+
+@click.command()
+@click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(0.1, 60.0),
+              help="Time of fast reads for each energy channel.")  # fmt: skip
+@set_option
+@json_option
+def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Say what this machine can measure, how finely, and what to do about what is missing.
+
+    Settings of probes as in a profile: --set probe.NAME.KEY=VALUE. Exit code 1 where no energy
+    can be measured (an estimate is no measurement).
+    """
+    from pathlib import Path
+
+    from joulebench.meter.calibration import calibrate
+    from joulebench.probing import inspect_probes
+    from joulebench.profile import parse_profile
+    from joulebench.registry import default_registry
+
+    registry = default_registry()
+    profile = parse_profile(_EMPTY_PROFILE, "--set", Path.cwd(), overrides)
+    for name in profile.probes:
+        registry.probe(name)
+    sensors = inspect_probes(registry, profile)
+    energy = sensors.energy_and_power()
+    calibrations = calibrate(energy, seconds)
+    measured = any(each.provenance == "measured" for each in energy)
+    if as_json:
+        echo_json(_as_json(registry, sensors, calibrations, measured))
+    else:
+        _print(registry, sensors, calibrations, measured)
+    return 0 if measured else 1
+
+
+def _backends(registry: Registry) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name in registry.names("backend"):
+        backend = registry.backend(name)
+        availability = backend.available()
+        devices = [each.name for each in backend.devices()] if availability.ok else []
+        rows.append(
+            {
+                "backend": name,
+                "available": availability.ok,
+                "reason": availability.reason,
+                "cure": availability.cure,
+                "devices": devices,
+                "versions": dict(backend.versions()),
+            }
+        )
+    return rows
+
+
+def _as_json(
+    registry: Registry, sensors: Sensors, calibrations: list[Calibration], measured: bool
+) -> dict[str, Any]:
+    from joulebench.machine import describe_machine, preflight
+
+    return {
+        "energy_measured": measured,
+        "machine": describe_machine(),
+        "preflight": preflight(),
+        "probes": [
+            {"probe": each.name, **asdict(each.availability),
+             "channels": [asdict(channel) for channel in each.channels]}
+            for each in sensors.probes
+        ],
+        "calibration": [
+            {**asdict(each), "window_for_1_percent_s": each.window_for_1_percent_s,
+             "window_for_5_percent_s": each.window_for_5_percent_s}
+            for each in calibrations
+        ],
+        "backends": _backends(registry),
+        "broken_plugins": [asdict(each) for each in registry.broken],
+    }  # fmt: skip
+
+
+def _print(
+    registry: Registry, sensors: Sensors, calibrations: list[Calibration], measured: bool
+) -> None:
+    from joulebench.machine import describe_machine
+
+    machine = describe_machine()
+    cpu = machine["cpu"]
+    _heading("Machine")
+    click.echo(f"  {cpu['model'] or 'unknown processor'}, {cpu['usable_cpus']} usable CPUs, "
+               f"{(machine['memory_bytes'] or 0) / 2**30:.1f} GiB; {machine['system']}"
+               + (f"; virtual machine ({machine['virtualization']})"
+                  if machine["virtualization"] else ""))  # fmt: skip
+    _heading("Sensors")
+    for state in sensors.probes:
+        if state.availability.ok:
+            counts: dict[str, int] = {}
+            for channel in state.channels:
+                counts[channel.quantity] = counts.get(channel.quantity, 0) + 1
+            what = ", ".join(f"{count} {quantity}" for quantity, count in counts.items())
+            click.echo(f"  {_mark(True)} {state.name}: {what or 'no channel'}")
+        else:
+            click.echo(f"  {_mark(False)} {state.name}: {state.availability.reason}")
+            if state.availability.cure:
+                click.echo(f"      → {state.availability.cure}")
+    _heading("Energy and power channels")
+    if calibrations:
+        by_path = {channel.path: channel for channel in sensors.channels}
+        rows = [_calibration_row(each, by_path[each.channel].provenance) for each in calibrations]
+        echo_table(rows, ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read",
+                          "1 % from", "5 % from"])  # fmt: skip
+    else:
+        click.echo("  none")
+    _heading("Backends")
+    for row in _backends(registry):
+        if row["available"]:
+            versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+            click.echo(
+                f"  {_mark(True)} {row['backend']} on {', '.join(row['devices'])} ({versions})"
+            )
+        else:
+            click.echo(f"  {_mark(False)} {row['backend']}: {row['reason']}")
+            click.echo(f"      → {row['cure']}")
+    for broken in registry.broken:
+        click.echo(f"  {_mark(False)} plugin {broken.entry_point}: {broken.error}")
+    _heading("Verdict")
+    if measured:
+        click.echo("  Energy can be measured here.")
+    elif calibrations:
+        click.echo("  No energy can be measured here: joules will be estimated or simulated, and "
+                   "labelled so.\n  Time, memory and quality are measured.")  # fmt: skip
+    else:
+        click.echo("  No energy can be measured here, nor estimated. Time, memory and quality are.")
+
+
+def _calibration_row(each: Calibration, provenance: str) -> list[str]:
+    def ms(value: float | None) -> str:
+        return "unknown" if value is None else f"{value * 1e3:.3g} ms"
+
+    spread = (
+        "" if each.period_low_s is None or each.period_high_s is None
+        else f"{each.period_low_s * 1e3:.3g}–{each.period_high_s * 1e3:.3g} ms"
+    )  # fmt: skip
+    period = "each read" if each.continuous else ms(each.period_s)
+    quantum = "unknown" if each.quantum is None else f"{each.quantum:.3g}"
+    if each.continuous:
+        quantum = "fine"
+    windows = [
+        "any" if each.continuous else ms(window)
+        for window in (each.window_for_1_percent_s, each.window_for_5_percent_s)
+    ]
+    return [f"  {each.channel}", provenance, period, spread, quantum,
+            f"{each.read_cost_s * 1e6:.1f} µs", *windows]  # fmt: skip
+
+
+def _heading(text: str) -> None:
+    click.echo(click.style(text, bold=True))
+
+
+def _mark(good: bool) -> str:
+    return click.style("✓", fg="green") if good else click.style("✗", fg="red")

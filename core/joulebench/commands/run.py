@@ -1,0 +1,201 @@
+"""``joulebench run``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from joulebench.commands.common import duration_text, load_profile, set_option
+from joulebench.errors import JoulebenchError, SessionError
+
+if TYPE_CHECKING:
+    from joulebench.cellrun import CellRun
+    from joulebench.plan import Plan
+    from joulebench.run import RunResult
+
+
+class Progress:
+    """Says on standard error how a run goes on: a live line on a terminal, plain lines else."""
+
+    def __init__(self, quiet: bool, planned_s: float) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty() and not quiet
+        self._start = time.monotonic()
+        self._planned_s = planned_s
+
+    def say(self, text: str) -> None:
+        """A line of news."""
+        if not self._quiet:
+            self._clear()
+            click.echo(f"[{time.monotonic() - self._start:6.1f} s] {text}", err=True)
+
+    def step(self, cell: CellRun, doing: str) -> None:
+        """What is being done with a cell now."""
+        if self._live:
+            self._line(f"{cell.cell.label}: {doing}")
+        elif doing == "loading":
+            self.say(f"{cell.cell.label}: {doing} (process {cell.next_process + 1})")
+
+    def block(self, cell: CellRun) -> None:
+        """A block has been measured; says so now and then where there is no live line."""
+        count = len(cell.measured)
+        figure = self._figure(cell)
+        if self._live:
+            left = max(0.0, self._planned_s - (time.monotonic() - self._start))
+            self._line(f"{cell.cell.label}: block {count}{figure}; ≈ {duration_text(left)} left")
+        elif count % 10 == 0:
+            self.say(f"{cell.cell.label}: {count} blocks{figure}")
+
+    @staticmethod
+    def _figure(cell: CellRun) -> str:
+        found = cell.interval()
+        if found.mean is None:
+            return ""
+        unit = "J" if all(each.joules is not None for each in cell.measured) else "s"
+        width = found.relative_half_width
+        spread = "" if width is None else f" ± {100 * width:.1f} %"
+        return f", {found.mean:.4g} {unit}/{cell.cell.unit}{spread}"
+
+    def _line(self, text: str) -> None:
+        click.echo(f"\r\x1b[K{text[:118]}", nl=False, err=True)
+
+    def _clear(self) -> None:
+        if self._live:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def end(self) -> None:
+        """Leave the terminal tidy."""
+        self._clear()
+
+
+@click.command()
+@click.argument("profile", required=False)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("sessions"), show_default=True,
+    help="Folder for the session's own folder.",
+)  # fmt: skip
+@set_option
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="SESSION",
+    help="Go on with a session that was interrupted.",
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit with 1 also when a cell was skipped.")
+@click.option("--quiet", is_flag=True, help="Say nothing but the result.")
+@click.option("--report/--no-report", default=True, help="Write report.html and print the table.")
+def run(
+    profile: str | None,
+    out: Path,
+    overrides: tuple[str, ...],
+    resume: Path | None,
+    strict: bool,
+    quiet: bool,
+    report: bool,
+) -> int:
+    """Measure PROFILE (a shipped name or a TOML file) and write a session.
+
+    Exit code: 0 all cells ran, 1 some failed (or were skipped, with --strict) or nothing ran,
+    2 wrong use.
+    """
+    if (profile is None) == (resume is None):
+        raise click.UsageError("give either a PROFILE or --resume SESSION")
+    if resume is not None:
+        return _resume(resume, strict, quiet, report)
+    assert profile is not None  # noqa: S101
+    from joulebench.profile import find_profile
+    from joulebench.run import Run, new_session_folder, note_profile_file
+
+    registry, read, catalogue, plan = load_profile(profile, overrides)
+    folder = new_session_folder(out, read.name)
+    note_profile_file(folder, find_profile(profile, registry.profile_dirs()).resolve())
+    progress = Progress(quiet, plan.estimate_s)
+    progress.say(_opening(plan))
+    started = Run(read, plan, registry, catalogue, folder, progress)
+    return _execute(started.execute, folder, progress, strict, report)
+
+
+def _opening(plan: Plan) -> str:
+    total, runnable = len(plan.cells), len(plan.runnable)
+    return (
+        f"profile {plan.profile}: {runnable} of {total} cells, "
+        f"at least {duration_text(plan.estimate_s)}"
+    )
+
+
+def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bool) -> int:  # type: ignore[no-untyped-def]
+    from joulebench.errors import NothingRanError
+
+    try:
+        result: RunResult = execute()
+    except KeyboardInterrupt:
+        progress.end()
+        click.echo(
+            f"stopped; what was measured is kept. Go on with: joulebench run --resume {folder}",
+            err=True,
+        )
+        return 130
+    except NothingRanError:
+        progress.end()
+        if report:
+            _show(folder)
+        raise
+    progress.end()
+    if report:
+        _show(folder)
+    click.echo(f"{result.ok} measured, {result.failed} failed, {result.skipped} skipped: {folder}")
+    return 1 if result.failed or (strict and result.skipped) else 0
+
+
+def _show(folder: Path) -> None:
+    """Print the table and write the page, by whatever renderers are installed."""
+    from joulebench.registry import default_registry
+    from joulebench.session import Session
+
+    registry = default_registry()
+    session = Session(folder)
+    for name in registry.names("renderer"):
+        renderer = registry.renderer(name)
+        if renderer.by_default and renderer.available().ok:
+            try:
+                content = renderer.render(session, renderer.default_settings())
+            except JoulebenchError as error:
+                click.echo(f"report '{name}': {error}", err=True)
+                continue
+            _deliver(content, folder / f"report{renderer.suffix}" if renderer.suffix else None)
+
+
+def _deliver(content: str | bytes, file: Path | None) -> None:
+    if file is None:
+        click.echo(content)
+        return
+    data = content.encode() if isinstance(content, str) else content
+    file.write_bytes(data)
+    click.echo(f"report: {file}")
+
+
+def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
+    from joulebench.models import read_catalogue
+    from joulebench.plan import make_plan
+    from joulebench.profile import parse_profile
+    from joulebench.registry import default_registry
+    from joulebench.run import Run, profile_file_of, resume_plan
+    from joulebench.session import Session
+
+    session = Session(folder)
+    if session.row["status"] == "complete":
+        raise SessionError("is complete: there is nothing to resume", where=str(folder))
+    file = profile_file_of(folder) or Path.cwd() / "profile.toml"
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    read = parse_profile(
+        session.row["profile_text"], str(file), file.parent, session.row["overrides"] or ()
+    )
+    catalogue = read_catalogue(folders)
+    plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
+    progress = Progress(quiet, plan.estimate_s)
+    progress.say(f"resuming {folder}")
+    started = Run(read, plan, registry, catalogue, folder, progress, session)
+    return _execute(started.execute, folder, progress, strict, report)

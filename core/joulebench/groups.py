@@ -1,0 +1,248 @@
+"""Cells that take turns: loaded together, measured block by block in random order.
+
+Drift of the machine then hits all cells alike, and those not being measured are stopped, so that
+no thread of one cell stands in another's joules.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+from joulebench.api import OptionValue
+from joulebench.baseline import Baseline, measure_idle
+from joulebench.cellrun import MOST_REQUESTS, CellRun, Turn
+from joulebench.gate import ThermalGate, Thermometer
+from joulebench.meter.uncertainty import LOOKS
+from joulebench.meter.windows import Accountant
+from joulebench.workerprocess import WorkerError
+
+#: Dither where no update period is known: none is needed, and this costs little.
+DEFAULT_DITHER_S: Final = 0.001
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes on (the command line's progress)."""
+
+    def say(self, text: str) -> None:
+        """A line of news."""
+
+    def step(self, cell: CellRun, doing: str) -> None:
+        """What is being done with a cell now."""
+
+    def block(self, cell: CellRun) -> None:
+        """A block has been measured."""
+
+
+class ProtocolNumbers:
+    """The numbers of the measurement protocol, by name and type."""
+
+    def __init__(self, values: Mapping[str, OptionValue]) -> None:
+        self._values = values
+
+    def number(self, name: str) -> float:
+        """A number."""
+        return float(self._values[name])
+
+    def count(self, name: str) -> int:
+        """A whole number."""
+        return int(self._values[name])
+
+    def optional_count(self, name: str) -> int | None:
+        """A whole number that may be unset."""
+        return int(self._values[name]) if name in self._values else None
+
+    def looks(self) -> list[int]:
+        """Numbers of blocks at which the half-width is looked at, within the profile's bounds."""
+        first, last = self.count("min_blocks"), self.count("max_blocks")
+        between = [look for look in LOOKS if first < look < last]
+        return [first, *between, last] if last > first else [first]
+
+
+class Quality:
+    """The text that each cell's perplexity is taken from; a result serves equal cells."""
+
+    def __init__(self, name: str, path: str, tokens: int, window: int, note: str) -> None:
+        self._order = (name, path, tokens, window)
+        self._note = note
+        self._known: dict[str, dict[str, object]] = {}
+
+    def judge(self, run: CellRun) -> None:
+        """Score the text in this cell's worker, or take the figures of an equal cell."""
+        key = repr((run.job.artifact.content_hash, run.cell.backend_plugin, run.cell.device,
+                    sorted(run.job.settings.items()), run.cell.runtime_steps))  # fmt: skip
+        if key not in self._known:
+            run.judge_quality(*self._order)
+            if self._note:
+                run.quality["note"] = self._note
+            self._known[key] = dict(run.quality)
+        run.quality.update(self._known[key])  # type: ignore[arg-type]
+
+
+class GroupRun:
+    """A group of cells from the first idle baseline to the last."""
+
+    def __init__(
+        self,
+        runs: Sequence[CellRun],
+        protocol: ProtocolNumbers,
+        accountant: Accountant,
+        watcher: Watcher,
+        judges: Mapping[str, Quality],
+        rng: random.Random,
+    ) -> None:
+        self._runs = list(runs)
+        self._protocol = protocol
+        self._accountant = accountant
+        self._watcher = watcher
+        self._judges = judges
+        self._rng = rng
+        self._round = 0
+        self._gate = ThermalGate(
+            Thermometer(accountant.channels),
+            protocol.number("gate_c"),
+            protocol.number("gate_c_per_10_s"),
+            protocol.number("gate_timeout_s"),
+        )
+        periods = [
+            accountant.spec(index).update_period_s or DEFAULT_DITHER_S
+            for index in accountant.indices
+        ]
+        self._dither_s = max(periods, default=0.0)
+
+    def run(self) -> None:
+        """Measure until every cell is done or has failed."""
+        self._baseline("before")
+        while waiting := [run for run in self._runs if self._wants_more(run)]:
+            targets = {id(run): self._next_look(run) for run in waiting}
+            for process in range(self._protocol.count("processes")):
+                left = self._protocol.count("processes") - process
+                self._process(waiting, targets, left)
+        self._baseline("after")
+
+    def _baseline(self, when: str) -> None:
+        if self._accountant.indices and self._protocol.number("idle_s") > 0:
+            self._watcher.say(f"idle baseline {when} the blocks")
+        found: Baseline | None = measure_idle(
+            self._accountant, self._protocol.number("idle_s"), when
+        )
+        if found is not None:
+            for run in self._runs:
+                run.baselines.append(found)
+
+    # -- stopping --------------------------------------------------------------------------
+
+    def _next_look(self, run: CellRun) -> int:
+        looks = self._protocol.looks()
+        return next((look for look in looks if look > len(run.measured)), looks[-1])
+
+    def _over_budget(self, run: CellRun) -> bool:
+        measured_s = math.fsum(each.seconds for each in run.measured)
+        return measured_s >= self._protocol.number("time_budget_s")
+
+    def _wants_more(self, run: CellRun) -> bool:
+        """Whether the cell needs another pass of processes."""
+        if run.cause is not None:
+            return False
+        done = len(run.measured)
+        looks = self._protocol.looks()
+        if done < looks[0]:
+            if done and self._over_budget(run):
+                run.flags["time_budget"] = None
+                return False
+            return True
+        relative = run.interval().relative_half_width
+        if relative is not None and relative <= self._protocol.number("target"):
+            return False
+        if done >= looks[-1]:
+            run.flags["target_not_reached"] = None
+            return False
+        if self._over_budget(run):
+            run.flags["time_budget"] = None
+            return False
+        return True
+
+    # -- one process of every cell -----------------------------------------------------------
+
+    def _process(self, waiting: list[CellRun], targets: dict[int, int], left: int) -> None:
+        """Load each cell once, take turns for its share of the blocks, unload."""
+        try:
+            for run in waiting:
+                self._guard(run, partial(self._load, run))
+            self._settle_requests([run for run in waiting if run.running])
+            owed = {
+                id(run): math.ceil(max(0, targets[id(run)] - len(run.measured)) / left)
+                for run in waiting
+            }
+            while turns := [run for run in waiting if run.running and self._owes(run, owed)]:
+                self._rng.shuffle(turns)
+                for position, run in enumerate(turns):
+                    self._guard(run, partial(self._turn, run, position))
+                    owed[id(run)] -= 1
+                self._round += 1
+        finally:
+            for run in waiting:
+                run.close_worker()
+
+    def _owes(self, run: CellRun, owed: dict[int, int]) -> bool:
+        return owed[id(run)] > 0 and not (run.measured and self._over_budget(run))
+
+    def _guard(self, run: CellRun, action: Callable[[], None]) -> None:
+        """A cell fails alone."""
+        if run.cause is not None:
+            return
+        try:
+            action()
+        except WorkerError as error:
+            run.fail(error.cause)
+            self._watcher.say(f"{run.cell.label}: failed: {error.cause.message}")
+            run.close_worker()
+
+    def _load(self, run: CellRun) -> None:
+        self._watcher.step(run, "loading")
+        run.next_process += 1
+        run.open(lambda: None)
+        judge = self._judges.get(run.cell.model)
+        if judge is not None and not run.quality and run.can_be_judged:
+            self._watcher.step(run, "judging quality")
+            judge.judge(run)
+        self._watcher.step(run, "warming up")
+        run.warm_up(
+            self._protocol.number("warmup_min_s"),
+            self._protocol.number("warmup_max_s"),
+            self._protocol.count("warmup_requests"),
+            self._protocol.number("steady"),
+        )
+        run.pause()
+
+    def _settle_requests(self, runs: Sequence[CellRun]) -> None:
+        """Requests of a block: the same for all cells of the group, so that they do equal work."""
+        fixed = self._protocol.optional_count("requests_per_block")
+        settled = next((run.requests_per_block for run in self._runs
+                        if run.requests_per_block is not None), None)  # fmt: skip
+        if fixed is None and settled is None:
+            fastest_s = min((run.warmup_mean_s for run in runs), default=1.0)
+            needed = math.ceil(self._protocol.number("block_s") / max(fastest_s, 1e-6))
+            settled = min(MOST_REQUESTS, max(1, needed))
+        for run in runs:
+            run.requests_per_block = fixed or settled
+
+    def _turn(self, run: CellRun, position: int) -> None:
+        """One block of one cell, repeated if somebody else was using the machine."""
+        for _ in range(1 + self._protocol.count("repeat_contended")):
+            waited_s, flags = self._gate.wait()
+            run.resume()
+            dither_s = self._rng.uniform(0.0, self._dither_s)
+            time.sleep(dither_s)
+            turn = Turn(len(run.measured), self._round, position, waited_s, dither_s, flags)
+            try:
+                contended = run.run_block(turn, self._protocol.number("contended"))
+            finally:
+                run.pause()
+            self._watcher.block(run)
+            if not contended:
+                break

@@ -1,0 +1,375 @@
+"""A run: prepare the artifacts, measure the groups of cells, write the session."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench import __version__
+from joulebench.api import Artifact, FinishedCell, Scalar, Settings
+from joulebench.artifacts import Store
+from joulebench.cellrun import CellRun, Job
+from joulebench.errors import JoulebenchError, NothingRanError, SessionError
+from joulebench.groups import GroupRun, ProtocolNumbers, Quality, Watcher
+from joulebench.machine import describe_machine, preflight, versions
+from joulebench.meter.channels import edge_channels
+from joulebench.meter.windows import Accountant
+from joulebench.models import (
+    CHECKPOINT_FORMAT,
+    Catalogue,
+    checkpoint_config,
+    obtain_model,
+    resolve_text,
+)
+from joulebench.plan import Plan, PlannedCell, SkipCellError, check_against_config
+from joulebench.probing import Sensors, inspect_probes
+from joulebench.profile import Profile
+from joulebench.records import ClockTriple, channel_row, planned_row, probe_row
+from joulebench.registry import Registry
+from joulebench.schema import SCHEMA_VERSION
+from joulebench.session import Session, SessionWriter
+
+#: What a loaded model is assumed to need: its bytes on disk (bf16 unpacked to fp32, and working
+#: copies) and the runtime's own.
+_MEMORY_FACTOR: Final = 3.0
+_RUNTIME_BYTES: Final = 500 * 2**20
+#: Share of the available memory that the cells of one group may fill.
+_MEMORY_SHARE: Final = 0.6
+_RESUME_FILE: Final = "resume.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended: cells by status."""
+
+    session: Path
+    ok: int
+    failed: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A model through all transforms of a cell, or why that failed."""
+
+    artifact: Artifact
+    checkpoint: Path | None
+    evidence: dict[str, dict[str, Scalar]]
+    config: Mapping[str, Any] | None
+
+
+def new_session_folder(out: Path, profile_name: str) -> Path:
+    """Make ``<out>/<UTC>-<profile>/``."""
+    stamp = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+            folder = out / f"{stamp}-{profile_name}{suffix}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                continue
+    except OSError as error:
+        raise SessionError(
+            f"cannot be written: {error.strerror}", where=str(out), hint="choose another --out"
+        ) from None
+    raise SessionError("too many sessions in one second", where=str(out))
+
+
+def note_profile_file(folder: Path, file: Path) -> None:
+    """Remember where the profile's relative paths start from, for ``--resume`` alone."""
+    (folder / _RESUME_FILE).write_text(json.dumps({"profile": str(file)}), encoding="utf-8")
+
+
+def profile_file_of(folder: Path) -> Path | None:
+    """The profile's file as the interrupted run knew it."""
+    try:
+        return Path(json.loads((folder / _RESUME_FILE).read_text(encoding="utf-8"))["profile"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+class Run:
+    """One run of one profile into one session folder."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        plan: Plan,
+        registry: Registry,
+        catalogue: Catalogue,
+        folder: Path,
+        watcher: Watcher,
+        resumed: Session | None = None,
+    ) -> None:
+        self._profile = profile
+        self._plan = plan
+        self._registry = registry
+        self._catalogue = catalogue
+        self._watcher = watcher
+        self._resumed = resumed
+        self._writer = SessionWriter(folder)
+        self._store = Store()
+        self._protocol = ProtocolNumbers(profile.protocol)
+        self._sensors: Sensors = inspect_probes(registry, profile)
+        self._seed = int(profile.protocol["seed"])
+        self._created_at = datetime.now(tz=UTC)
+        self._clock_start = ClockTriple.now()
+        self._machine = describe_machine()
+        self._preflight = preflight()
+        self._statuses: dict[str, str] = {}
+        self._models: dict[str, Artifact | JoulebenchError] = {}
+        self._accountant = Accountant(
+            self._sensors.channels, edge_channels(self._sensors.channels), {}
+        )
+
+    # -- the whole -----------------------------------------------------------------------------
+
+    def execute(self) -> RunResult:
+        """Run everything that can run. Ctrl-C leaves the session resumable and is raised on."""
+        self._write_session("running")
+        finished = self._finished_before()
+        todo = [cell for cell in self._plan.cells if cell.id not in finished]
+        for cell in todo:
+            if not cell.runnable:
+                self._skip(cell, cell.reason or "", cell.reason_kind or "")
+        jobs: list[tuple[PlannedCell, Job]] = []
+        for cell in todo:
+            if cell.runnable and (job := self._job(cell)) is not None:
+                jobs.append((cell, job))
+        try:
+            for group in self._groups(jobs):
+                self._run_group(group)
+        except KeyboardInterrupt:
+            self._write_session("interrupted")
+            raise
+        self._write_session("complete")
+        (self._writer.path / _RESUME_FILE).unlink(missing_ok=True)
+        counts = {status: list(self._statuses.values()).count(status)
+                  for status in ("ok", "failed", "skipped")}  # fmt: skip
+        result = RunResult(self._writer.path, **counts)
+        if result.ok == 0:
+            raise NothingRanError(
+                "no cell could be measured; see the causes above",
+                hint=f"'joulebench report {self._writer.path}' lists them",
+            )
+        return result
+
+    def _finished_before(self) -> set[str]:
+        if self._resumed is None:
+            return set()
+        rows = self._resumed.cells().select(["cell_id", "status"]).to_pylist()
+        for row in rows:
+            self._statuses[row["cell_id"]] = row["status"]
+        return {row["cell_id"] for row in rows}
+
+    def _write_session(self, status: str) -> None:
+        done = status != "running"
+        earlier = self._resumed.row if self._resumed is not None else {}
+        self._writer.write_session(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "session_id": earlier.get("session_id", self._writer.path.name),
+                "joulebench_version": __version__,
+                "status": status,
+                "created_at": earlier.get("created_at", self._created_at),
+                "finished_at": datetime.now(tz=UTC) if done else None,
+                "profile_name": self._profile.name,
+                "profile_text": self._profile.text,
+                "overrides": list(self._profile.overrides),
+                "plan_json": json.dumps(self._plan.to_json(), default=str),
+                "machine_json": json.dumps(self._machine),
+                "preflight_json": json.dumps(self._preflight),
+                "versions_json": json.dumps(self._versions()),
+                "seed": self._seed,
+                "clock_start": earlier.get("clock_start", self._clock_start.row()),
+                "clock_end": ClockTriple.now().row() if done else None,
+                "channels": [channel_row(each) for each in self._sensors.channels],
+                "probes": [probe_row(each) for each in self._sensors.probes],
+            }
+        )
+
+    def _versions(self) -> dict[str, str]:
+        named: dict[str, str] = {}
+        for cell in self._plan.cells:
+            named.update(self._registry.backend(cell.backend_plugin).versions())
+            for transform in cell.transforms:
+                named.update(transform.versions)
+        return versions(named)
+
+    # -- preparing -------------------------------------------------------------------------------
+
+    def _job(self, cell: PlannedCell) -> Job | None:
+        """Everything a cell needs, made now; ``None`` where that fails (the cell has its row)."""
+        try:
+            prepared = self._prepare(cell)
+            backend = self._registry.backend(cell.backend_plugin)
+            workload = self._registry.workload(cell.workload_plugin)
+            if prepared.config is not None:
+                check_against_config(
+                    backend, cell.device, cell.backend_settings, workload,
+                    cell.workload_settings, prepared.config,
+                )  # fmt: skip
+        except SkipCellError as skip:
+            self._skip(cell, skip.reason, skip.kind)
+            return None
+        except JoulebenchError as error:
+            self._skip(cell, str(error), "artifact", status="failed")
+            return None
+        limits = self._profile.limits
+        memory = limits.get("memory")
+        return Job(
+            artifact=prepared.artifact,
+            checkpoint=prepared.checkpoint,
+            environment=dict(backend.environment(cell.device, cell.backend_settings)),
+            settings=dict(cell.backend_settings),
+            workload_settings=self._resolved(workload.options, cell.workload_settings),
+            evidence=prepared.evidence,
+            can_score="score" in backend.capabilities,
+            seed=self._seed,
+            open_timeout_s=float(limits["open_s"]),
+            block_timeout_s=float(limits["block_s"]),
+            cell_timeout_s=float(limits["cell_s"]) if "cell_s" in limits else None,
+            memory_limit_bytes=int(memory) if memory is not None else None,
+        )
+
+    def _resolved(self, options: Iterable[Any], settings: Settings) -> dict[str, Any]:
+        """Settings with files as paths, catalogue texts fetched."""
+        resolved: dict[str, Any] = dict(settings)
+        for option in options:
+            if option.type == "file" and option.name in resolved:
+                resolved[option.name] = str(self._text(str(resolved[option.name])))
+        return resolved
+
+    def _text(self, value: str) -> Path:
+        return resolve_text(
+            value, self._catalogue, self._registry.profile_dirs(), self._profile.folder,
+            self._watcher.say,
+        )  # fmt: skip
+
+    def _prepare(self, cell: PlannedCell) -> _Prepared:
+        artifact = self._model(cell.model)
+        checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else None
+        config = checkpoint_config(artifact)
+        evidence: dict[str, dict[str, Scalar]] = {}
+        for step in cell.transforms:
+            stored = self._store.make(artifact, step, self._watcher.say)
+            artifact = stored.artifact
+            if stored.evidence:
+                evidence[step.name] = dict(stored.evidence)
+            if artifact.format == CHECKPOINT_FORMAT:
+                checkpoint = artifact.path
+                config = checkpoint_config(artifact)
+        return _Prepared(artifact, checkpoint, evidence, config)
+
+    def _model(self, label: str) -> Artifact:
+        """The model as it was obtained; a failure is the same for each of its cells."""
+        if label not in self._models:
+            try:
+                self._models[label] = obtain_model(
+                    self._plan.models[label], self._catalogue, self._profile.folder,
+                    self._watcher.say,
+                )  # fmt: skip
+            except JoulebenchError as error:
+                self._models[label] = error
+        found = self._models[label]
+        if isinstance(found, JoulebenchError):
+            raise found
+        return found
+
+    def _skip(self, cell: PlannedCell, reason: str, kind: str, status: str = "skipped") -> None:
+        self._watcher.say(f"{cell.label}: {status}: {reason}")
+        self._writer.write_cell(
+            {**planned_row(cell), "status": status, "cause": reason, "cause_kind": kind}
+        )
+        self._ended(cell.id, status, reason)
+
+    def _ended(self, cell_id: str, status: str, cause: str | None) -> None:
+        self._statuses[cell_id] = status
+        told = FinishedCell(self._writer.path, cell_id, status, cause)  # type: ignore[arg-type]
+        self._registry.cell_finished(told, self._watcher.say)
+
+    # -- measuring -------------------------------------------------------------------------------
+
+    def _groups(
+        self, jobs: Sequence[tuple[PlannedCell, Job]]
+    ) -> list[list[tuple[PlannedCell, Job]]]:
+        """Cells of one workload that fit into memory together; alone where turns are off."""
+        if not self._profile.protocol["turns"]:
+            return [[each] for each in jobs]
+        available = self._preflight["memory_available_bytes"]
+        room = _MEMORY_SHARE * available if available is not None else float("inf")
+        groups: list[list[tuple[PlannedCell, Job]]] = []
+        used = 0.0
+        for cell, job in sorted(jobs, key=lambda each: _work_of(each[0])):
+            needed = _MEMORY_FACTOR * job.artifact.size_bytes + _RUNTIME_BYTES
+            same = bool(groups) and _work_of(groups[-1][0][0]) == _work_of(cell)
+            if same and used + needed <= room:
+                groups[-1].append((cell, job))
+                used += needed
+            else:
+                groups.append([(cell, job)])
+                used = needed
+        return groups
+
+    def _run_group(self, group: Sequence[tuple[PlannedCell, Job]]) -> None:
+        names = ", ".join(cell.label for cell, _ in group)
+        self._watcher.say(
+            f"measuring in turns: {names}" if len(group) > 1 else f"measuring {names}"
+        )
+        runs = [
+            CellRun(cell, job, self._writer, self._accountant, self._resumed) for cell, job in group
+        ]
+        # A seed of the group's own: the order of blocks does not depend on what ran before.
+        rng = random.Random(f"{self._seed} {group[0][0].id}")  # noqa: S311  an order, no secret
+        try:
+            GroupRun(
+                runs, self._protocol, self._accountant, self._watcher, self._judges(), rng
+            ).run()
+        except BaseException:
+            for run in runs:
+                run.leave()
+            raise
+        for run in runs:
+            self._finish(run)
+
+    def _finish(self, run: CellRun) -> None:
+        workload = self._registry.workload(run.cell.workload_plugin)
+        status = run.finish(lambda totals: dict(workload.quality(totals)))
+        self._ended(run.cell.id, status, run.cause.message if run.cause else None)
+
+    def _judges(self) -> dict[str, Quality]:
+        """A judge of quality for each model, by its label; none where the profile wants none."""
+        wanted = self._profile.quality
+        if wanted is None:
+            return {}
+        name = str(wanted["text"])
+        path = str(self._text(name))
+        tokens, window = int(wanted["tokens"]), int(wanted["window"])
+        return {
+            label: Quality(name, path, tokens, window, ref.note)
+            for label, ref in self._plan.models.items()
+        }
+
+
+def _work_of(cell: PlannedCell) -> tuple[str, str]:
+    return cell.workload, json.dumps(dict(cell.workload_settings), sort_keys=True)
+
+
+def resume_plan(plan: Plan, session: Session) -> Plan:
+    """The plan of a resumed run: the same cells, or an error that says what has changed."""
+    before = [cell["id"] for cell in (session.json("plan_json") or {}).get("cells", [])]
+    now = [cell.id for cell in plan.cells]
+    if before != now:
+        raise SessionError(
+            "the profile now gives other cells than when this session began",
+            where=str(session.path),
+            hint="start a new session: joulebench run PROFILE",
+        )
+    return plan
