@@ -18,8 +18,10 @@ from joulebench_reports.wording import number, plain, with_interval
 #: A JSON value; Vega-Lite's specification is one.
 Json = dict[str, object]
 
+_DASHES: Final = {"measured": [1, 0], "estimated": [6, 3], "simulated": [2, 2]}
 SHAPES: Final = {"measured": "circle", "estimated": "triangle-up", "simulated": "square"}
 _ROW_PX: Final = 34
+_AXIS_PX: Final = 46
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ def _bars(
         "type": "quantitative",
         "title": f"{unit}{f' ({provenance})' if provenance else ''}",
         "scale": {"domain": [0, top * 1.25], "nice": False},
+        "axis": {"tickCount": 6},
     }
     tip = [
         {"field": name, "type": "nominal", "title": shown}
@@ -102,8 +105,8 @@ def _bars(
     spec: Json = {
         "description": title,
         "width": "container",
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "height": {"step": _ROW_PX},
+        "autosize": {"type": "fit", "contains": "padding"},
+        "height": _ROW_PX * len(figures) + _AXIS_PX,
         "data": {"values": values},
         "encoding": {"y": y, "tooltip": tip},
         "layer": [
@@ -167,7 +170,7 @@ def timeline_spec(timeline: Timeline, label: str) -> Json:
     :func:`timeline_data`.
     """
     shown = [
-        (name, title, any(value is not None for line in series for value in line.low))
+        (name, title, series)
         for name, series, title in (
             ("power", timeline.power_w, "power, W"),
             ("memory", timeline.memory_mib, "memory, MiB"),
@@ -176,11 +179,9 @@ def timeline_spec(timeline: Timeline, label: str) -> Json:
         if series
     ]
     panels = [_lane(timeline, last=not shown)] if timeline.spans else []
-    for name, title, banded in shown:
+    for name, title, series in shown:
         last = name == shown[-1][0]
-        panels.append(
-            _panel(name, title, banded=banded, with_marks=bool(timeline.marks), last=last)
-        )
+        panels.append(_panel(name, title, series, with_marks=bool(timeline.marks), last=last))
     return {
         "description": f"Power, memory and temperature over time of {plain(label)}",
         "vconcat": list(panels),
@@ -227,23 +228,30 @@ def _lane(timeline: Timeline, last: bool) -> Json:
     }
 
 
-def _panel(name: str, title: str, *, banded: bool, with_marks: bool, last: bool) -> Json:
+def _panel(
+    name: str, title: str, series: Sequence[Series], *, with_marks: bool, last: bool
+) -> Json:
     zero = name != "temperature"
+    kinds = [kind for kind in PROVENANCES if any(line.provenance == kind for line in series)]
     y: Json = {"type": "quantitative", "title": title, "scale": {"zero": zero}}
     dash: Json = {
         "field": "provenance",
         "type": "nominal",
-        "legend": {"title": "provenance", "orient": "right"},
-        "scale": {"domain": list(PROVENANCES), "range": [[1, 0], [6, 3], [2, 2]]},
+        "legend": {"title": None, "orient": "right"},
+        "scale": {"domain": kinds, "range": [_DASHES[kind] for kind in kinds]},
     }
     colour = {
         "field": "channel",
         "type": "nominal",
-        "legend": {"title": None, "orient": "right", "labelLimit": 190, "symbolType": "stroke"},
+        "legend": {
+            "title": None,
+            "orient": "right",
+            "labelLimit": 190,
+            "symbolType": "stroke",
+            "symbolOpacity": 1,
+        },
         "scale": {"range": [f"var:--series-{n}" for n in range(1, 9)]},
     }
-    if name != "power":
-        dash["legend"] = None
     layers: list[Json] = [
         {
             "mark": {"type": "line", "strokeWidth": 1.6, "invalid": "break-paths-filter-domains"},
@@ -260,7 +268,7 @@ def _panel(name: str, title: str, *, banded: bool, with_marks: bool, last: bool)
             },
         },
     ]
-    if banded:
+    if any(value is not None for line in series for value in line.low):
         layers.insert(
             0,
             {

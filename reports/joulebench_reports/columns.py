@@ -36,6 +36,14 @@ def _rate_text(cell: CellSummary) -> str:
     return with_interval(rate.value, rate.low, rate.high)
 
 
+def _net_text(cell: CellSummary) -> str:
+    """The net energy; its unit is that of the gross beside it, its provenance where it differs."""
+    net = cell.headline_net
+    text = with_interval(net.value, net.low, net.high)
+    differs = net.provenance != cell.headline.provenance
+    return f"{text} {mark(net)}".strip() if differs else text
+
+
 def common_unit(cells: Sequence[CellSummary]) -> str | None:
     """The unit that all energies of the table share, or ``None``."""
     units = {cell.headline.unit for cell in cells}
@@ -62,7 +70,7 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
         ),
         Column(
             "net",
-            lambda c: energy_text(c.headline_net, energy),
+            _net_text,
             lambda c: c.headline_net.value,
             rank=3,
         ),

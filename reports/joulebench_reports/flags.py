@@ -43,6 +43,10 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "single_block": "one block only, so there is no scatter to make an interval of",
         "no_blocks": "no block was measured",
         "systematic": "the uncertainty of the sensor's scale is in the interval",
+        "incomplete_total": "a counted channel gave nothing, so the total is null",
+        "no_idle_baseline": "no idle power was measured, so net energy is null",
+        "update_period_unknown": "how often the sensor changes is not known, so no window can be "
+        "judged too short for it",
         "disagreement": "greedy tokens or perplexity differ from those of the reference cell",
         "observer_tax": "the sampler used more of the processor than its budget",
         "not_interleaved": "the blocks of the cells did not take turns, so drift of the machine "

@@ -86,7 +86,7 @@ def build_page(session: Session, summary: SessionSummary, runtime: str | None) -
         h(
             "body",
             sections.head(summary),
-            sections.navigation([(name, heading) for name, heading, _ in parts]),
+            sections.navigation([name for name, _, _ in parts]),
             h("main", *(sections.section(name, head, *body) for name, head, body in parts)),
             h(
                 "footer",
@@ -186,6 +186,8 @@ def _timeline_part(
     labels = {cell.id: plain(cell.label) for cell in cells}
     if not drawn:
         return [h("p", NO_CHARTS, class_="box"), _series_table(lines, labels)]
+    kinds = dict.fromkeys(each.provenance for line in lines for each in line.power_w)
+    marks = [sections.badge(kind) for kind in kinds]
     left_out = sum(line.spans_left_out for line in lines)
     data = {
         line.cell_id: {"spec": timeline_spec(line, labels[line.cell_id]),
@@ -205,7 +207,7 @@ def _timeline_part(
         ),
         h(
             "figure",
-            h("figcaption", "Power, memory and temperature; blocks and phases on top"),
+            h("figcaption", "Power, memory and temperature; blocks and phases on top ", *marks),
             h("div", class_="chart", id="timeline-chart", role="group",
               aria_label="Power, memory and temperature over time of the chosen cell; "
               "the table below has each series' range"),

@@ -78,9 +78,14 @@ def head(summary: SessionSummary) -> Element:
     )
 
 
-def navigation(sections: Sequence[tuple[str, str]]) -> Element:
+#: Short names of the sections, for the navigation.
+_SHORT = {"missing": "failed and skipped", "unmeasured": "not measured", "details": "every figure"}
+
+
+def navigation(names: Sequence[str]) -> Element:
     """Links to the sections that the page has."""
-    return h("nav", *(anchor(name, title) for name, title in sections), aria_label="sections")
+    links = (anchor(name, _SHORT.get(name, name).capitalize()) for name in names)
+    return h("nav", *links, aria_label="sections")
 
 
 def overview(cells: Sequence[CellSummary]) -> Element:
@@ -135,7 +140,7 @@ def _overview_cell(cell: CellSummary, sort_key: object, text: str) -> Element:
     return h(
         "td",
         text,
-        class_="num" if sort_key else None,
+        class_="num" if sort_key else "words",
         data_sort=None if value is None else repr(float(value)),
     )
 

@@ -14,7 +14,11 @@ from joulebench.session import SessionWriter
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 START_NS = 5_000_000_000
-HOSTILE = "</script><img src=x onerror=\"window.pwned=1\"><!-- \u2028 & \x1b[31m ${7*7} =cmd|' /C'!A0"
+#: Prompt tokens, and tokens after the first, of every request.
+PREFILL, DECODE = 30, 40
+HOSTILE = (
+    "</script><img src=x onerror=\"window.pwned=1\"><!-- \u2028 & \x1b[31m ${7*7} =cmd|' /C'!A0"
+)
 
 RAPL_ABSENT = {
     "probe": "rapl",
@@ -81,8 +85,15 @@ def channels(provenances: set[str]) -> list[dict[str, Any]]:
     ]
 
 
-def write(path: Path, cells: list[Cell], *, status: str = "complete", probes: Any = None,
-          planned: list[dict[str, Any]] | None = None, model: str = "smollm2-135m") -> Path:  # fmt: skip
+def write(
+    path: Path,
+    cells: list[Cell],
+    *,
+    status: str = "complete",
+    probes: list[dict[str, Any]] | None = None,
+    planned: list[dict[str, Any]] | None = None,
+    model: str = "smollm2-135m",
+) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     writer = SessionWriter(path)
     provenances = {name for cell in cells for name in cell.energies}
@@ -158,7 +169,7 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
     generating = cell.unit == "token"
     duration = 2.0 + rng.uniform(-0.05, 0.05)
     t1 = t0 + int(duration * 1e9)
-    requests, decode, prefill = (2, 40, 30) if generating else (0, 0, 0)
+    requests, decode, prefill = (2, DECODE, PREFILL) if generating else (0, 0, 0)
     units = float(requests * (decode + 1)) if generating else duration
     streams["blocks"].append([{
         "cell_id": cell.id, "block": number, "process": number % cell.processes,
@@ -173,7 +184,10 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
     factor = cell.joules_per_token * (1 + rng.gauss(0, cell.noise))
     _write_energy(streams["energy"], cell, number, units * factor, duration)
     each = duration / max(requests, 1)
-    rows = [_request(cell, number, i, t0, each, prefill, decode) for i in range(requests)]
+    rows = [
+        _request(cell, number, i, each=each, begin=t0 + int(i * each * 1e9))
+        for i in range(requests)
+    ]
     streams["requests"].append(rows)
     return t1 + 500_000_000
 
@@ -198,9 +212,8 @@ def _write_energy(stream: Any, cell: Cell, number: int, joules: float, duration:
     stream.append(rows)
 
 
-def _request(cell: Cell, block: int, index: int, t0: int, each: float, prefill: int,
-             decode: int) -> dict[str, Any]:  # fmt: skip
-    begin = t0 + int(index * each * 1e9)
+def _request(cell: Cell, block: int, index: int, *, each: float, begin: int) -> dict[str, Any]:
+    prefill, decode = PREFILL, DECODE
     ttft = 0.2 * each
     return {
         "cell_id": cell.id, "block": block, "request": index, "prompt_index": index,
@@ -221,9 +234,9 @@ def _samples(cell: Cell, end: int, rng: random.Random) -> list[dict[str, Any]]:
     counters = {channel_name(p): 1000 for p, share in cell.energies.items() if share is not None}
     for tick, t in enumerate(range(START_NS, end, 10_000_000)):
         busy = (t - START_NS) % 2_500_000_000 < 2_000_000_000
-        for name in counters:
+        for name, before in counters.items():
             watts = (20.0 if busy else 5.0) + rng.uniform(-0.5, 0.5)
-            counters[name] += int(watts * 0.01 * 1e6)
+            counters[name] = before + int(watts * 0.01 * 1e6)
             add(t, name, counters[name])
         if tick % 10 == 0:
             add(t, "memory/rss", 600 * 2**20 + rng.randrange(2**20))

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import make_session
+import pytest
+from make_session import Cell
+
+from joulebench.meter.uncertainty import ratio_interval
+from joulebench.session import Session
+from joulebench_reports.figures import CellSummary
+from joulebench_reports.summary import summarise
+
+
+def one(tmp_path: Path, cell: Cell, **more: object) -> CellSummary:
+    session = Session(make_session.write(tmp_path / "s", [cell], **more))  # type: ignore[arg-type]
+    return summarise(session).cells[0]
+
+
+def test_energy_per_token_is_the_ratio_of_sums_with_the_cores_interval(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", energies={"measured": 1.0}, processes=3))
+    table = Session(tmp_path / "s")
+    energy = [r for r in table.table("energy").to_pylist() if r["phase"] == "total"]
+    joules = {r["block"]: r["gross_j"] for r in energy}
+    blocks = table.table("blocks").to_pylist()
+    expected = ratio_interval(
+        [joules[b["block"]] for b in blocks],
+        [b["units"] for b in blocks],
+        [b["process"] for b in blocks],
+    )
+    gross = cell.headline
+    assert (gross.value, gross.low, gross.high) == pytest.approx(
+        (expected.mean, expected.low, expected.high), rel=1e-9
+    )
+    assert (gross.unit, gross.n, gross.provenance) == ("J/token", 20, "measured")
+
+
+def test_measured_and_estimated_energy_are_separate_and_measured_leads(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", energies={"estimated": 2.0, "measured": 1.0}, noise=0.0))
+    by_provenance = {each.provenance: each.gross.value for each in cell.energy}
+    assert by_provenance == pytest.approx({"measured": 0.5, "estimated": 1.0})
+    assert cell.headline.provenance == "measured"
+    assert cell.headline.value == pytest.approx(0.5)
+
+
+def test_an_estimate_leads_where_the_measured_energy_is_null(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", energies={"estimated": 2.0, "measured": None}))
+    assert cell.headline.provenance == "estimated"
+
+
+def test_a_null_channel_makes_its_blocks_energy_null_and_never_zero(tmp_path: Path) -> None:
+    cell = one(
+        tmp_path, Cell("a", "a", energies={"measured": None}, energy_flags=["counter_ambiguous"])
+    )
+    assert cell.headline.value is None
+    assert "counter_ambiguous" in (cell.headline.reason_if_null or "")
+
+
+def test_a_session_without_energy_channels_names_the_absent_probe(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", energies={}))
+    assert "rapl: no /sys/class/powercap" in (cell.headline.reason_if_null or "")
+
+
+def test_an_idle_cell_is_given_in_watts(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("i", "idle", unit="second", joules_per_token=6.0, noise=0.0))
+    assert cell.headline.unit == "W"
+    assert cell.headline.value == pytest.approx(6.0)
+    assert cell.speed.decode_tok_s.value is None
+
+
+def test_the_workers_share_of_a_measured_energy_is_an_estimate(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", energies={"measured": 1.0}))
+    assert cell.energy[0].attributed.provenance == "estimated"
+
+
+def test_blocks_of_one_process_are_said_to_be_so(tmp_path: Path) -> None:
+    assert "single_process" in {f.flag for f in one(tmp_path, Cell("a", "a")).flags}
+    three = one(tmp_path / "3", Cell("a", "a", processes=3))
+    assert "single_process" not in {f.flag for f in three.flags}
+
+
+def test_the_energy_without_disturbed_blocks_stands_beside_the_whole(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", block_flags={0: ["contended"], 1: ["throttled"]}))
+    energy = cell.energy[0]
+    assert (energy.gross.n, energy.without_flagged.n) == (20, 18)
+
+
+def test_a_single_block_has_the_interval_of_its_window(tmp_path: Path) -> None:
+    gross = one(tmp_path, Cell("a", "a", blocks=1)).headline
+    assert "single_window" in gross.flags
+    # 0.01 J standard uncertainty over 82 tokens, at 1.96.
+    assert gross.half_width == pytest.approx(1.95996 * 0.01 / 82, rel=1e-3)
+
+
+def test_decode_speed_is_tokens_over_decode_time(tmp_path: Path) -> None:
+    speed = one(tmp_path, Cell("a", "a")).speed
+    requests = Session(tmp_path / "s").table("requests").to_pylist()
+    tokens = sum(r["decode_tokens"] for r in requests)
+    assert speed.decode_tok_s.value == pytest.approx(tokens / sum(r["decode_s"] for r in requests))
+    assert speed.decode_tok_s.low is not None
+    assert speed.tpot_s.value == pytest.approx(1 / (speed.decode_tok_s.value or 0))
+
+
+def test_the_scales_uncertainty_stays_out_of_the_plain_interval(tmp_path: Path) -> None:
+    energy = one(tmp_path, Cell("a", "a")).energy[0]
+    assert energy.scale_relative_uncertainty == 0.3
+    assert (energy.gross_with_scale.half_width or 0) > 10 * (energy.gross.half_width or 0)
+
+
+def test_blocks_of_a_cell_that_was_cut_off_are_read(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", status="unfinished", blocks=5), status="running")
+    assert (cell.status, cell.blocks) == ("unfinished", 5)
+    assert cell.headline.value is not None
+
+
+def test_a_planned_cell_without_a_folder_is_listed_with_its_reason(tmp_path: Path) -> None:
+    planned = [{"id": "z", "label": "z", "reason": "no converter"}, {"id": "y", "label": "y"}]
+    path = make_session.write(tmp_path / "s", [Cell("a", "a")], planned=planned)
+    cells = {cell.id: cell for cell in summarise(Session(path)).missing}
+    assert (cells["z"].status, cells["z"].cause) == ("skipped", "no converter")
+    assert cells["y"].status == "not started"

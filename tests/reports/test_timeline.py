@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import make_session
+import pytest
+
+from joulebench.session import Session
+from joulebench_reports.summary import summarise
+from joulebench_reports.timeline import BUCKETS, Timeline, read_timeline
+
+
+def timeline(tmp_path: Path, cell: make_session.Cell) -> Timeline:
+    session = Session(make_session.write(tmp_path / "s", [cell]))
+    scales = {c["channel"]: c["scale"] for c in session.row["channels"]}
+    return read_timeline(session, "a", summarise(session).channels, scales)
+
+
+def test_a_series_is_thinned_and_keeps_its_mean(tmp_path: Path) -> None:
+    found = timeline(tmp_path, make_session.Cell("a", "a", blocks=40, energies={"measured": 1.0}))
+    power = found.power_w[0]
+    assert len(power.t_s) <= 2000
+    assert len(power.t_s) <= 2 * BUCKETS
+    means = [value for value in power.mean if value is not None]
+    # Blocks of 2 s at 20 W and half a second at 5 W between them.
+    assert sum(means) / len(means) == pytest.approx(17.0, rel=0.03)
+    assert max(means) == pytest.approx(20, abs=0.6)
+
+
+def test_gauges_are_scaled_and_keep_lowest_and_highest(tmp_path: Path) -> None:
+    found = timeline(tmp_path, make_session.Cell("a", "a"))
+    temperature = found.temperature_c[0]
+    assert temperature.mean[0] == pytest.approx(50.0, abs=0.1)
+    assert temperature.mean[-1] == pytest.approx(54.0, abs=0.1)
+    assert all(
+        low <= mean <= high
+        for low, mean, high in zip(temperature.low, temperature.mean, temperature.high, strict=True)
+        if low is not None and mean is not None and high is not None
+    )
+    assert 590 < (found.memory_mib[0].mean[0] or 0) < 610
+
+
+def test_blocks_and_phases_are_spans_on_the_same_axis(tmp_path: Path) -> None:
+    spans = timeline(tmp_path, make_session.Cell("a", "a", blocks=3)).spans
+    kinds = [span.kind for span in spans]
+    assert (kinds.count("block"), kinds.count("prefill"), kinds.count("decode")) == (3, 6, 6)
+    assert spans[0].t0_s == 0
+    assert all(span.t1_s > span.t0_s for span in spans)
+
+
+def test_a_counter_that_steps_back_leaves_a_gap_and_no_spike(tmp_path: Path) -> None:
+    path = make_session.write(tmp_path / "s", [make_session.Cell("a", "a", status="unfinished")])
+    stream = make_session.SessionWriter(path).stream("a", "samples")
+    end = make_session.START_NS + 60_000_000_000
+    for tick in range(200):
+        row = {"t_ns": end + tick * 10_000_000, "channel": "estimate/cpu", "origin": "tick"}
+        stream.append([{**row, "raw": 5 + tick * 200_000}])
+    stream.close()
+    session = Session(path)
+    found = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
+    values = found.power_w[0].mean
+    assert None in values
+    assert max(v for v in values if v is not None) < 22
+    assert min(v for v in values if v is not None) > 0
