@@ -317,7 +317,7 @@ def simulate_cell(scenario: Scenario, seed: int) -> SimulatedCell:
     columns = list(zip(*noted.requests, strict=True)) if noted.requests else [(), (), ()]
     flags = {flag for w in noted.energies for flag in w.flags}
     flags.update(idle.flags)
-    flags.update(gross.flags if gross is not None else ())
+    flags.update(flag for found in (gross, ratio) if found is not None for flag in found.flags)
     return SimulatedCell(
         _truth(machine, noted),
         tuple(noted.energies),

@@ -13,6 +13,8 @@ from joulebench.testing.rail_scenarios import SCENARIOS, Scenario
 
 #: A 95 % interval that holds the truth in this share of cells is honest.
 HONEST: Final = (0.93, 0.97)
+#: A scenario counts as flagged where more than this share of its cells carries a warning.
+_MOST: Final = 0.5
 #: Flags that tell a reader not to take a cell's interval at its word.
 WARNINGS: Final = frozenset(
     {"autocorrelated", "insufficient_resolution", "coarse_resolution", "gauge_integrated",
@@ -47,11 +49,28 @@ class Coverage:
     #: Share of cells that carry each warning.
     warnings: dict[str, float]
 
-    def honest(self) -> bool:
-        """Whether gross coverage lies in 93–97 %, or the cells say that it may not."""
-        flagged = max(self.warnings.values(), default=0.0) > 0.5
-        inside = self.gross.covered is not None and HONEST[0] <= self.gross.covered <= HONEST[1]
-        return inside or flagged
+    def outside(self) -> list[str]:
+        """Figures whose coverage lies outside 93–97 % though most cells carry no warning.
+
+        A drift of the idle baselines warns of net energy alone.
+        """
+        about_all = max(
+            (share for flag, share in self.warnings.items() if flag != "idle_drift"), default=0.0
+        )
+        about_net = max(about_all, self.warnings.get("idle_drift", 0.0))
+        judged = (
+            ("gross", self.gross, about_all),
+            ("net", self.net, about_net),
+            ("J/token", self.j_per_token, about_all),
+            ("J/prefill token", self.j_per_prefill_token, about_all),
+        )
+        return [
+            name
+            for name, quantity, warned in judged
+            if quantity.covered is not None
+            and not HONEST[0] <= quantity.covered <= HONEST[1]
+            and warned <= _MOST
+        ]
 
 
 def _quantity(pairs: Sequence[tuple[Interval | None, float]]) -> QuantityCoverage:
@@ -117,5 +136,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _cell_text(q) for q in (row.gross, row.net, row.j_per_token, row.j_per_prefill_token)
         )
         warned = ", ".join(f"{k} {100 * v:.0f} %" for k, v in sorted(row.warnings.items()))
-        mark = "" if row.honest() else "  << not honest"
+        outside = row.outside()
+        mark = f"  << outside 93–97 %, no warning: {', '.join(outside)}" if outside else ""
         print(f"{row.scenario:18} {figures}  {warned or '-'}{mark}", flush=True)

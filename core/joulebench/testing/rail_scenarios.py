@@ -58,7 +58,14 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "autocorrelated",
-        "working power wanders, blocks correlated by 0.6",
+        "working power wanders, equal blocks correlated by 0.6",
+        token_spread=0.0,
+        work_correlation_s=1.5,
+        work_noise=0.05,
+    ),
+    Scenario(
+        "hidden-correlation",
+        "the same under the scatter of unequal blocks, which hides it from lag 1",
         work_correlation_s=1.5,
         work_noise=0.05,
     ),

@@ -1,0 +1,261 @@
+"""Means, processes, ratios, comparisons and stopping, against scipy, numpy and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from joulebench.meter.comparison import CellBlocks, compare, corrected_for_many, holm_adjusted
+from joulebench.meter.student import incomplete_beta, t_quantile, two_sided_p
+from joulebench.meter.uncertainty import (
+    autocorrelation,
+    interval_around,
+    mean_interval,
+    mean_of_ratios_interval,
+    next_look,
+    process_interval,
+    quantile,
+    ratio_interval,
+    should_stop,
+    spread_of,
+    with_systematic,
+)
+
+
+def correlated(rng: np.random.Generator, cells: int, n: int, r: float) -> np.ndarray:
+    """AR(1) series with unit variance and mean 0."""
+    noise = rng.normal(size=(cells, n))
+    values = np.empty((cells, n))
+    values[:, 0] = noise[:, 0]
+    for i in range(1, n):
+        values[:, i] = r * values[:, i - 1] + math.sqrt(1 - r * r) * noise[:, i]
+    return values
+
+
+@pytest.mark.parametrize("df", [0.4, 1, 1.5, 2, 2.71, 4, 7.3, 19, 59.9, 119.9, 120.1, 1e3, 1e6])
+def test_t_quantiles_and_p_values_equal_scipys(df: float) -> None:
+    for p in (0.025, 0.5, 0.6, 0.9, 0.975, 0.995, 0.99995):
+        expected = stats.t.ppf(p, df)
+        assert t_quantile(p, df) == pytest.approx(expected, rel=1e-8, abs=1e-8)
+    for t in (0.0, 0.3, 2.0, 9.0):
+        assert two_sided_p(t, df) == pytest.approx(2 * stats.t.sf(t, df), rel=1e-8)
+
+
+def test_the_incomplete_beta_function_equals_scipys() -> None:
+    for a, b, x in ((0.5, 0.5, 0.3), (2.5, 7.0, 0.9), (40.0, 3.3, 0.97), (1e4, 0.5, 0.9999)):
+        assert incomplete_beta(a, b, x) == pytest.approx(special.betainc(a, b, x), rel=1e-9)
+
+
+def test_the_formulas_of_a_correlated_mean_follow_by_hand() -> None:
+    values = correlated(np.random.default_rng(5), 1, 60, 0.5)[0]
+    n, deviations = 60, values - values.mean()
+    squares = (deviations**2).sum()
+    raw = (deviations[1:] * deviations[:-1]).sum() / (n - 1) / (squares / n)
+    r = (n * raw + 1) / (n - 4)
+    f = (1 + r) / (1 - r)
+    interval = mean_interval(values.tolist())
+    assert interval.autocorrelation == pytest.approx(r)
+    assert interval.n_eff == pytest.approx(n / f)
+    u = math.sqrt(values.var(ddof=1) * (n - 1) / (n - f) * f / n)
+    assert interval.u == pytest.approx(u)
+    assert interval.half_width == pytest.approx(u * stats.t.ppf(0.975, n / f - 1))
+
+
+@pytest.mark.parametrize(
+    ("n", "r", "low", "high"),
+    [
+        (20, 0.0, 0.945, 0.98),
+        (20, 0.3, 0.925, 0.965),
+        (20, 0.6, 0.91, 0.955),
+        (50, 0.6, 0.93, 0.965),
+    ],
+)
+def test_simulated_coverage_is_that_of_the_protocol(
+    n: int, r: float, low: float, high: float
+) -> None:
+    cells = correlated(np.random.default_rng(11), 2000, n, r).tolist()
+    hits = sum(abs(i.mean or 0) <= (i.half_width or 0) for i in map(mean_interval, cells))
+    assert low <= hits / len(cells) <= high
+
+
+def test_negative_correlation_promises_nothing() -> None:
+    values = [1.0, -1.0] * 10
+    assert autocorrelation(values) == 0.0
+    assert spread_of(values).n_eff == 20
+
+
+def test_strong_correlation_is_flagged_and_leaves_two_effective_blocks() -> None:
+    interval = mean_interval([float(i) for i in range(20)])
+    assert "autocorrelated" in interval.flags
+    assert interval.n_eff == pytest.approx(2.0)
+
+
+def test_too_few_blocks_have_no_interval() -> None:
+    assert (mean_interval([]).mean, mean_interval([]).flags) == (None, ("no_blocks",))
+    single = mean_interval([3.0])
+    assert (single.mean, single.low, single.u, single.flags) == (3.0, None, None, ("single_block",))
+    assert single.relative_half_width is None
+    assert not should_stop(single)
+
+
+def test_equal_blocks_have_an_interval_of_no_width() -> None:
+    assert mean_interval([2.0] * 20).half_width == 0.0
+
+
+@pytest.mark.parametrize("between", [0.0, 0.1, 0.3, 2.0])
+def test_three_processes_are_covered_whatever_their_difference(between: float) -> None:
+    rng = np.random.default_rng(13)
+    cells, hits = 1500, 0
+    for _ in range(cells):
+        groups = [rng.normal(between * rng.normal(), 1.0, 14).tolist() for _ in range(3)]
+        interval = process_interval(groups)
+        hits += abs(interval.mean or 0) <= (interval.half_width or 0)
+    assert 0.93 <= hits / cells <= 0.995
+
+
+def test_process_means_are_the_units_where_processes_differ() -> None:
+    rng = np.random.default_rng(17)
+    groups = [(10 * k + rng.normal(size=20)).tolist() for k in range(4)]
+    interval = process_interval(groups)
+    means = [sum(g) / 20 for g in groups]
+    assert interval.df == 3
+    assert interval.u == pytest.approx(np.std(means, ddof=1) / 2)
+
+
+def test_fewer_than_three_processes_are_said_to_be_few() -> None:
+    one, two = [1.0, 2.0, 1.5, 1.2], [1.1, 1.9, 1.4, 1.3]
+    assert "few_processes" in process_interval([one, two]).flags
+    assert "single_process" in process_interval([one]).flags
+
+
+def test_a_ratio_of_sums_agrees_with_a_bootstrap() -> None:
+    rng = np.random.default_rng(19)
+    tokens = rng.integers(50, 200, 160).astype(float)
+    joules = 5 + 0.3 * tokens + rng.normal(0, 4, 160)
+    interval = ratio_interval(joules.tolist(), tokens.tolist())
+    picks = rng.integers(0, 160, (4000, 160))
+    ratios = joules[picks].sum(1) / tokens[picks].sum(1)
+    assert interval.mean == pytest.approx(joules.sum() / tokens.sum())
+    assert interval.autocorrelation is not None
+    plain_u = (interval.u or 0) / math.sqrt(160 / (interval.n_eff or 1))
+    assert plain_u == pytest.approx(ratios.std(), rel=0.08)
+
+
+def test_a_ratio_of_correlated_blocks_agrees_with_a_block_bootstrap() -> None:
+    rng = np.random.default_rng(23)
+    tokens = rng.integers(90, 110, 2000).astype(float)
+    joules = 0.3 * tokens * (1 + 0.1 * correlated(rng, 1, 2000, 0.6)[0])
+    interval = ratio_interval(joules.tolist(), tokens.tolist())
+    starts = rng.integers(0, 1950, (2000, 40))
+    picks = (starts[:, :, None] + np.arange(50)).reshape(2000, -1)
+    ratios = joules[picks].sum(1) / tokens[picks].sum(1)
+    assert interval.u == pytest.approx(ratios.std(), rel=0.15)
+
+
+def test_ratios_without_work_or_with_one_block_have_no_interval() -> None:
+    assert ratio_interval([1.0], [0.0]).flags == ("no_blocks",)
+    assert ratio_interval([6.0], [2.0]).mean == 3.0
+    assert mean_of_ratios_interval([2.0, 9.0, 1.0], [1.0, 3.0, 0.0]).mean == pytest.approx(2.5)
+
+
+def test_quantiles_equal_numpys() -> None:
+    values = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6]
+    for p in (0.0, 0.05, 0.5, 0.9, 1.0):
+        assert quantile(values, p) == pytest.approx(np.quantile(values, p))
+    assert quantile([], 0.5) is None
+    assert quantile([7.0], 0.9) == 7.0
+
+
+def test_a_systematic_share_does_not_shrink_with_blocks() -> None:
+    many = interval_around(100.0, 0.001, 319, n=320)
+    assert with_systematic(many, 0.05).half_width == pytest.approx(1.96 * 5, rel=1e-3)
+    few = interval_around(100.0, 5.0, 2.0, n=3)
+    assert (with_systematic(few, 0.05).half_width or 0) >= (few.half_width or 0)
+
+
+def test_cells_are_looked_at_only_where_the_schedule_says() -> None:
+    looks, n = [], 0
+    while (following := next_look(n)) is not None:
+        looks.append(following)
+        n = following
+    assert looks == [20, 40, 80, 160, 320]
+    sure = interval_around(100.0, 0.1, 20, n=20)
+    assert should_stop(sure)
+    assert not should_stop(interval_around(100.0, 0.1, 20, n=25))
+    assert not should_stop(interval_around(100.0, 5.0, 20, n=40))
+    assert should_stop(interval_around(100.0, 50.0, 20, n=320))
+
+
+def cells_in_turns(
+    seed: int, ratio: float, n: int = 40, drift: float = 0.5
+) -> tuple[CellBlocks, CellBlocks]:
+    rng = np.random.default_rng(seed)
+    common = 1 + drift * np.linspace(0, 1, n)
+    rounds = list(range(n))
+    candidate = 100 * ratio * common * (1 + 0.02 * rng.normal(size=n))
+    baseline = 100 * common * (1 + 0.02 * rng.normal(size=n))
+    return CellBlocks(candidate.tolist(), None, rounds), CellBlocks(baseline.tolist(), None, rounds)
+
+
+def test_pairing_removes_common_drift() -> None:
+    candidate, baseline = cells_in_turns(1, 0.95)
+    paired = compare(candidate, baseline)
+    assert paired.verdict == "lower"
+    apart = compare(CellBlocks(candidate.energies), CellBlocks(baseline.energies))
+    assert (paired.u_log or 0) < 0.2 * (apart.u_log or 0)
+    assert apart.verdict != "lower"
+
+
+def test_a_difference_without_turns_is_not_told() -> None:
+    candidate, baseline = cells_in_turns(2, 0.8, drift=0.0)
+    apart = compare(CellBlocks(candidate.energies), CellBlocks(baseline.energies))
+    assert (apart.high or 1) < 1
+    assert apart.verdict == "cannot_tell"
+    assert "not_interleaved" in apart.flags
+
+
+def test_no_difference_comes_with_the_smallest_that_could_be_seen() -> None:
+    verdicts = [compare(*cells_in_turns(seed, 1.0)).verdict for seed in range(300)]
+    assert 0.92 <= verdicts.count("no_difference") / 300 <= 0.99
+    detectable = compare(*cells_in_turns(3, 1.0)).smallest_detectable
+    assert detectable is not None
+    seen = [compare(*cells_in_turns(s, 1 + detectable)).verdict == "higher" for s in range(300)]
+    assert 0.6 <= sum(seen) / 300 <= 0.95
+
+
+def test_unpaired_cells_follow_welch() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(100, 1, 21), rng.normal(101, 4, 21)
+    found = compare(CellBlocks(x.tolist()), CellBlocks(y.tolist()))
+    sx, sy = spread_of(x.tolist()), spread_of(y.tolist())
+    u = math.hypot(sx.u / sx.mean, sy.u / sy.mean)
+    assert found.u_log == pytest.approx(u, rel=1e-9)
+    assert found.ratio == pytest.approx(x.mean() / y.mean())
+    parts = [(s.u / s.mean) ** 2 for s in (sx, sy)]
+    welch = sum(parts) ** 2 / (parts[0] ** 2 / sx.df + parts[1] ** 2 / sy.df)
+    assert found.df == pytest.approx(welch)
+
+
+def test_a_comparison_of_one_process_each_says_so_and_too_few_blocks_cannot_tell() -> None:
+    assert "single_process" in compare(*cells_in_turns(5, 0.9)).flags
+    alone = compare(CellBlocks([1.0]), CellBlocks([2.0]))
+    assert (alone.verdict, alone.ratio) == ("cannot_tell", None)
+
+
+def test_holms_p_values_follow_his_rule() -> None:
+    assert holm_adjusted([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm_adjusted([]) == []
+
+
+def test_correction_for_many_agrees_with_adjusted_p_values() -> None:
+    compared = [compare(*cells_in_turns(s, 1 - 0.003 * s)) for s in range(8)]
+    corrected = corrected_for_many(compared)
+    for before, after in zip(compared, corrected, strict=True):
+        assert (after.verdict in {"lower", "higher"}) == ((after.p_value or 0) < 0.05)
+        assert (after.p_value or 0) >= (before.p_value or 0)
+        assert after.level >= before.level
+        assert after.compared_with == 8
+    assert {c.verdict for c in corrected} >= {"lower", "no_difference"}
