@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,30 @@ def distribution_versions(names: Sequence[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+#: File systems whose files the kernel makes up as they are read.
+_KERNEL_FILES = frozenset({"sysfs", "proc", "cgroup2", "debugfs"})
+
+
+def provenance_of_file(path: Path) -> Provenance:
+    """``measured`` where the kernel serves the file (sysfs, proc), ``simulated`` elsewhere.
+
+    A sensor's tree that lies on a disk is somebody's imitation (a test's, a demonstration's): what
+    is read there must never be taken for a measurement.
+    """
+    try:
+        device = path.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "simulated"
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        # proc(5): id, parent, major:minor, root, mount point, options, …, "-", type, source, …
+        fields, _, rest = line.partition(" - ")
+        if fields.split()[2] == wanted:
+            return "measured" if rest.split()[0] in _KERNEL_FILES else "simulated"
+    return "simulated"
 
 
 class Plugin(ABC):

@@ -43,6 +43,7 @@ PROTOCOL_OPTIONS: Final = (
 
 SAMPLER_OPTIONS: Final = (
     Option("energy_hz", "float", None, "rate of energy and power channels", minimum=0.1),
+    Option("calibrate_s", "float", 3.0, "fast reads of the energy channels first", minimum=0.0),
     Option("slow_hz", "float", None, "rate of all other channels", minimum=0.1),
 )
 

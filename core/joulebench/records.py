@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from joulebench.api import Channel
+from joulebench.meter.calibration import Calibration
 from joulebench.plan import PlannedCell
 from joulebench.probing import ProbeState
 from joulebench.protocol import Block, RequestRecord
@@ -41,8 +42,8 @@ class ClockTriple:
         return {"before_ns": self.before_ns, "utc_ns": self.utc_ns, "after_ns": self.after_ns}
 
 
-def channel_row(channel: Channel) -> Row:
-    """A channel as the session records it."""
+def channel_row(channel: Channel, found: Calibration | None) -> Row:
+    """A channel as the session records it, with what its calibration found."""
     return {
         "channel": channel.path,
         "quantity": channel.quantity,
@@ -55,6 +56,11 @@ def channel_row(channel: Channel) -> Row:
         "rate_hz": channel.rate_hz,
         "update_period_s": channel.update_period_s,
         "resolution": channel.resolution,
+        "measured_period_s": found.period_s if found else None,
+        "measured_period_low_s": found.period_low_s if found else None,
+        "measured_period_high_s": found.period_high_s if found else None,
+        "measured_quantum": found.quantum if found else None,
+        "read_cost_s": found.read_cost_s if found else None,
         "wraps_at": channel.wraps_at,
         "relative_uncertainty": channel.relative_uncertainty,
         "note": channel.note or None,

@@ -17,6 +17,7 @@ from joulebench.cellrun import CellRun, Job
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError
 from joulebench.groups import GroupRun, ProtocolNumbers, Quality, Watcher
 from joulebench.machine import describe_machine, preflight, versions
+from joulebench.meter.calibration import Calibration, calibrate
 from joulebench.meter.channels import edge_channels
 from joulebench.meter.windows import Accountant
 from joulebench.models import (
@@ -125,6 +126,7 @@ class Run:
         self._preflight = preflight()
         self._statuses: dict[str, str] = {}
         self._models: dict[str, Artifact | JoulebenchError] = {}
+        self._calibrations: dict[int, Calibration] = {}
         self._accountant = Accountant(
             self._sensors.channels, edge_channels(self._sensors.channels), {}
         )
@@ -144,6 +146,8 @@ class Run:
             if cell.runnable and (job := self._job(cell)) is not None:
                 jobs.append((cell, job))
         try:
+            if jobs:
+                self._calibrate()
             for group in self._groups(jobs):
                 self._run_group(group)
         except KeyboardInterrupt:
@@ -169,6 +173,24 @@ class Run:
             self._statuses[row["cell_id"]] = row["status"]
         return {row["cell_id"] for row in rows}
 
+    def _calibrate(self) -> None:
+        """Measure what the energy channels are really like, before any of them is relied on."""
+        channels = self._sensors.channels
+        chosen = [i for i, each in enumerate(channels) if each.quantity in ("energy", "power")]
+        seconds = float(self._profile.sampler["calibrate_s"])
+        if not chosen or seconds <= 0:
+            return
+        self._watcher.say(f"calibrating {len(chosen)} energy and power channels")
+        found = calibrate([channels[index] for index in chosen], seconds)
+        self._calibrations = dict(zip(chosen, found, strict=True))
+        periods = {
+            index: each.period_high_s
+            for index, each in self._calibrations.items()
+            if each.period_high_s is not None
+        }
+        self._accountant = Accountant(channels, edge_channels(channels), periods)
+        self._write_session("running")
+
     def _write_session(self, status: str) -> None:
         done = status != "running"
         earlier = self._resumed.row if self._resumed is not None else {}
@@ -190,7 +212,10 @@ class Run:
                 "seed": self._seed,
                 "clock_start": earlier.get("clock_start", self._clock_start.row()),
                 "clock_end": ClockTriple.now().row() if done else None,
-                "channels": [channel_row(each) for each in self._sensors.channels],
+                "channels": [
+                    channel_row(each, self._calibrations.get(index))
+                    for index, each in enumerate(self._sensors.channels)
+                ],
                 "probes": [probe_row(each) for each in self._sensors.probes],
             }
         )

@@ -106,6 +106,8 @@ def _channel(idle_w: float, core_w: float, relative_range: float, note: str) -> 
         domain="cpu-estimate",
         counted=True,
         rate_hz=20.0,
+        # The clocks behind it advance by the nanosecond: it is never older than its read.
+        update_period_s=1e-6,
         resolution=1e-6,
         # Nothing is known of where in the range the truth lies: a rectangle, whose standard
         # deviation is its half-width / √3 (GUM 4.3.7).

@@ -13,6 +13,9 @@ import pynvml
 from joulebench.api import Availability, Channel, Quantity, ReaderSource
 from joulebench_nvml.reader import FIGURES, GpuReader
 
+#: The name under which ``joulebench.testing``'s stub library shows its GPUs: what it tells is made
+#: up and must never be taken for a measurement.
+STUB_NAME: Final = "Stub GPU"
 #: The energy counter's period is 20–100 ms by the generation of the GPU; the longest is assumed
 #: until the meter has measured it. Reading twice in a period misses no update.
 _UPDATE_PERIOD_S: Final = 0.1
@@ -188,7 +191,7 @@ def _channel(gpu: Gpu, name: str, source: ReaderSource) -> Channel:
         kind="counter" if kind.kind == "counter" else "gauge",
         source=source,
         scale=kind.scale,
-        provenance="measured",
+        provenance="simulated" if gpu.name == STUB_NAME else "measured",
         domain=f"gpu-{gpu.index}",
         counted=counted,
         rate_hz=kind.rate_hz,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from joulebench.api import Availability, Channel, FileSource, Option, Probe, Settings
+from joulebench.api import (
+    Availability,
+    Channel,
+    FileSource,
+    Option,
+    Probe,
+    Settings,
+    provenance_of_file,
+)
 from joulebench.hookspecs import hookimpl
 from joulebench_rapl import access
 from joulebench_rapl.zones import Zone, find_zones
@@ -72,7 +80,7 @@ def _channel(zone: Zone, counted: bool, lacking: list[str]) -> Channel:
         kind="counter",
         source=FileSource(str(zone.folder / "energy_uj")),
         scale=_JOULES_PER_COUNT,
-        provenance="measured",
+        provenance=provenance_of_file(zone.folder / "energy_uj"),
         domain=zone.label,
         counted=counted,
         rate_hz=100.0,

@@ -12,6 +12,7 @@ from joulebench.api import (
     Probe,
     ReaderSource,
     Settings,
+    provenance_of_file,
 )
 from joulebench.hookspecs import hookimpl
 from joulebench_thermal.sensors import Sensor, find_sensors
@@ -75,7 +76,7 @@ def _temperature(sensor: Sensor) -> Channel:
         kind="gauge",
         source=FileSource(str(sensor.file)),
         scale=1e-3,  # m°C (Documentation/hwmon/sysfs-interface.rst)
-        provenance="measured",
+        provenance=provenance_of_file(sensor.file),
         domain=sensor.label,
         counted=False,
         rate_hz=10.0,
@@ -85,16 +86,16 @@ def _temperature(sensor: Sensor) -> Channel:
 def _throttle_channels(settings: Settings) -> list[Channel]:
     root = Path(str(settings["cpu_root"]))
     found = [
-        _throttle(f"package-{package}", FileSource(str(file)))
+        _throttle(f"package-{package}", FileSource(str(file)), root)
         for package, file in package_count_files(root).items()
     ]
     if core_count_files(root):
         source = ReaderSource("joulebench_thermal.throttle:CoreCounts", str(root))
-        found.append(_throttle("cores", source))
+        found.append(_throttle("cores", source, root))
     return found
 
 
-def _throttle(domain: str, source: FileSource | ReaderSource) -> Channel:
+def _throttle(domain: str, source: FileSource | ReaderSource, root: Path) -> Channel:
     return Channel(
         path=f"thermal/throttle/{domain}",
         quantity="throttle",
@@ -102,7 +103,7 @@ def _throttle(domain: str, source: FileSource | ReaderSource) -> Channel:
         kind="counter",
         source=source,
         scale=1.0,
-        provenance="measured",
+        provenance=provenance_of_file(root),
         domain=domain,
         counted=False,
         rate_hz=10.0,

@@ -34,6 +34,7 @@ class HtmlRenderer(Renderer):
     name = "html"
     summary = "one self-contained page with charts"
     suffix: ClassVar[str] = ".html"
+    by_default: ClassVar[bool] = True
     options = (Option("charts", "bool", True, "draw charts where joulebench[html] is installed"),)
 
     def available(self) -> Availability:

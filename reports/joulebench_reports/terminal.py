@@ -29,6 +29,7 @@ class TerminalRenderer(Renderer):
     name = "terminal"
     summary = "the session in one glance"
     suffix: ClassVar[str] = ""
+    by_default: ClassVar[bool] = True
     options = (
         Option("width", "int", None, "columns; the terminal's own by default", minimum=_NARROWEST),
         Option("color", "bool", False, "write ANSI colours"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from probe_reading import read, settings
 
-from joulebench.api import Availability, Channel, FileSource
+from joulebench.api import Availability, Channel, FileSource, provenance_of_file
 from joulebench.meter.sampler import FileReader
 from joulebench.testing.powercap import INTEL_RANGE_UJ, FakePowercap, Zone, intel_zones
 from joulebench_rapl import RaplProbe, access
@@ -300,3 +300,14 @@ def test_this_machine_has_counters_that_move_or_a_reason_why_not() -> None:
         assert raw is not None
         assert channel.wraps_at is not None
         assert 0 <= raw < channel.wraps_at
+
+
+def test_a_tree_on_a_disk_is_simulated_and_never_passes_for_a_measurement(tmp_path: Path) -> None:
+    tree = FakePowercap(tmp_path, intel_zones())
+    channels = RaplProbe().channels({"root": str(tree.root)})
+    assert {channel.provenance for channel in channels} == {"simulated"}
+
+
+def test_what_the_kernel_serves_is_measured() -> None:
+    assert provenance_of_file(Path("/proc/stat")) == "measured"
+    assert provenance_of_file(Path("/proc/no-such-file")) == "simulated"

@@ -100,55 +100,83 @@ def _as_json(
 def _print(
     registry: Registry, sensors: Sensors, calibrations: list[Calibration], measured: bool
 ) -> None:
-    from joulebench.machine import describe_machine
-
-    machine = describe_machine()
-    cpu = machine["cpu"]
-    _heading("Machine")
-    click.echo(f"  {cpu['model'] or 'unknown processor'}, {cpu['usable_cpus']} usable CPUs, "
-               f"{(machine['memory_bytes'] or 0) / 2**30:.1f} GiB; {machine['system']}"
-               + (f"; virtual machine ({machine['virtualization']})"
-                  if machine["virtualization"] else ""))  # fmt: skip
-    _heading("Sensors")
-    for state in sensors.probes:
-        if state.availability.ok:
-            counts: dict[str, int] = {}
-            for channel in state.channels:
-                counts[channel.quantity] = counts.get(channel.quantity, 0) + 1
-            what = ", ".join(f"{count} {quantity}" for quantity, count in counts.items())
-            click.echo(f"  {_mark(True)} {state.name}: {what or 'no channel'}")
-        else:
-            click.echo(f"  {_mark(False)} {state.name}: {state.availability.reason}")
-            if state.availability.cure:
-                click.echo(f"      → {state.availability.cure}")
-    _heading("Energy and power channels")
-    if calibrations:
-        by_path = {channel.path: channel for channel in sensors.channels}
-        rows = [_calibration_row(each, by_path[each.channel].provenance) for each in calibrations]
-        echo_table(rows, ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read",
-                          "1 % from", "5 % from"])  # fmt: skip
-    else:
-        click.echo("  none")
-    _heading("Backends")
-    for row in _backends(registry):
-        if row["available"]:
-            versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
-            click.echo(
-                f"  {_mark(True)} {row['backend']} on {', '.join(row['devices'])} ({versions})"
-            )
-        else:
-            click.echo(f"  {_mark(False)} {row['backend']}: {row['reason']}")
-            click.echo(f"      → {row['cure']}")
-    for broken in registry.broken:
-        click.echo(f"  {_mark(False)} plugin {broken.entry_point}: {broken.error}")
+    _print_machine()
+    _print_sensors(sensors)
+    _print_calibrations(sensors, calibrations)
+    _print_backends(registry)
     _heading("Verdict")
     if measured:
         click.echo("  Energy can be measured here.")
     elif calibrations:
-        click.echo("  No energy can be measured here: joules will be estimated or simulated, and "
-                   "labelled so.\n  Time, memory and quality are measured.")  # fmt: skip
+        click.echo(
+            "  No energy can be measured here: joules will be estimated or simulated, and "
+            "labelled so.\n  Time, memory and quality are measured."
+        )
     else:
         click.echo("  No energy can be measured here, nor estimated. Time, memory and quality are.")
+
+
+def _print_machine() -> None:
+    from joulebench.machine import describe_machine
+
+    machine = describe_machine()
+    cpu = machine["cpu"]
+    virtual = machine["virtualization"]
+    _heading("Machine")
+    click.echo(
+        f"  {cpu['model'] or 'unknown processor'}, {cpu['usable_cpus']} usable CPUs, "
+        f"{(machine['memory_bytes'] or 0) / 2**30:.1f} GiB; {machine['system']}"
+        + (f"; a virtual machine ({virtual})" if virtual else "")
+    )
+
+
+def _print_sensors(sensors: Sensors) -> None:
+    _heading("Sensors")
+    for state in sensors.probes:
+        if not state.availability.ok:
+            _missing(state.name, state.availability.reason, state.availability.cure)
+            continue
+        counts: dict[str, int] = {}
+        for channel in state.channels:
+            counts[channel.quantity] = counts.get(channel.quantity, 0) + 1
+        what = ", ".join(f"{count} {quantity}" for quantity, count in counts.items())
+        click.echo(f"  {_mark(True)} {state.name}: {what or 'no channel'}")
+        if state.availability.reason:  # it works, and yet not all of it
+            click.echo(f"      {state.availability.reason}")
+            if state.availability.cure:
+                click.echo(f"      → {state.availability.cure}")
+
+
+def _print_calibrations(sensors: Sensors, calibrations: list[Calibration]) -> None:
+    _heading("Energy and power channels")
+    if not calibrations:
+        click.echo("  none")
+        return
+    provenance = {channel.path: channel.provenance for channel in sensors.channels}
+    echo_table(
+        [_calibration_row(each, provenance[each.channel]) for each in calibrations],
+        ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read", "1 % from",
+         "5 % from"],
+    )  # fmt: skip
+
+
+def _print_backends(registry: Registry) -> None:
+    _heading("Backends")
+    for row in _backends(registry):
+        if row["available"]:
+            versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+            devices = ", ".join(row["devices"])
+            click.echo(f"  {_mark(True)} {row['backend']} on {devices} ({versions})")
+        else:
+            _missing(row["backend"], row["reason"], row["cure"])
+    for broken in registry.broken:
+        _missing(f"plugin {broken.entry_point}", broken.error, None)
+
+
+def _missing(name: str, reason: str | None, cure: str | None) -> None:
+    click.echo(f"  {_mark(False)} {name}: {reason or 'not available'}")
+    if cure:
+        click.echo(f"      → {cure}")
 
 
 def _calibration_row(each: Calibration, provenance: str) -> list[str]:
@@ -167,8 +195,9 @@ def _calibration_row(each: Calibration, provenance: str) -> list[str]:
         "any" if each.continuous else ms(window)
         for window in (each.window_for_1_percent_s, each.window_for_5_percent_s)
     ]
+    cost = "unknown" if each.read_cost_s is None else f"{each.read_cost_s * 1e6:.1f} µs"
     return [f"  {each.channel}", provenance, period, spread, quantum,
-            f"{each.read_cost_s * 1e6:.1f} µs", *windows]  # fmt: skip
+            cost, *windows]  # fmt: skip
 
 
 def _heading(text: str) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from joulebench.api import Channel
@@ -20,6 +21,8 @@ from joulebench.meter.uncertainty import quantile
 DEFAULT_SECONDS: Final = 3.0
 #: Fewer changes than this tell no period.
 _FEWEST_CHANGES: Final = 5
+#: A source that changes at more than this share of the reads is finer than reading can see.
+_CONTINUOUS_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Calibration:
 
     ``period_s`` is the median time between changes, ``period_low_s`` and ``period_high_s`` its
     5th and 95th percentile; all are ``None`` where too few changes were seen. A source that
-    changes at each read (``continuous``) has no period that could be seen.
+    changes at nearly each read (``continuous``) has no period that could be seen.
     """
 
     channel: str
@@ -39,7 +42,7 @@ class Calibration:
     period_low_s: float | None
     period_high_s: float | None
     quantum: float | None
-    read_cost_s: float
+    read_cost_s: float | None
 
     def smallest_window_s(self, periods: int) -> float | None:
         """The shortest window of so many update periods; the slower periods count."""
@@ -56,43 +59,57 @@ class Calibration:
         return self.smallest_window_s(SMALLEST_PERIODS)
 
 
+@dataclass(slots=True)
+class _Watched:
+    """A channel while it is being read."""
+
+    read: Callable[[], list[int | None]]
+    before: int | None = None
+    reads: int = 0
+    cost_ns: int = 0
+    changes_ns: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def look(self, clock_ns: Callable[[], int]) -> None:
+        """Read once and note a change."""
+        start = clock_ns()
+        raw = self.read()[0]
+        now = clock_ns()
+        self.cost_ns += now - start
+        self.reads += 1
+        if raw is not None and self.before is not None and raw != self.before:
+            self.changes_ns.append(now)
+            self.steps.append(abs(raw - self.before))
+        self.before = raw
+
+
 def calibrate(
     channels: Sequence[Channel],
     seconds: float = DEFAULT_SECONDS,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> list[Calibration]:
-    """Calibrate each channel in turn; ``seconds`` of fast reads each."""
-    return [_calibrate_one(channel, seconds, clock_ns) for channel in channels]
+    """Calibrate the channels together: all are read in turn for so many seconds."""
+    watched = [_Watched(edge_reader([source_spec(0, each.source, None)])) for each in channels]
+    end = clock_ns() + int(seconds * 1e9)
+    while watched and clock_ns() < end:
+        for each in watched:
+            each.look(clock_ns)
+    return [_found(channel, each) for channel, each in zip(channels, watched, strict=True)]
 
 
-def _calibrate_one(channel: Channel, seconds: float, clock_ns: Callable[[], int]) -> Calibration:
-    read = edge_reader([source_spec(0, channel.source, None)])
-    changes_ns: list[int] = []
-    steps: list[int] = []
-    reads = 0
-    before = read()[0]
-    start = now = clock_ns()
-    end = start + int(seconds * 1e9)
-    while now < end:
-        raw = read()[0]
-        now = clock_ns()
-        reads += 1
-        if raw is not None and before is not None and raw != before:
-            changes_ns.append(now)
-            steps.append(abs(raw - before))
-        before = raw
-    cost_s = (now - start) * 1e-9 / reads
-    continuous = len(changes_ns) > 0.5 * reads
-    periods = [(b - a) * 1e-9 for a, b in zip(changes_ns, changes_ns[1:], strict=False)]
-    known = len(changes_ns) >= _FEWEST_CHANGES and not continuous
+def _found(channel: Channel, watched: _Watched) -> Calibration:
+    changes = watched.changes_ns
+    continuous = len(changes) > _CONTINUOUS_SHARE * watched.reads
+    known = len(changes) >= _FEWEST_CHANGES and not continuous
+    periods = [(after - before) * 1e-9 for before, after in pairwise(changes)]
     return Calibration(
         channel=channel.path,
-        reads=reads,
-        changes=len(changes_ns),
+        reads=watched.reads,
+        changes=len(changes),
         continuous=continuous,
         period_s=quantile(periods, 0.5) if known else None,
         period_low_s=quantile(periods, 0.05) if known else None,
         period_high_s=quantile(periods, 0.95) if known else None,
-        quantum=math.gcd(*steps) * channel.scale if known else None,
-        read_cost_s=cost_s,
+        quantum=math.gcd(*watched.steps) * channel.scale if known else None,
+        read_cost_s=watched.cost_ns * 1e-9 / watched.reads if watched.reads else None,
     )

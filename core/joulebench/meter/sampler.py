@@ -101,11 +101,27 @@ def _number(text: bytes) -> int:
 
 
 def load_factory(name: str) -> Callable[[str], Reader]:
-    """The callable named ``package.module:function``."""
-    import importlib
+    """The callable named ``package.module:function``.
+
+    The module is loaded from its file: importing it by name would run its package's
+    ``__init__``, which is the plugin and pulls in what only the host needs.
+    """
+    import importlib.util
 
     module, _, function = name.partition(":")
-    factory: Callable[[str], Reader] = getattr(importlib.import_module(module), function)
+    package, *inner = module.split(".")
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"no module named '{package}'")
+    if inner:
+        folder = (spec.submodule_search_locations or [""])[0]
+        file = os.path.join(folder, *inner) + ".py"  # noqa: PTH118  pathlib is not loaded here
+        spec = importlib.util.spec_from_file_location(module, file)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module file for '{module}'")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    factory: Callable[[str], Reader] = getattr(loaded, function)
     return factory
 
 
