@@ -90,12 +90,13 @@ def _bars(
         "sort": None,
         "axis": {"title": None, "labelLimit": 260, "ticks": False, "domain": False},
     }
+    bottom = min(0.0, *(f.low for _, f in figures if f.low is not None), 0.0)
     top = max(max(f.value or 0.0, f.high or 0.0) for _, f in figures)
     x: Json = {
         "field": "value",
         "type": "quantitative",
         "title": f"{unit}{f' ({provenance})' if provenance else ''}",
-        "scale": {"domain": [0, top * 1.25], "nice": False},
+        "scale": {"domain": [bottom, top + 0.25 * (top - bottom)], "nice": False},
         "axis": {"tickCount": 6},
     }
     tip = [
@@ -163,25 +164,35 @@ def _bars(
 # -- the timeline ---------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart of the stack: its data set's name, its axis, and its lines."""
+
+    name: str
+    title: str
+    unit: str
+    zero: bool
+    series: tuple[Series, ...]
+
+
+def _panels_of(timeline: Timeline) -> list[Panel]:
+    panels = [Panel("power", "power, W", "W", True, timeline.power_w)]
+    for index, (domain, series) in enumerate(timeline.memory_mib):
+        title = f"{plain(domain)} memory, MiB"
+        panels.append(Panel(f"memory-{index}", title, "MiB", True, series))
+    panels.append(Panel("temperature", "temperature, °C", "°C", False, timeline.temperature_c))
+    return [panel for panel in panels if panel.series]
+
+
 def timeline_spec(timeline: Timeline, label: str) -> Json:
     """Panels of one cell over a common time axis; the page's script gives width and data.
 
-    The data sets ``power``, ``memory``, ``temperature``, ``spans`` and ``marks`` come from
-    :func:`timeline_data`.
+    The data sets, one of each panel and ``spans`` and ``marks``, come from :func:`timeline_data`.
     """
-    shown = [
-        (name, title, series)
-        for name, series, title in (
-            ("power", timeline.power_w, "power, W"),
-            ("memory", timeline.memory_mib, "memory, MiB"),
-            ("temperature", timeline.temperature_c, "temperature, °C"),
-        )
-        if series
-    ]
+    shown = _panels_of(timeline)
     panels = [_lane(timeline, last=not shown)] if timeline.spans else []
-    for name, title, series in shown:
-        last = name == shown[-1][0]
-        panels.append(_panel(name, title, series, with_marks=bool(timeline.marks), last=last))
+    for panel in shown:
+        panels.append(_panel(panel, with_marks=bool(timeline.marks), last=panel is shown[-1]))
     return {
         "description": f"Power, memory and temperature over time of {plain(label)}",
         "vconcat": list(panels),
@@ -228,12 +239,10 @@ def _lane(timeline: Timeline, last: bool) -> Json:
     }
 
 
-def _panel(
-    name: str, title: str, series: Sequence[Series], *, with_marks: bool, last: bool
-) -> Json:
-    zero = name != "temperature"
+def _panel(panel: Panel, *, with_marks: bool, last: bool) -> Json:
+    series, title = panel.series, panel.title
     kinds = [kind for kind in PROVENANCES if any(line.provenance == kind for line in series)]
-    y: Json = {"type": "quantitative", "title": title, "scale": {"zero": zero}}
+    y: Json = {"type": "quantitative", "title": title, "scale": {"zero": panel.zero}}
     dash: Json = {
         "field": "provenance",
         "type": "nominal",
@@ -290,7 +299,7 @@ def _panel(
         )
     return {
         "height": 130,
-        "data": {"name": name},
+        "data": {"name": panel.name},
         "encoding": {"x": _time_axis("t", last)},
         "layer": layers,
     }
@@ -299,9 +308,7 @@ def _panel(
 def timeline_data(timeline: Timeline) -> Json:
     """The data sets by column, which the page's script turns into rows."""
     return {
-        "power": _lines(timeline.power_w),
-        "memory": _lines(timeline.memory_mib),
-        "temperature": _lines(timeline.temperature_c),
+        **{panel.name: _lines(panel.series) for panel in _panels_of(timeline)},
         "spans": _span_columns(timeline.spans),
         "marks": _span_columns(timeline.marks),
     }
@@ -335,17 +342,18 @@ def _span_columns(found: Sequence[Span]) -> list[Json]:
 def series_rows(timeline: Timeline) -> list[tuple[str, ...]]:
     """Lowest, mean and highest shown value of each series: the timeline as a table."""
     rows: list[tuple[str, ...]] = []
-    for unit, series in (
-        ("W", timeline.power_w),
-        ("MiB", timeline.memory_mib),
-        ("°C", timeline.temperature_c),
-    ):
-        for line in series:
+    for panel in _panels_of(timeline):
+        for line in panel.series:
             means = [value for value in line.mean if value is not None]
             if means:
                 middle = sum(means) / len(means)
                 figures = (min(means), middle, max(means))
                 rows.append(
-                    (line.channel, unit, line.provenance, *(number(value) for value in figures))
+                    (
+                        line.channel,
+                        panel.unit,
+                        line.provenance,
+                        *(number(value) for value in figures),
+                    )
                 )
     return rows

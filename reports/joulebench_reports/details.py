@@ -49,7 +49,11 @@ def _figures(cell: CellSummary) -> list[tuple[str, Figure]]:
             ("energy, mean of ratios", each.mean_of_ratios),
             ("energy without disturbed blocks", each.without_flagged),
             ("mean power", each.power_w),
-            *((f"energy of {phase}", f) for phase, f in each.phases if f.value is not None),
+            *(
+                (f"energy of {phase}, per token of it", f)
+                for phase, f in each.phases
+                if f.value is not None
+            ),
         ]
     if not cell.energy:
         found.append(("energy, gross", cell.headline))

@@ -38,6 +38,11 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "them; it is in the interval only as scatter between blocks",
         "time_budget": "the profile's time budget ended before the interval was narrow enough; "
         "the width reached is what is reported",
+        "target_not_reached": "the most blocks allowed were measured before the interval was "
+        "narrow enough; the width reached is what is reported",
+        "resumed": "the run was interrupted and went on later; blocks of both parts are together",
+        "edges_corrected": "the counter's mean lateness at both edges of a window is made good "
+        "from the power before the window and at its end",
         "single_window": "one window only: the interval holds the sensor's edge and quantum "
         "terms, not the scatter between repetitions",
         "single_block": "one block only, so there is no scatter to make an interval of",

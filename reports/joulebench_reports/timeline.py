@@ -51,11 +51,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The panels of one cell on a common time axis, in seconds from its first sample or block."""
+    """The panels of one cell on a common time axis, in seconds from its first sample or block.
+
+    Memory is split by domain: a process's curves would be flat beside the whole machine's.
+    """
 
     cell_id: str
     power_w: tuple[Series, ...]
-    memory_mib: tuple[Series, ...]
+    memory_mib: tuple[tuple[str, tuple[Series, ...]], ...]
     temperature_c: tuple[Series, ...]
     spans: tuple[Span, ...]
     marks: tuple[Span, ...]
@@ -94,12 +97,24 @@ def read_timeline(
     return Timeline(
         cell_id=cell_id,
         power_w=panel(_power_channels(channels)),
-        memory_mib=panel([c for c in channels if c.quantity == "memory"], 1 / 2**20),
+        memory_mib=tuple(
+            (domain, lines)
+            for domain, group in _memory_by_domain(channels).items()
+            if (lines := panel(group, 1 / 2**20))
+        ),
         temperature_c=panel([c for c in channels if c.quantity == "temperature"]),
         spans=spans,
         marks=_marks(session.table("events", cell_id), start),
         spans_left_out=left_out,
     )
+
+
+def _memory_by_domain(channels: Sequence[ChannelReport]) -> dict[str, list[ChannelReport]]:
+    groups: dict[str, list[ChannelReport]] = {}
+    for channel in channels:
+        if channel.quantity == "memory":
+            groups.setdefault(channel.domain or "memory", []).append(channel)
+    return groups
 
 
 def _power_channels(channels: Sequence[ChannelReport]) -> list[ChannelReport]:

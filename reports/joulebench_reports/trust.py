@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,11 +41,12 @@ def machine_line(machine: Mapping[str, object]) -> str:
     """Processor, memory and system in one line, from whatever the record holds."""
     cpu = machine.get("cpu")
     processor = cpu.get("model") if isinstance(cpu, dict) else cpu
-    threads = cpu.get("threads") if isinstance(cpu, dict) else None
+    names = ("threads", "logical_cpus")
+    counts = [cpu[name] for name in names if cpu.get(name)] if isinstance(cpu, dict) else []
     memory = machine.get("memory_bytes")
     parts = [
         processor,
-        f"{threads} threads" if threads else None,
+        f"{counts[0]} threads" if counts else None,
         data_size(memory) if isinstance(memory, (int, float)) else None,
         machine.get("system"),
     ]
@@ -78,11 +80,18 @@ def banner(summary: SessionSummary) -> str:
     text = "; ".join(parts) if parts else "NONE – no cell has an energy figure"
     if "measured" in found:
         return f"Energy: {text}"
-    reasons = [f"{note.term}: {note.text}" for note in _absent_sensors(summary)]
-    tail = "; ".join(reasons) or next(
+    reasons = [f"{note.term} ({_first_clause(note.text)})" for note in _absent_sensors(summary)]
+    tail = ", ".join(reasons) or next(
         (c.headline.reason_if_null for c in summary.shown if c.headline.reason_if_null), ""
     )
-    return f"Energy: {text}" + (f" – not measured: {plain(tail)}" if tail else "")
+    return f"Energy: {text}" + (
+        f" – no energy sensor; not available here: {plain(tail)}" if tail else ""
+    )
+
+
+def _first_clause(reason: str) -> str:
+    """Enough of a reason for one line; the whole of it stands under what is missing."""
+    return re.split(r"[;:] ", reason, maxsplit=1)[0]
 
 
 def _origin(provenance: str, energies: list[EnergySummary]) -> str:
@@ -158,7 +167,7 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
         Note(
             "intervals",
             "± is the 95 % interval over the cell's blocks, widened for their correlation; "
-            "where no ± stands, too few blocks were measured to give one",
+            "a gross energy without it rests on too few blocks to have one",
         )
     ]
     notes += [

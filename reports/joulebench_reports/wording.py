@@ -60,7 +60,8 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
         return number(value)
     if half < 1e-9 or half > 1e7:
         return f"{number(value)} ± {number(half, 2)}"
-    places = decimals_for(half)
+    # An interval wider than the value must not eat the value's own digits.
+    places = decimals_for(min(half, abs(value)) or half)
     if abs((high + low) / 2 - value) <= 0.1 * half:
         return f"{value:,.{places}f} ± {half:,.{places}f}"
     return f"{value:,.{places}f} [{low:,.{places}f}, {high:,.{places}f}]"

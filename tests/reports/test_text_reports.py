@@ -19,6 +19,7 @@ from joulebench_reports.json_report import JsonRenderer
 from joulebench_reports.markdown import MarkdownRenderer
 from joulebench_reports.tabular import CsvRenderer
 from joulebench_reports.terminal import TerminalRenderer
+from joulebench_reports.wording import with_interval
 
 ALL = joulebench_renderers()
 
@@ -49,7 +50,7 @@ def test_no_line_of_the_terminal_report_exceeds_the_width(session: Session, widt
 def test_the_terminal_report_says_what_energy_it_shows_and_why(session: Session) -> None:
     shown = " ".join(text(TerminalRenderer, session, width=100).split())
     assert "ESTIMATED (estimate/cpu" in shown
-    assert "rapl: no /sys/class/powercap" in shown
+    assert "rapl (no /sys/class/powercap" in shown
     assert "J/token (est.)" in shown
     assert "Cure: run on bare metal" in shown
 
@@ -130,3 +131,20 @@ def test_the_plugin_module_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        ((0.4998, 0.4923, 0.5073), "0.4998 ± 0.0075"),
+        ((1.012, -7.5, 9.524), "1.0 ± 8.5"),
+        ((0.0123, -8.5, 8.5246), "0.012 ± 8.512"),
+        ((12.0, 11.0, 15.0), "12.0 [11.0, 15.0]"),
+        ((12.0, None, None), "12.0"),
+        ((None, None, None), "–"),
+    ],
+)
+def test_a_figure_has_the_digits_that_its_interval_allows(
+    figure: tuple[float | None, float | None, float | None], expected: str
+) -> None:
+    assert with_interval(*figure) == expected

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import make_session
 import pytest
 
 from joulebench.session import Session
+from joulebench_reports.charts import timeline_data, timeline_spec
 from joulebench_reports.summary import summarise
 from joulebench_reports.timeline import BUCKETS, Timeline, read_timeline
 
@@ -37,7 +39,7 @@ def test_gauges_are_scaled_and_keep_lowest_and_highest(tmp_path: Path) -> None:
         for low, mean, high in zip(temperature.low, temperature.mean, temperature.high, strict=True)
         if low is not None and mean is not None and high is not None
     )
-    assert 590 < (found.memory_mib[0].mean[0] or 0) < 610
+    assert 590 < (found.memory_mib[0][1][0].mean[0] or 0) < 610
 
 
 def test_blocks_and_phases_are_spans_on_the_same_axis(tmp_path: Path) -> None:
@@ -62,3 +64,16 @@ def test_a_counter_that_steps_back_leaves_a_gap_and_no_spike(tmp_path: Path) -> 
     assert None in values
     assert max(v for v in values if v is not None) < 22
     assert min(v for v in values if v is not None) > 0
+
+
+def test_the_memory_of_a_process_and_of_the_machine_have_their_own_panels(tmp_path: Path) -> None:
+    path = make_session.write(tmp_path / "s", [make_session.Cell("a", "a")])
+    session = Session(path)
+    own = [c for c in summarise(session).channels if c.channel == "memory/rss"]
+    both = [replace(own[0], domain="process"), replace(own[0], domain="machine")]
+    found = read_timeline(session, "a", both, {})
+    assert [domain for domain, _ in found.memory_mib] == ["process", "machine"]
+    spec = timeline_spec(found, "a")
+    names = [panel["data"]["name"] for panel in spec["vconcat"]]
+    assert names == ["spans", "memory-0", "memory-1"]
+    assert set(names) <= set(timeline_data(found))
