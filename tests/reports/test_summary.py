@@ -119,3 +119,17 @@ def test_a_planned_cell_without_a_folder_is_listed_with_its_reason(tmp_path: Pat
     cells = {cell.id: cell for cell in summarise(Session(path)).missing}
     assert (cells["z"].status, cells["z"].cause) == ("skipped", "no converter")
     assert cells["y"].status == "not started"
+
+
+@pytest.mark.parametrize("joules", [None, 4.0])
+def test_a_block_counts_only_with_all_of_its_channels(tmp_path: Path, joules: float | None) -> None:
+    path = make_session.write(tmp_path / "s", [Cell("a", "a", status="unfinished", blocks=3)])
+    stream = make_session.SessionWriter(path).stream("a", "energy")
+    extra = {"cell_id": "a", "phase": "total", "channel": "estimate/dram", "counted": True,
+             "provenance": "estimated", "method": "model"}  # fmt: skip
+    # Block 0 has no row of the second channel, block 1 a null or a figure, block 2 a figure.
+    stream.append([{**extra, "block": 1, "gross_j": joules}, {**extra, "block": 2, "gross_j": 4.0}])
+    stream.close()
+    gross = summarise(Session(path)).cells[0].headline
+    assert gross.n == (1 if joules is None else 2)
+    assert "incomplete_blocks" in gross.flags

@@ -50,20 +50,31 @@ def test_blocks_and_phases_are_spans_on_the_same_axis(tmp_path: Path) -> None:
     assert all(span.t1_s > span.t0_s for span in spans)
 
 
-def test_a_counter_that_steps_back_leaves_a_gap_and_no_spike(tmp_path: Path) -> None:
-    path = make_session.write(tmp_path / "s", [make_session.Cell("a", "a", status="unfinished")])
+def test_a_counter_that_steps_back_makes_no_spike(tmp_path: Path) -> None:
+    cell = make_session.Cell("a", "a", status="unfinished", samples=False)
+    path = make_session.write(tmp_path / "s", [cell])
     stream = make_session.SessionWriter(path).stream("a", "samples")
-    end = make_session.START_NS + 60_000_000_000
-    for tick in range(200):
-        row = {"t_ns": end + tick * 10_000_000, "channel": "estimate/cpu", "origin": "tick"}
-        stream.append([{**row, "raw": 5 + tick * 200_000}])
+    for tick in range(400):
+        # 20 W at 100 Hz, and a new process whose counter begins at 0 halfway.
+        row = {"t_ns": make_session.START_NS + tick * 10_000_000, "raw": tick % 200 * 200_000}
+        stream.append([{**row, "channel": "estimate/cpu", "origin": "tick"}])
     stream.close()
     session = Session(path)
     found = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
-    values = found.power_w[0].mean
-    assert None in values
-    assert max(v for v in values if v is not None) < 22
-    assert min(v for v in values if v is not None) > 0
+    assert set(found.power_w[0].mean) == {20.0}
+
+
+def test_a_pause_between_samples_is_a_gap(tmp_path: Path) -> None:
+    cell = make_session.Cell("a", "a", status="unfinished", samples=False)
+    path = make_session.write(tmp_path / "s", [cell])
+    stream = make_session.SessionWriter(path).stream("a", "samples")
+    for tick in [*range(200), *range(6000, 6200)]:
+        row = {"t_ns": make_session.START_NS + tick * 10_000_000, "raw": tick * 200_000}
+        stream.append([{**row, "channel": "estimate/cpu", "origin": "tick"}])
+    stream.close()
+    session = Session(path)
+    found = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
+    assert found.power_w[0].mean.count(None) == 1
 
 
 def test_the_memory_of_a_process_and_of_the_machine_have_their_own_panels(tmp_path: Path) -> None:
