@@ -176,7 +176,10 @@ class ChannelReport:
     provenance: Provenance
     domain: str | None
     counted: bool
+    scale: float | None
+    wraps_at: int | None
     update_period_s: float | None
+    measured_period_s: float | None
     resolution: float | None
     relative_uncertainty: float | None
     note: str | None

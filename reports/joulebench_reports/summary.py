@@ -6,9 +6,10 @@ Arithmetic over samples and requests is done in Arrow; Python loops run over cel
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from joulebench_reports import blocks as block_sums
@@ -26,6 +27,7 @@ from joulebench_reports.figures import (
     SessionSummary,
 )
 from joulebench_reports.flags import explain
+from joulebench_reports.phasefit import fit_missing_phases
 from joulebench_reports.speed import summarise_speed
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ class _Tables:
     blocks: pa.Table
     requests: pa.Table
     energy: pa.Table
+    read_samples: Callable[[], pa.Table]
 
 
 def _planned(session: Session) -> dict[str, Mapping[str, Any]]:
@@ -144,9 +147,11 @@ def empty_cell(cell_id: str) -> CellSummary:
 
 
 def _blockless(row: Mapping[str, Any]) -> CellSummary:
-    from joulebench.schema import BLOCKS, ENERGY, REQUESTS
+    from joulebench.schema import BLOCKS, ENERGY, REQUESTS, SAMPLES
 
-    empty = _Tables(BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table())
+    empty = _Tables(
+        BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table(), SAMPLES.empty_table
+    )
     return _summarise(row, empty, (), ())
 
 
@@ -159,7 +164,8 @@ def _cell(
     blocks, requests, energy = (
         session.table(name, row["cell_id"]) for name in ("blocks", "requests", "energy")
     )
-    return _summarise(row, _Tables(blocks, requests, energy), channels, probes)
+    samples = partial(session.table, "samples", row["cell_id"])
+    return _summarise(row, _Tables(blocks, requests, energy, samples), channels, probes)
 
 
 def _summarise(
@@ -171,6 +177,8 @@ def _summarise(
     blocks = block_sums.read_blocks(tables.blocks, tables.requests)
     unit = row.get("unit") or "unit"
     energy = summarise_energy(tables.energy, blocks, unit, _PHASE_WORK, channels)
+    if all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
+        energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples)
     absent = _no_energy(row, probes, bool(blocks), bool(energy))
     processes = len({block.process for block in blocks})
     return CellSummary(

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import random
+
+import pyarrow as pa
+import pytest
+
+from joulebench.schema import REQUESTS, SAMPLES
+from joulebench_reports.figures import ChannelReport, EnergySummary, Figure
+from joulebench_reports.phasefit import fit_missing_phases, with_fitted_phases
+
+PERIOD_NS = 100_000_000  # a counter that is updated ten times a second
+PREFILL_S, DECODE_S = 0.001, 0.02  # a token's time
+PREFILL_W, DECODE_W = 60.0, 20.0
+MISSING = Figure(None, "J/token", reason_if_null="too short for this sensor")
+
+
+def channel(kind: str = "counter") -> ChannelReport:
+    return ChannelReport(
+        channel="meter/energy", quantity="energy", unit="J", kind=kind, provenance="measured",
+        domain="machine", counted=True, scale=1e-6, wraps_at=None, update_period_s=0.1,
+        measured_period_s=None, resolution=None, relative_uncertainty=None, note=None,
+    )  # fmt: skip
+
+
+def summary(prefill: Figure = MISSING, decode: Figure = MISSING) -> EnergySummary:
+    any_figure = Figure(1.0, "J/token")
+    return EnergySummary(
+        "measured", ("meter/energy",), ("counter",), any_figure, any_figure, any_figure,
+        any_figure, any_figure, any_figure, any_figure,
+        (("prefill", prefill), ("decode", decode)), None, (),
+    )  # fmt: skip
+
+
+def measured_requests(count: int = 400, equal: bool = False) -> tuple[pa.Table, pa.Table]:
+    """Requests of known energy, and the stale counter's readings at their edges."""
+    rng = random.Random(3)
+    now_ns, joules = 0, 0.0
+    history = [(0, 0.0)]
+    requests, edges = [], []
+
+    def raw(t_ns: int) -> int:
+        shown_ns = t_ns // PERIOD_NS * PERIOD_NS
+        before = max(i for i, (t, _) in enumerate(history) if t <= shown_ns)
+        t0, e0 = history[before]
+        if before + 1 == len(history):
+            return round(e0 * 1e6)
+        t1, e1 = history[before + 1]
+        return round((e0 + (e1 - e0) * (shown_ns - t0) / (t1 - t0)) * 1e6)
+
+    for _ in range(count):
+        prefill, decode = (100, 20) if equal else (rng.randint(10, 800), rng.randint(4, 60))
+        start_ns = now_ns
+        for seconds, watts in ((prefill * PREFILL_S, PREFILL_W), (decode * DECODE_S, DECODE_W)):
+            now_ns += round(seconds * 1e9)
+            joules += seconds * watts
+            history.append((now_ns, joules))
+        requests.append(
+            {"t0_ns": start_ns, "t1_ns": now_ns, "prefill_tokens": prefill, "decode_tokens": decode}
+        )
+    for request in requests:
+        edges += [
+            {"t_ns": request[edge], "channel": "meter/energy", "raw": raw(request[edge]),
+             "origin": "edge"}
+            for edge in ("t0_ns", "t1_ns")
+        ]  # fmt: skip
+    return (
+        pa.Table.from_pylist(requests, schema=REQUESTS),
+        pa.Table.from_pylist(edges, schema=SAMPLES),
+    )
+
+
+def test_phases_too_short_for_the_counter_are_told_apart_by_the_fit() -> None:
+    requests, samples = measured_requests()
+    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel()]).phases)
+    prefill, decode = fitted["prefill"], fitted["decode"]
+    assert prefill.value == pytest.approx(PREFILL_S * PREFILL_W, rel=0.03)
+    assert decode.value == pytest.approx(DECODE_S * DECODE_W, rel=0.03)
+    assert prefill.low is not None
+    assert prefill.high is not None
+    assert prefill.low < PREFILL_S * PREFILL_W < prefill.high
+    assert "fit" in decode.method
+
+
+def test_a_phase_with_windows_of_its_own_keeps_them() -> None:
+    requests, samples = measured_requests()
+    own = Figure(0.123, "J/token", method="counter")
+    fitted = dict(with_fitted_phases(summary(decode=own), requests, samples, [channel()]).phases)
+    assert fitted["decode"] == own
+    assert fitted["prefill"].value is not None
+
+
+def test_equal_requests_tell_nothing_and_the_reason_says_so() -> None:
+    requests, samples = measured_requests(count=50, equal=True)
+    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel()]).phases)
+    assert fitted["prefill"].value is None
+    assert "no fit" in (fitted["prefill"].reason_if_null or "")
+
+
+def test_a_gauge_is_not_fitted() -> None:
+    requests, samples = measured_requests(count=50)
+    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel("gauge")]).phases)
+    assert "no counter" in (fitted["decode"].reason_if_null or "")
+
+
+def test_samples_are_not_read_where_no_phase_is_missing() -> None:
+    own = Figure(0.5, "J/token")
+
+    def unwanted() -> pa.Table:
+        raise AssertionError("samples were read")
+
+    summaries = [summary(own, own)]
+    assert fit_missing_phases(summaries, REQUESTS.empty_table(), [], unwanted) == tuple(summaries)
