@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.embedded import embedded_checkpoint
+
 Run = Callable[[int], list[int]]
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -35,7 +37,12 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="folder with config.json and safetensors")
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        help="folder with config.json and safetensors; the embedded model by default",
+    )
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=64, help="new tokens, the first included")
@@ -55,6 +62,8 @@ def _arguments() -> argparse.Namespace:
         parser.error("--rounds: at least 10")
     if arguments.tokens < 2:
         parser.error("--tokens: at least 2")
+    if arguments.model is None:
+        arguments.model = embedded_checkpoint()
     return arguments
 
 
