@@ -7,6 +7,8 @@ folder that exists is complete.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +29,7 @@ from joulebench.errors import ArtifactError
 CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
 _MANIFEST: Final = "artifact.json"
 _CONTENT: Final = "content"
+_MAKING: Final = ".making-"
 
 
 def cache_folder() -> Path:
@@ -110,8 +113,8 @@ class Store:
         say(f"{step.describe()}: {source.path.name}")
         folder = self.root / self.key(source, step)
         self.root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=self.root))
-        try:
+        _sweep(self.root)
+        with _workplace(self.root) as temporary:
             content = temporary / _CONTENT
             content.mkdir()
             report = run_transform(step, source, content)
@@ -126,8 +129,6 @@ class Store:
             }
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             _publish(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         made = self._load(folder)
         if made is None:
             raise ArtifactError("vanished while it was being made", where=str(folder))
@@ -136,9 +137,12 @@ class Store:
     def _load(self, folder: Path) -> Stored | None:
         try:
             manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            content = folder / _CONTENT
+            if not content.is_dir():
+                raise ValueError("its content is gone")
             artifact = Artifact(
                 format=manifest["format"],
-                path=folder / _CONTENT,
+                path=content,
                 content_hash=manifest["hash"],
                 size_bytes=manifest["size_bytes"],
                 lineage=tuple(manifest["lineage"]),
@@ -146,7 +150,7 @@ class Store:
             return Stored(artifact, manifest["evidence"], manifest["seconds"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
                 f"damaged entry in the artifact cache ({error!r})",
                 where=str(folder),
@@ -154,12 +158,47 @@ class Store:
             ) from None
 
 
+@contextlib.contextmanager
+def _workplace(root: Path) -> Iterator[Path]:
+    """A folder to make something in, locked as long as its maker lives, and gone afterwards."""
+    while True:
+        temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=root))
+        lock = os.open(temporary, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a file system without locks is not swept either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if temporary.is_dir():
+            break
+        os.close(lock)  # swept by another run before it was locked
+    try:
+        yield temporary
+    finally:
+        os.close(lock)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what makers that were killed have left: their locks went with them."""
+    for left in root.glob(f"{_MAKING}*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
 def _publish(temporary: Path, folder: Path) -> None:
+    """Give a whole result its name; a twin run that was first is as good."""
     try:
         temporary.rename(folder)
-    except OSError:
-        if not (folder / _MANIFEST).is_file():  # not merely a twin run that was first
-            raise
+    except OSError as error:
+        if not (folder / _MANIFEST).is_file():
+            raise ArtifactError(
+                f"cannot be put in place: {error.strerror}",
+                where=str(folder),
+                hint="delete that folder if it exists; it is made again when needed",
+            ) from None
 
 
 def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, Any]:

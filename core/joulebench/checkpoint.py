@@ -7,6 +7,7 @@ read and are refused, as is code that a checkpoint brings along (``auto_map``).
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ class CheckpointFacts:
     weights_bytes: int
     dtypes: Mapping[str, int]  # parameters by dtype
 
-    @property
-    def architecture(self) -> str | None:
-        """The first name under ``architectures`` in config.json."""
-        names = self.config.get("architectures") or [None]
-        return names[0] if isinstance(names[0], str) else None
+
+def architecture_of(config: Mapping[str, Any]) -> str | None:
+    """The first name under ``architectures`` in config.json."""
+    names = config.get("architectures")
+    first = names[0] if isinstance(names, list) and names else None
+    return first if isinstance(first, str) else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -47,8 +49,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             where=str(folder),
             hint="give the folder that holds config.json and the .safetensors files",
         ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read: {error}", where=str(file)) from None
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"is no JSON: {error}", where=str(file)) from None
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(file)) from None
     if not isinstance(config, dict):
         raise ModelError("is not a JSON object", where=str(file))
     if "auto_map" in config:
@@ -71,7 +75,7 @@ def weight_files(folder: Path) -> list[Path]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"is damaged: {error!r}", where=str(index)) from None
         for name in names:
-            if not isinstance(name, str) or Path(name).name != name:
+            if not isinstance(name, str) or not name or Path(name).name != name:
                 raise ModelError(f"names a file outside the folder: {name!r}", where=str(index))
             if not (folder / name).is_file():
                 raise ModelError(f"lacks {name}, which its index names", where=str(folder))
@@ -93,7 +97,16 @@ def weight_files(folder: Path) -> list[Path]:
     )
 
 
-def read_header(file: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor as the header of its file describes it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+
+
+def read_header(file: Path) -> dict[str, TensorInfo]:
     """The header of a safetensors file, after checking that the file is whole.
 
     Format: 8 bytes little-endian header length, JSON header, tensor data
@@ -107,15 +120,10 @@ def read_header(file: Path) -> dict[str, Any]:
             raise ModelError("is no safetensors file, or its start is damaged", where=str(file))
         try:
             header = json.loads(source.read(length))
-            end = max(
-                (
-                    info["data_offsets"][1]
-                    for name, info in header.items()
-                    if name != "__metadata__"
-                ),
-                default=0,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
+            header.pop("__metadata__", None)
+            tensors = {name: _tensor_info(info) for name, info in header.items()}
+            end = max((info["data_offsets"][1] for info in header.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ModelError("has a damaged header", where=str(file)) from None
     expected = 8 + length + end
     if size != expected:
@@ -125,11 +133,28 @@ def read_header(file: Path) -> dict[str, Any]:
             where=str(file),
             hint="fetch or copy the file again",
         )
-    return {name: info for name, info in header.items() if name != "__metadata__"}
+    return tensors
+
+
+def _tensor_info(info: Any) -> TensorInfo:
+    begin, end = info["data_offsets"]
+    shape = tuple(info["shape"])
+    if not all(isinstance(each, int) and each >= 0 for each in (begin, end - begin, *shape)):
+        raise ValueError("an extent or offset is no count")
+    return TensorInfo(str(info["dtype"]), shape, end - begin)
 
 
 def inspect_checkpoint(folder: Path) -> CheckpointFacts:
     """Check a checkpoint folder and say what is in it."""
+    try:
+        return _inspect(folder)
+    except OSError as error:
+        raise ModelError(
+            f"cannot be read: {error.strerror}", where=error.filename or str(folder)
+        ) from None
+
+
+def _inspect(folder: Path) -> CheckpointFacts:
     if not folder.is_dir():
         raise ModelError("no such folder", where=str(folder))
     config = read_config(folder)
@@ -137,10 +162,8 @@ def inspect_checkpoint(folder: Path) -> CheckpointFacts:
     dtypes: dict[str, int] = {}
     for file in weight_files(folder):
         for info in read_header(file).values():
-            count = 1
-            for extent in info["shape"]:
-                count *= extent
+            count = math.prod(info.shape)
             parameters += count
-            total += info["data_offsets"][1] - info["data_offsets"][0]
-            dtypes[info["dtype"]] = dtypes.get(info["dtype"], 0) + count
+            total += info.size_bytes
+            dtypes[info.dtype] = dtypes.get(info.dtype, 0) + count
     return CheckpointFacts(config, parameters, total, dtypes)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
 from joulebench import __version__
-from joulebench.errors import JoulebenchError
+from joulebench.errors import JoulebenchError, unknown_name_hint
 
 #: Command names, the module and attribute that holds each, and its line of help.
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -30,6 +30,9 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "session": ("session:session", "Verify a session's files and recover a broken one."),
 }
 
+#: What click (8.2 and later) raises for a group without a subcommand: its help.
+_NO_ARGUMENTS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are named; plugins may add more."""
@@ -41,12 +44,21 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         if cmd_name not in _COMMANDS:
-            return _plugin_commands().get(cmd_name)
+            return self._command_of_plugin(ctx, cmd_name)
         module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(
             importlib.import_module(f"joulebench.commands.{module}"), attribute
         )
         return command
+
+    @staticmethod
+    def _command_of_plugin(ctx: click.Context, name: str) -> click.Command:
+        added = _plugin_commands()
+        if name not in added:
+            raise click.UsageError(
+                f"no such command '{name}'; {unknown_name_hint(name, [*_COMMANDS, *added])}", ctx
+            )
+        return added[name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing the built-in ones."""
@@ -85,16 +97,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
             standalone_mode=False,
         )
     except JoulebenchError as error:
-        click.echo(f"joulebench: error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        if isinstance(error, _NO_ARGUMENTS):
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
+        _fail(_usage_text(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("joulebench: stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) has left: nothing more to say, and no complaint.
-        sys.stderr.close()
-        sys.exit(0)
+    except OSError as error:
+        # What the machine refuses (no permission, a full disk) is no bug of ours; a fault that is
+        # foreseen is a JoulebenchError with a hint instead.
+        where = "" if error.filename is None else f"{error.filename}: "
+        _fail(where + (error.strerror or str(error)), 2)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _fail(text: str, exit_code: int) -> NoReturn:
+    click.echo(f"joulebench: error: {text}", err=True)
+    sys.exit(exit_code)
+
+
+def _usage_text(error: click.ClickException) -> str:
+    """A fault in the command line in the same words as any other."""
+    what = error.format_message().rstrip(".")
+    what = what[:1].lower() + what[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return what
+    return f"{what}\n  hint: {context.command_path} --help"

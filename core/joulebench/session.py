@@ -34,16 +34,22 @@ class TableStream:
     def __init__(self, final: Path, schema: pa.Schema) -> None:
         self._final = final
         self._schema = versioned(schema)
-        self._part = final.with_name(final.name + PART)
-        kept = _read_part(self._part) if self._part.exists() else []
-        # What an interrupted run left is written again first, so that one stream holds all.
+        self._part = part_of(final)
+        # What an interrupted run left is written again first, so that one stream holds all. A
+        # final file is whole and holds all that its stream did.
+        kept: list[pa.RecordBatch] = []
+        if final.exists():
+            kept = _read_file(final).to_batches()
+        elif self._part.exists():
+            kept = _read_part(self._part)
         fresh = self._part.with_name(self._part.name + ".new")
         self._file = fresh.open("wb")
         self._writer = pa.ipc.new_stream(self._file, self._schema)
         for batch in kept:
-            self._writer.write_batch(_conform(batch, self._schema))
+            self._writer.write_batch(_conform(batch, self._schema, final))
         self._file.flush()
         fresh.replace(self._part)
+        final.unlink(missing_ok=True)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write the rows as one batch and hand it to the system (it survives ``kill -9``)."""
@@ -74,7 +80,17 @@ class TableStream:
         self._part.unlink()
 
 
-def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def part_of(final: Path) -> Path:
+    """The stream of a table that is not final yet."""
+    return final.with_name(final.name + PART)
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema, where: Path) -> pa.RecordBatch:
+    if not batch.schema.equals(schema):
+        raise SessionError(
+            "was written by another version of joulebench", where=str(where),
+            hint="go on with the version that began the session, or start a new one",
+        )  # fmt: skip
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
@@ -86,14 +102,18 @@ def _read_part(part: Path) -> list[pa.RecordBatch]:
             reader = pa.ipc.open_stream(source)
             while True:
                 batches.append(reader.read_next_batch())
-        except (StopIteration, pa.ArrowInvalid, OSError, EOFError):
+        except (StopIteration, pa.ArrowException, OSError, EOFError):
             return batches
 
 
 def _finalise(part: Path, final: Path, schema: pa.Schema) -> None:
-    table = pa.Table.from_batches(_read_part(part), schema=schema)
-    write_table(final, table)
+    write_table(final, _table_of_part(part, schema))
     part.unlink()
+
+
+def _table_of_part(part: Path, schema: pa.Schema) -> pa.Table:
+    batches = [_conform(batch, schema, part) for batch in _read_part(part)]
+    return pa.Table.from_batches(batches, schema=schema)
 
 
 def write_table(final: Path, table: pa.Table) -> None:
@@ -113,7 +133,7 @@ def _read_file(path: Path) -> pa.Table:
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise SessionError(
             f"not a readable Arrow file ({error})",
             where=str(path),
@@ -165,7 +185,8 @@ class Session:
         table = _session_table(path)
         if table.num_rows != 1:
             raise SessionError("session.arrow must have one row", where=str(path))
-        self._row: dict[str, Any] = table.to_pylist()[0]
+        # A column that an older version did not write is unknown.
+        self._row: dict[str, Any] = {**dict.fromkeys(SESSION.names), **table.to_pylist()[0]}
 
     @property
     def row(self) -> dict[str, Any]:
@@ -175,17 +196,20 @@ class Session:
     def json(self, column: str) -> Any:
         """A ``*_json`` column of the session's row, decoded; ``None`` if null."""
         text = self._row[column]
-        return None if text is None else json.loads(text)
+        try:
+            return None if text is None else json.loads(text)
+        except ValueError as error:
+            raise SessionError(
+                f"column {column} holds no JSON: {error}", where=str(self.path / SESSION_FILE)
+            ) from None
 
     @property
     def cell_ids(self) -> list[str]:
-        """Ids of all cells that have a folder, in the order of the plan."""
-        folder = self.path / "cells"
-        if not folder.is_dir():
-            return []
-        found = {
-            entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()
-        }
+        """Ids of all cells that have a folder, in the order of the plan.
+
+        A link is no cell's folder: it may lead out of the session.
+        """
+        found = {entry.name for entry in _entries(self.path) if _is_plain_folder(entry)}
         planned = [cell["id"] for cell in (self.json("plan_json") or {}).get("cells", [])]
         ordered = [cell_id for cell_id in planned if cell_id in found]
         return ordered + sorted(found - set(ordered))
@@ -208,13 +232,29 @@ class Session:
         )
 
     def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
-        final = self.path / "cells" / cell_id / f"{name}.arrow"
-        part = final.with_name(final.name + PART)
-        if final.is_file():
+        folder = self.path / "cells" / cell_id
+        if folder.name != cell_id or not _is_plain_folder(folder):
+            return None
+        final = folder / f"{name}.arrow"
+        if _is_plain_file(final):
             return _read_file(final)
-        if part.is_file():
-            return pa.Table.from_batches(_read_part(part), schema=versioned(CELL_TABLES[name]))
+        part = part_of(final)
+        if _is_plain_file(part):
+            return _table_of_part(part, versioned(CELL_TABLES[name]))
         return None
+
+
+def _entries(session: Path) -> list[Path]:
+    folder = session / "cells"
+    return sorted(folder.iterdir()) if _is_plain_folder(folder) else []
+
+
+def _is_plain_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _session_table(path: Path) -> pa.Table:
@@ -231,7 +271,9 @@ def _session_table(path: Path) -> pa.Table:
     stated = (table.schema.metadata or {}).get(b"joulebench_schema")
     if stated is None or "schema_version" not in table.column_names:
         raise SessionError("this Arrow file is no joulebench session", where=str(file))
-    version = int(stated)
+    version = int(stated) if stated.isdigit() else 0
+    if version < 1:
+        raise SessionError(f"states the schema version {stated!r}", where=str(file))
     if version > SCHEMA_VERSION:
         raise SessionError(
             f"written with session schema {version}; this joulebench reads up to {SCHEMA_VERSION}",
@@ -244,7 +286,11 @@ def _session_table(path: Path) -> pa.Table:
 def verify(path: Path) -> list[Finding]:
     """What is wrong with the files of a session: unfinished streams, unreadable files."""
     session = Session(path)
-    findings: list[Finding] = []
+    findings = [
+        Finding(f"{entry.name}/", "is a link or a file, not a cell's folder: not read", False)
+        for entry in _entries(path)
+        if not _is_plain_folder(entry)
+    ]
     for cell_id in session.cell_ids:
         folder = path / "cells" / cell_id
         for name, schema in CELL_TABLES.items():
@@ -254,8 +300,14 @@ def verify(path: Path) -> list[Finding]:
 
 def _verify_table(final: Path, schema: pa.Schema, name: str) -> Iterator[Finding]:
     label = f"{final.parent.name}/{final.name}"
-    part = final.with_name(final.name + PART)
-    if part.exists():
+    part = part_of(final)
+    for each in (final, part):
+        if each.is_symlink():
+            yield Finding(f"{final.parent.name}/{each.name}", "is a link: not read", False)
+            return
+    if part.exists() and final.exists():
+        yield Finding(label + PART, "stream left beside its finished file", True)
+    elif part.exists():
         rows = sum(batch.num_rows for batch in _read_part(part))
         yield Finding(label + PART, f"unfinished stream, {rows} whole rows", True)
     elif not final.exists():
@@ -264,8 +316,10 @@ def _verify_table(final: Path, schema: pa.Schema, name: str) -> Iterator[Finding
     if final.exists():
         try:
             table = _read_file(final)
-        except SessionError as error:
-            yield Finding(label, error.what, False)
+            table.validate(full=True)
+        except (SessionError, pa.ArrowException) as error:
+            what = error.what if isinstance(error, SessionError) else f"damaged: {error}"
+            yield Finding(label, what, False)
             return
         missing = [column for column in schema.names if column not in table.column_names]
         if missing:
@@ -280,8 +334,11 @@ def recover(path: Path) -> list[str]:
         folder = path / "cells" / cell_id
         for name, schema in CELL_TABLES.items():
             final = folder / f"{name}.arrow"
-            part = final.with_name(final.name + PART)
-            if part.exists():
+            part = part_of(final)
+            if _is_plain_file(part) and final.exists():
+                part.unlink()  # the final file was made of it and is whole
+                made.append(f"{cell_id}/{final.name} (its stream was left over)")
+            elif _is_plain_file(part):
                 _finalise(part, final, versioned(schema))
                 made.append(f"{cell_id}/{final.name}")
         for stale in folder.glob(".*.arrow.*"):

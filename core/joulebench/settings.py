@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any, Final
 from joulebench.api import Option, OptionValue
 from joulebench.errors import ProfileError, unknown_name_hint
 
-_BYTES: Final = re.compile(r"\s*([0-9.]+)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)?\s*")
-_SIZES: Final = {
+_BYTES: Final = re.compile(
+    r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)?\s*"
+)
+_SIZES: Final[dict[str | None, float]] = {
     None: 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
@@ -26,23 +29,18 @@ def parse_share(value: object) -> float | None:
     """``"2%"`` or ``0.02`` as a float; ``None`` if it is neither."""
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
-            return float(value.strip()[:-1]) / 100
+            return _as_float(float(value.strip()[:-1]) / 100)
         except ValueError:
             return None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return _as_float(value)
 
 
 def parse_bytes(value: object) -> int | None:
     """``"4GiB"`` or a number as bytes; ``None`` if it is neither."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, (int, float)):
-        return int(value)
+    if (number := _as_float(value)) is not None:
+        return int(number)
     if isinstance(value, str) and (match := _BYTES.fullmatch(value)):
-        try:
-            return int(float(match[1]) * _SIZES[match[2]])
-        except ValueError:
-            return None
+        return int(float(match[1]) * _SIZES[match[2]])
     return None
 
 
@@ -55,7 +53,14 @@ def _as_int(value: object) -> int | None:
 
 
 def _as_float(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A finite number; TOML's nan and inf are none that anything could be set to."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _as_bool(value: object) -> bool | None:
@@ -127,11 +132,20 @@ def _split_key(text: str) -> list[str]:
     return re.findall(r"\"[^\"]*\"|'[^']*'|[^.\s]+", text)
 
 
-def locate(file: str, text: str, path: Sequence[str]) -> str:
-    """``FILE:LINE: a.b.c``, without the line where it cannot be told."""
-    line = line_of(text, path)
+def locate(file: str, text: str, path: Sequence[str], overrides: Sequence[str] = ()) -> str:
+    """``FILE:LINE: a.b.c``, by the nearest table where the key's own line cannot be told.
+
+    A key that an override has set is in no file: ``--set a.b.c``.
+    """
+    key_path = ".".join(path)
+    for override in overrides:
+        changed = override.partition("=")[0].replace(" ", "")
+        if path and (changed == key_path or key_path.startswith(f"{changed}.")):
+            return f"--set {key_path}"
+    lines = (line_of(text, path[:length]) for length in range(len(path), 0, -1))
+    line = next((each for each in lines if each is not None), None)
     place = file if line is None else f"{file}:{line}"
-    return f"{place}: {'.'.join(path)}" if path else place
+    return f"{place}: {key_path}" if path else place
 
 
 def readable_file(path: Path, where: str) -> Path:

@@ -20,6 +20,7 @@ class CheckpointTokenizer:
             from tokenizers import Tokenizer
         except ImportError:
             raise UnavailableError("reading text needs 'tokenizers'", hint=_CURE) from None
+        self._folder = folder
         file = folder / "tokenizer.json"
         try:
             self._tokenizer = Tokenizer.from_file(str(file))
@@ -59,21 +60,36 @@ class CheckpointTokenizer:
 
     def _render(self, text: str) -> str:
         try:
+            from jinja2 import TemplateError
             from jinja2.sandbox import ImmutableSandboxedEnvironment
         except ImportError:
             raise UnavailableError("a chat template needs 'jinja2'", hint=_CURE) from None
         # The template comes with the model: it is run in a sandbox that cannot reach Python.
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         names = {key: _token_text(self._config.get(key)) for key in ("bos_token", "eos_token")}
-        rendered: str = environment.from_string(self._template or "").render(
-            messages=[{"role": "user", "content": text}], add_generation_prompt=True, **names
-        )
+        environment.globals["raise_exception"] = _refuse  # what templates on the hub call
+        try:
+            rendered: str = environment.from_string(self._template or "").render(
+                messages=[{"role": "user", "content": text}], add_generation_prompt=True, **names
+            )
+        except TemplateError as error:
+            raise ModelError(
+                f"its chat template does not work: {error}",
+                where=str(self._folder),
+                hint="set chat = false in the workload to use prompts as they are",
+            ) from None
         return rendered
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
+
+
+def _refuse(message: str) -> str:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
 
 
 def _token_text(value: object) -> str:

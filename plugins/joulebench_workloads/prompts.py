@@ -5,19 +5,30 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Final
 
 from joulebench.api import Request, WorkloadContext
 from joulebench.errors import ProfileError
 
+#: English tokens per word of common byte-level BPE vocabularies, for models without a tokenizer.
+TOKENS_PER_WORD: Final = 1.3
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProfileError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise ProfileError("is not UTF-8 text", where=str(path)) from None
+
 
 def read_prompts(path: Path) -> list[str]:
     """Prompts of a file: JSON lines with ``text`` (or ``prompt``), else one prompt a line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"cannot be read: {error}", where=str(path)) from None
     prompts: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    # Not splitlines(): a JSON string may hold U+2028 and its like, which end no line here.
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             prompts.append(_prompt(line, path, number))
     if not prompts:
@@ -46,21 +57,27 @@ def prompt_requests(
 ) -> list[Request]:
     """A request for each prompt, in an order shuffled by the seed, cut to ``limit`` tokens.
 
-    The prompt's middle is kept out of the cut: only its end is, so that the question at its start
-    stays. A model without a tokenizer gets random ids of lengths as the prompts' words.
+    What is cut is the prompt's end. A model without a tokenizer gets random ids, as many as the
+    prompt would roughly have.
     """
     prompts = read_prompts(path)
     order = random.Random(context.seed)  # noqa: S311  an order, not a secret
     order.shuffle(prompts)
     if context.context_length is not None:
         limit = min(limit, context.context_length - new_tokens)
+        if limit < 1:
+            raise ProfileError(
+                f"{new_tokens} new tokens leave no room for a prompt in the model's context of "
+                f"{context.context_length} tokens",
+                where="new_tokens",
+            )
     requests: list[Request] = []
     for index, text in enumerate(prompts):
         if context.tokenize is not None:
             tokens = context.tokenize(text, chat)
             requests.append(Request(index, tuple(tokens[:limit]), new_tokens, text))
         else:
-            length = min(limit, max(1, round(len(text.split()) * 1.3)))
+            length = min(limit, max(1, round(len(text.split()) * TOKENS_PER_WORD)))
             requests.append(Request(index, random_tokens(order, context, length), new_tokens))
     return requests
 

@@ -19,11 +19,19 @@ from joulebench.api import (
     WorkloadContext,
 )
 from joulebench.errors import ModelError, ProfileError
+from joulebench_workloads.prompts import read_text
 
 
 def perplexity(nll_nats: float, tokens: float) -> float | None:
-    """exp of the mean negative log-likelihood per token (natural log); null without tokens."""
-    return math.exp(nll_nats / tokens) if tokens > 0 else None
+    """exp of the mean negative log-likelihood per token (natural log).
+
+    Null without tokens, and where it is no number or none that a float can hold.
+    """
+    try:
+        value = math.exp(nll_nats / tokens) if tokens > 0 else math.nan
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 class Score(Workload):
@@ -55,7 +63,7 @@ class Score(Workload):
         if context.tokenize is None:
             raise ModelError("this model has no tokenizer, so it cannot score a text")
         path = Path(str(settings["text"]))
-        tokens = context.tokenize(path.read_text(encoding="utf-8"), False)
+        tokens = context.tokenize(read_text(path), False)
         window = int(settings["window"])
         usable = min(len(tokens), int(settings["tokens"])) // window * window
         if usable == 0:

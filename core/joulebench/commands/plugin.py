@@ -18,14 +18,14 @@ def plugin() -> None:
 @json_option
 def list_plugins(as_json: bool) -> None:
     """List every plugin by kind with its state here, and the broken ones with their error."""
-    from joulebench.registry import default_registry, provided_names
+    from joulebench.registry import availability_of, default_registry, provided_names
 
     registry = default_registry()
     rows: list[dict[str, Any]] = []
     for kind, names in provided_names(registry).items():
         for name in names:
-            made = getattr(registry, kind)(name)
-            availability = made.available()
+            made = registry.make(kind, name)
+            availability = availability_of(made)
             rows.append(
                 {
                     "kind": kind,

@@ -1,0 +1,168 @@
+"""Every combination of a profile's axes, and which of them include and exclude leave."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from joulebench.api import Backend, OptionValue, Plugin, Settings, Workload
+from joulebench.errors import ProfileError, unknown_name_hint
+from joulebench.profile import Chain, Choice, Profile
+from joulebench.settings import complete
+
+#: Names of the axes in ``[[include]]`` and ``[[exclude]]``; settings go by their own names.
+AXES: Final = ("model", "technique", "backend", "device", "workload")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendVariant:
+    """A backend of the profile on one device with one value for every setting."""
+
+    label: str
+    backend: Backend
+    device: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadVariant:
+    """A workload of the profile with one value for every setting."""
+
+    label: str
+    workload: Workload
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One point of the matrix."""
+
+    model: str
+    chain: Chain
+    backend: BackendVariant
+    workload: WorkloadVariant
+
+    def facts(self) -> dict[str, tuple[OptionValue, ...]]:
+        """What a pattern can name: axes, and settings (which backend and workload may share)."""
+        facts: dict[str, tuple[OptionValue, ...]] = {}
+        for settings in (self.backend.settings, self.workload.settings):
+            for key, value in settings.items():
+                facts[key] = (*facts.get(key, ()), value)
+        return facts | {
+            "model": (self.model,), "technique": (self.chain.label,),
+            "backend": (self.backend.label,), "device": (self.backend.device,),
+            "workload": (self.workload.label,),
+        }  # fmt: skip
+
+
+def backend_variants(
+    profile: Profile, choice: Choice, backend: Backend, devices: Iterable[str]
+) -> Iterator[BackendVariant]:
+    """One entry of ``[backend.…]`` on each device with each of its settings."""
+    for device in devices:
+        for settings in expand(profile, "backend", choice, backend):
+            yield BackendVariant(choice.label, backend, device, settings)
+
+
+def workload_variants(
+    profile: Profile, choice: Choice, workload: Workload
+) -> Iterator[WorkloadVariant]:
+    """One entry of ``[workload.…]`` with each of its settings."""
+    for settings in expand(profile, "workload", choice, workload):
+        yield WorkloadVariant(choice.label, workload, settings)
+
+
+def expand(
+    profile: Profile, kind: str, choice: Choice, plugin: Plugin
+) -> Iterator[dict[str, OptionValue]]:
+    """All settings of one entry: every list of values is an axis."""
+
+    def where(key: str) -> str:
+        return profile.where(kind, choice.label, key)
+
+    axes = {
+        key: value if isinstance(value, list) else [value] for key, value in choice.settings.items()
+    }
+    for key, listed in axes.items():
+        if not listed:
+            raise ProfileError(
+                "is an empty list", where=where(key), hint="give a value, or leave the key out"
+            )
+        if any(value in listed[:place] for place, value in enumerate(listed)):
+            raise ProfileError("names one value twice", where=where(key))
+    for values in itertools.product(*axes.values()):
+        yield complete(plugin.options, dict(zip(axes, values, strict=True)), where)
+
+
+def combine(
+    models: Sequence[str],
+    chains: Sequence[Chain],
+    backends: Sequence[BackendVariant],
+    workloads: Sequence[WorkloadVariant],
+) -> list[Combination]:
+    """The whole matrix, models outermost and workloads innermost."""
+    return [Combination(*point) for point in itertools.product(models, chains, backends, workloads)]
+
+
+def select(profile: Profile, combinations: Sequence[Combination]) -> list[Combination]:
+    """What is left by ``[[include]]`` (any pattern, if there is one) and ``[[exclude]]`` (none).
+
+    A pattern matches where each of its keys does; a list is any of its values. A key or a value
+    that no combination has is a mistake, but for devices, which differ between machines.
+    """
+    facts = [each.facts() for each in combinations]
+    known: dict[str, list[OptionValue]] = {}
+    for each in facts:
+        for key, values in each.items():
+            known.setdefault(key, []).extend(values)
+    for name, patterns in (("include", profile.include), ("exclude", profile.exclude)):
+        for pattern in patterns:
+            _check_pattern(profile, name, pattern, known)
+    kept = [
+        combination
+        for combination, each in zip(combinations, facts, strict=True)
+        if (not profile.include or any(_matches(pattern, each) for pattern in profile.include))
+        and not any(_matches(pattern, each) for pattern in profile.exclude)
+    ]
+    if not kept:
+        raise ProfileError(
+            "include and exclude leave no cell", where=profile.file,
+            hint="every combination is excluded; loosen [[include]] or [[exclude]]",
+        )  # fmt: skip
+    return kept
+
+
+def _check_pattern(
+    profile: Profile,
+    name: str,
+    pattern: Mapping[str, object],
+    known: Mapping[str, Sequence[OptionValue]],
+) -> None:
+    for key, wanted in pattern.items():
+        if key not in known:
+            raise ProfileError(
+                f"unknown key '{key}'", where=profile.where(name, key),
+                hint=unknown_name_hint(key, known),
+            )  # fmt: skip
+        if key == "device":
+            continue
+        for value in _as_list(wanted):
+            if value not in known[key]:
+                raise ProfileError(
+                    f"{value!r} is no value of '{key}' in this profile",
+                    where=profile.where(name, key),
+                    hint=unknown_name_hint(str(value), {str(each) for each in known[key]}),
+                )
+
+
+def _matches(pattern: Mapping[str, object], facts: Mapping[str, tuple[OptionValue, ...]]) -> bool:
+    return all(
+        any(value in _as_list(wanted) for value in facts.get(key, ()))
+        for key, wanted in pattern.items()
+    )
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]

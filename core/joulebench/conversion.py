@@ -1,0 +1,65 @@
+"""The shortest chain of converters between formats, found by what they declare alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from joulebench.api import Converter
+from joulebench.artifacts import Transform
+from joulebench.registry import availability_of
+
+
+class NoRouteError(Exception):
+    """No chain of installed converters leads from a format to another; says why."""
+
+
+def route(
+    converters: Sequence[Converter], source: str, targets: Iterable[str], architecture: str | None
+) -> list[Transform]:
+    """Transforms from ``source`` to one of ``targets``: the fewest; of equals, the first target.
+
+    Raises :class:`NoRouteError` with what each converter that might have served said.
+    """
+    wanted = tuple(targets)
+    if source in wanted:
+        return []
+    faults: list[str] = []
+    chains: dict[str, list[Converter]] = {source: []}
+    level = deque([source])
+    while level:
+        # One length of chain at a time, so that the order of targets decides between equals.
+        for format_ in [level.popleft() for _ in range(len(level))]:
+            for converter in converters:
+                if converter.source != format_ or converter.target in chains:
+                    continue
+                fault = _fault(converter, architecture)
+                if fault:
+                    faults.append(f"{converter.name}: {fault}")
+                    continue
+                chains[converter.target] = [*chains[format_], converter]
+                level.append(converter.target)
+        for target in wanted:
+            if target in chains:
+                return [_as_transform(each) for each in chains[target]]
+    why = "; ".join(faults) or "no installed plugin converts that"
+    raise NoRouteError(f"no way from format '{source}' to {' or '.join(wanted)}: {why}")
+
+
+def _fault(converter: Converter, architecture: str | None) -> str | None:
+    availability = availability_of(converter)
+    if not availability.ok:
+        return with_cure(availability.reason, availability.cure)
+    return converter.supports(architecture) if architecture else None
+
+
+def _as_transform(converter: Converter) -> Transform:
+    return Transform(
+        "converter", converter.name, converter.target,
+        converter.default_settings(), dict(converter.versions()),
+    )  # fmt: skip
+
+
+def with_cure(reason: str | None, cure: str | None) -> str:
+    """A reason and what would change it, in one line."""
+    return (reason or "not available") + (f" ({cure})" if cure else "")

@@ -1,0 +1,329 @@
+"""The planner: the matrix, what is skipped and why, chains of converters, labels and ids."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matrix_plugins import SmallCache, backend, converter, plan_of, technique, workload
+
+from joulebench.api import Availability
+from joulebench.conversion import NoRouteError, route
+from joulebench.errors import ProfileError, UnknownPluginError
+from joulebench.labels import with_labels
+
+A = backend("a")
+BASE = "[backend.a]\n[workload.work]\n"
+
+
+def test_a_list_of_values_is_an_axis_and_all_axes_are_crossed() -> None:
+    plan = plan_of("[backend.a]\nthreads = [1, 2]\n[workload.work]\nlength = [5, 6, 7]\n", A)
+    crossed = {
+        (cell.backend_settings["threads"], cell.workload_settings["length"]) for cell in plan.cells
+    }
+    assert crossed == {(threads, length) for threads in (1, 2) for length in (5, 6, 7)}
+    assert len(plan.cells) == 6
+
+
+def test_settings_that_are_not_given_stand_in_the_plan_with_their_default() -> None:
+    (cell,) = plan_of(BASE, A).cells
+    assert cell.backend_settings == {"dtype": "float32"}
+    assert cell.workload_settings == {"length": 10}
+
+
+def test_two_entries_of_one_plugin_are_two_backends() -> None:
+    plan = plan_of('[backend.a]\n[backend.b]\nplugin = "a"\n[workload.work]\n', A)
+    assert [(cell.backend, cell.backend_plugin) for cell in plan.cells] == [("a", "a"), ("b", "a")]
+
+
+def test_without_a_device_in_the_profile_every_device_of_the_backend_is_planned() -> None:
+    plan = plan_of(BASE, backend("a", devices=("cpu", "gpu:0")))
+    assert [cell.device for cell in plan.cells] == ["cpu", "gpu:0"]
+    assert [cell.label for cell in plan.cells] == ["a cpu work", "a gpu:0 work"]
+
+
+def test_a_device_that_is_not_here_is_skipped_and_the_others_are_named() -> None:
+    (cell,) = plan_of('[backend.a]\ndevice = "gpu:3"\n[workload.work]\n', A).cells
+    assert not cell.runnable
+    assert cell.reason == "device 'gpu:3' is not here; a offers: cpu"
+    assert cell.reason_kind == "unavailable"
+
+
+def test_a_backend_that_is_not_installed_is_skipped_with_its_cure() -> None:
+    missing = Availability.no("not installed: liba", "pip install 'dist[a]'")
+    (cell,) = plan_of(BASE, backend("a", missing=missing)).cells
+    assert cell.reason == "not installed: liba (pip install 'dist[a]')"
+
+
+def test_a_backend_that_fails_to_say_whether_it_works_costs_its_own_cells_only() -> None:
+    class Raising(backend("bad")):  # type: ignore[misc]
+        def available(self) -> Availability:
+            raise RuntimeError("driver gone")
+
+    plan = plan_of("[backend.a]\n[backend.bad]\n[workload.work]\n", A, Raising)
+    assert [cell.runnable for cell in plan.cells] == [True, False]
+    assert "driver gone" in (plan.cells[1].reason or "")
+
+
+def test_a_missing_capability_is_the_reason_and_names_who_asks_for_it() -> None:
+    plan = plan_of("[backend.a]\n[workload.scoring]\n", A, workload("scoring", ["score"]))
+    assert plan.cells[0].reason == (
+        "workload 'scoring' needs the capability 'score', which backend 'a' does not have"
+    )
+
+
+def test_a_runtime_technique_asks_for_its_capability_and_reaches_the_cell() -> None:
+    able = backend("able", capabilities=("generate", "kv.quantized"))
+    body = "[technique.small-cache]\nbits = 2\n[backend.a]\n[backend.able]\n[workload.work]\n"
+    unable_cell, able_cell = plan_of(body, A, able, SmallCache).cells
+    assert "technique 'small-cache' needs the capability 'kv.quantized'" in (
+        unable_cell.reason or ""
+    )
+    assert [(step.name, step.settings) for step in able_cell.runtime_steps] == [
+        ("small-cache", {"bits": 2})
+    ]
+
+
+def test_a_request_longer_than_the_models_context_is_skipped() -> None:
+    plan = plan_of("[backend.a]\n[workload.work]\nlength = [100, 101]\n", A)
+    assert [cell.runnable for cell in plan.cells] == [True, False]
+    assert plan.cells[1].reason == "the workload needs 101 tokens of context; the model has 100"
+
+
+def test_settings_that_a_workload_rules_out_are_skipped_with_its_words() -> None:
+    (cell,) = plan_of("[backend.a]\n[workload.work]\nlength = 13\n", A).cells
+    assert (cell.reason, cell.reason_kind) == ("13 is unlucky", "settings")
+
+
+# -- converters and techniques ------------------------------------------------------------------
+
+
+def test_the_chain_of_converters_is_found_by_formats_alone() -> None:
+    (cell,) = plan_of(
+        "[backend.x]\n[workload.work]\n", backend("x", accepts=("packed",)),
+        converter("second", "graph", "packed"), converter("first", "hf", "graph"),
+        converter("astray", "hf", "nowhere"),
+    ).cells  # fmt: skip
+    assert [step.name for step in cell.transforms] == ["init", "first", "second"]
+
+
+def test_the_shortest_chain_is_taken_and_of_equal_ones_that_to_the_first_format() -> None:
+    converters = [
+        converter("long-1", "hf", "mid")(), converter("long-2", "mid", "best")(),
+        converter("to-second", "hf", "second")(), converter("to-first", "hf", "first")(),
+    ]  # fmt: skip
+    assert [step.name for step in route(converters, "hf", ("best", "second"), None)] == [
+        "to-second"
+    ]
+    assert [step.name for step in route(converters, "hf", ("first", "second"), None)] == [
+        "to-first"
+    ]
+    assert route(converters, "hf", ("second", "hf"), None) == []
+
+
+def test_converters_in_a_circle_end_in_a_reason() -> None:
+    circle = [converter("there", "hf", "x")(), converter("back", "x", "hf")()]
+    with pytest.raises(NoRouteError, match="no way from format 'hf' to y"):
+        route(circle, "hf", ("y",), None)
+
+
+def test_without_a_converter_the_reason_names_both_formats_and_what_each_candidate_lacks() -> None:
+    (cell,) = plan_of(
+        "[backend.x]\n[workload.work]\n", backend("x", accepts=("packed",)),
+        converter("picky", "hf", "packed", fault="only for Huge"),
+        converter("absent", "hf", "packed", missing="not installed: tool"),
+    ).cells  # fmt: skip
+    assert cell.reason == (
+        "no way from format 'hf' to packed: absent: not installed: tool (the cure); "
+        "picky: only for Huge"
+    )
+
+
+def test_a_chain_of_techniques_is_applied_in_order_with_conversions_between() -> None:
+    body = (
+        '[technique.both]\nsteps = [{name = "prune", share = "10%"}, {name = "pack"}]\n'
+        "[backend.x]\n[workload.work]\n"
+    )
+    (cell,) = plan_of(
+        body, backend("x", accepts=("packed",)), technique("prune"),
+        technique("pack", accepts="graph", produces="packed"), converter("to-graph", "hf", "graph"),
+    ).cells  # fmt: skip
+    assert [(step.kind, step.name) for step in cell.transforms] == [
+        ("converter", "init"), ("technique", "prune"), ("converter", "to-graph"),
+        ("technique", "pack"),
+    ]  # fmt: skip
+    assert cell.transforms[1].settings == {"share": 0.1}
+
+
+def test_settings_of_a_technique_that_do_not_fit_the_model_skip_the_cell() -> None:
+    plan = plan_of("[technique.none]\n[technique.prune]\nshare = 0.85\n" + BASE, A,
+                   technique("prune"))  # fmt: skip
+    assert [cell.technique for cell in plan.cells if cell.runnable] == ["none"]
+    assert plan.cells[1].reason == "prune: too little is left"
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ("[technique.prun]\n", "p.toml:4: technique.prun"),
+        ("[backend.aa]\n[workload.work]\n", "p.toml:4: backend.aa"),
+        ('[backend.x]\nplugin = "aa"\n[workload.work]\n', "p.toml:5: backend.x.plugin"),
+        ("[backend.a]\n[workload.wrk]\n", "p.toml:5: workload.wrk"),
+        (BASE + "[probe.volts]\n", "p.toml:6: probe.volts"),
+    ],
+)
+def test_a_name_that_no_plugin_has_is_an_error_at_its_line(body: str, where: str) -> None:
+    body = body if "workload" in body else body + BASE
+    with pytest.raises(UnknownPluginError) as caught:
+        plan_of(body, A, technique("prune"))
+    assert caught.value.where == where
+
+
+def test_a_technique_is_checked_even_where_its_cells_could_not_run() -> None:
+    missing = Availability.no("not installed")
+    with pytest.raises(ProfileError, match="above the most"):
+        plan_of("[technique.prune]\nshare = 0.99\n" + BASE, backend("a", missing=missing),
+                technique("prune"))  # fmt: skip
+
+
+# -- include and exclude ------------------------------------------------------------------------
+
+MATRIX = '[backend.a]\ndtype = ["float32", "int8"]\nthreads = [1, 2]\n[workload.work]\n'
+
+
+def kept(patterns: str) -> set[tuple[object, object]]:
+    plan = plan_of(MATRIX + patterns, A)
+    return {
+        (cell.backend_settings["dtype"], cell.backend_settings["threads"]) for cell in plan.cells
+    }
+
+
+def test_include_keeps_what_any_of_its_patterns_matches() -> None:
+    patterns = '[[include]]\ndtype = "int8"\nthreads = 1\n[[include]]\nthreads = 2\n'
+    assert kept(patterns) == {("int8", 1), ("float32", 2), ("int8", 2)}
+
+
+def test_exclude_removes_what_all_keys_of_a_pattern_match() -> None:
+    assert kept('[[exclude]]\ndtype = "int8"\nthreads = 2\n') == {
+        ("float32", 1), ("float32", 2), ("int8", 1),
+    }  # fmt: skip
+
+
+def test_exclude_wins_over_include() -> None:
+    assert kept('[[include]]\nthreads = 1\n[[exclude]]\ndtype = "int8"\n') == {("float32", 1)}
+
+
+def test_a_list_in_a_pattern_matches_any_of_its_values() -> None:
+    assert len(kept("[[include]]\nthreads = [1, 2]\n")) == 4
+
+
+def test_a_setting_that_backend_and_workload_share_matches_by_either() -> None:
+    class Threaded(workload("threaded")):  # type: ignore[misc]
+        options = (*A.options,)
+
+        def tokens_needed(self, settings: object) -> int:
+            return 1
+
+        def check(self, settings: object) -> str | None:
+            return None
+
+    body = "[backend.a]\nthreads = 1\n[workload.threaded]\nthreads = [2, 3]\n"
+    plan = plan_of(body + "[[include]]\nthreads = 3\n", A, Threaded)
+    assert [cell.workload_settings["threads"] for cell in plan.cells] == [3]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("dtyp = 1", "did you mean 'dtype'"),
+        ('dtype = "float23"', "did you mean 'float32'"),
+        ('backend = "b"', "valid: a"),
+        ("threads = [1, 8]", "8 is no value of 'threads'"),
+    ],
+)
+def test_a_pattern_that_can_match_nothing_is_an_error_at_its_line(pattern: str, words: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        kept(f"[[exclude]]\n{pattern}\n")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("p.toml:9: exclude.")
+
+
+def test_a_device_of_another_machine_may_stand_in_a_pattern() -> None:
+    assert len(kept('[[exclude]]\ndevice = "gpu:7"\n')) == 4
+
+
+def test_patterns_that_leave_no_cell_are_an_error() -> None:
+    with pytest.raises(ProfileError, match="leave no cell"):
+        kept('[[exclude]]\nbackend = "a"\n')
+
+
+# -- labels and ids -----------------------------------------------------------------------------
+
+_VALUES = st.lists(st.integers(1, 64), min_size=1, max_size=3, unique=True)
+_DTYPES = st.lists(st.sampled_from(["float32", "int8"]), min_size=1, unique=True)
+
+
+@given(a=_VALUES, b=_VALUES, dtypes=_DTYPES, lengths=_VALUES)
+def test_labels_and_ids_tell_all_cells_apart(
+    a: list[int], b: list[int], dtypes: list[str], lengths: list[int]
+) -> None:
+    body = (
+        f"[backend.a]\nthreads = {a}\ndtype = {json.dumps(dtypes)}\n"
+        f'[backend.b]\nplugin = "a"\nthreads = {b}\n'
+        f'[workload.work]\nlength = {lengths}\n[workload.again]\nplugin = "work"\n'
+    )
+    cells = plan_of(body, A).cells
+    assert len({cell.label for cell in cells}) == len({cell.id for cell in cells}) == len(cells)
+
+
+def test_a_label_says_only_what_varies() -> None:
+    plan = plan_of("[backend.a]\nthreads = [1, 2]\n[workload.work]\nlength = 7\n", A)
+    assert [cell.label for cell in plan.cells] == ["a threads=1 work", "a threads=2 work"]
+
+
+def test_long_paths_are_short_in_labels_and_still_told_apart() -> None:
+    (cell,) = plan_of(BASE, A).cells
+    paths = [f"/{'deep/' * 30}{folder}/prompts.jsonl" for folder in ("x", "y")]
+    labelled = with_labels([replace(cell, workload_settings={"text": path}) for path in paths])
+    assert [each.label for each in labelled] == [
+        "a work prompts.jsonl #1", "a work prompts.jsonl #2",
+    ]  # fmt: skip
+    assert all(len(each.id) < 100 for each in labelled)
+
+
+def test_ids_are_the_same_each_time_and_change_with_what_is_measured() -> None:
+    ids = [cell.id for cell in plan_of(MATRIX, A).cells]
+    assert ids == [cell.id for cell in plan_of(MATRIX, A).cells]
+    (short,) = plan_of(BASE, A).cells
+    (other,) = plan_of("[backend.a]\n[workload.work]\nlength = 11\n", A).cells
+    assert short.label == other.label
+    assert short.id != other.id
+
+
+def test_an_id_is_a_plain_folder_name() -> None:
+    body = '[backend."../a b"]\nplugin = "a"\n[workload.work]\n'
+    (cell,) = plan_of(body, A).cells
+    assert set(cell.id) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+# -- time and JSON ------------------------------------------------------------------------------
+
+
+def test_the_estimate_is_the_blocks_warm_up_loads_and_idle_of_runnable_cells() -> None:
+    body = (
+        "[backend.a]\n[workload.work]\nlength = [10, 101]\n[protocol]\nmin_blocks = 10\n"
+        "block_s = 1\nprocesses = 2\nwarmup_min_s = 1\nidle_s = 5\n"
+    )
+    # One of two cells runs: 10 × 1 s × 1.3, two processes of an 8 s load and 1 s warm-up, and
+    # the idle baseline before and after.
+    assert plan_of(body, A).estimate_s == pytest.approx(13 + 2 * 9 + 2 * 5)
+
+
+def test_a_plan_as_json_holds_each_cell_with_its_reason() -> None:
+    plan = plan_of("[backend.a]\n[workload.work]\nlength = [10, 101]\n", A)
+    cells = json.loads(json.dumps(plan.to_json()))["cells"]
+    assert [cell["runnable"] for cell in cells] == [True, False]
+    assert "context" in cells[1]["reason"]
