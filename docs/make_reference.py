@@ -1,0 +1,346 @@
+"""Writes the parts of docs/ that are made from the code: ``python docs/make_reference.py``.
+
+A page keeps its own words; what stands between ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``
+is replaced. With ``--check`` nothing is written and the exit code is 1 where a page is stale.
+Only what this distribution ships is documented, whatever other plugins are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final, get_args
+
+import click
+import pyarrow as pa
+
+from joulebench import api, hookspecs, schema
+from joulebench.api import Option, Plugin
+from joulebench.cli import cli
+from joulebench.profile import section_options
+from joulebench.registry import ENTRY_POINT_GROUP, Registry, default_registry
+from joulebench_reports.flags import EXPLANATIONS
+
+DOCS: Final = Path(__file__).parent
+_DISTRIBUTION: Final = "joulebench"
+_REGION: Final = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+
+#: What a plugin author implements, and the values that pass between plugin and host.
+IMPLEMENTED: Final = (
+    api.Plugin, api.Backend, api.BackendSession, api.ArtifactTechnique, api.RuntimeTechnique,
+    api.Converter, api.Probe, api.Workload, api.Renderer,
+)  # fmt: skip
+VALUES: Final = (
+    api.Option, api.Availability, api.Artifact, api.Device, api.MemoryUse, api.Request,
+    api.Outcome, api.Recorder, api.WorkloadContext, api.Channel, api.FileSource,
+    api.ReaderSource, api.FinishedCell,
+)  # fmt: skip
+
+
+# -- Markdown -----------------------------------------------------------------------------------
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: object) -> str:
+    return f"`{text}`" if str(text) else ""
+
+
+def _prose(text: str | None) -> str:
+    """A docstring as Markdown: roles and double backticks become code."""
+    cleaned = inspect.cleandoc(text or "")
+    cleaned = re.sub(r":\w+:`~?(?:[\w.]+\.)?([\w_]+)`", r"`\1`", cleaned)
+    return cleaned.replace("``", "`")
+
+
+def _line(text: str | None) -> str:
+    return " ".join(_prose(text).split())
+
+
+# -- what this distribution ships ---------------------------------------------------------------
+
+
+def own_registry() -> Registry:
+    """The plugins of this distribution alone."""
+    registry = Registry()
+    for point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name):
+        if point.dist is not None and point.dist.name == _DISTRIBUTION:
+            registry.add(point.load(), point.name, _DISTRIBUTION)
+    return registry
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    """Every command and subcommand with its full name, in the order of the help."""
+    context = click.Context(cli, info_name="joulebench")
+    foreign = set(default_registry().commands()) - set(own_registry().commands())
+    found: list[tuple[str, click.Command]] = []
+    for name in cli.list_commands(context):
+        command = None if name in foreign else cli.get_command(context, name)
+        if command is not None:
+            found += _with_subcommands(f"joulebench {name}", command)
+    return found
+
+
+def _with_subcommands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for inner in sorted(command.commands):
+            yield from _with_subcommands(f"{name} {inner}", command.commands[inner])
+
+
+# -- regions ------------------------------------------------------------------------------------
+
+
+def command_reference() -> str:
+    """Usage, help and options of every command."""
+    parts = [f"## joulebench\n\n{_prose(cli.help)}\n\n{_parameters(cli)}"]
+    for name, command in commands():
+        usage = " ".join([name, *_usage(command)])
+        parts.append(f"## {name}\n\n```\n{usage}\n```\n\n{_prose(command.help)}\n")
+        options = _parameters(command)
+        if options:
+            parts[-1] += f"\n{options}"
+    return "\n".join(parts)
+
+
+def _usage(command: click.Command) -> Iterator[str]:
+    if any(isinstance(each, click.Option) for each in command.params):
+        yield "[OPTIONS]"
+    for each in command.params:
+        if isinstance(each, click.Argument):
+            name = (each.metavar or str(each.name)).upper() + ("..." if each.nargs == -1 else "")
+            yield name if each.required else f"[{name}]"
+    if isinstance(command, click.Group):
+        yield "COMMAND"
+
+
+def _parameters(command: click.Command) -> str:
+    rows = [_option_row(each) for each in command.params if isinstance(each, click.Option)]
+    return table(["option", "value", "meaning"], rows) if rows else ""
+
+
+def _option_row(option: click.Option) -> list[str]:
+    names = ", ".join(_code(each) for each in [*option.opts, *option.secondary_opts])
+    value = "" if option.is_flag else _code(option.metavar or option.type.name.upper())
+    text = " ".join((option.help or "").split())
+    if option.show_default and not option.is_flag:
+        text += f" Default: `{option.default}`."
+    return [names, value, text]
+
+
+def _type_name(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        return "string (dictionary)"
+    if pa.types.is_list(kind):
+        inner = kind.value_type
+        return f"list of {'struct' if pa.types.is_struct(inner) else _type_name(inner)}"
+    return "struct" if pa.types.is_struct(kind) else str(kind)
+
+
+def columns(fields: Iterable[pa.Field]) -> str:
+    """A table of columns: name, type, unit, meaning."""
+    rows = []
+    for field in fields:
+        said = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        rows.append([_code(field.name), _type_name(field.type), said.get("unit", ""), said["doc"]])
+    return table(["column", "type", "unit", "meaning"], rows)
+
+
+def option_table(options: Iterable[Option]) -> str:
+    """A table of options as a profile gives them."""
+    rows = []
+    for each in options:
+        default = "not set" if each.default is None else _code(_toml(each.default))
+        limits = [f"one of {', '.join(_code(_toml(c)) for c in each.choices)}"] * bool(each.choices)
+        limits += [f"at least {each.minimum:g}"] if each.minimum is not None else []
+        limits += [f"at most {each.maximum:g}"] if each.maximum is not None else []
+        text = each.doc + (f" ({'; '.join(limits)})" if limits else "")
+        rows.append([_code(each.name), each.type, default, text])
+    return table(["key", "type", "default", "meaning"], rows)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def plugin_options(kind: str) -> str:
+    """The options of every shipped plugin of a kind."""
+    registry = own_registry()
+    parts = []
+    for name in registry.names(kind):
+        made: Plugin = getattr(registry, kind)(name)
+        options = option_table(made.options) if made.options else "No options.\n"
+        parts.append(f"**`{name}`**: {made.summary}\n\n{options}")
+    return "\n".join(parts)
+
+
+def flag_table() -> str:
+    """Every flag that the reports explain."""
+    return table(["flag", "meaning"], ([_code(k), v] for k, v in sorted(EXPLANATIONS.items())))
+
+
+def _annotation(text: object) -> str:
+    return str(text).replace("'", "")
+
+
+def _signature(function: Callable[..., object]) -> str:
+    signature = inspect.signature(function)
+    shown = [
+        str(each.replace(annotation=_annotation(each.annotation)))
+        if each.annotation is not each.empty
+        else str(each)
+        for each in signature.parameters.values()
+    ]
+    result = _annotation(signature.return_annotation)
+    return f"{function.__name__}({', '.join(shown).replace(chr(39), '')}) -> {result}"
+
+
+def hook_names() -> list[str]:
+    """Names of all hooks, in the order of their definition."""
+    return [name for name in vars(hookspecs) if name.startswith("joulebench_")]
+
+
+def hook_reference() -> str:
+    """Signature and meaning of every hook."""
+    parts = []
+    for name in hook_names():
+        function = getattr(hookspecs, name)
+        parts.append(f"### {name}\n\n```python\n{_signature(function)}\n```\n\n"
+                     f"{_prose(function.__doc__)}\n")  # fmt: skip
+    return "\n".join(parts)
+
+
+def class_reference(classes: Iterable[type]) -> str:
+    """Attributes and methods of classes."""
+    return "\n".join(_class_text(each) for each in classes)
+
+
+def _class_text(cls: type) -> str:
+    text = f"### {cls.__name__}\n\n{_prose(cls.__doc__)}\n"
+    attributes = list(_attributes(cls))
+    if attributes:
+        text += "\n" + table(["attribute", "type", "default", "meaning"], attributes)
+    abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
+    methods = [
+        f"- `{_signature(member)}`: {'**must be implemented.** ' * (name in abstract)}"
+        f"{_line(member.__doc__)}"
+        for name, member in vars(cls).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    ]
+    if methods:
+        text += "\n" + "\n".join(methods) + "\n"
+    return text
+
+
+def _attributes(cls: type) -> Iterator[list[str]]:
+    """Annotated attributes with the ``#:`` comments above them, from the source."""
+    comment: list[str] = []
+    in_docstring = False
+    for line in inspect.getsource(cls).splitlines():
+        stripped = line.strip()
+        in_docstring ^= stripped.count('"""') == 1
+        found = re.match(r"    (\w+): ([^=]+?)(?: = (.+))?$", line)
+        if stripped.startswith("#:"):
+            comment.append(stripped[2:].strip())
+        elif found and not in_docstring:
+            kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", found[2])
+            yield [_code(found[1]), _code(kind), _code(found[3] or ""), _line(" ".join(comment))]
+            comment = []
+        else:
+            comment = []
+
+
+#: Names that stand for types in the signatures above.
+_NAMED_TYPES: Final = (
+    "OptionType", "Quantity", "Provenance", "OptionValue", "Scalar", "Settings", "Technique",
+)  # fmt: skip
+
+
+def type_reference() -> str:
+    """What the named types stand for."""
+    rows = []
+    for name in _NAMED_TYPES:
+        meant = getattr(api, name)
+        values = [each for each in get_args(meant) if isinstance(each, str)]
+        text = ", ".join(f'`"{each}"`' for each in values) or _code(_plain_type(meant))
+        rows.append([_code(name), text])
+    return table(["type", "is"], rows)
+
+
+def _plain_type(meant: object) -> str:
+    return re.sub(r"(?:typing|collections\.abc|joulebench\.api)\.", "", str(meant))
+
+
+#: Region name → its text. A page may hold any of them.
+REGIONS: Final[dict[str, Callable[[], str]]] = {
+    "commands": command_reference,
+    "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}**.\n",
+    "table-session": lambda: columns(schema.SESSION),
+    **{
+        f"table-{name}": (lambda fields=fields: columns(fields))  # type: ignore[misc]
+        for name, fields in schema.CELL_TABLES.items()
+    },
+    "struct-clock": lambda: columns(schema.CLOCK),
+    "struct-channel": lambda: columns(schema.CHANNEL),
+    "struct-probe": lambda: columns(schema.PROBE),
+    "struct-idle": lambda: columns(schema.IDLE),
+    **{
+        f"section-{name}": (lambda options=options: option_table(options))  # type: ignore[misc]
+        for name, options in section_options().items()
+    },
+    "options-backend": lambda: plugin_options("backend"),
+    "options-technique": lambda: plugin_options("technique"),
+    "options-workload": lambda: plugin_options("workload"),
+    "options-probe": lambda: plugin_options("probe"),
+    "options-renderer": lambda: plugin_options("renderer"),
+    "flags": flag_table,
+    "hooks": hook_reference,
+    "api-version": lambda: f"Plugin API version: **{api.API_VERSION}**.\n",
+    "classes": lambda: class_reference(IMPLEMENTED),
+    "types": type_reference,
+    "values": lambda: class_reference(VALUES),
+}
+
+
+def renewed(text: str) -> str:
+    """A page with its generated regions made anew."""
+    return _REGION.sub(lambda found: f"{found[1]}{REGIONS[found[2]]()}{found[3]}", text)
+
+
+def regions_of(text: str) -> list[str]:
+    """Names of the generated regions of a page."""
+    return [found[2] for found in _REGION.finditer(text)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Renew every page, or check them."""
+    parser = argparse.ArgumentParser(description="Renew the generated parts of docs/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if a page is stale")
+    given = parser.parse_args(arguments)
+    stale = []
+    for page in sorted(DOCS.glob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = renewed(before)
+        if after != before:
+            stale.append(page.name)
+            if not given.check:
+                page.write_text(after, encoding="utf-8")
+    if stale:
+        print(f"{'stale' if given.check else 'renewed'}: {', '.join(stale)}")
+    return 1 if stale and given.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

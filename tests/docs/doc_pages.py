@@ -1,0 +1,56 @@
+"""Reads the pages of docs/ and README.md: their code blocks, links and headings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent.parent
+DOCS: Final = ROOT / "docs"
+_FENCE: Final = re.compile(r"^```(\S*) ?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block: its language, the words behind it (``file=NAME``, ``run``), its code."""
+
+    page: str
+    language: str
+    words: tuple[str, ...]
+    code: str
+
+    def word(self, key: str) -> str | None:
+        """The value of ``key=VALUE`` behind the language."""
+        found = [each.partition("=")[2] for each in self.words if each.startswith(f"{key}=")]
+        return found[0] if found else None
+
+
+def all_pages() -> list[Path]:
+    """README.md and every page of docs/."""
+    return [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def page(name: str) -> str:
+    """The text of a page of docs/."""
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str) -> list[Block]:
+    """The fenced blocks of a page of docs/."""
+    return [
+        Block(name, found[1], tuple(found[2].split()), found[3])
+        for found in _FENCE.finditer(page(name))
+    ]
+
+
+def prose(text: str) -> str:
+    """A page without its fenced blocks."""
+    return _FENCE.sub("", text)
+
+
+def anchors(text: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in found}

@@ -1,0 +1,132 @@
+"""The code on the pages does what the pages say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from doc_pages import Block, blocks
+from page_plugin import Example
+
+from joulebench.api import FinishedCell
+from joulebench.models import read_catalogue
+from joulebench.plan import Plan, make_plan
+from joulebench.profile import parse_profile
+from joulebench.registry import Registry, default_registry
+from joulebench.session import Session
+
+
+def _planned(block: Block) -> Plan:
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    profile = parse_profile(block.code, block.page, Path.cwd())
+    return make_plan(profile, registry, read_catalogue(folders), folders)
+
+
+def test_the_page_s_plugin_is_found_by_its_entry_point(example: Example) -> None:
+    listed = json.loads(example.joulebench("plugin", "list", "--json").stdout)
+    mine = {(row["kind"], row["name"]) for row in listed["plugins"]
+            if row["distribution"] == "joulebench-board"}  # fmt: skip
+    assert mine == {("backend", "counting"), ("probe", "board")}
+    assert listed["broken"] == []
+
+
+def test_the_page_s_backend_counts_from_each_prompt(example_run: Path) -> None:
+    rows = Session(example_run).table("requests").to_pylist()
+    first = rows[0]["output_tokens"]
+    assert len(first) == 200
+    assert all(after == (before + 1) % 256 for before, after in pairwise(first))
+
+
+def test_the_page_s_probe_gives_joules_that_are_called_simulated(example_run: Path) -> None:
+    session = Session(example_run)
+    energy = session.table("energy").to_pylist()
+    board = [row for row in energy if row["channel"] == "board/supply" and row["phase"] == "total"]
+    assert len(board) == session.table("blocks").num_rows >= 3
+    for row in board:
+        assert row["provenance"] == "simulated"
+        # 2.5 W, the number in the file, over the block.
+        assert row["gross_j"] == pytest.approx(2.5 * row["duration_s"])
+
+
+def test_the_page_s_observer_and_command_are_called(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = [each.code for each in blocks("plugins.md") if "observer" in each.words]
+    module = ModuleType("observing")
+    exec(compile(code, "plugins.md", "exec"), vars(module))  # noqa: S102  the page's own code
+    registry = Registry()
+    registry.add(module, "observing")
+    registry.cell_finished(FinishedCell(Path(), "001-a", "ok", None), print)
+    assert capsys.readouterr().out == "001-a: ok\n"
+    assert list(registry.commands()) == ["hello"]
+
+
+def test_each_way_of_reading_a_session_works(
+    example_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(example_run, tmp_path / "session")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks("session-format.md"):
+        if "run" in block.words:
+            exec(compile(block.code, block.page, "exec"), names)  # noqa: S102
+    per_unit = names["per_unit"]
+    assert set(per_unit["channel"]) >= {"board/supply"}  # type: ignore[index]
+    assert set(per_unit["j_per_unit"].is_null()) <= {False}  # type: ignore[index]
+
+
+def test_the_page_s_reader_of_streams_stops_where_they_break_off(
+    example_run: Path, tmp_path: Path
+) -> None:
+    (code,) = [each.code for each in blocks("session-format.md") if "def read_part" in each.code]
+    import pyarrow as pa
+
+    names: dict[str, object] = {"pa": pa}
+    exec(compile(code, "session-format.md", "exec"), names)  # noqa: S102
+    table = Session(example_run).table("blocks")
+    whole = tmp_path / "blocks.arrow.part"
+    with whole.open("wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        for number in range(3):
+            writer.write_table(table.slice(number, 1))
+    content = whole.read_bytes()
+    whole.write_bytes(content[: len(content) * 2 // 3])
+    rows = [row for batch in names["read_part"](whole) for row in batch.to_pylist()]  # type: ignore[operator]
+    assert 0 < len(rows) < 3
+    assert rows == table.to_pylist()[: len(rows)]
+
+
+def _profiles(word: str) -> list[Block]:
+    return [each for each in blocks("profiles.md") if word in each.words]
+
+
+def test_every_example_profile_can_be_planned() -> None:
+    assert [len(_planned(each).cells) > 0 for each in _profiles("plan")] == [True] * 3
+
+
+def test_axes_make_as_many_cells_as_the_page_says() -> None:
+    (axes,) = [each for each in _profiles("plan") if "torch-static" in each.code]
+    assert len(_planned(axes).cells) == 15
+
+
+def test_include_and_exclude_leave_what_the_page_says() -> None:
+    (pattern,) = [each for each in _profiles("plan") if "[[include]]" in each.code]
+    cells = _planned(pattern).cells
+    kept = {(each.backend_settings["dtype"], each.backend_settings["threads"], each.workload)
+            for each in cells}  # fmt: skip
+    expected = {(dtype, threads, "generate") for dtype in ("float32", "bfloat16")
+                for threads in (1, 2)}  # fmt: skip
+    assert kept == expected | {("float32", 1, "idle"), ("bfloat16", 1, "idle")}
+
+
+def test_a_chain_of_techniques_is_read_in_order() -> None:
+    (block,) = _profiles("parse")
+    profile = parse_profile(block.code, block.page, Path.cwd())
+    chains = {each.label: [step.plugin for step in each.steps] for each in profile.techniques}
+    assert chains == {
+        "none": [],
+        "sparse": ["some-pruning"],
+        "sparse-and-small": ["some-pruning", "some-quantization"],
+    }
