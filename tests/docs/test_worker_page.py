@@ -73,7 +73,7 @@ def test_a_model_without_tokenizer_answers_score_with_an_error(
 
 def test_the_page_s_block_is_one_that_the_parent_reads() -> None:
     (shown,) = [answer for request, answer in _PAIRS if request["op"] == "run"]
-    block = Block.from_json(shown)
+    block = Block.from_json(shown, counters=1)
     assert [name for name, _, _ in block.requests[0].phases()] == ["prefill", "decode"]
     assert block.requests[0].decode_tokens == len(block.requests[0].token_t_ns) - 1
 
