@@ -47,8 +47,12 @@ def test_the_page_s_probe_gives_joules_that_are_called_simulated(example_run: Pa
     energy = session.table("energy").to_pylist()
     board = [row for row in energy if row["channel"] == "board/supply" and row["phase"] == "total"]
     assert len(board) == session.table("blocks").num_rows >= 3
-    for row in board:
-        assert row["provenance"] == "simulated"
+    assert {row["provenance"] for row in board} == {"simulated"}
+    # A machine that others keep busy may cost a block its samples, which the row then says.
+    assert all("samples_missing" in row["flags"] for row in board if row["gross_j"] is None)
+    known = [row for row in board if row["gross_j"] is not None]
+    assert known
+    for row in known:
         # 2.5 W, the number in the file, over the block.
         assert row["gross_j"] == pytest.approx(2.5 * row["duration_s"])
 
