@@ -75,7 +75,7 @@ def weight_files(folder: Path) -> list[Path]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"is damaged: {error!r}", where=str(index)) from None
         for name in names:
-            if not isinstance(name, str) or not name or Path(name).name != name:
+            if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
                 raise ModelError(f"names a file outside the folder: {name!r}", where=str(index))
             if not (folder / name).is_file():
                 raise ModelError(f"lacks {name}, which its index names", where=str(folder))

@@ -248,7 +248,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         read = {"value": raw.strip()}  # a bare word is text: the shell has taken its quotes
     if read.keys() != {"value"}:
-        raise ProfileError(f"'{override}' sets more than one key", where="--set")
+        raise ProfileError(f"{override!r} sets more than one key", where="--set")
     table = data
     for key in keys[:-1]:
         table = table.setdefault(key, {})

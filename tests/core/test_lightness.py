@@ -1,0 +1,52 @@
+"""What starting the command may import: heavy libraries only where they are used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "onnxruntime", "pyarrow", "rich", "numpy", "tokenizers",
+         "safetensors", "gguf", "jinja2", "pynvml", "asyncio", "multiprocessing")  # fmt: skip
+#: Top-level modules beside Python's own and ours that --help may import.
+ALLOWED = {"click", "pluggy"}
+_DUMP = """
+import contextlib, io, json, sys
+before = set(sys.modules)
+from joulebench.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(sys.argv[1:])
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def imported_by(*arguments: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", _DUMP, *arguments], check=True,
+                          capture_output=True, text=True)  # fmt: skip
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--version",), ("plugin", "list"), ("profiles", "list"), ("plan", "quick")],
+    ids=" ".join,
+)
+def test_a_command_that_measures_nothing_imports_no_heavy_library(
+    cache: object, arguments: tuple[str, ...]
+) -> None:
+    assert imported_by(*arguments) & set(HEAVY) == set()
+
+
+def test_help_imports_only_what_is_allowed() -> None:
+    foreign = {
+        name.partition(".")[0]
+        for name in imported_by("--help")
+        if name.partition(".")[0] not in sys.stdlib_module_names
+    }
+    assert {name for name in foreign if not name.startswith("joulebench")} <= ALLOWED
+
+
+def test_the_version_needs_no_plugin_at_all() -> None:
+    assert not [name for name in imported_by("--version") if name.startswith("joulebench_")]
