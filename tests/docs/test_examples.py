@@ -7,6 +7,7 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from doc_pages import Block, blocks
@@ -134,3 +135,16 @@ def test_a_chain_of_techniques_is_read_in_order() -> None:
         "sparse": ["some-pruning"],
         "sparse-and-small": ["some-pruning", "some-quantization"],
     }
+
+
+def test_the_page_s_blocks_of_python_are_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks("measure.md"):
+        if "run" in block.words:
+            exec(compile(block.code, block.page, "exec"), names)  # noqa: S102
+    assert names["total"] == sum(range(2_000_000))
+    assert json.loads(names["text"])["seconds"] > 0
+    assert names["m"].seconds > 0

@@ -61,3 +61,13 @@ def test_an_extra_that_a_page_names_exists() -> None:
     for file in all_pages():
         for names in re.findall(r"joulebench\[([\w,]+)\]", file.read_text(encoding="utf-8")):
             assert set(names.split(",")) <= set(project["optional-dependencies"]), file.name
+
+
+def test_every_module_that_the_map_names_exists_and_every_module_is_on_it() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    core = ROOT / "core" / "joulebench"
+    named = set(re.findall(r"`(\w+\.py)`", text))
+    assert named - {file.name for file in core.glob("*.py")} == set()
+    private = {"__init__.py", "__main__.py"}
+    lacking = {file.name for file in core.glob("*.py")} - named - private
+    assert lacking == set(), "say in docs/architecture.md what they do"

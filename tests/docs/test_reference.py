@@ -99,6 +99,11 @@ def test_every_option_of_every_plugin_is_documented(reference: ModuleType) -> No
             assert {f"`{option.name}`" for option in options} <= {row[0] for row in _rows(own)}
 
 
+def test_every_probe_has_its_section_on_the_page_of_sensors(reference: ModuleType) -> None:
+    names = set(reference.own_registry().names("probe"))
+    assert names <= anchors(page("sensors.md"))
+
+
 def test_every_hook_is_documented_with_its_parameters(reference: ModuleType) -> None:
     text = page("plugins.md")
     for name in reference.hook_names():

@@ -78,7 +78,9 @@ def test_the_page_s_block_is_one_that_the_parent_reads() -> None:
     assert block.requests[0].decode_tokens == len(block.requests[0].token_t_ns) - 1
 
 
-def test_the_page_s_sources_can_be_read() -> None:
+def test_the_page_s_sources_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a fresh sampler, which has imported none of the plugin.
+    monkeypatch.delitem(sys.modules, "joulebench_nvml.reader", raising=False)
     file, reader = [message for kind, message in _MESSAGES if kind == "source"]
     (busy,) = edge_reader([file])()
     assert busy is not None
