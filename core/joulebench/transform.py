@@ -33,10 +33,15 @@ def perform(job: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(technique, ArtifactTechnique):
             raise PluginError(f"technique '{job['name']}' does not transform artifacts")
         technique.apply(source, output, settings)
+        _require_content(output, job["name"])
         evidence = dict(technique.evidence(source, output, settings))
-    if not any(output.iterdir()):
-        raise PluginError(f"'{job['name']}' wrote nothing")
+    _require_content(output, job["name"])
     return {"seconds": time.perf_counter() - start, "evidence": evidence}
+
+
+def _require_content(output: Path, name: str) -> None:
+    if not any(output.iterdir()):
+        raise PluginError(f"'{name}' wrote nothing")
 
 
 def main() -> None:

@@ -1,0 +1,344 @@
+"""The session folder: what survives a kill, what is refused, and who can read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import joulebench.session as sessions
+from joulebench.errors import SessionError
+from joulebench.schema import CELL, CELL_TABLES, SCHEMA_VERSION, SESSION
+from joulebench.session import Session, SessionWriter, TableStream, recover, verify
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+pa = pytest.importorskip("pyarrow")
+
+
+def block(cell: str, number: int) -> dict[str, Any]:
+    return {**dict.fromkeys(CELL_TABLES["blocks"].names), "cell_id": cell, "block": number,
+            "duration_s": 1.5, "flags": []}  # fmt: skip
+
+
+def sample(tick: int) -> dict[str, Any]:
+    channel = f"probe/{tick % 3}"
+    return {"t_ns": tick, "channel": channel, "raw": tick, "origin": "tick"}
+
+
+def make_session(path: Path, cells: dict[str, int], **more: Any) -> SessionWriter:
+    """A finished session with so many blocks in each cell."""
+    path.mkdir()
+    writer = SessionWriter(path)
+    plan = json.dumps({"cells": [{"id": cell} for cell in cells]})
+    writer.write_session({**dict.fromkeys(SESSION.names), "schema_version": SCHEMA_VERSION,
+                          "plan_json": plan, "status": "complete", **more})  # fmt: skip
+    for cell, blocks in cells.items():
+        for table in CELL_TABLES.keys() - {"cell"}:
+            stream = writer.stream(cell, table)
+            if table == "blocks":
+                for number in range(blocks):
+                    stream.append([block(cell, number)])
+            if table == "samples":
+                stream.append([sample(tick) for tick in range(5)])
+                stream.append([sample(tick) for tick in range(5, 9)])
+            stream.finish()
+        writer.write_cell({**dict.fromkeys(CELL.names), "cell_id": cell, "status": "ok"})
+    return writer
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A session of two cells, the second first in the plan."""
+    make_session(tmp_path / "s", {"b": 2, "a": 3})
+    return tmp_path / "s"
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def test_tables_of_all_cells_are_read_in_the_plans_order(path: Path) -> None:
+    session = Session(path)
+    assert session.cell_ids == ["b", "a"]
+    assert session.table("blocks").column("cell_id").to_pylist() == ["b", "b", "a", "a", "a"]
+    assert session.cells().column("cell_id").to_pylist() == ["b", "a"]
+    assert session.table("blocks", "a").num_rows == 3
+
+
+def test_a_session_is_readable_in_one_line_by_arrow_polars_duckdb_and_pandas(path: Path) -> None:
+    import pyarrow.dataset as ds
+
+    files = [str(file) for file in sorted(path.glob("cells/*/blocks.arrow"))]
+    assert ds.dataset(files, format="arrow").to_table().num_rows == 5
+
+    pl = pytest.importorskip("polars")
+    assert pl.read_ipc(path / "cells" / "a" / "blocks.arrow")["duration_s"].sum() == 4.5
+    assert set(pl.read_ipc(path / "cells" / "a" / "samples.arrow")["channel"].to_list()) == {
+        "probe/0", "probe/1", "probe/2",
+    }  # fmt: skip
+
+    duckdb = pytest.importorskip("duckdb")
+    blocks = ds.dataset(files, format="arrow")  # noqa: F841  (DuckDB finds it by name)
+    found = duckdb.sql("SELECT cell_id, count(*) FROM blocks GROUP BY ALL ORDER BY ALL").fetchall()
+    assert found == [("a", 3), ("b", 2)]
+
+    pd = pytest.importorskip("pandas")
+    assert len(pd.read_feather(path / "cells" / "a" / "blocks.arrow")) == 3
+
+
+def test_units_and_meaning_stand_in_the_files_themselves(path: Path) -> None:
+    with pa.memory_map(str(path / "cells" / "a" / "blocks.arrow")) as source:
+        field = pa.ipc.open_file(source).schema.field("duration_s")
+    assert field.metadata[b"unit"] == b"s"
+    assert field.metadata[b"doc"]
+
+
+@pytest.mark.parametrize("cell", ["../a", "..", "a/../a", "/etc", "", "nowhere"])
+def test_a_cell_id_that_is_no_folders_name_gives_nothing(path: Path, cell: str) -> None:
+    assert Session(path).table("blocks", cell).num_rows == 0
+
+
+# -- what is refused ----------------------------------------------------------------------------
+
+
+def test_a_session_of_a_newer_schema_is_refused_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    with monkeypatch.context() as patch:
+        for module in ("joulebench.schema", "joulebench.session"):
+            patch.setattr(f"{module}.SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        make_session(tmp_path / "new", {"a": 1})
+    answer = cli("session", "verify", tmp_path / "new")
+    assert answer.code == 2
+    assert f"written with session schema {SCHEMA_VERSION + 1}" in answer.stderr
+    assert "pip install --upgrade joulebench" in answer.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"ARROW1\0\0", b"text", os.urandom(500)])
+def test_a_damaged_session_file_is_refused(path: Path, content: bytes) -> None:
+    (path / "session.arrow").write_bytes(content)
+    with pytest.raises(SessionError, match="not a readable Arrow file"):
+        Session(path)
+
+
+def test_an_arrow_file_of_somebody_else_is_refused(path: Path) -> None:
+    sessions.write_table(path / "session.arrow", pa.table({"x": [1]}))
+    with pytest.raises(SessionError, match="no joulebench session"):
+        Session(path)
+
+
+def test_a_plan_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    make_session(tmp_path / "s", {"a": 1}, plan_json="{")
+    with pytest.raises(SessionError, match="plan_json holds no JSON"):
+        _ = Session(tmp_path / "s").cell_ids
+
+
+def test_a_column_that_an_older_version_did_not_write_is_unknown(path: Path) -> None:
+    with pa.memory_map(str(path / "session.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all()
+    sessions.write_table(path / "session.arrow", table.drop_columns(["machine_json"]))
+    assert Session(path).json("machine_json") is None
+
+
+@settings(max_examples=150, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_file_is_read_or_refused_and_never_crashes(
+    path: Path, place: float, value: int, cut: bool
+) -> None:
+    file = path / "cells" / "a" / "blocks.arrow"
+    whole = file.read_bytes()
+    at = int(place * len(whole))
+    try:
+        file.write_bytes(whole[:at] if cut else whole[:at] + bytes([value]) + whole[at + 1 :])
+        try:
+            Session(path).table("blocks").to_pylist()
+        except SessionError:
+            return
+        if cut:
+            assert at == len(whole), "half a file must not pass for a whole one"
+    finally:
+        file.write_bytes(whole)
+
+
+# -- links that lead out ------------------------------------------------------------------------
+
+
+def test_a_cell_folder_that_is_a_link_is_not_read(path: Path, tmp_path: Path) -> None:
+    make_session(tmp_path / "other", {"secret": 1})
+    (path / "cells" / "c").symlink_to(tmp_path / "other" / "cells" / "secret")
+    session = Session(path)
+    assert session.cell_ids == ["b", "a"]
+    assert session.table("blocks", "c").num_rows == 0
+    assert [(each.file, each.recoverable) for each in verify(path)] == [("c/", False)]
+
+
+def test_a_folder_of_cells_that_is_a_link_is_not_read(path: Path, tmp_path: Path) -> None:
+    (path / "cells").rename(tmp_path / "moved")
+    (path / "cells").symlink_to(tmp_path / "moved")
+    assert Session(path).cell_ids == []
+
+
+@pytest.mark.parametrize("name", ["blocks.arrow", "blocks.arrow.part"])
+def test_a_table_that_is_a_link_is_neither_read_nor_recovered(
+    path: Path, tmp_path: Path, name: str
+) -> None:
+    outside = (path / "cells" / "a" / "blocks.arrow").rename(tmp_path / "outside.arrow")
+    (path / "cells" / "a" / name).symlink_to(outside)
+    assert Session(path).table("blocks", "a").num_rows == 0
+    assert [each.what for each in verify(path)] == ["is a link: not read"]
+    assert recover(path) == []
+    assert outside.exists()
+
+
+# -- streams ------------------------------------------------------------------------------------
+
+_WRITE = """
+import os, sys
+from pathlib import Path
+from joulebench.schema import CELL_TABLES
+from joulebench.session import TableStream
+stream = TableStream(Path(sys.argv[1]), CELL_TABLES["samples"])
+tick = 0
+while True:
+    rows = [{"t_ns": tick + i, "channel": f"c{(tick + i) % 7}", "raw": 1, "origin": "tick"}
+            for i in range(100)]
+    stream.append(rows)
+    tick += 100
+    print(tick, flush=True)
+"""
+
+
+def kill_a_writer(final: Path, batches: int) -> int:
+    """Write until so many batches are reported, then kill -9; rows that were reported."""
+    writer = subprocess.Popen([sys.executable, "-c", _WRITE, str(final)], stdout=subprocess.PIPE,
+                              text=True)  # fmt: skip
+    assert writer.stdout is not None
+    for _ in range(batches):
+        reported = int(writer.stdout.readline())
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    return reported
+
+
+def test_kill_9_loses_no_batch_that_was_handed_over_and_recover_makes_it_final(
+    tmp_path: Path, cli: Cli
+) -> None:
+    path = tmp_path / "s"
+    make_session(path, {"a": 1})
+    final = path / "cells" / "a" / "samples.arrow"
+    final.unlink()
+    reported = kill_a_writer(final, 5)
+    rows = Session(path).table("samples").num_rows
+    assert rows >= reported
+    assert rows % 100 == 0, "only whole batches"
+
+    answer = cli("session", "verify", path)
+    assert (answer.code, answer.stderr) == (1, "")
+    assert f"a/samples.arrow.part: unfinished stream, {rows} whole rows" in answer.stdout
+    assert "session recover" in answer.stdout
+
+    assert cli("session", "recover", path) == (0, "recovered a/samples.arrow\n", "")
+    assert cli("session", "verify", path) == (0, f"{path}: whole\n", "")
+    assert Session(path).table("samples").column("t_ns").to_pylist() == list(range(rows))
+    assert cli("session", "recover", path) == (0, "nothing to recover\n", "")
+
+
+def test_a_writer_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
+    final = tmp_path / "samples.arrow"
+    kill_a_writer(final, 3)
+    stream = TableStream(final, CELL_TABLES["samples"])
+    stream.append([sample(10**9)])
+    stream.finish()
+    with pa.memory_map(str(final)) as source:
+        times = pa.ipc.open_file(source).read_all().column("t_ns").to_pylist()
+    assert times == [*range(len(times) - 1), 10**9]
+
+
+def test_a_stream_cut_at_any_byte_gives_a_beginning_of_its_rows(tmp_path: Path) -> None:
+    stream = TableStream(tmp_path / "blocks.arrow", CELL_TABLES["blocks"])
+    for number in range(4):
+        stream.append([block("a", number)])
+    stream.close()
+    part = tmp_path / "blocks.arrow.part"
+    whole = part.read_bytes()
+    seen = set()
+    for end in range(0, len(whole), 61):
+        part.write_bytes(whole[:end])
+        batches = sessions._read_part(part)
+        numbers = [each for batch in batches for each in batch.column("block").to_pylist()]
+        assert numbers == list(range(len(numbers)))
+        seen.add(len(numbers))
+    assert seen >= {0, 1, 2, 3}
+
+
+def test_going_on_with_a_finished_table_keeps_its_rows(path: Path) -> None:
+    stream = SessionWriter(path).stream("a", "blocks")
+    stream.append([block("a", 3)])
+    assert Session(path).table("blocks", "a").column("block").to_pylist() == [0, 1, 2, 3]
+    stream.finish()
+    assert Session(path).table("blocks", "a").column("block").to_pylist() == [0, 1, 2, 3]
+
+
+def test_a_stream_beside_its_finished_table_never_replaces_it(path: Path) -> None:
+    final = path / "cells" / "a" / "blocks.arrow"
+    kept = final.rename(path / "kept")
+    stream = SessionWriter(path).stream("a", "blocks")
+    stream.append([block("a", 99)])
+    stream.close()
+    kept.rename(final)
+    assert [each.what for each in verify(path)] == ["stream left beside its finished file"]
+    recover(path)
+    assert Session(path).table("blocks", "a").column("block").to_pylist() == [0, 1, 2]
+    assert verify(path) == []
+
+
+def test_finishing_with_other_rows_replaces_what_was_streamed(path: Path) -> None:
+    (path / "cells" / "a" / "blocks.arrow").unlink()
+    stream = SessionWriter(path).stream("a", "blocks")
+    stream.append([block("a", 0)])
+    stream.finish_with([block("a", 0), block("a", 1)])
+    assert Session(path).table("blocks", "a").num_rows == 2
+    assert verify(path) == []
+
+
+def test_a_stream_of_other_columns_is_refused_and_not_lost(path: Path) -> None:
+    final = path / "cells" / "a" / "blocks.arrow"
+    final.unlink()
+    old = TableStream(final, pa.schema([("cell_id", pa.string())]))
+    old.append([{"cell_id": "a"}])
+    old.close()
+    with pytest.raises(SessionError, match="another version"):
+        SessionWriter(path).stream("a", "blocks")
+    assert len(sessions._read_part(final.with_name("blocks.arrow.part"))) == 1
+
+
+def test_verify_names_what_is_missing_damaged_or_lacks_columns(path: Path) -> None:
+    folder = path / "cells" / "a"
+    (folder / "cell.arrow").unlink()
+    (folder / "events.arrow").unlink()
+    (folder / "energy.arrow").write_bytes(b"x")
+    sessions.write_table(folder / "blocks.arrow", pa.table({"cell_id": ["a"]}))
+    found = {each.file: each.what for each in verify(path)}
+    assert found["a/cell.arrow"] == "cell did not finish"
+    assert found["a/events.arrow"] == "missing"
+    assert "not a readable Arrow file" in found["a/energy.arrow"]
+    assert found["a/blocks.arrow"].startswith("lacks columns: block")
+    assert len(found) == 4
+
+
+def test_half_written_files_of_a_killed_run_are_cleared_by_recover(path: Path) -> None:
+    stale = path / "cells" / "a" / ".blocks.arrow.123"
+    stale.write_bytes(b"half")
+    recover(path)
+    assert not stale.exists()
