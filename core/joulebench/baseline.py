@@ -1,17 +1,21 @@
-"""The idle baseline and the calibration of channels: measured with no worker running."""
+"""The idle baseline: measured with no worker running."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from joulebench.api import Channel
+from joulebench.errors import UnavailableError
 from joulebench.meter.energy import Trace, gauge_energy
 from joulebench.meter.idle import IdlePower, idle_from_counter, idle_from_gauge
 from joulebench.meter.sampling import Drained, Sampler
 from joulebench.meter.windows import Accountant
+
+#: How often the ring is emptied, long before it can be full.
+_DRAIN_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +42,31 @@ class Baseline:
         ]
 
 
-def traces_by_channel(drained: Drained) -> dict[int, Trace]:
-    """The sampler's records as a trace for each channel."""
-    times: dict[int, list[int]] = {}
-    raws: dict[int, list[int]] = {}
-    for t_ns, channel, raw in zip(drained.t_ns, drained.channel, drained.raw, strict=True):
-        times.setdefault(channel, []).append(t_ns)
-        raws.setdefault(channel, []).append(raw)
-    return {channel: Trace(times[channel], raws[channel]) for channel in times}
-
-
 def measure_idle(
     accountant: Accountant,
     seconds: float,
     when: str,
-    idle: Callable[[], None] = lambda: None,
 ) -> Baseline | None:
-    """Idle power of every channel that yields joules; ``None`` where there is none."""
+    """Idle power of every channel that yields joules; ``None`` where there is none.
+
+    A sampler that does not start leaves the cell without a baseline, not the run without a cell.
+    """
     if not accountant.indices or seconds <= 0:
         return None
     channels = accountant.channels
-    with Sampler(channels, pid=None) as sampler:
+    try:
+        sampler = Sampler(channels, pid=None)
+    except UnavailableError:
+        return None
+    drained = Drained()
+    with sampler:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, 0.2))
-            idle()
+            time.sleep(min(left, _DRAIN_S))
+            drained.extend(sampler.drain())
         sampler.stop()
-        traces = traces_by_channel(sampler.drain())
+        drained.extend(sampler.drain())
+    traces = drained.traces()
     power = {
         index: _idle_power(accountant, index, traces[index])
         for index in accountant.indices

@@ -47,7 +47,11 @@ class ThermalGate:
     timeout_s: float
     reference_c: float | None = None
 
-    def wait(self, sleep: Callable[[float], None] = time.sleep) -> tuple[float, tuple[str, ...]]:
+    def wait(
+        self,
+        sleep: Callable[[float], None] = time.sleep,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> tuple[float, tuple[str, ...]]:
         """(seconds waited, flags). The first block sets the reference temperature."""
         now_c = self.thermometer.hottest_c()
         if now_c is None:
@@ -55,16 +59,16 @@ class ThermalGate:
         if self.reference_c is None:
             self.reference_c = now_c
             return 0.0, ()
-        start = time.monotonic()
+        start = clock_s()
         history = [(start, now_c)]
         while not self._open(history):
-            if time.monotonic() - start >= self.timeout_s:
-                return time.monotonic() - start, ("thermal_gate_timeout",)
+            if clock_s() - start >= self.timeout_s:
+                return clock_s() - start, ("thermal_gate_timeout",)
             sleep(GATE_LOOK_S)
             now_c = self.thermometer.hottest_c()
             if now_c is not None:
-                history.append((time.monotonic(), now_c))
-        return time.monotonic() - start, ()
+                history.append((clock_s(), now_c))
+        return clock_s() - start, ()
 
     def _open(self, history: list[tuple[float, float]]) -> bool:
         t_s, now_c = history[-1]

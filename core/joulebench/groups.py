@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from joulebench.api import OptionValue
+from joulebench.api import OptionValue, Scalar
 from joulebench.baseline import Baseline, measure_idle
-from joulebench.cellrun import MOST_REQUESTS, CellRun, Turn
+from joulebench.cellrecord import Turn
+from joulebench.cellrun import MOST_REQUESTS, CellRun
 from joulebench.gate import ThermalGate, Thermometer
 from joulebench.meter.uncertainty import LOOKS
 from joulebench.meter.windows import Accountant
@@ -69,7 +69,7 @@ class Quality:
     def __init__(self, name: str, path: str, tokens: int, window: int, note: str) -> None:
         self._order = (name, path, tokens, window)
         self._note = note
-        self._known: dict[str, dict[str, object]] = {}
+        self._known: dict[str, dict[str, Scalar]] = {}
 
     def judge(self, run: CellRun) -> None:
         """Score the text in this cell's worker, or take the figures of an equal cell."""
@@ -78,9 +78,9 @@ class Quality:
         if key not in self._known:
             run.judge_quality(*self._order)
             if self._note:
-                run.quality["note"] = self._note
-            self._known[key] = dict(run.quality)
-        run.quality.update(self._known[key])  # type: ignore[arg-type]
+                run.record.quality["note"] = self._note
+            self._known[key] = dict(run.record.quality)
+        run.record.quality.update(self._known[key])
 
 
 class GroupRun:
@@ -101,7 +101,8 @@ class GroupRun:
         self._watcher = watcher
         self._judges = judges
         self._rng = rng
-        self._round = 0
+        # A resumed cell's rounds go on: blocks of one number were measured side by side.
+        self._round = max((run.record.next_round for run in self._runs), default=0)
         self._gate = ThermalGate(
             Thermometer(accountant.channels),
             protocol.number("gate_c"),
@@ -113,6 +114,9 @@ class GroupRun:
             for index in accountant.indices
         ]
         self._dither_s = max(periods, default=0.0)
+        # What a late counter lends a block from before its start is then all idle power, which
+        # the accountant can make good; the dither comes on top of it.
+        self._lead_s = accountant.slowest_counter_s
 
     def run(self) -> None:
         """Measure until every cell is done or has failed."""
@@ -132,64 +136,66 @@ class GroupRun:
         )
         if found is not None:
             for run in self._runs:
-                run.baselines.append(found)
+                run.record.baselines.append(found)
 
     # -- stopping --------------------------------------------------------------------------
 
     def _next_look(self, run: CellRun) -> int:
         looks = self._protocol.looks()
-        return next((look for look in looks if look > len(run.measured)), looks[-1])
+        return next((look for look in looks if look > len(run.record.measured)), looks[-1])
 
     def _over_budget(self, run: CellRun) -> bool:
-        measured_s = math.fsum(each.seconds for each in run.measured)
+        measured_s = math.fsum(each.seconds for each in run.record.measured)
         return measured_s >= self._protocol.number("time_budget_s")
 
     def _wants_more(self, run: CellRun) -> bool:
         """Whether the cell needs another pass of processes."""
         if run.cause is not None:
             return False
-        done = len(run.measured)
+        done = len(run.record.measured)
         looks = self._protocol.looks()
         if done < looks[0]:
             if done and self._over_budget(run):
-                run.flags["time_budget"] = None
+                run.record.flags["time_budget"] = None
                 return False
             return True
-        relative = run.interval().relative_half_width
+        relative = run.record.interval().relative_half_width
         if relative is not None and relative <= self._protocol.number("target"):
             return False
         if done >= looks[-1]:
-            run.flags["target_not_reached"] = None
+            run.record.flags["target_not_reached"] = None
             return False
         if self._over_budget(run):
-            run.flags["time_budget"] = None
+            run.record.flags["time_budget"] = None
             return False
         return True
 
     # -- one process of every cell -----------------------------------------------------------
 
     def _process(self, waiting: list[CellRun], targets: dict[int, int], left: int) -> None:
-        """Load each cell once, take turns for its share of the blocks, unload."""
-        try:
-            for run in waiting:
-                self._guard(run, partial(self._load, run))
-            self._settle_requests([run for run in waiting if run.running])
-            owed = {
-                id(run): math.ceil(max(0, targets[id(run)] - len(run.measured)) / left)
-                for run in waiting
-            }
-            while turns := [run for run in waiting if run.running and self._owes(run, owed)]:
-                self._rng.shuffle(turns)
-                for position, run in enumerate(turns):
-                    self._guard(run, partial(self._turn, run, position))
-                    owed[id(run)] -= 1
-                self._round += 1
-        finally:
-            for run in waiting:
-                run.close_worker()
+        """Load each cell once, take turns for its share of the blocks, unload.
+
+        Whatever ends the run itself (Ctrl-C) leaves the workers to :meth:`CellRun.leave`: one in
+        the middle of a block would answer nothing else before its end.
+        """
+        for run in waiting:
+            self._guard(run, partial(self._load, run))
+        self._settle_requests([run for run in waiting if run.running])
+        owed = {
+            id(run): math.ceil(max(0, targets[id(run)] - len(run.record.measured)) / left)
+            for run in waiting
+        }
+        while turns := [run for run in waiting if run.running and self._owes(run, owed)]:
+            self._rng.shuffle(turns)
+            for position, run in enumerate(turns):
+                self._guard(run, partial(self._turn, run, position))
+                owed[id(run)] -= 1
+            self._round += 1
+        for run in waiting:
+            run.close_worker()
 
     def _owes(self, run: CellRun, owed: dict[int, int]) -> bool:
-        return owed[id(run)] > 0 and not (run.measured and self._over_budget(run))
+        return owed[id(run)] > 0 and not (run.record.measured and self._over_budget(run))
 
     def _guard(self, run: CellRun, action: Callable[[], None]) -> None:
         """A cell fails alone."""
@@ -204,10 +210,9 @@ class GroupRun:
 
     def _load(self, run: CellRun) -> None:
         self._watcher.step(run, "loading")
-        run.next_process += 1
-        run.open(lambda: None)
+        run.open()
         judge = self._judges.get(run.cell.model)
-        if judge is not None and not run.quality and run.can_be_judged:
+        if judge is not None and not run.record.quality and run.can_be_judged:
             self._watcher.step(run, "judging quality")
             judge.judge(run)
         self._watcher.step(run, "warming up")
@@ -222,23 +227,23 @@ class GroupRun:
     def _settle_requests(self, runs: Sequence[CellRun]) -> None:
         """Requests of a block: the same for all cells of the group, so that they do equal work."""
         fixed = self._protocol.optional_count("requests_per_block")
-        settled = next((run.requests_per_block for run in self._runs
-                        if run.requests_per_block is not None), None)  # fmt: skip
+        known = (run.record.requests_per_block for run in self._runs)
+        settled = next((count for count in known if count is not None), None)
         if fixed is None and settled is None:
             fastest_s = min((run.warmup_mean_s for run in runs), default=1.0)
             needed = math.ceil(self._protocol.number("block_s") / max(fastest_s, 1e-6))
             settled = min(MOST_REQUESTS, max(1, needed))
         for run in runs:
-            run.requests_per_block = fixed or settled
+            run.record.requests_per_block = fixed or settled
 
     def _turn(self, run: CellRun, position: int) -> None:
         """One block of one cell, repeated if somebody else was using the machine."""
         for _ in range(1 + self._protocol.count("repeat_contended")):
             waited_s, flags = self._gate.wait()
-            run.resume()
             dither_s = self._rng.uniform(0.0, self._dither_s)
-            time.sleep(dither_s)
-            turn = Turn(len(run.measured), self._round, position, waited_s, dither_s, flags)
+            run.resume(self._lead_s + dither_s)
+            done = len(run.record.measured)
+            turn = Turn(done, self._round, position, waited_s, dither_s, flags)
             try:
                 contended = run.run_block(turn, self._protocol.number("contended"))
             finally:

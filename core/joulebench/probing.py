@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from joulebench.api import Availability, Channel
-from joulebench.errors import PluginError, ProfileError
+from joulebench.api import Availability, Channel, Probe, Settings
+from joulebench.errors import ProfileError
 from joulebench.meter.channels import with_rates
 from joulebench.profile import Profile
 from joulebench.registry import Registry
 from joulebench.settings import complete
+
+#: Most time for a probe to say what it can read; a driver that hangs is left out.
+ANSWER_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,11 @@ def inspect_probes(registry: Registry, profile: Profile | None) -> Sensors:
     for name in registry.names("probe"):
         settings = dict(profile.probes.get(name, {})) if profile is not None else {}
         states.append(_inspect(registry, name, settings, profile))
+    states = _without_twins(states)
     channels = [channel for state in states for channel in state.channels]
     if profile is not None:
         rates = profile.sampler
         channels = with_rates(channels, _rate(rates, "energy_hz"), _rate(rates, "slow_hz"))
-    _check_unique(channels)
     return Sensors(tuple(states), tuple(channels))
 
 
@@ -79,18 +83,44 @@ def _inspect(
         if not enabled:
             return ProbeState(name, Availability.no("switched off in the profile"), ())
     settings = complete(probe.options, given, where)
-    try:
-        availability = probe.inspect(settings)
-        channels = probe.channels(settings) if availability.ok else ()
-    except Exception as error:  # a plugin may raise anything; the run goes on without it
-        reason = f"the probe failed: {type(error).__name__}: {error}"
-        return ProbeState(name, Availability.no(reason), ())
-    return ProbeState(name, availability, tuple(channels))
+    return _asked_in_time(name, probe, settings)
 
 
-def _check_unique(channels: list[Channel]) -> None:
+def _asked_in_time(name: str, probe: Probe, settings: Settings) -> ProbeState:
+    """What the probe says; one that fails or never answers is left out and the run goes on."""
+    said: list[ProbeState] = []
+
+    def ask() -> None:
+        try:
+            availability = probe.inspect(settings)
+            channels = tuple(probe.channels(settings)) if availability.ok else ()
+            if not all(isinstance(each, Channel) for each in channels):
+                raise TypeError("channels() must give Channel objects")
+            said.append(ProbeState(name, availability, channels))
+        except Exception as error:  # a plugin may raise anything
+            reason = f"the probe failed: {type(error).__name__}: {error}"
+            said.append(ProbeState(name, Availability.no(reason), ()))
+
+    # A daemon: a driver that never answers must not keep the command from ending either.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_S)
+    if said:
+        return said[0]
+    return ProbeState(name, Availability.no(f"the probe gave no answer in {ANSWER_S:g} s"), ())
+
+
+def _without_twins(states: Sequence[ProbeState]) -> list[ProbeState]:
+    """The probes, less those that call a channel as another is called already."""
     seen: set[str] = set()
-    for channel in channels:
-        if channel.path in seen:
-            raise PluginError(f"two channels are called '{channel.path}'")
-        seen.add(channel.path)
+    kept: list[ProbeState] = []
+    for state in states:
+        paths = [channel.path for channel in state.channels]
+        twin = next((path for path in paths if path in seen or paths.count(path) > 1), None)
+        if twin is not None:
+            reason = f"the probe failed: another channel is called '{twin}' as well"
+            kept.append(ProbeState(state.name, Availability.no(reason), ()))
+            continue
+        seen.update(paths)
+        kept.append(state)
+    return kept

@@ -9,7 +9,9 @@ op           with                                                  answer
 ``hello``                                                          ``protocol``, ``pid``
 ``open``     backend, artifact, device, settings, workload, seed,  ``load_s``, ``requests``,
              edges (energy sources read at window edges)           ``facts``, ``rss_base_bytes``
-``run``      ``first`` and ``count`` of the requests               a block, see :class:`Block`
+``run``      ``first`` and ``count`` of the requests               a block, see :class:`Block`:
+                                                                   ``requests``, ``cpu_s``,
+                                                                   ``began_ns``
 ``score``    text, tokens, window                                  ``nll_nats``, ``tokens``
 ``inspect``                                                        memory and evidence
 ``close``                                                          ``{}``, then the worker ends
@@ -72,15 +74,30 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What a worker did in one block."""
+    """What a worker did in one block.
+
+    ``began_ns`` is when it began with it, setups included; ``None`` if it did not say.
+    """
 
     requests: tuple[RequestRecord, ...]
     cpu_s: float
+    began_ns: int | None = None
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Block:
-        """Decode the answer to ``run``."""
-        return cls(tuple(_request(item) for item in data["requests"]), float(data["cpu_s"]))
+    def from_json(cls, data: dict[str, Any], counters: int) -> Block:
+        """Decode the answer to ``run``, with so many energy counters read at each edge.
+
+        Raises ``KeyError``, ``TypeError`` or ``ValueError`` where it is no block.
+        """
+        requests = tuple(_request(item) for item in data["requests"])
+        if not requests or any(len(each.edges) < 2 for each in requests):
+            raise ValueError("a block needs requests, each with a start and an end")
+        for request in requests:
+            if any(len(edge.raw) != counters for edge in request.edges):
+                raise ValueError(f"each edge must hold {counters} counters")
+            if request.t1_ns <= request.t0_ns:
+                raise ValueError("a request must end after its start")
+        return cls(requests, float(data["cpu_s"]), data.get("began_ns"))
 
     @property
     def t0_ns(self) -> int:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from joulebench.api import Channel
 from joulebench.meter.calibration import Calibration
+from joulebench.meter.channels import edge_channels
+from joulebench.meter.energy import Trace
+from joulebench.meter.sampling import Drained
 from joulebench.plan import PlannedCell
 from joulebench.probing import ProbeState
 from joulebench.protocol import Block, RequestRecord
+from joulebench.schema import CELL_TABLES, versioned
 
 Row = dict[str, Any]
 
@@ -134,6 +140,11 @@ def _request_row(
     }
 
 
+def request_values(text: str | None) -> list[tuple[str, float]]:
+    """The further figures of a request, from its row's ``values_json``."""
+    return [] if text is None else list(json.loads(text).items())
+
+
 def event_rows(number: int, block: Block) -> list[Row]:
     """The edges of a block and of its requests' phases."""
     rows: list[Row] = [_event(block.t0_ns, "block_start", number, None, None)]
@@ -164,3 +175,59 @@ def block_totals(block: Block) -> Mapping[str, Any]:
         "t0_ns": block.t0_ns,
         "t1_ns": block.t1_ns,
     }
+
+
+def hottest_c(
+    channels: Sequence[Channel], traces: Mapping[int, Trace]
+) -> tuple[float | None, float | None]:
+    """The hottest temperature at the start and at the end of a block."""
+    ends: list[tuple[float, float]] = []
+    for index, trace in traces.items():
+        if channels[index].quantity == "temperature" and trace.raw:
+            scale = channels[index].scale
+            ends.append((trace.raw[0] * scale, trace.raw[-1] * scale))
+    if not ends:
+        return None, None
+    return max(start for start, _ in ends), max(end for _, end in ends)
+
+
+def mean_cpu_hz(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> float | None:
+    """The mean frequency of the processor's cores in a block."""
+    means = [
+        channels[index].scale * sum(trace.raw) / len(trace.raw)
+        for index, trace in traces.items()
+        if channels[index].quantity == "frequency"
+        and channels[index].domain.startswith("cpu")
+        and trace.raw
+    ]
+    return sum(means) / len(means) if means else None
+
+
+def sample_table(channels: Sequence[Channel], block: Block, drained: Drained) -> pa.Table:
+    """The sampler's ticks and the reads at the edges of a block, as the schema has them."""
+    t_ns, channel, raw = list(drained.t_ns), list(drained.channel), list(drained.raw)
+    origin = [0] * len(t_ns)
+    order = edge_channels(channels)
+    for request in block.requests:
+        for edge in request.edges:
+            for index, value in zip(order, edge.raw, strict=True):
+                if value is not None:
+                    t_ns.append(edge.t_ns)
+                    channel.append(index)
+                    raw.append(value)
+                    origin.append(1)
+    return pa.Table.from_arrays(
+        [
+            pa.array(t_ns, pa.int64()),
+            _dictionary(channel, [each.path for each in channels]),
+            pa.array(raw, pa.int64()),
+            _dictionary(origin, ["tick", "edge"]),
+        ],
+        schema=versioned(CELL_TABLES["samples"]),
+    )
+
+
+def _dictionary(indices: Sequence[int], names: Sequence[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(
+        pa.array(indices, pa.int32()), pa.array(names, pa.string())
+    )

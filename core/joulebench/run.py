@@ -13,6 +13,7 @@ from typing import Any, Final
 from joulebench import __version__
 from joulebench.api import Artifact, FinishedCell, Scalar, Settings
 from joulebench.artifacts import Store
+from joulebench.cellrecord import CellRecord
 from joulebench.cellrun import CellRun, Job
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError
 from joulebench.groups import GroupRun, ProtocolNumbers, Quality, Watcher
@@ -349,7 +350,8 @@ class Run:
             f"measuring in turns: {names}" if len(group) > 1 else f"measuring {names}"
         )
         runs = [
-            CellRun(cell, job, self._writer, self._accountant, self._resumed) for cell, job in group
+            CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed))
+            for cell, job in group
         ]
         # A seed of the group's own: the order of blocks does not depend on what ran before.
         rng = random.Random(f"{self._seed} {group[0][0].id}")  # noqa: S311  an order, no secret

@@ -1,7 +1,7 @@
 """The isolated worker: ``python -m joulebench.worker``. One process, one cell, one model.
 
 Speaks :mod:`joulebench.protocol` on standard input and output. Whatever a library prints to
-standard output goes to standard error, so it cannot break the protocol.
+standard output goes to standard error, and what it reads is empty: it cannot break the protocol.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -86,6 +85,7 @@ class Job:
         if not self._requests:
             raise PluginError(f"workload '{order['workload']}' made no request")
         self._read = edge_reader(order["edges"])
+        gc.collect()
 
     def _context(self, seed: int) -> WorkloadContext:
         tokenizer = self._tokenizer
@@ -111,9 +111,9 @@ class Job:
         """Do ``count`` requests from number ``first`` on, walking the list in a circle."""
         chosen = [self._requests[(first + each) % len(self._requests)] for each in range(count)]
         recorded: list[tuple[Request, RequestRecorder, Outcome]] = []
-        gc.collect()
         gc.disable()  # a collection inside a window would be measured with it
         cpu_s = 0.0
+        began_ns = clock_ns()
         try:
             for request in chosen:
                 recorder = RequestRecorder(self._read)
@@ -130,7 +130,15 @@ class Job:
                 recorded.append((request, recorder, outcome))
         finally:
             gc.enable()
-        return {"cpu_s": cpu_s, "requests": [self._record(*each) for each in recorded]}
+        answer = {
+            "cpu_s": cpu_s,
+            "began_ns": began_ns,
+            "requests": [self._record(*each) for each in recorded],
+        }
+        # After the block, not before the next one: what a late counter lends a block from the
+        # time before it should be the power of an idle machine.
+        gc.collect()
+        return answer
 
     def _record(
         self, request: Request, recorder: RequestRecorder, outcome: Outcome
@@ -236,6 +244,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         order = json.loads(line)
         op = order["op"]
         answer: dict[str, Any]
+        text = ""
         try:
             if op == "hello":
                 answer = {"protocol": PROTOCOL_VERSION, "pid": os.getpid()}
@@ -246,9 +255,10 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
                 answer = {}
             else:
                 answer = _perform(job, op, order)
-        except Exception as error:
-            answer = {"error": _describe(error)}
-        answers.write(json.dumps(answer) + "\n")
+            text = json.dumps(answer)
+        except Exception as error:  # an answer that is no JSON (a plugin's facts) included
+            text = json.dumps({"error": _describe(error)})
+        answers.write(text + "\n")
         answers.flush()
         if op == "close":
             break
@@ -280,12 +290,16 @@ def _describe(error: Exception) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Take standard output for the protocol alone and serve."""
+    """Take standard input and output for the protocol alone and serve."""
     _die_with_parent()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    serve(sys.stdin, answers)
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # a library that asks its user something gets no answer
+    os.close(nothing)
+    os.dup2(2, 1)
+    serve(requests, answers)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from joulebench.protocol import PROTOCOL_VERSION
 #: How often a waiting parent looks at the worker's memory and lets others do their work.
 POLL_S: Final = 0.1
 _TAIL_LINES: Final = 20
+_TAIL_BYTES: Final = 1 << 16
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -85,27 +86,31 @@ class WorkerProcess:
         order: Mapping[str, Any],
         timeout_s: float,
         idle: Callable[[], None] = lambda: None,
+        limit_name: str = "",
     ) -> dict[str, Any]:
-        """Send a request and wait for its answer; raises :class:`WorkerError`."""
+        """Send a request and wait for its answer; raises :class:`WorkerError`.
+
+        ``limit_name`` is what the timeout is called in the profile, for the message.
+        """
         assert self._process.stdin is not None  # noqa: S101
         try:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
         except (BrokenPipeError, OSError):
             raise WorkerError(self._ended()) from None
-        line = self._read_line(timeout_s, str(order["op"]), idle)
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            raise WorkerError(
-                Cause("error", f"the worker answered nonsense: {line[:80]!r}")
-            ) from None
+        line = self._read_line(timeout_s, str(order["op"]), limit_name, idle)
+        answer = _answer(line)
         if "error" in answer:
             error = answer["error"]
-            raise WorkerError(Cause(error["kind"], error["message"]))
-        return dict(answer)
+            told = error if isinstance(error, dict) else {}
+            raise WorkerError(
+                Cause(str(told.get("kind", "error")), str(told.get("message", error)))
+            )
+        return answer
 
-    def _read_line(self, timeout_s: float, op: str, idle: Callable[[], None]) -> bytes:
+    def _read_line(
+        self, timeout_s: float, op: str, limit_name: str, idle: Callable[[], None]
+    ) -> bytes:
         assert self._process.stdout is not None  # noqa: S101
         deadline = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
@@ -121,7 +126,10 @@ class WorkerProcess:
                 self._check_memory()
                 if time.monotonic() > deadline:
                     self.kill()
-                    message = f"no answer to '{op}' within {timeout_s:g} s; the worker was killed"
+                    name = f" ({limit_name})" if limit_name else ""
+                    message = (
+                        f"no answer to '{op}' within {timeout_s:g} s{name}; the worker was killed"
+                    )
                     raise WorkerError(Cause("hang", message, signal="SIGKILL"))
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
@@ -136,7 +144,7 @@ class WorkerProcess:
             if resident > limit:
                 self.kill()
                 message = (
-                    f"memory limit of {limit / 2**20:,.0f} MiB exceeded: {resident / 2**20:,.0f} "
+                    f"limits.memory of {limit / 2**20:,.0f} MiB exceeded: {resident / 2**20:,.0f} "
                     "MiB resident; the worker was killed"
                 )
                 raise WorkerError(Cause("memory", message, signal="SIGKILL"))
@@ -169,8 +177,10 @@ class WorkerProcess:
 
     def stderr_tail(self) -> str | None:
         """The last lines that the worker wrote to standard error."""
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        # pread: the worker shares the file's offset and may still be writing.
+        log = self._log.fileno()
+        text = os.pread(log, _TAIL_BYTES, max(0, os.fstat(log).st_size - _TAIL_BYTES))
+        lines = text.decode(errors="replace").strip().splitlines()
         return "\n".join(lines[-_TAIL_LINES:]) or None
 
     def kill(self) -> None:
@@ -193,6 +203,16 @@ class WorkerProcess:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+def _answer(line: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise WorkerError(Cause("error", f"the worker answered nonsense: {line[:80]!r}"))
+    return answer
 
 
 def _oom_kills() -> int:

@@ -38,11 +38,11 @@ class Progress:
         if self._live:
             self._line(f"{cell.cell.label}: {doing}")
         elif doing == "loading":
-            self.say(f"{cell.cell.label}: {doing} (process {cell.next_process + 1})")
+            self.say(f"{cell.cell.label}: {doing} (process {cell.record.next_process + 1})")
 
     def block(self, cell: CellRun) -> None:
         """A block has been measured; says so now and then where there is no live line."""
-        count = len(cell.measured)
+        count = len(cell.record.measured)
         figure = self._figure(cell)
         if self._live:
             left = max(0.0, self._planned_s - (time.monotonic() - self._start))
@@ -52,10 +52,10 @@ class Progress:
 
     @staticmethod
     def _figure(cell: CellRun) -> str:
-        found = cell.interval()
+        found = cell.record.interval()
         if found.mean is None:
             return ""
-        unit = "J" if all(each.joules is not None for each in cell.measured) else "s"
+        unit = "J" if all(each.joules is not None for each in cell.record.measured) else "s"
         width = found.relative_half_width
         spread = "" if width is None else f" ± {100 * width:.1f} %"
         return f", {found.mean:.4g} {unit}/{cell.cell.unit}{spread}"
@@ -163,6 +163,9 @@ def _show(folder: Path) -> None:
                 content = renderer.render(session, renderer.default_settings())
             except JoulebenchError as error:
                 click.echo(f"report '{name}': {error}", err=True)
+                continue
+            except Exception as error:  # a renderer's fault must not hide that the run is done
+                click.echo(f"report '{name}' failed: {type(error).__name__}: {error}", err=True)
                 continue
             _deliver(content, folder / f"report{renderer.suffix}" if renderer.suffix else None)
 

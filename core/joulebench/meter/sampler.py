@@ -38,13 +38,14 @@ WORD = struct.Struct("=q")
 
 OFFSET_CAPACITY = 0  # records that the ring holds
 OFFSET_HEAD = 8  # records written since the start
-OFFSET_TICKS = 16  # deadlines served
+OFFSET_TICKS = 16  # deadlines of the fastest group served
 OFFSET_MISSED = 24  # deadlines that had passed altogether
-OFFSET_CONTROL = 32  # RUN or STOP, written by the parent
-OFFSET_EPOCH = 40  # raised by the parent before it lets a stopped sampler go on
+OFFSET_CONTROL = 32  # RUN, PAUSE or STOP, written by the parent
+OFFSET_EPOCH = 40  # raised by the parent before it lets a paused sampler go on
 OFFSET_READY = 48  # 1 when every source has been opened
+OFFSET_ROUNDS = 56  # ticks at which every group was read
 
-RUN, STOP = 0, 1
+RUN, STOP, PAUSE = 0, 1, 2
 KIND_SAMPLE, KIND_FAULT, KIND_LATENESS = 0, 1, 2
 #: Channel number of the lateness records.
 NO_CHANNEL = -1
@@ -167,7 +168,16 @@ class Group:
             except Exception as error:  # the channel is then a fault, the sampler goes on
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
             for channel, item in items:
-                put(t_ns, values[item] if values is not None else None, channel)
+                put(t_ns, _item(values, item), channel)
+
+
+def _item(values: Sequence[int | None] | None, item: int) -> int | None:
+    """An item of what a reader gave; ``None`` where it gave no number that a record can hold."""
+    try:
+        value = None if values is None else values[item]
+        return None if value is None or not -(1 << 63) <= value < 1 << 63 else int(value)
+    except Exception:  # a reader may give anything
+        return None
 
 
 def edge_reader(sources: Sequence[dict[str, Any]]) -> Callable[[], list[int | None]]:
@@ -215,17 +225,25 @@ class Writer:
         WORD.pack_into(self.memory, OFFSET_HEAD, self.head)
 
 
-def run(memory: mmap.mmap, groups: Sequence[Group]) -> None:
-    """Sample until told to stop or left by the parent."""
+def run(memory: mmap.mmap, groups: Sequence[Group], wake_fd: int = 0) -> None:
+    """Sample until told to stop or left by the parent.
+
+    While paused it waits for a byte from the parent (standard input): it uses no processor time,
+    and the end of the parent ends it too.
+    """
     writer = Writer(memory)
     word = WORD.unpack_from
     parent = os.getppid()
-    ticks = missed = 0
+    ticks = missed = rounds = 0
     epoch = -1
     WORD.pack_into(memory, OFFSET_READY, 1)
-    while word(memory, OFFSET_CONTROL)[0] != STOP:
+    while (control := word(memory, OFFSET_CONTROL)[0]) != STOP:
+        if control == PAUSE:
+            if not os.read(wake_fd, 1):
+                return
+            continue
         if word(memory, OFFSET_EPOCH)[0] != epoch:
-            # The start, or a pause by SIGSTOP: deadlines begin anew and none counts as missed.
+            # The start, or a pause: deadlines begin anew and none counts as missed.
             epoch = word(memory, OFFSET_EPOCH)[0]
             now = clock_ns()
             for group in groups:
@@ -240,15 +258,17 @@ def run(memory: mmap.mmap, groups: Sequence[Group]) -> None:
         if os.getppid() != parent:
             return
         writer.record(now, now - due_ns, NO_CHANNEL, KIND_LATENESS)
-        for group in groups:
-            if group.due_ns <= now:
-                group.read(writer.put)
-                behind = (now - group.due_ns) // group.period_ns
-                missed += behind
-                group.due_ns += (behind + 1) * group.period_ns
-        ticks += 1
+        due = [group for group in groups if group.due_ns <= now]
+        for group in due:
+            group.read(writer.put)
+            behind = (now - group.due_ns) // group.period_ns
+            missed += behind
+            group.due_ns += (behind + 1) * group.period_ns
+        ticks += due[0] is groups[0]
+        rounds += len(due) == len(groups)
         WORD.pack_into(memory, OFFSET_TICKS, ticks)
         WORD.pack_into(memory, OFFSET_MISSED, missed)
+        WORD.pack_into(memory, OFFSET_ROUNDS, rounds)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -19,10 +20,12 @@ from joulebench.api import Channel
 from joulebench.errors import UnavailableError
 from joulebench.meter import sampler as ring
 from joulebench.meter.channels import sampling_groups
+from joulebench.meter.energy import Trace
 
 #: Records that the ring holds: about a minute and a half at the default rates and 20 channels.
 CAPACITY: Final = 1 << 16
 START_TIMEOUT_S: Final = 10.0
+_TICK_TIMEOUT_S: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -36,16 +39,47 @@ class Drained:
     faults: list[tuple[int, int]] = field(default_factory=list)  # t_ns, channel
     lost: int = 0
 
+    def extend(self, later: Drained) -> None:
+        """Add what was drained after this."""
+        self.t_ns += later.t_ns
+        self.channel += later.channel
+        self.raw += later.raw
+        self.lateness_ns += later.lateness_ns
+        self.faults += later.faults
+        self.lost += later.lost
+
+    def traces(self) -> dict[int, Trace]:
+        """The samples as a trace for each channel."""
+        times: dict[int, list[int]] = {}
+        raws: dict[int, list[int]] = {}
+        for t_ns, channel, raw in zip(self.t_ns, self.channel, self.raw, strict=True):
+            times.setdefault(channel, []).append(t_ns)
+            raws.setdefault(channel, []).append(raw)
+        return {channel: Trace(times[channel], raws[channel]) for channel in times}
+
 
 @dataclass(slots=True)
 class ObserverTax:
-    """What the sampler itself cost and how well it kept time."""
+    """What the sampler itself cost and how well it kept time.
 
-    cpu_s: float = 0.0
+    ``cpu_s`` is ``None`` where the system does not tell; of a sampler that died it is what was
+    last seen.
+    """
+
+    cpu_s: float | None = None
     wall_s: float = 0.0
     ticks: int = 0
     missed: int = 0
     lateness_ns: list[int] = field(default_factory=list)
+
+    def add(self, other: ObserverTax) -> None:
+        """Add another process's."""
+        if other.cpu_s is not None:
+            self.cpu_s = (self.cpu_s or 0.0) + other.cpu_s
+        self.wall_s += other.wall_s
+        self.ticks += other.ticks
+        self.missed += other.missed
+        self.lateness_ns += other.lateness_ns
 
     def late_p99_s(self) -> float | None:
         """99th percentile of the lateness, in seconds."""
@@ -70,13 +104,16 @@ def process_cpu_ns(pid: int) -> int | None:
 class Sampler:
     """A running sampler process and its ring. Use as a context manager."""
 
-    def __init__(self, channels: Sequence[Channel], pid: int | None) -> None:
+    def __init__(
+        self, channels: Sequence[Channel], pid: int | None, capacity: int = CAPACITY
+    ) -> None:
+        self._capacity = capacity
         memory_folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
         handle, name = tempfile.mkstemp(prefix="joulebench-ring-", dir=memory_folder)
-        os.ftruncate(handle, ring.HEADER_BYTES + CAPACITY * ring.RECORD.size)
+        os.ftruncate(handle, ring.HEADER_BYTES + capacity * ring.RECORD.size)
         self._memory = mmap.mmap(handle, 0)
         os.close(handle)
-        ring.WORD.pack_into(self._memory, ring.OFFSET_CAPACITY, CAPACITY)
+        ring.WORD.pack_into(self._memory, ring.OFFSET_CAPACITY, capacity)
         self._tail = 0
         self._tax = ObserverTax()
         self._running_since_ns: int | None = None
@@ -114,9 +151,9 @@ class Sampler:
         return self._process.poll() is None
 
     def pause(self) -> None:
-        """Stop it in its tracks while another cell is measured."""
+        """Let it rest, from its next tick on, while another cell is measured."""
         if self.alive and self._running_since_ns is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            ring.WORD.pack_into(self._memory, ring.OFFSET_CONTROL, ring.PAUSE)
             self._count_running_time()
 
     def resume(self) -> None:
@@ -124,22 +161,44 @@ class Sampler:
         if self.alive and self._running_since_ns is None:
             epoch = self._word(ring.OFFSET_EPOCH) + 1
             ring.WORD.pack_into(self._memory, ring.OFFSET_EPOCH, epoch)
-            self._process.send_signal(signal.SIGCONT)
+            self._tell(ring.RUN)
             self._running_since_ns = time.perf_counter_ns()
+
+    def _tell(self, control: int) -> None:
+        ring.WORD.pack_into(self._memory, ring.OFFSET_CONTROL, control)
+        assert self._process.stdin is not None  # noqa: S101
+        with contextlib.suppress(OSError):  # it may have died meanwhile
+            self._process.stdin.write("\n")  # any byte wakes a paused one
+            self._process.stdin.flush()
 
     def _count_running_time(self) -> None:
         if self._running_since_ns is not None:
             self._tax.wall_s += (time.perf_counter_ns() - self._running_since_ns) * 1e-9
             self._running_since_ns = None
 
+    def await_tick(self) -> None:
+        """Wait until every source has been read once more, if the sampler lives to do it."""
+        before = self._word(ring.OFFSET_ROUNDS)
+        deadline = time.monotonic() + _TICK_TIMEOUT_S
+        while self._word(ring.OFFSET_ROUNDS) == before and time.monotonic() < deadline:
+            if not self.alive:
+                return
+            time.sleep(0.0005)
+
     def drain(self) -> Drained:
         """Take what has been written since the last call."""
         head = self._word(ring.OFFSET_HEAD)
         result = Drained()
-        if head - self._tail > CAPACITY:
-            result.lost = head - self._tail - CAPACITY
-            self._tail = head - CAPACITY
-        for t_ns, raw, channel, kind in self._records(head):
+        if head - self._tail > self._capacity:
+            result.lost = head - self._tail - self._capacity
+            self._tail = head - self._capacity
+        records = self._records(head)
+        # What was overwritten while it was being copied is lost as well.
+        torn = self._word(ring.OFFSET_HEAD) - self._tail - self._capacity
+        if torn > 0:
+            result.lost += min(torn, len(records))
+            records = records[torn:]
+        for t_ns, raw, channel, kind in records:
             if kind == ring.KIND_SAMPLE:
                 result.t_ns.append(t_ns)
                 result.channel.append(channel)
@@ -150,11 +209,12 @@ class Sampler:
                 result.faults.append((t_ns, channel))
         self._tail = head
         self._tax.lateness_ns.extend(result.lateness_ns)
+        self.cpu_s()
         return result
 
     def _records(self, head: int) -> list[tuple[int, int, int, int]]:
         size = ring.RECORD.size
-        first, last = self._tail % CAPACITY, head % CAPACITY
+        first, last = self._tail % self._capacity, head % self._capacity
         base = ring.HEADER_BYTES
         if self._tail == head:
             return []
@@ -162,16 +222,21 @@ class Sampler:
             spans = [self._memory[base + first * size : base + last * size]]
         else:
             spans = [
-                self._memory[base + first * size : base + CAPACITY * size],
+                self._memory[base + first * size : base + self._capacity * size],
                 self._memory[base : base + last * size],
             ]
         return [record for span in spans for record in ring.RECORD.iter_unpack(span)]
 
-    def tax(self) -> ObserverTax:
-        """What it has cost so far."""
+    def cpu_s(self) -> float | None:
+        """Its CPU time so far; of a sampler that died, what was last seen."""
         cpu_ns = process_cpu_ns(self._process.pid) if self.alive else None
         if cpu_ns is not None:
             self._tax.cpu_s = cpu_ns * 1e-9
+        return self._tax.cpu_s
+
+    def tax(self) -> ObserverTax:
+        """What it has cost so far."""
+        self.cpu_s()
         self._tax.ticks = self._word(ring.OFFSET_TICKS)
         self._tax.missed = self._word(ring.OFFSET_MISSED)
         if self._running_since_ns is not None:
@@ -183,14 +248,17 @@ class Sampler:
         """End the process; what it wrote can still be drained."""
         if self.alive:
             self.tax()
-            ring.WORD.pack_into(self._memory, ring.OFFSET_CONTROL, ring.STOP)
-            self._process.send_signal(signal.SIGCONT)
+            self._tell(ring.STOP)
+            self._process.send_signal(signal.SIGCONT)  # somebody else may have stopped it
             try:
                 self._process.wait(timeout=1.0)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
         self._count_running_time()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
     def __enter__(self) -> Sampler:
         return self
@@ -216,6 +284,7 @@ def _start(ring_file: str, groups: list[dict[str, Any]], errors: IO[str]) -> sub
         process_group=0,
     )
     assert process.stdin is not None  # noqa: S101
-    process.stdin.write(json.dumps(job) + "\n")
-    process.stdin.close()
+    with contextlib.suppress(OSError):  # one that died at once is found by _await_ready
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
     return process

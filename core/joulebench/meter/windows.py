@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from joulebench.api import Channel
@@ -13,6 +16,7 @@ from joulebench.meter.energy import (
     SensorSpec,
     Trace,
     WindowEnergy,
+    corrected_for_late_edges,
     counter_energy,
     counter_energy_for_fit,
     gauge_energy,
@@ -22,9 +26,21 @@ from joulebench.meter.idle import IdlePower, attributed_energy, net_energy
 from joulebench.protocol import Block, Edge
 
 TOTAL: Final = "total"
+#: Where no idle power is known.
+NOTHING_IDLE: Final[Mapping[int, float | None]] = MappingProxyType({})
 #: Windows of successive requests that lie closer than this are one window: the two reads between
 #: them are the same reading, and treating them as independent edges would widen the result.
 _JOIN_NS: Final = 2_000_000
+#: Late edges are made good where they can bias a window by more than this share …
+_CORRECTED_SHARE: Final = 1e-3
+#: … and where work that is not measured (a setup) took at most this share of the update period
+#: before the window, so that what came before is known to be idleness.
+_SETUP_SHARE: Final = 0.1
+#: The power at a window's end is that of its last quarter, if that holds so many updates.
+_END_SHARE: Final = 0.25
+_END_PERIODS: Final = 10
+#: Provenances by the trust that they deserve; sums never mix them.
+_PROVENANCES: Final = ("measured", "simulated", "estimated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,10 @@ class Accountant:
     ) -> None:
         self.channels = channels
         self._place = {index: place for place, index in enumerate(edge_order)}
+        # No maximum power: no source tells it for every domain (RAPL's constraints and a GPU's
+        # power limit are settings that short peaks pass). Without it a wrap is believed where
+        # the step between two reads is below a quarter of the range. At 100 Hz that holds up to
+        # 25 ranges a second (6.5 MW for an Intel package); above it the window is ambiguous.
         self._specs = {
             index: SensorSpec.of_channel(channel, update_period_s=update_periods_s.get(index))
             for index, channel in enumerate(channels)
@@ -76,15 +96,65 @@ class Accountant:
         """What the arithmetic knows of a channel."""
         return self._specs[index]
 
+    @property
+    def slowest_counter_s(self) -> float:
+        """The longest update period of the energy counters; 0 where none is known."""
+        periods = [self._specs[index].update_period_s or 0.0 for index in self._place]
+        return max(periods, default=0.0)
+
     def block_energies(
-        self, block: Block, traces: Mapping[int, Trace]
+        self,
+        block: Block,
+        traces: Mapping[int, Trace],
+        idle_w: Mapping[int, float | None] = NOTHING_IDLE,
     ) -> list[tuple[str, int, WindowEnergy]]:
-        """(phase, channel, energy) of every phase and channel of a block."""
-        return [
-            (phase, index, self._phase(windows, index, traces.get(index, NO_TRACE)))
-            for phase, windows in spans(block).items()
-            for index in self._specs
-        ]
+        """(phase, channel, energy) of every phase and channel of a block.
+
+        ``idle_w`` is the idle power of each channel, by which the mean lateness of a counter's
+        edges is made good: the host lets the machine idle for an update period before a block.
+        """
+        found: list[tuple[str, int, WindowEnergy]] = []
+        for phase, windows in spans(block).items():
+            for index in self._specs:
+                trace = traces.get(index, NO_TRACE)
+                window = self._phase(windows, index, trace)
+                if phase == TOTAL and len(windows) == 1:
+                    window = self._corrected(
+                        window, windows[0], index, trace, idle_w.get(index), block.began_ns
+                    )
+                found.append((phase, index, window))
+        return found
+
+    def _corrected(
+        self,
+        window: WindowEnergy,
+        span: Span,
+        index: int,
+        trace: Trace,
+        idle_w: float | None,
+        began_ns: int | None,
+    ) -> WindowEnergy:
+        """The window with its late edges made good, where that is called for and can be done."""
+        period = self._specs[index].update_period_s
+        if index not in self._place or period is None or began_ns is None:
+            return window
+        matters = period / 2 > _CORRECTED_SHARE * window.duration_s
+        if not matters or (span.start.t_ns - began_ns) * 1e-9 > _SETUP_SHARE * period:
+            return window
+        end_w = self._end_power_w(window, span, index, trace, period)
+        return corrected_for_late_edges(window, self._specs[index], idle_w, end_w)
+
+    def _end_power_w(
+        self, window: WindowEnergy, span: Span, index: int, trace: Trace, period: float
+    ) -> float | None:
+        """Power in the last quarter of a window by the trace, or its mean in a short one."""
+        last_s = _END_SHARE * window.duration_s
+        end = self._read(span.end, index)
+        place = bisect_left(trace.t_ns, span.end.t_ns - int(last_s * 1e9))
+        if last_s < _END_PERIODS * period or end is None or place >= len(trace.t_ns):
+            return window.mean_power_w
+        tick = (trace.t_ns[place], trace.raw[place])
+        return counter_energy_for_fit(tick, end, self._specs[index], trace).mean_power_w
 
     def _phase(self, windows: Sequence[Span], index: int, trace: Trace) -> WindowEnergy:
         spec = self._specs[index]
@@ -139,6 +209,22 @@ def energy_row(
         "attributed_u_j": share[1] if share and phase == TOTAL else None,
         "flags": list(window.flags),
     }
+
+
+def block_joules(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Joules of a block from its rows of the energy table: the total of the best provenance.
+
+    ``None`` where there is no counted channel, or one of them has no figure.
+    """
+    parts: dict[str, list[float | None]] = {}
+    for row in rows:
+        if row["phase"] == TOTAL and row["counted"]:
+            parts.setdefault(row["provenance"], []).append(row["gross_j"])
+    for provenance in _PROVENANCES:
+        if provenance in parts:
+            known = [part for part in parts[provenance] if part is not None]
+            return math.fsum(known) if len(known) == len(parts[provenance]) else None
+    return None
 
 
 def with_net(row: dict[str, Any], idle: IdlePower | None) -> dict[str, Any]:
