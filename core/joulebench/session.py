@@ -109,13 +109,14 @@ def _read_part(part: Path) -> list[pa.RecordBatch]:
 
 
 def _finalise(part: Path, final: Path, schema: pa.Schema) -> None:
-    write_table(final, _table_of_part(part, schema))
+    batches = [_conform(batch, schema, part) for batch in _read_part(part)]
+    write_table(final, pa.Table.from_batches(batches, schema=schema))
     part.unlink()
 
 
-def _table_of_part(part: Path, schema: pa.Schema) -> pa.Table:
-    batches = [_conform(batch, schema, part) for batch in _read_part(part)]
-    return pa.Table.from_batches(batches, schema=schema)
+def _table_of_part(part: Path) -> pa.Table:
+    batches = _read_part(part)
+    return pa.Table.from_batches(batches) if batches else pa.table({})
 
 
 def write_table(final: Path, table: pa.Table) -> None:
@@ -137,8 +138,9 @@ def _read_file(path: Path) -> pa.Table:
             table = pa.ipc.open_file(source).read_all()
             # Arrow trusts the offsets in a file; a damaged one would be read out of bounds.
             table.validate(full=True)
+            _ = table.column_names, table.schema.metadata  # decoded only now
             return table
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SessionError(
             f"not a readable Arrow file ({error})",
             where=str(path),
@@ -228,25 +230,34 @@ class Session:
         if name not in CELL_TABLES:
             raise KeyError(name)
         ids = self.cell_ids if cell_id is None else [cell_id]
-        schema = CELL_TABLES[name]
         tables = [table for each in ids if (table := self._cell_table(each, name)) is not None]
-        if not tables:
-            return schema.empty_table()
-        return pa.concat_tables(
-            [table.replace_schema_metadata(None) for table in tables], promote_options="default"
-        )
+        return pa.concat_tables(tables) if tables else CELL_TABLES[name].empty_table()
 
     def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
         folder = self.path / "cells" / cell_id
         if folder.name != cell_id or not _is_plain_folder(folder):
             return None
         final = folder / f"{name}.arrow"
-        if _is_plain_file(final):
-            return _read_file(final)
         part = part_of(final)
+        if _is_plain_file(final):
+            return _as_now(_read_file(final), CELL_TABLES[name], final)
         if _is_plain_file(part):
-            return _table_of_part(part, versioned(CELL_TABLES[name]))
+            return _as_now(_table_of_part(part), CELL_TABLES[name], part)
         return None
+
+
+def _as_now(table: pa.Table, schema: pa.Schema, where: Path) -> pa.Table:
+    """The columns of this version's schema: what an older one did not write is null."""
+    columns: list[pa.Array | pa.ChunkedArray] = []
+    for field in schema:
+        index = table.schema.get_field_index(field.name)
+        if index < 0:
+            columns.append(pa.nulls(table.num_rows, field.type))
+        elif table.schema.field(index).type.equals(field.type):
+            columns.append(table.column(index))
+        else:
+            raise SessionError(f"column {field.name} is of another type", where=str(where))
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _entries(session: Path) -> list[Path]:

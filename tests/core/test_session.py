@@ -149,7 +149,7 @@ def test_a_column_that_an_older_version_did_not_write_is_unknown(path: Path) -> 
     assert Session(path).json("machine_json") is None
 
 
-@settings(max_examples=150, deadline=None,
+@settings(max_examples=300, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), cut=st.booleans())
 def test_a_damaged_file_is_read_or_refused_and_never_crashes(
@@ -168,6 +168,23 @@ def test_a_damaged_file_is_read_or_refused_and_never_crashes(
             assert at == len(whole), "half a file must not pass for a whole one"
     finally:
         file.write_bytes(whole)
+
+
+def test_a_cell_of_an_older_version_has_nulls_for_what_it_lacks(path: Path) -> None:
+    file = path / "cells" / "a" / "blocks.arrow"
+    with pa.memory_map(str(file)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    sessions.write_table(file, table.drop_columns(["duration_s"]))
+    read = Session(path).table("blocks")
+    assert read.schema.equals(CELL_TABLES["blocks"])
+    assert read.column("duration_s").to_pylist() == [1.5, 1.5, None, None, None]
+
+
+def test_a_column_of_another_type_is_refused(path: Path) -> None:
+    file = path / "cells" / "a" / "blocks.arrow"
+    sessions.write_table(file, pa.table({"cell_id": ["a"], "block": ["first"]}))
+    with pytest.raises(SessionError, match="column block is of another type"):
+        Session(path).table("blocks")
 
 
 # -- links that lead out ------------------------------------------------------------------------
