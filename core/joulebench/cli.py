@@ -23,7 +23,12 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Show what a profile would measure here, and what it would skip and why.",
     ),
     "run": ("run:run", "Measure a profile and write a session."),
+    "measure": ("measure:measure", "Run any command and say what it cost in joules and seconds."),
     "report": ("report:report", "Render a session: terminal, Markdown, CSV, JSON or HTML."),
+    "selftest": (
+        "selftest:selftest",
+        "Test this machine (and joulebench itself, with --rail) where the truth is known.",
+    ),
     "models": ("models:models", "List, show and fetch models."),
     "profiles": ("profiles:profiles", "List and show profiles, and their JSON schema."),
     "plugin": ("plugin:plugin", "List plugins, the broken ones with their error."),

@@ -1,0 +1,205 @@
+"""``joulebench measure``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from joulebench.commandrun import CommandRun
+    from joulebench.measurement import EnergyFigure
+    from joulebench.meter.uncertainty import Interval
+    from joulebench.openmeter import Meter
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--repeat", default=1, show_default=True, metavar="N", type=click.IntRange(1, 10_000),
+              help="Run the command N times; ends at the first run that fails.")  # fmt: skip
+@click.option("--idle", "idle_s", default=0.0, metavar="SECONDS",
+              type=click.FloatRange(0, 3600),
+              help="Measure the idle power before, for so long; gives net energies.")  # fmt: skip
+@click.option("--calibrate", "calibrate_s", default=1.0, show_default=True, metavar="SECONDS",
+              type=click.FloatRange(0, 60),
+              help="Measure each sensor's update period before, for so long; 0: trust the "
+                   "declared one.")  # fmt: skip
+@click.option("--set", "overrides", multiple=True, metavar="probe.NAME.KEY=VALUE",
+              help="A setting of a probe (TOML syntax). Repeatable.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than tables.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write the result there; by default it goes to standard error.")  # fmt: skip
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def measure(
+    repeat: int,
+    idle_s: float,
+    calibrate_s: float,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    output: Path | None,
+    command: tuple[str, ...],
+) -> int:
+    """Run COMMAND and say what it cost: joules, seconds, CPU time, memory.
+
+    joulebench measure -- COMMAND [ARGUMENTS]
+
+    Its input and output pass through untouched (with --repeat, only the first run finds the input).
+    The exit code is the command's own: 128 + n when signal n ended it, 127 when it is not found,
+    126 when it cannot be executed. Energies are those of the whole machine's domains, other
+    processes included; "contended" says when those were busy.
+    """
+    from joulebench.openmeter import Meter, inspect_sensors
+
+    _check_settings(overrides)
+    sensors = inspect_sensors(overrides)
+    with Meter(sensors=sensors, calibrate_s=calibrate_s) as meter:
+        if idle_s:
+            click.echo(f"joulebench: idle baseline, {idle_s:g} s", err=True)
+            meter.measure_idle(idle_s)
+        runs = _runs(command, meter, repeat)
+    text = json.dumps(_as_json(command, runs), indent=2) if as_json else _as_text(runs)
+    if output is None:
+        click.echo(text, err=True)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+    return runs[-1].exit_code
+
+
+def _check_settings(overrides: tuple[str, ...]) -> None:
+    from joulebench.errors import ProfileError
+
+    for override in overrides:
+        if not override.lstrip().startswith("probe."):
+            raise ProfileError(
+                "only probes have settings here",
+                where=f"--set {override}",
+                hint="--set probe.NAME.KEY=VALUE; 'joulebench plugin list' names the probes",
+            )
+
+
+def _runs(command: tuple[str, ...], meter: Meter, repeat: int) -> list[CommandRun]:
+    """The runs up to the first that fails, each begun at a random moment of the sensors' periods.
+
+    Where a run always began right after a change of the counter, its error would be the same each
+    time and no scatter would show it.
+    """
+    import random
+    import time
+
+    from joulebench.commandrun import run_command
+
+    runs: list[CommandRun] = []
+    while len(runs) < repeat and not (runs and runs[-1].exit_code):
+        if repeat > 1:
+            time.sleep(random.uniform(0.0, meter.longest_period_s))  # noqa: S311  no secret
+        runs.append(run_command(command, meter))
+    return runs
+
+
+def _mean_j(figures: list[EnergyFigure]) -> Interval | None:
+    """Mean joules over the runs: their scatter, and the scale that errs alike in all of them."""
+    from joulebench.meter.uncertainty import mean_interval, widened
+
+    joules = [each.gross_j for each in figures if each.gross_j is not None]
+    if len(joules) < len(figures):
+        return None
+    found = mean_interval(joules)
+    relative = max(each.gross.relative_u for each in figures)
+    return widened(found, relative * abs(found.mean or 0.0))
+
+
+def _mean_net_j(figures: list[EnergyFigure]) -> Interval | None:
+    """Mean net joules: all runs subtract the same idle power, so its part does not shrink."""
+    from joulebench.meter.uncertainty import mean_interval, widened
+
+    joules = [each.net_j for each in figures if each.net_j is not None]
+    if len(joules) < len(figures):
+        return None
+    idle_u = max(_idle_u_j(each) for each in figures)
+    return widened(mean_interval(joules), idle_u)
+
+
+def _idle_u_j(figure: EnergyFigure) -> float:
+    """The idle power's part of the standard uncertainty of a net energy."""
+    net = 0.0 if figure.net is None else figure.net.u_j or 0.0
+    gross = figure.gross.u_j or 0.0
+    return math.sqrt(max(net * net - gross * gross, 0.0))
+
+
+def _by_name(runs: list[CommandRun]) -> dict[str, list[EnergyFigure]]:
+    found: dict[str, list[EnergyFigure]] = {}
+    for run in runs:
+        for figure in (*run.measurement.energy, *run.measurement.totals):
+            found.setdefault(figure.name, []).append(figure)
+    return found
+
+
+def _interval_json(interval: Interval | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    return {
+        "mean": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "u": interval.u,
+        "level": interval.level,
+        "flags": list(interval.flags),
+    }
+
+
+def _as_json(command: tuple[str, ...], runs: list[CommandRun]) -> dict[str, Any]:
+    from joulebench.meter.uncertainty import mean_interval
+
+    result: dict[str, Any] = {
+        "command": list(command),
+        "exit_code": runs[-1].exit_code,
+        "runs": [{"exit_code": run.exit_code, **run.measurement.as_json()} for run in runs],
+    }
+    if len(runs) > 1:
+        result["mean"] = {
+            "seconds": _interval_json(mean_interval([run.measurement.seconds for run in runs])),
+            "cpu_s": _interval_json(mean_interval([run.measurement.cpu_s for run in runs])),
+            "energy": [
+                {
+                    "channel": name,
+                    "provenance": figures[0].provenance,
+                    "gross_j": _interval_json(_mean_j(figures)),
+                    "net_j": _interval_json(_mean_net_j(figures)),
+                }
+                for name, figures in _by_name(runs).items()
+            ],
+        }
+    return result
+
+
+def _as_text(runs: list[CommandRun]) -> str:
+    if len(runs) == 1:
+        return f"joulebench: {runs[0].measurement.table()}"
+    from joulebench.measurement import aligned, number_text
+    from joulebench.meter.uncertainty import mean_interval
+
+    def row(name: str, unit: str, found: Interval | None, more: str) -> list[str]:
+        mean = None if found is None else found.mean
+        spread = "" if found is None else f"{number_text(found.low)} … {number_text(found.high)}"
+        return [name, f"{number_text(mean)} {unit}", spread, more]
+
+    measurements = [run.measurement for run in runs]
+    rows = [
+        [f"joulebench: {len(runs)} runs", "mean", "95 % interval", ""],
+        row("time", "s", mean_interval([each.seconds for each in measurements]), ""),
+        row("CPU time", "s", mean_interval([each.cpu_s for each in measurements]), ""),
+    ]
+    for name, figures in _by_name(runs).items():
+        flags = dict.fromkeys(flag for each in figures for flag in each.flags)
+        more = "; ".join(part for part in (figures[0].provenance, ", ".join(flags)) if part)
+        rows.append(row(name, "J", _mean_j(figures), more))
+        if figures[0].net is not None:
+            rows.append(row(f"{name}, net", "J", _mean_net_j(figures), figures[0].provenance))
+    flags = dict.fromkeys(flag for each in measurements for flag in each.flags)
+    notes = dict.fromkeys(note for each in measurements for note in each.notes)
+    lines = aligned(rows)
+    if flags:
+        lines.append(f"flags: {', '.join(flags)}")
+    return "\n".join([*lines, *(f"note: {note}" for note in notes)])

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from probe_reading import settings
+
+from joulebench.testing.powercap import FakePowercap, intel_zones
+from joulebench_pyrapl import PyRaplProbe
+
+PROBE = PyRaplProbe()
+installed = pytest.mark.skipif(
+    importlib.util.find_spec("pyRAPL") is None, reason="pyRAPL is not installed"
+)
+
+#: pyRAPL has its path built in, so the tree is put there in a mount namespace of its own.
+CROSS_CHECK = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from joulebench.meter.channels import source_spec
+from joulebench.meter.sampler import edge_reader
+from joulebench_pyrapl import PyRaplProbe
+from joulebench_rapl import RaplProbe
+
+found = {}
+for probe, given in ((RaplProbe(), {"root": "/sys/class/powercap"}),
+                     (PyRaplProbe(), {"enabled": True})):
+    availability = probe.inspect(given)
+    assert availability.ok, availability
+    channels = probe.channels(given)
+    values = edge_reader([source_spec(n, c.source, None) for n, c in enumerate(channels)])()
+    for channel, raw in zip(channels, values):
+        found[channel.path] = [raw, channel.wraps_at, channel.counted, channel.provenance]
+import logging
+print(json.dumps([found, len(logging.getLogger().handlers)]))
+"""
+
+
+def in_place_of_sysfs(folder: Path) -> list[object]:
+    """What both probes find where the folder stands for /sys/class."""
+    unshare = shutil.which("unshare")
+    if os.geteuid() != 0 or unshare is None:
+        pytest.skip("putting a tree at /sys/class takes root and unshare")
+    if subprocess.run([unshare, "-m", "mount", "--bind", folder, "/sys/class"],
+                      capture_output=True, check=False).returncode:  # fmt: skip
+        pytest.skip("mount namespaces are not allowed here")
+    script = 'mount --bind "$1" /sys/class && shift && exec "$@"'
+    done = subprocess.run(
+        [unshare, "-m", "sh", "-c", script, "sh", str(folder), sys.executable, "-c", CROSS_CHECK,
+         json.dumps(sys.path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found: list[object] = json.loads(done.stdout)
+    return found
+
+
+def test_it_is_off_until_it_is_asked_for() -> None:
+    found = PROBE.inspect(settings(PROBE.options))
+    assert not found.ok
+    assert found.cure == "[probe.pyrapl] enabled = true"
+
+
+@installed
+@pytest.mark.skipif(Path("/sys/class/powercap/intel-rapl").exists(), reason="there is RAPL here")
+def test_a_machine_without_rapl_gets_a_reason() -> None:
+    found = PROBE.inspect(settings(PROBE.options, enabled=True))
+    assert not found.ok
+    assert "pyRAPL finds no RAPL" in (found.reason or "")
+    assert found.cure
+
+
+@installed
+def test_pyrapl_and_the_probe_rapl_read_the_same_counters(tmp_path: Path) -> None:
+    (tmp_path / "powercap").mkdir()
+    with FakePowercap(tmp_path / "powercap", intel_zones(), layout="nested") as tree:
+        tree.advance(3.0)
+        found, handlers = in_place_of_sysfs(tmp_path)
+    assert isinstance(found, dict)
+    package, dram = found["pyrapl/package-0"], found["pyrapl/dram-0"]
+    assert package[:2] == found["rapl/package-0"][:2]
+    assert dram[:2] == found["rapl/package-0/dram"][:2]
+    assert package[2:] == dram[2:] == [False, "simulated"]
+    assert handlers == 0, "importing pyRAPL has configured the root logger"
