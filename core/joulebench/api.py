@@ -248,6 +248,8 @@ class MemoryUse:
     kv_allocated_bytes: int | None = None
     kv_used_bytes: int | None = None
     workspace_bytes: int | None = None
+    #: Most memory of the accelerator that was in use since the session was opened.
+    device_peak_bytes: int | None = None
 
 
 class BackendSession(ABC):
@@ -513,7 +515,7 @@ class Channel:
 class Probe(Plugin):
     """A source of channels: energy, power, temperature, memory, frequency.
 
-    ``available`` and ``channels`` take the probe's settings from the profile
+    ``inspect`` and ``channels`` take the probe's settings from the profile
     (``[probe.NAME]``), completed with defaults.
     """
 

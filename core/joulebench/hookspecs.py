@@ -32,32 +32,32 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def joulebench_backends() -> list[type[Backend]]:  # type: ignore[empty-body]
-    """Backend classes. Called once when the registry loads."""
+    """Backend classes. Called once, when a plugin of the kind is first looked up."""
 
 
 @hookspec
 def joulebench_techniques() -> list[type[Technique]]:  # type: ignore[empty-body]
-    """Technique classes. Called once when the registry loads."""
+    """Technique classes. Called once, when a plugin of the kind is first looked up."""
 
 
 @hookspec
 def joulebench_converters() -> list[type[Converter]]:  # type: ignore[empty-body]
-    """Converter classes. Called once when the registry loads."""
+    """Converter classes. Called once, when a plugin of the kind is first looked up."""
 
 
 @hookspec
 def joulebench_probes() -> list[type[Probe]]:  # type: ignore[empty-body]
-    """Probe classes. Called once when the registry loads."""
+    """Probe classes. Called once, when a plugin of the kind is first looked up."""
 
 
 @hookspec
 def joulebench_renderers() -> list[type[Renderer]]:  # type: ignore[empty-body]
-    """Renderer classes. Called once when the registry loads."""
+    """Renderer classes. Called once, when a plugin of the kind is first looked up."""
 
 
 @hookspec
 def joulebench_workloads() -> list[type[Workload]]:  # type: ignore[empty-body]
-    """Workload classes. Called once when the registry loads."""
+    """Workload classes. Called once, when a plugin of the kind is first looked up."""
 
 
 @hookspec

@@ -189,7 +189,16 @@ class Run:
             for index, each in self._calibrations.items()
             if each.period_high_s is not None
         }
-        self._accountant = Accountant(channels, edge_channels(channels), periods)
+        frozen = [
+            index
+            for index, each in self._calibrations.items()
+            if each.frozen and channels[index].kind == "counter"
+        ]
+        for index in frozen:
+            self._watcher.say(
+                f"{channels[index].path}: the counter does not change; its energy is withheld"
+            )
+        self._accountant = Accountant(channels, edge_channels(channels), periods, frozen)
         self._write_session("running")
 
     def _write_session(self, status: str) -> None:

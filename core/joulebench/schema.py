@@ -97,7 +97,7 @@ SESSION: Final = pa.schema(
         _field("profile_text", _TEXT, "the profile as it was written, in TOML"),
         _field("overrides", _NAMES, "values given on the command line, as key=value"),
         _field("plan_json", _TEXT, "the plan: every cell, runnable or skipped with its reason"),
-        _field("machine_json", _TEXT, "processor, memory, system, accelerators"),
+        _field("machine_json", _TEXT, "processor, memory, system"),
         _field("preflight_json", _TEXT, "state of the machine before the run; never changed by it"),
         _field("versions_json", _TEXT, "versions of Python and of the libraries in use"),
         _field("seed", _I64, "seed of orders, dithers and generated inputs"),
@@ -199,7 +199,7 @@ ENERGY: Final = pa.schema(
         _field("channel", _TEXT, "the channel"),
         _field("domain", _TEXT, "what the figure covers"),
         _field("provenance", _TEXT, "measured, estimated or simulated"),
-        _field("method", _TEXT, "counter, integrated, fit or model"),
+        _field("method", _TEXT, "counter, integrated or model"),
         _field("counted", _BOOL, "whether it enters the total of its provenance"),
         _field("duration_s", _F64, "time that the window(s) cover", "s"),
         _field("gross_j", _F64, "energy of the whole domain", "J"),
@@ -250,7 +250,7 @@ SAMPLES: Final = pa.schema(
 EVENTS: Final = pa.schema(
     [
         _field("t_ns", _I64, "when", "ns"),
-        _field("kind", _TEXT, "phase, block_start, block_end, gate_wait, sampler_lost, …"),
+        _field("kind", _TEXT, "phase, block_start, block_end, gate_wait, sensor_fault, …"),
         _field("block", _I32, "the block, where it belongs to one"),
         _field("request", _I32, "the request within the block"),
         _field("detail", _TEXT, "the phase's name, or what happened"),

@@ -185,6 +185,7 @@ class Job:
             "kv_allocated_bytes": use.kv_allocated_bytes,
             "kv_used_bytes": use.kv_used_bytes,
             "workspace_bytes": use.workspace_bytes,
+            "device_peak_bytes": use.device_peak_bytes,
             "evidence": {
                 technique.name: dict(technique.evidence(self.session, own))
                 for technique, own in self._techniques
@@ -251,8 +252,10 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
             elif op == "open":
                 job = Job(order)
                 answer = job.opened()
-            elif op == "close" or job is None:
+            elif op == "close":
                 answer = {}
+            elif job is None:
+                raise PluginError(f"'{op}' before a model is open")
             else:
                 answer = _perform(job, op, order)
             text = json.dumps(answer)

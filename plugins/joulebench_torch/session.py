@@ -187,7 +187,14 @@ class TorchSession(BackendSession):
             weights_bytes=weight_bytes(self.model),
             kv_allocated_bytes=cache_bytes(self._cache),
             kv_used_bytes=cache_bytes_used(self._cache, self._length),
+            device_peak_bytes=self._device_peak_bytes(),
         )
+
+    def _device_peak_bytes(self) -> int | None:
+        """The allocator's peak on an accelerator; on the CPU there is no such account."""
+        if self._device.type != "cuda":
+            return None
+        return int(torch.cuda.max_memory_allocated(self._device))
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the loaded model says of itself, not what was asked for."""

@@ -22,6 +22,16 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "refused",
         "insufficient_resolution": "the window is too short for the sensor's update period; its "
         "energy is usable only within a fit over many windows",
+        "coarse_resolution": "the window is long enough for 5 % of its energy but not for 1 %; "
+        "longer blocks would help",
+        "samples_missing": "the sampler has no reading around or within the window, so its energy "
+        "is null",
+        "sensor_lost": "the sensor could not be read at an edge of the window; its energy is null",
+        "empty_window": "the window has no length; its energy is null",
+        "no_windows": "the phase has no window in this block",
+        "no_counted_channel": "no channel enters the total, so there is none",
+        "counter_frozen": "the counter never changed in all the time it was watched, so nothing "
+        "that it says is believed; its energy is null",
         "counter_ambiguous": "the counter may have wrapped more than once between reads; the "
         "window's energy is null",
         "counter_reset": "the counter jumped back without a wrap (driver reload, suspend); the "
@@ -29,7 +39,6 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "gauge_integrated": "the energy is polled power integrated over time; how the sensor "
         "averages is unknown, so short changes may be missed",
         "sampler_lost": "the sampler process died, so energy is null; time and memory stay",
-        "sampler_missed": "the sampler missed some of its ticks; they are counted, never made up",
         "autocorrelated": "neighbouring blocks resemble each other strongly; the interval is "
         "widened for it, and longer blocks would help",
         "single_process": "all blocks come from one process; placement and memory layout differ "
@@ -52,12 +61,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "no_idle_baseline": "no idle power was measured, so net energy is null",
         "update_period_unknown": "how often the sensor changes is not known, so no window can be "
         "judged too short for it",
-        "disagreement": "greedy tokens or perplexity differ from those of the reference cell",
-        "observer_tax": "the sampler used more of the processor than its budget",
         "not_interleaved": "the blocks of the cells did not take turns, so drift of the machine "
         "may look like a difference between cells",
-        "emulated": "the accelerator is simulated on the host; the host's joules are not its own",
-        "multiple_domains": "the figure adds up several domains that do not overlap",
         "incomplete_blocks": "blocks in which a sensor gave nothing are left out of the figure",
         "unfinished": "the cell has not ended (the run goes on or was cut off); figures cover the "
         "blocks that are on disk",

@@ -188,6 +188,8 @@ def _calibration_row(each: Calibration, provenance: str) -> list[str]:
         else f"{each.period_low_s * 1e3:.3g}–{each.period_high_s * 1e3:.3g} ms"
     )  # fmt: skip
     period = "each read" if each.continuous else ms(each.period_s)
+    if each.frozen:
+        period = "never: not to be believed"
     quantum = "unknown" if each.quantum is None else f"{each.quantum:.3g}"
     if each.continuous:
         quantum = "fine"

@@ -49,6 +49,11 @@ class Calibration:
         return None if self.period_high_s is None else periods * self.period_high_s
 
     @property
+    def frozen(self) -> bool:
+        """Whether the value never changed, however often it was read."""
+        return self.reads > _FEWEST_CHANGES and self.changes == 0
+
+    @property
     def window_for_1_percent_s(self) -> float | None:
         """Shortest window whose energy is good for 1 %."""
         return self.smallest_window_s(FINE_PERIODS)

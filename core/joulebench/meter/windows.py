@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -67,15 +67,21 @@ def spans(block: Block) -> dict[str, list[Span]]:
 
 
 class Accountant:
-    """Knows the channels of a session and turns windows into energies."""
+    """Knows the channels of a session and turns windows into energies.
+
+    ``frozen`` are counters that the calibration never saw change: a sensor that says nothing
+    looks like one that says zero, so their energies are withheld.
+    """
 
     def __init__(
         self,
         channels: Sequence[Channel],
         edge_order: Sequence[int],
         update_periods_s: Mapping[int, float],
+        frozen: Collection[int] = (),
     ) -> None:
         self.channels = channels
+        self._frozen = frozenset(frozen)
         self._place = {index: place for place, index in enumerate(edge_order)}
         # No maximum power: no source tells it for every domain (RAPL's constraints and a GPU's
         # power limit are settings that short peaks pass). Without it a wrap is believed where
@@ -122,6 +128,8 @@ class Accountant:
                     window = self._corrected(
                         window, windows[0], index, trace, idle_w.get(index), block.began_ns
                     )
+                if index in self._frozen:
+                    window = without_energy(window, "counter_frozen")
                 found.append((phase, index, window))
         return found
 
