@@ -31,13 +31,17 @@ TIMEOUT_S = 60
 
 
 def plain() -> Callable[[], object]:
-    counter = Path(os.environ.get(TREE, CLASS)) / COUNTER.relative_to(CLASS)
+    counter = str(Path(os.environ.get(TREE, CLASS)) / COUNTER.relative_to(CLASS))
+
+    def read() -> int:
+        descriptor = os.open(counter, os.O_RDONLY)
+        value = int(os.read(descriptor, 64))
+        os.close(descriptor)
+        return value
 
     def window() -> int:
-        with counter.open() as file:
-            before = int(file.read())
-        with counter.open() as file:
-            return int(file.read()) - before
+        before = read()
+        return read() - before
 
     return window
 
