@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import mmap
 import os
 import signal
@@ -168,7 +168,7 @@ class Sampler:
         ring.WORD.pack_into(self._memory, ring.OFFSET_CONTROL, control)
         assert self._process.stdin is not None  # noqa: S101
         with contextlib.suppress(OSError):  # it may have died meanwhile
-            self._process.stdin.write("\n")  # any byte wakes a paused one
+            self._process.stdin.write(b"\n")  # any byte wakes a paused one
             self._process.stdin.flush()
 
     def _count_running_time(self) -> None:
@@ -267,7 +267,9 @@ class Sampler:
         self.stop()
 
 
-def _start(ring_file: str, groups: list[dict[str, Any]], errors: IO[str]) -> subprocess.Popen[str]:
+def _start(
+    ring_file: str, groups: list[dict[str, Any]], errors: IO[str]
+) -> subprocess.Popen[bytes]:
     needs_modules = any("factory" in source for group in groups for source in group["sources"])
     job = {
         "ring": ring_file,
@@ -280,11 +282,10 @@ def _start(ring_file: str, groups: list[dict[str, Any]], errors: IO[str]) -> sub
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,
-        text=True,
         process_group=0,
     )
     assert process.stdin is not None  # noqa: S101
     with contextlib.suppress(OSError):  # one that died at once is found by _await_ready
-        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.write(marshal.dumps(job))
         process.stdin.flush()
     return process

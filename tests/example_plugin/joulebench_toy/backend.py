@@ -40,6 +40,7 @@ class Toy(Backend):
         Option("prefill_s", "float", 0.004, "time that a prompt takes"),
         Option("noise", "float", 0.0, "relative spread of the time of a request"),
         Option("print", "bool", False, "print to standard output and read standard input"),
+        Option("odd_facts", "bool", False, "tell facts that no JSON can hold"),
         Option("spin", "bool", False, "keep a thread spinning"),
         Option("load_file", "str", "", "a file that holds 1 while a prompt or token is made"),
         Option("crash", "str", "none", "how to go down",
@@ -79,6 +80,7 @@ class ToySession(BackendSession):
         self._step_s = float(settings["step_s"])
         self._prefill_s = float(settings["prefill_s"])
         self._noise = float(settings["noise"])
+        self._odd_facts = bool(settings["odd_facts"])
         self._print = bool(settings["print"])
         self._mischief = Mischief.of(settings)
         self._load_file = Path(str(settings["load_file"])) if settings["load_file"] else None
@@ -138,7 +140,7 @@ class ToySession(BackendSession):
 
     def facts(self) -> Mapping[str, Scalar]:
         """What it is."""
-        return {"kind": "toy"}
+        return {"kind": object()} if self._odd_facts else {"kind": "toy"}  # type: ignore[dict-item]
 
 
 def _spin() -> None:

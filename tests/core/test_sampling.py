@@ -1,0 +1,250 @@
+"""The sampler process, from its parent's side: pace, pauses, faults, losses, cost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toyrun import EXAMPLE_PLUGIN, cpu_ticks_of, state_of, until
+
+from joulebench.api import Channel, FileSource, ReaderSource
+from joulebench.errors import UnavailableError
+from joulebench.meter.sampling import Drained, ObserverTax, Sampler
+from joulebench.testing.livefiles import NumberFile
+
+
+def channel(source: FileSource | ReaderSource, rate_hz: float = 100.0) -> Channel:
+    return Channel(
+        "test/one", "memory", "bytes", "gauge", source, 1.0, "simulated", "process",
+        rate_hz=rate_hz,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def number(tmp_path: Path) -> Iterator[NumberFile]:
+    file = NumberFile(tmp_path / "number", 7)
+    yield file
+    file.close()
+
+
+def source(number: NumberFile) -> FileSource:
+    return FileSource(str(number.path))
+
+
+def _sampled(sampler: Sampler, count: int) -> Drained:
+    drained = Drained()
+
+    def enough() -> bool:
+        drained.extend(sampler.drain())
+        return len(drained.raw) >= count
+
+    until(enough, f"{count} samples")
+    return drained
+
+
+def _tax(sampler: Sampler) -> ObserverTax:
+    sampler.drain()
+    return sampler.tax()
+
+
+def test_every_deadline_is_either_served_or_counted_as_missed(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 60)
+        tax = _tax(sampler)
+    assert tax.ticks + tax.missed == pytest.approx(tax.wall_s * 100, abs=4)
+    rate = tax.rate_hz()
+    assert rate is not None
+    assert rate == pytest.approx(tax.ticks / tax.wall_s)
+    print(f"rate {rate:.1f} Hz, missed {tax.missed}, late p99 {tax.late_p99_s()} s")
+
+
+def test_samples_carry_the_values_and_times_of_their_reading(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        begin = time.perf_counter_ns()
+        first = _sampled(sampler, 5)
+        number.write(8)
+        changed = time.perf_counter_ns()
+        later = _sampled(sampler, 5)
+    assert set(first.raw) == {7}
+    assert set(later.raw) <= {7, 8}
+    assert all(
+        raw == 8 for t, raw in zip(later.t_ns, later.raw, strict=True) if t > changed
+    )  # fmt: skip
+    times = first.t_ns + later.t_ns
+    assert times == sorted(times)
+    assert times[-1] > begin
+
+
+def test_a_lateness_is_recorded_for_each_tick(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 20)
+        sampler.stop()
+        sampler.drain()
+        tax = sampler.tax()
+    assert len(tax.lateness_ns) >= tax.ticks
+    assert all(each >= 0 for each in tax.lateness_ns)
+    late = tax.late_p99_s()
+    assert late is not None
+    assert late >= sorted(tax.lateness_ns)[len(tax.lateness_ns) // 2] * 1e-9
+
+
+def test_the_rate_is_that_of_the_fastest_channel_alone(number: NumberFile) -> None:
+    channels = [channel(source(number), 40.0), replace(channel(source(number), 27.0), path="t/two")]
+    with Sampler(channels, None) as sampler:
+        _sampled(sampler, 40)
+        tax = _tax(sampler)
+    assert tax.ticks <= tax.wall_s * 40 + 2
+
+
+def test_ticks_are_missed_when_somebody_else_stops_the_sampler(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 5)
+        before = _tax(sampler).missed
+        os.kill(sampler.pid, signal.SIGSTOP)
+        time.sleep(0.4)
+        os.kill(sampler.pid, signal.SIGCONT)
+        _sampled(sampler, 5)
+        assert _tax(sampler).missed - before >= 35
+
+
+def test_a_pause_counts_no_missed_tick_and_no_time(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 5)
+        sampler.pause()
+        before = replace(_tax(sampler))
+        time.sleep(0.6)
+        sampler.resume()
+        sampler.await_tick()
+        after = _tax(sampler)
+        assert after.missed - before.missed < 30
+        assert after.wall_s - before.wall_s < 0.5
+
+
+def test_a_paused_sampler_rests_without_a_wake_up(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 5)
+        sampler.pause()
+        time.sleep(0.05)  # it rests from its next tick on
+        sampler.drain()
+        status = Path(f"/proc/{sampler.pid}/status")
+        switches = [line for line in status.read_text().splitlines() if "ctxt_switches" in line]
+        time.sleep(0.2)
+        again = [line for line in status.read_text().splitlines() if "ctxt_switches" in line]
+        assert again == switches
+        assert not sampler.drain().raw
+        assert state_of(sampler.pid) == "S"
+
+
+def test_after_a_resume_the_first_sample_is_there_before_the_caller_goes_on(
+    number: NumberFile,
+) -> None:
+    slow = replace(channel(source(number), 2.0), path="test/slow")
+    with Sampler([channel(source(number)), slow], None) as sampler:
+        sampler.await_tick()
+        sampler.pause()
+        time.sleep(0.05)
+        sampler.drain()
+        begin = time.perf_counter_ns()
+        sampler.resume()
+        sampler.await_tick()
+        drained = sampler.drain()
+        assert set(drained.channel) == {0, 1}
+        assert min(drained.t_ns) >= begin
+
+
+def test_records_that_the_ring_could_not_hold_are_counted_as_lost(number: NumberFile) -> None:
+    with Sampler([channel(source(number), 500.0)], None, capacity=32) as sampler:
+        until(lambda: sampler.tax().ticks >= 60, "60 ticks")
+        sampler.stop()
+        drained = sampler.drain()
+    kept = len(drained.raw) + len(drained.lateness_ns)
+    assert kept <= 32
+    assert drained.lost > 0
+    # A record of lateness a tick and a sample a tick, all accounted for.
+    assert kept + drained.lost == pytest.approx(2 * sampler.tax().ticks, abs=2)
+
+
+def test_a_source_that_fails_is_a_fault_once_an_outage(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 3)
+        os.truncate(number.path, 0)
+        faults: list[tuple[int, int]] = []
+        until(lambda: faults.extend(sampler.drain().faults) or faults, "a fault")
+        time.sleep(0.05)
+        assert not sampler.drain().faults
+        number.write(9)
+        assert 9 in _sampled(sampler, 3).raw
+        os.truncate(number.path, 0)
+        until(lambda: sampler.drain().faults, "the second fault")
+    assert faults[0][1] == 0
+
+
+def test_a_file_that_is_not_there_is_a_fault_and_no_reason_to_stop(
+    number: NumberFile, tmp_path: Path
+) -> None:
+    gone = replace(channel(FileSource(str(tmp_path / "gone"))), path="test/gone")
+    with Sampler([channel(source(number)), gone], None) as sampler:
+        drained = _sampled(sampler, 3)
+    assert set(drained.channel) == {0}
+    assert [index for _, index in drained.faults] == [1]
+
+
+@pytest.fixture
+def toy_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE_PLUGIN))
+    assert str(EXAMPLE_PLUGIN) in sys.path
+
+
+@pytest.mark.usefixtures("toy_readers")
+def test_a_reader_that_gives_too_few_items_is_a_fault(number: NumberFile) -> None:
+    short = replace(channel(ReaderSource("joulebench_toy.reader:Short", "")), path="toy/short")
+    with Sampler([channel(source(number)), short], None) as sampler:
+        drained = _sampled(sampler, 5)
+        assert sampler.alive
+    assert [index for _, index in drained.faults] == [1]
+
+
+@pytest.mark.usefixtures("toy_readers")
+def test_a_reader_module_is_read_in_the_sampler(number: NumberFile) -> None:
+    with Sampler([channel(ReaderSource("joulebench_toy.reader:Gauge", "1234"))], None) as sampler:
+        assert set(_sampled(sampler, 5).raw) == {1234}
+
+
+@pytest.mark.usefixtures("toy_readers")
+def test_a_sampler_that_dies_at_its_start_is_an_error_with_a_reason() -> None:
+    with pytest.raises(UnavailableError, match="did not start"):
+        Sampler([channel(ReaderSource("joulebench_toy.reader:Exits", ""))], None)
+
+
+def test_a_sampler_that_was_killed_can_still_be_drained_and_stopped(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 3)
+        until(lambda: sampler.tax().ticks >= 10, "ticks")
+        os.kill(sampler.pid, signal.SIGKILL)
+        until(lambda: not sampler.alive, "its end")
+        sampler.drain()
+        sampler.pause()
+        sampler.resume()
+        sampler.await_tick()
+    assert sampler.tax().ticks >= 10
+
+
+def test_the_sampler_is_small_and_cheap(number: NumberFile) -> None:
+    channels = [replace(channel(source(number)), path=f"test/{each}") for each in range(6)]
+    with Sampler(channels, None) as sampler:
+        until(lambda: _tax(sampler).ticks >= 100, "100 ticks")
+        status = Path(f"/proc/{sampler.pid}/status").read_text()
+        tax, ticks = _tax(sampler), cpu_ticks_of(sampler.pid)
+    rss_kib = int(status.split("VmRSS:")[1].split()[0])
+    anonymous_kib = int(status.split("RssAnon:")[1].split()[0])
+    assert tax.cpu_s is not None
+    assert tax.cpu_s == pytest.approx(ticks / 100, abs=0.03)
+    share = tax.cpu_s / tax.wall_s
+    print(f"RSS {rss_kib} KiB (anonymous {anonymous_kib}), start and {share:.2%} of a core")
+    assert rss_kib < 16 * 1024

@@ -1,0 +1,155 @@
+"""The worker itself, asked over its protocol, with the toy runtime in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toyrun import PROMPTS, write_toy_checkpoint
+
+from joulebench.artifacts import hash_content
+from joulebench.protocol import PROTOCOL_VERSION, Block
+from joulebench.workerprocess import WorkerError, WorkerProcess
+
+Open = Callable[..., dict[str, Any]]
+
+TOY: dict[str, object] = {
+    "step_s": 0.001, "prefill_s": 0.001, "noise": 0.0, "print": False, "spin": False,
+    "load_file": "", "crash": "none", "hang_s": 0.0, "allocate": 0, "at": "open", "request": 1,
+    "odd_facts": False,
+}  # fmt: skip
+GENERATE = {"prompts": "", "new_tokens": 4, "max_prompt_tokens": 64, "chat": False}
+
+
+@pytest.fixture
+def worker(toy_environment: dict[str, str]) -> Iterator[WorkerProcess]:
+    made = WorkerProcess(toy_environment)
+    yield made
+    made.kill()
+    made.close()
+
+
+@pytest.fixture
+def opened(worker: WorkerProcess, tmp_path: Path) -> Open:
+    """Opens the toy with these settings; gives the answer."""
+    model = write_toy_checkpoint(tmp_path / "model")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(PROMPTS))
+    (tmp_path / "counter").write_text("41\n")
+    edge = {"channel": 0, "path": str(tmp_path / "counter"), "key": None, "columns": [0],
+            "after": None}  # fmt: skip
+
+    def open_it(seed: int = 1, workload: str = "generate", **settings: object) -> dict[str, Any]:
+        digest, size = hash_content(model)
+        work = {**GENERATE, "prompts": str(prompts)}
+        return worker.ask(
+            {
+                "op": "open", "backend": "toy", "device": "cpu", "runtime": [], "seed": seed,
+                "artifact": {"format": "hf", "path": str(model), "content_hash": digest,
+                             "size_bytes": size},
+                "checkpoint": str(model), "settings": {**TOY, **settings}, "workload": workload,
+                "workload_settings": work, "edges": [edge],
+            },
+            30,
+        )  # fmt: skip
+
+    return open_it
+
+
+def test_the_greeting_states_protocol_and_process(worker: WorkerProcess) -> None:
+    answer = worker.ask({"op": "hello"}, 30)
+    assert answer == {"protocol": PROTOCOL_VERSION, "pid": worker.pid}
+
+
+def test_opening_tells_what_was_loaded(opened: Open) -> None:
+    answer = opened()
+    assert answer["requests"] == len(PROMPTS)
+    assert answer["facts"] == {"kind": "toy"}
+    assert answer["load_s"] >= 0
+    assert answer["rss_base_bytes"] > 1 << 20
+
+
+def test_a_block_has_edges_with_the_counters_around_each_phase(
+    worker: WorkerProcess, opened: Open
+) -> None:
+    opened()
+    before = time.perf_counter_ns()
+    block = Block.from_json(worker.ask({"op": "run", "first": 0, "count": 2}, 30), 1)
+    after = time.perf_counter_ns()
+    assert [[edge.kind for edge in each.edges] for each in block.requests] == [
+        ["start", "prefill", "decode", "end"]
+    ] * 2
+    assert all(edge.raw == (41,) for each in block.requests for edge in each.edges)
+    times = [edge.t_ns for each in block.requests for edge in each.edges]
+    assert block.began_ns is not None
+    assert [before, block.began_ns, *times, after] == sorted(
+        [before, block.began_ns, *times, after]
+    )
+    for each in block.requests:
+        assert (len(each.output), len(each.token_t_ns), each.decode_tokens) == (4, 4, 3)
+        assert each.edges[1].t_ns < each.token_t_ns[0] <= each.edges[2].t_ns
+
+
+def test_requests_go_round_the_list(worker: WorkerProcess, opened: Open) -> None:
+    opened()
+    block = Block.from_json(worker.ask({"op": "run", "first": 10, "count": 4}, 30), 1)
+    assert [each.prompt_index for each in block.requests] == [10, 11, 0, 1]
+
+
+def test_what_cannot_be_answered_is_an_error_and_the_worker_goes_on(
+    worker: WorkerProcess, opened: Open
+) -> None:
+    with pytest.raises(WorkerError, match="before a model is open"):
+        worker.ask({"op": "run", "first": 0, "count": 1}, 30)
+    opened()
+    with pytest.raises(WorkerError, match="unknown request 'dance'"):
+        worker.ask({"op": "dance"}, 30)
+    with pytest.raises(WorkerError, match="no tokenizer"):
+        worker.ask({"op": "score", "text": "x", "tokens": 16, "window": 8}, 30)
+    assert worker.ask({"op": "run", "first": 0, "count": 1}, 30)["requests"]
+
+
+def test_facts_that_are_no_json_are_an_error_with_its_reason(opened: Open) -> None:
+    with pytest.raises(WorkerError, match="not JSON serializable"):
+        opened(odd_facts=True)
+
+
+def test_an_unknown_workload_is_an_error_that_names_the_known_ones(opened: Open) -> None:
+    with pytest.raises(WorkerError, match="generate"):
+        opened(workload="generat")
+
+
+def test_the_inspection_tells_memory_by_system_and_runtime(
+    worker: WorkerProcess, opened: Open
+) -> None:
+    opened()
+    worker.ask({"op": "run", "first": 0, "count": 1}, 30)
+    found = worker.ask({"op": "inspect"}, 30)
+    assert found["kv_allocated_bytes"] == 512
+    assert found["kv_used_bytes"] > 4
+    assert found["workspace_bytes"] is None
+    assert found["rss_peak_bytes"] >= found["rss_bytes"] > 1 << 20
+    assert found["rss_anon_bytes"] + found["rss_file_bytes"] <= found["rss_bytes"]
+    assert found["evidence"] == {}
+
+
+def test_noise_of_the_runtime_goes_to_standard_error(worker: WorkerProcess, opened: Open) -> None:
+    opened(print=True)
+    block = Block.from_json(worker.ask({"op": "run", "first": 0, "count": 1}, 30), 1)
+    assert len(block.requests[0].output) == 4
+    assert worker.ask({"op": "close"}, 30) == {}
+    until_ended = worker.stderr_tail()
+    assert until_ended is not None
+    assert '{"op": "nonsense"}' in until_ended
+
+
+def test_the_worker_ends_when_its_parent_closes_the_pipe(
+    worker: WorkerProcess, opened: Open
+) -> None:
+    opened()
+    assert worker._process.stdin is not None
+    worker._process.stdin.close()
+    assert worker._process.wait(timeout=20) == 0
