@@ -3,39 +3,47 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 OUT ?= sessions
 
 .PHONY: demo test test-all lint docs bench setup clean
 .DEFAULT_GOAL := demo
 
-setup: $(STAMP)
+setup: $(DEV_STAMP)
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("joulebench needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	@echo "== installing joulebench with its tests and extras (torch is the large one: minutes)"
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	@echo "== installing joulebench and its extras (torch is the large one: a minute or more)"
+	$(BIN)/python -m pip install --progress-bar on $(PIP_ARGS) -e '.[all]'
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	@echo "== installing what the tests and linters need"
 	$(BIN)/python -m pip install --progress-bar on $(PIP_ARGS) -e '.[test,lint]'
 	@touch $@
 
 demo: $(STAMP)
 	$(BIN)/joulebench run quick --out $(OUT)
 
-test: $(STAMP)
+test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-test-all: $(STAMP)
+test-all: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff check core plugins profiles reports tests bench docs
 	$(BIN)/ruff format --check core plugins profiles reports tests bench docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(STAMP)
+docs: $(DEV_STAMP)
 	$(BIN)/python docs/make_reference.py
 
-bench: $(STAMP)
+bench: $(DEV_STAMP)
 	$(BIN)/python -m bench
 
 clean:

@@ -92,7 +92,7 @@ def _probes(row: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
 def _channels(row: Mapping[str, Any]) -> tuple[ChannelReport, ...]:
     names = ChannelReport.__dataclass_fields__
     return tuple(
-        ChannelReport(**{name: channel[name] for name in names})
+        ChannelReport(**{name: channel.get(name) for name in names})
         for channel in row["channels"] or ()
     )
 
