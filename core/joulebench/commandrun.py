@@ -63,16 +63,16 @@ def run_command(command: Sequence[str], meter: Meter) -> CommandRun:
     with _passing_signals() as forwarding, meter.measure() as window:
         start: Edge = (time.perf_counter_ns(), unborn.read())
         process = _start(command)
-        forwarding.append(process.pid)
+        forwarding.to(process.pid)
         edges = EdgeReader(channels, process.pid)
         # The ended process is left unreaped, so that its CPU clock can still be read.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         end: Edge = (time.perf_counter_ns(), edges.read())
+        forwarding.to(None)
     busy_after, own_after = load.busy_s(), time.process_time()
     unborn.close()
     edges.close()
     lone_cpu_ns = process_cpu_ns(process.pid)
-    forwarding.clear()
     _, status, usage = os.wait4(process.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     process.returncode = code  # subprocess need not wait for it any more
@@ -143,26 +143,44 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
         raise CommandError(f"cannot run {command[0]!r}: {error}", NOT_EXECUTABLE) from None
 
 
+class _Forwarding:
+    """Passes signals on to a command; one that comes before the command is known waits for it."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._waiting: list[int] = []
+
+    def pass_on(self, number: int, _frame: FrameType | None) -> None:
+        """The handler."""
+        self._waiting.append(number)
+        self._deliver()
+
+    def to(self, pid: int | None) -> None:
+        """The command's process id, or none once it has ended (the id may become another's)."""
+        self._pid = pid
+        self._deliver()
+
+    def _deliver(self) -> None:
+        while self._pid is not None and self._waiting:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, self._waiting.pop())
+
+
 @contextlib.contextmanager
-def _passing_signals() -> Iterator[list[int]]:
+def _passing_signals() -> Iterator[_Forwarding]:
     """Outlive the command: the terminal's signals reach it by itself, others are passed on.
 
     A handler (rather than ignoring) because what a process ignores, its command ignores too. What
     is ignored already (nohup) stays so.
     """
-    children: list[int] = []
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    forwarding = _Forwarding()
 
     def leave_it(_number: int, _frame: FrameType | None) -> None:
         return
 
     handlers = {
         signal.SIGINT: leave_it, signal.SIGQUIT: leave_it,
-        signal.SIGTERM: pass_on, signal.SIGHUP: pass_on,
+        signal.SIGTERM: forwarding.pass_on, signal.SIGHUP: forwarding.pass_on,
     }  # fmt: skip
     before = {
         number: signal.signal(number, handler)
@@ -170,7 +188,7 @@ def _passing_signals() -> Iterator[list[int]]:
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
-        yield children
+        yield forwarding
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

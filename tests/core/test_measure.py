@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import joulebench
+from joulebench import commandrun
 from joulebench.api import Availability, Channel, FileSource
 from joulebench.errors import JoulebenchError, UnknownPluginError
 from joulebench.measurement import EnergyFigure, Measurement, MissingProbe
@@ -469,6 +470,14 @@ def test_a_termination_reaches_the_command_and_the_result_is_still_told() -> Non
     out, told = process.communicate(timeout=30)
     assert (process.returncode, out) == (5, "caught\n")
     assert "peak memory" in told
+
+
+def test_a_termination_before_the_command_is_known_reaches_it_too() -> None:
+    with commandrun._passing_signals() as forwarding:
+        os.kill(os.getpid(), signal.SIGTERM)
+        process = subprocess.Popen(["sleep", "30"])
+        forwarding.to(process.pid)
+        assert process.wait(20) == -signal.SIGTERM
 
 
 def test_the_command_is_measured_by_a_live_counter(tree: FakePowercap) -> None:
