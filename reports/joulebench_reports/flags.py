@@ -30,6 +30,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "empty_window": "the window has no length; its energy is null",
         "no_windows": "the phase has no window in this block",
         "no_counted_channel": "no channel enters the total, so there is none",
+        "forked": "the process forked within the window, so its readings are of two processes",
+        "children_not_counted": "work done in child processes is not in this figure",
         "counter_frozen": "the counter never changed in all the time it was watched, so nothing "
         "that it says is believed; its energy is null",
         "counter_ambiguous": "the counter may have wrapped more than once between reads; the "
