@@ -33,6 +33,7 @@ from joulebench.probing import Sensors, inspect_probes
 from joulebench.profile import Profile
 from joulebench.records import ClockTriple, channel_row, planned_row, probe_row
 from joulebench.registry import Registry
+from joulebench.runfolder import forget_profile_file, only_writer
 from joulebench.schema import SCHEMA_VERSION
 from joulebench.session import Session, SessionWriter
 
@@ -42,7 +43,6 @@ _MEMORY_FACTOR: Final = 3.0
 _RUNTIME_BYTES: Final = 500 * 2**20
 #: Share of the available memory that the cells of one group may fill.
 _MEMORY_SHARE: Final = 0.6
-_RESUME_FILE: Final = "resume.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +63,6 @@ class _Prepared:
     checkpoint: Path | None
     evidence: dict[str, dict[str, Scalar]]
     config: Mapping[str, Any] | None
-
-
-def new_session_folder(out: Path, profile_name: str) -> Path:
-    """Make ``<out>/<UTC>-<profile>/``."""
-    stamp = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-            folder = out / f"{stamp}-{profile_name}{suffix}"
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                continue
-    except OSError as error:
-        raise SessionError(
-            f"cannot be written: {error.strerror}", where=str(out), hint="choose another --out"
-        ) from None
-    raise SessionError("too many sessions in one second", where=str(out))
-
-
-def note_profile_file(folder: Path, file: Path) -> None:
-    """Remember where the profile's relative paths start from, for ``--resume`` alone."""
-    (folder / _RESUME_FILE).write_text(json.dumps({"profile": str(file)}), encoding="utf-8")
-
-
-def profile_file_of(folder: Path) -> Path | None:
-    """The profile's file as the interrupted run knew it."""
-    try:
-        return Path(json.loads((folder / _RESUME_FILE).read_text(encoding="utf-8"))["profile"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 class Run:
@@ -136,6 +104,10 @@ class Run:
 
     def execute(self) -> RunResult:
         """Run everything that can run. Ctrl-C leaves the session resumable and is raised on."""
+        with only_writer(self._writer.path):
+            return self._execute()
+
+    def _execute(self) -> RunResult:
         self._write_session("running")
         finished = self._finished_before()
         todo = [cell for cell in self._plan.cells if cell.id not in finished]
@@ -155,7 +127,7 @@ class Run:
             self._write_session("interrupted")
             raise
         self._write_session("complete")
-        (self._writer.path / _RESUME_FILE).unlink(missing_ok=True)
+        forget_profile_file(self._writer.path)
         counts = {status: list(self._statuses.values()).count(status)
                   for status in ("ok", "failed", "skipped")}  # fmt: skip
         result = RunResult(self._writer.path, **counts)

@@ -117,11 +117,11 @@ def test_a_sampler_that_rests_ends_with_its_parent_whoever_inherits_it(bench: Be
 
 def test_ctrl_c_exits_with_130_says_how_to_go_on_and_leaves_no_process(bench: Bench) -> None:
     profile = bench.profile(
-        {"a": {"step_s": 0.02}, "slow": {"hang_s": 25.0, "at": "request", "request": 8}},
+        {"a": {"step_s": 0.02}, "slow": {"hang_s": 90.0, "at": "request", "request": 8}},
         min_blocks=6,
         max_blocks=6,
         probes=_meter(),
-        limits={"block_s": 30.0},
+        limits={"block_s": 120.0},
     )
     started = bench.start(profile)
     _ready(started, 6)  # "slow" hangs in its fourth block or will do so soon
@@ -233,6 +233,18 @@ def test_a_finished_cell_is_not_run_again(bench: Bench) -> None:
     assert done.code == 1
     assert first.stat().st_mtime_ns == written
     assert len(notes.read_text().splitlines()) == 1  # the second cell alone
+
+
+def test_a_session_that_is_still_being_written_is_not_resumed(bench: Bench) -> None:
+    profile = bench.profile({"a": {"step_s": 0.05}}, min_blocks=50, max_blocks=50)
+    started = bench.start(profile, "--no-report")
+    _ready(started, 1)
+    again = bench.run("--resume", started.session_folder())
+    assert again.code == 2
+    assert "another run is still writing it" in again.errors
+    assert started.process.poll() is None
+    before = len(started.blocks())
+    until(lambda: len(started.blocks()) > before, "the next block")
 
 
 def test_a_complete_session_is_not_resumed(bench: Bench) -> None:

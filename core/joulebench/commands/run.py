@@ -106,7 +106,8 @@ def run(
         return _resume(resume, strict, quiet, report)
     assert profile is not None  # noqa: S101
     from joulebench.profile import find_profile
-    from joulebench.run import Run, new_session_folder, note_profile_file
+    from joulebench.run import Run
+    from joulebench.runfolder import new_session_folder, note_profile_file
 
     registry, read, catalogue, plan = load_profile(profile, overrides)
     folder = new_session_folder(out, read.name)
@@ -184,7 +185,8 @@ def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
     from joulebench.plan import make_plan
     from joulebench.profile import parse_profile
     from joulebench.registry import default_registry
-    from joulebench.run import Run, profile_file_of, resume_plan
+    from joulebench.run import Run, resume_plan
+    from joulebench.runfolder import profile_file_of
     from joulebench.session import Session
 
     session = Session(folder)
