@@ -4,8 +4,8 @@ The rail's power is a sum of parts whose energy is known exactly, so a meter tha
 virtual sensor can be compared with the truth. Nothing here sleeps or looks at a clock; all is
 decided by the seed. Times are seconds from the rail's own zero, ``t_ns`` the same in ns.
 
-``python -m joulebench.testing.rail [--cells N] [--seed S]`` simulates the shipped scenarios
-(:mod:`joulebench.testing.rail_scenarios`) and prints how often the 95 % interval held the truth.
+``joulebench selftest --rail`` simulates the shipped scenarios (docs/rail.md) and prints how often
+the 95 % interval held the truth.
 """
 
 from __future__ import annotations
@@ -52,6 +52,27 @@ class Step(Part):
     def energy_since_zero_j(self, t_s: float) -> float:
         """Power times the time within the step."""
         return self.power_w * max(0.0, min(t_s, self.end_s) - self.start_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Part):
+    """Power on a straight line from ``from_w`` at ``start_s`` to ``to_w`` at ``end_s``; else none.
+
+    Without an end both powers must be the same.
+    """
+
+    start_s: float
+    end_s: float
+    from_w: float
+    to_w: float
+
+    def energy_since_zero_j(self, t_s: float) -> float:
+        """A trapezoid."""
+        within_s = min(t_s, self.end_s) - self.start_s
+        if within_s <= 0:
+            return 0.0
+        slope = (self.to_w - self.from_w) / (self.end_s - self.start_s)
+        return within_s * (self.from_w + slope * within_s / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,13 +300,3 @@ class Gauge:
         if end_s <= start_s:
             return 0
         return round(self._rail.power_w(start_s, end_s) / self._scale_w)
-
-
-def _main() -> None:
-    from joulebench.testing.rail_coverage import main
-
-    main()
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,135 +1,146 @@
-"""Machines, sensors and workloads for the virtual rail, as plain values."""
+"""Machines, sensors and workloads for the virtual rail, as plain values.
+
+:mod:`joulebench.testing.scenario_files` reads them from TOML; docs/rail.md lists the keys.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from joulebench.testing.rail import Line, Noise, Part, Pulses, Ramp
+
+#: Grid steps of noise in its correlation time.
+GRID_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
-    """A machine, its sensor and a cell's workload; plain values, so that a TOML table can say it.
+class Level:
+    """Power on a line from ``from_w`` to ``to_w``; no two levels of a machine overlap in time."""
 
-    Noise and differences between processes are shares of the working power. ``stop_at`` is the
-    relative half-width at which looks at 20, 40, … blocks may end the cell (0: always ``blocks``).
-    """
+    start_s: float
+    end_s: float
+    from_w: float
+    to_w: float
 
-    name: str
-    what: str
-    blocks: int = 40
-    processes: int = 1
-    stop_at: float = 0.0
+
+@dataclass(frozen=True, slots=True)
+class PulseTrain:
+    """``power_w`` for the first ``on_s`` of each ``period_s``, on top of the level."""
+
+    power_w: float
+    period_s: float
+    on_s: float
+    phase_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wander:
+    """Noise of standard deviation ``sd_w`` that forgets itself within ``correlation_s``."""
+
+    sd_w: float
+    correlation_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Power that rises by ``w_per_s`` from ``start_s`` on."""
+
+    w_per_s: float
+    start_s: float = 0.0
+
+
+Segment = Level | PulseTrain | Wander | Drift
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A counter (raw µJ) or a gauge (raw mW) on the rail; see :mod:`joulebench.testing.rail`."""
+
+    kind: Literal["counter", "gauge"] = "counter"
+    period_s: float = 0.001
+    quantum_j: float = 61e-6
+    wraps_at_j: float | None = None
+    jitter: float = 0.1
+    stale_share: float = 0.0
+    averaging_s: float = 0.025
+    delay_s: float = 0.0
+    phase_s: float = 0.0
+    max_power_w: float = 200.0
+    #: Sampling by the meter within blocks; ``None``: none (a counter needs it only for wraps).
+    sampling_s: float | None = None
+
+    @property
+    def wraps_at(self) -> int | None:
+        """Raw counts at which the counter starts again."""
+        return None if self.wraps_at_j is None else round(self.wraps_at_j * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a cell does. ``noise`` and ``process_noise`` are shares of the working power."""
+
     requests: int = 2
     prefill_tokens: int = 40
     decode_tokens: int = 60
     token_spread: float = 0.2
     prefill_s_per_token: float = 0.002
     decode_s_per_token: float = 0.005
-    gap_s: float = 0.05
-    idle_s: float = 10.0
-    idle_w: float = 20.0
-    idle_noise_w: float = 0.5
-    idle_correlation_s: float = 0.2
-    idle_shift_w: float = 0.0
-    drift_w_per_s: float = 0.0
     prefill_w: float = 60.0
     decode_w: float = 40.0
-    work_noise: float = 0.02
-    work_correlation_s: float = 0.0
+    gap_s: float = 0.05
+    noise: float = 0.02
+    correlation_s: float = 0.0
+    processes: int = 1
     process_noise: float = 0.0
-    pulse_period_s: float = 0.0
-    pulse_duty: float = 1.0
-    sensor: Literal["counter", "gauge"] = "counter"
-    period_s: float = 0.001
-    jitter: float = 0.1
-    stale_share: float = 0.0
-    wraps_at: int = 0
-    tick_s: float = 0.0
-    max_power_w: float = 200.0
+    burst_period_s: float | None = None
+    burst_share: float = 1.0
 
 
-SCENARIOS: Final = (
-    Scenario("constant", "RAPL-like counter, independent noise"),
-    Scenario("stopping", "looks at 20, 40, 80, … until ± 0.5 %", stop_at=0.005),
-    Scenario(
-        "drift",
-        "power creeps up by 1.5 W during the cell (the machine warms up)",
-        drift_w_per_s=0.02,
-    ),
-    Scenario(
-        "autocorrelated",
-        "working power wanders, equal blocks correlated by 0.6",
-        token_spread=0.0,
-        work_correlation_s=1.5,
-        work_noise=0.05,
-    ),
-    Scenario(
-        "hidden-correlation",
-        "the same under the scatter of unequal blocks, which hides it from lag 1",
-        work_correlation_s=1.5,
-        work_noise=0.05,
-    ),
-    Scenario(
-        "processes",
-        "five processes that differ by 3 %",
-        processes=5,
-        process_noise=0.03,
-    ),
-    Scenario(
-        "wraps",
-        "counter wraps every few seconds and skips updates",
-        wraps_at=150_000_000,
-        tick_s=0.1,
-        stale_share=0.05,
-    ),
-    Scenario(
-        "short-windows",
-        "prefills of 4 updates: the phase is refused, the fit gives it",
-        period_s=0.02,
-        decode_tokens=150,
-        requests=4,
-        token_spread=0.5,
-    ),
-    Scenario(
-        "too-short",
-        "blocks of 8 updates: refused",
-        period_s=0.1,
-    ),
-    Scenario(
-        "coarse-counter",
-        "NVIDIA-like total energy each 100 ms, blocks of 38 updates",
-        period_s=0.1,
-        decode_tokens=340,
-    ),
-    Scenario(
-        "idle-drift",
-        "idle power shifts by 10 % between the baselines",
-        idle_shift_w=2.0,
-    ),
-    Scenario(
-        "gauge-25-of-100",
-        "60 ms bursts in step with a gauge that sees 25 of 100 ms",
-        sensor="gauge",
-        period_s=0.1,
-        jitter=0.0,
-        blocks=20,
-        decode_tokens=240,
-        idle_w=0.5,
-        idle_noise_w=0.05,
-        pulse_period_s=0.1,
-        pulse_duty=0.6,
-        tick_s=0.05,
-    ),
-    Scenario(
-        "counter-25-of-100",
-        "the same bursts with a counter of the same 100 ms",
-        period_s=0.1,
-        jitter=0.0,
-        blocks=20,
-        decode_tokens=240,
-        idle_w=0.5,
-        idle_noise_w=0.05,
-        pulse_period_s=0.1,
-        pulse_duty=0.6,
-    ),
-)
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the cell is measured. ``target`` is a relative half-width; ``None``: always ``blocks``.
+
+    With a target the cell may end at the looks of the protocol (20, 40, … blocks).
+    """
+
+    blocks: int = 40
+    target: float | None = None
+    dither: bool = True
+    idle_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A machine, its sensor, a cell's work and the protocol."""
+
+    name: str
+    what: str
+    machine: tuple[Segment, ...]
+    sensor: Sensor = field(default_factory=Sensor)
+    work: Work = field(default_factory=Work)
+    protocol: Protocol = field(default_factory=Protocol)
+
+    def certain_parts(self) -> list[Part]:
+        """The machine's power without its noise."""
+        return list(_certain(self.machine))
+
+    def noise_parts(self, seeds: Iterator[int]) -> list[Part]:
+        """The machine's noise, each part with a seed of its own."""
+        return [
+            Noise(each.sd_w, each.correlation_s, each.correlation_s / GRID_STEPS, next(seeds))
+            for each in self.machine
+            if isinstance(each, Wander)
+        ]
+
+
+def _certain(segments: tuple[Segment, ...]) -> Iterator[Part]:
+    for each in segments:
+        if isinstance(each, Level):
+            yield Line(each.start_s, each.end_s, each.from_w, each.to_w)
+        elif isinstance(each, PulseTrain):
+            yield Pulses(each.power_w, each.period_s, each.on_s, each.phase_s)
+        elif isinstance(each, Drift):
+            yield Ramp(each.start_s, each.w_per_s, math.inf)

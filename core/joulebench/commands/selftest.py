@@ -1,0 +1,190 @@
+"""``joulebench selftest``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from joulebench.commands.common import echo_json, json_option, set_option
+
+if TYPE_CHECKING:
+    from joulebench.selftest import SelfComparison, SelfTest
+    from joulebench.testing.rail_study import RailStudy
+
+
+@click.command()
+@click.option(
+    "--rail", is_flag=True, help="Simulate on the virtual power rail, where truth is known."
+)
+@click.option(
+    "--cells", type=click.IntRange(min=1), help="With --rail: cells of each scenario.  [1000]"
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="With --rail: seed of the simulation.  [0]"
+)
+@click.option(
+    "--scenario",
+    "files",
+    multiple=True,
+    metavar="FILE.toml",
+    help="With --rail: only this scenario (a file or a shipped name). Repeatable.",
+)
+@click.option("--pairs", type=click.IntRange(min=0), help="With --rail: pairs of cells.  [400]")
+@click.option(
+    "--windows",
+    type=click.IntRange(min=0),
+    help="With --rail: windows with counter faults.  [1000000]",
+)
+@click.option("--profile", metavar="PROFILE", help="Take the cell from this profile.")
+@set_option
+@json_option
+def selftest(
+    rail: bool,
+    cells: int | None,
+    seed: int | None,
+    files: tuple[str, ...],
+    pairs: int | None,
+    windows: int | None,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Test joulebench itself: on this machine, or with --rail on a simulated one.
+
+    On this machine, one cell is measured twice under two names. They must not be found different,
+    and the smallest difference that could have been seen says what this machine resolves.
+
+    Exit code: 0 as it should be, 1 a difference between equal cells (with --rail: a promise
+    not kept), 2 wrong use.
+    """  # fmt: skip
+    simulated = {"--cells": cells, "--seed": seed, "--scenario": files or None,
+                 "--pairs": pairs, "--windows": windows}  # fmt: skip
+    if rail:
+        if profile is not None or overrides:
+            raise click.UsageError("--profile and --set are for the test of this machine")
+        return _rail(cells, seed or 0, files, pairs, windows, as_json)
+    for option, value in simulated.items():
+        if value is not None:
+            raise click.UsageError(f"{option} needs --rail")
+    return _machine(profile, overrides, as_json)
+
+
+# ---------------------------------------------------------------------------------------------
+
+
+def _rail(
+    cells: int | None,
+    seed: int,
+    files: tuple[str, ...],
+    pairs: int | None,
+    windows: int | None,
+    as_json: bool,
+) -> int:
+    from joulebench.testing import rail_study
+    from joulebench.testing.scenario_files import find_scenario, shipped_scenarios
+
+    scenarios = tuple(map(find_scenario, files)) if files else shipped_scenarios()
+    # A scenario of one's own is looked at for itself; the rest is not about it.
+    others = 0 if files else None
+    start = time.monotonic()
+
+    def progress(share: float, doing: str) -> None:
+        spent = time.monotonic() - start
+        click.echo(f"[{spent:6.1f} s] {100 * share:3.0f} %  {doing}", err=True)
+
+    found = rail_study.study(
+        scenarios,
+        cells=cells or rail_study.DEFAULT_CELLS,
+        pairs=_chosen(pairs, others, rail_study.DEFAULT_PAIRS),
+        windows=_chosen(windows, others, rail_study.DEFAULT_WINDOWS),
+        seed=seed,
+        progress=progress,
+    )
+    if as_json:
+        echo_json(_rail_json(found))
+    else:
+        rail_study.write_study(found, click.echo)
+    return 0 if found.good() else 1
+
+
+def _chosen(*values: int | None) -> int:
+    return next((value for value in values if value is not None), 0)
+
+
+def _rail_json(found: RailStudy) -> dict[str, object]:
+    rows = [
+        {
+            **asdict(row),
+            "outside": row.outside(),
+            "outside_beyond_chance": row.outside(by_chance=False),
+        }
+        for row in found.coverage
+    ]
+    return {
+        "seed": found.seed,
+        "coverage": rows,
+        "equal_cells": asdict(found.equal) if found.equal else None,
+        "different_cells": asdict(found.different) if found.different else None,
+        "counter_faults": asdict(found.faults) if found.faults else None,
+        "good": found.good(),
+    }
+
+
+# ---------------------------------------------------------------------------------------------
+
+
+def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    import tempfile
+
+    from joulebench.commands.run import Progress
+    from joulebench.registry import default_registry
+    from joulebench.selftest import advice, run_twins, twin_profile
+
+    registry = default_registry()
+    twins = twin_profile(registry, profile, overrides)
+    blocks_s = float(twins.protocol["min_blocks"]) * float(twins.protocol["block_s"])
+    progress = Progress(quiet=as_json and not sys.stderr.isatty(), planned_s=2 * blocks_s)
+    with tempfile.TemporaryDirectory(prefix="joulebench-selftest-") as folder:
+        found = run_twins(twins, registry, Path(folder), progress)
+    progress.end()
+    if as_json:
+        echo_json({**asdict(found), "good": found.good(), "advice": advice(found)})
+    else:
+        _say(found, advice(found))
+    return 0 if found.good() else 1
+
+
+def _say(found: SelfTest, lines: list[str]) -> None:
+    click.echo(f"{found.cell}, measured twice in turns, {found.blocks} blocks each")
+    for each in found.compared:
+        click.echo(_comparison_text(each))
+    if not found.good():
+        click.echo("this machine told two EQUAL cells apart: its differences are not to be trusted")
+    else:
+        click.echo("two equal cells were not told apart, as it should be")
+    for line in lines:
+        click.echo(f"  to resolve more: {line}")
+
+
+def _comparison_text(each: SelfComparison) -> str:
+    compared = each.comparison
+    kind = f"{each.quantity} ({each.provenance}), {each.unit}" if each.provenance else (
+        f"{each.quantity}, {each.unit}"
+    )  # fmt: skip
+    if compared.ratio is None or compared.low is None or compared.high is None:
+        return f"{kind}: cannot tell ({', '.join(compared.flags)})"
+    detectable = compared.smallest_detectable
+    least = (
+        ""
+        if detectable is None
+        else f"; smallest difference it could see: {100 * detectable:.2g} %"
+    )
+    return (
+        f"{kind}: a/b = {compared.ratio:.4f}, 95 % interval {compared.low:.4f} … "
+        f"{compared.high:.4f}{least}"
+    )

@@ -1,0 +1,255 @@
+"""An A/A test: the same cell twice under two names, to see what this machine can tell apart.
+
+The whole product takes part: workers, sampler, turns, session, comparison. Two equal cells must
+not be found different; and the smallest difference that would have been found says what this
+machine, as it is now, can resolve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
+from joulebench.groups import Watcher
+from joulebench.meter.comparison import CellBlocks, Comparison, compare
+from joulebench.meter.windows import TOTAL
+from joulebench.models import read_catalogue
+from joulebench.plan import Plan, make_plan
+from joulebench.profile import Profile, find_profile, parse_profile, read_profile
+from joulebench.registry import Registry, availability_of
+from joulebench.run import Run
+from joulebench.session import Session
+
+#: Above this smallest detectable difference there is advice.
+RESOLVES: Final = 0.02
+#: The two names of the one cell.
+LABELS: Final = ("a", "b")
+_PROFILE: Final = """version = 1
+name = "selftest"
+[model.tiny]
+source = "shape:tiny-llama"
+[backend.{backend}]
+[workload.{workload}]
+[protocol]
+min_blocks = 20
+max_blocks = 20
+block_s = 0.4
+time_budget_s = 20
+idle_s = 3
+warmup_min_s = 1
+warmup_max_s = 10
+[sampler]
+calibrate_s = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfComparison:
+    """A against B in one quantity; ``unit`` as ``s/token`` or ``J/token``."""
+
+    quantity: str
+    unit: str
+    provenance: str | None
+    comparison: Comparison
+
+    @property
+    def false_difference(self) -> bool:
+        """Whether two equal cells were found different."""
+        return self.comparison.verdict in ("lower", "higher")
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What the A/A test found."""
+
+    cell: str
+    blocks: int
+    compared: tuple[SelfComparison, ...]
+
+    def good(self) -> bool:
+        """No difference was found where there is none."""
+        return not any(each.false_difference for each in self.compared)
+
+
+def twin_profile(
+    registry: Registry, name: str | None = None, overrides: Sequence[str] = ()
+) -> Profile:
+    """The profile's first model, backend and workload as two equal cells, ``a`` and ``b``.
+
+    Without a name: a small model of random weights on the first backend that works here.
+    """
+    if name is None:
+        backend_name = _first_backend(registry)
+        text = _PROFILE.format(
+            backend=backend_name, workload=_first_workload(registry, backend_name)
+        )
+        read = parse_profile(text, "selftest", Path.cwd(), overrides)
+    else:
+        read = read_profile(find_profile(name, registry.profile_dirs()), overrides)
+    backend = read.backends[0]
+    settings = {key: _first(value) for key, value in backend.settings.items()}
+    twins = [replace(backend, label=label, settings=settings, devices=backend.devices[:1])
+             for label in LABELS]  # fmt: skip
+    workload = read.workloads[0]
+    single = {key: _first(value) for key, value in workload.settings.items()}
+    return replace(
+        read,
+        models=read.models[:1],
+        backends=tuple(twins),
+        techniques=read.techniques[:1],
+        workloads=(replace(workload, settings=single),),
+        include=(),
+        exclude=(),
+        quality=None,
+        protocol={**read.protocol, "turns": True},
+    )
+
+
+def _first(value: Any) -> Any:
+    """The first of an axis."""
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _first_backend(registry: Registry) -> str:
+    reasons = []
+    for name in registry.names("backend"):
+        found = availability_of(registry.backend(name))
+        if found.ok:
+            return name
+        reasons.append(f"{name}: {found.reason}")
+    raise UnavailableError(
+        "no backend works here" + "".join(f"\n  {reason}" for reason in reasons),
+        hint="'joulebench doctor' says what to install",
+    )
+
+
+def _first_workload(registry: Registry, backend: str) -> str:
+    """The first workload that makes the backend work and that it can do."""
+    capabilities = registry.backend(backend).capabilities
+    for name in registry.names("workload"):
+        requires = registry.workload(name).requires
+        if requires and requires <= capabilities:
+            return name
+    raise UnavailableError(f"no installed workload suits the backend '{backend}'")
+
+
+def run_twins(profile: Profile, registry: Registry, folder: Path, watcher: Watcher) -> SelfTest:
+    """Measure the two equal cells into a session in ``folder`` and compare them."""
+    folders = registry.profile_dirs()
+    catalogue = read_catalogue(folders)
+    plan = make_plan(profile, registry, catalogue, folders)
+    _check(plan)
+    Run(profile, plan, registry, catalogue, folder, watcher).execute()
+    return judge(Session(folder))
+
+
+def _check(plan: Plan) -> None:
+    runnable = plan.runnable
+    if len(runnable) < len(LABELS):
+        reasons = {cell.reason for cell in plan.cells if cell.reason}
+        raise UnavailableError("the cell cannot run here: " + "; ".join(sorted(reasons)))
+    if len(runnable) > len(LABELS):
+        raise JoulebenchError(
+            f"the profile gives {len(runnable)} cells, not one twice",
+            where="--profile",
+            hint="narrow it with --set, for example one device or one choice of a technique",
+        )
+
+
+def judge(session: Session) -> SelfTest:
+    """Compare the two cells of an A/A session in time and, where there is any, in energy."""
+    rows = (
+        session.cells()
+        .select(["cell_id", "model", "workload", "device", "unit", "status", "cause"])
+        .to_pylist()
+    )
+    failed = next((row for row in rows if row["status"] != "ok"), None)
+    if failed is not None or len(rows) != len(LABELS):
+        cause = failed["cause"] if failed else "a cell has no record"
+        raise NothingRanError(f"a cell of the self-test failed: {cause}")
+    tables = [_BlocksOf(session, row["cell_id"]) for row in rows]
+    unit = rows[0]["unit"]
+    compared = [
+        SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times()))
+    ]
+    for provenance in ("measured", "estimated", "simulated"):
+        energies = [t.energies(provenance) for t in tables]
+        if all(each is not None for each in energies):
+            a, b = (each for each in energies if each is not None)
+            compared.append(SelfComparison("energy", f"J/{unit}", provenance, compare(a, b)))
+    return SelfTest(_cell_text(rows[0]), min(len(t.blocks) for t in tables), tuple(compared))
+
+
+def _cell_text(row: dict[str, Any]) -> str:
+    return f"{row['workload']} of {row['model']} on {row['device']}"
+
+
+class _BlocksOf:
+    """The blocks of one cell: those that were not repeated, in their order."""
+
+    def __init__(self, session: Session, cell_id: str) -> None:
+        columns = ["block", "process", "round", "duration_s", "units"]
+        table = session.table("blocks", cell_id).select(columns).to_pylist()
+        # A contended block is repeated under its number's successor; the last of a round counts.
+        self.blocks = sorted({row["round"]: row for row in table}.values(), key=_by_block)
+        self._energy: dict[tuple[str, int], list[float | None]] = {}
+        names = ["block", "phase", "provenance", "counted", "gross_j"]
+        for row in session.table("energy", cell_id).select(names).to_pylist():
+            if row["counted"] and row["phase"] == TOTAL:
+                key = (row["provenance"], row["block"])
+                self._energy.setdefault(key, []).append(row["gross_j"])
+
+    def times(self) -> CellBlocks:
+        """Seconds of each block."""
+        return self._with([row["duration_s"] for row in self.blocks])
+
+    def energies(self, provenance: str) -> CellBlocks | None:
+        """Joules of each block over the counted channels; ``None`` where a block has none."""
+        sums = []
+        for row in self.blocks:
+            parts = self._energy.get((provenance, row["block"]), [])
+            known = [part for part in parts if part is not None]
+            if not known or len(known) < len(parts):
+                return None
+            sums.append(math.fsum(known))
+        return self._with(sums)
+
+    def _with(self, values: list[float]) -> CellBlocks:
+        return CellBlocks(
+            values,
+            [row["units"] for row in self.blocks],
+            [row["round"] for row in self.blocks],
+            [row["process"] for row in self.blocks],
+        )
+
+
+def _by_block(row: dict[str, Any]) -> int:
+    return int(row["block"])
+
+
+def advice(found: SelfTest) -> list[str]:
+    """What would let this machine resolve more; empty where it resolves 2 %."""
+    coarse = [
+        each.comparison
+        for each in found.compared
+        if each.comparison.smallest_detectable is None
+        or each.comparison.smallest_detectable > RESOLVES
+    ]
+    if not coarse and found.good():
+        return []
+    lines = []
+    if not found.good():
+        lines.append(
+            "equal cells in one process each differ by memory layout and placement: "
+            "--set protocol.processes=3"
+        )
+    lines.append(
+        "longer blocks (--set protocol.block_s=2) and more of them "
+        "(--set protocol.max_blocks=80) average more"
+    )
+    lines.append("a quieter machine: end other work, fix the CPU frequency, use mains power")
+    return lines

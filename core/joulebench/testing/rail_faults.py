@@ -1,0 +1,144 @@
+"""Counters that wrap, restart and skip updates: does the meter ever state a wrong energy?
+
+Each window has a power, a counter and readings of its own, drawn at random, and a truth that is
+power times duration. Half of the windows suffer a restart of the counter. An energy may differ
+from the truth by what late edges explain: the update period and up to three skipped updates at
+each edge, and the quantum. More than that, and it is wrong.
+
+One fault cannot be seen in the readings: a counter that restarts so shortly before its wrap that
+the restart looks like the wrap. Then the energy is off by no more than the domain's maximum
+power over the time between two readings (:mod:`joulebench.meter.energy`); such windows are counted
+by themselves, and are wrong beyond that bound.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter as Tally
+from dataclasses import dataclass, field
+from typing import Final
+
+from joulebench.meter.energy import Read, SensorSpec, Trace, counter_energy
+
+#: Updates that a counter may skip in a row (the meter allows for a step of four periods).
+_SKIPS: Final = 3
+_TABLE: Final = 4096
+_MAX_POWER_W: Final = 200.0
+_SCALE_J: Final = 1e-6
+#: The meter leaves out readings so near to an edge, so that its steps are longer by as much.
+_GUARD_S: Final = 0.01
+
+
+@dataclass(slots=True)
+class FaultStudy:
+    """What became of the windows; ``refused`` by flag."""
+
+    windows: int = 0
+    stated: int = 0
+    wrong: int = 0
+    hidden_restarts: int = 0
+    wraps: int = 0
+    restarts: int = 0
+    refused: Tally[str] = field(default_factory=Tally)
+
+    def add(self, other: FaultStudy) -> None:
+        """Count another part of the study."""
+        self.windows += other.windows
+        self.stated += other.stated
+        self.wrong += other.wrong
+        self.hidden_restarts += other.hidden_restarts
+        self.wraps += other.wraps
+        self.restarts += other.restarts
+        self.refused.update(other.refused)
+
+
+class _Windows:
+    """Random windows of one stream of random numbers."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(f"faults/{seed}")  # noqa: S311 - a simulation
+        self._skipped = self._skips()
+
+    def _skips(self) -> list[int]:
+        """For each update, how many back the last one lies that was not left out."""
+        back, found = 0, []
+        for _ in range(_TABLE):
+            back = back + 1 if back < _SKIPS and self._random.random() < 0.05 else 0
+            found.append(back)
+        found[0] = 0
+        return found
+
+    def one(self, study: FaultStudy) -> None:
+        """Draw a window, let the meter judge it, and count what came of it."""
+        uniform = self._random.random
+        period_s = 0.001 if uniform() < 0.5 else 0.02
+        power_w = _MAX_POWER_W * uniform()
+        wraps_at = int(1e6 * (20.0 + 280.0 * uniform()))
+        quantum = 61 if uniform() < 0.5 else 1000
+        start = int(wraps_at * uniform())
+        offset = int(_TABLE * uniform())
+        phase_s = period_s * uniform()
+        end_s = 20 * period_s + 8.0 * uniform() ** 2
+        reads = 1 + int(uniform() * 12)
+        gap_s = end_s / reads
+        restart_s = end_s * uniform() if uniform() < 0.5 else None
+        skipped = self._skipped
+        before_j = power_w * 1.0
+
+        def read(t_s: float) -> int:
+            place = int((t_s + 1.0 - phase_s) / period_s)
+            at_s = (place - skipped[(place + offset) % _TABLE]) * period_s + phase_s - 1.0
+            if restart_s is not None and t_s >= restart_s:
+                joules = power_w * max(0.0, at_s - restart_s)
+                return int(joules / _SCALE_J) // quantum * quantum % wraps_at
+            joules = before_j + power_w * at_s
+            return (start + int(joules / _SCALE_J) // quantum * quantum) % wraps_at
+
+        times = [gap_s * i for i in range(reads + 1)]
+        raw = [read(t) for t in times]
+        stamps = [round(t * 1e9) for t in times]
+        first, last = (stamps[0], raw[0]), (stamps[-1], raw[-1])
+        inner = Trace(stamps[1:-1], raw[1:-1])
+        spec = SensorSpec(_SCALE_J, period_s, quantum * _SCALE_J, wraps_at, _MAX_POWER_W)
+        self._judge(study, (first, last), inner, spec, power_w, restart_s is not None)
+
+    @staticmethod
+    def _judge(
+        study: FaultStudy,
+        edges: tuple[Read, Read],
+        inner: Trace,
+        spec: SensorSpec,
+        power_w: float,
+        restarts: bool,
+    ) -> None:
+        found = counter_energy(edges[0], edges[1], spec, inner)
+        study.windows += 1
+        study.restarts += restarts
+        values = [edges[0][1], *inner.raw, edges[1][1]]
+        study.wraps += not restarts and any(
+            after < before for before, after in itertools.pairwise(values)
+        )
+        if found.gross_j is None:
+            study.refused.update(found.flags)
+            return
+        study.stated += 1
+        duration_s = (edges[1][0] - edges[0][0]) * 1e-9
+        error_j = abs(found.gross_j - power_w * duration_s)
+        late_s = (1 + _SKIPS) * (spec.update_period_s or 0.0)
+        late_j = power_w * late_s + 2 * (spec.resolution or 0.0)
+        if error_j <= late_j:
+            return
+        gap_s = duration_s / (len(inner.raw) + 1)
+        if restarts and error_j <= late_j + _MAX_POWER_W * (gap_s + _GUARD_S + late_s):
+            study.hidden_restarts += 1
+        else:
+            study.wrong += 1
+
+
+def fault_study(windows: int, seed: int) -> FaultStudy:
+    """Judge ``windows`` random windows; the same ``seed`` gives the same windows."""
+    study, drawn = FaultStudy(), _Windows(seed)
+    for _ in range(windows):
+        drawn.one(study)
+    return study
