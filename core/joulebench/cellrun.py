@@ -96,7 +96,6 @@ class CellRun:
 
     def open(self) -> None:
         """Start a worker, load the model, start the sampler."""
-        start = time.monotonic()
         self.record.next_process += 1
         self._worker = WorkerProcess(self.job.environment, self.job.memory_limit_bytes)
         self._worker.greet(_GREETING_S)
@@ -109,7 +108,6 @@ class CellRun:
                 self._sampler = Sampler(self.channels, self._worker.pid)
             except UnavailableError:
                 self._sampler = None  # each block of this process says sampler_lost
-        self._spent_s += time.monotonic() - start
 
     def _opening_order(self, pid: int) -> Row:
         artifact = self.job.artifact
@@ -147,7 +145,11 @@ class CellRun:
             left_s = max(0.1, self.job.cell_timeout_s - self._spent_s)
             if left_s < limit_s:
                 limit_name, limit_s = "cell_s", left_s
-        return self._worker.ask(order, limit_s, idle, f"limits.{limit_name}")
+        start = time.monotonic()
+        try:
+            return self._worker.ask(order, limit_s, idle, f"limits.{limit_name}")
+        finally:
+            self._spent_s += time.monotonic() - start
 
     def _run(self, first: int, count: int, idle: Callable[[], None] = lambda: None) -> Block:
         order = {"op": "run", "first": first, "count": count}
@@ -181,7 +183,6 @@ class CellRun:
         self.warmup_mean_s = math.fsum(latest) / max(1, len(latest))
         self._worked.warmup_s = time.monotonic() - start
         self._worked.warmup_requests = len(durations)
-        self._spent_s += self._worked.warmup_s
 
     def pause(self) -> None:
         """Stop worker and sampler while another cell is measured."""
@@ -221,7 +222,6 @@ class CellRun:
         contended = seen.other_cpu_s is not None and seen.other_cpu_s > limit_s
         seen.sampler_lost = bool(self.channels) and not self._sampling
         self.record.add_block(block, turn, seen, contended=contended)
-        self._spent_s += block.duration_s
         return contended
 
     @property

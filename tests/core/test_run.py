@@ -279,3 +279,12 @@ def test_the_parent_of_a_run_loads_no_model_runtime_and_stays_small(bench: Bench
     peak_kib = int(done.stdout.split("VmHWM:")[1].split()[0])
     print(f"VmHWM of the parent: {peak_kib / 1024:.1f} MiB")
     assert peak_kib < 90 * 1024
+
+
+def test_a_cell_that_exceeds_its_whole_time_fails_and_names_the_limit(bench: Bench) -> None:
+    profile = bench.profile({"a": {"prefill_s": 0.3}}, limits={"cell_s": 2.0}, warmup_max_s=60.0,
+                            warmup_requests=100, warmup_min_s=60.0)  # fmt: skip
+    done = bench.run(profile, "--no-report")
+    assert done.code == 1
+    assert done.cell("a")["cause_kind"] == "hang"
+    assert "limits.cell_s" in str(done.cell("a")["cause"])

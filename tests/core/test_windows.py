@@ -20,7 +20,7 @@ from joulebench.meter.windows import Accountant, block_joules, spans
 from joulebench.protocol import Block, Edge, RequestRecord
 from joulebench.session import Session
 from joulebench.testing.livefiles import NumberFile, ticking
-from joulebench.testing.powercap import FakePowercap, Zone
+from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
 
 IDLE_W, LOAD_W = 5.0, 50.0
 #: The package of the whole runs.
@@ -369,3 +369,28 @@ def test_a_sampler_that_does_not_start_leaves_the_run_its_times(bench: Bench) ->
     assert {"sampler_lost", "no_idle_baseline"} <= set(done.cell("a")["flags"])  # type: ignore[call-overload]
     assert all(row["gross_j"] is None for row in done.rows("energy"))
     assert len(done.rows("blocks")) == 3
+
+
+def test_samples_that_the_ring_could_not_hold_are_noted_as_an_event(bench: Bench) -> None:
+    """The parent is stopped within a block while the sampler reads much as fast as it can."""
+    root = bench.folder / "many"
+    root.mkdir()
+    FakePowercap(root, intel_zones(packages=16)).close()
+    profile = bench.profile(
+        {"a": {"prefill_s": 2.0}},
+        probes={"rapl": {"root": str(root)}},
+        sampler={"energy_hz": 20_000.0},
+        min_blocks=2,
+        max_blocks=2,
+        warmup_requests=1,
+    )
+    started = bench.start(profile, "--no-report")
+    until(started.blocks, "the first block")
+    time.sleep(0.2)
+    started.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.7)
+    started.process.send_signal(signal.SIGCONT)
+    started.process.communicate(timeout=60)
+    events = Session(started.session_folder()).table("events").to_pylist()
+    (lost,) = [row for row in events if row["kind"] == "samples_lost" and row["block"] == 1]
+    assert int(lost["detail"].split()[0]) > 0
