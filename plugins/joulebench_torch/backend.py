@@ -131,8 +131,8 @@ class TorchBackend(Backend):
         return open_session(artifact.path, device, self._complete(settings))
 
     def _complete(self, settings: Settings) -> Settings:
-        defaults = {item.name: item.default for item in self.options if item.default is not None}
-        return {**defaults, **settings}
+        given = {**self.default_settings(), **settings}
+        return {**given, "threads": thread_count(settings)}
 
 
 def thread_count(settings: Settings) -> int:

@@ -10,13 +10,12 @@ import torch
 
 from joulebench.api import Settings
 from joulebench.errors import ModelError
-from joulebench_torch.backend import thread_count
 from joulebench_torch.session import TorchSession
 
 
 def open_session(folder: Path, device: str, settings: Settings) -> TorchSession:
     """A session on the checkpoint in ``folder``; raises :class:`ModelError` if it is unfit."""
-    torch.set_num_threads(thread_count(settings))
+    torch.set_num_threads(int(settings["threads"]))
     if torch.get_num_interop_threads() != 1:
         # Fixed once parallel work has begun (not in a fresh worker); facts() tells the number.
         with contextlib.suppress(RuntimeError):
