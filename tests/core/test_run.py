@@ -125,10 +125,11 @@ def test_a_worker_that_waits_for_its_turn_uses_no_processor_time(bench: Bench) -
 
 def test_a_quiet_cell_stops_at_the_first_look_and_a_noisy_one_at_the_last(bench: Bench) -> None:
     profile = bench.profile(
-        {"quiet": {"step_s": 0.02}, "noisy": {"step_s": 0.02, "noise": 1.9}},
+        {"quiet": {"prefill_s": 0.3}, "noisy": {"prefill_s": 0.3, "noise": 1.9}},
         min_blocks=6,
         max_blocks=9,
-        target=0.25,
+        target=0.3,
+        warmup_requests=1,
     )
     done = bench.run(profile, "--no-report")
     quiet, noisy = done.cell("quiet"), done.cell("noisy")
