@@ -10,6 +10,7 @@ from typing import Final
 
 from joulebench.api import Scalar
 from joulebench.baseline import Baseline
+from joulebench.cells import PlannedCell
 from joulebench.gate import throttled
 from joulebench.meter.energy import Trace
 from joulebench.meter.idle import IdlePower, combined_idle
@@ -22,7 +23,6 @@ from joulebench.meter.windows import (
     with_net,
     without_energy,
 )
-from joulebench.plan import PlannedCell
 from joulebench.protocol import Block
 from joulebench.records import (
     ClockTriple,

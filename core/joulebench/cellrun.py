@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 
 from joulebench.api import Artifact, Scalar
 from joulebench.cellrecord import CellRecord, Seen, Turn
+from joulebench.cells import PlannedCell
 from joulebench.errors import UnavailableError
 from joulebench.gate import MachineLoad, is_steady
 from joulebench.meter.channels import edge_channels, edge_specs
 from joulebench.meter.sampling import ObserverTax, Sampler
-from joulebench.plan import PlannedCell
 from joulebench.protocol import Block
 from joulebench.records import Row
 from joulebench.workerprocess import Cause, WorkerError, WorkerProcess

@@ -8,10 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from joulebench.plan import PlannedCell
+from joulebench.cells import PlannedCell
 
 #: Longest part of an id that is taken from the label; a folder's name may have 255 bytes.
 _SLUG_LENGTH: Final = 60

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from joulebench.api import Channel
+from joulebench.cells import PlannedCell
 from joulebench.meter.calibration import Calibration
 from joulebench.meter.channels import edge_channels
 from joulebench.meter.energy import Trace
 from joulebench.meter.sampling import Drained
-from joulebench.plan import PlannedCell
 from joulebench.probing import ProbeState
 from joulebench.protocol import Block, RequestRecord
 from joulebench.schema import CELL_TABLES, versioned

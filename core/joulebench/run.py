@@ -15,6 +15,7 @@ from joulebench.api import Artifact, FinishedCell, Scalar, Settings
 from joulebench.artifacts import Store
 from joulebench.cellrecord import CellRecord
 from joulebench.cellrun import CellRun, Job
+from joulebench.cells import Plan, PlannedCell
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError
 from joulebench.groups import GroupRun, ProtocolNumbers, Quality, Watcher
 from joulebench.machine import describe_machine, preflight, versions
@@ -28,7 +29,7 @@ from joulebench.models import (
     obtain_model,
     resolve_text,
 )
-from joulebench.plan import Plan, PlannedCell, SkipCellError, check_against_config
+from joulebench.plan import SkipCellError, check_against_config
 from joulebench.probing import Sensors, inspect_probes
 from joulebench.profile import Profile
 from joulebench.records import ClockTriple, channel_row, planned_row, probe_row

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from joulebench.cells import Plan
 from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
 from joulebench.groups import Watcher
 from joulebench.meter.comparison import CellBlocks, Comparison, compare
 from joulebench.meter.windows import TOTAL
 from joulebench.models import read_catalogue
-from joulebench.plan import Plan, make_plan
+from joulebench.plan import make_plan
 from joulebench.profile import Profile, find_profile, parse_profile, read_profile
 from joulebench.registry import Registry, availability_of
 from joulebench.run import Run

@@ -18,9 +18,10 @@ from joulebench.api import (
     RuntimeTechnique,
     Workload,
 )
+from joulebench.cells import Plan
 from joulebench.hookspecs import hookimpl
 from joulebench.models import Catalogue, Shape
-from joulebench.plan import Plan, make_plan
+from joulebench.plan import make_plan
 from joulebench.profile import parse_profile
 from joulebench.registry import Registry
 

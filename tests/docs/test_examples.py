@@ -14,8 +14,9 @@ from doc_pages import Block, blocks
 from page_plugin import Example
 
 from joulebench.api import FinishedCell
+from joulebench.cells import Plan
 from joulebench.models import read_catalogue
-from joulebench.plan import Plan, make_plan
+from joulebench.plan import make_plan
 from joulebench.profile import parse_profile
 from joulebench.registry import Registry, default_registry
 from joulebench.session import Session

@@ -11,8 +11,8 @@ import click
 from joulebench.registry import Registry, default_registry
 
 if TYPE_CHECKING:
+    from joulebench.cells import Plan
     from joulebench.models import Catalogue
-    from joulebench.plan import Plan
     from joulebench.profile import Profile
 
 

@@ -14,7 +14,7 @@ from joulebench.errors import JoulebenchError, SessionError
 
 if TYPE_CHECKING:
     from joulebench.cellrun import CellRun
-    from joulebench.plan import Plan
+    from joulebench.cells import Plan
     from joulebench.run import RunResult
 
 

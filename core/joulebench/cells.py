@@ -1,0 +1,84 @@
+"""What a plan is made of: cells with everything that a run needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from joulebench.api import Settings
+from joulebench.artifacts import Transform
+from joulebench.models import ModelRef
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStep:
+    """A runtime technique of a cell and its settings."""
+
+    name: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """One combination, with everything that a run needs to know of it."""
+
+    id: str
+    label: str
+    model: str
+    model_source: str
+    technique: str
+    backend: str
+    backend_plugin: str
+    device: str
+    backend_settings: Settings
+    workload: str
+    workload_plugin: str
+    workload_settings: Settings
+    unit: str
+    transforms: tuple[Transform, ...]
+    runtime_steps: tuple[RuntimeStep, ...]
+    reason: str | None = None
+    reason_kind: str | None = None
+
+    @property
+    def runnable(self) -> bool:
+        """Whether nothing is known that keeps it from running."""
+        return self.reason is None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting, by part, as the session records it."""
+        return {
+            "backend": dict(self.backend_settings),
+            "workload": dict(self.workload_settings),
+            "transforms": [
+                {"name": step.name, "settings": dict(step.settings)} for step in self.transforms
+            ],
+            "runtime": [
+                {"name": step.name, "settings": dict(step.settings)} for step in self.runtime_steps
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All cells of a profile, and how long the runnable ones should take."""
+
+    profile: str
+    cells: tuple[PlannedCell, ...]
+    models: Mapping[str, ModelRef]
+    estimate_s: float
+
+    @property
+    def runnable(self) -> tuple[PlannedCell, ...]:
+        """Cells that can run."""
+        return tuple(cell for cell in self.cells if cell.runnable)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "profile": self.profile,
+            "estimate_s": self.estimate_s,
+            "cells": [{**asdict(cell), "runnable": cell.runnable} for cell in self.cells],
+        }
