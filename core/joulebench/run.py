@@ -18,10 +18,8 @@ from joulebench.cellrun import CellRun, Job
 from joulebench.cells import Plan, PlannedCell
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError
 from joulebench.groups import GroupRun, ProtocolNumbers, Quality, Watcher
+from joulebench.instruments import Instruments
 from joulebench.machine import describe_machine, preflight, versions
-from joulebench.meter.calibration import Calibration, calibrate
-from joulebench.meter.channels import edge_channels
-from joulebench.meter.windows import Accountant
 from joulebench.models import (
     CHECKPOINT_FORMAT,
     Catalogue,
@@ -30,9 +28,8 @@ from joulebench.models import (
     resolve_text,
 )
 from joulebench.plan import SkipCellError, check_against_config
-from joulebench.probing import Sensors, inspect_probes
 from joulebench.profile import Profile
-from joulebench.records import ClockTriple, channel_row, planned_row, probe_row
+from joulebench.records import ClockTriple, planned_row
 from joulebench.registry import Registry
 from joulebench.runfolder import forget_profile_file, only_writer
 from joulebench.schema import SCHEMA_VERSION
@@ -76,6 +73,7 @@ class Run:
         registry: Registry,
         catalogue: Catalogue,
         folder: Path,
+        instruments: Instruments,
         watcher: Watcher,
         resumed: Session | None = None,
     ) -> None:
@@ -88,7 +86,7 @@ class Run:
         self._writer = SessionWriter(folder)
         self._store = Store()
         self._protocol = ProtocolNumbers(profile.protocol)
-        self._sensors: Sensors = inspect_probes(registry, profile)
+        self._instruments = instruments
         self._seed = int(profile.protocol["seed"])
         self._created_at = datetime.now(tz=UTC)
         self._clock_start = ClockTriple.now()
@@ -96,10 +94,7 @@ class Run:
         self._preflight = preflight()
         self._statuses: dict[str, str] = {}
         self._models: dict[str, Artifact | JoulebenchError] = {}
-        self._calibrations: dict[int, Calibration] = {}
-        self._accountant = Accountant(
-            self._sensors.channels, edge_channels(self._sensors.channels), {}
-        )
+        self._accountant = instruments.accountant()
 
     # -- the whole -----------------------------------------------------------------------------
 
@@ -120,8 +115,6 @@ class Run:
             if cell.runnable and (job := self._job(cell)) is not None:
                 jobs.append((cell, job))
         try:
-            if jobs:
-                self._calibrate()
             for group in self._groups(jobs):
                 self._run_group(group)
         except KeyboardInterrupt:
@@ -147,33 +140,6 @@ class Run:
             self._statuses[row["cell_id"]] = row["status"]
         return {row["cell_id"] for row in rows}
 
-    def _calibrate(self) -> None:
-        """Measure what the energy channels are really like, before any of them is relied on."""
-        channels = self._sensors.channels
-        chosen = [i for i, each in enumerate(channels) if each.quantity in ("energy", "power")]
-        seconds = float(self._profile.sampler["calibrate_s"])
-        if not chosen or seconds <= 0:
-            return
-        self._watcher.say(f"calibrating {len(chosen)} energy and power channels")
-        found = calibrate([channels[index] for index in chosen], seconds)
-        self._calibrations = dict(zip(chosen, found, strict=True))
-        periods = {
-            index: each.period_high_s
-            for index, each in self._calibrations.items()
-            if each.period_high_s is not None
-        }
-        frozen = [
-            index
-            for index, each in self._calibrations.items()
-            if each.frozen and channels[index].kind == "counter"
-        ]
-        for index in frozen:
-            self._watcher.say(
-                f"{channels[index].path}: the counter does not change; its energy is withheld"
-            )
-        self._accountant = Accountant(channels, edge_channels(channels), periods, frozen)
-        self._write_session("running")
-
     def _write_session(self, status: str) -> None:
         done = status != "running"
         earlier = self._resumed.row if self._resumed is not None else {}
@@ -195,11 +161,8 @@ class Run:
                 "seed": self._seed,
                 "clock_start": earlier.get("clock_start", self._clock_start.row()),
                 "clock_end": ClockTriple.now().row() if done else None,
-                "channels": [
-                    channel_row(each, self._calibrations.get(index))
-                    for index, each in enumerate(self._sensors.channels)
-                ],
-                "probes": [probe_row(each) for each in self._sensors.probes],
+                "channels": self._instruments.channel_rows(),
+                "probes": self._instruments.probe_rows(),
             }
         )
 

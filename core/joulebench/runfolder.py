@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,22 @@ from typing import Final
 from joulebench.errors import SessionError
 
 _RESUME_FILE: Final = "resume.json"
+
+
+def check_writable(out: Path) -> None:
+    """Make the folder of sessions, or say at once that it cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(out, error) from None
+
+
+def _unwritable(out: Path, error: OSError) -> SessionError:
+    return SessionError(
+        f"cannot be written: {error.strerror}", where=str(out), hint="choose another --out"
+    )
 
 
 def new_session_folder(out: Path, profile_name: str) -> Path:
@@ -29,9 +46,7 @@ def new_session_folder(out: Path, profile_name: str) -> Path:
             except FileExistsError:
                 continue
     except OSError as error:
-        raise SessionError(
-            f"cannot be written: {error.strerror}", where=str(out), hint="choose another --out"
-        ) from None
+        raise _unwritable(out, error) from None
     raise SessionError("too many sessions in one second", where=str(out))
 
 

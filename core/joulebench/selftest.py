@@ -16,6 +16,7 @@ from typing import Any, Final
 from joulebench.cells import Plan
 from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
 from joulebench.groups import Watcher
+from joulebench.instruments import set_up
 from joulebench.meter.comparison import CellBlocks, Comparison, compare
 from joulebench.meter.windows import TOTAL
 from joulebench.models import read_catalogue
@@ -144,7 +145,8 @@ def run_twins(profile: Profile, registry: Registry, folder: Path, watcher: Watch
     catalogue = read_catalogue(folders)
     plan = make_plan(profile, registry, catalogue, folders)
     _check(plan)
-    Run(profile, plan, registry, catalogue, folder, watcher).execute()
+    instruments = set_up(registry, profile, watcher.say)
+    Run(profile, plan, registry, catalogue, folder, instruments, watcher).execute()
     return judge(Session(folder))
 
 

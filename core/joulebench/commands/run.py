@@ -105,16 +105,19 @@ def run(
     if resume is not None:
         return _resume(resume, strict, quiet, report)
     assert profile is not None  # noqa: S101
+    from joulebench.instruments import set_up
     from joulebench.profile import find_profile
     from joulebench.run import Run
-    from joulebench.runfolder import new_session_folder, note_profile_file
+    from joulebench.runfolder import check_writable, new_session_folder, note_profile_file
 
     registry, read, catalogue, plan = load_profile(profile, overrides)
-    folder = new_session_folder(out, read.name)
-    note_profile_file(folder, find_profile(profile, registry.profile_dirs()).resolve())
+    check_writable(out)
     progress = Progress(quiet, plan.estimate_s)
     progress.say(_opening(plan))
-    started = Run(read, plan, registry, catalogue, folder, progress)
+    instruments = set_up(registry, read, progress.say)
+    folder = new_session_folder(out, read.name)
+    note_profile_file(folder, find_profile(profile, registry.profile_dirs()).resolve())
+    started = Run(read, plan, registry, catalogue, folder, instruments, progress)
     return _execute(started.execute, folder, progress, strict, report)
 
 
@@ -181,6 +184,7 @@ def _deliver(content: str | bytes, file: Path | None) -> None:
 
 
 def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
+    from joulebench.instruments import set_up
     from joulebench.models import read_catalogue
     from joulebench.plan import make_plan
     from joulebench.profile import parse_profile
@@ -202,5 +206,6 @@ def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
     plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
     progress = Progress(quiet, plan.estimate_s)
     progress.say(f"resuming {folder}")
-    started = Run(read, plan, registry, catalogue, folder, progress, session)
+    instruments = set_up(registry, read, progress.say)
+    started = Run(read, plan, registry, catalogue, folder, instruments, progress, session)
     return _execute(started.execute, folder, progress, strict, report)

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 from joulebench.api import Channel
@@ -21,6 +20,9 @@ from joulebench.meter.uncertainty import quantile
 DEFAULT_SECONDS: Final = 3.0
 #: Fewer changes than this tell no period.
 _FEWEST_CHANGES: Final = 5
+#: A gap between two reads above this share of a period hides when the source changed.
+_LARGEST_GAP_SHARE: Final = 0.25
+_NORMAL_95: Final = 1.96
 #: A source that changes at more than this share of the reads is finer than reading can see.
 _CONTINUOUS_SHARE: Final = 0.5
 
@@ -64,6 +66,16 @@ class Calibration:
         return self.smallest_window_s(SMALLEST_PERIODS)
 
 
+def shortest_block_s(period_s: float, target: float, blocks: int) -> float:
+    """The shortest block whose energies are given at all and can reach a relative target.
+
+    At least 20 update periods; and the late edges alone, T/D·√(2/12) in each block, must leave
+    1.96 standard errors of the mean of all blocks within the target.
+    """
+    edges_s = _NORMAL_95 * period_s * math.sqrt(2 / 12) / (math.sqrt(blocks) * target)
+    return max(SMALLEST_PERIODS * period_s, edges_s)
+
+
 @dataclass(slots=True)
 class _Watched:
     """A channel while it is being read."""
@@ -71,8 +83,12 @@ class _Watched:
     read: Callable[[], list[int | None]]
     before: int | None = None
     reads: int = 0
+    changes: int = 0
     cost_ns: int = 0
-    changes_ns: list[int] = field(default_factory=list)
+    changed_ns: int | None = None
+    looked_ns: int | None = None
+    longest_gap_ns: int = 0
+    periods_ns: list[int] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
 
     def look(self, clock_ns: Callable[[], int]) -> None:
@@ -82,10 +98,23 @@ class _Watched:
         now = clock_ns()
         self.cost_ns += now - start
         self.reads += 1
+        if self.looked_ns is not None:
+            self.longest_gap_ns = max(self.longest_gap_ns, now - self.looked_ns)
+        self.looked_ns = now
         if raw is not None and self.before is not None and raw != self.before:
-            self.changes_ns.append(now)
-            self.steps.append(abs(raw - self.before))
+            self._changed(now, abs(raw - self.before))
         self.before = raw
+
+    def _changed(self, now: int, step: int) -> None:
+        self.changes += 1
+        self.steps.append(step)
+        if self.changed_ns is not None:
+            period_ns = now - self.changed_ns
+            # Where we ourselves were kept from reading, the interval is ours, not the sensor's.
+            if self.longest_gap_ns <= _LARGEST_GAP_SHARE * period_ns:
+                self.periods_ns.append(period_ns)
+        self.changed_ns = now
+        self.longest_gap_ns = 0
 
 
 def calibrate(
@@ -103,14 +132,13 @@ def calibrate(
 
 
 def _found(channel: Channel, watched: _Watched) -> Calibration:
-    changes = watched.changes_ns
-    continuous = len(changes) > _CONTINUOUS_SHARE * watched.reads
-    known = len(changes) >= _FEWEST_CHANGES and not continuous
-    periods = [(after - before) * 1e-9 for before, after in pairwise(changes)]
+    continuous = watched.changes > _CONTINUOUS_SHARE * watched.reads
+    known = len(watched.periods_ns) >= _FEWEST_CHANGES and not continuous
+    periods = [each * 1e-9 for each in watched.periods_ns]
     return Calibration(
         channel=channel.path,
         reads=watched.reads,
-        changes=len(changes),
+        changes=watched.changes,
         continuous=continuous,
         period_s=quantile(periods, 0.5) if known else None,
         period_low_s=quantile(periods, 0.05) if known else None,

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+
+import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.meter.calibration import calibrate
+from joulebench.meter.calibration import calibrate, shortest_block_s
 from joulebench.meter.windows import TOTAL, Accountant
 from joulebench.protocol import Block, Edge, RequestRecord
 
@@ -22,7 +25,7 @@ def block() -> Block:
     return Block((request,), 0.1)
 
 
-def test_a_counter_that_never_changes_is_found_out(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_counter_that_never_changes_is_found_out(tmp_path: Path) -> None:
     file = tmp_path / "energy_uj"
     file.write_text("5\n")
     clock = itertools.count(step=1_000_000)
@@ -40,3 +43,29 @@ def test_the_energy_of_a_frozen_counter_is_withheld_and_not_zero() -> None:
     (window,) = [window for phase, _, window in withheld if phase == TOTAL]
     assert window.gross_j is None
     assert "counter_frozen" in window.flags
+
+
+def test_the_block_length_that_a_slow_sensor_needs_is_said_before_the_run() -> None:
+    assert shortest_block_s(0.001, 0.02, 320) == pytest.approx(0.02)  # 20 periods
+    # Late edges: 1.96 · 0.1 · √(2/12) / (√20 · 0.1 %)
+    assert shortest_block_s(0.1, 0.001, 20) == pytest.approx(17.89, abs=0.01)
+
+
+def test_a_period_in_which_the_reader_itself_was_kept_waiting_is_not_the_sensors(
+    tmp_path: Path,
+) -> None:
+    """A counter of 10 ms, read each 1 ms, but for every third period, when the reader sleeps."""
+    file = tmp_path / "energy_uj"
+    now_ns = 0
+
+    def clock() -> int:
+        nonlocal now_ns
+        asleep = now_ns % 30_000_000 == 12_000_000
+        now_ns += 14_000_000 if asleep else 500_000
+        file.write_text(str(now_ns // 10_000_000))
+        return now_ns
+
+    file.write_text("0")
+    (found,) = calibrate([channel(str(file))], 2.0, clock)
+    assert found.period_s == pytest.approx(0.010, rel=0.2)
+    assert found.period_high_s == pytest.approx(0.010, rel=0.2)
