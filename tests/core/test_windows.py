@@ -394,3 +394,17 @@ def test_samples_that_the_ring_could_not_hold_are_noted_as_an_event(bench: Bench
     events = Session(started.session_folder()).table("events").to_pylist()
     (lost,) = [row for row in events if row["kind"] == "samples_lost" and row["block"] == 1]
     assert int(lost["detail"].split()[0]) > 0
+
+
+def test_blocks_too_short_for_the_sensor_are_refused_before_a_session_is_begun(
+    bench: Bench,
+) -> None:
+    with _powercap(bench) as tree:
+        profile = bench.profile(
+            _toy(bench), probes=_probes(tree), requests_per_block=None, block_s=0.012
+        )
+        done = bench.run(profile, "--no-report")
+    assert done.code == 2
+    assert "blocks of 0.012 s are too short for rapl/package-0" in done.errors
+    assert "--set protocol.block_s=" in done.errors
+    assert done.folder is None

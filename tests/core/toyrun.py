@@ -185,7 +185,7 @@ class Bench:
         given: dict[str, object] = {name: {"enabled": False} for name in quiet}
         given |= dict(probes or {})
         tables: dict[str, Mapping[str, object]] = {
-            "protocol": {**PROTOCOL, **protocol},
+            "protocol": {k: v for k, v in {**PROTOCOL, **protocol}.items() if v is not None},
             "limits": {"open_s": 20.0, "block_s": 10.0, **(limits or {})},
             "sampler": {"calibrate_s": 0.0, **(sampler or {})},
         }
