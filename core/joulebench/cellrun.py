@@ -16,7 +16,7 @@ from joulebench.cells import PlannedCell
 from joulebench.errors import UnavailableError
 from joulebench.gate import MachineLoad, is_steady
 from joulebench.meter.channels import edge_channels, edge_specs
-from joulebench.meter.sampling import ObserverTax, Sampler
+from joulebench.meter.sampling import ObserverTax, Sampler, process_cpu_ns
 from joulebench.protocol import Block
 from joulebench.records import Row
 from joulebench.workerprocess import Cause, WorkerError, WorkerProcess
@@ -216,8 +216,8 @@ class CellRun:
         busy_after, own_after = self._load.busy_s(), self._own_cpu_s()
         self._await_closing_samples(seen, block.t1_ns)
         if busy_before is not None and busy_after is not None:
-            seen.all_cpu_s = busy_after - busy_before
-            seen.other_cpu_s = max(0.0, seen.all_cpu_s - block.cpu_s - (own_after - own_before))
+            seen.other_cpu_s = max(0.0, busy_after - busy_before - (own_after - own_before))
+            seen.all_cpu_s = block.cpu_s + seen.other_cpu_s
         limit_s = contended_share * block.duration_s
         contended = seen.other_cpu_s is not None and seen.other_cpu_s > limit_s
         seen.sampler_lost = bool(self.channels) and not self._sampling
@@ -233,9 +233,14 @@ class CellRun:
             seen.samples.extend(self._sampler.drain())
 
     def _own_cpu_s(self) -> float:
-        """CPU time of the parent and the sampler: neither is somebody else's load."""
+        """CPU time of the parent, the sampler and the whole worker: none is others' load.
+
+        The worker also works outside of its windows (it collects garbage, writes its answer).
+        """
+        assert self._worker is not None  # noqa: S101
         sampler_s = self._sampler.cpu_s() if self._sampler is not None else None
-        return time.process_time() + (sampler_s or 0.0)
+        worker_ns = process_cpu_ns(self._worker.pid)
+        return time.process_time() + (sampler_s or 0.0) + (worker_ns or 0) * 1e-9
 
     def _await_closing_samples(self, seen: Seen, end_ns: int) -> None:
         """A gauge's integral needs a sample after the window."""
