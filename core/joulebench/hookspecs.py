@@ -62,9 +62,9 @@ def joulebench_workloads() -> list[type[Workload]]:  # type: ignore[empty-body]
 
 @hookspec
 def joulebench_profile_dirs() -> list[Path]:  # type: ignore[empty-body]
-    """Folders with ``*.toml`` profiles, ``models/*.toml`` and ``texts/*``.
+    """Folders with ``*.toml`` profiles, ``models/*.toml``, ``texts/*`` and ``scenarios/*.toml``.
 
-    Called when a profile, a model or a builtin text is looked up by name.
+    Called when a profile, a model, a builtin text or a scenario is looked up by name.
     """
 
 

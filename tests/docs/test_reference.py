@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Final, get_args
+from typing import Final, TypeGuard, get_args
 
 import click
 import pyarrow as pa
@@ -157,16 +157,59 @@ def _flags_of(file: Path) -> set[str]:
     return set(_texts(ast.parse(file.read_text(encoding="utf-8")))) - _NO_FLAGS
 
 
-def _flags_set_on_runs(file: Path) -> set[str]:
-    """``run.flags["NAME"] = None``."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+def _flags_given(file: Path) -> set[str]:
+    """Flags that are set, in each of the ways in which modules do it.
+
+    ``run.flags["NAME"] = None``, ``flags.append("NAME")``, ``flags = [*turn.flags, "NAME"]``,
+    ``without_energy(window, "NAME")``, and words of a keyword argument ``flags=("NAME",)``.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Subscript) and _is_flags(node.value):
+            found |= _words(node.slice)
+        elif _holds_flags(node):
+            found |= _words(node.value)
+        elif isinstance(node, ast.Call) and _sets_a_flag(node.func):
+            found |= {word for argument in node.args for word in _words(argument)}
+    return found
+
+
+def _holds_flags(node: ast.AST) -> TypeGuard[ast.Assign | ast.keyword]:
+    if isinstance(node, ast.Assign):
+        return any(map(_is_flags, node.targets))
+    return isinstance(node, ast.keyword) and node.arg == "flags"
+
+
+def _is_flags(node: ast.AST) -> bool:
+    name = getattr(node, "attr", getattr(node, "id", None))
+    return name in ("flags", "_flags")
+
+
+def _sets_a_flag(called: ast.expr) -> bool:
+    if isinstance(called, ast.Attribute):
+        return called.attr == "append" and _is_flags(called.value)
+    return isinstance(called, ast.Name) and called.id in ("without_energy", "_withdrawn")
+
+
+def _words(tree: ast.AST) -> set[str]:
+    """Words in an expression, but for what is only the key of a row."""
+    keys = {id(node.slice) for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
     return {
-        node.slice.value
+        node.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute)
-        and node.value.attr in ("flags", "_flags") and isinstance(node.slice, ast.Constant)
-        and isinstance(node.slice.value, str)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in keys
+        and re.fullmatch(r"[a-z_]+", node.value)
     }  # fmt: skip
+
+
+def test_flags_are_found_in_every_way_in_which_they_are_set() -> None:
+    core = ROOT / "core" / "joulebench"
+    assert {"contended", "throttled", "resumed", "sampler_lost"} <= _flags_given(
+        core / "cellrecord.py"
+    )
+    assert {"counter_frozen", "sensor_lost"} <= _flags_of(core / "meter" / "windows.py")
+    assert "forked" in _flags_given(core / "measuring.py")
+    assert "contended" in _flags_given(core / "commandrun.py")
 
 
 def test_every_flag_is_explained_on_the_page_of_the_protocol() -> None:
@@ -175,8 +218,8 @@ def test_every_flag_is_explained_on_the_page_of_the_protocol() -> None:
     for name in ("energy", "idle", "uncertainty", "comparison"):
         flags |= _flags_of(core / "meter" / f"{name}.py")
     flags |= _flags_of(core / "gate.py") - {"cpu_time"}
-    for file in core.glob("*.py"):
-        flags |= _flags_set_on_runs(file)
+    for file in [*core.glob("*.py"), *core.glob("meter/*.py")]:
+        flags |= _flags_given(file)
     explained = {row[0] for row in _rows(page("measurement.md"))}
     assert {f"`{flag}`" for flag in flags} <= explained
 
