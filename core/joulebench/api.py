@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -252,12 +252,47 @@ class MemoryUse:
     device_peak_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one decoded token has to move and to compute, counted from the loaded tensors.
+
+    ``None`` where the runtime does not let its tensors be counted.
+    """
+
+    #: Bytes of weights that one token reads: every matrix once; of an embedding that only looks
+    #: rows up, one row. A head that shares the embedding's matrix reads all of it.
+    weights_bytes: int | None = None
+    #: Bytes of keys and values that one token reads for each position before it.
+    kv_position_bytes: int | None = None
+    #: Floating-point operations in the weights' matrices for one token: a multiply and an add
+    #: are two.
+    operations: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Something small that a session can do over and over, with known traffic and work.
+
+    ``run(n)`` does it ``n`` times and returns when the last one is done. ``bytes_moved`` counts
+    what one run must read and write at least once; ``operations`` its floating-point operations.
+    """
+
+    name: str
+    run: Callable[[int], None]
+    bytes_moved: int | None = None
+    operations: int | None = None
+    #: How often one token's decode step does it (layers); 0 for what is no part of a model.
+    per_token: int = 0
+    #: Number type that it computes in, and what else tells it from others.
+    detail: str = ""
+
+
 class BackendSession(ABC):
     """A loaded model, in the worker process. One sequence at a time, greedy decoding.
 
     A session implements what its backend can do and names it in the backend's
-    ``capabilities``: ``generate`` (prefill and step), ``score``, ``encode``, ``train``,
-    ``kv.quantized``, ``kv.evict``, ….
+    ``capabilities``: ``generate`` (prefill and step), ``score``, ``logits``, ``encode``,
+    ``train``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.evict``, ….
     """
 
     #: Most tokens (prompt and answer) that one sequence may hold; ``None`` if unbounded.
@@ -280,6 +315,14 @@ class BackendSession(ABC):
         """Natural-log probabilities of ``tokens[1:]`` given what stands before each."""
         raise self.lacking("score")
 
+    def logits(self, tokens: Sequence[int]) -> Any:
+        """The model's logits after each of ``tokens``, which stand at the start of a sequence.
+
+        A numpy array of float32, shaped (len(tokens), vocabulary_size). Leaves the sequence that
+        is being generated in no defined state: :meth:`reset` follows.
+        """
+        raise self.lacking("logits")
+
     def encode(self, tokens: Sequence[int]) -> Sequence[float]:
         """An embedding of the token sequence."""
         raise self.lacking("encode")
@@ -296,9 +339,30 @@ class BackendSession(ABC):
         """Wait until the device has finished what was submitted; nothing on a CPU."""
         return
 
+    def hardware_kernel(self, name: str, size: int) -> Kernel:
+        """A piece of work on the bare device with this session's threads and number type.
+
+        ``read``, ``copy`` and ``triad`` stream over arrays of ``size`` bytes each; ``matmul``
+        multiplies square matrices of ``size`` rows, ``matvec`` one of them with a vector;
+        ``launch`` is the smallest call there is. Capability ``hardware``.
+        """
+        raise self.lacking("hardware_kernel")
+
+    def operators(self, context: int) -> Sequence[Kernel]:
+        """The model's own operators, as one token uses them after ``context`` positions.
+
+        Together (each ``per_token`` times) they are the whole decode step, but for what the
+        backend's documentation names. Capability ``operators``.
+        """
+        raise self.lacking("operators")
+
     @abstractmethod
     def memory(self) -> MemoryUse:
         """The runtime's account of its memory now."""
+
+    def traffic(self) -> Traffic:
+        """What one decoded token has to move and to compute, counted from the loaded tensors."""
+        return Traffic()
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the session really uses (dtype, kernels, threads), for the cell's record."""

@@ -57,6 +57,7 @@ class _Worked:
 
     tax: ObserverTax = field(default_factory=ObserverTax)
     facts: dict[str, Any] = field(default_factory=dict)
+    traffic: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     rss_peak_bytes: int | None = None
     rss_base_bytes: int | None = None
@@ -103,6 +104,7 @@ class CellRun:
         worked = self._worked
         worked.load_s, worked.rss_base_bytes = answer.get("load_s"), answer.get("rss_base_bytes")
         worked.facts = answer.get("facts") or {}
+        worked.traffic = answer.get("traffic") or {}
         if self.channels:
             try:
                 self._sampler = Sampler(self.channels, self._worker.pid)
@@ -327,6 +329,9 @@ class CellRun:
             "rss_file_bytes": memory.get("rss_file_bytes"),
             "pss_bytes": memory.get("pss_bytes"),
             "device_peak_bytes": memory.get("device_peak_bytes"),
+            "token_weights_bytes": worked.traffic.get("weights_bytes"),
+            "token_kv_bytes": worked.traffic.get("kv_position_bytes"),
+            "token_operations": worked.traffic.get("operations"),
             "load_s": worked.load_s,
             "warmup_s": worked.warmup_s,
             "warmup_requests": worked.warmup_requests,

@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -103,6 +104,7 @@ class Job:
             "load_s": self.load_s,
             "requests": len(self._requests),
             "facts": dict(self.session.facts()),
+            "traffic": asdict(self.session.traffic()),
             "rss_base_bytes": self.rss_base_bytes,
             "pid": os.getpid(),
         }

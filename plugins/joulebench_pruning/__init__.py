@@ -1,0 +1,5 @@
+"""Pruning: techniques that take weights out of a checkpoint."""
+
+from __future__ import annotations
+
+JOULEBENCH_API = 1
