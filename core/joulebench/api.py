@@ -403,6 +403,13 @@ class Backend(Plugin):
         """Why this model (its ``config.json``) cannot run with these settings, or ``None``."""
         return None
 
+    def conversion_settings(self, settings: Settings) -> Settings:
+        """Values for options of the converters that lead to this backend's artifact.
+
+        A converter takes those that it has an option of that name for (such as ``dtype``).
+        """
+        return {}
+
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """Environment variables that the worker needs before the runtime is imported."""
         return {}

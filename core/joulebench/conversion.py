@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from joulebench.api import Converter
+from joulebench.api import Converter, Settings
 from joulebench.artifacts import Transform
 from joulebench.registry import availability_of
 
@@ -15,10 +15,15 @@ class NoRouteError(Exception):
 
 
 def route(
-    converters: Sequence[Converter], source: str, targets: Iterable[str], architecture: str | None
+    converters: Sequence[Converter],
+    source: str,
+    targets: Iterable[str],
+    architecture: str | None,
+    settings: Settings | None = None,
 ) -> list[Transform]:
     """Transforms from ``source`` to one of ``targets``: the fewest; of equals, the first target.
 
+    ``settings`` go to the converters that have an option of that name.
     Raises :class:`NoRouteError` with what each converter that might have served said.
     """
     wanted = tuple(targets)
@@ -41,7 +46,7 @@ def route(
                 level.append(converter.target)
         for target in wanted:
             if target in chains:
-                return [_as_transform(each) for each in chains[target]]
+                return [_as_transform(each, settings or {}) for each in chains[target]]
     why = "; ".join(faults) or "no installed plugin converts that"
     raise NoRouteError(f"no way from format '{source}' to {' or '.join(wanted)}: {why}")
 
@@ -53,10 +58,12 @@ def _fault(converter: Converter, architecture: str | None) -> str | None:
     return converter.supports(architecture) if architecture else None
 
 
-def _as_transform(converter: Converter) -> Transform:
+def _as_transform(converter: Converter, settings: Settings) -> Transform:
+    own = {each.name for each in converter.options}
+    taken = {key: value for key, value in settings.items() if key in own}
     return Transform(
         "converter", converter.name, converter.target,
-        converter.default_settings(), dict(converter.versions()),
+        converter.default_settings() | taken, dict(converter.versions()),
     )  # fmt: skip
 
 

@@ -272,12 +272,16 @@ class _Planner:
                           dict(technique.versions()))
             )  # fmt: skip
             current = technique.produces
-        transforms += self._convert(ref, current, point.backend.backend.accepts)
+        backend = point.backend
+        wanted = backend.backend.conversion_settings(backend.settings)
+        transforms += self._convert(ref, current, backend.backend.accepts, wanted)
         return tuple(transforms), tuple(runtime)
 
-    def _convert(self, ref: ModelRef, source: str, targets: Iterable[str]) -> list[Transform]:
+    def _convert(
+        self, ref: ModelRef, source: str, targets: Iterable[str], settings: Settings | None = None
+    ) -> list[Transform]:
         try:
-            return route(self._converters, source, targets, ref.architecture)
+            return route(self._converters, source, targets, ref.architecture, settings)
         except NoRouteError as error:
             raise SkipCellError(str(error), "unavailable") from None
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matrix_plugins import SmallCache, backend, converter, plan_of, technique, workload
 
-from joulebench.api import Availability
+from joulebench.api import Availability, Option
 from joulebench.conversion import NoRouteError, route
 from joulebench.errors import ProfileError, UnknownPluginError
 from joulebench.labels import with_labels
@@ -122,6 +122,22 @@ def test_the_shortest_chain_is_taken_and_of_equal_ones_that_to_the_first_format(
         "to-first"
     ]
     assert route(converters, "hf", ("second", "hf"), None) == []
+
+
+def test_a_backend_s_settings_reach_the_converters_that_have_an_option_of_that_name() -> None:
+    option = Option("dtype", "str", "float32", "number type", choices=("float32", "int8"))
+    plain, choosy = converter("plain", "hf", "graph"), converter("choosy", "graph", "packed")
+    choosy.options = (option,)
+    runs = backend("x", accepts=("packed",))
+    runs.conversion_settings = lambda self, settings: dict(settings)  # type: ignore[method-assign]
+    cells = plan_of(
+        '[backend.x]\ndtype = ["float32", "int8"]\n[workload.work]\n', runs, plain, choosy
+    ).cells
+    steps = [{each.name: dict(each.settings) for each in cell.transforms[1:]} for cell in cells]
+    assert steps == [
+        {"plain": {}, "choosy": {"dtype": "float32"}},
+        {"plain": {}, "choosy": {"dtype": "int8"}},
+    ]
 
 
 def test_converters_in_a_circle_end_in_a_reason() -> None:
