@@ -27,9 +27,11 @@ from joulebench.api import Artifact, OptionValue, Scalar
 from joulebench.errors import ArtifactError
 
 CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
-_MANIFEST: Final = "artifact.json"
+#: The file that says what an entry of the store is; its time of change is that of the last use.
+MANIFEST: Final = "artifact.json"
 _CONTENT: Final = "content"
-_MAKING: Final = ".making-"
+#: Folders of makers that have not finished, by prefix.
+MAKING: Final = ".making-"
 
 
 def cache_folder() -> Path:
@@ -86,6 +88,8 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or cache_folder()) / "artifacts"
+        # What this process has been given stays locked as long as it lives: it is not pruned.
+        self._held: dict[Path, int] = {}
 
     def key(self, source: Artifact, step: Transform) -> str:
         """The name of a result: a hash of everything that determines it."""
@@ -100,8 +104,25 @@ class Store:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def find(self, source: Artifact, step: Transform) -> Stored | None:
-        """The result of a step if it is in the store."""
-        return self._load(self.root / self.key(source, step))
+        """The result of a step if it is in the store; in use from now on."""
+        folder = self.root / self.key(source, step)
+        if folder not in self._held:
+            try:
+                lock = os.open(folder, os.O_RDONLY)
+            except FileNotFoundError:
+                return None
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            self._held[folder] = lock
+        try:
+            # After the lock: what was pruned meanwhile is seen to be gone.
+            stored = load_entry(folder)
+        except FileNotFoundError:
+            os.close(self._held.pop(folder))
+            return None
+        with contextlib.suppress(OSError):  # a cache that is shared read-only
+            os.utime(folder / MANIFEST)
+        return stored
 
     def make(
         self, source: Artifact, step: Transform, say: Callable[[str], None] = lambda _: None
@@ -113,7 +134,7 @@ class Store:
         say(f"{step.describe()}: {source.path.name}")
         folder = self.root / self.key(source, step)
         self.root.mkdir(parents=True, exist_ok=True)
-        _sweep(self.root)
+        sweep(self.root)
         with _workplace(self.root) as temporary:
             content = temporary / _CONTENT
             content.mkdir()
@@ -127,42 +148,51 @@ class Store:
                 "evidence": report["evidence"],
                 "seconds": report["seconds"],
             }
-            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             _publish(temporary, folder)
-        made = self._load(folder)
+        made = self.find(source, step)
         if made is None:
             raise ArtifactError("vanished while it was being made", where=str(folder))
         return made
 
-    def _load(self, folder: Path) -> Stored | None:
-        try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-            content = folder / _CONTENT
-            if not content.is_dir():
-                raise ValueError("its content is gone")
-            artifact = Artifact(
-                format=manifest["format"],
-                path=content,
-                content_hash=manifest["hash"],
-                size_bytes=manifest["size_bytes"],
-                lineage=tuple(manifest["lineage"]),
-            )
-            return Stored(artifact, manifest["evidence"], manifest["seconds"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"damaged entry in the artifact cache ({error!r})",
-                where=str(folder),
-                hint="delete that folder; it is made again when needed",
-            ) from None
+
+def load_entry(folder: Path) -> Stored:
+    """What a folder of the store holds. Raises :class:`FileNotFoundError` where it is none.
+
+    Files of another size than when they were made are an :class:`ArtifactError`; that each byte is
+    what it was is checked by ``joulebench artifacts verify`` alone.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = folder / _CONTENT
+        if not content.is_dir():
+            raise ValueError("its content is gone")
+        size = sum(each.stat().st_size for each in content.rglob("*") if each.is_file())
+        if size != manifest["size_bytes"]:
+            raise ValueError(f"{size} bytes where {manifest['size_bytes']} were written")
+        artifact = Artifact(
+            format=manifest["format"],
+            path=content,
+            content_hash=manifest["hash"],
+            size_bytes=size,
+            lineage=tuple(manifest["lineage"]),
+        )
+        return Stored(artifact, manifest["evidence"], manifest["seconds"])
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"damaged entry in the artifact cache ({error})",
+            where=str(folder),
+            hint=f"'joulebench artifacts prune {folder.name}'; it is made again when needed",
+        ) from None
 
 
 @contextlib.contextmanager
 def _workplace(root: Path) -> Iterator[Path]:
     """A folder to make something in, locked as long as its maker lives, and gone afterwards."""
     while True:
-        temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=root))
+        temporary = Path(tempfile.mkdtemp(prefix=MAKING, dir=root))
         lock = os.open(temporary, os.O_RDONLY)
         with contextlib.suppress(OSError):  # a file system without locks is not swept either
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -176,16 +206,30 @@ def _workplace(root: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sweep(root: Path) -> None:
+def sweep(root: Path) -> list[Path]:
     """Remove what makers that were killed have left: their locks went with them."""
-    for left in root.glob(f"{_MAKING}*"):
-        with contextlib.suppress(OSError):
-            lock = os.open(left, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
-            finally:
-                os.close(lock)
+    return [each for each in sorted(root.glob(f"{MAKING}*")) if remove_unused(each)]
+
+
+def remove_unused(folder: Path) -> bool:
+    """Remove a folder of the store unless somebody makes it or uses it; whether it is gone."""
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.name.startswith(MAKING):
+            doomed = folder
+        else:  # under another name first: an entry is whole or not there, even if this is killed
+            doomed = folder.with_name(f"{MAKING}removed-{folder.name}")
+            folder.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def _publish(temporary: Path, folder: Path) -> None:
@@ -193,7 +237,7 @@ def _publish(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
     except OSError as error:
-        if not (folder / _MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file():
             raise ArtifactError(
                 f"cannot be put in place: {error.strerror}",
                 where=str(folder),

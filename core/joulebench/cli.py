@@ -30,6 +30,10 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Test this machine (and joulebench itself, with --rail) where the truth is known.",
     ),
     "models": ("models:models", "List, show and fetch models."),
+    "artifacts": (
+        "artifacts:artifacts",
+        "List, verify and prune converted models in the cache.",
+    ),
     "profiles": ("profiles:profiles", "List and show profiles, and their JSON schema."),
     "plugin": ("plugin:plugin", "List plugins, the broken ones with their error."),
     "session": ("session:session", "Verify a session's files and recover a broken one."),

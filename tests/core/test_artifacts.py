@@ -209,7 +209,7 @@ def test_what_a_killed_run_leaves_is_not_used_and_goes_with_the_next(
 
 
 @pytest.mark.parametrize("manifest", ["", "{", "[]", "{}", '{"format": "hf"}', "null"])
-def test_a_damaged_manifest_is_an_error_that_says_what_to_delete(
+def test_a_damaged_manifest_is_an_error_that_says_how_to_remove_it(
     store: Store, source: Artifact, manifest: str
 ) -> None:
     folder = store.make(source, step()).artifact.path.parent
@@ -217,7 +217,7 @@ def test_a_damaged_manifest_is_an_error_that_says_what_to_delete(
     with pytest.raises(ArtifactError, match="damaged entry") as caught:
         store.make(source, step())
     assert caught.value.where == str(folder)
-    assert "delete that folder" in (caught.value.hint or "")
+    assert f"joulebench artifacts prune {folder.name}" in (caught.value.hint or "")
 
 
 def test_content_that_is_gone_is_an_error_too(store: Store, source: Artifact) -> None:

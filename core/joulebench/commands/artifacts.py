@@ -1,0 +1,108 @@
+"""``joulebench artifacts``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from joulebench.commands.common import echo_json, echo_table, json_option
+
+
+@click.group()
+def artifacts() -> None:
+    """Converted and compressed models in the user's cache."""
+
+
+@artifacts.command("list")
+@json_option
+def list_artifacts(as_json: bool) -> None:
+    """List the artifacts, the one used last first."""
+    from joulebench.artifacts import Store
+    from joulebench.storekeeping import entries
+
+    store = Store()
+    found = entries(store)
+    if as_json:
+        echo_json(
+            [
+                {
+                    "key": each.key,
+                    "path": str(each.folder),
+                    "format": each.stored.artifact.format if each.stored else None,
+                    "size_bytes": each.size_bytes,
+                    "content_hash": each.stored.artifact.content_hash if each.stored else None,
+                    "lineage": list(each.stored.artifact.lineage) if each.stored else None,
+                    "used_at": _utc(each.used_s),
+                    "made_in_s": each.stored.seconds if each.stored else None,
+                    "fault": each.fault,
+                }
+                for each in found
+            ]
+        )
+        return
+    rows = [
+        [each.key[:12], each.stored.artifact.format if each.stored else "?",
+         _size(each.size_bytes), (_utc(each.used_s) or "?")[:10],
+         " > ".join(each.stored.artifact.lineage) if each.stored else f"damaged: {each.fault}"]
+        for each in found
+    ]  # fmt: skip
+    if rows:
+        echo_table(rows, ["key", "format", "size", "last used", "how it was made"])
+    total = sum(each.size_bytes for each in found)
+    click.echo(f"{len(found)} artifacts, {_size(total)} in {store.root}")
+
+
+@artifacts.command("verify")
+@click.argument("keys", nargs=-1)
+def verify_artifacts(keys: tuple[str, ...]) -> int:
+    """Read every byte of the artifacts KEYS (all, without) and compare it with what was written.
+
+    A beginning of a key is enough. Exit code 1 if something is wrong.
+    """
+    from joulebench.artifacts import Store
+    from joulebench.storekeeping import chosen, verify
+
+    picked = chosen(Store(), keys)
+    faulty = 0
+    for entry in picked:
+        fault = verify(entry)
+        if fault:
+            faulty += 1
+            click.echo(f"{entry.key}: {fault} ('joulebench artifacts prune {entry.key[:12]}')")
+    click.echo(f"{len(picked) - faulty} of {len(picked)} artifacts are whole")
+    return 1 if faulty else 0
+
+
+@artifacts.command("prune")
+@click.argument("keys", nargs=-1)
+@click.option(
+    "--unused-days", type=click.FloatRange(min=0), default=30.0, show_default=True,
+    help="Without KEYS: remove what no run has used for so long (0: everything).",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
+def prune_artifacts(keys: tuple[str, ...], unused_days: float, dry_run: bool) -> None:
+    """Remove the artifacts KEYS; without, those that are damaged or not used for long.
+
+    Each is made again when a run needs it; what a run is using stays.
+    """
+    from joulebench.artifacts import Store
+    from joulebench.storekeeping import prune
+
+    done = prune(Store(), keys, unused_days, dry_run=dry_run)
+    for key in done.removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {key}")
+    for key in done.in_use:
+        click.echo(f"in use, stays: {key}")
+    verb = "would be freed" if dry_run else "freed"
+    click.echo(f"{len(done.removed)} artifacts, {_size(done.freed_bytes)} {verb}")
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _utc(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
