@@ -45,7 +45,7 @@ class TorchBackend(Backend):
     name = "torch"
     summary = "PyTorch and transformers, eager or compiled"
     accepts = ("hf",)
-    capabilities = frozenset({"generate", "score", "encode", "train"})
+    capabilities = frozenset({"generate", "score", "logits", "encode", "train"})
     options = (
         Option(
             "dtype",

@@ -141,6 +141,20 @@ class TorchSession(BackendSession):
                 found.extend((-loss).tolist())
         return found
 
+    def logits(self, tokens: Sequence[int]) -> Any:
+        """Logits after each token, taken to float32 and to the host."""
+        self._check_length(len(tokens))
+        with torch.inference_mode():
+            ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
+            # A cache of its own, as for scores; a chunk at a time bounds what the device holds.
+            cache = transformers.DynamicCache(config=self.model.config)
+            chunks = [
+                self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
+                .logits[0].float().cpu()
+                for chunk in ids.split(_SCORE_CHUNK, dim=1)
+            ]  # fmt: skip
+            return torch.cat(chunks).numpy()
+
     def encode(self, tokens: Sequence[int]) -> Sequence[float]:
         """The mean of the last hidden states over the sequence."""
         self._check_length(len(tokens))

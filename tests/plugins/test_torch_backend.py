@@ -108,6 +108,25 @@ def test_scores_are_the_log_probabilities_of_a_plain_forward(session: TorchSessi
     assert session.score(tokens) == pytest.approx(expected, abs=2e-4)
 
 
+def test_logits_are_those_of_a_plain_forward_and_of_the_tokens_that_are_written(
+    session: TorchSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    import torch
+
+    written = generated(session, PROMPT, 20)
+    tokens = [*PROMPT, *written[:-1]]
+    monkeypatch.setattr("joulebench_torch.session._SCORE_CHUNK", 7)
+    found = session.logits(tokens)
+    assert (found.shape, found.dtype) == ((len(tokens), VOCABULARY), np.float32)
+    with torch.no_grad():
+        plain = session.model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0]
+    assert np.allclose(found, plain.numpy(), atol=2e-4)
+    assert found[len(PROMPT) - 1 :].argmax(-1).tolist() == written
+    session.reset()
+    assert generated(session, PROMPT, 20) == written
+
+
 def test_scoring_in_chunks_gives_what_one_piece_gives(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
