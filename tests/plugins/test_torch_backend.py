@@ -311,6 +311,18 @@ def test_asking_for_devices_imports_no_torch() -> None:
 def test_a_compiled_step_writes_the_same_and_never_compiles_again(folder: Path) -> None:
     if TorchBackend().check("cpu", {"compile": True, "cache": "static"}, {}):
         pytest.skip("no C++ compiler")
+    # In a process of its own, as a worker is: torch's compiler imports setuptools, which refuses to
+    # load where another library has imported the standard library's distutils.
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\nimport test_torch_backend\n"
+        f"test_torch_backend.write_with_a_compiled_step(Path({str(folder)!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def write_with_a_compiled_step(folder: Path) -> None:
     from torch._dynamo.utils import counters
 
     with opened(folder, cache="static", cache_tokens=48, compile=True) as session:
