@@ -267,6 +267,8 @@ class Traffic:
     #: Floating-point operations in the weights' matrices for one token: a multiply and an add
     #: are two.
     operations: int | None = None
+    #: Those of them in the output head, which a prefill does once, not for each of its tokens.
+    head_operations: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

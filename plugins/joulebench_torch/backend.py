@@ -45,7 +45,9 @@ class TorchBackend(Backend):
     name = "torch"
     summary = "PyTorch and transformers, eager or compiled"
     accepts = ("hf",)
-    capabilities = frozenset({"generate", "score", "logits", "encode", "train"})
+    capabilities = frozenset(
+        {"generate", "score", "logits", "encode", "train", "hardware", "operators"}
+    )
     options = (
         Option(
             "dtype",

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-from joulebench.api import BackendSession, MemoryUse, Scalar
+from joulebench.api import BackendSession, Kernel, MemoryUse, Scalar, Traffic
 from joulebench.errors import JoulebenchError
 from joulebench_torch.memory import cache_bytes, cache_bytes_used, weight_bytes
 
@@ -203,6 +203,26 @@ class TorchSession(BackendSession):
             kv_used_bytes=cache_bytes_used(self._cache, self._length),
             device_peak_bytes=self._device_peak_bytes(),
         )
+
+    def traffic(self) -> Traffic:
+        """Of one token, by the model's parameters; the cache holds the model's number type."""
+        from joulebench_torch.traffic import count_traffic
+
+        return count_traffic(self.model, self.model.dtype)
+
+    def hardware_kernel(self, name: str, size: int) -> Kernel:
+        """A piece of work on the bare device; the model stays loaded and idle."""
+        from joulebench_torch.hardware import hardware_kernel
+
+        return hardware_kernel(name, size, self._device, self.model.dtype)
+
+    def operators(self, context: int) -> Sequence[Kernel]:
+        """The model's own operators, eager even where the decode step is compiled."""
+        from joulebench_torch.operators import model_operators
+
+        self._check_length(context + 1)
+        static = self.context_length if self._kind == "static" else None
+        return model_operators(self.model, context, static_positions=static, device=self._device)
 
     def _device_peak_bytes(self) -> int | None:
         """The allocator's peak on an accelerator; on the CPU there is no such account."""

@@ -1,0 +1,166 @@
+"""What torch counts of a token, its hardware kernels and its operators, by hand and on a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from joulebench.api import Artifact, Kernel, Traffic
+from joulebench.errors import JoulebenchError
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import torch
+
+from joulebench_torch.backend import TorchBackend
+from joulebench_torch.session import TorchSession
+
+# The tiny checkpoint of conftest.py.
+LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, WIDTH, VOCABULARY = 2, 64, 4, 2, 16, 160, 384
+F32 = 4
+#: Weights of one layer's matrices: q and o, k and v, gate, up and down.
+LAYER = 2 * HIDDEN * HIDDEN + 2 * KV_HEADS * HEAD * HIDDEN + 3 * WIDTH * HIDDEN
+
+
+def opened(folder: Path, **settings: str | int) -> TorchSession:
+    session = TorchBackend().open(Artifact("hf", folder, "", 0), "cpu", {"threads": 1, **settings})
+    assert isinstance(session, TorchSession)
+    return session
+
+
+@pytest.fixture(scope="module")
+def session(tiny_checkpoint: Path) -> Iterator[TorchSession]:
+    with opened(tiny_checkpoint) as each:
+        yield each
+
+
+def test_traffic_counts_a_tied_head_whole(session: TorchSession) -> None:
+    norms = (2 * LAYERS + 1) * HIDDEN
+    matrices = LAYERS * LAYER + VOCABULARY * HIDDEN
+    assert session.traffic() == Traffic(
+        weights_bytes=F32 * (matrices + norms),
+        kv_position_bytes=LAYERS * 2 * KV_HEADS * HEAD * F32,
+        operations=2 * matrices,
+        head_operations=2 * VOCABULARY * HIDDEN,
+    )
+
+
+def test_traffic_counts_a_lookup_as_one_row(tiny_checkpoint: Path) -> None:
+    with opened(tiny_checkpoint, dtype="bfloat16") as tied:
+        shared = tied.traffic()
+        model = tied.model
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+        untied = tied.traffic()
+    assert shared.weights_bytes is not None
+    assert untied.weights_bytes == shared.weights_bytes + HIDDEN * 2
+    assert untied.operations == shared.operations
+    assert shared.kv_position_bytes == LAYERS * 2 * KV_HEADS * HEAD * 2
+
+
+def test_traffic_of_experts_and_windows_is_unknown(tiny_checkpoint: Path) -> None:
+    with opened(tiny_checkpoint) as each:
+        each.model.config.num_local_experts = 4
+        assert each.traffic().weights_bytes is None
+        assert each.traffic().kv_position_bytes is not None
+        each.model.config.layer_types = ["sliding_attention", "full_attention"]
+        assert each.traffic() == Traffic()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "moved", "operations"),
+    [
+        ("read", 4096, 4096, 2 * 1024),
+        ("copy", 4096, 2 * 4096, 0),
+        ("triad", 4096, 3 * 4096, 2 * 1024),
+        ("matmul", 32, 3 * 32 * 32 * F32, 2 * 32**3),
+        ("matvec", 32, (32 * 32 + 2 * 32) * F32, 2 * 32**2),
+        ("launch", 0, None, None),
+    ],
+)
+def test_a_hardware_kernel_counts_bytes_and_operations(
+    session: TorchSession, name: str, size: int, moved: int | None, operations: int | None
+) -> None:
+    kernel = session.hardware_kernel(name, size)
+    kernel.run(3)
+    assert (kernel.bytes_moved, kernel.operations) == (moved, operations)
+
+
+def test_a_product_is_of_the_sessions_number_type(tiny_checkpoint: Path) -> None:
+    with opened(tiny_checkpoint, dtype="bfloat16") as each:
+        assert each.hardware_kernel("matmul", 16).bytes_moved == 3 * 16 * 16 * 2
+        assert each.hardware_kernel("copy", 4096).bytes_moved == 2 * 4096
+
+
+def test_an_unknown_hardware_kernel_names_those_that_are_there(session: TorchSession) -> None:
+    with pytest.raises(JoulebenchError, match="'scale'") as caught:
+        session.hardware_kernel("scale", 1)
+    assert "triad" in str(caught.value.hint)
+
+
+def by_name(session: TorchSession, context: int) -> dict[str, Kernel]:
+    return {each.name: each for each in session.operators(context)}
+
+
+def test_operators_together_are_the_token(session: TorchSession) -> None:
+    operators = by_name(session, 10)
+    assert {name: each.per_token for name, each in operators.items()} == {
+        **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), LAYERS),
+        **dict.fromkeys(("gate_proj", "up_proj", "down_proj", "attention"), LAYERS),
+        **dict.fromkeys(("rotary", "silu_mul", "cache_update"), LAYERS),
+        "norm": 2 * LAYERS + 1, "residual_add": 2 * LAYERS, "head": 1, "embedding": 1,
+    }  # fmt: skip
+    matrices = [each for name, each in operators.items() if name.endswith("_proj")]
+    matrices.append(operators["head"])
+    whole = sum((each.operations or 0) * each.per_token for each in matrices)
+    assert whole == session.traffic().operations
+
+
+def test_operators_bytes_by_hand(session: TorchSession) -> None:
+    operators = by_name(session, 10)
+    assert operators["down_proj"].bytes_moved == (WIDTH * HIDDEN + WIDTH + HIDDEN) * F32
+    keys_and_values = 2 * KV_HEADS * HEAD * 11  # 10 before, and the token's own
+    assert operators["attention"].bytes_moved == (keys_and_values + 2 * HEADS * HEAD) * F32
+    assert operators["attention"].operations == 2 * 2 * HEADS * HEAD * 11
+    assert operators["embedding"].bytes_moved == 2 * HIDDEN * F32
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_every_operator_runs_with_the_sessions_settings(
+    tiny_checkpoint: Path, cache: str, attention: str
+) -> None:
+    with opened(tiny_checkpoint, cache=cache, attention=attention, dtype="bfloat16") as each:
+        for kernel in each.operators(10):
+            kernel.run(kernel.per_token + 1)
+
+
+def test_a_run_uses_the_layers_in_turn(session: TorchSession) -> None:
+    used: list[int] = []
+    hooks = [
+        layer.mlp.up_proj.register_forward_hook(lambda *_, place=place: used.append(place))
+        for place, layer in enumerate(session.model.model.layers)
+    ]
+    up = by_name(session, 4)["up_proj"]
+    up.run(3)
+    up.run(1)
+    for hook in hooks:
+        hook.remove()
+    assert used == [0, 1, 0, 1]
+
+
+def test_operators_beyond_the_context_are_refused(session: TorchSession) -> None:
+    with pytest.raises(JoulebenchError, match="do not fit"):
+        session.operators(256)
+
+
+def test_operators_of_another_architecture_are_refused(session: TorchSession) -> None:
+    layers = session.model.model.layers
+    session.model.model.layers = torch.nn.ModuleList([torch.nn.Identity()])
+    try:
+        with pytest.raises(JoulebenchError, match="not known"):
+            session.operators(4)
+    finally:
+        session.model.model.layers = layers
