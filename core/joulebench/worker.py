@@ -32,6 +32,7 @@ from joulebench.errors import JoulebenchError, ModelError, PluginError
 from joulebench.meter.sampler import clock_ns, edge_reader
 from joulebench.protocol import PROTOCOL_VERSION
 from joulebench.registry import Registry, default_registry
+from joulebench.residency import memory_now, resident_in_files
 from joulebench.tokenizing import CheckpointTokenizer
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -69,6 +70,7 @@ class Job:
             content_hash=order["artifact"]["content_hash"],
             size_bytes=order["artifact"]["size_bytes"],
         )
+        self._artifact_path = artifact.path
         backend = registry.backend(order["backend"])
         self._techniques = _runtime_techniques(registry, order["runtime"])
         settings = dict(order["settings"])
@@ -183,6 +185,7 @@ class Job:
         use = self.session.memory()
         return {
             **memory_now(),
+            "rss_model_bytes": resident_in_files(self._artifact_path),
             "weights_bytes": use.weights_bytes,
             "kv_allocated_bytes": use.kv_allocated_bytes,
             "kv_used_bytes": use.kv_used_bytes,
@@ -211,22 +214,6 @@ def _tokenizer(checkpoint: str | None) -> CheckpointTokenizer | None:
     if checkpoint is None or not (Path(checkpoint) / "tokenizer.json").is_file():
         return None
     return CheckpointTokenizer(Path(checkpoint))
-
-
-def memory_now() -> dict[str, int | None]:
-    """Resident memory of this process in bytes, by kind; null where the system does not say."""
-    found: dict[str, int | None] = dict.fromkeys(
-        ("rss_bytes", "rss_peak_bytes", "rss_anon_bytes", "rss_file_bytes", "pss_bytes")
-    )
-    keys = {"VmRSS:": "rss_bytes", "VmHWM:": "rss_peak_bytes", "RssAnon:": "rss_anon_bytes",
-            "RssFile:": "rss_file_bytes", "Pss:": "pss_bytes"}  # fmt: skip
-    for file in ("/proc/self/status", "/proc/self/smaps_rollup"):
-        with contextlib.suppress(OSError), open(file, encoding="ascii") as lines:  # noqa: PTH123
-            for line in lines:
-                name = keys.get(line.split(maxsplit=1)[0])
-                if name is not None:
-                    found[name] = int(line.split()[1]) * 1024
-    return found
 
 
 def _reset_peak() -> None:

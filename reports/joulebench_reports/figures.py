@@ -82,6 +82,7 @@ class Memory:
     rss_base_bytes: int | None = None
     rss_anon_bytes: int | None = None
     rss_file_bytes: int | None = None
+    rss_model_bytes: int | None = None
     pss_bytes: int | None = None
     device_peak_bytes: int | None = None
     weights_bytes: int | None = None

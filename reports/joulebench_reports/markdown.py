@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Renderer, Settings
-from joulebench_reports import trust
+from joulebench_reports import memorytable, trust
 from joulebench_reports.columns import overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.wording import plain
@@ -50,6 +50,7 @@ def render_summary(summary: SessionSummary) -> str:
         f"**{escape(trust.banner(summary))}**",
         "",
         *_overview(summary.shown),
+        *_memory(summary.shown),
     ]
     missing = [
         trust.Note(f"{c.label} ({c.status})", c.cause or "no cause") for c in summary.missing
@@ -68,6 +69,22 @@ def _overview(cells: Sequence[CellSummary]) -> list[str]:
         _row([column.header for column in columns]),
         "| " + " | ".join("---:" if column.sort_key else "---" for column in columns) + " |",
         *(_row([column.text(cell) for column in columns]) for cell in cells),
+        "",
+    ]
+
+
+def _memory(cells: Sequence[CellSummary]) -> list[str]:
+    rows = memorytable.rows(cells)
+    if not rows:
+        return []
+    return [
+        "## Memory",
+        "",
+        memorytable.NOTE,
+        "",
+        _row(memorytable.HEADER),
+        "| --- |" + " ---: |" * (len(memorytable.HEADER) - 1),
+        *map(_row, rows),
         "",
     ]
 

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Availability, Option, Renderer, Settings
-from joulebench_reports import sections, trust
+from joulebench_reports import memorytable, sections, trust
 from joulebench_reports.charts import (
     Chart,
     comparison_charts,
@@ -118,6 +118,11 @@ def _parts(session: Session, summary: SessionSummary, drawn: bool) -> list[_Part
         lines = _timelines(session, summary)
         if lines:
             parts.append(("timeline", "Over time", _timeline_part(lines, shown, drawn)))
+        memory = memorytable.rows(shown)
+        if memory:
+            table = sections.table(memorytable.HEADER, memory, numeric_from=1)
+            note = h("p", memorytable.NOTE, class_="facts")
+            parts.append(("memory", "Memory", [note, table]))
         parts.append(("details", "Every figure", [sections.details(shown)]))
     if summary.missing:
         missing = sections.missing_cells(summary.missing)

@@ -158,7 +158,9 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
     if ok:
         row.update(
             weights_bytes=269 * 2**20, kv_allocated_bytes=12 * 2**20,
-            rss_peak_bytes=612 * 2**20, rss_base_bytes=210 * 2**20, sampler_cpu_s=0.4,
+            rss_peak_bytes=612 * 2**20, rss_base_bytes=210 * 2**20,
+            rss_anon_bytes=90 * 2**20, rss_file_bytes=500 * 2**20, rss_model_bytes=400 * 2**20,
+            sampler_cpu_s=0.4,
             sampler_wall_s=80.0, sampler_ticks=8000, sampler_missed=3, sampler_rate_hz=99.8,
             sampler_late_p99_s=0.0006,
         )  # fmt: skip

@@ -1,0 +1,54 @@
+"""Where this process's resident memory lies: anonymous, in files, in the model's own files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+#: proc(5), /proc/PID/smaps: a mapping's first line is ``from-to mode offset device inode path``.
+_MAPPING: Final = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)$")
+_FIELDS: Final = {
+    "VmRSS:": "rss_bytes",
+    "VmHWM:": "rss_peak_bytes",
+    "RssAnon:": "rss_anon_bytes",
+    "RssFile:": "rss_file_bytes",
+    "Pss:": "pss_bytes",
+}
+
+
+def memory_now() -> dict[str, int | None]:
+    """Resident memory of this process in bytes, by kind; null where the system does not say."""
+    found: dict[str, int | None] = dict.fromkeys(_FIELDS.values())
+    for file in ("/proc/self/status", "/proc/self/smaps_rollup"):
+        with contextlib.suppress(OSError), open(file, encoding="ascii") as lines:  # noqa: PTH123
+            for line in lines:
+                name = _FIELDS.get(line.split(maxsplit=1)[0])
+                if name is not None:
+                    found[name] = int(line.split()[1]) * 1024
+    return found
+
+
+def resident_in_files(place: Path) -> int | None:
+    """Resident bytes of mappings of the file ``place``, or of any file in that folder.
+
+    What a runtime maps (weights) instead of copying. A page that is mapped twice counts twice, as
+    it does in the kernel's own RssFile. ``None`` where the system does not say.
+    """
+    own = os.path.realpath(place)
+    total = 0
+    inside = False
+    try:
+        with open("/proc/self/smaps", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+            for line in lines:
+                mapping = _MAPPING.match(line)
+                if mapping:
+                    path = mapping[1]
+                    inside = path == own or path.startswith(own + os.sep)
+                elif inside and line.startswith("Rss:"):
+                    total += int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return total

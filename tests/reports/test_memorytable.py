@@ -1,0 +1,44 @@
+"""The memory table: the kernel's account and the runtime's, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import make_session
+
+from joulebench.session import Session
+from joulebench_reports import markdown, memorytable
+from joulebench_reports.figures import Memory
+from joulebench_reports.summary import empty_cell, summarise
+
+MIB = 2**20
+KNOWN = Memory(
+    rss_anon_bytes=90 * MIB, rss_file_bytes=500 * MIB, rss_model_bytes=400 * MIB,
+    weights_bytes=400 * MIB, kv_allocated_bytes=12 * MIB, workspace_bytes=30 * MIB,
+)  # fmt: skip
+
+
+def test_what_the_runtime_does_not_account_for_is_what_is_left() -> None:
+    assert memorytable.beyond_account(KNOWN) == (90 + 400 - 400 - 12 - 30) * MIB
+    copied = replace(KNOWN, rss_anon_bytes=490 * MIB)
+    assert memorytable.beyond_account(copied) == 448 * MIB
+
+
+def test_without_the_kernels_figures_or_the_weights_the_rest_is_unknown() -> None:
+    for name in ("rss_anon_bytes", "rss_model_bytes", "weights_bytes"):
+        assert memorytable.beyond_account(replace(KNOWN, **{name: None})) is None
+    assert memorytable.beyond_account(replace(KNOWN, device_peak_bytes=5)) is None
+
+
+def test_a_cell_of_which_nothing_is_known_has_no_row() -> None:
+    assert memorytable.rows([empty_cell("x")]) == []
+
+
+def test_the_reports_have_the_table(tmp_path: Path) -> None:
+    make_session.write(tmp_path / "s", [make_session.Cell("one", "a | b")])
+    text = markdown.render_summary(summarise(Session(tmp_path / "s")))
+    row = next(line for line in text.splitlines() if "400 MiB" in line)
+    assert row.count(" | ") == len(memorytable.HEADER) - 1
+    assert "a \\| b" in row
+    assert "100 MiB" in row, "files that are not the model's"
