@@ -1,0 +1,65 @@
+"""The converter ``onnx-export``: from a checkpoint folder to an ONNX model for onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from joulebench.api import (
+    Availability,
+    Converter,
+    Settings,
+    distribution_versions,
+    require_modules,
+)
+from joulebench.errors import ArtifactError
+from joulebench_onnx.shape import ARCHITECTURES, LlamaShape, UnfitConfigError
+
+
+class OnnxExport(Converter):
+    """Writes the graph of a llama-type model operator by operator, without tracing it.
+
+    ``model.onnx`` (IR 10, opset 21, onnxruntime's own GroupQueryAttention) takes its weights as
+    float32 from ``model.onnx.data``. The same checkpoint gives the same bytes.
+    """
+
+    name = "onnx-export"
+    summary = "checkpoint of a llama-type model to ONNX with a KV cache, float32"
+    source = "hf"
+    target = "onnx"
+
+    def available(self) -> Availability:
+        """Needs the ``onnx`` package and numpy; no model runtime."""
+        return require_modules(("onnx", "numpy"), "onnx")
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the packages that write the model."""
+        return distribution_versions(("onnx", "numpy"))
+
+    def supports(self, architecture: str | None) -> str | None:
+        """Only llama-type models; an unknown architecture is checked when the model is read."""
+        if architecture is None or architecture in ARCHITECTURES:
+            return None
+        return f"exports {', '.join(ARCHITECTURES)} only, not '{architecture}'"
+
+    def convert(self, source: Path, output: Path, settings: Settings) -> None:
+        """Write ``model.onnx`` and its weights into ``output``.
+
+        Raises :class:`ModelError` for a damaged checkpoint and :class:`ArtifactError` for a model
+        whose graph is not known.
+        """
+        from joulebench_onnx.checkpoint import Checkpoint
+        from joulebench_onnx.graphfile import GraphFile
+        from joulebench_onnx.llamagraph import write_llama
+
+        checkpoint = Checkpoint(source)
+        try:
+            shape = LlamaShape.of(checkpoint.config)
+        except UnfitConfigError as error:
+            raise ArtifactError(
+                str(error),
+                where=str(source / "config.json"),
+                hint="use a llama-type checkpoint, or a backend that reads checkpoints as they are",
+            ) from None
+        with GraphFile(output) as graph:
+            write_llama(graph, checkpoint, shape)

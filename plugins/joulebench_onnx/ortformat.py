@@ -1,0 +1,88 @@
+"""The converter ``ort-format``: from ONNX to the format of onnxruntime's mobile builds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from joulebench.api import (
+    Availability,
+    Converter,
+    Settings,
+    distribution_versions,
+    require_modules,
+)
+from joulebench.errors import ArtifactError
+
+ORT_FILE: Final = "model.ort"
+#: For ``build.sh --include_ops_by_config`` of a custom onnxruntime.
+OPERATORS_FILE: Final = "required_operators_and_types.config"
+#: Of a flatbuffer, whose offsets are signed 32-bit numbers (https://flatbuffers.dev/internals/).
+MAX_ORT_BYTES: Final = 2**31 - 1
+#: The level a phone's model is optimised at: "all" adds layouts of the CPU that converts it.
+LEVEL: Final = "extended"
+_LEVEL_VARIABLE: Final = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"
+
+
+class OrtFormat(Converter):
+    """Optimises an ONNX model once and stores it as a flatbuffer, as a phone's runtime loads it.
+
+    Beside ``model.ort`` lies ``required_operators_and_types.config``: the operators and number
+    types that this model needs, to build an onnxruntime that has no others.
+    """
+
+    name = "ort-format"
+    summary = "ONNX to ORT format, with the operators that a reduced mobile build needs"
+    source = "onnx"
+    target = "ort"
+
+    def available(self) -> Availability:
+        """Needs onnxruntime with its conversion tools, and the onnx package that they import."""
+        return require_modules(("onnxruntime", "onnx", "numpy"), "onnx")
+
+    def versions(self) -> Mapping[str, str]:
+        """The runtime that optimises the graph."""
+        return distribution_versions(("onnxruntime",))
+
+    def convert(self, source: Path, output: Path, settings: Settings) -> None:
+        """Write ``model.ort`` and the list of operators into ``output``.
+
+        Raises :class:`ArtifactError` for a model that is too large for the format or that
+        onnxruntime refuses.
+        """
+        size = sum(file.stat().st_size for file in source.iterdir() if file.is_file())
+        if size > MAX_ORT_BYTES:
+            raise ArtifactError(
+                f"{size:,} bytes do not fit into ORT format, which holds {MAX_ORT_BYTES:,}",
+                where=str(source),
+                hint="run the model by the backend 'onnx', or a smaller or quantized one here",
+            )
+        # Read when the module is called; this process converts and does nothing else.
+        os.environ[_LEVEL_VARIABLE] = LEVEL
+        from onnxruntime.tools.convert_onnx_models_to_ort import (
+            OptimizationStyle,
+            convert_onnx_models_to_ort,
+        )
+
+        try:
+            convert_onnx_models_to_ort(
+                source, output, [OptimizationStyle.Fixed], enable_type_reduction=True
+            )
+        except Exception as error:  # onnxruntime's own errors have no common class
+            raise ArtifactError(f"onnxruntime cannot convert it: {error}", where=str(source)) from (
+                error
+            )
+        _rename_only(output, "*.ort", ORT_FILE)
+        _rename_only(output, "*.config", OPERATORS_FILE)
+
+
+def _rename_only(folder: Path, pattern: str, name: str) -> None:
+    """Give the one file of a pattern its name, which in the tool's hands depends on settings."""
+    found = list(folder.glob(pattern))
+    if len(found) != 1:
+        raise ArtifactError(
+            f"onnxruntime wrote {len(found)} files {pattern}, not one", where=str(folder)
+        )
+    found[0].rename(folder / name)
