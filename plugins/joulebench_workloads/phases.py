@@ -97,5 +97,9 @@ class Decode(Workload):
             output[place] = step()
             stamp()
         return Outcome(
-            decode_tokens=request.new_tokens, units=float(request.new_tokens), output=output
+            decode_tokens=request.new_tokens,
+            units=float(request.new_tokens),
+            output=output,
+            # Read outside of the window, so it is no prefill of this request.
+            values={"context_tokens": float(len(request.tokens))},
         )
