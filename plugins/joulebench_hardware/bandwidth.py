@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from joulebench.api import BackendSession, Kernel, Option, Settings
+from joulebench.errors import UnavailableError
 from joulebench_hardware import caches
 from joulebench_hardware.repeating import SECONDS, RepeatedKernel
 
@@ -47,22 +48,17 @@ class Bandwidth(RepeatedKernel):
     def check(self, settings: Settings) -> str | None:
         """An array that the caches hold says nothing of memory."""
         cache_bytes = caches.last_level_cache_bytes()
-        size = _size(settings, cache_bytes)
-        if cache_bytes is None or not caches.too_small(size, cache_bytes):
-            return None
-        if "size" in settings:
-            cure = f"set size to {_mib(caches.CACHES_IN_AN_ARRAY * cache_bytes)} or leave it out"
-        else:
-            cure = "the free memory has no room for a larger one"
-        return (
-            f"an array of {_mib(size)} lies in the last-level cache of {_mib(cache_bytes)}, so "
-            f"this would not measure memory; {cure}"
-        )
+        return _fault(_size(settings, cache_bytes), cache_bytes, chosen="size" in settings)
 
     def kernel(self, session: BackendSession, settings: Settings) -> Kernel:
         """The stream, its arrays written to once."""
-        self._array_bytes = _size(settings, caches.last_level_cache_bytes())
-        return session.hardware_kernel(str(settings["pattern"]), self._array_bytes)
+        cache_bytes = caches.last_level_cache_bytes()
+        self._array_bytes = size = _size(settings, cache_bytes)
+        # Cells that were loaded before this one may have left less memory than the plan saw.
+        fault = _fault(size, cache_bytes, chosen="size" in settings)
+        if fault is not None:
+            raise UnavailableError(fault)
+        return session.hardware_kernel(str(settings["pattern"]), size)
 
     def work(self, kernel: Kernel) -> float:
         """Bytes that a run moves."""
@@ -78,6 +74,19 @@ def _size(settings: Settings, cache_bytes: int | None) -> int:
     if stated is not None:
         return int(stated)
     return caches.array_bytes(cache_bytes, caches.memory_available_bytes())
+
+
+def _fault(size: int, cache_bytes: int | None, *, chosen: bool) -> str | None:
+    if cache_bytes is None or not caches.too_small(size, cache_bytes):
+        return None
+    if chosen:
+        cure = f"set size to {_mib(caches.CACHES_IN_AN_ARRAY * cache_bytes)} or leave it out"
+    else:
+        cure = "the free memory has no room for a larger one"
+    return (
+        f"an array of {_mib(size)} lies in the last-level cache of {_mib(cache_bytes)}, so this "
+        f"would not measure memory; {cure}"
+    )
 
 
 def _mib(size: int) -> str:
