@@ -1,4 +1,4 @@
-"""GGUF importer: turns a llama-type GGUF file into a Hugging Face checkpoint."""
+"""GGUF files: the converters ``gguf-import`` and ``gguf-export``, to and from checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ JOULEBENCH_API = 1
 
 @hookimpl
 def joulebench_converters() -> list[type[Converter]]:
-    """The importer."""
+    """The importer and the exporter."""
     from joulebench_gguf.converter import GgufImport
+    from joulebench_gguf.export import GgufExport
 
-    return [GgufImport]
+    return [GgufImport, GgufExport]

@@ -8,7 +8,7 @@ from joulebench.errors import ArtifactError, ModelError
 from joulebench_gguf.reading import GgufFile
 
 #: Rope base where the file states none: the GGUF specification's and transformers' default.
-_DEFAULT_ROPE_THETA = 10_000.0
+DEFAULT_ROPE_THETA = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def read_shape(file: GgufFile) -> LlamaShape:
         vocab_size=file.tensor_shape("token_embd.weight")[0],
         max_position_embeddings=file.needed_integer("llama.context_length"),
         rms_norm_eps=epsilon,
-        rope_theta=file.number("llama.rope.freq_base") or _DEFAULT_ROPE_THETA,
+        rope_theta=file.number("llama.rope.freq_base") or DEFAULT_ROPE_THETA,
         rope_factor=_linear_factor(file),
         tie_word_embeddings="output.weight" not in file.tensor_names,
         attention_bias="blk.0.attn_q.bias" in file.tensor_names,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_gguf.metadata import LlamaShape
+from joulebench_gguf.pretokenizers import LLAMA3_CUTS
 from joulebench_gguf.reading import GgufFile
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 _CONTROL: Final = 3
 _USER_DEFINED: Final = 4
 
-#: The expression by which Llama 3 cuts text, from its published tokenizer.
-_LLAMA3_CUTS: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 #: How each ``tokenizer.ggml.pre`` cuts text before merging. The names are llama.cpp's
 #: (src/llama-vocab.cpp); only those that the ``tokenizers`` library does identically are here.
 _DIGIT_WISE: Final = frozenset({"smollm", "starcoder", "refact"})
@@ -109,7 +105,7 @@ def _cutter(pre: str, file: GgufFile) -> PreTokenizer:
     if pre in _LLAMA3:
         return pre_tokenizers.Sequence(
             [
-                pre_tokenizers.Split(Regex(_LLAMA3_CUTS), behavior="isolated"),
+                pre_tokenizers.Split(Regex(LLAMA3_CUTS), behavior="isolated"),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )

@@ -229,15 +229,16 @@ def test_bfloat16_weights_round_as_torch_rounds(tmp_path: Path, tokenizer: Any) 
 
 
 def test_odd_numbers_become_the_bfloat16_that_torch_makes_of_them() -> None:
-    from joulebench_gguf.weights import _as_bfloat16
+    from joulebench_gguf.numbertypes import encoder
 
+    as_bfloat16 = encoder("bfloat16")
     bits = np.random.default_rng(1).integers(0, 2**32, 20_000, dtype=np.uint32)
     ties = np.array([0x3F808000, 0x3F818000, 0x7F7FFFFF, 0x80000000, 0x7F800000, 0x00000001], "u4")
     values = np.concatenate([bits, ties]).view(np.float32)
     numbers = values[~np.isnan(values)]
     expected = torch.from_numpy(numbers).to(torch.bfloat16).view(torch.int16).numpy()
-    assert (_as_bfloat16(numbers).view(np.int16) == expected).all()
-    narrowed = _as_bfloat16(np.array([0x7F800001, 0xFFFFFFFF], "u4").view(np.float32))
+    assert (as_bfloat16(numbers).view(np.int16) == expected).all()
+    narrowed = as_bfloat16(np.array([0x7F800001, 0xFFFFFFFF], "u4").view(np.float32))
     assert torch.from_numpy(narrowed.view(np.int16)).view(torch.bfloat16).isnan().all()
 
 

@@ -1,0 +1,76 @@
+"""The converter ``gguf-export``: from a checkpoint folder to one GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from joulebench.api import (
+    Availability,
+    Converter,
+    Option,
+    Settings,
+    distribution_versions,
+    require_modules,
+)
+
+#: ``config.json`` name of the one family that is understood.
+_ARCHITECTURE: Final = "LlamaForCausalLM"
+
+
+class GgufExport(Converter):
+    """Writes a llama-type checkpoint as a GGUF file, weights and tokenizer.
+
+    Matrices get the type that ``dtype`` names; vectors (norms, biases) stay float32, as llama.cpp
+    needs them. A checkpoint without ``tokenizer.json`` becomes a file without a vocabulary, which
+    runs on token ids.
+    """
+
+    name = "gguf-export"
+    summary = "Hugging Face checkpoint (llama type) to a GGUF file"
+    source = "hf"
+    target = "gguf"
+    options = (
+        Option(
+            "dtype",
+            "str",
+            "float32",
+            "number type of the written matrices",
+            choices=("float32", "bfloat16", "float16"),
+        ),
+    )
+
+    def available(self) -> Availability:
+        """Needs the ``gguf`` package and numpy; no model runtime."""
+        return require_modules(("gguf", "numpy"), "llamacpp")
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the packages that write the model."""
+        return distribution_versions(("gguf", "numpy"))
+
+    def supports(self, architecture: str | None) -> str | None:
+        """Only llama-type models; an unknown architecture is checked when the config is read."""
+        if architecture is None or architecture == _ARCHITECTURE:
+            return None
+        return f"exports llama-type checkpoints only, not '{architecture}'"
+
+    def convert(self, source: Path, output: Path, settings: Settings) -> None:
+        """Write ``model.gguf`` into ``output``.
+
+        Raises :class:`~joulebench.errors.ModelError` for a damaged checkpoint and
+        :class:`~joulebench.errors.ArtifactError` for a model that is out of its scope.
+        """
+        from joulebench_gguf.checkpoint import Checkpoint
+        from joulebench_gguf.configuration import frequency_factors, shape_of
+        from joulebench_gguf.vocabulary import read_vocabulary
+        from joulebench_gguf.writing import write_gguf
+
+        checkpoint = Checkpoint(source)
+        shape = shape_of(checkpoint)
+        write_gguf(
+            output / "model.gguf", checkpoint, shape,
+            vocabulary=read_vocabulary(source, shape.vocab_size),
+            factors=frequency_factors(checkpoint.config, shape),
+            dtype=str(settings.get("dtype", "float32")),
+        )  # fmt: skip

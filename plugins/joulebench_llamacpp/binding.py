@@ -1,0 +1,170 @@
+"""What the backend needs of a binding of llama.cpp, and what both bindings share.
+
+The calls and structures are those of llama.h; both packages give them, one through ctypes, one
+through CFFI, and assignments to a structure's fields read the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from joulebench.errors import UnavailableError
+
+# llama.h
+LOAD_MODE_READ: Final = 0
+LOAD_MODE_MMAP: Final = 1
+SPLIT_MODE_NONE: Final = 0
+SPLIT_MODE_LAYER: Final = 1
+ALL_LAYERS: Final = -1
+FLASH_ATTENTION: Final = {"auto": -1, "off": 0, "on": 1}
+#: ggml.h, enum ggml_type
+GGML_TYPES: Final = {
+    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How a file is loaded. ``gpu_layers`` of ``None`` are all, on a ``gpu``."""
+
+    mmap: bool
+    #: The library's name of the GPU (``CUDA0``); ``None`` keeps everything on the CPU.
+    gpu: str | None
+    gpu_layers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextOptions:
+    """How a context is made; KV types and flash attention by their names here."""
+
+    context_tokens: int
+    batch_tokens: int
+    ubatch_tokens: int
+    #: Most tokens whose logits are wanted at once.
+    logits_tokens: int
+    threads: int
+    kv_type_k: str
+    kv_type_v: str
+    flash_attention: str
+    offload: bool
+
+    def within(self, trained_context: int) -> ContextOptions:
+        """These options with no more positions than the model was trained for."""
+        tokens = min(self.context_tokens, trained_context)
+        batch = min(self.batch_tokens, tokens)
+        return replace(self, context_tokens=tokens, batch_tokens=batch)
+
+
+class Decoder(Protocol):
+    """A model's context with the token buffer that it decodes from.
+
+    ``tokens`` is a numpy array of int32 that the library reads: write ids there, then decode.
+    The library gives each token the position after the last one.
+    """
+
+    tokens: Any
+    vocabulary_size: int
+    #: Positions that one sequence may take.
+    context_tokens: int
+
+    def decode(self, count: int, *, every: bool = False) -> int:
+        """Decode the first ``count`` tokens; 0 or llama_decode's code.
+
+        Logits follow the last token, or ``every`` one of them.
+        """
+
+    def decode_one(self) -> int:
+        """Decode the first token alone: the step of a generation."""
+
+    def last_logits(self) -> Any:
+        """Logits after the last token: a float32 array on the library's own memory."""
+
+    def all_logits(self, count: int) -> Any:
+        """Logits after each of the ``count`` tokens of the last call with ``every``."""
+
+    def clear(self) -> None:
+        """Forget all positions; what is allocated stays."""
+
+    def close(self) -> None:
+        """Free the context and the model."""
+
+
+class Binding(Protocol):
+    """llama.cpp as one of the packages gives it."""
+
+    def open(self, path: str, model: ModelOptions, context: ContextOptions) -> Decoder | None:
+        """Load a file and make a context; ``None`` where the library refuses (see its log)."""
+
+    def gpu_devices(self) -> Mapping[str, str]:
+        """Descriptions of the GPUs that the library finds, by joulebench's name of them."""
+
+    def gpu_name(self, device: str) -> str | None:
+        """The library's name of a device (``CUDA0`` of ``cuda:0``)."""
+
+    def system_info(self) -> str:
+        """What the library was built with, in its own words."""
+
+
+def fill_model(params: Any, options: ModelOptions) -> None:
+    """Set the fields of ``llama_model_params`` but ``devices``."""
+    params.load_mode = LOAD_MODE_MMAP if options.mmap else LOAD_MODE_READ
+    params.split_mode = SPLIT_MODE_NONE
+    if options.gpu is None:
+        params.n_gpu_layers = 0
+    else:
+        params.n_gpu_layers = ALL_LAYERS if options.gpu_layers is None else options.gpu_layers
+
+
+def fill_context(params: Any, options: ContextOptions) -> None:
+    """Set the fields of ``llama_context_params``."""
+    params.n_ctx = options.context_tokens
+    params.n_batch = options.batch_tokens
+    params.n_ubatch = min(options.ubatch_tokens, options.batch_tokens)
+    # The library sets memory aside for this many rows of logits at once.
+    params.n_outputs_max = min(options.logits_tokens, options.batch_tokens)
+    params.n_threads = params.n_threads_batch = options.threads
+    params.type_k = GGML_TYPES[options.kv_type_k]
+    params.type_v = GGML_TYPES[options.kv_type_v]
+    params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
+    # Without these a library built for a GPU would still use it for prompts.
+    params.offload_kqv = params.op_offload = options.offload
+
+
+def check_layout(model: Any, context: Any, package: str) -> None:
+    """Refuse a library whose structures are laid out differently than the package thinks.
+
+    llama.h has no version and no sizes. The defaults that the library fills in stand at the
+    right places only if the layouts agree, and a shifted flag would otherwise act silently.
+    """
+    expected = {
+        "n_gpu_layers": (model, ALL_LAYERS), "split_mode": (model, SPLIT_MODE_LAYER),
+        "vocab_only": (model, False), "use_extra_bufts": (model, True),
+        "n_seq_max": (context, 1), "rope_scaling_type": (context, -1),
+        "flash_attn_type": (context, FLASH_ATTENTION["auto"]), "yarn_beta_slow": (context, -1.0),
+        "type_k": (context, GGML_TYPES["f16"]), "type_v": (context, GGML_TYPES["f16"]),
+        "embeddings": (context, False), "offload_kqv": (context, True),
+        "no_perf": (context, True), "op_offload": (context, True), "n_samplers": (context, 0),
+    }  # fmt: skip
+    unlike = [
+        name for name, (params, value) in expected.items()
+        if getattr(params, name, None) != value
+    ]  # fmt: skip
+    for params, name in ((model, "load_mode"), (context, "n_outputs_max")):
+        if not hasattr(params, name):
+            unlike.append(name)
+    if unlike:
+        raise UnavailableError(
+            f"{package} and the llama.cpp library that it loads do not fit together "
+            f"(unexpected: {', '.join(unlike)})",
+            hint=f"install a current {package} anew, and set no variable that points it at "
+            "another library (LLAMA_CPP_LIB_PATH, LLAMA_CPP_LIB)",
+        )
+
+
+def joulebench_name(device: str) -> str:
+    """``cuda:0`` of ``CUDA0``; a name without a number stays as it is, in small letters."""
+    letters = device.rstrip("0123456789")
+    number = device[len(letters) :]
+    return f"{letters.lower()}:{number}" if number else letters.lower()

@@ -1,0 +1,159 @@
+"""llama.cpp through ``llama-cpp-py-sync``: CFFI over llama.h, with a prebuilt library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from joulebench_llamacpp.binding import (
+    ContextOptions,
+    ModelOptions,
+    check_layout,
+    fill_context,
+    fill_model,
+    joulebench_name,
+)
+from joulebench_llamacpp.log import LibraryLog
+
+#: ggml-backend.h, enum ggml_backend_dev_type: a GPU of its own, or one in the processor.
+_GPU_TYPES: Final = (1, 2)
+#: The library keeps the address of its log callback for as long as the process lives.
+_CALLBACKS: Final[list[Any]] = []
+
+
+class CffiBinding:
+    """The library that lies in the package ``llama_cpp_py_sync``."""
+
+    def __init__(self, log: LibraryLog) -> None:
+        from llama_cpp_py_sync import _cffi_bindings as package
+
+        self._ffi: Any = package.get_ffi()
+        self._library: Any = package.get_lib()
+        ffi, library = self._ffi, self._library
+
+        def heard(level: int, text: Any, _: Any) -> None:
+            log.add(level, ffi.string(text).decode("utf-8", "replace"))
+
+        callback = ffi.callback("void(enum ggml_log_level, char *, void *)", heard)
+        _CALLBACKS.append(callback)
+        library.llama_log_set(callback, ffi.NULL)
+        library.llama_backend_init()
+        check_layout(
+            library.llama_model_default_params(), library.llama_context_default_params(),
+            "llama-cpp-py-sync",
+        )  # fmt: skip
+
+    def open(self, path: str, model: ModelOptions, context: ContextOptions) -> CffiDecoder | None:
+        """Load a file and make a context; ``None`` where the library refuses (see its log)."""
+        ffi, library = self._ffi, self._library
+        model_params = library.llama_model_default_params()
+        fill_model(model_params, model)
+        # An empty list, not NULL, keeps the library from taking every GPU that it finds.
+        chosen = ffi.new("ggml_backend_dev_t[2]")
+        if model.gpu:
+            chosen[0] = library.ggml_backend_dev_by_name(model.gpu.encode())
+        model_params.devices = chosen
+        loaded = library.llama_model_load_from_file(path.encode(), model_params)
+        if loaded == ffi.NULL:
+            return None
+        options = context.within(int(library.llama_model_n_ctx_train(loaded)))
+        context_params = library.llama_context_default_params()
+        fill_context(context_params, options)
+        made = library.llama_init_from_model(loaded, context_params)
+        if made == ffi.NULL:
+            library.llama_model_free(loaded)
+            return None
+        return CffiDecoder(ffi, library, loaded, made, options)
+
+    def gpu_devices(self) -> Mapping[str, str]:
+        """Descriptions of the GPUs that the library finds, by joulebench's name of them."""
+        return {joulebench_name(name): text for name, text in self._gpus().items()}
+
+    def gpu_name(self, device: str) -> str | None:
+        """The library's name of a device (``CUDA0`` of ``cuda:0``)."""
+        return next((name for name in self._gpus() if joulebench_name(name) == device), None)
+
+    def system_info(self) -> str:
+        """What the library was built with, in its own words."""
+        text: bytes = self._ffi.string(self._library.llama_print_system_info())
+        return text.decode("utf-8", "replace").strip()
+
+    def _gpus(self) -> dict[str, str]:
+        library, string = self._library, self._ffi.string
+        devices = [
+            library.ggml_backend_dev_get(index) for index in range(library.ggml_backend_dev_count())
+        ]
+        return {
+            string(library.ggml_backend_dev_name(each)).decode(): string(
+                library.ggml_backend_dev_description(each)
+            ).decode()
+            for each in devices
+            if library.ggml_backend_dev_type(each) in _GPU_TYPES
+        }
+
+
+class CffiDecoder:
+    """One context of ``llama-cpp-py-sync``."""
+
+    def __init__(
+        self, ffi: Any, library: Any, model: Any, context: Any, options: ContextOptions
+    ) -> None:
+        self._ffi, self._library, self._model, self._context = ffi, library, model, context
+        self._memory = library.llama_get_memory(context)
+        vocabulary = library.llama_model_get_vocab(model)
+        self.vocabulary_size = int(library.llama_vocab_n_tokens(vocabulary))
+        self.context_tokens = options.context_tokens
+        capacity = options.batch_tokens
+        # Variables of this object: a batch holds only pointers to them.
+        self._token_buffer = ffi.new("int32_t[]", capacity)
+        self._wanted = ffi.new("int8_t[]", [1] * capacity)
+        self.tokens = np.frombuffer(ffi.buffer(self._token_buffer), np.int32)
+        self._one = library.llama_batch_get_one(self._token_buffer, 1)
+        self._many = library.llama_batch_get_one(self._token_buffer, capacity)
+        self._every = library.llama_batch_get_one(self._token_buffer, capacity)
+        self._every.logits = self._wanted
+        self._run = library.llama_decode
+        self._logits_ith = library.llama_get_logits_ith
+        self._seen: Any = None
+        self._view: Any = None
+
+    def decode(self, count: int, *, every: bool = False) -> int:
+        """Decode the first ``count`` tokens; 0 or llama_decode's code."""
+        batch = self._every if every else self._many
+        batch.n_tokens = count
+        return int(self._run(self._context, batch))
+
+    def decode_one(self) -> int:
+        """Decode the first token alone: the step of a generation."""
+        return int(self._run(self._context, self._one))
+
+    def last_logits(self) -> Any:
+        """Logits after the last token, on the library's own memory."""
+        pointer = self._logits_ith(self._context, -1)
+        if pointer != self._seen:  # the library moves its buffer when it needs a larger one
+            self._view = self._floats(pointer, self.vocabulary_size)
+            self._seen = pointer
+        return self._view
+
+    def all_logits(self, count: int) -> Any:
+        """Logits after each of the ``count`` tokens of the last call with ``every``."""
+        pointer = self._logits_ith(self._context, 0)
+        return self._floats(pointer, count * self.vocabulary_size).reshape(count, -1)
+
+    def clear(self) -> None:
+        """Forget all positions; what is allocated stays."""
+        self._library.llama_memory_clear(self._memory, False)
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        if self._context is None:
+            return
+        self._view = None
+        self._library.llama_free(self._context)
+        self._library.llama_model_free(self._model)
+        self._context = self._model = None
+
+    def _floats(self, pointer: Any, count: int) -> Any:
+        return np.frombuffer(self._ffi.buffer(pointer, count * 4), np.float32)

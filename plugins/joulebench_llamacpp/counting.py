@@ -1,0 +1,63 @@
+"""What a token costs in bytes and operations, counted from a file's tensors and the KV types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from joulebench.api import Traffic
+from joulebench_llamacpp.header import TYPES, Tensor
+from joulebench_llamacpp.log import Allocations
+
+_EMBEDDING: Final = "token_embd.weight"
+_HEAD: Final = "output.weight"
+#: What the rest of joulebench calls the types that are no quantization.
+_NAMES: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+
+
+def matrix_type(tensors: Sequence[Tensor]) -> str:
+    """Types of the matrices, in alphabetical order: ``float32`` if all of them are."""
+    kinds = {_NAMES.get(each.type, each.type) for each in tensors if _is_matrix(each)}
+    return ",".join(sorted(kinds))
+
+
+def traffic_of(tensors: Sequence[Tensor], allocated: Allocations) -> Traffic:
+    """What one token moves and computes; ``None`` for weights of which it uses a part only."""
+    position = kv_position_bytes(tensors, allocated)
+    if any("_exps" in each.name for each in tensors):  # experts: a token goes through some
+        return Traffic(kv_position_bytes=position)
+    tied = all(each.name != _HEAD for each in tensors)
+    head = _EMBEDDING if tied else _HEAD
+    size = operations = head_operations = 0
+    for each in tensors:
+        if each.name == _EMBEDDING and not tied:
+            size += each.size_bytes // each.sizes[1]
+            continue
+        size += each.size_bytes
+        if _is_matrix(each):
+            operations += 2 * each.count
+        if each.name == head:
+            head_operations = 2 * each.count
+    return Traffic(size, position, operations, head_operations)
+
+
+def kv_position_bytes(tensors: Sequence[Tensor], allocated: Allocations) -> int | None:
+    """Bytes of keys and values of one position; ``None`` where the tensors do not tell.
+
+    The width of a layer's keys is the number of rows of the matrix that makes them.
+    """
+    total = 0
+    for suffix, kind in (("attn_k", allocated.kv_type_k), ("attn_v", allocated.kv_type_v)):
+        rows = [
+            each.sizes[1] for each in tensors
+            if each.name.endswith(f".{suffix}.weight") and _is_matrix(each)
+        ]  # fmt: skip
+        if not rows or kind is None or kind not in TYPES:
+            return None
+        block, block_bytes = TYPES[kind]
+        total += sum(width // block * block_bytes for width in rows)
+    return total
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    return len(tensor.sizes) == 2

@@ -1,0 +1,170 @@
+"""llama.cpp through ``llama-cpp-python``: its low-level module, which is ctypes over llama.h."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from joulebench_llamacpp.binding import (
+    ContextOptions,
+    ModelOptions,
+    check_layout,
+    fill_context,
+    fill_model,
+    joulebench_name,
+)
+from joulebench_llamacpp.log import LibraryLog
+
+#: ggml-backend.h, enum ggml_backend_dev_type: a GPU of its own, or one in the processor.
+_GPU_TYPES: Final = (1, 2)
+#: The library keeps the address of its log callback for as long as the process lives.
+_CALLBACKS: Final[list[Any]] = []
+
+
+class CtypesBinding:
+    """The library that lies in the package ``llama_cpp``."""
+
+    def __init__(self, log: LibraryLog) -> None:
+        from llama_cpp import llama_cpp as api
+
+        self._api = api
+        self._library: Any = api._lib
+        callback = api.llama_log_callback(
+            lambda level, text, _: log.add(level, text.decode("utf-8", "replace"))
+        )
+        _CALLBACKS.append(callback)
+        api.llama_log_set(callback, ctypes.c_void_p(0))
+        api.llama_backend_init()
+        check_layout(
+            api.llama_model_default_params(), api.llama_context_default_params(),
+            "llama-cpp-python",
+        )  # fmt: skip
+
+    def open(self, path: str, model: ModelOptions, context: ContextOptions) -> CtypesDecoder | None:
+        """Load a file and make a context; ``None`` where the library refuses (see its log)."""
+        api = self._api
+        model_params = api.llama_model_default_params()
+        fill_model(model_params, model)
+        # An empty list, not NULL, keeps the library from taking every GPU that it finds.
+        chosen = (ctypes.c_void_p * 2)(self._device(model.gpu) if model.gpu else None, None)
+        model_params.devices = ctypes.cast(chosen, ctypes.c_void_p)
+        loaded = api.llama_model_load_from_file(path.encode(), model_params)
+        if not loaded:
+            return None
+        options = context.within(int(api.llama_model_n_ctx_train(loaded)))
+        context_params = api.llama_context_default_params()
+        fill_context(context_params, options)
+        made = api.llama_init_from_model(loaded, context_params)
+        if not made:
+            api.llama_model_free(loaded)
+            return None
+        return CtypesDecoder(api, loaded, made, options)
+
+    def gpu_devices(self) -> Mapping[str, str]:
+        """Descriptions of the GPUs that the library finds, by joulebench's name of them."""
+        return {joulebench_name(name): text for name, text in self._gpus().items()}
+
+    def gpu_name(self, device: str) -> str | None:
+        """The library's name of a device (``CUDA0`` of ``cuda:0``)."""
+        return next((name for name in self._gpus() if joulebench_name(name) == device), None)
+
+    def system_info(self) -> str:
+        """What the library was built with, in its own words."""
+        text: bytes = self._api.llama_print_system_info()
+        return text.decode("utf-8", "replace").strip()
+
+    def _gpus(self) -> dict[str, str]:
+        library = self._library
+        describe = {}
+        for name in ("name", "description"):
+            describe[name] = library[f"ggml_backend_dev_{name}"]
+            describe[name].restype, describe[name].argtypes = ctypes.c_char_p, [ctypes.c_void_p]
+        get, kind = library["ggml_backend_dev_get"], library["ggml_backend_dev_type"]
+        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        kind.restype, kind.argtypes = ctypes.c_int, [ctypes.c_void_p]
+        count = library["ggml_backend_dev_count"]
+        count.restype = ctypes.c_size_t
+        devices = [get(index) for index in range(count())]
+        return {
+            describe["name"](each).decode(): describe["description"](each).decode()
+            for each in devices
+            if kind(each) in _GPU_TYPES
+        }
+
+    def _device(self, name: str) -> int:
+        find = self._library["ggml_backend_dev_by_name"]
+        find.restype, find.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+        return int(find(name.encode()))
+
+
+class CtypesDecoder:
+    """One context of ``llama-cpp-python``."""
+
+    def __init__(self, api: Any, model: Any, context: Any, options: ContextOptions) -> None:
+        self._api, self._model, self._context = api, model, context
+        self._memory = api.llama_get_memory(context)
+        self.vocabulary_size = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
+        self.context_tokens = options.context_tokens
+        capacity = options.batch_tokens
+        # Variables of this object: a batch holds only pointers to them.
+        self._token_buffer = (ctypes.c_int32 * capacity)()
+        self._wanted = (ctypes.c_int8 * capacity)(*([1] * capacity))
+        self.tokens = np.frombuffer(self._token_buffer, np.int32)
+        self._one = api.llama_batch_get_one(self._token_buffer, 1)
+        self._many = api.llama_batch_get_one(self._token_buffer, capacity)
+        self._every = api.llama_batch_get_one(self._token_buffer, capacity)
+        self._every.logits = self._wanted
+        self._run = api.llama_decode
+        self._address = _address_of_logits(api)
+        self._seen: int | None = None
+        self._view: Any = None
+
+    def decode(self, count: int, *, every: bool = False) -> int:
+        """Decode the first ``count`` tokens; 0 or llama_decode's code."""
+        batch = self._every if every else self._many
+        batch.n_tokens = count
+        return int(self._run(self._context, batch))
+
+    def decode_one(self) -> int:
+        """Decode the first token alone: the step of a generation."""
+        return int(self._run(self._context, self._one))
+
+    def last_logits(self) -> Any:
+        """Logits after the last token, on the library's own memory."""
+        address = self._address(self._context, -1)
+        if address != self._seen:  # the library moves its buffer when it needs a larger one
+            self._view = _floats(address, self.vocabulary_size)
+            self._seen = address
+        return self._view
+
+    def all_logits(self, count: int) -> Any:
+        """Logits after each of the ``count`` tokens of the last call with ``every``."""
+        address = self._address(self._context, 0)
+        return _floats(address, count * self.vocabulary_size).reshape(count, -1)
+
+    def clear(self) -> None:
+        """Forget all positions; what is allocated stays."""
+        self._api.llama_memory_clear(self._memory, False)
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        if self._context is None:
+            return
+        self._view = None
+        self._api.llama_free(self._context)
+        self._api.llama_model_free(self._model)
+        self._context = self._model = None
+
+
+def _address_of_logits(api: Any) -> Any:
+    """``llama_get_logits_ith`` with a plain number as its result: no object is made a step."""
+    call = api._lib["llama_get_logits_ith"]
+    call.restype, call.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int32]
+    return call
+
+
+def _floats(address: int, count: int) -> Any:
+    return np.frombuffer((ctypes.c_float * count).from_address(address), np.float32)

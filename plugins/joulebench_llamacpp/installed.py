@@ -1,0 +1,70 @@
+"""Which binding of llama.cpp is installed and which GPUs it can use, without importing it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from joulebench.api import Availability, require_modules
+
+#: Packages that bring the library, best first: module and distribution.
+DISTRIBUTIONS: Final = {"llama_cpp": "llama-cpp-python", "llama_cpp_py_sync": "llama-cpp-py-sync"}
+#: Parts of llama.cpp that compute on a GPU, as the files of the library are named.
+_GPU_LIBRARIES: Final = ("cuda", "hip", "metal", "vulkan", "sycl", "musa", "cann", "opencl")
+#: A probing interpreter that takes longer than this to ask the library is given up, in seconds.
+_PROBE_TIMEOUT_S: Final = 60.0
+_PROBE: Final = (
+    "import json; from joulebench_llamacpp.loading import load_binding; "
+    "from joulebench_llamacpp.log import LibraryLog; "
+    "print(json.dumps(load_binding(LibraryLog()).gpu_devices()))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The binding that serves; ``module`` and ``folder`` are ``None`` where there is none."""
+
+    module: str | None
+    folder: Path | None
+    availability: Availability
+
+
+def installed_binding() -> Installed:
+    """The first of the packages that is installed, found by its metadata alone."""
+    numpy = require_modules(("numpy",), "llamacpp")
+    for module in DISTRIBUTIONS:
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.origin is not None:
+            return Installed(module, Path(spec.origin).parent, numpy)
+    missing = Availability.no(
+        f"not installed: {' or '.join(DISTRIBUTIONS.values())}",
+        "pip install 'joulebench[llamacpp]', or without a C++ compiler "
+        "'joulebench[llamacpp-prebuilt]'",
+    )
+    return Installed(None, None, missing)
+
+
+@functools.cache
+def gpu_devices() -> Mapping[str, str]:
+    """Descriptions of GPUs by device name (``cuda:0``), asked of the library in another process.
+
+    Nothing is asked where the package has no part for GPUs, as the usual build has not.
+    """
+    folder = installed_binding().folder
+    if folder is None or not any(any(folder.rglob(f"*ggml-{kind}*")) for kind in _GPU_LIBRARIES):
+        return {}
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True,
+        )  # fmt: skip
+        return dict(json.loads(answer.stdout.splitlines()[-1]))
+    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
+        return {}

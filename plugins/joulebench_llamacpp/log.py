@@ -1,0 +1,96 @@
+"""What llama.cpp says through its log callback: errors, and the sizes of what it allocates.
+
+The library has no call for the sizes of its buffers; it logs them once, when they are made.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+# ggml.h, enum ggml_log_level
+_DEBUG: Final = 1
+_ERROR: Final = 4
+_CONTINUED: Final = 5
+_KEPT_ERRORS: Final = 4
+
+_MIB: Final = 2**20
+_BUFFER: Final = re.compile(r"\b(model|KV|compute|output) buffer size = +([\d.]+) MiB")
+_KV: Final = re.compile(
+    r"llama_kv_cache: size = +[\d.]+ MiB \( *(\d+) cells.*K \((\w+)\).*V \((\w+)\)"
+)
+_FLASH: Final = re.compile(r"flash_attn += (\w+)$|Flash Attention (enabled)|(enabling) flash_attn"
+                           r"|Flash Attention not supported, set to (disabled)")  # fmt: skip
+
+
+class LibraryLog:
+    """Keeps the log's lines; errors also go to standard error."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._errors: list[str] = []
+        self._level = _DEBUG
+        self._line = ""
+
+    def add(self, level: int, text: str) -> None:
+        """A piece of the log; a line may come in several, marked as continued."""
+        if level != _CONTINUED:
+            self._level = level
+        if self._level <= _DEBUG:
+            return
+        self._line += text
+        while "\n" in self._line:
+            line, _, self._line = self._line.partition("\n")
+            self._keep(line)
+
+    def _keep(self, line: str) -> None:
+        if self._level == _ERROR:
+            self._errors = [*self._errors[1 - _KEPT_ERRORS :], line.strip()]
+            print(line, file=sys.stderr)
+        self.lines.append(line)
+
+    def last_errors(self) -> str:
+        """The last lines that were errors, in one; empty if there was none."""
+        return "; ".join(self._errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocations:
+    """What the library said that it allocated, to the hundredth of a MiB that it prints."""
+
+    weights_bytes: int | None
+    kv_bytes: int | None
+    #: Buffers of intermediate results and of logits.
+    workspace_bytes: int | None
+    kv_cells: int | None
+    kv_type_k: str | None
+    kv_type_v: str | None
+    flash_attention: bool | None
+
+
+def read_allocations(lines: Iterable[str]) -> Allocations:
+    """Sum up the lines of one model and one context; ``None`` for what was not said."""
+    sums: dict[str, float] = {}
+    cells = kind_k = kind_v = flash = None
+    for line in lines:
+        if found := _BUFFER.search(line):
+            sums[found[1]] = sums.get(found[1], 0.0) + float(found[2]) * _MIB
+        if found := _KV.search(line):
+            cells, kind_k, kind_v = int(found[1]), found[2], found[3]
+        if found := _FLASH.search(line.rstrip()):
+            # Later lines correct earlier ones: "auto" is settled by a line of its own.
+            word = next(each for each in found.groups() if each)
+            flash = {"enabled": True, "enabling": True, "disabled": False}.get(word, flash)
+    workspace = [sums[kind] for kind in ("compute", "output") if kind in sums]
+    return Allocations(
+        weights_bytes=_whole(sums.get("model")), kv_bytes=_whole(sums.get("KV")),
+        workspace_bytes=_whole(sum(workspace)) if workspace else None, kv_cells=cells,
+        kv_type_k=kind_k, kv_type_v=kind_v, flash_attention=flash,
+    )  # fmt: skip
+
+
+def _whole(size: float | None) -> int | None:
+    return None if size is None else round(size)
