@@ -51,8 +51,8 @@ class BlockEnergy:
     idle_u_j: float | None
 
 
-def read_blocks(blocks: pa.Table, requests: pa.Table) -> list[Block]:
-    """The blocks of one cell in the order in which they ran."""
+def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[Block]:
+    """The blocks of one cell in the order in which they ran, their work in ``per`` units of it."""
     times = _sums(requests, ("prefill_s", "decode_s"))
     ordered = blocks.sort_by([("t0_ns", "ascending"), ("block", "ascending")])
     columns = [
@@ -76,7 +76,7 @@ def read_blocks(blocks: pa.Table, requests: pa.Table) -> list[Block]:
                 number=row["block"],
                 process=row["process"] or 0,
                 duration_s=row["duration_s"],
-                units=row["units"],
+                units=None if row["units"] is None else row["units"] / per,
                 prefill_tokens=row["prefill_tokens"],
                 decode_tokens=row["decode_tokens"],
                 prefill_s=spent.get("prefill_s"),

@@ -44,6 +44,21 @@ def _net_text(cell: CellSummary) -> str:
     return f"{text} {mark(net)}".strip() if differs else text
 
 
+def share_text(figure: Figure) -> str:
+    """A share of a limit in per cent, with its interval."""
+    if figure.value is None:
+        return UNKNOWN
+    share = figure.times(100.0, "%")
+    return f"{with_interval(share.value, share.low, share.high)} %"
+
+
+def _work_rate_text(cell: CellSummary) -> str:
+    """What a cell that repeats a kernel reaches; tokens have columns of their own."""
+    if cell.kernel is None or cell.rate.value is None:
+        return UNKNOWN
+    return f"{with_interval(cell.rate.value, cell.rate.low, cell.rate.high)} {cell.rate.unit}"
+
+
 def common_unit(cells: Sequence[CellSummary]) -> str | None:
     """The unit that all energies of the table share, or ``None``."""
     units = {cell.headline.unit for cell in cells}
@@ -75,6 +90,11 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
             rank=3,
         ),
         Column("tok/s", _rate_text, lambda c: c.speed.decode_tok_s.value),
+        Column(
+            "rate", _work_rate_text, lambda c: None if c.kernel is None else c.rate.value, rank=1
+        ),
+        Column("MBU", lambda c: share_text(c.mbu), lambda c: c.mbu.value, rank=1),
+        Column("MFU", lambda c: share_text(c.mfu), lambda c: c.mfu.value, rank=1),
         Column(
             "TTFT",
             lambda c: seconds(c.speed.ttft_median_s.value),

@@ -66,6 +66,8 @@ def _figures(cell: CellSummary) -> list[tuple[str, Figure]]:
         ("time to first token, 95 % quantile", speed.ttft_p95_s),
         ("time per output token", speed.tpot_s),
         ("time per block", speed.block_s),
+        ("share of memory bandwidth (MBU)", cell.mbu),
+        ("share of the matrix product's rate (MFU)", cell.mfu),
     ]
     return found
 

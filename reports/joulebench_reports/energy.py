@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 Part = Callable[[BlockEnergy], float | None]
 
 
-def energy_unit(unit: str) -> str:
-    """The unit of energy per unit of work; a joule per second is a watt."""
-    return "W" if unit in ("second", "s") else f"J/{unit}"
-
-
 def summarise_energy(
     energy: pa.Table,
     blocks: Sequence[Block],
@@ -39,13 +34,14 @@ def summarise_energy(
 ) -> tuple[EnergySummary, ...]:
     """One summary for each provenance that has rows; ``phases`` maps a phase to its token count.
 
+    ``unit`` is that of energy for one unit of the blocks' work.
     ``phases`` values are names of :class:`Block` fields (``prefill_tokens``, ``decode_tokens``).
     """
     result: list[EnergySummary] = []
     for provenance in PROVENANCES:
         rows = energy_rows(energy, provenance, "total")
         if rows.num_rows:
-            maker = _maker(rows, provenance, energy_unit(unit))
+            maker = _maker(rows, provenance, unit)
             found = [
                 (phase, _phase(energy, provenance, phase, field, blocks))
                 for phase, field in phases.items()

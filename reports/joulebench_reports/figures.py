@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench.api import Provenance, Scalar
+from joulebench_reports.tokenwork import KernelWork, TokenWork
 
 #: Order of trust: the headline takes the first of these that has a figure.
 PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
@@ -34,6 +35,12 @@ class Figure:
     def half_width(self) -> float | None:
         """Half of the interval's width, in ``unit``."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def times(self, factor: float, unit: str) -> Figure:
+        """The figure and its interval by ``factor``, in another unit."""
+        scaled = (None if x is None else x * factor for x in (self.value, self.low, self.high))
+        value, low, high = scaled
+        return replace(self, value=value, low=low, high=high, unit=unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,21 @@ class CellSummary:
     flags: tuple[FlagCount, ...]
     evidence: Mapping[str, Scalar]
     facts: Mapping[str, Scalar]
+    #: As the session really used them; ``dtype`` is the number type that it computes in.
+    threads: int | None
+    dtype: str | None
+    #: Every setting of the backend, as JSON, by which cells of the same setting are found.
+    backend_settings: str
+    token: TokenWork
+    kernel: KernelWork | None
+    #: Shares of what the session's own kernels measured, 1 being all of it.
+    mbu: Figure
+    mfu: Figure
+
+    @property
+    def rate(self) -> Figure:
+        """Units of work a second."""
+        return self.speed.units_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class JsonRenderer(Renderer):
     def render(self, session: Session, settings: Settings) -> str:
         """One JSON object; unknown is null, and no number is NaN or infinite."""
         from joulebench_reports import trust
+        from joulebench_reports.operators import operator_tables
         from joulebench_reports.summary import summarise
 
         found = summarise(session)
@@ -34,6 +35,7 @@ class JsonRenderer(Renderer):
             "format_version": FORMAT_VERSION,
             "energy_banner": trust.banner(found),
             **dataclasses.asdict(found),
+            "operators": [dataclasses.asdict(table) for table in operator_tables(found.shown)],
             "unmeasured": [dataclasses.asdict(note) for note in trust.unmeasured(found)],
             "trust": [dataclasses.asdict(note) for note in trust.trust_notes(found)],
         }

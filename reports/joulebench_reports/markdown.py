@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Renderer, Settings
-from joulebench_reports import memorytable, trust
+from joulebench_reports import memorytable, operators, trust
 from joulebench_reports.columns import overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.wording import plain
@@ -50,6 +50,7 @@ def render_summary(summary: SessionSummary) -> str:
         f"**{escape(trust.banner(summary))}**",
         "",
         *_overview(summary.shown),
+        *_operators(summary.shown),
         *_memory(summary.shown),
     ]
     missing = [
@@ -71,6 +72,23 @@ def _overview(cells: Sequence[CellSummary]) -> list[str]:
         *(_row([column.text(cell) for column in columns]) for cell in cells),
         "",
     ]
+
+
+def _operators(cells: Sequence[CellSummary]) -> list[str]:
+    found = operators.operator_tables(cells)
+    if not found:
+        return []
+    lines = ["## Operators", "", escape(operators.NOTE), ""]
+    for each in found:
+        lines += [
+            escape(operators.caption(each)),
+            "",
+            _row(operators.HEADER),
+            "| --- |" + " ---: |" * (len(operators.HEADER) - 1),
+            *map(_row, operators.rows(each)),
+            "",
+        ]
+    return lines
 
 
 def _memory(cells: Sequence[CellSummary]) -> list[str]:

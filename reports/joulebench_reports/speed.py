@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 from joulebench_reports import intervals
 from joulebench_reports.blocks import Block
 from joulebench_reports.figures import Figure, Speed
+from joulebench_reports.units import ShownUnit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def summarise_speed(blocks: Sequence[Block], requests: pa.Table, unit: str) -> Speed:
+def summarise_speed(blocks: Sequence[Block], requests: pa.Table, unit: ShownUnit) -> Speed:
     """Rates as ratios of sums over blocks; TTFT as quantiles over requests."""
+    work_s = _rate(blocks, "units", "duration_s", unit.rate)
     return Speed(
         decode_tok_s=_rate(blocks, "decode_tokens", "decode_s", "tok/s"),
         prefill_tok_s=_rate(blocks, "prefill_tokens", "prefill_s", "tok/s"),
-        units_s=_rate(blocks, "units", "duration_s", f"{unit}/s"),
+        # The blocks' work is in ``per`` units of it.
+        units_s=work_s.times(unit.per / unit.rate_per, unit.rate),
         ttft_median_s=_quantile(requests, "ttft_s", 0.5),
         ttft_p95_s=_quantile(requests, "ttft_s", 0.95),
         tpot_s=_rate(blocks, "decode_s", "decode_tokens", "s"),

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from joulebench_reports import blocks as block_sums
-from joulebench_reports.energy import energy_unit, summarise_energy
+from joulebench_reports.energy import summarise_energy
 from joulebench_reports.figures import (
     CellSummary,
     ChannelReport,
@@ -27,8 +27,11 @@ from joulebench_reports.figures import (
     SessionSummary,
 )
 from joulebench_reports.flags import explain
+from joulebench_reports.limits import NO_SHARE, with_shares
 from joulebench_reports.phasefit import fit_missing_phases
 from joulebench_reports.speed import summarise_speed
+from joulebench_reports.tokenwork import backend_settings, kernel_work, token_work
+from joulebench_reports.units import shown_unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,7 +73,7 @@ def summarise(session: Session) -> SessionSummary:
         versions=_object(session.json("versions_json")),
         probes=probes,
         channels=channels,
-        cells=tuple(cells),
+        cells=with_shares(cells),
     )
 
 
@@ -120,7 +123,8 @@ def _identity(
 ) -> dict[str, Any]:
     """The cell's own row, or as much of one as the plan tells of an unfinished cell."""
     if cell_id in recorded:
-        return dict(recorded[cell_id])
+        plugin = planned.get(cell_id, {}).get("workload_plugin")
+        return {**recorded[cell_id], "workload_plugin": plugin}
     plan = planned.get(cell_id, {})
     known = {name: value for name, value in plan.items() if isinstance(value, str)}
     going_on = session_status == "running"
@@ -174,13 +178,17 @@ def _summarise(
     channels: Sequence[ChannelReport],
     probes: Sequence[ProbeReport],
 ) -> CellSummary:
-    blocks = block_sums.read_blocks(tables.blocks, tables.requests)
-    unit = row.get("unit") or "unit"
-    energy = summarise_energy(tables.energy, blocks, unit, _PHASE_WORK, channels)
+    unit = shown_unit(row.get("unit") or "unit")
+    blocks = block_sums.read_blocks(tables.blocks, tables.requests, unit.per)
+    energy = summarise_energy(tables.energy, blocks, unit.energy, _PHASE_WORK, channels)
     if all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
         energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples)
     absent = _no_energy(row, probes, bool(blocks), bool(energy))
     processes = len({block.process for block in blocks})
+    facts, settings = _scalars(row.get("facts_json")), backend_settings(row)
+    threads = facts.get("threads", settings.get("threads"))
+    dtype = facts.get("dtype", settings.get("dtype"))
+    workload = row.get("workload_plugin") or row.get("workload") or "unknown"
     return CellSummary(
         id=row["cell_id"],
         label=row.get("label") or row["cell_id"],
@@ -189,7 +197,7 @@ def _summarise(
         backend=row.get("backend") or "unknown",
         device=row.get("device") or "unknown",
         workload=row.get("workload") or "unknown",
-        unit=unit,
+        unit=unit.name,
         status=row.get("status") or "unknown",
         cause=row.get("cause"),
         cause_kind=row.get("cause_kind"),
@@ -197,8 +205,8 @@ def _summarise(
         blocks=len(blocks),
         requests=tables.requests.num_rows,
         energy=energy,
-        headline=_headline([each.gross for each in energy], unit, absent),
-        headline_net=_headline([each.net for each in energy], unit, absent),
+        headline=_headline([each.gross for each in energy], unit.energy, absent),
+        headline_net=_headline([each.net for each in energy], unit.energy, absent),
         speed=summarise_speed(blocks, tables.requests, unit),
         memory=_memory(row),
         quality=_quality(row),
@@ -208,7 +216,14 @@ def _summarise(
         observer=_observer(row),
         flags=_flags(row, blocks, energy, processes),
         evidence=_scalars(row.get("evidence_json")),
-        facts=_scalars(row.get("facts_json")),
+        facts=facts,
+        threads=threads if isinstance(threads, int) else None,
+        dtype=dtype if isinstance(dtype, str) else None,
+        backend_settings=json.dumps(settings, sort_keys=True),
+        token=token_work(row, tables.requests),
+        kernel=kernel_work(row, workload, tables.requests),
+        mbu=NO_SHARE,
+        mfu=NO_SHARE,
     )
 
 
@@ -218,7 +233,7 @@ def _headline(figures: Sequence[Figure], unit: str, absent: str | None) -> Figur
         if figure.value is not None:
             return figure
     reasons = "; ".join(dict.fromkeys(f.reason_if_null for f in figures if f.reason_if_null))
-    return Figure(None, energy_unit(unit), reason_if_null=absent or reasons)
+    return Figure(None, unit, reason_if_null=absent or reasons)
 
 
 def _no_energy(

@@ -87,6 +87,12 @@ def _columns(cell: CellSummary) -> Iterator[tuple[str, Value]]:
     yield "ttft_median_s", speed.ttft_median_s.value
     yield "ttft_p95_s", speed.ttft_p95_s.value
     yield from _figure("tpot_s", speed.tpot_s)
+    yield "work_rate_unit", speed.units_s.unit
+    yield from _figure("work_rate", speed.units_s)
+    yield from _figure("mbu", cell.mbu)
+    yield from _figure("mfu", cell.mfu)
+    for name in cell.token.__dataclass_fields__:
+        yield f"token_{name}", getattr(cell.token, name)
     yield from _figure("block_s", speed.block_s)
     for name in cell.memory.__dataclass_fields__:
         yield name, getattr(cell.memory, name)

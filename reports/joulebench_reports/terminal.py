@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Option, Renderer, Settings
-from joulebench_reports import trust
+from joulebench_reports import operators, trust
 from joulebench_reports.columns import Column, overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.wording import number, plain
@@ -65,6 +65,8 @@ def render_summary(summary: SessionSummary, width: int, color: bool) -> str:
     )
     _title(console, summary)
     _overview(console, summary.shown, width)
+    for each in operators.operator_tables(summary.shown):
+        _operators(console, each)
     _missing_cells(console, summary.missing)
     _notes(console, "What could not be measured, and why", trust.unmeasured(summary))
     _notes(
@@ -152,6 +154,24 @@ def _table(cells: Sequence[CellSummary], columns: Sequence[Column]) -> object:
     for cell in cells:
         table.add_row(*(Text(column.text(cell)) for column in columns))
     return table
+
+
+def _operators(console: Console, found: operators.OperatorTable) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print()
+    console.print(Text("Operators of a token", style="bold"))
+    console.print(Text(operators.caption(found), style="dim"))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, _MARGIN, 0, 0), pad_edge=False, show_edge=False)
+    for place, header in enumerate(operators.HEADER):
+        table.add_column(Text(header), justify="right" if place else "left")
+    for row in operators.rows(found):
+        table.add_row(*map(Text, row))
+    console.print(table)
+    if any(line.fits_in_cache for line in found.lines):
+        console.print(Text("* fits into the last-level cache when run alone", style="dim"))
 
 
 def _missing_cells(console: Console, cells: Sequence[CellSummary]) -> None:

@@ -15,6 +15,7 @@ from joulebench_reports.figures import (
     SessionSummary,
 )
 from joulebench_reports.flags import explain
+from joulebench_reports.limits import limit_notes
 from joulebench_reports.wording import MARKS, data_size, number, percent, plain, seconds
 
 #: What each provenance means, for the legend.
@@ -175,6 +176,7 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
         for cell in shown
     ]
     notes += _scale_notes(shown)
+    notes += _limit_notes(shown)
     notes += _observer_notes(shown)
     return notes + _flag_notes(shown, letters or {})
 
@@ -182,6 +184,10 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
 def _count(n: int, noun: str) -> str:
     plural = "es" if noun.endswith("s") else "s"
     return f"{n} {noun}" + ("" if n == 1 else plural)
+
+
+def _limit_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
+    return [Note(term, text) for term, text in limit_notes(cells)]
 
 
 def _scale_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
