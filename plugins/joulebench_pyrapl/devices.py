@@ -46,7 +46,8 @@ def _channel(item: int, file: Path) -> Channel:
         source=ReaderSource(FACTORY, "", item),
         scale=1e-6,
         provenance=provenance_of_file(file),
-        domain=f"{kind}-{socket}",
+        # As the kernel's zones are called: the two probes' figures stand side by side.
+        domain=f"package-{socket}/dram" if kind == "dram" else f"package-{socket}",
         counted=False,
         rate_hz=100.0,
         update_period_s=_UPDATE_PERIOD_S,

@@ -28,17 +28,22 @@ from joulebench.meter.sampler import edge_reader
 from joulebench_pyrapl import PyRaplProbe
 from joulebench_rapl import RaplProbe
 
-found = {}
+from joulebench.meter.crosscheck import cross_check, pairs
+
+found, everything = {}, []
 for probe, given in ((RaplProbe(), {"root": "/sys/class/powercap"}),
                      (PyRaplProbe(), {"enabled": True})):
     availability = probe.inspect(given)
     assert availability.ok, availability
     channels = probe.channels(given)
+    everything += channels
     values = edge_reader([source_spec(n, c.source, None) for n, c in enumerate(channels)])()
     for channel, raw in zip(channels, values):
         found[channel.path] = [raw, channel.wraps_at, channel.counted, channel.provenance]
 import logging
-print(json.dumps([found, len(logging.getLogger().handlers)]))
+checks = [cross_check(*pair, 0.5) for pair in pairs(everything)]
+print(json.dumps([found, len(logging.getLogger().handlers),
+                  [[each.first, each.second, each.agrees] for each in checks]]))
 """
 
 
@@ -82,10 +87,24 @@ def test_pyrapl_and_the_probe_rapl_read_the_same_counters(tmp_path: Path) -> Non
     (tmp_path / "powercap").mkdir()
     with FakePowercap(tmp_path / "powercap", intel_zones(), layout="nested") as tree:
         tree.advance(3.0)
-        found, handlers = in_place_of_sysfs(tmp_path)
+        found, handlers, checks = in_place_of_sysfs(tmp_path)
+    assert isinstance(checks, list)
+    assert all(agrees is None for _, _, agrees in checks), "nothing is counted meanwhile"
     assert isinstance(found, dict)
     package, dram = found["pyrapl/package-0"], found["pyrapl/dram-0"]
     assert package[:2] == found["rapl/package-0"][:2]
     assert dram[:2] == found["rapl/package-0/dram"][:2]
     assert package[2:] == dram[2:] == [False, "simulated"]
     assert handlers == 0, "importing pyRAPL has configured the root logger"
+
+
+@installed
+def test_a_sandwich_of_both_probes_agrees_on_a_live_counter(tmp_path: Path) -> None:
+    (tmp_path / "powercap").mkdir()
+    zones = intel_zones(max_range_uj=4_000_000)
+    with FakePowercap(tmp_path / "powercap", zones, layout="nested") as tree, tree.live():
+        _, _, checks = in_place_of_sysfs(tmp_path)
+    assert checks == [
+        ["rapl/package-0", "pyrapl/package-0", True],
+        ["rapl/package-0/dram", "pyrapl/dram-0", True],
+    ]

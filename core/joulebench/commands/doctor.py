@@ -11,6 +11,7 @@ from joulebench.commands.common import echo_json, echo_table, json_option, set_o
 
 if TYPE_CHECKING:
     from joulebench.meter.calibration import Calibration
+    from joulebench.meter.crosscheck import CrossCheck
     from joulebench.probing import Sensors
     from joulebench.registry import Registry
 
@@ -35,6 +36,7 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     from pathlib import Path
 
     from joulebench.meter.calibration import calibrate
+    from joulebench.meter.crosscheck import cross_check, pairs
     from joulebench.probing import inspect_probes
     from joulebench.profile import parse_profile
     from joulebench.registry import default_registry
@@ -46,11 +48,12 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     sensors = inspect_probes(registry, profile)
     energy = sensors.energy_and_power()
     calibrations = calibrate(energy, seconds)
+    checks = [cross_check(first, second) for first, second in pairs(energy)]
     measured = any(each.provenance == "measured" for each in energy)
     if as_json:
-        echo_json(_as_json(registry, sensors, calibrations, measured))
+        echo_json(_as_json(registry, sensors, calibrations, checks, measured))
     else:
-        _print(registry, sensors, calibrations, measured)
+        _print(registry, sensors, calibrations, checks, measured)
     return 0 if measured else 1
 
 
@@ -74,7 +77,11 @@ def _backends(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _as_json(
-    registry: Registry, sensors: Sensors, calibrations: list[Calibration], measured: bool
+    registry: Registry,
+    sensors: Sensors,
+    calibrations: list[Calibration],
+    checks: list[CrossCheck],
+    measured: bool,
 ) -> dict[str, Any]:
     from joulebench.machine import describe_machine, preflight
 
@@ -92,17 +99,23 @@ def _as_json(
              "window_for_5_percent_s": each.window_for_5_percent_s}
             for each in calibrations
         ],
+        "cross_checks": [{**asdict(each), "agrees": each.agrees} for each in checks],
         "backends": _backends(registry),
         "broken_plugins": [asdict(each) for each in registry.broken],
     }  # fmt: skip
 
 
 def _print(
-    registry: Registry, sensors: Sensors, calibrations: list[Calibration], measured: bool
+    registry: Registry,
+    sensors: Sensors,
+    calibrations: list[Calibration],
+    checks: list[CrossCheck],
+    measured: bool,
 ) -> None:
     _print_machine()
     _print_sensors(sensors)
     _print_calibrations(sensors, calibrations)
+    _print_cross_checks(checks)
     _print_backends(registry)
     _heading("Verdict")
     if measured:
@@ -158,6 +171,24 @@ def _print_calibrations(sensors: Sensors, calibrations: list[Calibration]) -> No
         ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read", "1 % from",
          "5 % from"],
     )  # fmt: skip
+
+
+def _print_cross_checks(checks: list[CrossCheck]) -> None:
+    if not checks:
+        return
+    _heading("Counters that two probes read")
+    for each in checks:
+        told = (
+            f"{each.between} of {each.readings} readings lie between two of {each.first} "
+            f"({each.counted_j:.3g} J; at most {each.worst_j:.2g} J outside, "
+            f"{each.allowed_j:.2g} J allowed)"
+        )
+        if each.agrees is None:
+            click.echo(f"  - {each.second}: too little energy was counted to tell ({told})")
+        else:
+            click.echo(f"  {_mark(each.agrees)} {each.second}: {told}")
+            if not each.agrees:
+                click.echo("      → one of the two is wrong: compare scale, wrap and driver")
 
 
 def _print_backends(registry: Registry) -> None:
