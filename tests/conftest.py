@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
-from joulebench.artifacts import CACHE_VARIABLE, Store
+from joulebench.api import Artifact
+from joulebench.artifacts import CACHE_VARIABLE, Store, hash_content
 from joulebench.conversion import route
 from joulebench.errors import UnavailableError
 from joulebench.models import CHECKPOINT_FORMAT, obtain_model, read_catalogue, resolve_model
@@ -154,6 +155,21 @@ def _write_weights(file: Path) -> None:
             }.items()
         }  # fmt: skip
     save_file(tensors, file, metadata={"format": "pt"})
+
+
+@pytest.fixture(scope="session")
+def smollm2_onnx(smollm2: Path, cache: Path) -> dict[str, Path]:
+    """The embedded model for ONNX Runtime: folders of the formats ``onnx`` and ``ort``."""
+    pytest.importorskip("onnxruntime")
+    registry = default_registry()
+    converters = [registry.converter(name) for name in registry.names("converter")]
+    content_hash, size = hash_content(smollm2)
+    artifact = Artifact(CHECKPOINT_FORMAT, smollm2, content_hash, size)
+    found: dict[str, Path] = {}
+    for step in route(converters, CHECKPOINT_FORMAT, ("ort",), "LlamaForCausalLM"):
+        artifact = Store(cache).make(artifact, step).artifact
+        found[artifact.format] = artifact.path
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,9 @@ _LEVELS: Final = {
 }
 #: onnxruntime's log level "error": its warnings are about graphs, not about the user's model.
 _LOG_ERRORS: Final = 3
+_CONVERT_AGAIN: Final = "delete it; the checkpoint is converted again when it is needed"
+_UNKNOWN_OPERATOR: Final = "uses an operator that the installed onnxruntime does not have"
 #: A part of onnxruntime's message, what is meant, and what to do.
-_CONVERT_AGAIN: Final = "convert the checkpoint again"
 _FAULTS: Final = (
     (
         "Unsupported model IR version",
@@ -52,11 +53,8 @@ _FAULTS: Final = (
     ("External data path", "names a file of weights outside its folder", _CONVERT_AGAIN),
     ("Protobuf parsing failed", "is no whole ONNX file", _CONVERT_AGAIN),
     ("No graph was found", "is no whole ONNX file", _CONVERT_AGAIN),
-    (
-        "is not a registered function/op",
-        "uses an operator that the installed onnxruntime does not have",
-        "install a newer onnxruntime",
-    ),
+    ("is not a registered function/op", _UNKNOWN_OPERATOR, "install a newer onnxruntime"),
+    ("No Op registered for", _UNKNOWN_OPERATOR, "install a newer onnxruntime"),
 )
 
 
@@ -139,14 +137,19 @@ def _plain_error(file: Path, error: Exception) -> ModelError:
     message = str(error)
     for part, meaning, cure in _FAULTS:
         if part in message:
-            detail = _version_in(message)
+            detail = _detail_in(message)
             return ModelError(meaning + detail, where=str(file), hint=cure)
     return ModelError(f"onnxruntime cannot load it: {message}", where=str(file))
 
 
-def _version_in(message: str) -> str:
-    """What onnxruntime says of versions, which is the end of its message."""
-    for mark in ("Unsupported model IR version", "Opset ", "The ORT format model version"):
+def _detail_in(message: str) -> str:
+    """What onnxruntime says of versions and operators, which is the end of its message."""
+    for mark in (
+        "Unsupported model IR version",
+        "Current official support",
+        "No Op",
+        "The ORT format model version",
+    ):
         if mark in message:
             return f" ({message[message.rindex(mark) :].strip().splitlines()[0]})"
     return ""

@@ -10,9 +10,9 @@ from typing import Final
 ARCHITECTURES: Final = ("LlamaForCausalLM",)
 #: Kinds of rotary positions whose angles can be put into a table beforehand.
 ROPE_TYPES: Final = ("default", "linear", "llama3")
-#: onnxruntime's CPU kernel of GroupQueryAttention rotates heads of such a multiple only
-#: (onnxruntime/contrib_ops/cpu/bert/group_query_attention_helper.h).
-HEAD_SIZE_MULTIPLE: Final = 8
+#: onnxruntime's GroupQueryAttention rotates heads of such a multiple only: others fail at the first
+#: token (onnxruntime/contrib_ops/cpu/bert/group_query_attention_helper.h).
+HEAD_SIZE_MULTIPLE: Final = 16
 
 
 class UnfitConfigError(Exception):

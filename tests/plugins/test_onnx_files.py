@@ -1,0 +1,255 @@
+"""Converted files: what is written, what is refused, and how a damaged one is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx_models import TIED, UNTIED, export, opened, to_ort, write_checkpoint
+
+from joulebench.errors import ArtifactError, ModelError
+from joulebench_onnx.exporter import OnnxExport
+from joulebench_onnx.inventory import take_inventory
+from joulebench_onnx.ortformat import OPERATORS_FILE, OrtFormat
+
+pytest.importorskip("numpy")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("llama"), TIED)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(checkpoint, tmp_path_factory.mktemp("onnx") / "model")
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    """A model to be damaged."""
+    return shutil.copytree(model, tmp_path / "copy")
+
+
+# -- what is written --------------------------------------------------------------------------
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(
+    checkpoint: Path, model: Path, tmp_path: Path
+) -> None:
+    again = export(checkpoint, tmp_path / "again")
+    names = {file.name for file in model.iterdir()}
+    assert names == {"model.onnx", "model.onnx.data"}
+    for name in names:
+        assert (again / name).read_bytes() == (model / name).read_bytes()
+
+
+def test_the_graph_is_written_for_older_runtimes(model: Path) -> None:
+    graph = onnx.load(str(model / "model.onnx"))
+    assert graph.ir_version == 10
+    assert {each.domain: each.version for each in graph.opset_import} == {
+        "": 21,
+        "com.microsoft": 1,
+    }
+    assert (model / "model.onnx").stat().st_size < 40_000, "weights lie in the other file"
+
+
+def test_weights_begin_at_pages_so_that_they_can_be_mapped(model: Path) -> None:
+    graph = onnx.load(str(model / "model.onnx"), load_external_data=False).graph
+    places = [
+        {entry.key: entry.value for entry in each.external_data} for each in graph.initializer
+    ]
+    outside = [place for place in places if place]
+    assert len(outside) == len(places) - 1
+    assert all(int(place["offset"]) % 4096 == 0 for place in outside)
+    assert {place["location"] for place in outside} == {"model.onnx.data"}
+
+
+def test_a_tied_head_is_the_embedding_and_an_untied_one_its_own(
+    model: Path, tmp_path: Path
+) -> None:
+    rows = [TIED["vocab_size"], TIED["hidden_size"]]
+    untied = export(write_checkpoint(tmp_path / "checkpoint", UNTIED), tmp_path / "untied")
+    for folder, count in ((model, 1), (untied, 2)):
+        tensors = take_inventory(folder / "model.onnx").tensors.values()
+        assert sum(list(each.shape) == rows for each in tensors) == count
+
+
+def test_ort_format_comes_with_the_operators_that_a_reduced_build_needs(
+    model: Path, tmp_path: Path
+) -> None:
+    folder = to_ort(model, tmp_path / "ort")
+    assert {file.name for file in folder.iterdir()} == {"model.ort", OPERATORS_FILE}
+    lines = (folder / OPERATORS_FILE).read_text(encoding="utf-8").splitlines()
+    assert any(
+        line.startswith("com.microsoft;1;") and "GroupQueryAttention" in line for line in lines
+    )
+    assert any("MatMul" in line and "float" in line for line in lines), "with their number types"
+    nodes = [node.operator for node in take_inventory(folder / "model.ort").nodes]
+    assert "QuickGelu" in nodes, "optimised to the level 'extended' when it was written"
+
+
+def test_ort_format_holds_the_tensors_of_the_onnx_file(model: Path, tmp_path: Path) -> None:
+    folder = to_ort(model, tmp_path / "ort")
+    before, after = take_inventory(model / "model.onnx"), take_inventory(folder / "model.ort")
+    assert dict(after.tensors) == pytest.approx(dict(before.tensors))
+    assert after.operations_per_token() == before.operations_per_token()
+
+
+# -- what is refused --------------------------------------------------------------------------
+
+
+def test_other_architectures_are_refused_by_name() -> None:
+    assert "GPT2LMHeadModel" in str(OnnxExport().supports("GPT2LMHeadModel"))
+    assert OnnxExport().supports("LlamaForCausalLM") is None
+    assert OnnxExport().supports(None) is None
+
+
+def changed(checkpoint: Path, folder: Path, **config: Any) -> Path:
+    shutil.copytree(checkpoint, folder)
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(content | config), encoding="utf-8")
+    return folder
+
+
+def test_a_config_that_the_graph_cannot_express_is_refused_with_its_file(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = changed(checkpoint, tmp_path / "gelu", hidden_act="gelu")
+    with pytest.raises(ArtifactError, match="hidden_act 'gelu'") as caught:
+        export(folder, tmp_path / "out")
+    assert caught.value.where == str(folder / "config.json")
+
+
+def test_a_config_that_contradicts_the_weights_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(checkpoint, tmp_path / "wide", intermediate_size=128)
+    with pytest.raises(ModelError, match=r"gate_proj\.weight' is \(96, 64\).*\(128, 64\)"):
+        export(folder, tmp_path / "out")
+
+
+def test_a_missing_tensor_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(checkpoint, tmp_path / "deep", num_hidden_layers=3)
+    with pytest.raises(ModelError, match=r"lacks the tensor 'model\.layers\.2\."):
+        export(folder, tmp_path / "out")
+
+
+def test_a_truncated_checkpoint_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(checkpoint, tmp_path / "short")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="no whole safetensors file"):
+        export(folder, tmp_path / "out")
+
+
+def test_pickled_weights_are_not_looked_at(checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(checkpoint, tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="has no weights"):
+        export(folder, tmp_path / "out")
+
+
+def test_more_than_ort_format_holds_is_refused_before_it_is_tried(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joulebench_onnx.ortformat.MAX_ORT_BYTES", 1000)
+    with pytest.raises(ArtifactError, match="do not fit into ORT format") as caught:
+        OrtFormat().convert(model, tmp_path, {})
+    assert "'onnx'" in str(caught.value.hint)
+
+
+# -- damaged and foreign files ----------------------------------------------------------------
+
+
+def edited(change: Callable[[Any], None]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        file = folder / "model.onnx"
+        graph = onnx.load(str(file), load_external_data=False)
+        change(graph)
+        file.write_bytes(graph.SerializeToString())
+
+    return edit
+
+
+def set_ir(graph: Any) -> None:
+    graph.ir_version = 99
+
+
+def set_opset(graph: Any) -> None:
+    graph.opset_import[0].version = 99
+
+
+def set_operator(graph: Any) -> None:
+    graph.graph.node[3].op_type = "Imagined"
+
+
+def rename_input(graph: Any) -> None:
+    for node in graph.graph.node:
+        node.input[:] = ["chosen" if name == "logit_positions" else name for name in node.input]
+    for each in graph.graph.input:
+        if each.name == "logit_positions":
+            each.name = "chosen"
+
+
+def lead_outside(graph: Any) -> None:
+    for each in graph.graph.initializer:
+        for entry in each.external_data:
+            if entry.key == "location":
+                entry.value = "../model.onnx.data"
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "newer IR": (edited(set_ir), "newer ONNX file format.*99"),
+    "newer opset": (edited(set_opset), r"newer operator set \(opset\)"),
+    "unknown operator": (edited(set_operator), "an operator that the installed onnxruntime"),
+    "another graph": (edited(rename_input), "lacks the input 'logit_positions'"),
+    "no metadata": (edited(lambda graph: graph.ClearField("metadata_props")), "'context_length'"),
+    "no weights": (lambda folder: (folder / "model.onnx.data").unlink(), "lacks the file"),
+    "short weights": (
+        lambda folder: (folder / "model.onnx.data").write_bytes(b"123"), "truncated file of weights"
+    ),
+    "weights elsewhere": (edited(lead_outside), "outside its folder|lacks the file"),
+    "no ONNX": (lambda folder: (folder / "model.onnx").write_bytes(b"hello" * 99), "no whole ONNX"),
+    "empty": (lambda folder: (folder / "model.onnx").write_bytes(b""), "no whole ONNX"),
+    "no file": (lambda folder: (folder / "model.onnx").unlink(), "holds 0 files"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_model_that_cannot_be_loaded_is_told_in_plain_words(name: str, copy: Path) -> None:
+    damage, words = DAMAGES[name]
+    damage(copy)
+    with pytest.raises(ModelError, match=words) as caught:
+        opened(copy)
+    assert caught.value.where is not None
+    assert caught.value.where.startswith(str(copy))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"abcd" * 1000, None], ids=["foreign", "truncated"])
+def test_a_damaged_ort_file_is_told_in_plain_words(
+    model: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    folder = to_ort(model, tmp_path / "ort")
+    file = folder / "model.ort"
+    file.write_bytes(file.read_bytes()[:5000] if content is None else content)
+    with pytest.raises(ModelError, match="no whole ORT-format file"):
+        opened(folder, "ort")
+
+
+def test_an_ort_file_of_another_version_is_told_in_plain_words(model: Path, tmp_path: Path) -> None:
+    folder = to_ort(model, tmp_path / "ort")
+    file = folder / "model.ort"
+    content = bytearray(file.read_bytes())
+    place = content.index(b"\x01\0\0\0" + b"6\0") + 4  # the version, a string of one character
+    content[place : place + 1] = b"9"
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"another version of ORT format.*9"):
+        opened(folder, "ort")
