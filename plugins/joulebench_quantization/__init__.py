@@ -1,0 +1,5 @@
+"""Quantization: techniques that store weights in fewer bits."""
+
+from __future__ import annotations
+
+JOULEBENCH_API = 1
