@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from joulebench_reports.figures import CellSummary, Figure
 from joulebench_reports.limits import Place, find_limits, place_of
@@ -17,15 +18,24 @@ HEADER = (
 NOTE = (
     "Each operator alone, at the shapes of one decode step, going through the layers in turn. "
     "“share” is of the operators' sum; “of bandwidth” is against the session's own reading of "
-    "memory. * marks operators whose weights and data of all layers together fit into the "
-    "last-level cache, where they lie when run alone but not within a token: their time is a "
-    "lower bound."
+    "memory. * marks operators whose weights of all layers together fit into the last-level "
+    "cache, which a whole token's do not: run alone they are served from it, so their time and "
+    "energy are lower bounds."
 )
+
+
+#: The operator that is all of them, as one token uses them.
+ALL: Final = "all"
+#: An operator that moves less than this share of a token's bytes has no weights to speak of.
+_WEIGHTY: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorLine:
-    """One operator: seconds of a call, how often a token does it, and of a token all of them."""
+    """One operator: seconds of a call, how often a token does it, and of a token all of them.
+
+    ``flattered``: run alone it is served from a cache that does not hold a whole token's bytes.
+    """
 
     name: str
     label: str
@@ -35,7 +45,7 @@ class OperatorLine:
     token_j: Figure
     bandwidth_gb_s: float | None
     bandwidth_share: float | None
-    fits_in_cache: bool
+    flattered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +94,9 @@ def _table(
 ) -> OperatorTable:
     first = group[0]
     context = first.kernel.context if first.kernel is not None else None
-    lines = [_line(cell, bandwidth) for cell in group]
-    single = tuple(line for line in lines if line.name != "all")
+    moved = math.fsum(_token_bytes(cell) for cell in group if _name(cell) != ALL)
+    lines = [_line(cell, bandwidth, moved) for cell in group]
+    single = tuple(line for line in lines if line.name != ALL)
     whole = _whole(first, context, cells)
     rate = whole.speed.decode_tok_s if whole is not None else None
     parts = [first.model, *([first.technique] if first.technique != "none" else []),
@@ -96,7 +107,7 @@ def _table(
         lines=single,
         sum_s=total([line.token_s for line in single], "s"),
         sum_j=total([line.token_j for line in single], "J"),
-        together=next((line for line in lines if line.name == "all"), None),
+        together=next((line for line in lines if line.name == ALL), None),
         whole_label=None if whole is None else whole.label,
         whole_context=None if whole is None else whole.token.decode_context,
         whole_s=None if rate is None else inverse(rate, "s"),
@@ -104,7 +115,25 @@ def _table(
     )
 
 
-def _line(cell: CellSummary, bandwidth: float | None) -> OperatorLine:
+def _name(cell: CellSummary) -> str:
+    return "" if cell.kernel is None else cell.kernel.name
+
+
+def _token_bytes(cell: CellSummary) -> float:
+    kernel = cell.kernel
+    return 0.0 if kernel is None else (kernel.moved_bytes or 0.0) * (kernel.per_token or 0)
+
+
+def _flattered(cell: CellSummary, whole_bytes: float) -> bool:
+    """Small operators work on activations alone, which lie in a cache within a token as well."""
+    cache_bytes = cell.kernel.cache_bytes if cell.kernel is not None else None
+    own = _token_bytes(cell)
+    if cache_bytes is None or own < _WEIGHTY * whole_bytes:
+        return False
+    return own <= cache_bytes < whole_bytes
+
+
+def _line(cell: CellSummary, bandwidth: float | None, whole_bytes: float) -> OperatorLine:
     kernel = cell.kernel
     assert kernel is not None  # noqa: S101
     times = kernel.per_token or 0
@@ -122,7 +151,7 @@ def _line(cell: CellSummary, bandwidth: float | None) -> OperatorLine:
         token_j=cell.headline.times(times * 1e-3, "J"),
         bandwidth_gb_s=reached,
         bandwidth_share=None if reached is None or not bandwidth else reached / bandwidth,
-        fits_in_cache=kernel.fits_in_cache,
+        flattered=kernel.name != ALL and _flattered(cell, whole_bytes),
     )
 
 
@@ -187,20 +216,19 @@ def total(parts: Iterable[Figure], unit: str) -> Figure:
 # -- as text ------------------------------------------------------------------------------------
 
 
-def rows(table: OperatorTable) -> list[tuple[str, ...]]:
+def rows(table: OperatorTable, intervals: bool = True) -> list[tuple[str, ...]]:
     """The operators, costliest first, then their sum and the whole token."""
     ordered = sorted(table.lines, key=lambda line: -(line.token_s.value or 0.0))
-    found = [_row(line, table.sum_s) for line in ordered]
+    found = [_row(line, table.sum_s, intervals) for line in ordered]
     if table.lines:
-        found.append(("sum", "", "", _time(table.sum_s), "100 %", _joules(table.sum_j), "", ""))
+        found.append(("sum", "", "", *_costs(table.sum_s, table.sum_j, table.sum_s, intervals)))
     if table.together is not None:
-        name, *rest = _row(replace(table.together, fits_in_cache=False), table.sum_s)
+        _, *rest = _row(table.together, table.sum_s, intervals)
         found.append(("all in one call", *rest))
     if table.whole_s is not None:
-        share = _ratio(table.whole_s, table.sum_s)
-        name = f"whole token: {plain(table.whole_label or '')}"
-        found.append((name, "", "", _time(table.whole_s), share, _joules(table.whole_j), "", ""))
-    return found
+        costs = _costs(table.whole_s, table.whole_j, table.sum_s, intervals)
+        found.append((f"whole token: {plain(table.whole_label or '')}", "", "", *costs))
+    return [(*row, *[""] * (len(HEADER) - len(row))) for row in found]
 
 
 def caption(table: OperatorTable) -> str:
@@ -214,16 +242,25 @@ def caption(table: OperatorTable) -> str:
     return text
 
 
-def _row(line: OperatorLine, whole: Figure) -> tuple[str, ...]:
+def _row(line: OperatorLine, whole: Figure, intervals: bool) -> tuple[str, ...]:
     return (
-        f"{line.name}{' *' if line.fits_in_cache else ''}",
+        f"{line.name}{' *' if line.flattered else ''}",
         seconds(line.call_s.value),
         f"× {line.per_token}",
-        _time(line.token_s),
-        _ratio(line.token_s, whole),
-        _joules(line.token_j),
+        *_costs(line.token_s, line.token_j, whole, intervals),
         number(line.bandwidth_gb_s),
         percent(line.bandwidth_share),
+    )
+
+
+def _costs(
+    time: Figure, energy: Figure | None, whole: Figure, intervals: bool
+) -> tuple[str, str, str]:
+    """Time of a token, its share of the operators' sum, and joules of a token."""
+    return (
+        _text(time.times(1e3, "ms"), intervals, "ms"),
+        _ratio(time, whole),
+        UNKNOWN if energy is None else _text(energy, intervals, mark(energy)),
     )
 
 
@@ -233,20 +270,14 @@ def _ratio(part: Figure, whole: Figure) -> str:
     return percent(part.value / whole.value)
 
 
-def _time(figure: Figure) -> str:
+def _text(figure: Figure, interval: bool, unit: str) -> str:
     if figure.value is None:
         return UNKNOWN
-    text = f"{number(figure.value * 1e3)} ms"
-    return text if figure.half_width is None else f"{text} ± {percent(_relative(figure))}"
-
-
-def _joules(figure: Figure | None) -> str:
-    if figure is None or figure.value is None:
-        return UNKNOWN
-    text = number(figure.value)
-    if figure.half_width is not None:
-        text = f"{text} ± {percent(_relative(figure))}"
-    return f"{text} {mark(figure)}".strip()
+    parts = [number(figure.value), unit]
+    relative = _relative(figure)
+    if interval and relative is not None:
+        parts.append(f"± {percent(relative)}")
+    return " ".join(part for part in parts if part)
 
 
 def _relative(figure: Figure) -> float | None:

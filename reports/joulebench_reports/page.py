@@ -7,7 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Availability, Option, Renderer, Settings
-from joulebench_reports import memorytable, sections, trust
+from joulebench_reports import limitparts, memorytable, sections, trust
 from joulebench_reports.charts import (
     Chart,
     comparison_charts,
@@ -115,6 +115,7 @@ def _parts(session: Session, summary: SessionSummary, drawn: bool) -> list[_Part
     parts: list[_Part] = [("overview", "Cells", [sections.overview(shown)])]
     if shown:
         parts.append(("charts", "Energy and speed", _comparison(shown, drawn)))
+        parts += limitparts.parts(shown, drawn, _figure)
         lines = _timelines(session, summary)
         if lines:
             parts.append(("timeline", "Over time", _timeline_part(lines, shown, drawn)))
@@ -156,7 +157,8 @@ def _comparison(cells: Sequence[CellSummary], drawn: bool) -> list[Child]:
     body: list[Child] = [] if drawn else [h("p", NO_CHARTS, class_="box")]
     body += [_figure(chart, drawn) for chart in charts]
     if drawn:
-        body.append(data_block("charts-data", {chart.id: chart.spec for chart in charts}))
+        drawings = [*charts, *limitparts.charts(cells)]
+        body.append(data_block("charts-data", {chart.id: chart.spec for chart in drawings}))
     return body if charts else [h("p", "No cell has a figure to draw.")]
 
 

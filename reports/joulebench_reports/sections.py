@@ -79,7 +79,12 @@ def head(summary: SessionSummary) -> Element:
 
 
 #: Short names of the sections, for the navigation.
-_SHORT = {"missing": "failed and skipped", "unmeasured": "not measured", "details": "every figure"}
+_SHORT = {
+    "limits": "roofline",
+    "missing": "failed and skipped",
+    "unmeasured": "not measured",
+    "details": "every figure",
+}
 
 
 def navigation(names: Sequence[str]) -> Element:

@@ -12,7 +12,7 @@ from joulebench.api import Option, Renderer, Settings
 from joulebench_reports import operators, trust
 from joulebench_reports.columns import Column, overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
-from joulebench_reports.wording import number, plain
+from joulebench_reports.wording import UNKNOWN, number, percent, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,7 +109,18 @@ def _compact(column: Column, cells: Sequence[CellSummary]) -> Column:
         return replace(column, text=lambda c: number(c.speed.decode_tok_s.value))
     if column.header == "net":
         return replace(column, text=lambda c: number(c.headline_net.value))
+    if column.header == "MBU":
+        return replace(column, text=lambda c: percent(c.mbu.value))
+    if column.header == "MFU":
+        return replace(column, text=lambda c: percent(c.mfu.value))
+    if column.header == "rate":
+        return replace(column, text=_short_rate)
     return column
+
+
+def _short_rate(cell: CellSummary) -> str:
+    rate = cell.rate
+    return UNKNOWN if cell.kernel is None else f"{number(rate.value)} {rate.unit}"
 
 
 def _fitting(columns: list[Column], cells: Sequence[CellSummary], width: int) -> list[Column]:
@@ -167,11 +178,11 @@ def _operators(console: Console, found: operators.OperatorTable) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, _MARGIN, 0, 0), pad_edge=False, show_edge=False)
     for place, header in enumerate(operators.HEADER):
         table.add_column(Text(header), justify="right" if place else "left")
-    for row in operators.rows(found):
+    for row in operators.rows(found, intervals=False):
         table.add_row(*map(Text, row))
     console.print(table)
-    if any(line.fits_in_cache for line in found.lines):
-        console.print(Text("* fits into the last-level cache when run alone", style="dim"))
+    if any(line.flattered for line in found.lines):
+        console.print(Text("* lies in the last-level cache when run alone", style="dim"))
 
 
 def _missing_cells(console: Console, cells: Sequence[CellSummary]) -> None:

@@ -67,13 +67,6 @@ class KernelWork:
     cache_bytes: float | None
     context: int | None
 
-    @property
-    def fits_in_cache(self) -> bool:
-        """Whether all that its runs go over, layer by layer, fits into the last-level cache."""
-        if self.moved_bytes is None or self.cache_bytes is None or not self.per_token:
-            return False
-        return self.moved_bytes * self.per_token <= self.cache_bytes
-
 
 def token_work(row: Mapping[str, Any], requests: pa.Table) -> TokenWork:
     """From the cell's row and its requests."""
