@@ -31,8 +31,6 @@ def shape_of(checkpoint: Checkpoint) -> LlamaShape:
         raise ArtifactError(f"lacks {', '.join(missing)}", where=where)
     if config.get("hidden_act", "silu") not in ("silu", "swish"):
         raise ArtifactError(f"activation '{config['hidden_act']}' is not exported", where=where)
-    if config.get("mlp_bias"):
-        raise ArtifactError("biases in the MLP are not exported", where=where)
     rope = _rope(config)
     kind = _rope_type(rope)
     if kind not in _ROPE_TYPES:
@@ -56,6 +54,7 @@ def shape_of(checkpoint: Checkpoint) -> LlamaShape:
         rope_factor=float(rope["factor"]) if kind == "linear" else None,
         tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
         attention_bias=bool(config.get("attention_bias", False)),
+        mlp_bias=bool(config.get("mlp_bias", False)),
         bos_token_id=_first_id(config.get("bos_token_id")),
         eos_token_ids=_ids(generation.get("eos_token_id", config.get("eos_token_id"))),
         pad_token_id=_first_id(config.get("pad_token_id")),

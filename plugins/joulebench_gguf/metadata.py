@@ -29,6 +29,7 @@ class LlamaShape:
     rope_factor: float | None
     tie_word_embeddings: bool
     attention_bias: bool
+    mlp_bias: bool
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     pad_token_id: int | None
@@ -53,7 +54,7 @@ class LlamaShape:
             "rope_parameters": rope,
             "hidden_act": "silu",  # the llama graph of GGUF knows no other
             "attention_bias": self.attention_bias,
-            "mlp_bias": False,
+            "mlp_bias": self.mlp_bias,
             "tie_word_embeddings": self.tie_word_embeddings,
             "dtype": dtype,
             **self.special_ids(),
@@ -98,6 +99,7 @@ def read_shape(file: GgufFile) -> LlamaShape:
         rope_factor=_linear_factor(file),
         tie_word_embeddings="output.weight" not in file.tensor_names,
         attention_bias="blk.0.attn_q.bias" in file.tensor_names,
+        mlp_bias="blk.0.ffn_gate.bias" in file.tensor_names,
         bos_token_id=file.integer("tokenizer.ggml.bos_token_id"),
         eos_token_ids=_end_ids(file),
         pad_token_id=file.integer("tokenizer.ggml.padding_token_id"),

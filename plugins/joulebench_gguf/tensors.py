@@ -25,7 +25,8 @@ _INNER: Final = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_BIASED: Final = ("attn_q", "attn_k", "attn_v", "attn_output")
+_ATTENTION: Final = ("attn_q", "attn_k", "attn_v", "attn_output")
+_MLP: Final = ("ffn_gate", "ffn_up", "ffn_down")
 _LAYER_TENSOR: Final = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 
 
@@ -34,9 +35,10 @@ def tensor_names(shape: LlamaShape) -> dict[str, str]:
     names = dict(_OUTER)
     if shape.tie_word_embeddings:
         del names["output.weight"]
+    biased = (_ATTENTION if shape.attention_bias else ()) + (_MLP if shape.mlp_bias else ())
     for layer in range(shape.num_hidden_layers):
         for short, long in _INNER.items():
-            kinds = ("weight", "bias") if shape.attention_bias and short in _BIASED else ("weight",)
+            kinds = ("weight", "bias") if short in biased else ("weight",)
             for kind in kinds:
                 names[f"blk.{layer}.{short}.{kind}"] = f"model.layers.{layer}.{long}.{kind}"
     return names

@@ -149,8 +149,9 @@ def _add_vocabulary(writer: Any, shape: LlamaShape, vocabulary: Vocabulary | Non
     if vocabulary.merges:
         writer.add_token_merges(vocabulary.merges)
     ids = dict(vocabulary.special_ids)
-    # What ends an answer is config.json's to say; the tokenizer's own eos is the second choice.
-    ends = shape.eos_token_ids or ((ids["eos"],) if "eos" in ids else ())
+    # The tokenizer's own end of text first; config.json may name an end of turn beside it.
+    own = (ids["eos"],) if "eos" in ids else ()
+    ends = tuple(dict.fromkeys((*own, *shape.eos_token_ids)))
     add = {"unk": writer.add_unk_token_id, "pad": writer.add_pad_token_id}
     bos = ids.get("bos", shape.bos_token_id)
     if bos is not None:
