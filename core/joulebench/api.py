@@ -367,7 +367,11 @@ class BackendSession(ABC):
         return Traffic()
 
     def facts(self) -> Mapping[str, Scalar]:
-        """What the session really uses (dtype, kernels, threads), for the cell's record."""
+        """What the session really uses (dtype, kernels, threads), for the cell's record.
+
+        ``dtype`` is the number type that the weights are held and computed with. A cell without
+        technique whose fact is ``float32`` is held to the reference of the agreement check.
+        """
         return {}
 
     def close(self) -> None:

@@ -44,6 +44,9 @@ _STREAMS: Final = ("blocks", "energy", "requests", "samples", "events")
 #: Tables whose rows belong to a block (events may, samples never do).
 _BY_BLOCK: Final = ("energy", "requests", "events")
 
+#: Event whose detail is the cell's ``agreement_json``.
+_AGREEMENT: Final = "agreement"
+
 
 @dataclass(slots=True)
 class Measured:
@@ -98,6 +101,8 @@ class CellRecord:
         self.flags: dict[str, None] = {}
         self.baselines: list[Baseline] = []
         self.quality: dict[str, Scalar] = {}
+        #: How the cell compares with its reference, once that has been looked at.
+        self.agreement: Row | None = None
         #: The process and the round that come next, and the requests of a block once settled.
         self.next_process = 0
         self.next_round = 0
@@ -117,6 +122,9 @@ class CellRecord:
     def _take_over(self, session: Session) -> None:
         """Count the blocks that an interrupted run has left; drop what belongs to none of them."""
         blocks = session.table("blocks", self.cell.id).to_pylist()
+        for event in session.table("events", self.cell.id).to_pylist():
+            if event["kind"] == _AGREEMENT:
+                self._hold(json.loads(event["detail"]))
         self._drop_halves(session, {row["block"] for row in blocks})
         if not blocks:
             return
@@ -150,6 +158,16 @@ class CellRecord:
             if table.num_rows and not pc.all(kept).as_py():
                 final = self._writer.cell_folder(self.cell.id) / f"{name}.arrow"
                 write_table(final, table.filter(kept).cast(versioned(CELL_TABLES[name])))
+
+    def add_agreement(self, agreement: Row) -> None:
+        """Keep the comparison with the reference, for the cell's row and for a resumed run."""
+        self._streams["events"].append([note_row(_AGREEMENT, None, json.dumps(agreement))])
+        self._hold(agreement)
+
+    def _hold(self, agreement: Row) -> None:
+        self.agreement = agreement
+        if agreement["disagrees"]:
+            self.flags["disagrees"] = None
 
     # -- a block -----------------------------------------------------------------------------
 
@@ -273,6 +291,7 @@ class CellRecord:
                 **planned_row(self.cell),
                 **outcome,
                 "quality_json": json.dumps(self.quality) if self.quality else None,
+                "agreement_json": json.dumps(self.agreement) if self.agreement else None,
                 "processes": processes,
                 "blocks": len(self.measured),
                 "idle": [row for each in self.baselines for row in each.rows(self.channels)],

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from joulebench.agreement import Comparison
 from joulebench.api import Artifact, Scalar
 from joulebench.cellrecord import CellRecord, Seen, Turn
-from joulebench.cells import PlannedCell
+from joulebench.cells import PlannedCell, RuntimeStep
 from joulebench.errors import UnavailableError
 from joulebench.gate import MachineLoad, is_steady
 from joulebench.meter.channels import edge_channels, edge_specs
@@ -26,7 +27,7 @@ T = TypeVar("T")
 #: Requests of a block, at most, however short a request is.
 MOST_REQUESTS: Final = 4096
 #: Most time for a worker to start and say hello: it imports the plugins, no model runtime.
-_GREETING_S: Final = 60.0
+GREETING_S: Final = 60.0
 #: Sampling periods that are waited for a gauge's sample after the block.
 _CLOSING_PERIODS: Final = 4
 #: exp() of more than this overflows a double.
@@ -49,6 +50,69 @@ class Job:
     block_timeout_s: float
     cell_timeout_s: float | None
     memory_limit_bytes: int | None
+
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether a session can score a text with the checkpoint's own tokenizer."""
+        folder = self.checkpoint
+        return self.can_score and folder is not None and (folder / "tokenizer.json").is_file()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """The text that perplexity is taken from: its name, its file, tokens of it and of a window."""
+
+    name: str
+    path: str
+    tokens: int
+    window: int
+
+    def order(self) -> Row:
+        """The request to a worker."""
+        return {"op": "score", "text": self.path, "tokens": self.tokens, "window": self.window}
+
+    def figures(self, answer: Mapping[str, Any]) -> dict[str, Scalar]:
+        """Perplexity = exp(mean negative log-likelihood in nats), with what it rests on."""
+        nll_nats, tokens = float(answer["nll_nats"]), int(answer["tokens"])
+        if tokens <= 0:
+            return {}
+        mean = nll_nats / tokens
+        return {
+            "perplexity": math.exp(mean) if mean < _LARGEST_MEAN else math.inf,
+            "nll_nats_per_token": mean,
+            "tokens": tokens,
+            "text": self.name,
+        }
+
+
+def opening_order(
+    job: Job,
+    backend: str,
+    device: str,
+    runtime: Sequence[RuntimeStep] = (),
+    workload: str | None = None,
+    edges: Sequence[Row] = (),
+) -> Row:
+    """The request that opens a session; without a workload for what is not to be measured."""
+    artifact = job.artifact
+    return {
+        "op": "open",
+        "backend": backend,
+        "artifact": {
+            "format": artifact.format,
+            "path": str(artifact.path),
+            "content_hash": artifact.content_hash,
+            "size_bytes": artifact.size_bytes,
+        },
+        "checkpoint": None if job.checkpoint is None else str(job.checkpoint),
+        "device": device,
+        "settings": job.settings,
+        "runtime": [{"name": step.name, "settings": dict(step.settings)} for step in runtime],
+        "workload": workload,
+        "workload_settings": job.workload_settings,
+        "seed": job.seed,
+        "edges": edges,
+    }
 
 
 @dataclass(slots=True)
@@ -98,9 +162,24 @@ class CellRun:
     def open(self) -> None:
         """Start a worker, load the model, start the sampler."""
         self.record.next_process += 1
+        self._open()
+
+    def reopen(self) -> None:
+        """Replace a worker that went down over what is no part of the measurement."""
+        self._stop_sampler()
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker.close()
+        self._open()
+
+    def _open(self) -> None:
         self._worker = WorkerProcess(self.job.environment, self.job.memory_limit_bytes)
-        self._worker.greet(_GREETING_S)
-        answer = self._ask(self._opening_order(self._worker.pid), "open_s", self.job.open_timeout_s)
+        self._worker.greet(GREETING_S)
+        order = opening_order(
+            self.job, self.cell.backend_plugin, self.cell.device, self.cell.runtime_steps,
+            self.cell.workload_plugin, edge_specs(self.channels, self._worker.pid),
+        )  # fmt: skip
+        answer = self._ask(order, "open_s", self.job.open_timeout_s)
         worked = self._worked
         worked.load_s, worked.rss_base_bytes = answer.get("load_s"), answer.get("rss_base_bytes")
         worked.facts = answer.get("facts") or {}
@@ -110,30 +189,6 @@ class CellRun:
                 self._sampler = Sampler(self.channels, self._worker.pid)
             except UnavailableError:
                 self._sampler = None  # each block of this process says sampler_lost
-
-    def _opening_order(self, pid: int) -> Row:
-        artifact = self.job.artifact
-        return {
-            "op": "open",
-            "backend": self.cell.backend_plugin,
-            "artifact": {
-                "format": artifact.format,
-                "path": str(artifact.path),
-                "content_hash": artifact.content_hash,
-                "size_bytes": artifact.size_bytes,
-            },
-            "checkpoint": None if self.job.checkpoint is None else str(self.job.checkpoint),
-            "device": self.cell.device,
-            "settings": self.job.settings,
-            "runtime": [
-                {"name": step.name, "settings": dict(step.settings)}
-                for step in self.cell.runtime_steps
-            ],
-            "workload": self.cell.workload_plugin,
-            "workload_settings": self.job.workload_settings,
-            "seed": self.job.seed,
-            "edges": edge_specs(self.channels, pid),
-        }
 
     def _ask(
         self,
@@ -157,19 +212,23 @@ class CellRun:
         order = {"op": "run", "first": first, "count": count}
         answer = self._ask(order, "block_s", self.job.block_timeout_s, idle)
         counters = len(edge_channels(self.channels))
-        return _decoded(lambda data: Block.from_json(data, counters), answer)
+        return decoded(lambda data: Block.from_json(data, counters), answer)
 
     @property
-    def can_be_judged(self) -> bool:
-        """Whether the session can score a text with the checkpoint's own tokenizer."""
-        folder = self.job.checkpoint
-        return self.job.can_score and folder is not None and (folder / "tokenizer.json").is_file()
+    def facts(self) -> Mapping[str, Any]:
+        """What the open session says of itself."""
+        return self._worked.facts
 
-    def judge_quality(self, text: str, path: str, tokens: int, window: int) -> None:
+    def judge_quality(self, text: ScoredText) -> None:
         """Perplexity of a text, by this very worker."""
-        order = {"op": "score", "text": path, "tokens": tokens, "window": window}
+        answer = self._ask(text.order(), "block_s", self.job.block_timeout_s)
+        self.record.quality.update(decoded(text.figures, answer))
+
+    def compare(self, folder: Path) -> Comparison:
+        """Hold the worker's tokens and logits to those that a reference left in ``folder``."""
+        order = {"op": "agree", "folder": str(folder)}
         answer = self._ask(order, "block_s", self.job.block_timeout_s)
-        self.record.quality.update(_decoded(lambda data: quality_figures(data, text), answer))
+        return decoded(Comparison.from_json, answer)
 
     def warm_up(self, least_s: float, most_s: float, most: int, steady: float) -> None:
         """Repeat one request until its time no longer changes."""
@@ -272,13 +331,16 @@ class CellRun:
                 self._worked.rss_peak_bytes = max((p for p in peaks if p is not None), default=None)
         except WorkerError as error:
             self.fail(error.cause)
+        self._stop_sampler()
+        self._worker.close()
+        self._worker = None
+
+    def _stop_sampler(self) -> None:
         if self._sampler is not None:
             self._sampler.stop()
             self._sampler.drain()
             self._worked.tax.add(self._sampler.tax())
             self._sampler = None
-        self._worker.close()
-        self._worker = None
 
     def fail(self, cause: Cause) -> None:
         """Note the cause; the cell is measured no further. The first cause stays."""
@@ -346,24 +408,10 @@ class CellRun:
         }
 
 
-def _decoded(decode: Callable[[Row], T], answer: Row) -> T:
+def decoded(decode: Callable[[Row], T], answer: Row) -> T:
     """The answer's meaning; one without a meaning is the worker's failure."""
     try:
         return decode(answer)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         message = f"the worker's answer makes no sense: {type(error).__name__}: {error}"
         raise WorkerError(Cause("error", message)) from None
-
-
-def quality_figures(answer: Mapping[str, Any], text: str) -> dict[str, Scalar]:
-    """Perplexity = exp(mean negative log-likelihood in nats), with what it rests on."""
-    nll_nats, tokens = float(answer["nll_nats"]), int(answer["tokens"])
-    if tokens <= 0:
-        return {}
-    mean = nll_nats / tokens
-    return {
-        "perplexity": math.exp(mean) if mean < _LARGEST_MEAN else math.inf,
-        "nll_nats_per_token": mean,
-        "tokens": tokens,
-        "text": text,
-    }

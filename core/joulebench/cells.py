@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from joulebench.api import Settings
@@ -62,13 +62,31 @@ class PlannedCell:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedReference:
+    """What the cells of a model are compared with: a backend running the uncompressed model."""
+
+    label: str
+    model: str
+    backend: str
+    backend_plugin: str
+    device: str
+    backend_settings: Settings
+    transforms: tuple[Transform, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """All cells of a profile, and how long the runnable ones should take."""
+    """All cells of a profile, and how long the runnable ones should take.
+
+    ``references`` are what the agreement check compares each model's cells with, by the model.
+    """
 
     profile: str
     cells: tuple[PlannedCell, ...]
     models: Mapping[str, ModelRef]
     estimate_s: float
+    references: Mapping[str, PlannedReference] = field(default_factory=dict)
 
     @property
     def runnable(self) -> tuple[PlannedCell, ...]:
@@ -81,4 +99,5 @@ class Plan:
             "profile": self.profile,
             "estimate_s": self.estimate_s,
             "cells": [{**asdict(cell), "runnable": cell.runnable} for cell in self.cells],
+            "references": [asdict(each) for each in self.references.values()],
         }

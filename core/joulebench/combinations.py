@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench.api import Backend, OptionValue, Plugin, Settings, Workload
@@ -24,6 +24,11 @@ class BackendVariant:
     backend: Backend
     device: str
     settings: Settings
+
+    def facts(self) -> dict[str, tuple[OptionValue, ...]]:
+        """What a pattern that picks a backend can name."""
+        settings = {key: (value,) for key, value in self.settings.items()}
+        return {**settings, "backend": (self.label,), "device": (self.device,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +118,10 @@ def select(profile: Profile, combinations: Sequence[Combination]) -> list[Combin
     that no combination has is a mistake, but for devices, which differ between machines.
     """
     facts = [each.facts() for each in combinations]
-    known: dict[str, list[OptionValue]] = {}
-    for each in facts:
-        for key, values in each.items():
-            known.setdefault(key, []).extend(values)
+    known = _known(facts)
     for name, patterns in (("include", profile.include), ("exclude", profile.exclude)):
         for pattern in patterns:
-            _check_pattern(profile, name, pattern, known)
+            _check_pattern(profile, (name,), pattern, known)
     kept = [
         combination
         for combination, each in zip(combinations, facts, strict=True)
@@ -134,16 +136,46 @@ def select(profile: Profile, combinations: Sequence[Combination]) -> list[Combin
     return kept
 
 
+def select_backends(
+    profile: Profile, pattern: Mapping[str, object], *path: str, variants: Sequence[BackendVariant]
+) -> list[BackendVariant]:
+    """The backends of a profile that a pattern matches, which stands at ``path``.
+
+    A device that this machine lacks is kept, for the planner to say so.
+    """
+    _check_pattern(profile, path, pattern, _known(each.facts() for each in variants))
+    found = [each for each in variants if _matches(pattern, each.facts())]
+    if not found and "device" in pattern:
+        rest = {key: value for key, value in pattern.items() if key != "device"}
+        device = str(_as_list(pattern["device"])[0])
+        found = [replace(each, device=device) for each in variants if _matches(rest, each.facts())]
+    if not found:
+        raise ProfileError(
+            "matches no backend of the profile with all of its keys", where=profile.where(*path),
+            hint="each key fits some backend, but no backend has all of them",
+        )  # fmt: skip
+    return found
+
+
+def _known(facts: Iterable[Mapping[str, Iterable[OptionValue]]]) -> dict[str, list[OptionValue]]:
+    """Every key that a pattern can name, and every value that it has."""
+    known: dict[str, list[OptionValue]] = {}
+    for each in facts:
+        for key, values in each.items():
+            known.setdefault(key, []).extend(values)
+    return known
+
+
 def _check_pattern(
     profile: Profile,
-    name: str,
+    path: tuple[str, ...],
     pattern: Mapping[str, object],
     known: Mapping[str, Sequence[OptionValue]],
 ) -> None:
     for key, wanted in pattern.items():
         if key not in known:
             raise ProfileError(
-                f"unknown key '{key}'", where=profile.where(name, key),
+                f"unknown key '{key}'", where=profile.where(*path, key),
                 hint=unknown_name_hint(key, known),
             )  # fmt: skip
         if key == "device":
@@ -152,7 +184,7 @@ def _check_pattern(
             if value not in known[key]:
                 raise ProfileError(
                     f"{value!r} is no value of '{key}' in this profile",
-                    where=profile.where(name, key),
+                    where=profile.where(*path, key),
                     hint=unknown_name_hint(str(value), {str(each) for each in known[key]}),
                 )
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
-from joulebench.api import OptionValue, Scalar
+from joulebench.api import OptionValue
 from joulebench.baseline import Baseline, measure_idle
 from joulebench.cellrecord import Turn
 from joulebench.cellrun import MOST_REQUESTS, CellRun
 from joulebench.gate import ThermalGate, Thermometer
+from joulebench.judging import Judge
 from joulebench.meter.uncertainty import LOOKS
 from joulebench.meter.windows import Accountant
 from joulebench.workerprocess import WorkerError
@@ -63,26 +64,6 @@ class ProtocolNumbers:
         return [first, *between, last] if last > first else [first]
 
 
-class Quality:
-    """The text that each cell's perplexity is taken from; a result serves equal cells."""
-
-    def __init__(self, name: str, path: str, tokens: int, window: int, note: str) -> None:
-        self._order = (name, path, tokens, window)
-        self._note = note
-        self._known: dict[str, dict[str, Scalar]] = {}
-
-    def judge(self, run: CellRun) -> None:
-        """Score the text in this cell's worker, or take the figures of an equal cell."""
-        key = repr((run.job.artifact.content_hash, run.cell.backend_plugin, run.cell.device,
-                    sorted(run.job.settings.items()), run.cell.runtime_steps))  # fmt: skip
-        if key not in self._known:
-            run.judge_quality(*self._order)
-            if self._note:
-                run.record.quality["note"] = self._note
-            self._known[key] = dict(run.record.quality)
-        run.record.quality.update(self._known[key])
-
-
 class GroupRun:
     """A group of cells from the first idle baseline to the last."""
 
@@ -92,7 +73,7 @@ class GroupRun:
         protocol: ProtocolNumbers,
         accountant: Accountant,
         watcher: Watcher,
-        judges: Mapping[str, Quality],
+        judges: Mapping[str, Sequence[Judge]],
         rng: random.Random,
     ) -> None:
         self._runs = list(runs)
@@ -211,10 +192,10 @@ class GroupRun:
     def _load(self, run: CellRun) -> None:
         self._watcher.step(run, "loading")
         run.open()
-        judge = self._judges.get(run.cell.model)
-        if judge is not None and not run.record.quality and run.can_be_judged:
-            self._watcher.step(run, "judging quality")
-            judge.judge(run)
+        for judge in self._judges[run.cell.model]:
+            if judge.wants(run):
+                self._watcher.step(run, judge.doing)
+                judge.judge(run)
         self._watcher.step(run, "warming up")
         run.warm_up(
             self._protocol.number("warmup_min_s"),

@@ -96,13 +96,13 @@ def _shown(
     settings: dict[tuple[str, str, str], object], axis: str, varying: set[tuple[str, str, str]]
 ) -> list[str]:
     return [
-        _short(key[2], value)
+        short_setting(key[2], value)
         for key, value in settings.items()
         if key[0] == axis and key in varying
     ]
 
 
-def _short(name: str, value: object) -> str:
+def short_setting(name: str, value: object) -> str:
     """A text by itself (of a path its end), any other value with its name."""
     if not isinstance(value, str):
         return f"{name}={value}"

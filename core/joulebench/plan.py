@@ -22,7 +22,7 @@ from joulebench.api import (
     Workload,
 )
 from joulebench.artifacts import Transform
-from joulebench.cells import Plan, PlannedCell, RuntimeStep
+from joulebench.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
 from joulebench.combinations import (
     BackendVariant,
     Combination,
@@ -30,11 +30,12 @@ from joulebench.combinations import (
     backend_variants,
     combine,
     select,
+    select_backends,
     workload_variants,
 )
 from joulebench.conversion import NoRouteError, route, with_cure
 from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unknown_name_hint
-from joulebench.labels import with_labels
+from joulebench.labels import short_setting, with_labels
 from joulebench.models import (
     CHECKPOINT_FORMAT,
     Catalogue,
@@ -48,6 +49,8 @@ from joulebench.settings import complete, readable_file
 
 #: What a plan assumes of a load, in seconds, for its estimate of the time.
 ASSUMED_LOAD_S: Final = 8.0
+#: And of a token in the agreement check, written once and read once more.
+ASSUMED_TOKEN_S: Final = 0.03
 #: Stands for the device of a backend that cannot say its devices, since it is not available.
 _ANY_DEVICE: Final = "any"
 
@@ -72,8 +75,30 @@ def make_plan(
     """Plan a profile. Wrong use raises; what this machine lacks becomes skipped cells."""
     planner = _Planner(profile, registry, catalogue, profile_dirs)
     cells = with_labels([planner.cell(point) for point in planner.combinations()])
-    runnable = sum(cell.runnable for cell in cells)
-    return Plan(profile.name, tuple(cells), planner.models, _estimate_s(profile, runnable))
+    references = planner.references()
+    runnable = [cell for cell in cells if cell.runnable]
+    estimate_s = _estimate_s(profile, len(runnable)) + _agreement_s(profile, runnable, references)
+    return Plan(profile.name, tuple(cells), planner.models, estimate_s, references)
+
+
+def _agreement_s(
+    profile: Profile,
+    runnable: Sequence[PlannedCell],
+    references: Mapping[str, PlannedReference],
+) -> float:
+    """Least time of the agreement check: once a model for its reference, once for equal cells."""
+    wanted = profile.agreement
+    checked = [cell for cell in runnable if cell.model in references
+               and references[cell.model].reason is None]  # fmt: skip
+    if wanted is None or not checked:
+        return 0.0
+    models = {cell.model for cell in checked}
+    equal = {
+        repr((cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings))
+        for cell in checked
+    }
+    tokens = wanted.count * wanted.tokens
+    return len(models) * ASSUMED_LOAD_S + (len(models) + len(equal)) * tokens * ASSUMED_TOKEN_S
 
 
 def _estimate_s(profile: Profile, runnable: int) -> float:
@@ -120,6 +145,7 @@ class _Planner:
         self._profile_dirs = profile_dirs
         self._converters = [registry.converter(name) for name in registry.names("converter")]
         self._offers: dict[str, _Offer] = {}
+        self._backends: list[BackendVariant] = []
         self.models = {choice.label: self._model(choice) for choice in profile.models}
 
     def _model(self, choice: Choice) -> ModelRef:
@@ -147,18 +173,17 @@ class _Planner:
                                hint="add a table [model.NAME]")  # fmt: skip
         self._check_techniques()
         self._check_probes()
-        backends: list[BackendVariant] = []
         for choice in profile.backends:
             backend = self._named(self._registry.backend, choice.plugin, "backend", choice)
             offer = self._offers[choice.plugin] = _Offer.of(backend)
             devices = choice.devices or offer.devices or (_ANY_DEVICE,)
-            backends.extend(backend_variants(profile, choice, backend, devices))
+            self._backends.extend(backend_variants(profile, choice, backend, devices))
         workloads: list[WorkloadVariant] = []
         for choice in profile.workloads:
             workload = self._named(self._registry.workload, choice.plugin, "workload", choice)
             workloads.extend(workload_variants(profile, choice, workload))
         self._check_files(workloads)
-        everything = combine(list(self.models), profile.techniques, backends, workloads)
+        everything = combine(list(self.models), profile.techniques, self._backends, workloads)
         return select(profile, everything)
 
     def _named(self, find: Callable[[str], _P], name: str, kind: str, choice: Choice) -> _P:
@@ -178,7 +203,23 @@ class _Planner:
                 technique = self._found(
                     self._registry.technique, step.plugin, "technique", chain.label
                 )
-                self._step_settings(chain, step, technique)
+                settings = self._step_settings(chain, step, technique)
+                self._check_step_files(chain, technique, settings)
+
+    def _check_step_files(self, chain: Chain, technique: Technique, settings: Settings) -> None:
+        """Files of a technique are there, and none is the text that quality is judged on."""
+        judged = self._profile.quality and self._file(str(self._profile.quality["text"]))
+        for option in technique.options:
+            value = settings.get(option.name)
+            if option.type != "file" or value is None:
+                continue
+            self._check_file(str(value), "technique", chain.label, option.name)
+            if judged and self._file(str(value)) == judged:
+                raise ProfileError(
+                    "is the text that quality is judged on, which a technique must not see",
+                    where=self._profile.where("technique", chain.label, option.name),
+                    hint="'builtin:calibration' is meant for it",
+                )  # fmt: skip
 
     def _step_settings(self, chain: Chain, step: Step, technique: Technique) -> Settings:
         return complete(
@@ -197,6 +238,8 @@ class _Planner:
         """Files that the profile names must be readable before anything starts."""
         if self._profile.quality is not None:
             self._check_file(str(self._profile.quality["text"]), "quality", "text")
+        if self._profile.agreement is not None:
+            self._check_file(self._profile.agreement.prompts, "agreement", "prompts")
         for variant in workloads:
             for option in variant.workload.options:
                 value = variant.settings.get(option.name)
@@ -206,11 +249,14 @@ class _Planner:
     def _check_file(self, value: str, *path: str) -> None:
         where = self._profile.where(*path)
         try:
-            file = resolve_text(value, self._catalogue, self._profile_dirs, self._profile.folder)
+            file = self._file(value)
         except ProfileError as error:
             raise ProfileError(error.what, where=where, hint=error.hint) from None
         if not value.startswith("catalogue:"):
             readable_file(file, where)
+
+    def _file(self, value: str) -> Path:
+        return resolve_text(value, self._catalogue, self._profile_dirs, self._profile.folder)
 
     # -- one cell ------------------------------------------------------------------------------
 
@@ -221,7 +267,7 @@ class _Planner:
         reason = kind = None
         try:
             self._check_backend(point.backend)
-            transforms, runtime = self._steps(point)
+            transforms, runtime = self._steps(point.model, point.chain, point.backend)
             self._check_capabilities(point, runtime)
             self._check_settings(point)
         except SkipCellError as skip:
@@ -247,18 +293,20 @@ class _Planner:
                 "unavailable",
             )
 
-    def _steps(self, point: Combination) -> tuple[tuple[Transform, ...], tuple[RuntimeStep, ...]]:
+    def _steps(
+        self, model: str, chain: Chain, backend: BackendVariant
+    ) -> tuple[tuple[Transform, ...], tuple[RuntimeStep, ...]]:
         """What is done to the model's files, and what while it runs.
 
         Every model becomes a checkpoint first: one checkpoint serves all backends.
         """
-        ref = self.models[point.model]
+        ref = self.models[model]
         transforms = self._convert(ref, ref.format, (CHECKPOINT_FORMAT,))
         runtime: list[RuntimeStep] = []
         current = CHECKPOINT_FORMAT
-        for step in point.chain.steps:
+        for step in chain.steps:
             technique = self._registry.technique(step.plugin)
-            settings = self._step_settings(point.chain, step, technique)
+            settings = self._step_settings(chain, step, technique)
             _require(availability_of(technique))
             if isinstance(technique, RuntimeTechnique):
                 runtime.append(RuntimeStep(step.plugin, settings))
@@ -272,7 +320,6 @@ class _Planner:
                           dict(technique.versions()))
             )  # fmt: skip
             current = technique.produces
-        backend = point.backend
         wanted = backend.backend.conversion_settings(backend.settings)
         transforms += self._convert(ref, current, backend.backend.accepts, wanted)
         return tuple(transforms), tuple(runtime)
@@ -292,13 +339,48 @@ class _Planner:
             technique = self._registry.technique(step.name)
             if isinstance(technique, RuntimeTechnique):
                 needed.update(dict.fromkeys(technique.requires, f"technique '{step.name}'"))
-        for capability, asker in sorted(needed.items()):
-            if capability not in backend.capabilities:
-                raise SkipCellError(
-                    f"{asker} needs the capability '{capability}', which backend "
-                    f"'{backend.name}' does not have",
-                    "capability",
-                )
+        _require_capabilities(backend, needed)
+
+    # -- what cells are compared with ------------------------------------------------------------
+
+    def references(self) -> dict[str, PlannedReference]:
+        """The reference of each model; empty where the profile wants no agreement check.
+
+        Of several backends that the pattern matches the first that can run is taken.
+        """
+        wanted = self._profile.agreement
+        if wanted is None:
+            return {}
+        path = ("agreement", "reference")
+        variants = select_backends(self._profile, wanted.reference, *path, variants=self._backends)
+        named = [short_setting(key, value) for key, value in wanted.reference.items()
+                 if key not in ("backend", "device") and not isinstance(value, list)]  # fmt: skip
+        found: dict[str, PlannedReference] = {}
+        for model in self.models:
+            planned = [self._reference(model, each, named) for each in variants]
+            found[model] = next((each for each in planned if each.reason is None), planned[0])
+        return found
+
+    def _reference(
+        self, model: str, variant: BackendVariant, named: Sequence[str]
+    ) -> PlannedReference:
+        transforms: tuple[Transform, ...] = ()
+        reason = None
+        try:
+            self._check_backend(variant)
+            needed = dict.fromkeys(("generate", "logits"), "a reference")
+            _require_capabilities(variant.backend, needed)
+            transforms, _ = self._steps(model, Chain("none", ()), variant)
+            config = self.models[model].config
+            fault = variant.backend.check(variant.device, variant.settings, config or {})
+            if config is not None and fault:
+                raise SkipCellError(fault, "settings")
+        except SkipCellError as skip:
+            reason = skip.reason
+        return PlannedReference(
+            " ".join([variant.label, *named]), model, variant.label, variant.backend.name,
+            variant.device, variant.settings, transforms, reason,
+        )  # fmt: skip
 
     def _check_settings(self, point: Combination) -> None:
         backend, work = point.backend, point.workload
@@ -311,6 +393,17 @@ class _Planner:
         fault = work.workload.check(work.settings)
         if fault:
             raise SkipCellError(fault, "settings")
+
+
+def _require_capabilities(backend: Backend, needed: Mapping[str, str]) -> None:
+    """Skip where the backend lacks one; ``needed`` says who asks for which."""
+    for capability, asker in sorted(needed.items()):
+        if capability not in backend.capabilities:
+            raise SkipCellError(
+                f"{asker} needs the capability '{capability}', which backend "
+                f"'{backend.name}' does not have",
+                "capability",
+            )
 
 
 def _require(availability: Availability) -> None:

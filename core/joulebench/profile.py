@@ -86,11 +86,19 @@ QUALITY_OPTIONS: Final = (
     Option("window", "int", 512, "tokens seen at once", minimum=8),
 )
 
+#: ``reference`` beside them is a pattern, no value: see :attr:`Agreement.reference`.
+AGREEMENT_OPTIONS: Final = (
+    Option("prompts", "file", "builtin:short", "file of prompts (.jsonl or a line each)"),
+    Option("count", "int", 8, "prompts of it, from its start", minimum=1, maximum=256),
+    Option("tokens", "int", 64, "tokens to write for each prompt", minimum=1, maximum=1024),
+)
+
 _SECTIONS: Final[dict[str, tuple[Option, ...]]] = {
     "protocol": PROTOCOL_OPTIONS,
     "sampler": SAMPLER_OPTIONS,
     "limits": LIMIT_OPTIONS,
     "quality": QUALITY_OPTIONS,
+    "agreement": AGREEMENT_OPTIONS,
 }
 _NAMED_TABLES: Final = ("model", "backend", "technique", "workload", "probe")
 #: The name becomes a part of the session folder's name.
@@ -134,6 +142,19 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """The check that cells say the same as a reference.
+
+    ``reference`` picks the reference's backend and settings, as ``[[include]]`` picks cells.
+    """
+
+    reference: Mapping[str, Any]
+    prompts: str
+    count: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A profile, its own keys checked. Plugins' settings are checked by the plan."""
 
@@ -147,6 +168,7 @@ class Profile:
     sampler: Mapping[str, OptionValue]
     limits: Mapping[str, OptionValue]
     quality: Mapping[str, OptionValue] | None
+    agreement: Agreement | None
     models: tuple[Choice, ...]
     backends: tuple[Choice, ...]
     techniques: tuple[Chain, ...]
@@ -210,7 +232,7 @@ def parse_profile(text: str, file: str, folder: Path, overrides: Sequence[str] =
 
     _check_top(data, where)
     sections = {
-        name: complete(options, _table(data, (name,), where), partial(where, name))
+        name: complete(options, _section(data, name, where), partial(where, name))
         for name, options in _SECTIONS.items()
     }
     profile = Profile(
@@ -224,6 +246,7 @@ def parse_profile(text: str, file: str, folder: Path, overrides: Sequence[str] =
         sampler=sections["sampler"],
         limits=sections["limits"],
         quality=sections["quality"] if "quality" in data else None,
+        agreement=_agreement(data, sections["agreement"], where) if "agreement" in data else None,
         models=_choices(data, "model", "source", where),
         backends=_choices(data, "backend", "plugin", where),
         techniques=_chains(data, where),
@@ -292,6 +315,26 @@ def _table(data: Mapping[str, Any], path: tuple[str, ...], where: Where) -> dict
                 "must be a table", where=where(*path), hint=f"write [{'.'.join(path)}]"
             )
     return dict(value)
+
+
+def _section(data: Mapping[str, Any], name: str, where: Where) -> dict[str, Any]:
+    """The values of a fixed section, without what is no option of it."""
+    table = _table(data, (name,), where)
+    if name == "agreement":
+        table.pop("reference", None)
+    return table
+
+
+def _agreement(
+    data: Mapping[str, Any], values: Mapping[str, OptionValue], where: Where
+) -> Agreement:
+    reference = _table(data, ("agreement", "reference"), where)
+    if not reference:
+        raise ProfileError(
+            "names no reference", where=where("agreement"),
+            hint='add reference = { backend = "NAME" }, with settings of it where it has several',
+        )  # fmt: skip
+    return Agreement(reference, str(values["prompts"]), int(values["count"]), int(values["tokens"]))
 
 
 def _choices(

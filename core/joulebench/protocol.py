@@ -13,6 +13,8 @@ op           with                                                  answer
                                                                    ``requests``, ``cpu_s``,
                                                                    ``began_ns``
 ``score``    text, tokens, window                                  ``nll_nats``, ``tokens``
+``refer``    prompts, count, tokens, folder                        answers and logits, kept there
+``agree``    folder                                                a comparison with those
 ``inspect``                                                        memory and evidence
 ``close``                                                          ``{}``, then the worker ends
 ============ ===================================================== =============================

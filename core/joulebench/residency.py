@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 
 #: proc(5), /proc/PID/smaps: a mapping's first line is ``from-to mode offset device inode path``.
 _MAPPING: Final = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+\s*(.*)$")
+_RESET_PEAK: Final = "5"  # Documentation/filesystems/proc.rst, clear_refs: reset VmHWM
 _FIELDS: Final = {
     "VmRSS:": "rss_bytes",
     "VmHWM:": "rss_peak_bytes",
@@ -29,6 +31,18 @@ def memory_now() -> dict[str, int | None]:
                 if name is not None:
                     found[name] = int(line.split()[1]) * 1024
     return found
+
+
+def reset_peak() -> None:
+    """Begin a new peak of resident memory from what is resident now, where the system lets it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system, where the C library can (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_in_files(place: Path) -> int | None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from joulebench import __version__
-from joulebench.api import Artifact, FinishedCell, Scalar, Settings
-from joulebench.artifacts import Store
+from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar, Settings
+from joulebench.artifacts import Store, Transform
 from joulebench.cellrecord import CellRecord
-from joulebench.cellrun import CellRun, Job
-from joulebench.cells import Plan, PlannedCell
-from joulebench.errors import JoulebenchError, NothingRanError, SessionError
-from joulebench.groups import GroupRun, ProtocolNumbers, Quality, Watcher
+from joulebench.cellrun import CellRun, Job, ScoredText
+from joulebench.cells import Plan, PlannedCell, PlannedReference
+from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
+from joulebench.groups import GroupRun, ProtocolNumbers, Watcher
 from joulebench.instruments import Instruments
+from joulebench.judging import Agreement, Judge, Quality
 from joulebench.machine import describe_machine, preflight, versions
 from joulebench.models import (
     CHECKPOINT_FORMAT,
@@ -30,6 +31,7 @@ from joulebench.models import (
 from joulebench.plan import SkipCellError, check_against_config
 from joulebench.profile import Profile
 from joulebench.records import ClockTriple, planned_row
+from joulebench.references import References
 from joulebench.registry import Registry
 from joulebench.runfolder import forget_profile_file, only_writer
 from joulebench.schema import SCHEMA_VERSION
@@ -114,12 +116,17 @@ class Run:
         for cell in todo:
             if cell.runnable and (job := self._job(cell)) is not None:
                 jobs.append((cell, job))
+        references = self._references()
+        judges = self._judges(references)
         try:
             for group in self._groups(jobs):
-                self._run_group(group)
+                self._run_group(group, judges, references)
         except KeyboardInterrupt:
             self._write_session("interrupted")
             raise
+        finally:
+            if references is not None:
+                references.forget()
         self._write_session("complete")
         forget_profile_file(self._writer.path)
         counts = {status: list(self._statuses.values()).count(status)
@@ -193,14 +200,36 @@ class Run:
         except JoulebenchError as error:
             self._skip(cell, str(error), "artifact", status="failed")
             return None
+        return self._job_on(
+            prepared, cell, self._resolved(workload.options, cell.workload_settings)
+        )
+
+    def _reference_job(self, reference: PlannedReference) -> Job:
+        """Everything that a reference needs, made now. Raises :class:`JoulebenchError`."""
+        prepared = self._prepare(reference)
+        backend = self._registry.backend(reference.backend_plugin)
+        fault = backend.check(
+            reference.device, reference.backend_settings, prepared.config or {}
+        )  # fmt: skip
+        if prepared.config is not None and fault:
+            raise UnavailableError(fault)
+        return self._job_on(prepared, reference, {})
+
+    def _job_on(
+        self,
+        prepared: _Prepared,
+        planned: PlannedCell | PlannedReference,
+        workload_settings: dict[str, Any],
+    ) -> Job:
+        backend = self._registry.backend(planned.backend_plugin)
         limits = self._profile.limits
         memory = limits.get("memory")
         return Job(
             artifact=prepared.artifact,
             checkpoint=prepared.checkpoint,
-            environment=dict(backend.environment(cell.device, cell.backend_settings)),
-            settings=dict(cell.backend_settings),
-            workload_settings=self._resolved(workload.options, cell.workload_settings),
+            environment=dict(backend.environment(planned.device, planned.backend_settings)),
+            settings=dict(planned.backend_settings),
+            workload_settings=workload_settings,
             evidence=prepared.evidence,
             can_score="score" in backend.capabilities,
             seed=self._seed,
@@ -224,13 +253,13 @@ class Run:
             self._watcher.say,
         )  # fmt: skip
 
-    def _prepare(self, cell: PlannedCell) -> _Prepared:
+    def _prepare(self, cell: PlannedCell | PlannedReference) -> _Prepared:
         artifact = self._model(cell.model)
         checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else None
         config = checkpoint_config(artifact)
         evidence: dict[str, dict[str, Scalar]] = {}
         for step in cell.transforms:
-            stored = self._store.make(artifact, step, self._watcher.say)
+            stored = self._store.make(artifact, self._ready(step, config), self._watcher.say)
             artifact = stored.artifact
             if stored.evidence:
                 evidence[step.name] = dict(stored.evidence)
@@ -238,6 +267,26 @@ class Run:
                 checkpoint = artifact.path
                 config = checkpoint_config(artifact)
         return _Prepared(artifact, checkpoint, evidence, config)
+
+    def _ready(self, step: Transform, config: Mapping[str, Any] | None) -> Transform:
+        """The step with its files found.
+
+        A technique is asked once more whether it fits: the configuration may not have been known
+        to the plan, or a step before has changed it.
+        """
+        if step.kind != "technique":
+            return step
+        technique = self._registry.technique(step.name)
+        if isinstance(technique, ArtifactTechnique) and config is not None:
+            fault = technique.check(step.settings, config)
+            if fault:
+                raise SkipCellError(f"{technique.name}: {fault}", "settings")
+        files = {
+            option.name: self._text(str(step.settings[option.name]))
+            for option in technique.options
+            if option.type == "file" and option.name in step.settings
+        }
+        return replace(step, files=files)
 
     def _model(self, label: str) -> Artifact:
         """The model as it was obtained; a failure is the same for each of its cells."""
@@ -289,7 +338,12 @@ class Run:
                 used = needed
         return groups
 
-    def _run_group(self, group: Sequence[tuple[PlannedCell, Job]]) -> None:
+    def _run_group(
+        self,
+        group: Sequence[tuple[PlannedCell, Job]],
+        judges: Mapping[str, Sequence[Judge]],
+        references: References | None,
+    ) -> None:
         names = ", ".join(cell.label for cell, _ in group)
         self._watcher.say(
             f"measuring in turns: {names}" if len(group) > 1 else f"measuring {names}"
@@ -301,9 +355,11 @@ class Run:
         # A seed of the group's own: the order of blocks does not depend on what ran before.
         rng = random.Random(f"{self._seed} {group[0][0].id}")  # noqa: S311  an order, no secret
         try:
-            GroupRun(
-                runs, self._protocol, self._accountant, self._watcher, self._judges(), rng
-            ).run()
+            if references is not None:
+                references.prepare(
+                    run.cell.model for run in runs if run.record.agreement is None
+                )  # fmt: skip
+            GroupRun(runs, self._protocol, self._accountant, self._watcher, judges, rng).run()
         except BaseException:
             for run in runs:
                 run.leave()
@@ -316,18 +372,33 @@ class Run:
         status = run.finish(lambda totals: dict(workload.quality(totals)))
         self._ended(run.cell.id, status, run.cause.message if run.cause else None)
 
-    def _judges(self) -> dict[str, Quality]:
-        """A judge of quality for each model, by its label; none where the profile wants none."""
-        wanted = self._profile.quality
-        if wanted is None:
-            return {}
-        name = str(wanted["text"])
-        path = str(self._text(name))
-        tokens, window = int(wanted["tokens"]), int(wanted["window"])
+    def _judges(self, references: References | None) -> dict[str, Sequence[Judge]]:
+        """Who looks at the cells of each model, by its label. Agreement needs the quality."""
+        text = self._scored_text()
         return {
-            label: Quality(name, path, tokens, window, ref.note)
+            label: [
+                *([] if text is None else [Quality(text, ref.note)]),
+                *([] if references is None else [Agreement(references)]),
+            ]
             for label, ref in self._plan.models.items()
         }
+
+    def _scored_text(self) -> ScoredText | None:
+        wanted = self._profile.quality
+        if wanted is None:
+            return None
+        name = str(wanted["text"])
+        return ScoredText(name, str(self._text(name)), int(wanted["tokens"]), int(wanted["window"]))
+
+    def _references(self) -> References | None:
+        wanted = self._profile.agreement
+        if wanted is None:
+            return None
+        return References(
+            self._writer.path, self._plan.references,
+            (wanted.prompts, self._text(wanted.prompts)), wanted.count, wanted.tokens,
+            self._scored_text(), self._reference_job, self._watcher.say,
+        )  # fmt: skip
 
 
 def _work_of(cell: PlannedCell) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Final
 
+from joulebench.agreeing import compare, keep_reference, prompt_tokens
 from joulebench.api import (
     Artifact,
     BackendSession,
@@ -32,11 +33,10 @@ from joulebench.errors import JoulebenchError, ModelError, PluginError
 from joulebench.meter.sampler import clock_ns, edge_reader
 from joulebench.protocol import PROTOCOL_VERSION
 from joulebench.registry import Registry, default_registry
-from joulebench.residency import memory_now, resident_in_files
+from joulebench.residency import memory_now, reset_peak, resident_in_files, trim_memory
 from joulebench.tokenizing import CheckpointTokenizer
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-_RESET_PEAK: Final = "5"  # Documentation/filesystems/proc.rst, clear_refs: reset VmHWM
 
 
 class RequestRecorder:
@@ -62,8 +62,10 @@ class Job:
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         registry = default_registry()
-        _reset_peak()
+        reset_peak()
         self.rss_base_bytes = memory_now().get("rss_bytes")
+        self._rss_peak_bytes = 0
+        self._seed: int = order["seed"]
         artifact = Artifact(
             format=order["artifact"]["format"],
             path=Path(order["artifact"]["path"]),
@@ -72,6 +74,7 @@ class Job:
         )
         self._artifact_path = artifact.path
         backend = registry.backend(order["backend"])
+        self._capabilities = backend.capabilities
         self._techniques = _runtime_techniques(registry, order["runtime"])
         settings = dict(order["settings"])
         for technique, own in self._techniques:
@@ -80,13 +83,17 @@ class Job:
         self.session: BackendSession = backend.open(artifact, order["device"], settings)
         self.session.synchronize()
         self.load_s = time.perf_counter() - start
-        self._workload: Workload = registry.workload(order["workload"])
-        self._workload_settings: Settings = order["workload_settings"]
         self._tokenizer = _tokenizer(order["checkpoint"])
-        self._requests = list(self._workload.requests(self._context(order["seed"]),
-                                                      self._workload_settings))  # fmt: skip
-        if not self._requests:
-            raise PluginError(f"workload '{order['workload']}' made no request")
+        self._workload_settings: Settings = order["workload_settings"]
+        self._workload: Workload | None = None
+        self._requests: list[Request] = []
+        if order["workload"] is not None:
+            self._workload = registry.workload(order["workload"])
+            self._requests = list(
+                self._workload.requests(self._context(self._seed), self._workload_settings)
+            )
+            if not self._requests:
+                raise PluginError(f"workload '{order['workload']}' made no request")
         self._read = edge_reader(order["edges"])
         gc.collect()
 
@@ -113,6 +120,9 @@ class Job:
 
     def run(self, first: int, count: int) -> dict[str, Any]:
         """Do ``count`` requests from number ``first`` on, walking the list in a circle."""
+        workload = self._workload
+        if workload is None:
+            raise PluginError("'run' without a workload")
         chosen = [self._requests[(first + each) % len(self._requests)] for each in range(count)]
         recorded: list[tuple[Request, RequestRecorder, Outcome]] = []
         gc.disable()  # a collection inside a window would be measured with it
@@ -121,13 +131,11 @@ class Job:
         try:
             for request in chosen:
                 recorder = RequestRecorder(self._read)
-                self._workload.setup(self.session, request, self._workload_settings)
+                workload.setup(self.session, request, self._workload_settings)
                 self.session.synchronize()
                 cpu_start = time.process_time()
                 recorder.phase("start")
-                outcome = self._workload.perform(
-                    self.session, request, self._workload_settings, recorder
-                )
+                outcome = workload.perform(self.session, request, self._workload_settings, recorder)
                 self.session.synchronize()
                 recorder.phase("end")
                 cpu_s += time.process_time() - cpu_start
@@ -177,14 +185,40 @@ class Job:
                 scores = self.session.score(piece)
                 total -= sum(scores)
                 count += len(scores)
-        self.session.reset()
         return {"nll_nats": total, "tokens": count}
+
+    def refer(self, prompts: str, count: int, tokens: int, folder: str) -> dict[str, Any]:
+        """Answer prompts and keep what other sessions are compared with in ``folder``."""
+        tokenize = self._tokenizer.encode if self._tokenizer is not None else None
+        chosen = prompt_tokens(self.session, tokenize, Path(prompts), count, tokens, self._seed)
+        kept = keep_reference(self.session, chosen, tokens, Path(folder))
+        return {**kept, "tokens": tokens, "random": tokenize is None}
+
+    def agree(self, folder: str) -> dict[str, Any]:
+        """Compare the session with what a reference has kept in ``folder``."""
+        decode = self._tokenizer.decode if self._tokenizer is not None else None
+        return compare(self.session, self._capabilities, Path(folder), decode).to_json()
+
+    def aside(self, check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do what is no part of the measurement; the memory it takes is not the cell's peak."""
+        self._rss_peak_bytes = self._rss_peak()
+        try:
+            return check()
+        finally:
+            self.session.reset()
+            gc.collect()
+            trim_memory()
+            reset_peak()
+
+    def _rss_peak(self) -> int:
+        return max(self._rss_peak_bytes, memory_now()["rss_peak_bytes"] or 0)
 
     def inspect(self) -> dict[str, Any]:
         """Memory, by the system and by the runtime, and evidence of runtime techniques."""
         use = self.session.memory()
         return {
             **memory_now(),
+            "rss_peak_bytes": self._rss_peak() or None,
             "rss_model_bytes": resident_in_files(self._artifact_path),
             "weights_bytes": use.weights_bytes,
             "kv_allocated_bytes": use.kv_allocated_bytes,
@@ -214,11 +248,6 @@ def _tokenizer(checkpoint: str | None) -> CheckpointTokenizer | None:
     if checkpoint is None or not (Path(checkpoint) / "tokenizer.json").is_file():
         return None
     return CheckpointTokenizer(Path(checkpoint))
-
-
-def _reset_peak() -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 
 
 def _die_with_parent() -> None:
@@ -262,7 +291,12 @@ def _perform(job: Job, op: str, order: dict[str, Any]) -> dict[str, Any]:
     if op == "run":
         return job.run(order["first"], order["count"])
     if op == "score":
-        return job.score(order["text"], order["tokens"], order["window"])
+        return job.aside(lambda: job.score(order["text"], order["tokens"], order["window"]))
+    if op == "refer":
+        wanted = (order["prompts"], order["count"], order["tokens"], order["folder"])
+        return job.aside(lambda: job.refer(*wanted))
+    if op == "agree":
+        return job.aside(lambda: job.agree(order["folder"]))
     if op == "inspect":
         return job.inspect()
     raise PluginError(f"unknown request '{op}'")

@@ -43,6 +43,10 @@ class WorkerError(Exception):
         self.cause = cause
 
 
+class ToldError(WorkerError):
+    """The worker itself said that it could not do what was asked, and is still there."""
+
+
 class WorkerProcess:
     """A worker process and its pipes. ``idle`` is called while the parent waits."""
 
@@ -103,9 +107,7 @@ class WorkerProcess:
         if "error" in answer:
             error = answer["error"]
             told = error if isinstance(error, dict) else {}
-            raise WorkerError(
-                Cause(str(told.get("kind", "error")), str(told.get("message", error)))
-            )
+            raise ToldError(Cause(str(told.get("kind", "error")), str(told.get("message", error))))
         return answer
 
     def _read_line(

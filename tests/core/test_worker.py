@@ -19,7 +19,7 @@ Open = Callable[..., dict[str, Any]]
 TOY: dict[str, object] = {
     "step_s": 0.001, "prefill_s": 0.001, "noise": 0.0, "print": False, "spin": False,
     "load_file": "", "crash": "none", "hang_s": 0.0, "allocate": 0, "at": "open", "request": 1,
-    "odd_facts": False,
+    "odd_facts": False, "dtype": "float32", "scratch": 0, "errs": "never", "blur": 0.0,
 }  # fmt: skip
 GENERATE = {"prompts": "", "new_tokens": 4, "max_prompt_tokens": 64, "chat": False}
 
@@ -42,7 +42,9 @@ def opened(worker: WorkerProcess, tmp_path: Path) -> Open:
     edge = {"channel": 0, "path": str(tmp_path / "counter"), "key": None, "columns": [0],
             "after": None}  # fmt: skip
 
-    def open_it(seed: int = 1, workload: str = "generate", **settings: object) -> dict[str, Any]:
+    def open_it(
+        seed: int = 1, workload: str | None = "generate", **settings: object
+    ) -> dict[str, Any]:
         digest, size = hash_content(model)
         work = {**GENERATE, "prompts": str(prompts)}
         return worker.ask(
@@ -67,7 +69,7 @@ def test_the_greeting_states_protocol_and_process(worker: WorkerProcess) -> None
 def test_opening_tells_what_was_loaded(opened: Open) -> None:
     answer = opened()
     assert answer["requests"] == len(PROMPTS)
-    assert answer["facts"] == {"kind": "toy"}
+    assert answer["facts"] == {"kind": "toy", "dtype": "float32"}
     assert answer["load_s"] >= 0
     assert answer["rss_base_bytes"] > 1 << 20
 
@@ -153,3 +155,36 @@ def test_the_worker_ends_when_its_parent_closes_the_pipe(
     assert worker._process.stdin is not None
     worker._process.stdin.close()
     assert worker._process.wait(timeout=20) == 0
+
+
+def test_a_session_without_workload_answers_prompts_and_is_compared_with_itself(
+    worker: WorkerProcess, opened: Open, tmp_path: Path
+) -> None:
+    assert opened(workload=None)["requests"] == 0
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    asked = {"prompts": str(tmp_path / "prompts.txt"), "count": 2, "tokens": 5}
+    kept = worker.ask({"op": "refer", **asked, "folder": str(folder)}, 30)
+    assert (kept["prompts"], kept["tokens"], kept["random"]) == (2, 5, True)
+    assert {file.name for file in folder.iterdir()} == {
+        "reference.json", "logits-0.npy", "logits-1.npy",
+    }  # fmt: skip
+    found = worker.ask({"op": "agree", "folder": str(folder)}, 30)
+    assert found["divergences"] == []
+    assert found["forced"]["top1"] == found["forced"]["positions"] == 10
+    with pytest.raises(WorkerError, match="without a workload"):
+        worker.ask({"op": "run", "first": 0, "count": 1}, 30)
+
+
+def test_a_check_s_memory_is_not_in_the_peak_that_is_told(
+    worker: WorkerProcess, opened: Open, tmp_path: Path
+) -> None:
+    opened(scratch=128 * 2**20)
+    before = worker.ask({"op": "inspect"}, 30)["rss_peak_bytes"]
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    asked = {"prompts": str(tmp_path / "prompts.txt"), "count": 1, "tokens": 8}
+    worker.ask({"op": "refer", **asked, "folder": str(folder)}, 30)
+    # numpy is now loaded and stays, so the peak may have grown; but not by what was freed.
+    after = worker.ask({"op": "inspect"}, 30)
+    assert after["rss_peak_bytes"] < max(before, after["rss_bytes"]) + 32 * 2**20

@@ -229,7 +229,7 @@ def test_every_flag_is_explained_on_the_page_of_the_protocol() -> None:
 
 def test_every_request_to_a_worker_is_documented() -> None:
     known = set(re.findall(r'op == "(\w+)"', Path(worker.__file__).read_text(encoding="utf-8")))
-    assert known == {"hello", "open", "run", "score", "inspect", "close"}
+    assert known == {"hello", "open", "run", "score", "refer", "agree", "inspect", "close"}
     headings = anchors(page("worker-protocol.md"))
     assert known <= headings
     assert f"version **{protocol.PROTOCOL_VERSION}**" in page("worker-protocol.md")

@@ -31,6 +31,7 @@ def answers(example: Example) -> dict[str, dict[str, Any]]:
     """What a worker with the example backend answers to the page's requests."""
     folder = example.folder
     (folder / "prompts.jsonl").write_text('{"text": "one two three"}\n')
+    (folder / "reference").mkdir()
     paths = [str(folder), *(str(ROOT / each) for each in ("core", "plugins"))]
     worker = subprocess.Popen(
         [sys.executable, "-m", "joulebench.worker"], cwd=folder, text=True,
@@ -53,7 +54,7 @@ def answers(example: Example) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("op", ["hello", "open", "run", "inspect", "close"])
+@pytest.mark.parametrize("op", ["hello", "open", "run", "refer", "agree", "inspect", "close"])
 def test_an_answer_has_the_fields_that_the_page_shows(
     op: str, answers: dict[str, dict[str, Any]]
 ) -> None:

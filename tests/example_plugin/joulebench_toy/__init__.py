@@ -17,10 +17,10 @@ JOULEBENCH_API = 1
 
 @hookimpl
 def joulebench_backends() -> list[type[Backend]]:
-    """The backend ``toy``."""
-    from joulebench_toy.backend import Toy
+    """The backends ``toy`` and ``mutetoy``."""
+    from joulebench_toy.backend import Mute, Toy
 
-    return [Toy]
+    return [Toy, Mute]
 
 
 @hookimpl

@@ -1,4 +1,7 @@
-"""The backend ``toy``: the next token is a hash of all before it, a step is a wait."""
+"""The backend ``toy``: the next token is a hash of all before it, a step is a wait.
+
+Its logits are 10 for that token, less for the one after it (by 3, or by a hair), and 0 for others.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Toy(Backend):
     name: ClassVar[str] = "toy"
     summary: ClassVar[str] = "a hash for a language model; misbehaves when told to"
     accepts: ClassVar[tuple[str, ...]] = ("hf",)
-    capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "score"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "score", "logits"})
     options: ClassVar[tuple[Option, ...]] = (
         Option("step_s", "float", 0.002, "time that a token takes"),
         Option("prefill_s", "float", 0.004, "time that a prompt takes"),
@@ -43,11 +46,17 @@ class Toy(Backend):
         Option("odd_facts", "bool", False, "tell facts that no JSON can hold"),
         Option("spin", "bool", False, "keep a thread spinning"),
         Option("load_file", "str", "", "a file that holds 1 while a prompt or token is made"),
+        Option("dtype", "str", "float32", "number type that it says it computes in"),
+        Option("errs", "str", "never", "when it writes the second best token",
+               choices=("never", "at ties", "at the third token")),
+        Option("blur", "float", 0.0, "what its logits of the best token lack"),
+        Option("scratch", "bytes", 0, "memory that its logits take for a moment"),
         Option("crash", "str", "none", "how to go down",
                choices=("none", "segfault", "exit", "kill", "raise")),
         Option("hang_s", "float", 0.0, "hang for so long"),
         Option("allocate", "bytes", 0, "allocate so much"),
-        Option("at", "str", "open", "where to misbehave", choices=("open", "request", "step")),
+        Option("at", "str", "open", "where to misbehave",
+               choices=("open", "request", "step", "logits")),
         Option("request", "int", 1, "in which request, counted from 1"),
     )  # fmt: skip
 
@@ -70,6 +79,14 @@ class Toy(Backend):
         return ToySession(settings)
 
 
+class Mute(Toy):
+    """A toy that does not show its logits."""
+
+    name: ClassVar[str] = "mutetoy"
+    summary: ClassVar[str] = "a toy that does not show its logits"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"generate"})
+
+
 class ToySession(BackendSession):
     """The toy while it is loaded."""
 
@@ -82,12 +99,17 @@ class ToySession(BackendSession):
         self._noise = float(settings["noise"])
         self._odd_facts = bool(settings["odd_facts"])
         self._print = bool(settings["print"])
+        self._dtype = str(settings["dtype"])
+        self._errs = str(settings["errs"])
+        self._blur = float(settings["blur"])
+        self._scratch_bytes = int(settings["scratch"])
         self._mischief = Mischief.of(settings)
         self._load_file = Path(str(settings["load_file"])) if settings["load_file"] else None
         self._tokens: list[int] = []
         self._requests = 0
         self._steps = 0
         self._slowness = 1.0
+        self._prompt_length = 0
         if settings["spin"]:
             threading.Thread(target=_spin, daemon=True).start()
 
@@ -99,6 +121,7 @@ class ToySession(BackendSession):
         digest = zlib.crc32(str(self._requests).encode()) / 0xFFFFFFFF
         self._slowness = 1 + self._noise * (digest - 0.5)
         self._tokens = list(tokens)
+        self._prompt_length = len(tokens)
         self._wait(self._prefill_s)
         return self._next()
 
@@ -113,7 +136,12 @@ class ToySession(BackendSession):
         return self._next()
 
     def _next(self) -> int:
-        token = zlib.crc32(bytes(self._tokens)) % VOCABULARY
+        token, gap = expected(self._tokens)
+        written = len(self._tokens) - self._prompt_length
+        if (self._errs == "at ties" and gap < 1) or (
+            self._errs == "at the third token" and written == 2
+        ):
+            token = (token + 1) % VOCABULARY
         self._tokens.append(token)
         return token
 
@@ -124,9 +152,23 @@ class ToySession(BackendSession):
         if self._load_file is not None:
             self._load_file.write_text("0", encoding="ascii")
 
+    def logits(self, tokens: Sequence[int]) -> object:
+        """Of each prefix."""
+        import numpy as np
+
+        self._mischief.at_request("logits", 1)
+        scratch = b"\x01" * self._scratch_bytes
+        found = np.zeros((len(tokens), VOCABULARY), np.float32)
+        for place in range(len(tokens)):
+            token, gap = expected(tokens[: place + 1])
+            found[place, token] = 10 - self._blur
+            found[place, (token + 1) % VOCABULARY] = 10 - gap
+        del scratch
+        return found
+
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
-        """As if all tokens were equally likely."""
-        return [-math.log(VOCABULARY)] * (len(tokens) - 1)
+        """As if all tokens were equally likely; a blurred toy is more surprised."""
+        return [-math.log(VOCABULARY) - self._blur] * (len(tokens) - 1)
 
     def reset(self) -> None:
         """Forget the sequence."""
@@ -140,7 +182,17 @@ class ToySession(BackendSession):
 
     def facts(self) -> Mapping[str, Scalar]:
         """What it is."""
-        return {"kind": object()} if self._odd_facts else {"kind": "toy"}  # type: ignore[dict-item]
+        kind = object() if self._odd_facts else "toy"
+        return {"kind": kind, "dtype": self._dtype}  # type: ignore[dict-item]
+
+
+def expected(tokens: Sequence[int]) -> tuple[int, float]:
+    """The best token after these, and how much more likely than the next one it is (in logits).
+
+    One time in sixteen it is a tie.
+    """
+    digest = zlib.crc32(bytes(tokens))
+    return digest % VOCABULARY, 1e-4 if digest >> 8 & 15 == 3 else 3.0
 
 
 def _spin() -> None:

@@ -1,0 +1,173 @@
+"""Whether a cell says the same as its reference: the figures, and where they stop being the same.
+
+Plain values and arithmetic. What the figures come from is in :mod:`joulebench.agreeing`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from joulebench.api import Scalar
+
+#: Two logits closer than this share of the spread (the largest logit minus their mean) are a tie:
+#: rounding may order them either way. Correct float32 programs add in different orders. A sum of n
+#: products errs by about √n·2⁻²⁴ of its terms' size (Higham and Mary, "A New Approach to
+#: Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41, 2019); n ≈ 1,500 in some 200
+#: matrix products one after another make 3·10⁻⁵. Between kernels of one runtime 3·10⁻⁶ was seen.
+#: bfloat16 is off by 10⁻² and more, float16 by 10⁻³: neither can hide behind a tie.
+TIE_SHARE: Final = 1e-4
+#: Fact ``dtype`` of a session that is held to its reference.
+FULL_PRECISION: Final = "float32"
+#: What a full-precision cell without technique must reach.
+LEAST_SHARE: Final = 0.99
+MOST_PERPLEXITY_CHANGE: Final = 0.001
+#: exp() of more than this overflows a double.
+_LARGEST_EXPONENT: Final = 700.0
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Where a cell's greedy tokens first part from the reference's, in one prompt.
+
+    ``gap`` is the reference's logit of its own token minus that of the cell's token; ``tolerance``
+    is the gap up to which it is a tie. ``position`` counts the answer's tokens from 0.
+    """
+
+    prompt: int
+    position: int
+    reference_token: int
+    token: int
+    gap: float
+    tolerance: float
+    reference_text: str | None = None
+    text: str | None = None
+
+    @property
+    def tie(self) -> bool:
+        """Whether rounding alone may have decided."""
+        return self.gap <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """What both models expect at each position of the reference's own answers.
+
+    ``top1`` counts positions with the same most likely token. KL is that of the cell's
+    distribution from the reference's, in nats.
+    """
+
+    positions: int
+    top1: int
+    kl_nats_mean: float
+    kl_nats_max: float
+    nll_nats: float
+    reference_nll_nats: float
+
+    @property
+    def perplexity_ratio(self) -> float:
+        """Perplexity of the answers over the reference's."""
+        change = (self.nll_nats - self.reference_nll_nats) / self.positions
+        return math.exp(change) if change < _LARGEST_EXPONENT else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a worker found: ``prompts`` answers of ``tokens`` tokens each; logits where it can."""
+
+    prompts: int
+    tokens: int
+    divergences: tuple[Divergence, ...]
+    forced: Forced | None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Comparison:
+        """Decode a worker's answer. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+        forced = data["forced"]
+        found = cls(
+            int(data["prompts"]), int(data["tokens"]),
+            tuple(Divergence(**each) for each in data["divergences"]),
+            None if forced is None else Forced(**forced),
+        )  # fmt: skip
+        if found.prompts < 1 or found.tokens < 1 or (found.forced and found.forced.positions < 1):
+            raise ValueError("nothing was compared")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As :meth:`from_json` takes it."""
+        return asdict(self)
+
+    @property
+    def compared_tokens(self) -> int:
+        """Tokens that can be held against the reference's.
+
+        After a tie both go on from other texts, so what follows it says nothing. What follows any
+        other divergence counts as wrong.
+        """
+        lost = sum(self.tokens - each.position for each in self.divergences if each.tie)
+        return self.prompts * self.tokens - lost
+
+    @property
+    def agreed_tokens(self) -> int:
+        """Of the compared tokens, those before any divergence."""
+        return self.prompts * self.tokens - sum(
+            self.tokens - each.position for each in self.divergences
+        )
+
+    @property
+    def ties(self) -> int:
+        """Prompts whose answers part at a tie."""
+        return sum(each.tie for each in self.divergences)
+
+
+def agreement_record(
+    reference: Mapping[str, Scalar], found: Comparison | None, reason: str | None
+) -> dict[str, Any]:
+    """``agreement_json`` of a cell, but for its perplexity on a text and the verdict.
+
+    ``reason`` says why there is no comparison.
+    """
+    forced = found.forced if found else None
+    positions = forced.positions if forced else None
+    return {
+        "reference": dict(reference),
+        "reason": reason,
+        "prompts": found.prompts if found else None,
+        "tokens": found.tokens if found else None,
+        "agreed_tokens": found.agreed_tokens if found else None,
+        "compared_tokens": found.compared_tokens if found else None,
+        "ties": found.ties if found else None,
+        "divergences": [{**asdict(each), "tie": each.tie} for each in found.divergences]
+        if found
+        else None,
+        "positions": positions,
+        "top1_share": forced.top1 / forced.positions if forced else None,
+        "kl_nats_mean": forced.kl_nats_mean if forced else None,
+        "kl_nats_max": forced.kl_nats_max if forced else None,
+        "perplexity_ratio": forced.perplexity_ratio if forced else None,
+        "text_perplexity_ratio": None,
+        "held": False,
+        "disagrees": [],
+    }
+
+
+def verdict(record: Mapping[str, Any]) -> list[str]:
+    """In what a cell that should say the same as its reference does not; empty if it does."""
+    found: list[str] = []
+    parted = [each for each in record["divergences"] or () if not each["tie"]]
+    if parted:
+        found.append(f"{_prompts(parted)} parted from the reference beyond a tie")
+    share = record["top1_share"]
+    if share is not None and share < LEAST_SHARE:
+        found.append(f"the most likely token is the same at {100 * share:.2f} % of positions only")
+    for key, what in (("perplexity_ratio", "its answers"), ("text_perplexity_ratio", "the text")):
+        ratio = record[key]
+        if ratio is not None and abs(ratio - 1) > MOST_PERPLEXITY_CHANGE:
+            found.append(f"perplexity of {what} is off by {100 * (ratio - 1):+.2f} %")
+    return found
+
+
+def _prompts(parted: Sequence[Mapping[str, Any]]) -> str:
+    return f"the answer to {len(parted)} prompt{'s' if len(parted) > 1 else ''}"
