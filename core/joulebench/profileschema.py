@@ -83,6 +83,13 @@ def _switch(probe: Plugin) -> tuple[Option, ...]:
 def profile_schema(registry: Registry) -> dict[str, Any]:
     """JSON schema (draft 2020-12) of a profile with the installed plugins."""
     sections = {name: _table(options, False) for name, options in section_options().items()}
+    reference = {
+        "type": "object",
+        "minProperties": 1,
+        "description": "which backend is compared with",
+    }
+    sections["agreement"]["properties"]["reference"] = reference
+    sections["agreement"]["required"] = ["reference"]
     device = {"description": "device or list of devices", "type": ["string", "array"]}
     backends = [registry.backend(name) for name in registry.names("backend")]
     workloads = [registry.workload(name) for name in registry.names("workload")]

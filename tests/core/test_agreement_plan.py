@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from matrix_plugins import backend, converter, plan_of
+from toyrun import Bench
 
 from joulebench.api import Availability
 from joulebench.cells import Plan, PlannedReference
@@ -121,3 +124,23 @@ def test_the_estimate_counts_the_references_and_each_cell_s_comparison() -> None
 def test_the_plan_as_json_holds_the_references() -> None:
     (found,) = json.loads(json.dumps(planned('{ backend = "a" }').to_json()))["references"]
     assert (found["label"], found["model"], found["reason"]) == ("a", "m", None)
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_joulebench_plan_says_what_is_compared_with_what(bench: Bench) -> None:
+    more = '\n[agreement]\nreference = { backend = "truth" }\ncount = 3\ntokens = 5\n'
+    words = [sys.executable, "-m", "joulebench", "plan"]
+
+    def told(plugin: str) -> str:
+        profile = bench.profile({"truth": {"plugin": plugin}, "b": {}}, more=more)
+        return subprocess.run(
+            [*words, profile], env=bench.environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    line = "agreement is checked first: 3 × 5 tokens against truth [cpu], prompts of builtin:short"
+    assert line in told("toy")
+    assert "agreement is not checked: the reference truth [cpu] cannot run: a reference needs" in (
+        told("mutetoy")
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from joulebench.commands.common import (
@@ -11,6 +14,27 @@ from joulebench.commands.common import (
     load_profile,
     set_option,
 )
+
+if TYPE_CHECKING:
+    from joulebench.cells import Plan
+    from joulebench.profile import Agreement
+
+
+def _agreement(wanted: Agreement, plan: Plan) -> Iterator[str]:
+    """What each model's cells are compared with, a line for models that have the same reference."""
+    models: dict[tuple[str, str, str | None], list[str]] = {}
+    for model, reference in plan.references.items():
+        key = (reference.label, reference.device, reference.reason)
+        models.setdefault(key, []).append(model)
+    for (label, device, reason), named in models.items():
+        of = "" if len(models) == 1 else f" of {', '.join(named)}"
+        if reason is None:
+            yield (
+                f"agreement{of} is checked first: {wanted.count} × {wanted.tokens} tokens against "
+                f"{label} [{device}], prompts of {wanted.prompts}"
+            )
+        else:
+            yield f"agreement{of} is not checked: the reference {label} [{device}] cannot run: {reason}"
 
 
 @click.command()
@@ -22,7 +46,7 @@ def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     PROFILE is a shipped profile's name ('joulebench profiles list') or the path of a TOML file.
     """
-    _, _, _, made = load_profile(profile, overrides)
+    _, read, _, made = load_profile(profile, overrides)
     if as_json:
         echo_json(made.to_json())
         return
@@ -38,6 +62,9 @@ def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
     for label, ref in made.models.items():
         if not ref.fetched:
             click.echo(f"  model {label} will be fetched first ({ref.source})")
+    if read.agreement is not None:
+        for line in _agreement(read.agreement, made):
+            click.echo(f"  {line}")
     total, runnable = len(made.cells), len(made.runnable)
     click.echo(
         f"{runnable} of {total} cells can run here; at least {duration_text(made.estimate_s)}"
