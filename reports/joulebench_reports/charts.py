@@ -38,8 +38,12 @@ class Chart:
 
 
 def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:
-    """Energy per unit of work, one chart per unit and provenance; then speed."""
+    """Energy per unit of work, one chart per unit and provenance; then speed.
+
+    A model's operators have charts of their own: a call of one is no unit of another.
+    """
     charts: list[Chart] = []
+    cells = [cell for cell in cells if cell.kernel is None or not cell.kernel.per_token]
     for provenance in PROVENANCES:
         by_unit: dict[str, list[tuple[str, Figure]]] = {}
         for cell in cells:
@@ -48,11 +52,11 @@ def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:
                     by_unit.setdefault(each.gross.unit, []).append((cell.label, each.gross))
         for unit, figures in by_unit.items():
             what = "Idle power" if unit == "W" else "Energy per unit of work"
-            charts.append(_bars(f"{what}, {unit} – {provenance}", unit, figures, provenance))
+            charts.append(bars(f"{what}, {unit} – {provenance}", unit, figures, provenance))
     for what, pick in _RATES:
         figures = [(cell.label, pick(cell)) for cell in cells if pick(cell).value is not None]
         if figures:
-            charts.append(_bars(f"{what}, tok/s", "tok/s", figures, None))
+            charts.append(bars(f"{what}, tok/s", "tok/s", figures, None))
     return charts
 
 
@@ -70,9 +74,10 @@ _RATES: Final[tuple[tuple[str, Callable[[CellSummary], Figure]], ...]] = (
 )
 
 
-def _bars(
+def bars(
     title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenance: str | None
 ) -> Chart:
+    """A bar with its interval for each label; all figures are of one unit and provenance."""
     colour = f"var:--{provenance or 'accent'}"
     values: list[Json] = [
         {

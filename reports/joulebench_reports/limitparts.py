@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from joulebench_reports import operators, sections
-from joulebench_reports.charts import Chart
+from joulebench_reports.charts import Chart, bars
 from joulebench_reports.columns import energy_text
 from joulebench_reports.figures import CellSummary
 from joulebench_reports.limits import limit_notes, place_of
@@ -17,9 +17,25 @@ _HEADER = ("limit", "rate", "energy", "where", "number type", "size of an array"
 
 
 def charts(cells: Sequence[CellSummary]) -> list[Chart]:
-    """The roofline, where there is one."""
-    chart = roofline_chart(cells)
-    return [] if chart is None else [chart]
+    """The roofline, where there is one, and the operators' bars."""
+    roofline = roofline_chart(cells)
+    found = [] if roofline is None else [roofline]
+    for table in operators.operator_tables(cells):
+        found += _operator_charts(table)
+    return found
+
+
+def _operator_charts(table: operators.OperatorTable) -> list[Chart]:
+    """Time of a token by operator, and its energy where all of it is of one provenance."""
+    ordered = sorted(table.lines, key=lambda line: -(line.token_s.value or 0.0))
+    times = [(line.name, line.token_s.times(1e3, "ms")) for line in ordered]
+    found = [bars(f"Time of a token by operator, ms – {table.title}", "ms", times, None)]
+    if table.sum_j.value is not None:
+        energies = [(line.name, line.token_j.times(1e3, "mJ")) for line in ordered]
+        provenance = table.sum_j.provenance
+        title = f"Energy of a token by operator, mJ – {table.title} – {provenance}"
+        found.append(bars(title, "mJ", energies, provenance))
+    return found
 
 
 def parts(
@@ -28,10 +44,11 @@ def parts(
     """Identifier, heading and content of each section that has something to say."""
     found: list[tuple[str, str, list[Child]]] = []
     limits = [cell for cell in cells if cell.kernel is not None and not cell.kernel.per_token]
-    drawings = charts(cells)
-    if limits or drawings:
-        body: list[Child] = [figure(chart, drawn) for chart in drawings]
-        if drawings:
+    roofline = roofline_chart(cells)
+    if limits or roofline is not None:
+        body: list[Child] = []
+        if roofline is not None:
+            body.append(figure(roofline, drawn))
             body.append(h("p", NOTE, class_="facts"))
         if limits:
             body += [h("h3", "Measured limits"), _limits(limits)]
@@ -44,6 +61,7 @@ def parts(
         content: list[Child] = [h("p", operators.NOTE, class_="facts")]
         for each in tables:
             content += [h("h3", operators.caption(each)), _operators(each)]
+            content += [figure(chart, drawn) for chart in _operator_charts(each)]
         found.append(("operators", "Where a token's time and energy go", content))
     return found
 

@@ -9,7 +9,7 @@ second ÷ the rate of a matrix product; attention is left out of both numerators
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +17,8 @@ from joulebench_reports.figures import CellSummary, Figure
 
 #: Devices whose speed does not hang on the host's threads have other names.
 _HOST: Final = "cpu"
+#: STREAM's rule for the size of an array, in last-level caches.
+_CACHES: Final = 4
 _MBU: Final = "bytes of a token × tok/s ÷ bandwidth of reading"
 _MFU: Final = "operations of a prompt's matrices × tok/s ÷ rate of matmul"
 
@@ -133,27 +135,29 @@ def _none(reason: str) -> Figure:
 
 
 def limit_notes(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
-    """Term and text of what makes a limit or a share doubtful."""
-    notes: list[tuple[str, str]] = []
+    """Term and text of what makes a limit or a share doubtful; equal texts about cells once."""
+    doubts: dict[str, list[str]] = {}
     for cell in cells:
-        kernel = cell.kernel
-        if kernel is None or kernel.array_bytes is None:
-            continue
+        for text in _doubts(cell):
+            doubts.setdefault(text, []).append(cell.label)
+    return [(", ".join(labels), text) for text, labels in doubts.items()]
+
+
+def _doubts(cell: CellSummary) -> Iterator[str]:
+    kernel = cell.kernel
+    if kernel is not None and kernel.array_bytes is not None:
         if kernel.cache_bytes is None:
-            notes.append((cell.label, "the size of the caches is unknown, so the array may lie in "
-                          "them"))  # fmt: skip
-        elif kernel.array_bytes < 4 * kernel.cache_bytes:
+            yield "the size of the caches is unknown, so the array may lie in them"
+        elif kernel.array_bytes < _CACHES * kernel.cache_bytes:
             times = kernel.array_bytes / kernel.cache_bytes
-            notes.append(
-                (cell.label, f"the array is {times:.2g} times the last-level cache of "
-                 f"{kernel.cache_bytes / 2**20:,.0f} MiB; below 4 times, the cache serves a part "
-                 "of the traffic")
-            )  # fmt: skip
-    return notes + [
-        (f"{cell.label} above its limit",
-         f"{name} is over 100 %: the weights of a token fit into a cache, or the limit was "
-         "measured in a worse moment")
-        for cell in cells
-        for name, share in (("MBU", cell.mbu), ("MFU", cell.mfu))
-        if share.value is not None and share.value > 1
-    ]  # fmt: skip
+            yield (
+                f"the array is {times:.2g} times the last-level cache of "
+                f"{kernel.cache_bytes / 2**20:,.0f} MiB; below {_CACHES} times, the cache serves "
+                "a part of the traffic"
+            )
+    for name, share in (("MBU", cell.mbu), ("MFU", cell.mfu)):
+        if share.value is not None and share.value > 1:
+            yield (
+                f"{name} is over 100 %: the weights of a token lie in a cache, or the limit was "
+                "measured in a worse moment"
+            )

@@ -260,7 +260,7 @@ def _costs(
     return (
         _text(time.times(1e3, "ms"), intervals, "ms"),
         _ratio(time, whole),
-        UNKNOWN if energy is None else _text(energy, intervals, mark(energy)),
+        UNKNOWN if energy is None else f"{_text(energy, intervals)} {mark(energy)}".strip(),
     )
 
 
@@ -270,7 +270,7 @@ def _ratio(part: Figure, whole: Figure) -> str:
     return percent(part.value / whole.value)
 
 
-def _text(figure: Figure, interval: bool, unit: str) -> str:
+def _text(figure: Figure, interval: bool, unit: str = "") -> str:
     if figure.value is None:
         return UNKNOWN
     parts = [number(figure.value), unit]

@@ -25,8 +25,9 @@ NOTE: Final = (
 )
 _HEIGHT_PX: Final = 460
 _LABEL_PX: Final = 17
-#: Room beyond the outermost point or corner, as a factor.
+#: Room beyond the outermost point or corner, as a factor; more on the left, where slopes are named.
 _MARGIN: Final = 3.0
+_LEFT_MARGIN: Final = 5.0
 _DASHES: Final = ([1, 0], [7, 4], [2, 3], [10, 3, 2, 3])
 
 
@@ -160,8 +161,8 @@ def _frame(roofs: Sequence[Roof], points: Sequence[Point]) -> _Frame:
     across = [point.intensity for point in points] + ridges
     up = [each for point in points if (each := _giga(point.rate.value))]
     up += [each for roof in roofs if (each := _giga(roof.operations_s))]
-    left, right = min(across) / _MARGIN, max(across) * _MARGIN
-    up += [roof.bytes_s * min(across) / 1e9 for roof in roofs if roof.bytes_s]
+    left, right = min(across) / _LEFT_MARGIN, max(across) * _MARGIN
+    up += [roof.bytes_s * left * _MARGIN / 1e9 for roof in roofs if roof.bytes_s]
     if not ridges:
         up += [roof.bytes_s * max(across) / 1e9 for roof in roofs if roof.bytes_s]
     return _Frame(left, right, min(up) / _MARGIN, max(up) * _MARGIN)
@@ -213,8 +214,9 @@ def _spec(roofs: Sequence[Roof], points: Sequence[Point]) -> Json:
             },
             {
                 "data": {"values": _roof_labels(roofs, frame)},
-                "mark": {"type": "text", "align": {"expr": "datum.align"}, "dy": -9,
-                         "color": "var:--soft", "fontSize": 12, "clip": False},
+                "mark": {"type": "text", "align": {"expr": "datum.align"},
+                         "dx": {"expr": "datum.dx"}, "dy": {"expr": "datum.dy"},
+                         "color": "var:--soft", "fontSize": 12},
                 "encoding": {"x": x, "y": y, "text": {"field": "text"}},
             },
             {
@@ -248,19 +250,19 @@ def _roof_line(roof: Roof, frame: _Frame) -> list[Json]:
 
 
 def _roof_labels(roofs: Sequence[Roof], frame: _Frame) -> list[Json]:
-    """Each ceiling named at its right end, each slope where it leaves the frame on the left."""
+    """Each ceiling named over its right end, each slope below its left one."""
     labels: list[Json] = []
     for roof in roofs:
         if roof.operations_s is not None:
             text = f"{number(roof.operations_s / 1e9)} GFLOP/s  {roof.label}"
             labels.append({"x": frame.right, "y": roof.operations_s / 1e9, "text": text,
-                           "align": "right"})  # fmt: skip
+                           "align": "right", "dx": 0, "dy": -9})  # fmt: skip
     slopes = {roof.place: roof.bytes_s for roof in roofs if roof.bytes_s is not None}
     for place, bytes_s in slopes.items():
         x = max(frame.left, frame.bottom * 1e9 / bytes_s) * 1.08
         y = bytes_s * x / 1e9
         labels.append({"x": x, "y": y, "text": f"{number(bytes_s / 1e9)} GB/s  {place}",
-                       "align": "left"})  # fmt: skip
+                       "align": "left", "dx": 14, "dy": 9})  # fmt: skip
     return labels
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from joulebench.schema import CELL, SESSION
+from joulebench.schema import CELL, REQUESTS, SESSION
 from joulebench.session import SessionWriter
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -51,6 +51,12 @@ class Cell:
     prompt: str = "What is the capital of France?"
     response: str = "The capital of France is Paris."
     samples: bool = True
+    #: Of a cell that repeats a kernel: its plugin's name, units of work in a block, and values.
+    plugin: str | None = None
+    units: float | None = None
+    values: dict[str, float] | None = None
+    #: Further columns of the cell's row.
+    row: dict[str, Any] = field(default_factory=dict)
 
 
 def channel_name(provenance: str) -> str:
@@ -97,7 +103,10 @@ def write(
     path.mkdir(parents=True, exist_ok=True)
     writer = SessionWriter(path)
     provenances = {name for cell in cells for name in cell.energies}
-    plan = [{"id": cell.id, "label": cell.label} for cell in cells] + (planned or [])
+    plan = [
+        {"id": cell.id, "label": cell.label, "workload_plugin": cell.plugin or cell.workload}
+        for cell in cells
+    ] + (planned or [])
     row: dict[str, Any] = dict.fromkeys(SESSION.names)
     row.update(
         schema_version=1, session_id=path.name, joulebench_version="0.1.0", status=status,
@@ -164,6 +173,7 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
             sampler_wall_s=80.0, sampler_ticks=8000, sampler_missed=3, sampler_rate_hz=99.8,
             sampler_late_p99_s=0.0006,
         )  # fmt: skip
+    row.update(cell.row)
     return row
 
 
@@ -172,7 +182,7 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
     duration = 2.0 + rng.uniform(-0.05, 0.05)
     t1 = t0 + int(duration * 1e9)
     requests, decode, prefill = (2, DECODE, PREFILL) if generating else (0, 0, 0)
-    units = float(requests * (decode + 1)) if generating else duration
+    units = float(requests * (decode + 1)) if generating else cell.units or duration
     streams["blocks"].append([{
         "cell_id": cell.id, "block": number, "process": number % cell.processes,
         "round": number, "position": 0, "t0_ns": t0, "t1_ns": t1,
@@ -186,6 +196,8 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
     factor = cell.joules_per_token * (1 + rng.gauss(0, cell.noise))
     _write_energy(streams["energy"], cell, number, units * factor, duration)
     each = duration / max(requests, 1)
+    if cell.units is not None:
+        streams["requests"].append([_kernel_request(cell, number, t0, t1, units)])
     rows = [
         _request(cell, number, i, each=each, begin=t0 + int(i * each * 1e9))
         for i in range(requests)
@@ -225,6 +237,16 @@ def _request(cell: Cell, block: int, index: int, *, each: float, begin: int) -> 
         "units": decode + 1.0, "token_t_ns": None, "output_tokens": None,
         "prompt": cell.prompt, "response": cell.response, "values_json": None,
     }  # fmt: skip
+
+
+def _kernel_request(cell: Cell, block: int, t0: int, t1: int, units: float) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(REQUESTS.names)
+    row.update(
+        cell_id=cell.id, block=block, request=0, prompt_index=0, t0_ns=t0, t1_ns=t1,
+        duration_s=(t1 - t0) * 1e-9, prefill_tokens=0, decode_tokens=0, units=units,
+        output_tokens=[], token_t_ns=[], values_json=json.dumps(cell.values or {}),
+    )  # fmt: skip
+    return row
 
 
 def _samples(cell: Cell, end: int, rng: random.Random) -> list[dict[str, Any]]:
