@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +67,8 @@ class Transform:
     target: str  # format of the result
     settings: Mapping[str, OptionValue]
     versions: Mapping[str, str]
+    #: Files that the settings name, by the option; their content counts, not where they lie.
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def describe(self) -> str:
         """The step for a lineage: name and settings."""
@@ -93,12 +95,13 @@ class Store:
 
     def key(self, source: Artifact, step: Transform) -> str:
         """The name of a result: a hash of everything that determines it."""
+        files = {name: hash_file(path) for name, path in step.files.items()}
         parts = {
             "source": source.content_hash,
             "format": source.format,
             "kind": step.kind,
             "step": step.name,
-            "settings": dict(sorted(step.settings.items())),
+            "settings": dict(sorted({**step.settings, **files}.items())),
             "versions": dict(sorted(step.versions.items())),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -252,7 +255,7 @@ def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, 
         "name": step.name,
         "source": str(source.path),
         "output": str(output),
-        "settings": dict(step.settings),
+        "settings": {**step.settings, **{name: str(path) for name, path in step.files.items()}},
     }
     done = subprocess.run(
         [sys.executable, "-m", "joulebench.transform"],

@@ -183,6 +183,7 @@ class _Planner:
             workload = self._named(self._registry.workload, choice.plugin, "workload", choice)
             workloads.extend(workload_variants(profile, choice, workload))
         self._check_files(workloads)
+        self._check_technique_files()
         everything = combine(list(self.models), profile.techniques, self._backends, workloads)
         return select(profile, everything)
 
@@ -203,23 +204,7 @@ class _Planner:
                 technique = self._found(
                     self._registry.technique, step.plugin, "technique", chain.label
                 )
-                settings = self._step_settings(chain, step, technique)
-                self._check_step_files(chain, technique, settings)
-
-    def _check_step_files(self, chain: Chain, technique: Technique, settings: Settings) -> None:
-        """Files of a technique are there, and none is the text that quality is judged on."""
-        judged = self._profile.quality and self._file(str(self._profile.quality["text"]))
-        for option in technique.options:
-            value = settings.get(option.name)
-            if option.type != "file" or value is None:
-                continue
-            self._check_file(str(value), "technique", chain.label, option.name)
-            if judged and self._file(str(value)) == judged:
-                raise ProfileError(
-                    "is the text that quality is judged on, which a technique must not see",
-                    where=self._profile.where("technique", chain.label, option.name),
-                    hint="'builtin:calibration' is meant for it",
-                )  # fmt: skip
+                self._step_settings(chain, step, technique)
 
     def _step_settings(self, chain: Chain, step: Step, technique: Technique) -> Settings:
         return complete(
@@ -245,6 +230,27 @@ class _Planner:
                 value = variant.settings.get(option.name)
                 if option.type == "file" and value is not None:
                     self._check_file(str(value), "workload", variant.label, option.name)
+
+    def _check_technique_files(self) -> None:
+        """As workloads' files; and none may be the text that quality is judged on."""
+        quality = self._profile.quality
+        judged = self._file(str(quality["text"])) if quality is not None else None
+        for chain in self._profile.techniques:
+            for step in chain.steps:
+                technique = self._registry.technique(step.plugin)
+                settings = self._step_settings(chain, step, technique)
+                for option in technique.options:
+                    value = settings.get(option.name)
+                    if option.type != "file" or value is None:
+                        continue
+                    path = ("technique", chain.label, option.name)
+                    self._check_file(str(value), *path)
+                    if self._file(str(value)) == judged:
+                        raise ProfileError(
+                            "is the text that quality is judged on, which a technique must not see",
+                            where=self._profile.where(*path),
+                            hint="give a text for calibration, such as 'builtin:calibration'",
+                        )
 
     def _check_file(self, value: str, *path: str) -> None:
         where = self._profile.where(*path)

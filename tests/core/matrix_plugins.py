@@ -78,11 +78,14 @@ def converter(
 
 
 def technique(name: str, accepts: str = "hf", produces: str = "hf") -> type[ArtifactTechnique]:
-    """An artifact technique class with one setting, ``share``."""
+    """An artifact technique class with the settings ``share`` and ``text``."""
 
     class Made(ArtifactTechnique):
         stage: Literal["checkpoint", "artifact"] = "checkpoint" if produces == "hf" else "artifact"
-        options = (Option("share", "share", 0.5, "", maximum=0.9),)
+        options = (
+            Option("share", "share", 0.5, "", maximum=0.9),
+            Option("text", "file", None, ""),
+        )
 
         def check(self, settings: Any, config: Mapping[str, object]) -> str | None:
             return "too little is left" if settings["share"] > 0.8 else None

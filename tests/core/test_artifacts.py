@@ -34,6 +34,8 @@ class Upper(ArtifactTechnique):
     def apply(self, source, output, settings):
         print("a library that chatters on standard output")
         how = settings["how"]
+        if "/" in how:
+            raise ModelError("got " + how)
         if how == "nothing":
             return
         (output / "half").write_text("x")
@@ -117,6 +119,28 @@ def test_content_settings_versions_and_format_each_make_another_artifact(
         store.key(source, replace(step(), kind="converter")),
     }
     assert len(keys) == 7
+
+
+def test_a_file_counts_by_its_content_wherever_it_lies(
+    store: Store, source: Artifact, tmp_path: Path
+) -> None:
+    def key(name: str, text: str, setting: str) -> str:
+        (tmp_path / name).write_text(text, "utf-8")
+        named = replace(step(), settings={"text": setting}, files={"text": tmp_path / name})
+        return store.key(source, named)
+
+    assert key("a", "one", "builtin:a") == key("b", "one", "b.txt")
+    assert key("a", "two", "builtin:a") != key("b", "one", "b.txt")
+
+
+def test_a_technique_is_given_the_path_and_the_lineage_the_name(
+    store: Store, source: Artifact, tmp_path: Path
+) -> None:
+    (tmp_path / "chosen").write_text("well", "utf-8")
+    named = replace(step("builtin:chosen"), files={"how": tmp_path / "chosen"})
+    with pytest.raises(ArtifactError, match=r"got .*chosen"):
+        store.make(source, named)
+    assert named.describe() == "upper(how=builtin:chosen)"
 
 
 def test_where_the_source_lies_makes_no_other_artifact(store: Store, source: Artifact) -> None:

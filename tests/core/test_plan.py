@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from matrix_plugins import SmallCache, backend, converter, plan_of, technique, workload
 
 from joulebench.api import Availability, Option
+from joulebench.cells import Plan
 from joulebench.conversion import NoRouteError, route
 from joulebench.errors import ProfileError, UnknownPluginError
 from joulebench.labels import with_labels
@@ -234,6 +236,25 @@ def test_exclude_wins_over_include() -> None:
 
 def test_a_list_in_a_pattern_matches_any_of_its_values() -> None:
     assert len(kept("[[include]]\nthreads = [1, 2]\n")) == 4
+
+
+def test_a_file_of_a_technique_must_be_there_and_not_be_what_quality_is_judged_on(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "judged.txt").write_text("words")
+    (tmp_path / "seen.txt").write_text("other words")
+    quality = f'[quality]\ntext = "{tmp_path}/judged.txt"\n'
+
+    def planned(text: str) -> Plan:
+        body = f'[technique.prune]\ntext = "{tmp_path}/{text}"\n{BASE}{quality}'
+        return plan_of(body, A, technique("prune"))
+
+    assert planned("seen.txt").cells[0].runnable
+    with pytest.raises(ProfileError, match="text that quality is judged on"):
+        planned("judged.txt")
+    with pytest.raises(ProfileError, match=r"cannot read .*absent\.txt") as caught:
+        planned("absent.txt")
+    assert "technique.prune" in str(caught.value.where)
 
 
 def test_a_setting_that_backend_and_workload_share_matches_by_either() -> None:
