@@ -47,7 +47,7 @@ _PROVIDER: Final = Option(
 class _OnnxRuntimeBackend(Backend):
     """What both settings share: the runtime, its options, and the session on it."""
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "score", "logits"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "score", "logits", "operators"})
     #: ``desktop`` or ``mobile``, for the record.
     mode: ClassVar[str]
 

@@ -34,8 +34,9 @@ class BoundModel:
         self._runtime = runtime
         (vocabulary,) = (each.shape[1] for each in runtime.get_outputs() if each.name == LOGITS)
         self.vocabulary_size = int(vocabulary)
-        self._cache = _new_cache(runtime, cache_tokens)
-        total_bytes = sum(buffer.nbytes for buffer in self._cache.values())
+        #: Keys and values by (layer, ``key`` or ``value``): (1, KV heads, cache_tokens, head size).
+        self.cache = _new_cache(runtime, cache_tokens)
+        total_bytes = sum(buffer.nbytes for buffer in self.cache.values())
         #: Bytes of one position's keys and values in all layers.
         self.position_bytes = total_bytes // cache_tokens
         self._last = np.zeros(1, np.int32)
@@ -45,15 +46,15 @@ class BoundModel:
         self._row = np.zeros((1, self.vocabulary_size), np.float32)
         self._step_binding = self._bind()
         self._many_binding = self._bind()
-        _bind_input(self._step_binding, INPUT_IDS, self._token)
-        _bind_input(self._step_binding, LOGIT_POSITIONS, self._only)
-        _bind_output(self._step_binding, LOGITS, self._row)
+        bind_input(self._step_binding, INPUT_IDS, self._token)
+        bind_input(self._step_binding, LOGIT_POSITIONS, self._only)
+        bind_output(self._step_binding, LOGITS, self._row)
 
     def _bind(self) -> Any:
         binding = self._runtime.io_binding()
-        _bind_input(binding, LAST_POSITION, self._last)
-        _bind_input(binding, TOTAL_LENGTH, self._total)
-        for (layer, part), buffer in self._cache.items():
+        bind_input(binding, LAST_POSITION, self._last)
+        bind_input(binding, TOTAL_LENGTH, self._total)
+        for (layer, part), buffer in self.cache.items():
             value = onnxruntime.OrtValue.ortvalue_from_numpy(buffer)
             binding.bind_ortvalue_input(past_name(layer, part), value)
             binding.bind_ortvalue_output(present_name(layer, part), value)
@@ -81,9 +82,9 @@ class BoundModel:
         self._total[0] = end
         ids = np.array([tokens], np.int64)
         binding = self._many_binding
-        _bind_input(binding, INPUT_IDS, ids)
-        _bind_input(binding, LOGIT_POSITIONS, positions)
-        _bind_output(binding, LOGITS, logits)
+        bind_input(binding, INPUT_IDS, ids)
+        bind_input(binding, LOGIT_POSITIONS, positions)
+        bind_output(binding, LOGITS, logits)
         self._runtime.run_with_iobinding(binding)
 
     def _choose(self) -> int:
@@ -108,10 +109,12 @@ def _new_cache(runtime: Any, cache_tokens: int) -> dict[tuple[int, str], Any]:
     return cache
 
 
-def _bind_input(binding: Any, name: str, values: Any) -> None:
+def bind_input(binding: Any, name: str, values: Any) -> None:
+    """Let an input be read from an array's memory at each run."""
     # The value is the array's own memory, without keeping it alive: the caller must, while it runs.
     binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values))
 
 
-def _bind_output(binding: Any, name: str, values: Any) -> None:
+def bind_output(binding: Any, name: str, values: Any) -> None:
+    """Let an output be written into an array's memory at each run."""
     binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(values))

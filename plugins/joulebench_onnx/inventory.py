@@ -29,11 +29,16 @@ _ROTATION_INPUTS: Final = (7, 8)
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A stored tensor: numpy's name of its type, and its size."""
+    """A stored tensor: numpy's name of its type, its size, and where its numbers begin.
+
+    ``file`` lies in the model file's folder; ``None`` for what stands inside of another structure.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     size_bytes: int
+    file: str | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ def take_inventory(file: Path) -> Inventory:
     content = json.loads(done.stdout)
     return Inventory(
         {
-            name: Tensor(each["dtype"], tuple(each["shape"]), each["size_bytes"])
+            name: Tensor(**{**each, "shape": tuple(each["shape"])})
             for name, each in content["tensors"].items()
         },
         tuple(
@@ -148,9 +153,9 @@ def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
         dtype = helper.tensor_dtype_to_np_dtype(each.data_type)
         size = int(place["length"]) if "length" in place else len(each.raw_data)
         shape = tuple(each.dims)
-        tensors[each.name] = Tensor(
-            str(dtype), shape, size or math.prod(shape) * int(dtype.itemsize)
-        )
+        size = size or math.prod(shape) * int(dtype.itemsize)
+        offset = int(place.get("offset", 0))
+        tensors[each.name] = Tensor(str(dtype), shape, size, place.get("location"), offset)
     nodes = [
         Node(
             node.op_type,
@@ -165,17 +170,21 @@ def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
 
 def _read_ort(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
     """By the schema that onnxruntime ships for its own tools (core/flatbuffers/schema/ort.fbs)."""
+    import numpy as np
     from onnx import helper
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import InferenceSession
 
     with file.open("rb") as source:
         content = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
     graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
+    start = np.frombuffer(content, np.uint8).ctypes.data
     tensors: dict[str, Tensor] = {}
     for each in _items(graph.Initializers, graph.InitializersLength()):
         shape = tuple(int(each.Dims(axis)) for axis in range(each.DimsLength()))
         dtype = str(helper.tensor_dtype_to_np_dtype(each.DataType()))
-        tensors[each.Name().decode()] = Tensor(dtype, shape, each.RawDataLength())
+        size = each.RawDataLength()
+        offset = each.RawDataAsNumpy().ctypes.data - start if size else 0
+        tensors[each.Name().decode()] = Tensor(dtype, shape, size, file.name, offset)
     nodes = [
         Node(
             node.OpType().decode(),

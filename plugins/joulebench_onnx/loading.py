@@ -110,11 +110,9 @@ def load(file: Path, options: Any, settings: Settings) -> Any:
     built = onnxruntime.get_available_providers()
     if wanted not in built:
         raise _provider_error(asked, f"it has: {', '.join(built)}")
-    own = {"intra_op_num_threads": str(settings["threads"])} if asked == "xnnpack" else {}
-    providers: list[Any] = [] if asked == "cpu" else [(wanted, own)]
     try:
         runtime = onnxruntime.InferenceSession(
-            str(file), options, providers=[*providers, CPU_PROVIDER]
+            str(file), options, providers=provider_list(asked, int(settings["threads"]))
         )
     except MemoryError:
         raise
@@ -123,6 +121,14 @@ def load(file: Path, options: Any, settings: Settings) -> Any:
     if wanted not in runtime.get_providers():
         raise _provider_error(asked, f"it fell back to {', '.join(runtime.get_providers())}")
     return runtime
+
+
+def provider_list(asked: str, threads: int) -> list[Any]:
+    """What ``InferenceSession`` wants: the provider with its options, the CPU for the rest."""
+    if asked == "cpu":
+        return [CPU_PROVIDER]
+    own = {"intra_op_num_threads": str(threads)} if asked == "xnnpack" else {}
+    return [(PROVIDERS[asked], own), CPU_PROVIDER]
 
 
 def _provider_error(asked: str, found: str) -> JoulebenchError:

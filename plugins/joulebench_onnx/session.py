@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 
-from joulebench.api import BackendSession, MemoryUse, Scalar, Settings, Traffic
+from joulebench.api import BackendSession, Kernel, MemoryUse, Scalar, Settings, Traffic
 from joulebench.errors import JoulebenchError
 from joulebench_onnx.binding import BoundModel
 from joulebench_onnx.inventory import Inventory, take_inventory
@@ -96,6 +96,13 @@ class OnnxSession(BackendSession):
             chunk = tokens[start : start + _SCORE_CHUNK]
             self._model.fill(chunk, at=start, logits=rows[start : start + len(chunk)])
         return rows
+
+    def operators(self, context: int) -> Sequence[Kernel]:
+        """Each operator alone on the model's weights; ends the sequence that was begun."""
+        from joulebench_onnx.operators import model_operators
+
+        self.reset()
+        return model_operators(self._model, self._file, self._inventory, self._settings, context)
 
     # -- the record ------------------------------------------------------------------------
 

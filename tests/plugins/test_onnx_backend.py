@@ -193,7 +193,7 @@ def test_the_runtime_writes_into_the_bound_buffers_and_copies_nothing(
     from joulebench_onnx.session import OnnxSession
 
     assert isinstance(session, OnnxSession)
-    cache, binding = session._model._cache, session._model._step_binding
+    cache, binding = session._model.cache, session._model._step_binding
     generated(session, PROMPT, 3)
     before = {key: buffer.copy() for key, buffer in cache.items()}
     addresses = {buffer.ctypes.data for buffer in cache.values()}
