@@ -35,6 +35,8 @@ class Chart:
     spec: Json
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    #: Whether the reader needs the rows beside the picture.
+    unfolded: bool = False
 
 
 def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:

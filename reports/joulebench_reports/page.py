@@ -173,7 +173,7 @@ def _figure(chart: Chart, drawn: bool) -> Element:
             "details",
             h("summary", "Data of this chart"),
             sections.table(chart.header, chart.rows),
-            open="" if not drawn else None,
+            open="" if chart.unfolded or not drawn else None,
         ),
         id=chart.id,
     )

@@ -8,7 +8,7 @@ kernels; the points are what a token must move and compute at least, at the spee
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,11 +23,16 @@ NOTE: Final = (
     "fit into a cache. Operations are those of the weights' matrices, without attention; bytes "
     "are the weights and the KV cache that must be moved at least."
 )
-_HEIGHT_PX: Final = 460
-_LABEL_PX: Final = 17
+_HEIGHT_PX: Final = 480
+#: About what a label needs in height, a character in width, and the chart is wide.
+_LABEL_PX: Final = 15
+_CHARACTER_PX: Final = 6.5
+_WIDTH_PX: Final = 1000
+#: With more cells than this, points bear numbers and the table beside them says whose they are.
+_MOST_NAMED: Final = 6
 #: Room beyond the outermost point or corner, as a factor; more on the left, where slopes are named.
 _MARGIN: Final = 3.0
-_LEFT_MARGIN: Final = 5.0
+_LEFT_MARGIN: Final = 4.0
 _DASHES: Final = ([1, 0], [7, 4], [2, 3], [10, 3, 2, 3])
 
 
@@ -106,8 +111,9 @@ def roofline_chart(cells: Sequence[CellSummary]) -> Chart | None:
     roofs, points = roofs_of(find_limits(cells)), points_of(cells)
     if not roofs or not points:
         return None
-    spec = _spec(roofs, points)
-    rows = tuple(_row(point, roofs) for point in points)
+    names = list(dict.fromkeys(point.label for point in points))
+    numbers = {name: str(place) for place, name in enumerate(names, start=1)}
+    few = len(names) <= _MOST_NAMED
     roofs_in_words = "; ".join(_in_words(roof) for roof in roofs)
     return Chart(
         "chart-roofline",
@@ -115,9 +121,10 @@ def roofline_chart(cells: Sequence[CellSummary]) -> Chart | None:
         None,
         f"Roofline of {len(points)} phases below these roofs: {roofs_in_words}; every value is in "
         "the table below the chart",
-        spec,
-        ("cell", "phase", "FLOP/byte", "GFLOP/s", "of its roof"),
-        rows,
+        _spec(roofs, points, {name: name for name in names} if few else numbers),
+        ("number", "cell", "phase", "FLOP/byte", "GFLOP/s", "of its roof"),
+        tuple((numbers[point.label], *_row(point, roofs)) for point in points),
+        unfolded=not few,
     )
 
 
@@ -168,7 +175,7 @@ def _frame(roofs: Sequence[Roof], points: Sequence[Point]) -> _Frame:
     return _Frame(left, right, min(up) / _MARGIN, max(up) * _MARGIN)
 
 
-def _spec(roofs: Sequence[Roof], points: Sequence[Point]) -> Json:
+def _spec(roofs: Sequence[Roof], points: Sequence[Point], texts: Mapping[str, str]) -> Json:
     frame = _frame(roofs, points)
     x: Json = {
         "field": "x", "type": "quantitative", "title": "operations for each byte, FLOP/B",
@@ -180,12 +187,12 @@ def _spec(roofs: Sequence[Roof], points: Sequence[Point]) -> Json:
         "scale": {"type": "log", "domain": [frame.bottom, frame.top], "nice": False},
         "axis": {"tickCount": 6, "format": "~g", "grid": True},
     }  # fmt: skip
-    names = [roof.label for roof in roofs]
+    names = [_in_words(roof) for roof in roofs]
     dash: Json = {
         "field": "roof", "type": "nominal", "title": "measured limits", "sort": None,
         "scale": {"domain": names,
                   "range": [_DASHES[i % len(_DASHES)] for i in range(len(names))]},
-        "legend": {"orient": "bottom", "labelLimit": 260, "symbolSize": 500,
+        "legend": {"orient": "bottom", "labelLimit": 400, "columns": 2, "symbolSize": 500,
                    "symbolStrokeColor": "var:--ink"},
     }  # fmt: skip
     phase: Json = {
@@ -226,7 +233,7 @@ def _spec(roofs: Sequence[Roof], points: Sequence[Point]) -> Json:
                 "encoding": {"x": x, "y": y, "color": phase, "shape": shape, "tooltip": tip},
             },
             {
-                "data": {"values": _point_labels(points, frame)},
+                "data": {"values": _point_labels(points, frame, texts)},
                 "mark": {"type": "text", "align": "left", "dx": 9, "baseline": "middle",
                          "color": "var:--ink", "fontSize": 12},
                 "encoding": {"x": x, "y": y, "text": {"field": "text"}},
@@ -246,7 +253,7 @@ def _roof_line(roof: Roof, frame: _Frame) -> list[Json]:
     else:
         ridge = ceiling / slope
         ends = [(frame.left, slope * frame.left), (ridge, ceiling), (frame.right, ceiling)]
-    return [{"x": x, "y": y, "roof": roof.label} for x, y in ends]
+    return [{"x": x, "y": y, "roof": _in_words(roof)} for x, y in ends]
 
 
 def _roof_labels(roofs: Sequence[Roof], frame: _Frame) -> list[Json]:
@@ -254,14 +261,13 @@ def _roof_labels(roofs: Sequence[Roof], frame: _Frame) -> list[Json]:
     labels: list[Json] = []
     for roof in roofs:
         if roof.operations_s is not None:
-            text = f"{number(roof.operations_s / 1e9)} GFLOP/s  {roof.label}"
+            text = f"{number(roof.operations_s / 1e9)} GFLOP/s"
             labels.append({"x": frame.right, "y": roof.operations_s / 1e9, "text": text,
                            "align": "right", "dx": 0, "dy": -9})  # fmt: skip
-    slopes = {roof.place: roof.bytes_s for roof in roofs if roof.bytes_s is not None}
-    for place, bytes_s in slopes.items():
+    for bytes_s in dict.fromkeys(roof.bytes_s for roof in roofs if roof.bytes_s is not None):
         x = max(frame.left, frame.bottom * 1e9 / bytes_s) * 1.08
         y = bytes_s * x / 1e9
-        labels.append({"x": x, "y": y, "text": f"{number(bytes_s / 1e9)} GB/s  {place}",
+        labels.append({"x": x, "y": y, "text": f"{number(bytes_s / 1e9)} GB/s",
                        "align": "left", "dx": 14, "dy": 9})  # fmt: skip
     return labels
 
@@ -277,15 +283,21 @@ def _point_rows(points: Sequence[Point], roofs: Sequence[Roof]) -> list[Json]:
     return rows
 
 
-def _point_labels(points: Sequence[Point], frame: _Frame) -> list[Json]:
-    """Labels beside the points, pushed apart where points of one phase lie close together."""
-    per_px = math.log(frame.top / frame.bottom) / _HEIGHT_PX
+def _point_labels(points: Sequence[Point], frame: _Frame, texts: Mapping[str, str]) -> list[Json]:
+    """A label to the right of each point, at the nearest height where no other is in its way."""
+    down_px = _HEIGHT_PX / math.log(frame.top / frame.bottom)
+    across_px = _WIDTH_PX / math.log(frame.right / frame.left)
+    taken: list[tuple[float, float, float]] = []
     labels: list[Json] = []
-    for phase in ("prefill", "decode"):
-        own = [point for point in points if point.phase == phase and point.rate.value]
-        below = math.inf
-        for point in sorted(own, key=lambda each: -(each.rate.value or 0.0)):
-            height = min(math.log((point.rate.value or 0.0) / 1e9), below - _LABEL_PX * per_px)
-            below = height
-            labels.append({"x": point.intensity, "y": math.exp(height), "text": point.label})
+    for point in sorted(points, key=lambda each: -(each.rate.value or 0.0)):
+        text = texts[point.label]
+        left = across_px * math.log(point.intensity)
+        right = left + _CHARACTER_PX * (len(text) + 2)
+        own = down_px * math.log((point.rate.value or 1.0) / 1e9)
+        near = [y for start, end, y in taken if start < right and left < end]
+        steps = [0, *(sign * step for step in range(1, len(near) + 2) for sign in (-1, 1))]
+        tries = [own + step * _LABEL_PX for step in steps]
+        height = next(y for y in tries if all(abs(y - other) >= _LABEL_PX for other in near))
+        taken.append((left, right, height))
+        labels.append({"x": point.intensity, "y": math.exp(height / down_px), "text": text})
     return labels
