@@ -7,7 +7,7 @@ from typing import Final
 
 from joulebench.api import Traffic
 from joulebench_llamacpp.header import TYPES, Tensor
-from joulebench_llamacpp.log import Allocations
+from joulebench_llamacpp.log import PRINTED_BYTES, Allocations
 
 _EMBEDDING: Final = "token_embd.weight"
 _HEAD: Final = "output.weight"
@@ -57,6 +57,19 @@ def kv_position_bytes(tensors: Sequence[Tensor], allocated: Allocations) -> int 
         block, block_bytes = TYPES[kind]
         total += sum(width // block * block_bytes for width in rows)
     return total
+
+
+def kv_allocated_bytes(position_bytes: int | None, allocated: Allocations) -> int | None:
+    """Bytes of the KV cache: what its cells hold where that is what the library printed.
+
+    The library prints hundredths of a MiB; where its figure rounds the counted one, the counted
+    one is exact.
+    """
+    said, cells = allocated.kv_bytes, allocated.kv_cells
+    if said is None or cells is None or position_bytes is None:
+        return said
+    counted = cells * position_bytes
+    return counted if abs(counted - said) <= PRINTED_BYTES else said
 
 
 def _is_matrix(tensor: Tensor) -> bool:

@@ -18,6 +18,8 @@ _CONTINUED: Final = 5
 _KEPT_ERRORS: Final = 4
 
 _MIB: Final = 2**20
+#: Smallest difference between two sizes that the library can print: a hundredth of a MiB.
+PRINTED_BYTES: Final = _MIB / 100
 _BUFFER: Final = re.compile(r"\b(model|KV|compute|output) buffer size = +([\d.]+) MiB")
 _KV: Final = re.compile(
     r"llama_kv_cache: size = +[\d.]+ MiB \( *(\d+) cells.*K \((\w+)\).*V \((\w+)\)"

@@ -10,7 +10,12 @@ import numpy as np
 from joulebench.api import BackendSession, MemoryUse, Scalar, Traffic
 from joulebench.errors import JoulebenchError
 from joulebench_llamacpp.binding import Decoder
-from joulebench_llamacpp.counting import kv_position_bytes, matrix_type, traffic_of
+from joulebench_llamacpp.counting import (
+    kv_allocated_bytes,
+    kv_position_bytes,
+    matrix_type,
+    traffic_of,
+)
 from joulebench_llamacpp.header import Tensor
 from joulebench_llamacpp.log import Allocations, LibraryLog
 
@@ -119,7 +124,7 @@ class LlamaCppSession(BackendSession):
         each = kv_position_bytes(self._tensors, self._allocated)
         return MemoryUse(
             weights_bytes=self._allocated.weights_bytes,
-            kv_allocated_bytes=self._allocated.kv_bytes,
+            kv_allocated_bytes=kv_allocated_bytes(each, self._allocated),
             kv_used_bytes=None if each is None else each * self._length,
             workspace_bytes=self._allocated.workspace_bytes,
         )
