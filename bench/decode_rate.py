@@ -1,55 +1,64 @@
-"""Decode rate of the torch backend over transformers' ``generate()``, measured in turns.
+"""Decode rate of each backend through joulebench over the runtime's own loop, in turns.
 
-Both run the same model object with the same dtype, threads and prompt, and write the same
-number of tokens. Each round times both ways for 1 token and for N tokens; the difference is
-N - 1 decode steps without the prefill. Which of the two goes first alternates from round to
-round, so that drift of the machine falls on both.
+Both ways decode the same number of tokens after the same prompt, on the same loaded model, with
+the same threads. joulebench's way is what a block of the workload ``decode`` does, its time stamps
+included; the runtime's own is a loop as one writes it by hand (for llama.cpp, in C). Only decoding
+is timed. Which way goes first alternates, so that drift of the machine falls on both. For
+PyTorch, ``generate()`` of transformers takes turns with them too, its prefill taken off.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.embedded import embedded_checkpoint
+from bench.embedded import embedded_artifact
+from joulebench.api import Request
+from joulebench.registry import default_registry
+from joulebench.worker import RequestRecorder
 
-Run = Callable[[int], list[int]]
-
+#: Backend, and where its runtime's own loop is.
+LOOPS = {
+    "torch": "bench.bare_torch",
+    "llamacpp": "bench.bare_llamacpp",
+    "onnx": "bench.bare_onnx",
+    "onnx-mobile": "bench.bare_onnx",
+}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+#: Times the decoding of so many tokens; returns (seconds, tokens).
+Way = Callable[[int], tuple[float, list[int]]]
 
 
 def main() -> None:
     arguments = _arguments()
-    backend, generate = _runs(arguments)
-    if backend(arguments.tokens) != generate(arguments.tokens):
-        print("warning: the two ways do not write the same tokens")
-    rates: dict[str, list[float]] = {"backend": [], "generate": []}
-    ways = [("backend", backend), ("generate", generate)]
-    for index in range(arguments.rounds):
-        for name, run in ways if index % 2 == 0 else reversed(ways):
-            rates[name].append(_decode_rate(run, arguments.tokens, CLOCKS[arguments.clock]))
-    _report(rates, arguments)
+    registry = default_registry()
+    print(
+        f"{arguments.threads} threads, {arguments.tokens} tokens after {arguments.prompt_tokens}, "
+        f"{arguments.rounds} rounds in turns, {arguments.clock} time"
+    )
+    for name in arguments.backends or list(LOOPS):
+        availability = registry.backend(name).available()
+        if not availability.ok:
+            print(f"{name}: {availability.reason} ({availability.cure})")
+            continue
+        _compare(name, arguments)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "model",
-        type=Path,
-        nargs="?",
-        help="folder with config.json and safetensors; the embedded model by default",
-    )
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("backends", nargs="*", help=f"of {', '.join(LOOPS)}; all by default")
+    parser.add_argument("--dtype", default="float32", help="for backends that have the setting")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=64, help="new tokens, the first included")
+    parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--prompt-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--cache", default="dynamic", choices=("dynamic", "static"))
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--cache", default="dynamic", choices=("dynamic", "static"), help="torch")
+    parser.add_argument("--compile", action="store_true", help="torch, with the static cache")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--clock",
@@ -58,83 +67,100 @@ def _arguments() -> argparse.Namespace:
         help="cpu: the process's CPU time, for a machine that others use too",
     )
     arguments = parser.parse_args()
-    if arguments.rounds < 10:
-        parser.error("--rounds: at least 10")
-    if arguments.tokens < 2:
-        parser.error("--tokens: at least 2")
-    if arguments.model is None:
-        arguments.model = embedded_checkpoint()
+    unknown = set(arguments.backends) - set(LOOPS)
+    if unknown:
+        parser.error(f"no loop for {', '.join(sorted(unknown))}")
+    if arguments.rounds < 4:
+        parser.error("--rounds: at least 4")
     return arguments
 
 
-def _runs(arguments: argparse.Namespace) -> tuple[Run, Run]:
-    from joulebench.api import Artifact
-    from joulebench_torch.backend import TorchBackend
+def _compare(name: str, arguments: argparse.Namespace) -> None:
+    backend = default_registry().backend(name)
+    wanted = {
+        "dtype": arguments.dtype, "threads": arguments.threads, "cache": arguments.cache,
+        "compile": arguments.compile, "cache_tokens": arguments.prompt_tokens + arguments.tokens,
+        "context_tokens": arguments.prompt_tokens + arguments.tokens,
+    }  # fmt: skip
+    known = {each.name for each in backend.options}
+    given = {key: value for key, value in wanted.items() if key in known}
+    artifact = embedded_artifact(name, given)
+    settings = {**backend.default_settings(), **given}
+    with backend.open(artifact, arguments.device, settings) as session:
+        ways = _ways(name, session, arguments)
+        outputs = {way: run(arguments.tokens)[1] for way, run in ways.items()}
+        if len({tuple(output) for output in outputs.values()}) > 1:
+            print(f"{name}: warning: the ways do not write the same tokens")
+        rates: dict[str, list[float]] = {way: [] for way in ways}
+        for index in range(arguments.rounds):
+            order = list(ways) if index % 2 == 0 else list(reversed(ways))
+            for way in order:
+                rates[way].append(arguments.tokens / ways[way](arguments.tokens)[0])
+        del ways
+    _report(name, rates)
 
-    settings = {
-        "dtype": arguments.dtype,
-        "threads": arguments.threads,
-        "cache": arguments.cache,
-        "cache_tokens": arguments.prompt_tokens + arguments.tokens,
-        "compile": arguments.compile,
-    }
-    artifact = Artifact("hf", arguments.model, "", 0)
-    session: Any = TorchBackend().open(artifact, arguments.device, settings)
-    import torch
 
-    prompt = [
+def _ways(name: str, session: Any, arguments: argparse.Namespace) -> dict[str, Way]:
+    module = importlib.import_module(LOOPS[name])
+    clock = CLOCKS[arguments.clock]
+    prompt = tuple(
         7 + 13 * index % (session.vocabulary_size - 7) for index in range(arguments.prompt_tokens)
-    ]
-    ids = torch.tensor([prompt], device=arguments.device)
-    session.model.generation_config.eos_token_id = None  # always the full length
-
-    def backend(count: int) -> list[int]:
-        session.reset()
-        return [session.prefill(prompt), *(session.step() for _ in range(count - 1))]
-
-    def generate(count: int) -> list[int]:
-        written = session.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=count,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        found: list[int] = written[0, len(prompt) :].tolist()
-        return found
-
-    return backend, generate
-
-
-def _decode_rate(run: Run, tokens: int, clock: Callable[[], float]) -> float:
-    """Decode steps a second, prefill taken off."""
-    start = clock()
-    run(1)
-    middle = clock()
-    run(tokens)
-    end = clock()
-    return (tokens - 1) / ((end - middle) - (middle - start))
-
-
-def _report(rates: dict[str, list[float]], arguments: argparse.Namespace) -> None:
-    print(
-        f"{arguments.model}: {arguments.dtype}, {arguments.threads} threads, {arguments.tokens} "
-        f"tokens, {arguments.rounds} rounds in turns, {arguments.clock} time, {arguments.cache} "
-        f"cache{', compiled' if arguments.compile else ''}"
     )
-    for name, values in rates.items():
-        print(
-            f"{name:9s} median {statistics.median(values):8.2f} tokens/s "
+    bare = module.Bare(session)
+    ways: dict[str, Way] = {
+        "joulebench": lambda count: _through_workload(session, prompt, count, clock),
+        bare.name: lambda count: _by_hand(bare, prompt, count, clock),
+    }
+    if hasattr(module, "Generate") and not arguments.compile:
+        generate = module.Generate(session)
+        ways[generate.name] = lambda count: _generated(generate, prompt, count, clock)
+    return ways
+
+
+def _through_workload(
+    session: Any, prompt: tuple[int, ...], count: int, clock: Callable[[], float]
+) -> tuple[float, list[int]]:
+    decode = default_registry().workload("decode")
+    request = Request(0, prompt, count)
+    recorder = RequestRecorder(lambda: [])
+    decode.setup(session, request, {})
+    start = clock()
+    outcome = decode.perform(session, request, {}, recorder)
+    return clock() - start, outcome.output
+
+
+def _by_hand(
+    bare: Any, prompt: Sequence[int], count: int, clock: Callable[[], float]
+) -> tuple[float, list[int]]:
+    first = bare.prefill(prompt)
+    start = clock()
+    written = bare.steps(first, count)
+    return clock() - start, written
+
+
+def _generated(
+    generate: Any, prompt: Sequence[int], count: int, clock: Callable[[], float]
+) -> tuple[float, list[int]]:
+    start = clock()
+    generate.write(prompt, 1)
+    middle = clock()
+    written = generate.write(prompt, count + 1)
+    return (clock() - middle) - (middle - start), written[1:]
+
+
+def _report(name: str, rates: dict[str, list[float]]) -> None:
+    own = rates["joulebench"]
+    print(f"{name}")
+    for way, values in rates.items():
+        line = (
+            f"  {way:20s} median {statistics.median(values):7.2f} tokens/s "
             f"({min(values):.2f} to {max(values):.2f})"
         )
-    paired = [a / b for a, b in zip(rates["backend"], rates["generate"], strict=True)]
-    low, middle, high = statistics.quantiles(paired, n=4)
-    medians = statistics.median(rates["backend"]) / statistics.median(rates["generate"])
-    print(f"ratio of medians {medians:.4f}")
-    print(
-        f"paired ratio     {middle:.4f} (quartiles {low:.4f} to {high:.4f}, "
-        f"{min(paired):.4f} to {max(paired):.4f})"
-    )
+        if way != "joulebench":
+            paired = [a / b for a, b in zip(own, values, strict=True)]
+            low, middle, high = statistics.quantiles(paired, n=4)
+            line += f"; joulebench over it {middle:.3f} (quartiles {low:.3f} to {high:.3f})"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,49 @@
-"""The embedded model as a checkpoint folder, fetched and converted as a run would do it."""
+"""The embedded model as a backend takes it: fetched and converted as a run would do it."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from joulebench.api import Artifact
 from joulebench.artifacts import Store
-from joulebench.commands.common import load_profile
-from joulebench.models import CHECKPOINT_FORMAT, obtain_model
+from joulebench.models import obtain_model, read_catalogue
+from joulebench.plan import make_plan
+from joulebench.profile import parse_profile
+from joulebench.registry import default_registry
+
+_PROFILE = """version = 1
+[model.smollm2-135m-instruct]
+[backend.{backend}]
+{settings}
+[workload.decode]
+"""
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def embedded_checkpoint() -> Path:
-    _, profile, catalogue, plan = load_profile("quick", ())
-    cell = plan.cells[0]
+def embedded_artifact(backend: str, settings: dict[str, object]) -> Artifact:
+    """The artifact for a backend with these settings."""
+    lines = "\n".join(f"{key} = {_toml(value)}" for key, value in settings.items())
+    text = _PROFILE.format(backend=backend, settings=lines)
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    catalogue = read_catalogue(folders)
+    profile = parse_profile(text, "bench", Path.cwd(), ())
+    plan = make_plan(profile, registry, catalogue, folders)
+    (cell, *_) = plan.cells
+    if cell.reason:
+        sys.exit(f"{backend}: {cell.reason}")
     artifact = obtain_model(plan.models[cell.model], catalogue, profile.folder, say)
     store = Store()
     for step in cell.transforms:
-        if artifact.format != CHECKPOINT_FORMAT:
-            artifact = store.make(artifact, step, say).artifact
-    return artifact.path
+        artifact = store.make(artifact, step, say).artifact
+    return artifact
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
