@@ -195,7 +195,7 @@ class _BlocksOf:
     """The blocks of one cell: those that were not repeated, in their order."""
 
     def __init__(self, session: Session, cell_id: str) -> None:
-        columns = ["block", "process", "round", "duration_s", "units"]
+        columns = ["block", "process", "round", "start_utc", "duration_s", "units"]
         table = session.table("blocks", cell_id).select(columns).to_pylist()
         # A contended block is repeated under its number's successor; the last of a round counts.
         self.blocks = sorted({row["round"]: row for row in table}.values(), key=_by_block)
@@ -227,6 +227,7 @@ class _BlocksOf:
             [row["units"] for row in self.blocks],
             [row["round"] for row in self.blocks],
             [row["process"] for row in self.blocks],
+            [row["start_utc"].timestamp() for row in self.blocks],
         )
 
 

@@ -103,8 +103,11 @@ def test_twins_are_one_cell_under_two_names(tmp_path: Path) -> None:
 def found_with(ratio: float, scatter: float) -> SelfTest:
     values = [10 + scatter * (-1) ** (i // 2) for i in range(20)]
     other = [10 * ratio + scatter * (-1) ** i for i in range(20)]
-    rounds = list(range(20))
-    compared = compare(CellBlocks(other, None, rounds), CellBlocks(values, None, rounds))
+    turns = list(range(20))
+    compared = compare(
+        CellBlocks(other, None, turns, starts=turns),
+        CellBlocks(values, None, turns, starts=[turn + 0.5 for turn in turns]),
+    )
     return SelfTest("x", 20, (SelfComparison("time", "s/token", None, compared),))
 
 

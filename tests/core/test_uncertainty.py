@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
-from joulebench.meter.comparison import CellBlocks, compare, corrected_for_many, holm_adjusted
+from joulebench.meter.comparison import (
+    CellBlocks,
+    LogMean,
+    compare,
+    compare_apart,
+    corrected_for_many,
+    holm_adjusted,
+    log_mean,
+)
 from joulebench.meter.student import incomplete_beta, t_quantile, two_sided_p
 from joulebench.meter.uncertainty import (
     HIGHEST_DECAY,
@@ -212,7 +221,15 @@ def cells_in_turns(
     rounds = list(range(n))
     candidate = 100 * ratio * common * (1 + 0.02 * rng.normal(size=n))
     baseline = 100 * common * (1 + 0.02 * rng.normal(size=n))
-    return CellBlocks(candidate.tolist(), None, rounds), CellBlocks(baseline.tolist(), None, rounds)
+    return (
+        CellBlocks(candidate.tolist(), None, rounds, starts=[2 * number for number in rounds]),
+        CellBlocks(baseline.tolist(), None, rounds, starts=[2 * number + 1 for number in rounds]),
+    )
+
+
+def known(mean: LogMean | None) -> LogMean:
+    assert mean is not None
+    return mean
 
 
 def test_pairing_removes_common_drift() -> None:
@@ -230,6 +247,48 @@ def test_a_difference_without_turns_is_not_told() -> None:
     assert (apart.high or 1) < 1
     assert apart.verdict == "cannot_tell"
     assert "not_interleaved" in apart.flags
+
+
+def test_cells_of_different_groups_are_not_paired_by_equal_numbers_of_rounds() -> None:
+    candidate, baseline = cells_in_turns(2, 0.8, drift=0.0)
+    after = replace(candidate, starts=[1000 + 2 * number for number in range(40)])
+    found = compare(after, baseline)
+    assert not found.paired
+    assert found == compare_apart(*(known(log_mean(cell)) for cell in (after, baseline)))
+    assert found.verdict == "cannot_tell"
+    for unknown in (replace(after, starts=None), replace(after, rounds=None)):
+        assert not compare(unknown, baseline).paired
+
+
+def test_the_last_turn_of_one_group_and_the_first_of_the_next_are_no_pair() -> None:
+    one = CellBlocks([1.0, 1.1, 1.0], None, [0, 1, 2], starts=[0, 1, 2])
+    other = CellBlocks([1.0, 1.1, 1.0], None, [2, 3, 4], starts=[3, 4, 5])
+    assert not compare(one, other).paired
+
+
+def test_a_repeated_block_is_one_turn() -> None:
+    candidate, baseline = cells_in_turns(6, 0.9)
+    energies, starts = list(candidate.energies), list(candidate.starts or ())
+    repeated = CellBlocks(
+        [*energies[:5], energies[5] * 1.5, energies[5] * 0.5, *energies[6:]],
+        None,
+        [*range(6), 5, *range(6, 40)],
+        starts=[*starts[:6], starts[5] + 0.5, *starts[6:]],
+    )
+    found, plain = compare(repeated, baseline), compare(candidate, baseline)
+    assert (found.n, found.ratio) == (40, pytest.approx(plain.ratio))
+    assert found.u_log == pytest.approx(plain.u_log)
+
+
+def test_pairs_that_share_a_process_are_of_one_process() -> None:
+    candidate, baseline = cells_in_turns(7, 0.9)
+    processes = [number // 10 for number in range(40)]
+    placed = [e * (1 + 0.1 * p) for e, p in zip(candidate.energies, processes, strict=True)]
+    several = replace(candidate, energies=placed, processes=processes)
+    apart = compare(several, replace(baseline, processes=processes))
+    shared = compare(several, replace(baseline, processes=[0] * 40))
+    assert (apart.df, apart.flags) == (pytest.approx(3), ())
+    assert "single_process" in shared.flags
 
 
 def test_no_difference_comes_with_the_smallest_that_could_be_seen() -> None:

@@ -2,7 +2,9 @@
 
 The logarithm of a ratio of means (or of ratios of sums) is linear in each block's residual, so
 the residuals carry the uncertainty: paired within rounds where the cells' blocks took turns,
-which removes common drift, else each cell for itself (Welch).
+which removes common drift, else each cell for itself (Welch). Cells of two runs never took
+turns: each is reduced to its :class:`LogMean`, which can be kept, and :func:`compare_apart`
+compares those.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, Literal
 
 from joulebench.meter.student import t_quantile, two_sided_p
@@ -33,13 +36,17 @@ class CellBlocks:
     """A cell's blocks in the order in which they were measured.
 
     ``units`` is the work of each block (``None``: energies are compared as they are). ``rounds``
-    numbers the randomised turns; two cells took turns where they share round numbers.
+    numbers the randomised turns within a group of cells, and ``starts`` says when each block
+    began, on a clock that the cells share (its unit does not matter). Every group counts its
+    rounds from 0, so the numbers alone do not tell that two cells took turns; see
+    :func:`compare`.
     """
 
     energies: Sequence[float]
     units: Sequence[float] | None = None
     rounds: Sequence[int] | None = None
     processes: Sequence[int] | None = None
+    starts: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +73,88 @@ class Comparison:
     flags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LogMean:
+    """The logarithm of a cell's mean (or ratio of sums), and how sure it is.
+
+    ``u`` is its standard uncertainty (a relative one of the mean) with ``df`` degrees of freedom;
+    both are ``None`` with fewer than two blocks. ``processes`` is ``None`` where unknown.
+    """
+
+    log: float
+    u: float | None
+    df: float | None
+    n: int
+    processes: int | None
+
+
+def log_mean(cell: CellBlocks, level: float = DEFAULT_LEVEL) -> LogMean | None:
+    """What a cell's blocks say by themselves; ``None`` where their sum is not positive."""
+    found = _log_ratio(cell)
+    if found is None:
+        return None
+    spread = _spread(found[1], cell.processes, level)
+    processes = None if cell.processes is None else len(set(cell.processes))
+    return LogMean(found[0], spread.u, spread.df, len(cell.energies), processes)
+
+
 def compare(
     candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL
 ) -> Comparison:
-    """Compare two cells; see :class:`Comparison` for what the verdict needs."""
-    pairs = _pairs(candidate, baseline)
-    if pairs:
-        candidate = _select(candidate, [i for i, _ in pairs])
-        baseline = _select(baseline, [j for _, j in pairs])
-    first, second = _log_ratio(candidate), _log_ratio(baseline)
-    flags = _process_flags(candidate, baseline)
-    paired = bool(pairs)
-    n = min(len(candidate.energies), len(baseline.energies))
-    if first is None or second is None:
-        unknown = (*flags, "no_positive_mean")
-        return _unknown(n, level, paired, unknown)
-    if paired:
-        differences = [a - b for a, b in zip(first[1], second[1], strict=True)]
-        spread = _spread(differences, candidate.processes, level)
-        u, df = spread.u, spread.df
-    else:
-        u, df = _welch(
-            _spread(first[1], candidate.processes, level),
-            _spread(second[1], baseline.processes, level),
-        )
+    """Compare two cells; see :class:`Comparison` for what the verdict needs.
+
+    They are compared in pairs where they share rounds and both cells' blocks of each such round
+    began before any block of the next one: so they did take turns. Else :func:`compare_apart`.
+    A round that a cell has twice (a block was repeated) counts once, with the mean of both.
+    """
+    shared = _shared_rounds(candidate, baseline)
+    if not shared:
+        first, second = log_mean(candidate, level), log_mean(baseline, level)
+        if first is None or second is None:
+            n = min(len(candidate.energies), len(baseline.energies))
+            flags = (*_process_flags(candidate, baseline), "no_positive_mean")
+            return _unknown(n, level, paired=False, flags=flags)
+        return compare_apart(first, second, level)
+    candidate, baseline = _by_round(candidate, shared), _by_round(baseline, shared)
+    flags, n = _process_flags(candidate, baseline), len(shared)
+    ours, theirs = _log_ratio(candidate), _log_ratio(baseline)
+    if ours is None or theirs is None:
+        return _unknown(n, level, paired=True, flags=(*flags, "no_positive_mean"))
+    differences = [a - b for a, b in zip(ours[1], theirs[1], strict=True)]
+    spread = _spread(differences, _processes_of_pairs(candidate, baseline), level)
+    if spread.u is None or spread.df is None:
+        return _unknown(n, level, paired=True, flags=(*flags, "too_few_blocks"))
+    return _judged(ours[0] - theirs[0], spread.u, spread.df, n, level, paired=True, flags=flags)
+
+
+def compare_apart(
+    candidate: LogMean, baseline: LogMean, level: float = DEFAULT_LEVEL
+) -> Comparison:
+    """Compare cells that did not take turns (two runs, say), by Welch's rule.
+
+    What drifted on the machine between them is in no interval, so the verdict of a difference is
+    left to the caller: it is ``cannot_tell`` with the flag ``not_interleaved``.
+    """
+    single = any(each.processes is None or each.processes < 2 for each in (candidate, baseline))
+    flags = ("single_process",) if single else ()
+    n = min(candidate.n, baseline.n)
+    u, df = _welch(candidate, baseline)
     if u is None or df is None:
-        return _unknown(n, level, paired, (*flags, "too_few_blocks"))
-    if not paired:
-        flags = (*flags, "not_interleaved")
-    log_ratio = first[0] - second[0]
+        return _unknown(n, level, paired=False, flags=(*flags, "too_few_blocks"))
+    flags = (*flags, "not_interleaved")
+    return _judged(candidate.log - baseline.log, u, df, n, level, paired=False, flags=flags)
+
+
+def _judged(
+    log_ratio: float,
+    u: float,
+    df: float,
+    n: int,
+    level: float,
+    *,
+    paired: bool,
+    flags: tuple[str, ...],
+) -> Comparison:
     bare = Comparison(
         "cannot_tell", math.exp(log_ratio), None, None, _p_value(log_ratio, u, df), None, u, df,
         n, level, paired, 1, flags,
@@ -167,23 +227,58 @@ def corrected_for_many(
 # ---------------------------------------------------------------------------------------------
 
 
-def _pairs(candidate: CellBlocks, baseline: CellBlocks) -> list[tuple[int, int]]:
-    """Indices of blocks of the two cells that stood in the same round."""
-    if candidate.rounds is None or baseline.rounds is None:
+def _shared_rounds(candidate: CellBlocks, baseline: CellBlocks) -> list[int]:
+    """The rounds in which both cells had their turn, in order; empty where they took none.
+
+    Of cells of different groups one was measured after the other: a round of the later one then
+    begins after the next round of the earlier one.
+    """
+    first, second = _starts_of_rounds(candidate), _starts_of_rounds(baseline)
+    shared = sorted(set(first) & set(second))
+    if len(shared) < _FEWEST_PAIRS:
         return []
-    places = {number: i for i, number in enumerate(baseline.rounds)}
-    pairs = [(i, places[number]) for i, number in enumerate(candidate.rounds) if number in places]
-    return pairs if len(pairs) >= _FEWEST_PAIRS else []
-
-
-def _select(cell: CellBlocks, indices: Sequence[int]) -> CellBlocks:
-    units, rounds, processes = cell.units, cell.rounds, cell.processes
-    return CellBlocks(
-        [cell.energies[i] for i in indices],
-        None if units is None else [units[i] for i in indices],
-        None if rounds is None else [rounds[i] for i in indices],
-        None if processes is None else [processes[i] for i in indices],
+    in_turns = all(
+        max(*first[number], *second[number]) < min(*first[following], *second[following])
+        for number, following in pairwise(shared)
     )
+    return shared if in_turns else []
+
+
+def _starts_of_rounds(cell: CellBlocks) -> dict[int, list[float]]:
+    starts: dict[int, list[float]] = {}
+    if cell.rounds is not None and cell.starts is not None:
+        for number, start in zip(cell.rounds, cell.starts, strict=True):
+            starts.setdefault(number, []).append(start)
+    return starts
+
+
+def _by_round(cell: CellBlocks, rounds: Sequence[int]) -> CellBlocks:
+    """The cell with one block for each of these rounds."""
+    assert cell.rounds is not None  # noqa: S101
+    places: dict[int, list[int]] = {number: [] for number in rounds}
+    for index, number in enumerate(cell.rounds):
+        if number in places:
+            places[number].append(index)
+
+    def means(values: Sequence[float]) -> list[float]:
+        return [math.fsum(values[i] for i in each) / len(each) for each in places.values()]
+
+    return CellBlocks(
+        means(cell.energies),
+        None if cell.units is None else means(cell.units),
+        rounds,
+        None if cell.processes is None else [cell.processes[each[0]] for each in places.values()],
+    )
+
+
+def _processes_of_pairs(candidate: CellBlocks, baseline: CellBlocks) -> Sequence[int] | None:
+    """The processes of the cell that had fewer of them: pairs that share one are not independent.
+
+    The cells' processes change together, but for a run that was resumed.
+    """
+    if candidate.processes is None or baseline.processes is None:
+        return None
+    return min(candidate.processes, baseline.processes, key=lambda each: len(set(each)))
 
 
 def _log_ratio(cell: CellBlocks) -> tuple[float, list[float]] | None:
@@ -207,7 +302,7 @@ def _spread(residuals: Sequence[float], processes: Sequence[int] | None, level: 
     return process_interval(by_process(residuals, processes), level)
 
 
-def _welch(first: Interval, second: Interval) -> tuple[float | None, float | None]:
+def _welch(first: LogMean, second: LogMean) -> tuple[float | None, float | None]:
     """Uncertainty of the difference of two independent means, and its Welch degrees."""
     if first.u is None or second.u is None or first.df is None or second.df is None:
         return None, None
@@ -227,7 +322,7 @@ def _process_flags(*cells: CellBlocks) -> tuple[str, ...]:
     return ("single_process",) if single else ()
 
 
-def _unknown(n: int, level: float, paired: bool, flags: tuple[str, ...]) -> Comparison:
+def _unknown(n: int, level: float, *, paired: bool, flags: tuple[str, ...]) -> Comparison:
     return Comparison(
         "cannot_tell", None, None, None, None, None, None, None, n, level, paired, 1, flags
     )
