@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from joulebench_reports.agreement import agreed_share, agrees_text, change_text
 from joulebench_reports.figures import CellSummary, Figure
 from joulebench_reports.trust import flag_words, mark
 from joulebench_reports.wording import UNKNOWN, data_size, number, plain, seconds, with_interval
@@ -73,6 +74,35 @@ def energy_header(cells: Sequence[CellSummary]) -> str:
     return f"{unit} ({shared})" if shared else unit
 
 
+def _agreement_columns(cells: Sequence[CellSummary]) -> list[Column]:
+    """Columns of the comparison with the reference. A disagreement is never dropped for width."""
+    known = [cell.agreement for cell in cells if cell.agreement is not None]
+    if not known:
+        return []
+    on_text = any(each.text_perplexity_ratio is not None for each in known)
+
+    def ratio(cell: CellSummary) -> float | None:
+        if cell.agreement is None:
+            return None
+        found = cell.agreement
+        return found.text_perplexity_ratio if on_text else found.perplexity_ratio
+
+    def kl(cell: CellSummary) -> float | None:
+        return None if cell.agreement is None else cell.agreement.kl_nats_mean
+
+    return [
+        Column(
+            "agrees",
+            lambda c: agrees_text(c.agreement),
+            lambda c: agreed_share(c.agreement),
+            rank=0 if any(each.disagrees for each in known) else 1,
+        ),
+        Column("KL nats", lambda c: number(kl(c), 2), kl, rank=2),
+        Column("Δppl" if on_text else "Δppl answers", lambda c: change_text(ratio(c)), ratio,
+               rank=2),
+    ]  # fmt: skip
+
+
 def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
     """The columns for these cells; those in which every cell is unknown are left out."""
     energy = energy_header(cells)
@@ -116,6 +146,7 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
             lambda c: c.quality.perplexity,
             rank=1,
         ),
+        *_agreement_columns(cells),
         Column("flags", lambda c: plain(flag_words(c)) or "none", rank=2),
     ]
     return [c for c in columns if c.rank == 0 or any(c.text(cell) != UNKNOWN for cell in cells)]

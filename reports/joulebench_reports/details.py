@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from joulebench_reports.agreement import detail_pairs
 from joulebench_reports.figures import CellSummary, Figure
 from joulebench_reports.markup import Child, Element, h
 from joulebench_reports.wording import UNKNOWN, data_size, number, plain, with_interval
@@ -30,6 +31,7 @@ def cell_details(cell: CellSummary, table: _Table, badge: _Badge) -> list[Child]
         parts += [h("h4", "Memory"), table(("what", "size"), sizes)]
     for title, pairs in (
         ("Quality", _quality(cell)),
+        ("Agreement with the reference", list(detail_pairs(cell.agreement))),
         ("Evidence of the technique", [(k, _text(v)) for k, v in cell.evidence.items()]),
         ("What the session used", [(k, _text(v)) for k, v in cell.facts.items()]),
     ):

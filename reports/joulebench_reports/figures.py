@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench.api import Provenance, Scalar
+from joulebench_reports.agreement import Agreement
 from joulebench_reports.tokenwork import KernelWork, TokenWork
 
 #: Order of trust: the headline takes the first of these that has a figure.
@@ -156,6 +157,7 @@ class CellSummary:
     speed: Speed
     memory: Memory
     quality: Quality
+    agreement: Agreement | None
     temperature_max_c: float | None
     observer: ObserverTax
     flags: tuple[FlagCount, ...]

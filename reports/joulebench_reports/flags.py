@@ -18,8 +18,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "thermal_gate_timeout": "the temperature did not settle in the time allowed, and the "
         "block started all the same",
         "no_steady_state": "the warm-up ended by its limit before the speed was steady",
-        "disagrees": "a full-precision cell that does not say the same as the reference beyond what "
-        "rounding explains: it may not run the same model, and its other figures are then no "
+        "disagrees": "a full-precision cell that does not say the same as the reference, beyond "
+        "what rounding explains: it may not run the same model, and its other figures are then no "
         "comparison of runtimes",
         "idle_drift": "idle power before and after the blocks differed too much, so net energy is "
         "refused",

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from joulebench_reports import blocks as block_sums
+from joulebench_reports.agreement import read_agreement
 from joulebench_reports.energy import summarise_energy
 from joulebench_reports.figures import (
     CellSummary,
@@ -210,6 +211,7 @@ def _summarise(
         speed=summarise_speed(blocks, tables.requests, unit),
         memory=_memory(row),
         quality=_quality(row),
+        agreement=read_agreement(row.get("agreement_json")),
         temperature_max_c=max(
             (b.temperature_c for b in blocks if b.temperature_c is not None), default=None
         ),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Renderer, Settings
+from joulebench_reports.agreement import csv_columns
 from joulebench_reports.figures import PROVENANCES, CellSummary, Figure
 from joulebench_reports.trust import flag_words
 from joulebench_reports.wording import plain
@@ -98,6 +99,7 @@ def _columns(cell: CellSummary) -> Iterator[tuple[str, Value]]:
         yield name, getattr(cell.memory, name)
     yield "perplexity", cell.quality.perplexity
     yield "nll_nats_per_token", cell.quality.nll_nats_per_token
+    yield from csv_columns(cell.agreement)
     yield "temperature_max_c", cell.temperature_max_c
     yield "sampler_cpu_share", cell.observer.cpu_share
     yield "flags", flag_words(cell)

@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from joulebench_reports.agreement import agreement_notes, missing_figures
 from joulebench_reports.figures import (
     PROVENANCES,
     CellSummary,
@@ -133,6 +134,7 @@ def _null_figures(cell: CellSummary) -> list[tuple[str, str, str]]:
         missing = [entry for entry in missing if entry[0] != "energy (net)"]
     if cell.quality.perplexity is None:
         missing.append(("perplexity", "the model was not scored in this session", cell.label))
+    missing += [(what, why, cell.label) for what, why in missing_figures(cell.agreement)]
     if cell.memory.rss_peak_bytes is None:
         missing.append(("peak memory", "no reading of the worker's memory", cell.label))
     if cell.temperature_max_c is None:
@@ -175,6 +177,8 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
         Note(cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}")
         for cell in shown
     ]
+    compared = [(cell.label, cell.agreement) for cell in shown]
+    notes += [Note(term, text) for term, text in agreement_notes(compared)]
     notes += _scale_notes(shown)
     notes += _limit_notes(shown)
     notes += _observer_notes(shown)

@@ -43,6 +43,7 @@ def test_every_shipped_profile_is_valid(validator: Any, file: Path) -> None:
         {"protocol": {"target": "1%", "seed": 3}},
         {"limits": {"memory": "4GiB"}},
         {"include": [{"backend": "torch"}], "exclude": []},
+        {"agreement": {"reference": {"backend": "torch", "dtype": "float32"}, "count": 3}},
     ],
 )
 def test_what_a_profile_may_say_is_valid(validator: Any, addition: dict[str, Any]) -> None:
@@ -54,6 +55,8 @@ def test_what_a_profile_may_say_is_valid(validator: Any, addition: dict[str, Any
     [
         {"verson": 1},
         {"version": 2},
+        {"agreement": {"count": 3}},
+        {"agreement": {"reference": "torch"}},
         {"protocol": {"procesess": 3}},
         {"protocol": {"processes": "3"}},
         {"protocol": {"processes": 0}},

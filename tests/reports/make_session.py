@@ -48,6 +48,7 @@ class Cell:
     cell_flags: list[str] = field(default_factory=lambda: ["no_thermal_gate"])
     energy_flags: list[str] = field(default_factory=list)
     perplexity: float | None = 17.43
+    agreement: dict[str, Any] | None = None
     prompt: str = "What is the capital of France?"
     response: str = "The capital of France is Paris."
     samples: bool = True
@@ -161,6 +162,7 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
         cause_kind=None if ok else "memory", flags=cell.cell_flags,
         processes=cell.processes if ok else 0, blocks=cell.blocks if ok else 0,
         quality_json=json.dumps(quality) if ok and cell.perplexity else None,
+        agreement_json=json.dumps(cell.agreement) if cell.agreement else None,
         evidence_json=json.dumps({"prune": {"zero_fraction": 0.5}}),
         facts_json=json.dumps({"dtype": "float32", "threads": 8}),
     )  # fmt: skip

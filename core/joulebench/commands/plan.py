@@ -34,7 +34,10 @@ def _agreement(wanted: Agreement, plan: Plan) -> Iterator[str]:
                 f"{label} [{device}], prompts of {wanted.prompts}"
             )
         else:
-            yield f"agreement{of} is not checked: the reference {label} [{device}] cannot run: {reason}"
+            yield (
+                f"agreement{of} is not checked: the reference {label} [{device}] cannot run: "
+                f"{reason}"
+            )
 
 
 @click.command()
