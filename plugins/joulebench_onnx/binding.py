@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 
+from joulebench_onnx.failures import lacks_memory
 from joulebench_onnx.llamagraph import (
     INPUT_IDS,
     LAST_POSITION,
@@ -85,7 +86,12 @@ class BoundModel:
         bind_input(binding, INPUT_IDS, ids)
         bind_input(binding, LOGIT_POSITIONS, positions)
         bind_output(binding, LOGITS, logits)
-        self._runtime.run_with_iobinding(binding)
+        try:
+            self._runtime.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime's own errors have no common class
+            if lacks_memory(error):
+                raise MemoryError(f"not enough memory to read {len(tokens)} tokens") from error
+            raise
 
     def _choose(self) -> int:
         # numpy's argmax takes a few µs; ArgMax in the graph took longer than the call it saves.

@@ -9,6 +9,7 @@ import onnxruntime
 
 from joulebench.api import Artifact, Settings
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
+from joulebench_onnx.failures import CONVERT_AGAIN, plain_error
 from joulebench_onnx.llamagraph import (
     CONTEXT_KEY,
     INPUT_IDS,
@@ -28,34 +29,6 @@ _LEVELS: Final = {
 }
 #: onnxruntime's log level "error": its warnings are about graphs, not about the user's model.
 _LOG_ERRORS: Final = 3
-_CONVERT_AGAIN: Final = "delete it; the checkpoint is converted again when it is needed"
-_UNKNOWN_OPERATOR: Final = "uses an operator that the installed onnxruntime does not have"
-#: A part of onnxruntime's message, what is meant, and what to do.
-_FAULTS: Final = (
-    (
-        "Unsupported model IR version",
-        "is of a newer ONNX file format (IR version) than the installed onnxruntime reads",
-        "install a newer onnxruntime, or write the model with an older IR version",
-    ),
-    (
-        "for models stamped with official released",
-        "uses a newer operator set (opset) than the installed onnxruntime knows",
-        "install a newer onnxruntime, or convert the model to an older opset",
-    ),
-    (
-        "ORT format model version",
-        "was written in another version of ORT format than the installed onnxruntime reads",
-        "convert the ONNX model again with the installed onnxruntime",
-    ),
-    ("ORT model verification failed", "is no whole ORT-format file", _CONVERT_AGAIN),
-    ("External data path does not exist", "lacks the file with its weights", _CONVERT_AGAIN),
-    ("out of bounds or can not be read", "has a truncated file of weights", _CONVERT_AGAIN),
-    ("External data path", "names a file of weights outside its folder", _CONVERT_AGAIN),
-    ("Protobuf parsing failed", "is no whole ONNX file", _CONVERT_AGAIN),
-    ("No graph was found", "is no whole ONNX file", _CONVERT_AGAIN),
-    ("is not a registered function/op", _UNKNOWN_OPERATOR, "install a newer onnxruntime"),
-    ("No Op registered for", _UNKNOWN_OPERATOR, "install a newer onnxruntime"),
-)
 
 
 def open_session(artifact: Artifact, mode: str, settings: Settings) -> OnnxSession:
@@ -75,7 +48,7 @@ def model_file(path: Path, format_: str) -> Path:
         raise ModelError(
             f"holds {len(found)} files *{_SUFFIXES[format_]}; exactly one is expected",
             where=str(path),
-            hint=_CONVERT_AGAIN,
+            hint=CONVERT_AGAIN,
         )
     return found[0]
 
@@ -114,10 +87,8 @@ def load(file: Path, options: Any, settings: Settings) -> Any:
         runtime = onnxruntime.InferenceSession(
             str(file), options, providers=provider_list(asked, int(settings["threads"]))
         )
-    except MemoryError:
-        raise
     except Exception as error:  # onnxruntime's own errors have no common class
-        raise _plain_error(file, error) from error
+        raise plain_error(file, error) from error
     if wanted not in runtime.get_providers():
         raise _provider_error(asked, f"it fell back to {', '.join(runtime.get_providers())}")
     return runtime
@@ -137,28 +108,6 @@ def _provider_error(asked: str, found: str) -> JoulebenchError:
         f"({PROVIDERS[asked]}); {found}",
         hint="install an onnxruntime that is built with it, or set provider = 'cpu'",
     )
-
-
-def _plain_error(file: Path, error: Exception) -> ModelError:
-    message = str(error)
-    for part, meaning, cure in _FAULTS:
-        if part in message:
-            detail = _detail_in(message)
-            return ModelError(meaning + detail, where=str(file), hint=cure)
-    return ModelError(f"onnxruntime cannot load it: {message}", where=str(file))
-
-
-def _detail_in(message: str) -> str:
-    """What onnxruntime says of versions and operators, which is the end of its message."""
-    for mark in (
-        "Unsupported model IR version",
-        "Current official support",
-        "No Op",
-        "The ORT format model version",
-    ):
-        if mark in message:
-            return f" ({message[message.rindex(mark) :].strip().splitlines()[0]})"
-    return ""
 
 
 def _context(runtime: Any, file: Path) -> int:

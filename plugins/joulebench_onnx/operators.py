@@ -60,7 +60,7 @@ def model_operators(
         ]  # fmt: skip
     except KeyError as error:
         raise JoulebenchError(
-            f"the operators of this model are not known: it has no float32 {error} beside its graph",
+            f"the operators of this model are not known: no float32 {error} lies beside its graph",
             where=str(file),
             hint="they are those of a model by onnx-export that no technique has rewritten",
         ) from None
