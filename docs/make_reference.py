@@ -36,9 +36,9 @@ IMPLEMENTED: Final = (
     api.Converter, api.Probe, api.Workload, api.Renderer,
 )  # fmt: skip
 VALUES: Final = (
-    api.Option, api.Availability, api.Artifact, api.Device, api.MemoryUse, api.Request,
-    api.Outcome, api.Recorder, api.WorkloadContext, api.Channel, api.FileSource,
-    api.ReaderSource, api.FinishedCell,
+    api.Option, api.Availability, api.Artifact, api.Device, api.MemoryUse, api.Traffic,
+    api.Kernel, api.Request, api.Outcome, api.Recorder, api.WorkloadContext, api.Channel,
+    api.FileSource, api.ReaderSource, api.FinishedCell,
 )  # fmt: skip
 
 
