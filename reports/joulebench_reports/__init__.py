@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from joulebench.api import Renderer
 from joulebench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import click
 
 JOULEBENCH_API = 1
 
@@ -18,3 +23,11 @@ def joulebench_renderers() -> list[type[Renderer]]:
     from joulebench_reports.terminal import TerminalRenderer
 
     return [TerminalRenderer, MarkdownRenderer, CsvRenderer, JsonRenderer, HtmlRenderer]
+
+
+@hookimpl
+def joulebench_commands() -> dict[str, click.Command]:
+    """``compare``."""
+    from joulebench_reports.compare_command import compare
+
+    return {"compare": compare}

@@ -16,7 +16,10 @@ DISTURBED = frozenset({"contended", "throttled"})
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block, with the request times that the block table does not hold."""
+    """One block, with the request times that the block table does not hold.
+
+    ``round`` and ``start_s`` (UTC, seconds since 1970) say which turns were taken side by side.
+    """
 
     number: int
     process: int
@@ -26,7 +29,10 @@ class Block:
     decode_tokens: float | None
     prefill_s: float | None
     decode_s: float | None
+    ttft_s: float | None
     requests: int
+    round: int | None
+    start_s: float | None
     temperature_c: float | None
     flags: tuple[str, ...]
 
@@ -53,11 +59,13 @@ class BlockEnergy:
 
 def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[Block]:
     """The blocks of one cell in the order in which they ran, their work in ``per`` units of it."""
-    times = _sums(requests, ("prefill_s", "decode_s"))
+    times = _sums(requests, ("prefill_s", "decode_s", "ttft_s"))
     ordered = blocks.sort_by([("t0_ns", "ascending"), ("block", "ascending")])
     columns = [
         "block",
         "process",
+        "round",
+        "start_utc",
         "duration_s",
         "units",
         "prefill_tokens",
@@ -81,7 +89,10 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
                 decode_tokens=row["decode_tokens"],
                 prefill_s=spent.get("prefill_s"),
                 decode_s=spent.get("decode_s"),
+                ttft_s=spent.get("ttft_s"),
                 requests=row["requests"] or 0,
+                round=row["round"],
+                start_s=None if row["start_utc"] is None else row["start_utc"].timestamp(),
                 temperature_c=max((each for each in ends if each is not None), default=None),
                 flags=tuple(row["flags"] or ()),
             )

@@ -20,6 +20,9 @@ HOSTILE = (
     "</script><img src=x onerror=\"window.pwned=1\"><!-- \u2028 & \x1b[31m ${7*7} =cmd|' /C'!A0"
 )
 
+#: As short as a profile can be.
+PROFILE = "version = 1\n[model.m]\n[backend.torch]\n[workload.generate]\n"
+
 RAPL_ABSENT = {
     "probe": "rapl",
     "available": False,
@@ -52,6 +55,15 @@ class Cell:
     prompt: str = "What is the capital of France?"
     response: str = "The capital of France is Paris."
     samples: bool = True
+    #: Of a block; another seed gives other noise around the same truth.
+    seconds: float = 2.0
+    seed: int = 0
+    #: When the first block began, after that of the other cells.
+    begins_s: float = 0.0
+    peak_mib: int = 612
+    backend: str = "torch"
+    backend_settings: dict[str, Any] = field(default_factory=lambda: {"dtype": "float32"})
+    artifact_hash: str | None = None
     #: Of a cell that repeats a kernel: its plugin's name, units of work in a block, and values.
     plugin: str | None = None
     units: float | None = None
@@ -100,7 +112,9 @@ def write(
     probes: list[dict[str, Any]] | None = None,
     planned: list[dict[str, Any]] | None = None,
     model: str = "smollm2-135m",
+    **columns: Any,
 ) -> Path:
+    """``columns`` are of the session's own row, in place of what it would have."""
     path.mkdir(parents=True, exist_ok=True)
     writer = SessionWriter(path)
     provenances = {name for cell in cells for name in cell.energies}
@@ -112,7 +126,7 @@ def write(
     row.update(
         schema_version=1, session_id=path.name, joulebench_version="0.1.0", status=status,
         created_at=START, finished_at=START + timedelta(minutes=7), profile_name="quick",
-        profile_text="version = 1\n", plan_json=json.dumps({"cells": plan}), seed=1,
+        profile_text=PROFILE, plan_json=json.dumps({"cells": plan}), seed=1,
         machine_json=json.dumps({
             "cpu": {"model": "Example CPU 8-core", "cores": 8, "threads": 16},
             "memory_bytes": 32 * 2**30, "system": "Linux", "kernel": "6.12",
@@ -124,14 +138,14 @@ def write(
         probes=[{"probe": "estimate", "available": True, "reason": None, "cure": None}]
         + ([RAPL_ABSENT] if probes is None else probes),
     )  # fmt: skip
-    writer.write_session(row)
+    writer.write_session({**row, **columns})
     for cell in cells:
         _write_cell(writer, cell, model)
     return path
 
 
 def _write_cell(writer: SessionWriter, cell: Cell, model: str) -> None:
-    rng = random.Random(cell.id)
+    rng = random.Random(f"{cell.id} {cell.seed}" if cell.seed else cell.id)
     streams = {
         name: writer.stream(cell.id, name)
         for name in ("blocks", "energy", "requests", "samples", "events")
@@ -157,9 +171,11 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
                "text": "builtin:evaluation"}  # fmt: skip
     row.update(
         cell_id=cell.id, label=cell.label, model=model, model_source="catalogue",
-        technique=cell.technique, backend="torch", device="cpu", workload=cell.workload,
+        technique=cell.technique, backend=cell.backend, device="cpu", workload=cell.workload,
         unit=cell.unit, status=cell.status, cause=cell.cause,
         cause_kind=None if ok else "memory", flags=cell.cell_flags,
+        settings_json=json.dumps({"backend": cell.backend_settings, "workload": {}}),
+        artifact_hash=cell.artifact_hash,
         processes=cell.processes if ok else 0, blocks=cell.blocks if ok else 0,
         quality_json=json.dumps(quality) if ok and cell.perplexity else None,
         agreement_json=json.dumps(cell.agreement) if cell.agreement else None,
@@ -169,7 +185,7 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
     if ok:
         row.update(
             weights_bytes=269 * 2**20, kv_allocated_bytes=12 * 2**20,
-            rss_peak_bytes=612 * 2**20, rss_base_bytes=210 * 2**20,
+            rss_peak_bytes=cell.peak_mib * 2**20, rss_base_bytes=210 * 2**20,
             rss_anon_bytes=90 * 2**20, rss_file_bytes=500 * 2**20, rss_model_bytes=400 * 2**20,
             sampler_cpu_s=0.4,
             sampler_wall_s=80.0, sampler_ticks=8000, sampler_missed=3, sampler_rate_hz=99.8,
@@ -181,14 +197,15 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
 
 def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Random) -> int:
     generating = cell.unit == "token"
-    duration = 2.0 + rng.uniform(-0.05, 0.05)
+    duration = cell.seconds * (1 + rng.uniform(-0.025, 0.025))
     t1 = t0 + int(duration * 1e9)
     requests, decode, prefill = (2, DECODE, PREFILL) if generating else (0, 0, 0)
     units = float(requests * (decode + 1)) if generating else cell.units or duration
     streams["blocks"].append([{
         "cell_id": cell.id, "block": number, "process": number % cell.processes,
         "round": number, "position": 0, "t0_ns": t0, "t1_ns": t1,
-        "start_utc": START + timedelta(seconds=2.5 * number), "duration_s": duration,
+        "start_utc": START + timedelta(seconds=cell.begins_s + 2.5 * number),
+        "duration_s": duration,
         "requests": requests, "prefill_tokens": requests * prefill,
         "decode_tokens": requests * decode, "units": units, "worker_cpu_s": duration,
         "other_cpu_s": 0.01, "temperature_start_c": 50.0, "temperature_end_c": 52.0 + number * 0.1,
