@@ -1,0 +1,89 @@
+"""The sizes of a llama-type model, from its ``config.json``, and the names of its matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+#: Types whose layers have the matrices below and nothing else that depends on their sizes.
+MODEL_TYPES: Final = ("llama", "mistral", "qwen2")
+
+#: The matrices of a layer that are pruned, each with the one whose input it shares. Embeddings and
+#: the output head stay whole, as in the papers.
+INPUT_SHARED_WITH: Final[Mapping[str, str]] = {
+    "self_attn.q_proj": "self_attn.q_proj",
+    "self_attn.k_proj": "self_attn.q_proj",
+    "self_attn.v_proj": "self_attn.q_proj",
+    "self_attn.o_proj": "self_attn.o_proj",
+    "mlp.gate_proj": "mlp.gate_proj",
+    "mlp.up_proj": "mlp.gate_proj",
+    "mlp.down_proj": "mlp.down_proj",
+}
+LAYER_PREFIX: Final = "model.layers."
+
+
+class UnfitModelError(Exception):
+    """Why a model of this configuration cannot be pruned here, in one line."""
+
+
+def matrix_name(layer: int, module: str) -> str:
+    """The tensor's name of one of a layer's matrices."""
+    return f"{LAYER_PREFIX}{layer}.{module}.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes under the names that transformers gives them."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, object]) -> Shape:
+        """Read a ``config.json``. Raises :class:`UnfitModelError`."""
+        kind = config.get("model_type")
+        if kind not in MODEL_TYPES:
+            raise UnfitModelError(
+                f"prunes models of type {', '.join(MODEL_TYPES)}, not '{kind or 'unknown'}'"
+            )
+        if config.get("quantization_config"):
+            raise UnfitModelError("the checkpoint is quantized already; prune before that")
+        hidden, heads = _count(config, "hidden_size"), _count(config, "num_attention_heads")
+        shape = cls(
+            hidden_size=hidden,
+            intermediate_size=_count(config, "intermediate_size"),
+            num_hidden_layers=_count(config, "num_hidden_layers"),
+            num_attention_heads=heads,
+            num_key_value_heads=_count(config, "num_key_value_heads", heads),
+            head_dim=_count(config, "head_dim", hidden // heads),
+        )
+        if heads % shape.num_key_value_heads:
+            raise UnfitModelError(
+                f"{heads} heads cannot share {shape.num_key_value_heads} key/value heads evenly"
+            )
+        return shape
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key/value head."""
+        return self.num_attention_heads // self.num_key_value_heads
+
+    @property
+    def input_widths(self) -> frozenset[int]:
+        """Columns that the pruned matrices have."""
+        return frozenset(
+            {self.hidden_size, self.num_attention_heads * self.head_dim, self.intermediate_size}
+        )
+
+
+def _count(config: Mapping[str, object], key: str, default: int | None = None) -> int:
+    value = config.get(key)
+    value = default if value is None else value
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UnfitModelError(f"config.json has no usable '{key}' ({value!r})")
+    return value

@@ -1,0 +1,71 @@
+"""SparseGPT on one matrix: choose weights to drop, and correct the others for what is lost."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+
+from joulebench.errors import ArtifactError
+from joulebench_pruning.masks import Pattern, keep_in_matrix, keep_pattern
+
+#: Columns whose mask is chosen at once and whose corrections are applied lazily (the paper's B and
+#: Bₛ). A multiple of every pattern's group.
+_BLOCK: Final = 128
+
+
+def prune_and_correct(
+    weight: torch.Tensor, gram: torch.Tensor, sparsity: float, pattern: Pattern, damping: float
+) -> torch.Tensor:
+    """The pruned matrix that gives nearly the same products with the inputs behind ``gram``.
+
+    ``weight`` is float32, (outputs, inputs); ``gram`` is XᵀX over all tokens, (inputs, inputs).
+    Algorithm 1 of arXiv 2301.00774. Raises :class:`ArtifactError` where the Hessian has no
+    inverse in float32.
+    """
+    rest = weight.clone()
+    factor = _inverse_factor(gram, rest, damping)
+    for start in range(0, rest.shape[1], _BLOCK):
+        end = min(start + _BLOCK, rest.shape[1])
+        errors = _prune_block(rest[:, start:end], factor[start:end, start:end], sparsity, pattern)
+        rest[:, end:] -= errors @ factor[start:end, end:]
+    return rest
+
+
+def _inverse_factor(gram: torch.Tensor, weight: torch.Tensor, damping: float) -> torch.Tensor:
+    """The upper Cholesky factor of the damped Hessian's inverse. Zeroes what no input reaches."""
+    hessian = gram.clone()
+    diagonal = hessian.diagonal()
+    dead = diagonal == 0
+    diagonal[dead] = 1
+    weight[:, dead] = 0
+    diagonal += damping * diagonal.mean()
+    try:
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+        return torch.linalg.cholesky(inverse, upper=True)
+    except torch.linalg.LinAlgError:
+        raise ArtifactError(
+            "the Hessian of the calibration's inputs cannot be inverted",
+            hint="set a larger damping, or read more sequences",
+        ) from None
+
+
+def _prune_block(
+    block: torch.Tensor, factor: torch.Tensor, sparsity: float, pattern: Pattern
+) -> torch.Tensor:
+    """Prune columns in place, from left to right; returns the errors that later columns make good.
+
+    The score of a weight is w² / d², d the factor's diagonal: the loss that dropping it causes.
+    """
+    scale = factor.diagonal()
+    errors = torch.empty_like(block)
+    keep = keep_in_matrix((block / scale).square(), sparsity)
+    for column in range(block.shape[1]):
+        if pattern is not None and column % pattern[1] == 0:
+            part = slice(column, column + pattern[1])
+            keep[:, part] = keep_pattern((block[:, part] / scale[part]).square(), pattern)
+        pruned = block[:, column] * keep[:, column]
+        errors[:, column] = (block[:, column] - pruned) / scale[column]
+        block[:, column:] -= errors[:, column, None] * factor[column, column:]
+        block[:, column] = pruned
+    return errors
