@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +19,9 @@ from joulebench_hardware.launch import Launch
 from joulebench_hardware.operators import NAMES, Operators
 from joulebench_hardware.products import MatMul, MatVec
 from joulebench_hardware.repeating import RepeatedKernel
+
+if TYPE_CHECKING:
+    from conftest import Cli
 
 MIB = 2**20
 
@@ -185,8 +190,65 @@ def test_torch_offers_every_operator(tiny_checkpoint: Path) -> None:
     from joulebench.api import Artifact
     from joulebench_torch.backend import TorchBackend
 
-    with TorchBackend().open(Artifact("hf", tiny_checkpoint, "", 0), "cpu", {}) as session:
+    with TorchBackend().open(
+        Artifact("hf", tiny_checkpoint, "", 0), "cpu", {"threads": 1}
+    ) as session:
         assert {each.name for each in session.operators(8)} == set(NAMES)
         outcome = done(Operators(), session, {"context": 8})
     assert outcome.units >= 1
     assert outcome.values["kernel_per_token"] == 1
+
+
+PROFILE = """
+version = 1
+[model.tiny]
+source = "path:{model}"
+[backend.torch]
+threads = 1
+[workload.matmul]
+size = 64
+seconds = 0.01
+[workload.operators]
+operator = ["q_proj"]
+context = 8
+seconds = 0.01
+[workload.prefill]
+length = 16
+[protocol]
+min_blocks = 2
+max_blocks = 2
+block_s = 0.01
+warmup_min_s = 0.01
+idle_s = 0.1
+[sampler]
+calibrate_s = 0.1
+"""
+
+
+@pytest.mark.slow
+def test_a_run_has_the_share_of_its_own_limits(
+    tiny_checkpoint: Path, tmp_path: Path, cli: Cli
+) -> None:
+    pytest.importorskip("torch")
+    profile = tmp_path / "limits.toml"
+    profile.write_text(PROFILE.format(model=tiny_checkpoint))
+    ran = cli("run", profile, "--out", tmp_path / "out", "--no-report")
+    assert ran.code == 0, ran.stderr
+    (session,) = (tmp_path / "out").iterdir()
+    told = json.loads(cli("report", session, "--format", "json").stdout)
+    cells = {cell["workload"]: cell for cell in told["cells"]}
+    assert cells["matmul"]["headline"]["unit"] == "J/TFLOP"
+    assert cells["prefill"]["mfu"]["value"] > 0
+    assert cells["prefill"]["mbu"]["reason_if_null"] == "no decode phase"
+    (table,) = told["operators"]
+    (line,) = table["lines"]
+    assert (line["name"], line["per_token"]) == ("q_proj", 2)
+    assert line["bandwidth_gb_s"] > 0
+
+
+def test_a_misspelt_operator_is_wrong_use(tiny_checkpoint: Path, tmp_path: Path, cli: Cli) -> None:
+    profile = tmp_path / "wrong.toml"
+    profile.write_text(PROFILE.format(model=tiny_checkpoint).replace("q_proj", "qproj"))
+    answer = cli("plan", profile)
+    assert answer.code == 2
+    assert "did you mean 'q_proj'?" in answer.stderr
