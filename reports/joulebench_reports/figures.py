@@ -9,6 +9,7 @@ from typing import Final
 from joulebench.api import Provenance, Scalar
 from joulebench_reports.agreement import Agreement
 from joulebench_reports.tokenwork import KernelWork, TokenWork
+from joulebench_reports.verdicts import VerdictTable
 
 #: Order of trust: the headline takes the first of these that has a figure.
 PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
@@ -227,6 +228,8 @@ class SessionSummary:
     probes: tuple[ProbeReport, ...]
     channels: tuple[ChannelReport, ...]
     cells: tuple[CellSummary, ...]
+    #: Each cell's energy against the baseline of its model and workload.
+    verdicts: tuple[VerdictTable, ...] = ()
 
     @property
     def shown(self) -> tuple[CellSummary, ...]:

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Renderer, Settings
+from joulebench_reports.verdicts import BASELINE, baseline_of
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -22,6 +23,7 @@ class JsonRenderer(Renderer):
     name = "json"
     summary = "every figure with interval, provenance, flags and reason, for machines"
     suffix: ClassVar[str] = ".json"
+    options = (BASELINE,)
 
     def render(self, session: Session, settings: Settings) -> str:
         """One JSON object; unknown is null, and no number is NaN or infinite."""
@@ -29,7 +31,7 @@ class JsonRenderer(Renderer):
         from joulebench_reports.operators import operator_tables
         from joulebench_reports.summary import summarise
 
-        found = summarise(session)
+        found = summarise(session, baseline_of(settings))
         document = {
             "format": "joulebench-summary",
             "format_version": FORMAT_VERSION,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Renderer, Settings
-from joulebench_reports import memorytable, operators, trust
+from joulebench_reports import memorytable, operators, trust, verdicts
 from joulebench_reports.columns import overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.wording import plain
@@ -25,12 +25,13 @@ class MarkdownRenderer(Renderer):
     name = "markdown"
     summary = "tables and notes for an issue or a repository"
     suffix: ClassVar[str] = ".md"
+    options = (verdicts.BASELINE,)
 
     def render(self, session: Session, settings: Settings) -> str:
         """CommonMark with one pipe table."""
         from joulebench_reports.summary import summarise
 
-        return render_summary(summarise(session))
+        return render_summary(summarise(session, verdicts.baseline_of(settings)))
 
 
 def escape(text: object) -> str:
@@ -50,6 +51,7 @@ def render_summary(summary: SessionSummary) -> str:
         f"**{escape(trust.banner(summary))}**",
         "",
         *_overview(summary.shown),
+        *_verdicts(summary.verdicts),
         *_operators(summary.shown),
         *_memory(summary.shown),
     ]
@@ -72,6 +74,14 @@ def _overview(cells: Sequence[CellSummary]) -> list[str]:
         *(_row([column.text(cell) for column in columns]) for cell in cells),
         "",
     ]
+
+
+def _verdicts(tables: Sequence[verdicts.VerdictTable]) -> list[str]:
+    lines: list[str] = []
+    for found in tables:
+        lines += [f"## {escape(found.caption)}", "", _row(verdicts.HEADER), "| --- | --- |"]
+        lines += [*map(_row, found.rows()), "", escape(found.note), ""]
+    return lines
 
 
 def _operators(cells: Sequence[CellSummary]) -> list[str]:

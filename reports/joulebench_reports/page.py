@@ -7,7 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Availability, Option, Renderer, Settings
-from joulebench_reports import limitparts, memorytable, sections, trust
+from joulebench_reports import limitparts, memorytable, sections, trust, verdicts
 from joulebench_reports.charts import (
     Chart,
     comparison_charts,
@@ -35,7 +35,10 @@ class HtmlRenderer(Renderer):
     summary = "one self-contained page with charts"
     suffix: ClassVar[str] = ".html"
     by_default: ClassVar[bool] = True
-    options = (Option("charts", "bool", True, "draw charts where joulebench[html] is installed"),)
+    options = (
+        Option("charts", "bool", True, "draw charts where joulebench[html] is installed"),
+        verdicts.BASELINE,
+    )
 
     def available(self) -> Availability:
         """Always: without the optional extra the page has tables only."""
@@ -46,7 +49,8 @@ class HtmlRenderer(Renderer):
         from joulebench_reports.summary import summarise
 
         runtime = chart_runtime() if settings.get("charts", True) else None
-        return build_page(session, summarise(session), runtime)
+        summary = summarise(session, verdicts.baseline_of(settings))
+        return build_page(session, summary, runtime)
 
 
 def chart_runtime() -> str | None:
@@ -115,6 +119,8 @@ def _parts(session: Session, summary: SessionSummary, drawn: bool) -> list[_Part
     parts: list[_Part] = [("overview", "Cells", [sections.overview(shown)])]
     if shown:
         parts.append(("charts", "Energy and speed", _comparison(shown, drawn)))
+        if summary.verdicts:
+            parts.append(("verdicts", "What saves energy", _verdicts(summary)))
         parts += limitparts.parts(shown, drawn, _figure)
         lines = _timelines(session, summary)
         if lines:
@@ -141,6 +147,14 @@ def _parts(session: Session, summary: SessionSummary, drawn: bool) -> list[_Part
     parts.append(("machine", "Machine and versions", _machine(summary)))
     parts.append(("legend", "Provenance", [sections.legend()]))
     return parts
+
+
+def _verdicts(summary: SessionSummary) -> list[Child]:
+    body: list[Child] = []
+    for found in summary.verdicts:
+        body += [h("h3", found.caption), sections.table(verdicts.HEADER, found.rows())]
+        body.append(h("p", found.note, class_="facts"))
+    return body
 
 
 def _machine(summary: SessionSummary) -> list[Child]:

@@ -15,6 +15,7 @@ from joulebench.meter.uncertainty import interval_around
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.series import CellSeries, read_series
 from joulebench_reports.sides import Estimate, Facts, Side, SideCell
+from joulebench_reports.units import shown_unit
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -84,8 +85,9 @@ def _cell(
     identity.update(flat(_settings(row)))
     estimates: tuple[Estimate, ...] = ()
     if cell in summary.shown:
-        series = read_series(session, cell.id, row.get("unit") or cell.unit)
-        estimates = (*_energies(cell, series), *_times(cell, series), *_single(cell))
+        unit = row.get("unit") or cell.unit
+        series = read_series(session, cell.id, unit)
+        estimates = (*_energies(cell, series), *_times(unit, series), *_single(cell))
     return SideCell(
         label=cell.label,
         identity=identity,
@@ -117,15 +119,16 @@ def _energies(cell: CellSummary, series: CellSeries) -> list[Estimate]:
     return found
 
 
-def _times(cell: CellSummary, series: CellSeries) -> list[Estimate]:
+def _times(unit_of_work: str, series: CellSeries) -> list[Estimate]:
     """The rate (of decoding, where there is such a phase), the mean TTFT and the TPOT."""
     decoding = series.ratio(lambda b: b.decode_tokens or None, lambda b: b.decode_s)
     if decoding is not None:
         rate = _of_blocks("rate", "tok/s", decoding)
     else:
-        rate = _of_blocks(
-            "rate", f"{cell.unit}/s", series.ratio(lambda b: b.units, lambda b: b.duration_s)
-        )
+        unit = shown_unit(unit_of_work)
+        working = series.ratio(lambda b: b.units, lambda b: b.duration_s)
+        # The blocks' work is in ``per`` units of it.
+        rate = _of_blocks("rate", unit.rate, working, factor=unit.per / unit.rate_per)
     found = [
         rate,
         _of_blocks("ttft", "s", series.ratio(lambda b: b.ttft_s, lambda b: float(b.requests))),
@@ -139,6 +142,7 @@ def _of_blocks(
     unit: str,
     blocks: CellBlocks | None,
     *,
+    factor: float = 1.0,
     provenance: Provenance | None = None,
     basis: str = "",
     scale_u: float | None = None,
@@ -146,14 +150,14 @@ def _of_blocks(
     mean = None if blocks is None else log_mean(blocks)
     if mean is None:
         return None
-    value = math.exp(mean.log)
+    log = mean.log + math.log(factor)
     low = high = None
     if mean.u is not None and mean.df is not None:
-        interval = interval_around(mean.log, mean.u, mean.df, n=mean.n)
+        interval = interval_around(log, mean.u, mean.df, n=mean.n)
         low = None if interval.low is None else math.exp(interval.low)
         high = None if interval.high is None else math.exp(interval.high)
     return Estimate(
-        metric, unit, value, mean.u, mean.df, mean.n, mean.processes, low, high, provenance,
+        metric, unit, math.exp(log), mean.u, mean.df, mean.n, mean.processes, low, high, provenance,
         basis, scale_u,
     )  # fmt: skip
 

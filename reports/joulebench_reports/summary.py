@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from joulebench_reports import blocks as block_sums
 from joulebench_reports.agreement import read_agreement
+from joulebench_reports.deciding import verdict_tables
 from joulebench_reports.energy import summarise_energy
 from joulebench_reports.figures import (
     CellSummary,
@@ -46,8 +47,11 @@ _PHASE_WORK = {"prefill": "prefill_tokens", "decode": "decode_tokens"}
 _FATAL_FLAGS = ("sampler_lost",)
 
 
-def summarise(session: Session) -> SessionSummary:
-    """The summary of a session, finished or not."""
+def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
+    """The summary of a session, finished or not.
+
+    ``baseline`` is the label or id of a cell that those of its workload are held against.
+    """
     row = session.row
     probes = _probes(row)
     channels = _channels(row)
@@ -61,7 +65,7 @@ def summarise(session: Session) -> SessionSummary:
         else _without_folder(_identity(each, recorded, planned, row["status"]))
         for each in ids
     ]
-    return SessionSummary(
+    summary = SessionSummary(
         session_id=row["session_id"] or session.path.name,
         status=row["status"] or "unknown",
         created_at=_iso(row["created_at"]),
@@ -76,6 +80,7 @@ def summarise(session: Session) -> SessionSummary:
         channels=channels,
         cells=with_shares(cells),
     )
+    return replace(summary, verdicts=verdict_tables(session, summary.shown, baseline))
 
 
 def _iso(moment: datetime | None) -> str | None:

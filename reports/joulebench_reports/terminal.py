@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Option, Renderer, Settings
-from joulebench_reports import operators, trust
+from joulebench_reports import operators, trust, verdicts
 from joulebench_reports.columns import Column, overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.wording import UNKNOWN, number, percent, plain
@@ -33,6 +33,7 @@ class TerminalRenderer(Renderer):
     options = (
         Option("width", "int", None, "columns; the terminal's own by default", minimum=_NARROWEST),
         Option("color", "bool", False, "write ANSI colours"),
+        verdicts.BASELINE,
     )
 
     def render(self, session: Session, settings: Settings) -> str:
@@ -42,9 +43,8 @@ class TerminalRenderer(Renderer):
         width = settings.get("width")
         if not isinstance(width, int):
             width = shutil.get_terminal_size((100, 24)).columns
-        return render_summary(
-            summarise(session), max(width, _NARROWEST), bool(settings.get("color", False))
-        )
+        summary = summarise(session, verdicts.baseline_of(settings))
+        return render_summary(summary, max(width, _NARROWEST), bool(settings.get("color", False)))
 
 
 def render_summary(summary: SessionSummary, width: int, color: bool) -> str:
@@ -65,6 +65,7 @@ def render_summary(summary: SessionSummary, width: int, color: bool) -> str:
     )
     _title(console, summary)
     _overview(console, summary.shown, width)
+    _verdicts(console, summary.verdicts)
     for each in operators.operator_tables(summary.shown):
         _operators(console, each)
     _missing_cells(console, summary.missing)
@@ -167,6 +168,14 @@ def _table(cells: Sequence[CellSummary], columns: Sequence[Column]) -> object:
     return table
 
 
+def _verdicts(console: Console, tables: Sequence[verdicts.VerdictTable]) -> None:
+    for found in tables:
+        notes = [trust.Note(label, text) for label, text in found.rows()]
+        _notes(console, found.caption, notes)
+    for text in dict.fromkeys(found.note for found in tables):
+        _faint(console, text)
+
+
 def _operators(console: Console, found: operators.OperatorTable) -> None:
     from rich import box
     from rich.table import Table
@@ -183,6 +192,13 @@ def _operators(console: Console, found: operators.OperatorTable) -> None:
     console.print(table)
     if any(line.flattered for line in found.lines):
         console.print(Text("* lies in the last-level cache when run alone", style="dim"))
+
+
+def _faint(console: Console, text: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text(text, style="dim"), (0, 0, 0, 2)))
 
 
 def _missing_cells(console: Console, cells: Sequence[CellSummary]) -> None:
