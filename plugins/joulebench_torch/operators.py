@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -41,16 +41,26 @@ def model_operators(
         ]
 
 
+#: The modules of a llama's layer and of its parts. Another module in a layer is an operator that
+#: is not known here, and the sum would lack it.
+_LAYER: Final = {
+    "": {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"},
+    "self_attn": {"q_proj", "k_proj", "v_proj", "o_proj"},
+    "mlp": {"gate_proj", "up_proj", "down_proj", "act_fn"},
+}
+
+
 def _llama_layers(model: Any) -> Any:
-    inner = getattr(model, "model", None)
-    layers = getattr(inner, "layers", None)
-    wanted = (("self_attn", ("q_proj", "k_proj", "v_proj", "o_proj")),
-              ("mlp", ("gate_proj", "up_proj", "down_proj", "act_fn")))  # fmt: skip
-    if not layers or not all(
-        hasattr(getattr(layers[0], part, None), name) for part, names in wanted for name in names
-    ):
+    layers = getattr(getattr(model, "model", None), "layers", None) or []
+    first = {
+        part: set(dict(module.named_children()))
+        for layer in layers[:1]
+        for part, module in [("", layer), *layer.named_children()]
+        if part in _LAYER
+    }
+    if first != _LAYER:
         raise JoulebenchError(
-            f"the operators of a {type(model).__name__} are not known", hint="llama-type models are"
+            f"the operators of a {type(model).__name__} are not known", hint="a llama's are"
         )
     return layers
 
