@@ -5,8 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 OUT ?= sessions
+# What of llama.cpp is left out when it is compiled. CMAKE_ARGS of your own come after it.
+LLAMA_CMAKE := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+	-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF
+LLAMA_LOG := $(VENV)/llamacpp.log
 
-.PHONY: demo test test-all lint docs bench setup clean
+.PHONY: demo test test-all lint docs bench setup llamacpp clean
 .DEFAULT_GOAL := demo
 
 setup: $(DEV_STAMP)
@@ -18,7 +22,25 @@ $(BIN)/python:
 $(STAMP): pyproject.toml | $(BIN)/python
 	@echo "== installing joulebench and its extras (torch is the large one: a minute or more)"
 	$(BIN)/python -m pip install --progress-bar on $(PIP_ARGS) -e '.[all]'
+	@$(MAKE) --no-print-directory llamacpp
 	@touch $@
+
+# pip is silent while it compiles unless it is told to be verbose: of that, each tenth step is shown.
+llamacpp: SHELL := bash
+llamacpp: | $(BIN)/python
+	@set -o pipefail; compiler="$${CXX:-c++}"; \
+	if command -v "$${compiler%% *}" >/dev/null; then \
+		echo "== building llama.cpp with your C++ compiler: some minutes, once (log: $(LLAMA_LOG))"; \
+		CMAKE_ARGS="$(LLAMA_CMAKE) $$CMAKE_ARGS" \
+		$(BIN)/python -m pip install -v $(PIP_ARGS) -e '.[llamacpp]' 2>&1 | tee $(LLAMA_LOG) \
+			| grep --line-buffered -oE '^ *\[[0-9]*0/[0-9]+\]|^(Collecting|Building wheels|Successfully) .*|^ *(ERROR|error):.*' \
+			&& exit 0; \
+		echo "== llama.cpp could not be built; its prebuilt binding serves instead"; \
+	else \
+		echo "== no C++ compiler here: llama.cpp comes by its prebuilt binding"; \
+	fi; \
+	$(BIN)/python -m pip install --progress-bar on $(PIP_ARGS) -e '.[llamacpp-prebuilt]' \
+		|| echo "== no llama.cpp for this machine: its cells will be skipped, the others run"
 
 $(DEV_STAMP): $(STAMP)
 	@echo "== installing what the tests and linters need"
