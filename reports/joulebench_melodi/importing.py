@@ -1,0 +1,382 @@
+"""Published tables → a session folder, so that every report reads them as it reads a run.
+
+A row becomes a block of one request: the published energy is that of the prompt's whole window.
+What is somebody else's measurement says so: the channels are named ``melodi/…``, their notes name
+the instrument, and the faults of each table stand in its cells' facts. Times are UTC, and the
+monotonic clock of the session is UTC as well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.api import Provenance
+from joulebench.errors import SessionError
+from joulebench_melodi.columns import FEATURES, J_PER_KWH
+from joulebench_melodi.csvtable import PublishedRow, PublishedTable
+from joulebench_melodi.faults import Finding, findings, known_device, silent_columns
+
+#: First part of the paths of imported channels.
+PROBE: Final = "melodi"
+#: Keys of a request's ``values_json`` that are no features: ns, as the runtime reported them.
+LOAD_NS: Final = "load_duration_ns"
+TOTAL_NS: Final = "total_duration_ns"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSensor:
+    """What stands behind an energy column.
+
+    The CPU's figures are Scaphandre's share of a process by CPU time: estimates, however the
+    package was read. The GPU's are nvidia-smi's power, polled and integrated: measured. A sum is
+    no better than its worst part. ``counted`` sensors make up a total of their provenance.
+    """
+
+    column: str
+    domain: str
+    provenance: Provenance
+    counted: bool
+    note: str
+
+
+_PUBLISHED: Final = "published with MELODI, measured by others"
+SENSORS: Final = (
+    PublishedSensor(
+        "energy_consumption_llm_gpu", "gpu", "measured", True,
+        f"{_PUBLISHED}: nvidia-smi power polled at 10 Hz and integrated, with the margins of its "
+        "window",
+    ),
+    PublishedSensor(
+        "energy_consumption_llm_cpu", "process-cpu", "estimated", True,
+        f"{_PUBLISHED}: Scaphandre's share of the CPU's energy for the processes whose command "
+        "line matched, with the margins of its window; children that did not match are missing",
+    ),
+    PublishedSensor(
+        "energy_consumption_llm_total", "process-total", "estimated", False,
+        f"{_PUBLISHED}: the sum of its CPU and GPU columns",
+    ),
+    PublishedSensor(
+        "energy_consumption_llm", "process-all", "estimated", False,
+        f"{_PUBLISHED}: the energy that its analysis takes",
+    ),
+    PublishedSensor(
+        "energy_consumption_monitoring", "monitoring", "estimated", False,
+        f"{_PUBLISHED}: what the monitors themselves took",
+    ),
+)  # fmt: skip
+
+
+def channel_of(column: str) -> str:
+    """The path of the channel that holds an energy column."""
+    return f"{PROBE}/{column.removeprefix('energy_consumption_')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import made: the folder, and each table's faults."""
+
+    folder: Path
+    cells: int
+    rows: int
+    faults: tuple[tuple[str, tuple[Finding, ...]], ...]
+
+
+def import_tables(tables: Sequence[PublishedTable], folder: Path) -> Imported:
+    """Write the tables as one finished session into ``folder``, which must be new or empty."""
+    from joulebench.session import SessionWriter
+
+    _claim(folder)
+    writer = SessionWriter(folder)
+    faults = tuple((table.name, findings(table)) for table in tables)
+    cells = list(_cells(tables, dict(faults)))
+    for cell in cells:
+        _write(writer, cell)
+    # Last of all: without it the folder is no session, so half an import cannot be taken for one.
+    writer.write_session(_session_row(folder.name, tables, cells))
+    return Imported(folder, len(cells), sum(len(table.rows) for table in tables), faults)
+
+
+def _claim(folder: Path) -> None:
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise SessionError(
+            "exists already and is no empty folder", where=str(folder),
+            hint="give --out a new folder",
+        )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    id: str
+    label: str
+    model: str
+    device: str | None
+    table: PublishedTable
+    rows: tuple[tuple[int, PublishedRow], ...]
+    silent: tuple[str, ...]
+    faults: tuple[Finding, ...]
+
+
+def _cells(
+    tables: Sequence[PublishedTable], faults: Mapping[str, tuple[Finding, ...]]
+) -> Iterator[_Cell]:
+    """One cell for each model and device of each table."""
+    number = 0
+    for table in tables:
+        groups: dict[tuple[str, str | None], list[tuple[int, PublishedRow]]] = {}
+        for place, row in enumerate(table.rows):
+            key = (row.texts["model_name"] or "unknown", known_device(row))
+            groups.setdefault(key, []).append((place, row))
+        silent = silent_columns(table.rows)
+        for (model, device), rows in groups.items():
+            label = " · ".join(
+                [model, Path(table.name).stem, *([device] if device is not None else [])]
+            )
+            yield _Cell(
+                f"{number:03d}-{_slug(label)}", label, model, device, table, tuple(rows), silent,
+                faults[table.name],
+            )  # fmt: skip
+            number += 1
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "cell"
+
+
+def _ns(moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    passed = moment - _EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000_000 + passed.microseconds * 1000
+
+
+def _same_clock(moment: datetime | None) -> dict[str, int] | None:
+    at = _ns(moment)
+    return None if at is None else {"before_ns": at, "utc_ns": at, "after_ns": at}
+
+
+def _span(rows: Sequence[PublishedRow]) -> tuple[datetime | None, datetime | None]:
+    starts = [at for row in rows if (at := row.times["start_time"]) is not None]
+    ends = [at for row in rows if (at := row.times["end_time"]) is not None]
+    return min(starts, default=None), max(ends, default=None)
+
+
+# -- rows of the session's tables -----------------------------------------------------------------
+
+
+def _session_row(
+    name: str, tables: Sequence[PublishedTable], cells: Sequence[_Cell]
+) -> dict[str, Any]:
+    from joulebench.schema import SCHEMA_VERSION, SESSION
+
+    start, end = _span([row for table in tables for row in table.rows])
+    row: dict[str, Any] = dict.fromkeys(SESSION.names)
+    row.update(
+        schema_version=SCHEMA_VERSION,
+        session_id=name,
+        joulebench_version=version("joulebench"),
+        status="complete",
+        created_at=start,
+        finished_at=end,
+        profile_name="published MELODI tables",
+        plan_json=json.dumps(
+            {"cells": [{"id": cell.id, "label": cell.label, "model": cell.model} for cell in cells]}
+        ),
+        machine_json=json.dumps({}),
+        versions_json=json.dumps({}),
+        clock_start=_same_clock(start),
+        clock_end=_same_clock(end),
+        channels=[_channel_row(sensor) for sensor in SENSORS],
+        probes=[
+            {"probe": PROBE, "available": True, "reason": None, "cure": None},
+            *_missing_sensors(cells),
+        ],
+    )
+    return row
+
+
+def _missing_sensors(cells: Sequence[_Cell]) -> Iterator[dict[str, Any]]:
+    for sensor in SENSORS:
+        files = sorted({cell.table.name for cell in cells if sensor.column in cell.silent})
+        if files:
+            yield {
+                "probe": channel_of(sensor.column),
+                "available": False,
+                "reason": f"{sensor.column} is 0 in every row of {', '.join(files)}: unknown",
+                "cure": None,
+            }
+
+
+def _channel_row(sensor: PublishedSensor) -> dict[str, Any]:
+    return {
+        "channel": channel_of(sensor.column),
+        "quantity": "energy",
+        "unit": "J",
+        "kind": "gauge",
+        "provenance": sensor.provenance,
+        "domain": sensor.domain,
+        "counted": sensor.counted,
+        "note": sensor.note,
+    }
+
+
+def _write(writer: Any, cell: _Cell) -> None:
+    from joulebench.schema import CELL
+
+    rows = {
+        "blocks": [_block(cell.id, place, row) for place, row in cell.rows],
+        "energy": [each for place, row in cell.rows for each in _energies(cell, place, row)],
+        "requests": [_request(cell.id, place, row) for place, row in cell.rows],
+        "samples": [],
+        "events": [],
+    }
+    for name, content in rows.items():
+        stream = writer.stream(cell.id, name)
+        stream.append(content)
+        stream.finish()
+    start, end = _span([row for _, row in cell.rows])
+    record: dict[str, Any] = dict.fromkeys(CELL.names)
+    record.update(
+        cell_id=cell.id,
+        label=cell.label,
+        model=cell.model,
+        model_source=f"published table {cell.table.name}",
+        technique="none",
+        backend="unknown",
+        device=cell.device,
+        workload="melodi",
+        unit="token",
+        status="ok",
+        facts_json=json.dumps(
+            {
+                "published": {
+                    "file": cell.table.name,
+                    "sha256": cell.table.sha256,
+                    "rows": len(cell.rows),
+                    "faults": [fault_text(each) for each in cell.faults],
+                }
+            },
+            ensure_ascii=False,
+        ),
+        processes=1,
+        blocks=len(cell.rows),
+        started_at=start,
+        finished_at=end,
+        clock_start=_same_clock(start),
+        clock_end=_same_clock(end),
+    )
+    writer.write_cell(record)
+
+
+def fault_text(fault: Finding) -> str:
+    """A fault in one line, with the rows that it touches."""
+    touched = "every row" if fault.rows == fault.of else f"{fault.rows} of {fault.of} rows"
+    first = "" if fault.line is None or fault.rows == fault.of else f", first in line {fault.line}"
+    return f"{fault.name}: {fault.what} ({touched}{first})"
+
+
+def _known(row: PublishedRow, column: str) -> float | None:
+    """A number that may be believed: a negative time, count or energy is unknown."""
+    value = row.numbers.get(column)
+    return None if value is None or value < 0 else value
+
+
+def _seconds(row: PublishedRow) -> float | None:
+    start, end = row.times["start_time"], row.times["end_time"]
+    if row.clock_s is not None and row.clock_s > 0:
+        return row.clock_s
+    if start is None or end is None or end <= start:
+        return None
+    return (end - start).total_seconds()
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _after_first(tokens: float | None) -> int | None:
+    """Tokens of an answer after the first, which ends the prefill."""
+    return None if tokens is None or tokens < 1 else round(tokens) - 1
+
+
+def _block(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
+    tokens = _known(row, "response_token_length")
+    return {
+        "cell_id": cell_id,
+        "block": place,
+        "process": 0,
+        "t0_ns": _ns(row.times["start_time"]),
+        "t1_ns": _ns(row.times["end_time"]),
+        "start_utc": row.times["start_time"],
+        "duration_s": _seconds(row),
+        "requests": 1,
+        "prefill_tokens": _whole(_known(row, "prompt_token_length")),
+        "decode_tokens": _after_first(tokens),
+        "units": tokens,
+        "flags": [],
+    }
+
+
+def _energies(cell: _Cell, place: int, row: PublishedRow) -> Iterator[dict[str, Any]]:
+    for sensor in SENSORS:
+        if sensor.column not in cell.table.columns:
+            continue
+        kwh = _known(row, sensor.column)
+        silent = sensor.column in cell.silent
+        # A sensor that says 0 for one prompt saw nothing of it; no machine takes no energy.
+        known = kwh if kwh and not silent else None
+        flag = "counter_frozen" if silent else "sensor_lost"
+        yield {
+            "cell_id": cell.id,
+            "block": place,
+            "phase": "total",
+            "channel": channel_of(sensor.column),
+            "domain": sensor.domain,
+            "provenance": sensor.provenance,
+            "method": "integrated",
+            "counted": sensor.counted,
+            "duration_s": _seconds(row),
+            "gross_j": None if known is None else known * J_PER_KWH,
+            "flags": [flag] if known is None else [],
+        }
+
+
+def _request(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
+    tokens = _known(row, "response_token_length")
+    after = _after_first(tokens)
+    prefill_ns, decode_ns = _known(row, "prompt_duration"), _known(row, "response_duration")
+    values: dict[str, float | str | None] = {
+        "response_token_length": _whole(tokens),
+        TOTAL_NS: _known(row, "total_duration"),
+        LOAD_NS: _known(row, "load_duration"),
+        **{name: row.numbers[name] for name in FEATURES if name in row.numbers},
+        "text_standard": row.texts["text_standard"],
+    }
+    return {
+        "cell_id": cell_id,
+        "block": place,
+        "request": 0,
+        "prompt_index": place,
+        "t0_ns": _ns(row.times["start_time"]),
+        "t1_ns": _ns(row.times["end_time"]),
+        "start_utc": row.times["start_time"],
+        "end_utc": row.times["end_time"],
+        "duration_s": _seconds(row),
+        "prefill_s": None if prefill_ns is None else prefill_ns * 1e-9,
+        "decode_s": None if decode_ns is None else decode_ns * 1e-9,
+        "tpot_s": decode_ns * 1e-9 / after if decode_ns is not None and after else None,
+        "prefill_tokens": _whole(_known(row, "prompt_token_length")),
+        "decode_tokens": after,
+        "units": tokens,
+        "prompt": row.texts["prompt"],
+        "response": row.texts["response"],
+        "values_json": json.dumps({k: v for k, v in values.items() if v is not None}),
+    }
