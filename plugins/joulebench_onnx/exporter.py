@@ -33,8 +33,8 @@ class OnnxExport(Converter):
         return require_modules(("onnx", "numpy"), "onnx")
 
     def versions(self) -> Mapping[str, str]:
-        """Versions of the packages that write the model."""
-        return distribution_versions(("onnx", "numpy"))
+        """Versions of what writes the model, this package included."""
+        return distribution_versions(("joulebench", "onnx", "numpy"))
 
     def supports(self, architecture: str | None) -> str | None:
         """Only llama-type models; an unknown architecture is checked when the model is read."""

@@ -149,8 +149,9 @@ class OnnxSession(BackendSession):
         }
 
     def close(self) -> None:
-        """Drop the model and its cache."""
-        del self._step, self._model, self._runtime
+        """Drop the model and its cache; a second call does nothing."""
+        for name in ("_step", "_model", "_runtime"):
+            vars(self).pop(name, None)
 
 
 def _log_probabilities(logits: Any, targets: Any) -> Any:

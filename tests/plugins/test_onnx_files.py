@@ -251,11 +251,14 @@ def test_a_damaged_ort_file_is_told_in_plain_words(
 
 
 def test_an_ort_file_of_another_version_is_told_in_plain_words(model: Path, tmp_path: Path) -> None:
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import InferenceSession
+
     folder = to_ort(model, tmp_path / "ort")
     file = folder / "model.ort"
     content = bytearray(file.read_bytes())
-    place = content.index(b"\x01\0\0\0" + b"6\0") + 4  # the version, a string of one character
-    content[place : place + 1] = b"9"
+    version = InferenceSession.InferenceSession.GetRootAs(content, 0).OrtVersion()
+    place = content.index(len(version).to_bytes(4, "little") + version) + 4
+    content[place : place + len(version)] = b"9" * len(version)
     file.write_bytes(content)
     with pytest.raises(ModelError, match=r"another version of ORT format.*9"):
         opened(folder, "ort")
