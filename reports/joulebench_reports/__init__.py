@@ -27,7 +27,8 @@ def joulebench_renderers() -> list[type[Renderer]]:
 
 @hookimpl
 def joulebench_commands() -> dict[str, click.Command]:
-    """``compare``."""
+    """``compare`` and ``advise``."""
+    from joulebench_reports.advise_command import advise
     from joulebench_reports.compare_command import compare
 
-    return {"compare": compare}
+    return {"advise": advise, "compare": compare}

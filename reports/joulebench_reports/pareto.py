@@ -1,0 +1,100 @@
+"""The Pareto front of a group of cells: those to which no other is preferable in every way.
+
+A cell is off the front only where that is shown: another one is no worse in any objective by its
+estimate, and better in one for sure. For energy and time that is the verdict of the comparison
+(95 % each, in turns); memory and perplexity have no interval, and have to differ by more than
+they do from start to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Objective = Literal["energy", "time", "memory", "loss"]
+OBJECTIVES: Final[tuple[Objective, ...]] = ("energy", "loss", "memory", "time")
+DEFAULT_OBJECTIVES: Final[tuple[Objective, ...]] = ("energy", "loss", "memory")
+
+#: Relative difference of two peaks of memory that one start and the next may have as well.
+_MEMORY_LEEWAY: Final = 0.01
+#: Difference of two relative losses that is a matter of rounding in kernels.
+_LOSS_LEEWAY: Final = 0.001
+
+#: Whether the first cell needs less than the second in an objective that scatters, for sure.
+SurelyLess = Callable[[str, str, Objective], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A cell with its values, less being better: J or s a unit, bytes, relative loss."""
+
+    cell_id: str
+    label: str
+    values: Mapping[Objective, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Cells on the front, those off it with the one that is preferable, and those unplaced.
+
+    ``left_out`` are objectives that no cell has.
+    """
+
+    objectives: tuple[Objective, ...]
+    left_out: tuple[Objective, ...]
+    on: tuple[str, ...]
+    off: tuple[tuple[str, str], ...]
+    unplaced: tuple[tuple[str, str], ...]
+
+
+def pareto_front(
+    candidates: Sequence[Candidate], objectives: Sequence[Objective], surely_less: SurelyLess
+) -> Front:
+    """Place the candidates."""
+    used = tuple(o for o in objectives if any(c.values.get(o) is not None for c in candidates))
+    placed = [c for c in candidates if all(c.values.get(o) is not None for o in used)]
+    on: list[str] = []
+    off: list[tuple[str, str]] = []
+    for cell in placed:
+        better = next(
+            (other for other in placed if _dominates(other, cell, used, surely_less)), None
+        )
+        if better is None:
+            on.append(cell.label)
+        else:
+            off.append((cell.label, better.label))
+    return Front(
+        used,
+        tuple(o for o in objectives if o not in used),
+        tuple(on) if used else (),
+        tuple(off),
+        tuple(
+            (c.label, ", ".join(o for o in used if c.values.get(o) is None))
+            for c in candidates
+            if c not in placed
+        ),
+    )
+
+
+def _dominates(
+    other: Candidate, cell: Candidate, objectives: Sequence[Objective], surely_less: SurelyLess
+) -> bool:
+    if other.cell_id == cell.cell_id:
+        return False
+    pairs = [(o, other.values[o] or 0.0, cell.values[o] or 0.0) for o in objectives]
+    if not all(mine <= theirs + _leeway(o, theirs) for o, mine, theirs in pairs):
+        return False
+    exact = [o for o, mine, theirs in pairs
+             if o in ("memory", "loss") and mine < theirs - _leeway(o, theirs)]  # fmt: skip
+    return bool(exact) or any(
+        mine < theirs and surely_less(other.cell_id, cell.cell_id, o)
+        for o, mine, theirs in pairs
+        if o in ("energy", "time")
+    )
+
+
+def _leeway(objective: Objective, value: float) -> float:
+    if objective == "memory":
+        return _MEMORY_LEEWAY * value
+    return _LOSS_LEEWAY if objective == "loss" else 0.0
