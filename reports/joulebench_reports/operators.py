@@ -17,8 +17,9 @@ HEADER = (
 )  # fmt: skip
 NOTE = (
     "Each operator alone, at the shapes of one decode step, going through the layers in turn. "
-    "“share” is of the operators' sum; “of bandwidth” is against the session's own reading of "
-    "memory. * marks operators whose weights of all layers together fit into the last-level "
+    "“share” is of the whole token, or of the sum where the session has no decode cell for it; "
+    "“of bandwidth” is against the session's own reading of memory. * marks operators whose "
+    "weights of all layers together fit into the last-level "
     "cache, which a whole token's do not: run alone they are served from it, so their time and "
     "energy are lower bounds."
 )
@@ -218,15 +219,16 @@ def total(parts: Iterable[Figure], unit: str) -> Figure:
 
 def rows(table: OperatorTable, intervals: bool = True) -> list[tuple[str, ...]]:
     """The operators, costliest first, then their sum and the whole token."""
+    whole = table.sum_s if table.whole_s is None else table.whole_s
     ordered = sorted(table.lines, key=lambda line: -(line.token_s.value or 0.0))
-    found = [_row(line, table.sum_s, intervals) for line in ordered]
+    found = [_row(line, whole, intervals) for line in ordered]
     if table.lines:
-        found.append(("sum", "", "", *_costs(table.sum_s, table.sum_j, table.sum_s, intervals)))
+        found.append(("sum", "", "", *_costs(table.sum_s, table.sum_j, whole, intervals)))
     if table.together is not None:
-        _, *rest = _row(table.together, table.sum_s, intervals)
+        _, *rest = _row(table.together, whole, intervals)
         found.append(("all in one call", *rest))
     if table.whole_s is not None:
-        costs = _costs(table.whole_s, table.whole_j, table.sum_s, intervals)
+        costs = _costs(table.whole_s, table.whole_j, whole, intervals)
         found.append((f"whole token: {plain(table.whole_label or '')}", "", "", *costs))
     return [(*row, *[""] * (len(HEADER) - len(row))) for row in found]
 
@@ -256,7 +258,7 @@ def _row(line: OperatorLine, whole: Figure, intervals: bool) -> tuple[str, ...]:
 def _costs(
     time: Figure, energy: Figure | None, whole: Figure, intervals: bool
 ) -> tuple[str, str, str]:
-    """Time of a token, its share of the operators' sum, and joules of a token."""
+    """Time of a token, its share of ``whole``, and joules of a token."""
     return (
         _text(time.times(1e3, "ms"), intervals, "ms"),
         _ratio(time, whole),

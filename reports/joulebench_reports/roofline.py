@@ -19,9 +19,9 @@ from joulebench_reports.wording import number, percent, plain
 
 NOTE: Final = (
     "Both axes are logarithmic. The slope is the measured bandwidth of reading, the ceiling the "
-    "measured rate of a matrix product; no cell can stand above its own roof unless its weights "
-    "fit into a cache. Operations are those of the weights' matrices, without attention; bytes "
-    "are the weights and the KV cache that must be moved at least."
+    "measured rate of a matrix product. A cell above its own roof has its weights in a cache, or "
+    "the limit was measured in a worse moment. Operations are those of the weights' matrices, "
+    "without attention; bytes are the weights and the KV cache that must be moved at least."
 )
 _HEIGHT_PX: Final = 480
 #: About what a label needs in height, a character in width, and the chart is wide.
@@ -169,7 +169,8 @@ def _frame(roofs: Sequence[Roof], points: Sequence[Point]) -> _Frame:
     up = [each for point in points if (each := _giga(point.rate.value))]
     up += [each for roof in roofs if (each := _giga(roof.operations_s))]
     left, right = min(across) / _LEFT_MARGIN, max(across) * _MARGIN
-    up += [roof.bytes_s * left * _MARGIN / 1e9 for roof in roofs if roof.bytes_s]
+    # A slope begins a little above the corner: its name stands below it.
+    up += [roof.bytes_s * left * _MARGIN / 2 / 1e9 for roof in roofs if roof.bytes_s]
     if not ridges:
         up += [roof.bytes_s * max(across) / 1e9 for roof in roofs if roof.bytes_s]
     return _Frame(left, right, min(up) / _MARGIN, max(up) * _MARGIN)
