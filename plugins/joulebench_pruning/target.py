@@ -44,7 +44,7 @@ def slimmer(shape: Shape, settings: Settings) -> Shape:
 
 
 def _width(shape: Shape, settings: Settings) -> int:
-    """The MLP's width: the nearest multiple, at least one and at most what is there."""
+    """The MLP's width: the nearest multiple (of two the wider), at most what is there."""
     if "keep_mlp" not in settings or float(settings["keep_mlp"]) == 1:
         return shape.intermediate_size
     multiple = int(settings["mlp_multiple"])
@@ -53,4 +53,5 @@ def _width(shape: Shape, settings: Settings) -> int:
             f"mlp_multiple is {multiple}; the MLP is {shape.intermediate_size} wide"
         )
     exact = float(settings["keep_mlp"]) * shape.intermediate_size
-    return min(max(multiple, round(exact / multiple) * multiple), shape.intermediate_size)
+    nearest = int(exact / multiple + 0.5) * multiple
+    return min(max(multiple, nearest), shape.intermediate_size)
