@@ -185,7 +185,7 @@ def cli(cache: Path) -> Cli:
         done = subprocess.run(
             [sys.executable, "-m", "joulebench", *map(str, arguments)],
             cwd=cwd, preexec_fn=None if privileged else give_up_root_rights,
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=400,
             env={**os.environ, CACHE_VARIABLE: str(cache), **(environment or {})},
         )  # fmt: skip
         return Answer(done.returncode, done.stdout, done.stderr)
