@@ -110,13 +110,14 @@ def _read_header(file: Path) -> dict[str, _Place]:
                 raise ValueError("its header is longer than the file")
             header = json.loads(source.read(length))
         header.pop("__metadata__", None)
-        return {
-            name: _Place(
-                file, str(entry["dtype"]), tuple(map(int, entry["shape"])),
-                8 + length + int(entry["data_offsets"][0]),
-                int(entry["data_offsets"][1]) - int(entry["data_offsets"][0]),
-            )
-            for name, entry in header.items()
-        }  # fmt: skip
+        return {name: _place(file, entry, 8 + length) for name, entry in header.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"is no whole safetensors file ({error})", where=str(file)) from error
+
+
+def _place(file: Path, entry: Mapping[str, Any], numbers_at: int) -> _Place:
+    begin, end = map(int, entry["data_offsets"])
+    if not 0 <= begin <= end:
+        raise ValueError("an offset is negative")
+    shape = tuple(map(int, entry["shape"]))
+    return _Place(file, str(entry["dtype"]), shape, numbers_at + begin, end - begin)

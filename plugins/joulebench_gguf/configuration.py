@@ -14,8 +14,14 @@ _NEEDED: Final = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
     "max_position_embeddings", "rms_norm_eps",
 )  # fmt: skip
-#: Rope types that the llama graph of GGUF has keys or a tensor for.
-_ROPE_TYPES: Final = ("default", "linear", "llama3")
+#: Rope types that the llama graph of GGUF has keys or a tensor for, and what each one needs.
+_ROPE_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings",
+    ),
+}  # fmt: skip
 
 
 def shape_of(checkpoint: Checkpoint) -> LlamaShape:
@@ -38,6 +44,11 @@ def shape_of(checkpoint: Checkpoint) -> LlamaShape:
             f"rope scaling '{kind}' is not exported", where=where,
             hint=f"exported are: {', '.join(_ROPE_TYPES)}",
         )  # fmt: skip
+    lacking = [key for key in _ROPE_TYPES[kind] if not isinstance(rope.get(key), int | float)]
+    if lacking:
+        raise ArtifactError(f"rope scaling '{kind}' lacks {', '.join(lacking)}", where=where)
+    if rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)) != 1.0:
+        raise ArtifactError("rotation of a part of each head is not exported", where=where)
     heads = int(config["num_attention_heads"])
     generation = read_json(checkpoint.folder / "generation_config.json")
     return LlamaShape(

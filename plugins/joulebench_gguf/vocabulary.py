@@ -51,6 +51,14 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary | None:
     content = read_json(file)
     if not content:
         return None
+    try:
+        return _read(content, folder, size)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ModelError(f"is damaged ({error!r})", where=str(file)) from error
+
+
+def _read(content: Mapping[str, Any], folder: Path, size: int) -> Vocabulary:
+    file = folder / "tokenizer.json"
     model = content.get("model") or {}
     if model.get("type") != "BPE":
         raise ArtifactError(

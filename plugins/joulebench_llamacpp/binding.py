@@ -138,14 +138,13 @@ def check_layout(model: Any, context: Any, package: str) -> None:
     llama.h has no version and no sizes. The defaults that the library fills in stand at the
     right places only if the layouts agree, and a shifted flag would otherwise act silently.
     """
+    # Defaults that have never changed, spread over both structures.
     expected = {
-        "n_gpu_layers": (model, ALL_LAYERS), "split_mode": (model, SPLIT_MODE_LAYER),
-        "vocab_only": (model, False), "use_extra_bufts": (model, True),
+        "split_mode": (model, SPLIT_MODE_LAYER), "vocab_only": (model, False),
         "n_seq_max": (context, 1), "rope_scaling_type": (context, -1),
-        "flash_attn_type": (context, FLASH_ATTENTION["auto"]), "yarn_beta_slow": (context, -1.0),
+        "flash_attn_type": (context, FLASH_ATTENTION["auto"]), "yarn_ext_factor": (context, -1.0),
         "type_k": (context, GGML_TYPES["f16"]), "type_v": (context, GGML_TYPES["f16"]),
-        "embeddings": (context, False), "offload_kqv": (context, True),
-        "no_perf": (context, True), "op_offload": (context, True), "n_samplers": (context, 0),
+        "embeddings": (context, False), "offload_kqv": (context, True), "n_samplers": (context, 0),
     }  # fmt: skip
     unlike = [
         name for name, (params, value) in expected.items()
