@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from joulebench.agreement import FULL_PRECISION, Comparison, agreement_record, verdict
 from joulebench.api import Scalar
-from joulebench.cellrun import CellRun, ScoredText
+from joulebench.cellrun import CellRun
+from joulebench.jobs import ScoredText
 from joulebench.references import Reference, References
 from joulebench.workerprocess import ToldError, WorkerError
 

@@ -35,6 +35,7 @@ from joulebench.combinations import (
 )
 from joulebench.conversion import NoRouteError, route, with_cure
 from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unknown_name_hint
+from joulebench.estimate import least_time_s
 from joulebench.labels import short_setting, with_labels
 from joulebench.models import (
     CHECKPOINT_FORMAT,
@@ -47,10 +48,6 @@ from joulebench.profile import Chain, Choice, Profile, Step
 from joulebench.registry import Registry, availability_of
 from joulebench.settings import complete, readable_file
 
-#: What a plan assumes of a load, in seconds, for its estimate of the time.
-ASSUMED_LOAD_S: Final = 8.0
-#: And of a token in the agreement check, written once and read once more.
-ASSUMED_TOKEN_S: Final = 0.03
 #: Stands for the device of a backend that cannot say its devices, since it is not available.
 _ANY_DEVICE: Final = "any"
 
@@ -76,42 +73,8 @@ def make_plan(
     planner = _Planner(profile, registry, catalogue, profile_dirs)
     cells = with_labels([planner.cell(point) for point in planner.combinations()])
     references = planner.references()
-    runnable = [cell for cell in cells if cell.runnable]
-    estimate_s = _estimate_s(profile, len(runnable)) + _agreement_s(profile, runnable, references)
+    estimate_s = least_time_s(profile, [cell for cell in cells if cell.runnable], references)
     return Plan(profile.name, tuple(cells), planner.models, estimate_s, references)
-
-
-def _agreement_s(
-    profile: Profile,
-    runnable: Sequence[PlannedCell],
-    references: Mapping[str, PlannedReference],
-) -> float:
-    """Least time of the agreement check: once a model for its reference, once for equal cells."""
-    wanted = profile.agreement
-    checked = [cell for cell in runnable if cell.model in references
-               and references[cell.model].reason is None]  # fmt: skip
-    if wanted is None or not checked:
-        return 0.0
-    models = {cell.model for cell in checked}
-    equal = {
-        repr((cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings))
-        for cell in checked
-    }
-    tokens = wanted.count * wanted.tokens
-    return len(models) * ASSUMED_LOAD_S + (len(models) + len(equal)) * tokens * ASSUMED_TOKEN_S
-
-
-def _estimate_s(profile: Profile, runnable: int) -> float:
-    """Least time of a run: the first look's blocks of every cell, warm-ups, idle and loads."""
-    protocol = profile.protocol
-    processes = float(protocol["processes"])
-    blocks = min(
-        float(protocol["min_blocks"]) * float(protocol["block_s"]) * 1.3,
-        float(protocol["time_budget_s"]),
-    )
-    per_process = ASSUMED_LOAD_S + float(protocol["warmup_min_s"])
-    groups = 1 if protocol["turns"] else runnable
-    return runnable * (blocks + processes * per_process) + groups * 2 * float(protocol["idle_s"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Scalar
-from joulebench.cellrun import GREETING_S, Job, ScoredText, decoded, opening_order
 from joulebench.cells import PlannedReference
 from joulebench.errors import JoulebenchError
+from joulebench.jobs import GREETING_S, Job, ScoredText, decoded, opening_order
 from joulebench.records import Row
 from joulebench.workerprocess import WorkerError, WorkerProcess
 

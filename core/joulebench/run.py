@@ -14,11 +14,12 @@ from joulebench import __version__
 from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar, Settings
 from joulebench.artifacts import Store, Transform
 from joulebench.cellrecord import CellRecord
-from joulebench.cellrun import CellRun, Job, ScoredText
+from joulebench.cellrun import CellRun
 from joulebench.cells import Plan, PlannedCell, PlannedReference
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
 from joulebench.groups import GroupRun, ProtocolNumbers, Watcher
 from joulebench.instruments import Instruments
+from joulebench.jobs import Job, ScoredText
 from joulebench.judging import Agreement, Judge, Quality
 from joulebench.machine import describe_machine, preflight, versions
 from joulebench.models import (

@@ -238,11 +238,14 @@ def _phase_spans(row: dict[str, int | float | None], start_ns: int) -> list[Span
 
 
 def _marks(events: pa.Table, start_ns: int) -> tuple[Span, ...]:
-    """Events that are worth a line: all but the edges that blocks and phases already show."""
+    """Events that are worth a line: all but the edges that blocks and phases already show.
+
+    The comparison with the reference is no moment of the measurement; it has its own table.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    edges = pa.array(["phase", "block_start", "block_end"])
+    edges = pa.array(["phase", "block_start", "block_end", "agreement"])
     odd = events.filter(pc.invert(pc.is_in(events["kind"], value_set=edges)))
     result: list[Span] = []
     for row in odd.slice(0, MOST_SPANS).select(["t_ns", "kind", "detail"]).to_pylist():
