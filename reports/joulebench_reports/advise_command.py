@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("session", type=click.Path(path_type=Path))
 @click.option("--for", "aim", type=click.Choice(("energy", "time", "memory")), default="energy",
-              show_default=True, help="What the best has least of.")  # fmt: skip
+              show_default=True,
+              help="What the best has least of: energy, time or memory.")  # fmt: skip
 @click.option("--limit", "limits", multiple=True, metavar="NAME<VALUE",
               help="What must be kept, such as 'peak_memory<500MB'. Names: peak_memory, "
                    "device_memory, disk, energy, rate, ttft, tpot, perplexity. "
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
               help="Most growth of perplexity over the uncompressed model, as 2%.")  # fmt: skip
 @click.option("--objective", "objectives", multiple=True,
               type=click.Choice(("energy", "loss", "memory", "time")),
-              help="Of the Pareto front. Repeatable. Default: energy, loss, memory.")  # fmt: skip
+              help="Of the Pareto front: energy, loss, memory, time. Repeatable. "
+                   "Default: the first three.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def advise(
     session: Path,

@@ -23,7 +23,8 @@ _NARROWEST: Final = 60
               help="Change for the worse that counts, as 5% or energy=3%. Repeatable. "
                    "Default: 5%.")  # fmt: skip
 @click.option("--metric", "metrics", multiple=True, type=click.Choice(_GROUPS),
-              help="Compare this alone. Repeatable. Default: all.")  # fmt: skip
+              help="Compare energy, time, memory or quality alone. Repeatable. "
+                   "Default: all.")  # fmt: skip
 @click.option("--ignore", "ignored", multiple=True, metavar="NAME",
               help="Match cells that differ in this, such as backend.threads. "
                    "Repeatable.")  # fmt: skip
