@@ -9,7 +9,7 @@ from joulebench.api import Provenance
 from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
 from joulebench_reports.figures import PROVENANCES, CellSummary, EnergySummary
 from joulebench_reports.flags import explain
-from joulebench_reports.series import CellSeries, read_series
+from joulebench_reports.series import CellSeries, read_energies
 from joulebench_reports.verdicts import Verdict, VerdictTable
 from joulebench_reports.workgroups import WorkGroup, work_groups
 
@@ -57,7 +57,7 @@ class Energies:
     def of(self, cell: CellSummary, provenance: Provenance) -> CellBlocks | None:
         """The blocks of a cell with their joules."""
         if cell.id not in self._known:
-            self._known[cell.id] = read_series(self._session, cell.id, cell.unit)
+            self._known[cell.id] = read_energies(self._session, cell.id, cell.unit)
         return self._known[cell.id].energy(provenance)
 
     def compare(

@@ -19,6 +19,8 @@ from joulebench_reports.figures import PROVENANCES
 from joulebench_reports.units import shown_unit
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from joulebench.session import Session
 
 #: A quantity of a block; ``None`` where the block does not have it.
@@ -68,12 +70,23 @@ class CellSeries:
 
 def read_series(session: Session, cell_id: str, unit: str) -> CellSeries:
     """The series of a cell of a session; ``unit`` is its unit of work."""
-    blocks, requests, energy = (
-        session.table(name, cell_id) for name in ("blocks", "requests", "energy")
-    )
+    return _series(session, cell_id, unit, session.table("requests", cell_id))
+
+
+def read_energies(session: Session, cell_id: str, unit: str) -> CellSeries:
+    """The same without the times of phases and first tokens: requests, the largest table of
+    these, are not read."""
+    from joulebench.schema import REQUESTS
+
+    return _series(session, cell_id, unit, REQUESTS.empty_table())
+
+
+def _series(session: Session, cell_id: str, unit: str, requests: pa.Table) -> CellSeries:
+    energy = session.table("energy", cell_id)
     found: dict[Provenance, Mapping[int, BlockEnergy]] = {}
     for provenance in PROVENANCES:
         rows = energy_rows(energy, provenance, "total")
         if rows.num_rows:
             found[provenance] = block_energies(rows)
+    blocks = session.table("blocks", cell_id)
     return CellSeries(read_blocks(blocks, requests, shown_unit(unit).per), found)
