@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from joulebench.meter.uncertainty import ratio_interval
 from joulebench_melodi import bootstrap
 from joulebench_melodi.bootstrap import Array, Estimate, Resampler
 from joulebench_melodi.columns import FEATURES
@@ -15,6 +16,7 @@ from joulebench_melodi.findings import Finding, device_finding, group_findings
 from joulebench_melodi.points import QUANTITIES, Group, groups
 from joulebench_melodi.requests import measured_requests
 from joulebench_reports.figures import Figure
+from joulebench_reports.flags import explain
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -50,7 +52,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class GroupAnalysis:
-    """The analysis of cells that differ in their workload alone, of one provenance."""
+    """The analysis of cells that differ in their workload alone, of one provenance.
+
+    ``ratio_of_sums_in_order`` has an interval that allows for prompts in a row that are alike.
+    """
 
     label: str
     model: str
@@ -61,7 +66,9 @@ class GroupAnalysis:
     requests: int
     points: int
     prompts: int
+    resamples: int
     ratio_of_sums: Figure
+    ratio_of_sums_in_order: Figure
     mean_of_ratios: Figure
     median_of_ratios: Figure
     correlations: tuple[Correlation, ...]
@@ -81,7 +88,6 @@ class Analysis:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     seed: int
-    resamples: int = bootstrap.RESAMPLES
 
 
 def analyse(session: Session, *, channel: str | None = None, seed: int = 0) -> Analysis:
@@ -124,9 +130,11 @@ def _analysed(group: Group, seed: int) -> GroupAnalysis:
         requests=group.requests,
         points=len(group.energy_j),
         prompts=resampler.prompts,
+        resamples=resampler.resamples,
         ratio_of_sums=maker.figure(
             bootstrap.ratio_of_sums(group.energy_j, tokens, resampler), "J/token"
         ),
+        ratio_of_sums_in_order=maker.in_order(),
         mean_of_ratios=maker.figure(bootstrap.mean(ratios, resampler), "J/token"),
         median_of_ratios=maker.figure(resampler.median(ratios), "J/token"),
         correlations=quantities,
@@ -140,7 +148,7 @@ def _analysed(group: Group, seed: int) -> GroupAnalysis:
             [group.quantities["prompt_token_length"], tokens - 1],
         ),
         findings=group_findings(group, quantities, ranked, resampler),
-        notes=_notes(group),
+        notes=_notes(group, maker.in_order()),
     )
 
 
@@ -175,6 +183,18 @@ class _Maker:
             "bootstrap over prompts",
         )  # fmt: skip
 
+    def in_order(self) -> Figure:
+        """ΣE / Σ tokens with the meter's interval of a series of blocks."""
+        if not self._group.in_order:
+            reason = "repeated prompts, or several cells: 'joulebench report' has it for each cell"
+            return self.none("J/token", reason)
+        tokens = self._group.quantities[LENGTH]
+        found = ratio_interval(self._group.energy_j.tolist(), tokens.tolist())
+        return Figure(
+            found.mean, "J/token", found.low, found.high, round(found.n_eff or found.n),
+            self._group.provenance, "delta method, widened for correlation", found.flags,
+        )  # fmt: skip
+
     def none(self, unit: str, reason: str) -> Figure:
         return Figure(None, unit, provenance=self._group.provenance, reason_if_null=reason)
 
@@ -183,7 +203,8 @@ class _Maker:
 
         known = ~np.isnan(values)
         if known.sum() < 3:
-            reason = f"{name} is not known"
+            count = int(known.sum())
+            reason = f"{count} prompts are too few" if count else f"{name} is not known"
             return Correlation(name, self.none("1", reason), self.none("1", reason))
         whole = bool(known.all())
         resampler = self._resampler if whole else self._group.resampler(self._seed, known)
@@ -235,7 +256,7 @@ def _why_no_model(names: Sequence[str], columns: Sequence[Array]) -> str:
     return "the numbers of tokens follow from each other, or the energy does not vary"
 
 
-def _notes(group: Group) -> tuple[str, ...]:
+def _notes(group: Group, in_order: Figure) -> tuple[str, ...]:
     notes: list[str] = []
     if group.provenance == "estimated" and "model" in group.methods:
         notes.append(
@@ -244,6 +265,20 @@ def _notes(group: Group) -> tuple[str, ...]:
         )
     if group.provenance == "simulated":
         notes.append("the energy is simulated: what holds here holds of the simulator")
+    if "autocorrelated" in in_order.flags:
+        notes.append(
+            f"prompts in a row resemble each other: for J/token the {len(group.energy_j)} prompts "
+            f"tell as much as {in_order.n} independent ones would; quote the interval that allows "
+            "for it, the others of J/token take prompts for independent"
+        )
+    if group.set_lengths is not None:
+        lengths = ", ".join(str(each) for each in group.set_lengths)
+        notes.append(
+            f"the profile set the lengths of the answers ({lengths} tokens): J/token, r and R² "
+            "depend on that choice, the slopes of the models do not"
+        )
+    for flag, blocks in sorted(group.block_flags.items()):
+        notes.append(f"{flag} in {blocks} of {group.blocks} blocks: {explain(flag)}")
     if group.short:
         notes.append(
             f"{group.short} of {group.requests} windows are too short for the sensor; they are in "

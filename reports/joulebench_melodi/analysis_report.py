@@ -95,9 +95,8 @@ class _Part:
 
 def _parts(found: Analysis) -> Iterator[_Part]:
     remarks = (
-        "intervals are at 95 %, by resampling the prompts "
-        f"{found.resamples:,} times (seed {found.seed}); those of correlations are not narrower "
-        "than Fisher's z; energies are gross",
+        f"intervals are at 95 %, by resampling the prompts (seed {found.seed}); those of "
+        "correlations are not narrower than Fisher's z; energies are gross",
         *found.notes,
     )
     yield _Part(f"Energy of prompts in {found.session_id}", 1, remarks)
@@ -110,12 +109,14 @@ def _parts(found: Analysis) -> Iterator[_Part]:
 def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
     mark = MARKS.get(group.provenance, group.provenance)
     methods = f"{group.provenance}; {', '.join(group.channels)}; {', '.join(group.methods)}"
-    size = f"{group.prompts} prompts, {group.requests} requests"
+    size = f"{group.prompts} prompts, {group.requests} requests; {group.resamples:,} resamples"
     yield _Part(f"{group.label}", 2, (f"energy: {methods}", size, *group.notes))
     yield _Part(
         "Joules per response token", 3, (), ("figure", f"J/token {mark}".strip()),
         (
             ("ratio of sums: ΣE / Σ response tokens", _figure(group.ratio_of_sums)),
+            ("the same, allowing for prompts in a row that are alike",
+             _figure(group.ratio_of_sums_in_order)),
             ("mean of the prompts' ratios", _figure(group.mean_of_ratios)),
             ("median of the prompts' ratios", _figure(group.median_of_ratios)),
         ),

@@ -18,8 +18,12 @@ Array = Any
 RESAMPLES: Final = 10_000
 #: Cells of one matrix of weights: bounds the memory (16 MB), not the result.
 _CHUNK: Final = 2_000_000
-#: Up to this many cells the weights are kept (two bytes each) for the next statistic.
+#: Weights of so many cells are kept (two bytes each) for the next statistic; of very many prompts
+#: there are fewer resamples, so that they fit, but never fewer than the second number.
 _KEPT: Final = 100_000_000
+_FEWEST_RESAMPLES: Final = 1_000
+#: Fewer prompts say nothing of the scatter between prompts, so there are no intervals.
+FEWEST_PROMPTS: Final = 5
 #: 0.975 quantile of the normal distribution.
 _Z: Final = 1.959963984540054
 _TAILS: Final = (2.5, 97.5)
@@ -37,7 +41,7 @@ class Estimate:
 class Resampler:
     """Draws prompts with replacement, always the same draws for the same seed and prompts.
 
-    ``clusters`` numbers each row's prompt, from 0.
+    ``clusters`` numbers each row's prompt, from 0. ``resamples`` is how often it draws.
     """
 
     def __init__(self, clusters: Sequence[int], seed: int, resamples: int = RESAMPLES) -> None:
@@ -46,14 +50,15 @@ class Resampler:
         self._clusters = np.asarray(clusters, dtype=np.intp)
         self.prompts = int(self._clusters.max()) + 1 if len(clusters) else 0
         self._seed = seed
-        self._resamples = resamples
+        fitting = max(_FEWEST_RESAMPLES, _KEPT // max(1, self.prompts))
+        self.resamples = min(resamples, fitting)
         self._kept: list[Array] | None = None
 
     def sums(self, columns: Array) -> Array:
         """Σ weight · column of each resample: shape (resamples, columns) from (n, columns)."""
         import numpy as np
 
-        if self.prompts < 2:
+        if self.prompts < FEWEST_PROMPTS:
             return np.full((0, columns.shape[1]), np.nan)
         # Sums by prompt first: rows of one prompt always have the same weight.
         by_prompt = np.zeros((self.prompts, columns.shape[1]))
@@ -64,7 +69,7 @@ class Resampler:
         """Matrices of how often each prompt was drawn, some resamples at a time."""
         if self._kept is not None:
             yield from self._kept
-        elif self.prompts * self._resamples <= _KEPT:
+        elif self.prompts * self.resamples <= _KEPT:
             self._kept = list(self._drawn())
             yield from self._kept
         else:
@@ -75,8 +80,8 @@ class Resampler:
 
         source = np.random.default_rng(self._seed)
         at_once = max(1, _CHUNK // self.prompts)
-        for done in range(0, self._resamples, at_once):
-            count = min(at_once, self._resamples - done)
+        for done in range(0, self.resamples, at_once):
+            count = min(at_once, self.resamples - done)
             drawn = source.integers(0, self.prompts, size=(count, self.prompts))
             places = drawn + np.arange(count)[:, None] * self.prompts
             counts = np.bincount(places.ravel(), minlength=count * self.prompts)
@@ -89,7 +94,7 @@ class Resampler:
         order = np.argsort(values, kind="stable")
         ordered, prompt_of = values[order], self._clusters[order]
         found: list[Array] = []
-        for weights in self._weights() if self.prompts >= 2 else ():
+        for weights in self._weights() if self.prompts >= FEWEST_PROMPTS else ():
             passed = np.cumsum(weights[:, prompt_of], axis=1)
             place = (passed < passed[:, -1:] / 2).sum(axis=1)
             found.append(ordered[place])
@@ -193,8 +198,8 @@ def _estimate_r(
 
 
 def fisher_interval(r: float, n: int, z: float = _Z) -> tuple[float, float] | None:
-    """Fisher's interval of a correlation over ``n`` prompts; ``None`` for 4 and fewer."""
-    if n <= 4:
+    """Fisher's interval of a correlation over ``n`` prompts; ``None`` where they are too few."""
+    if n < FEWEST_PROMPTS:
         return None
     if abs(r) >= 1:
         return r, r

@@ -20,6 +20,10 @@ LOWEST_POWER_W: Final = 0.5
 HIGHEST_POWER_W: Final = 20_000.0
 #: Share of a prompt's time that loading the model may take before it is called a cold start.
 _COLD_SHARE: Final = 0.05
+#: Change of J/token between tenths of a table that is called drift, and the smallest tenth.
+_DRIFT: Final = 0.2
+_PARTS: Final = 10
+_SMALLEST_PART: Final = 20
 #: Relative difference at which two figures of one row no longer say the same.
 _SAME: Final = 1e-6
 _UNKNOWN: Final = frozenset({"unknown", "none", "n/a", "?"})
@@ -40,7 +44,7 @@ def findings(table: PublishedTable) -> tuple[Finding, ...]:
     """Every fault of a table, in the order of a reader's interest."""
     checks = (
         _device, _silent, _index_columns, _impossible, _zeros, _negatives, _times, _clocks,
-        _totals, _cold, _missing, _unknown_columns,
+        _totals, _cold, _drift, _missing, _unknown_columns,
     )  # fmt: skip
     return tuple(found for check in checks for found in check(table))
 
@@ -249,6 +253,34 @@ def _cold(table: PublishedTable) -> Iterator[Finding]:
         f"loading the model is inside the prompt's energy (up to {longest * 1e-9:.1f} s)",
         is_cold,
     )
+
+
+def _drift(table: PublishedTable) -> Iterator[Finding]:
+    """J/token of tenths of the table, one after the other: a machine that changed on the way."""
+    size = math.ceil(len(table.rows) / _PARTS)
+    if size < _SMALLEST_PART:
+        return
+    parts = [table.rows[at : at + size] for at in range(0, len(table.rows), size)]
+    known = [(part, ratio) for part in parts if (ratio := _ratio(part)) is not None]
+    if not known:
+        return
+    low, high = (pick(known, key=lambda each: each[1]) for pick in (min, max))
+    if high[1] > (1 + _DRIFT) * low[1]:
+        yield Finding(
+            "drift",
+            f"J/token drifted: {low[1]:.1f} over the {len(low[0])} prompts from line "
+            f"{low[0][0].line}, {high[1]:.1f} over those from line {high[0][0].line}; the machine "
+            "was not the same throughout, and prompts are not independent measurements",
+            len(high[0]),
+            len(table.rows),
+            high[0][0].line,
+        )
+
+
+def _ratio(rows: Sequence[PublishedRow]) -> float | None:
+    tokens = math.fsum(row.numbers.get("response_token_length") or 0.0 for row in rows)
+    joules = _sum_kwh(rows, "energy_consumption_llm") * J_PER_KWH
+    return joules / tokens if tokens > 0 and joules > 0 else None
 
 
 def _missing(table: PublishedTable) -> Iterator[Finding]:

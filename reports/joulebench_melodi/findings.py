@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -53,8 +53,8 @@ def group_findings(
     barred = _barred(group, resampler)
     return (
         _length(by_name["response_token_length"], barred),
-        _prompt_length(by_name["prompt_token_length"], barred),
-        _complexity(features, barred),
+        _by_choice(group, _prompt_length(by_name["prompt_token_length"], barred)),
+        _by_choice(group, _complexity(features, barred)),
         _gpu_share(group, resampler),
     )
 
@@ -66,6 +66,14 @@ def _barred(group: Group, resampler: Resampler) -> str | None:
     if resampler.prompts < _FEWEST:
         return f"{resampler.prompts} prompts are fewer than {_FEWEST}"
     return None
+
+
+def _by_choice(group: Group, finding: Finding) -> Finding:
+    """Where a profile sets the answers' lengths, it sets how much is left for the prompt too."""
+    if group.set_lengths is None or finding.verdict == "cannot tell":
+        return finding
+    why = "the profile set the answers' lengths, and so how much the prompt can explain"
+    return replace(finding, verdict="cannot tell", why=f"{why}; {finding.why}")
 
 
 def _shares(low: float, high: float) -> tuple[float, float]:
@@ -164,7 +172,10 @@ def _gpu_share(group: Group, resampler: Resampler) -> Finding:
     cpu, gpu = group.parts["cpu"], group.parts["gpu"]
     missing = [name for name, part in (("CPU", cpu), ("GPU", gpu)) if not np.isfinite(part).any()]
     if missing:
-        why = f"no {group.provenance} energy of the {' or the '.join(missing)}"
+        why = (
+            f"no {group.provenance} energy of the {' or the '.join(missing)} here; energies of "
+            "different provenance are not divided by each other"
+        )
         return Finding(claim, "cannot tell", None, why)
     both = np.isfinite(cpu) & np.isfinite(gpu)
     if not both.any():

@@ -33,6 +33,8 @@ class Group:
     ``prompts`` numbers each point's prompt, the same for equal texts. ``dropped`` counts the
     requests without a usable energy by its flags, ``short`` those whose window is too short for
     the sensor: they enter sums and fits only. ``parts`` are the energies of CPU and GPU.
+    ``set_lengths`` are the answers' lengths where each cell has one alone, ``in_order`` says that
+    the points are single requests of one cell in the order in which they were measured.
     """
 
     labels: tuple[str, ...]
@@ -45,6 +47,10 @@ class Group:
     faults: tuple[str, ...]
     requests: int
     short: int
+    set_lengths: tuple[int, ...] | None
+    in_order: bool
+    blocks: int
+    block_flags: Mapping[str, int]
     dropped: Mapping[str, int]
     energy_j: Array
     quantities: Mapping[str, Array]
@@ -137,6 +143,7 @@ def _group(
         return sums / np.bincount(of_point, minlength=count)
 
     first = used[0][0].cell
+    cells = {each.cell.id: each.cell for each, _ in used}
     texts = [described.features(each) for each, _ in used]
     yield Group(
         labels=tuple(dict.fromkeys(each.cell.label for each, _ in used)),
@@ -149,6 +156,10 @@ def _group(
         faults=tuple(dict.fromkeys(f for each, _ in used for f in each.cell.faults)),
         requests=len(used),
         short=sum(energy.gross_j is None for _, energy in used),
+        set_lengths=_set_lengths([each for each, _ in used]),
+        in_order=count == len(used) and len({each.cell.id for each, _ in used}) == 1,
+        blocks=sum(cell.blocks for cell in cells.values()),
+        block_flags=sum((Counter(cell.block_flags) for cell in cells.values()), Counter[str]()),
         dropped=dropped,
         energy_j=averaged([energy.fit_j for _, energy in used]),
         quantities={
@@ -161,6 +172,16 @@ def _group(
         },
         prompts=_prompt_numbers([each for each, _ in used], places),
     )
+
+
+def _set_lengths(requests: Sequence[MeasuredRequest]) -> tuple[int, ...] | None:
+    """The lengths of the answers where whoever made the profile chose them, one for each cell."""
+    lengths: dict[str, set[int]] = {}
+    for each in requests:
+        lengths.setdefault(each.cell.id, set()).add(each.response_tokens or 0)
+    if len(requests) <= len(lengths) or any(len(found) > 1 for found in lengths.values()):
+        return None
+    return tuple(sorted({length for found in lengths.values() for length in found}))
 
 
 def _number(value: object) -> float | None:
@@ -188,6 +209,9 @@ def _prompt_numbers(requests: Sequence[MeasuredRequest], places: Sequence[int]) 
     names: dict[Any, int] = {}
     found = np.zeros(max(places) + 1, dtype=np.intp)
     for each, place in zip(requests, places, strict=True):
-        name = each.prompt or (each.cell.workload, each.prompt_index, each.block, each.request)
+        # A model without a tokenizer has no text: its lists are told apart by their places alone.
+        name: Any = each.prompt or each.prompt_index
+        if name is None:
+            name = (each.cell.id, each.block, each.request)
         found[place] = names.setdefault(name, len(names))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,8 @@ _DOMAINS: Final[Mapping[Part, tuple[str, ...]]] = {
 class CellFacts:
     """The cell of a request. ``device`` is ``None`` where it is not known.
 
-    ``configuration`` is equal for cells that differ in their workload alone.
+    ``configuration`` is equal for cells that differ in their workload alone. ``block_flags`` counts
+    the blocks that carry a flag.
     """
 
     id: str
@@ -41,6 +43,8 @@ class CellFacts:
     workload: str
     configuration: str
     faults: tuple[str, ...]
+    blocks: int
+    block_flags: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +125,17 @@ def measured_requests(session: Session) -> Iterator[MeasuredRequest]:
     """Every request with a prompt or an answer, cell by cell in the order of the plan."""
     recorded = {row["cell_id"]: row for row in session.cells().to_pylist()}
     for cell_id in session.cell_ids:
-        facts = _facts(cell_id, recorded.get(cell_id, {}))
+        flags = session.table("blocks", cell_id)["flags"].to_pylist()
+        facts = _facts(cell_id, recorded.get(cell_id, {}), flags)
         energies = request_energies(session, cell_id)
         for row in session.table("requests", cell_id).to_pylist():
             if row["prefill_tokens"] or row["decode_tokens"]:
                 yield _request(facts, row, energies[row["block"], row["request"]])
 
 
-def _facts(cell_id: str, row: Mapping[str, Any]) -> CellFacts:
+def _facts(
+    cell_id: str, row: Mapping[str, Any], block_flags: Sequence[Sequence[str] | None]
+) -> CellFacts:
     published = _object(row.get("facts_json")).get("published")
     faults = published.get("faults", ()) if isinstance(published, dict) else ()
     return CellFacts(
@@ -141,6 +148,8 @@ def _facts(cell_id: str, row: Mapping[str, Any]) -> CellFacts:
         row.get("workload") or "unknown",
         _configuration(cell_id, row),
         tuple(str(each) for each in faults),
+        len(block_flags),
+        Counter(flag for flags in block_flags for flag in flags or ()),
     )
 
 
