@@ -214,10 +214,9 @@ class _Maker:
             same = f"{name} is the same in every prompt ({values[known][0]:g})"
             return Correlation(name, self.none("1", same), self.none("1", same))
         n = resampler.prompts
+        nothing = "it is the length" if name == LENGTH else "the length leaves nothing to explain"
         beyond = (
-            self.none("1", "it is the answer's length, or follows from it")
-            if found.beyond is None
-            else self.figure(found.beyond, "1", n)
+            self.none("1", nothing) if found.beyond is None else self.figure(found.beyond, "1", n)
         )
         return Correlation(name, self.figure(found.r, "1", n), beyond)
 

@@ -178,7 +178,8 @@ def correlation(
     of_all = whole.sum(axis=0, keepdims=True)
     n = resampler.prompts
     r = _estimate_r(_pearson, of_all, drawn, n)
-    if not partial or abs(_partial_of_length(of_all)) > 1 - 1e-9:
+    # Nothing is left to explain where the length follows from x, or the energy from the length.
+    if not partial or max(_of_length(of_all)) > 1 - 1e-9:
         return Correlated(r, None)
     return Correlated(r, _estimate_r(_partial, of_all, drawn, n - 1))
 
@@ -215,8 +216,11 @@ def _pearson(s: Array) -> Array:
     return _cov(s, 1, 2, 5) / (_cov(s, 1, 1, 3) * _cov(s, 2, 2, 4)) ** 0.5
 
 
-def _partial_of_length(s: Array) -> float:
-    return float((_cov(s, 1, 6, 8) / (_cov(s, 1, 1, 3) * _cov(s, 6, 6, 7)) ** 0.5)[0])
+def _of_length(s: Array) -> tuple[float, float]:
+    """|r| of the length with x and with y."""
+    x, y, z = _cov(s, 1, 1, 3), _cov(s, 2, 2, 4), _cov(s, 6, 6, 7)
+    r_x, r_y = _cov(s, 1, 6, 8) / (x * z) ** 0.5, _cov(s, 2, 6, 9) / (y * z) ** 0.5
+    return abs(float(r_x[0])), abs(float(r_y[0]))
 
 
 def _partial(s: Array) -> Array:

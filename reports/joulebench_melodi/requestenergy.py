@@ -108,22 +108,39 @@ def _block_energies(energy: pa.Table) -> dict[tuple[int, str], ChannelEnergy]:
 
 
 def _readings(samples: pa.Table, channels: Sequence[Mapping[str, Any]]) -> Mapping[str, _Readings]:
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    at_edge = pc.equal(samples["origin"].cast(pa.string()), "edge")
-    names = samples["channel"].cast(pa.string())
+    at_edge = _equal(samples["origin"], "edge")
+    values = samples.select(["t_ns", "raw"])
     found: dict[str, _Readings] = {}
     for channel in channels:
-        own = pc.equal(names, channel["channel"])
-        edges = samples.filter(pc.and_(own, at_edge))
+        own = _equal(samples["channel"], channel["channel"])
+        edges = values.filter(pc.and_(own, at_edge))
         one = _Readings(dict(zip(edges["t_ns"].to_pylist(), edges["raw"].to_pylist(), strict=True)))
         # A counter that never wraps needs its edges alone.
         if channel["kind"] == "gauge" or channel["wraps_at"] is not None:
-            ticks = samples.filter(pc.and_(own, pc.invert(at_edge))).sort_by("t_ns")
+            ticks = values.filter(pc.and_not(own, at_edge))
+            if not _rises(ticks["t_ns"]):
+                ticks = ticks.sort_by("t_ns")
             one.ticks = Trace(_integers(ticks["t_ns"]), _integers(ticks["raw"]))
         found[channel["channel"]] = one
     return found
+
+
+def _equal(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Where a column of repeated names has this one, without making text of every row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    masks = [pc.equal(c.indices, c.dictionary.index(name).as_py()) for c in column.chunks]
+    return pa.chunked_array(masks, pa.bool_())
+
+
+def _rises(times: pa.ChunkedArray) -> bool:
+    import pyarrow.compute as pc
+
+    later, earlier = times.slice(1), times.slice(0, max(0, len(times) - 1))
+    return bool(pc.all(pc.greater_equal(later, earlier), min_count=0).as_py())
 
 
 def _integers(column: pa.ChunkedArray) -> Sequence[int]:
