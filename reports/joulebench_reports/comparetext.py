@@ -58,17 +58,27 @@ def rule(found: RunComparison) -> str:
         limit = next(iter(limits.values()))
     else:
         limit = "the threshold (" + ", ".join(f"{k} {v}" for k, v in limits.items()) + ")"
-    tested = sum(each.level is not None for each in found.changes)
+    tested = [each for each in found.changes if each.level is not None]
     parts = [f"Worse or better: changed by more than {limit}."]
     if tested:
         parts.append(
             "The interval of the change must exclude none as well; intervals hold at 95 % for all "
-            f"{tested} figures together (Holm). The runs did not take turns: what drifted on the "
-            "machine between them is in no interval."
+            f"{len(tested)} figures together (Holm). The runs did not take turns: what drifted on "
+            "the machine between them is in no interval."
+        )
+    if any(_processes(each) < 2 for each in tested):
+        parts.append(
+            "Cells of one process: how processes differ from start to start is in no interval "
+            "either."
         )
     if any(not METRICS[each.metric].scatters for each in found.changes):
         parts.append("Peak memory and perplexity have no interval: the threshold alone judges.")
     return " ".join(parts)
+
+
+def _processes(change: Change) -> int:
+    """Processes of the side that has fewer."""
+    return min(0 if e is None else e.processes or 0 for e in (change.before, change.after))
 
 
 def row(change: Change) -> tuple[str, ...]:

@@ -122,6 +122,13 @@ def test_one_block_each_cannot_tell(tmp_path: Path) -> None:
     assert compare_sides(found.baseline, found.current, ["energy"]).exit_code == 1
 
 
+def test_cells_of_one_process_are_told(tmp_path: Path) -> None:
+    several = against(tmp_path / "x", PLAIN, PLAIN)
+    single = against(tmp_path / "y", PLAIN, replace(PLAIN, processes=1))
+    assert "Cells of one process" not in as_markdown(several)
+    assert "Cells of one process" in as_markdown(single)
+
+
 def test_more_figures_need_surer_differences(tmp_path: Path) -> None:
     before, after = (
         [replace(PLAIN, id=f"c{i}", label=f"c{i}", backend_settings={"n": i}, seed=seed)
