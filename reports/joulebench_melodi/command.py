@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.group("import")
+@click.group("import", short_help="Read others' measurements into a session.")
 def import_group() -> None:
     """Read measurements that others published into a session."""
 
