@@ -12,71 +12,16 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from joulebench.api import Provenance
 from joulebench.errors import SessionError
-from joulebench_melodi.columns import FEATURES, J_PER_KWH
 from joulebench_melodi.csvtable import PublishedRow, PublishedTable
 from joulebench_melodi.faults import Finding, findings, known_device, silent_columns
-
-#: First part of the paths of imported channels.
-PROBE: Final = "melodi"
-#: Keys of a request's ``values_json`` that are no features: ns, as the runtime reported them.
-LOAD_NS: Final = "load_duration_ns"
-TOTAL_NS: Final = "total_duration_ns"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedSensor:
-    """What stands behind an energy column.
-
-    The CPU's figures are Scaphandre's share of a process by CPU time: estimates, however the
-    package was read. The GPU's are nvidia-smi's power, polled and integrated: measured. A sum is
-    no better than its worst part. ``counted`` sensors make up a total of their provenance.
-    """
-
-    column: str
-    domain: str
-    provenance: Provenance
-    counted: bool
-    note: str
-
-
-_PUBLISHED: Final = "published with MELODI, measured by others"
-SENSORS: Final = (
-    PublishedSensor(
-        "energy_consumption_llm_gpu", "gpu", "measured", True,
-        f"{_PUBLISHED}: nvidia-smi power polled at 10 Hz and integrated, with the margins of its "
-        "window",
-    ),
-    PublishedSensor(
-        "energy_consumption_llm_cpu", "process-cpu", "estimated", True,
-        f"{_PUBLISHED}: Scaphandre's share of the CPU's energy for the processes whose command "
-        "line matched, with the margins of its window; children that did not match are missing",
-    ),
-    PublishedSensor(
-        "energy_consumption_llm_total", "process-total", "estimated", False,
-        f"{_PUBLISHED}: the sum of its CPU and GPU columns",
-    ),
-    PublishedSensor(
-        "energy_consumption_llm", "process-all", "estimated", False,
-        f"{_PUBLISHED}: the energy that its analysis takes",
-    ),
-    PublishedSensor(
-        "energy_consumption_monitoring", "monitoring", "estimated", False,
-        f"{_PUBLISHED}: what the monitors themselves took",
-    ),
-)  # fmt: skip
-
-
-def channel_of(column: str) -> str:
-    """The path of the channel that holds an energy column."""
-    return f"{PROBE}/{column.removeprefix('energy_consumption_')}"
+from joulebench_melodi.promptrows import block_row, energy_rows, request_row, utc_ns
+from joulebench_melodi.sensors import PROBE, SENSORS, PublishedSensor, channel_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +96,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "cell"
 
 
-def _ns(moment: datetime | None) -> int | None:
-    if moment is None:
-        return None
-    passed = moment - _EPOCH
-    return (passed.days * 86_400 + passed.seconds) * 1_000_000_000 + passed.microseconds * 1000
-
-
 def _same_clock(moment: datetime | None) -> dict[str, int] | None:
-    at = _ns(moment)
+    at = utc_ns(moment)
     return None if at is None else {"before_ns": at, "utc_ns": at, "after_ns": at}
 
 
@@ -232,9 +170,13 @@ def _write(writer: Any, cell: _Cell) -> None:
     from joulebench.schema import CELL
 
     rows = {
-        "blocks": [_block(cell.id, place, row) for place, row in cell.rows],
-        "energy": [each for place, row in cell.rows for each in _energies(cell, place, row)],
-        "requests": [_request(cell.id, place, row) for place, row in cell.rows],
+        "blocks": [block_row(cell.id, place, row) for place, row in cell.rows],
+        "energy": [
+            each
+            for place, row in cell.rows
+            for each in energy_rows(cell.id, place, row, cell.table.columns, cell.silent)
+        ],
+        "requests": [request_row(cell.id, place, row) for place, row in cell.rows],
         "samples": [],
         "events": [],
     }
@@ -281,102 +223,3 @@ def fault_text(fault: Finding) -> str:
     touched = "every row" if fault.rows == fault.of else f"{fault.rows} of {fault.of} rows"
     first = "" if fault.line is None or fault.rows == fault.of else f", first in line {fault.line}"
     return f"{fault.name}: {fault.what} ({touched}{first})"
-
-
-def _known(row: PublishedRow, column: str) -> float | None:
-    """A number that may be believed: a negative time, count or energy is unknown."""
-    value = row.numbers.get(column)
-    return None if value is None or value < 0 else value
-
-
-def _seconds(row: PublishedRow) -> float | None:
-    start, end = row.times["start_time"], row.times["end_time"]
-    if row.clock_s is not None and row.clock_s > 0:
-        return row.clock_s
-    if start is None or end is None or end <= start:
-        return None
-    return (end - start).total_seconds()
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else round(value)
-
-
-def _after_first(tokens: float | None) -> int | None:
-    """Tokens of an answer after the first, which ends the prefill."""
-    return None if tokens is None or tokens < 1 else round(tokens) - 1
-
-
-def _block(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
-    tokens = _known(row, "response_token_length")
-    return {
-        "cell_id": cell_id,
-        "block": place,
-        "process": 0,
-        "t0_ns": _ns(row.times["start_time"]),
-        "t1_ns": _ns(row.times["end_time"]),
-        "start_utc": row.times["start_time"],
-        "duration_s": _seconds(row),
-        "requests": 1,
-        "prefill_tokens": _whole(_known(row, "prompt_token_length")),
-        "decode_tokens": _after_first(tokens),
-        "units": tokens,
-        "flags": [],
-    }
-
-
-def _energies(cell: _Cell, place: int, row: PublishedRow) -> Iterator[dict[str, Any]]:
-    for sensor in SENSORS:
-        if sensor.column not in cell.table.columns:
-            continue
-        kwh = _known(row, sensor.column)
-        silent = sensor.column in cell.silent
-        # A sensor that says 0 for one prompt saw nothing of it; no machine takes no energy.
-        known = kwh if kwh and not silent else None
-        flag = "counter_frozen" if silent else "sensor_lost"
-        yield {
-            "cell_id": cell.id,
-            "block": place,
-            "phase": "total",
-            "channel": channel_of(sensor.column),
-            "domain": sensor.domain,
-            "provenance": sensor.provenance,
-            "method": "integrated",
-            "counted": sensor.counted,
-            "duration_s": _seconds(row),
-            "gross_j": None if known is None else known * J_PER_KWH,
-            "flags": [flag] if known is None else [],
-        }
-
-
-def _request(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
-    tokens = _known(row, "response_token_length")
-    after = _after_first(tokens)
-    prefill_ns, decode_ns = _known(row, "prompt_duration"), _known(row, "response_duration")
-    values: dict[str, float | str | None] = {
-        "response_token_length": _whole(tokens),
-        TOTAL_NS: _known(row, "total_duration"),
-        LOAD_NS: _known(row, "load_duration"),
-        **{name: row.numbers[name] for name in FEATURES if name in row.numbers},
-        "text_standard": row.texts["text_standard"],
-    }
-    return {
-        "cell_id": cell_id,
-        "block": place,
-        "request": 0,
-        "prompt_index": place,
-        "t0_ns": _ns(row.times["start_time"]),
-        "t1_ns": _ns(row.times["end_time"]),
-        "start_utc": row.times["start_time"],
-        "end_utc": row.times["end_time"],
-        "duration_s": _seconds(row),
-        "prefill_s": None if prefill_ns is None else prefill_ns * 1e-9,
-        "decode_s": None if decode_ns is None else decode_ns * 1e-9,
-        "tpot_s": decode_ns * 1e-9 / after if decode_ns is not None and after else None,
-        "prefill_tokens": _whole(_known(row, "prompt_token_length")),
-        "decode_tokens": after,
-        "units": tokens,
-        "prompt": row.texts["prompt"],
-        "response": row.texts["response"],
-        "values_json": json.dumps({k: v for k, v in values.items() if v is not None}),
-    }

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from joulebench.api import Option, Provenance, Renderer, Settings
 from joulebench_melodi.columns import FEATURES, J_PER_KWH, PUBLISHED
 from joulebench_melodi.features import Libraries, installed_libraries, prompt_features
-from joulebench_melodi.importing import LOAD_NS, TOTAL_NS, channel_of
 from joulebench_melodi.requests import PROVENANCES, Joules, MeasuredRequest, measured_requests
+from joulebench_melodi.sensors import LOAD_NS, TOTAL_NS, channel_of
 from joulebench_reports.wording import visible
 
 if TYPE_CHECKING:
