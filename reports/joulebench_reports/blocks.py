@@ -46,14 +46,13 @@ class Block:
 class BlockEnergy:
     """A block's energy of one provenance and phase, summed over the counted channels.
 
-    ``u_j`` is the standard uncertainty of its gross energy as a single window, ``idle_u_j`` that
-    of the idle energy taken off for the net: the same baseline for all blocks of a cell.
+    ``idle_u_j`` is the standard uncertainty of the idle energy taken off for the net: the same
+    baseline for all blocks of a cell.
     """
 
     gross_j: float | None
     net_j: float | None
     attributed_j: float | None
-    u_j: float | None
     idle_u_j: float | None
 
 
@@ -122,18 +121,15 @@ def block_energies(rows: pa.Table) -> dict[int, BlockEnergy]:
     idle_u2 = pc.max_element_wise(
         pc.subtract(pc.power(rows["net_u_j"], 2), gross_u2), 0.0, skip_nulls=False
     )
-    squared = rows.append_column("u2", gross_u2).append_column("idle_u2", idle_u2)
+    squared = rows.append_column("idle_u2", idle_u2)
     result: dict[int, BlockEnergy] = {}
-    for block, sums in _sums(
-        squared, ("gross_j", "net_j", "attributed_j", "u2", "idle_u2")
-    ).items():
+    for block, sums in _sums(squared, ("gross_j", "net_j", "attributed_j", "idle_u2")).items():
         whole = sums["rows"] == channels
         result[block] = BlockEnergy(
             gross_j=sums["gross_j"] if whole else None,
             net_j=sums["net_j"] if whole else None,
             attributed_j=sums["attributed_j"] if whole else None,
-            # Channels are separate sensors, so their single-window terms add in squares.
-            u_j=_root(sums["u2"]) if whole else None,
+            # Channels are separate sensors, so their terms add in squares.
             idle_u_j=_root(sums["idle_u2"]) if whole else None,
         )
     return result

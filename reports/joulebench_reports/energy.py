@@ -111,7 +111,7 @@ def _as_estimate(figure: Figure) -> Figure:
     return replace(figure, provenance="estimated") if figure.provenance == "measured" else figure
 
 
-_NOTHING = BlockEnergy(None, None, None, None, None)
+_NOTHING = BlockEnergy(None, None, None, None)
 
 
 class _Maker:
@@ -172,7 +172,7 @@ class _Maker:
             work = getattr(block, field)
             if joules is not None and work is not None and work > 0:
                 idle_u = energy.idle_u_j if part is _net else None
-                points.append(intervals.Point(joules, work, block.process, energy.u_j, idle_u))
+                points.append(intervals.Point(joules, work, block.process, idle_u))
         partial = ("incomplete_blocks",) if 0 < len(points) < len(blocks) else ()
         return points, self._flags + partial
 

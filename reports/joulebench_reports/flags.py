@@ -57,8 +57,6 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "resumed": "the run was interrupted and went on later; blocks of both parts are together",
         "edges_corrected": "the counter's mean lateness at both edges of a window is made good "
         "from the power before the window and at its end",
-        "single_window": "one window only: the interval holds the sensor's edge and quantum "
-        "terms, not the scatter between repetitions",
         "single_block": "one block only, so there is no scatter to make an interval of",
         "no_blocks": "no block was measured",
         "systematic": "the uncertainty of the sensor's scale is in the interval",

@@ -15,14 +15,15 @@ from joulebench_reports.figures import Figure
 class Point:
     """One block: ``value`` over ``work``, the process it ran in, and what is known beside.
 
-    ``u`` is the standard uncertainty of ``value`` from this one window alone; ``common_u`` the
-    part that all blocks of the cell share (the idle baseline's), both in the unit of ``value``.
+    ``common_u`` is the standard uncertainty that all blocks of the cell share (the idle
+    baseline's), in the unit of ``value``. That of the single window is not needed: the scatter
+    between blocks has it in it, and a single block has no interval, since nothing shows how far
+    the next one would lie.
     """
 
     value: float
     work: float
     process: int
-    u: float | None = None
     common_u: float | None = None
 
 
@@ -49,12 +50,6 @@ def ratio_of_sums(
         [point.work for point in points],
         [point.process for point in points],
     )
-    if len(points) == 1 and points[0].u is not None:
-        # A single window has no scatter: only its edges and quantum, a normal distribution.
-        only = points[0]
-        interval = uncertainty.interval_around(
-            only.value / only.work, points[0].u / only.work, _NORMAL, n=1, flags=("single_window",)
-        )
     common = math.fsum(point.common_u or 0.0 for point in points)
     interval = uncertainty.widened(interval, common / total)
     if scale_relative_u is not None:
@@ -77,10 +72,6 @@ def mean_of_ratios(
     ratios = [point.value / point.work for point in points]
     groups = uncertainty.by_process(ratios, [point.process for point in points])
     return _figure(uncertainty.process_interval(groups), unit, provenance, method, flags)
-
-
-#: Degrees of freedom at which Student's distribution is the normal one.
-_NORMAL = 1e9
 
 
 def _unknown(

@@ -85,11 +85,12 @@ def test_the_energy_without_disturbed_blocks_stands_beside_the_whole(tmp_path: P
     assert (energy.gross.n, energy.without_flagged.n) == (20, 18)
 
 
-def test_a_single_block_has_the_interval_of_its_window(tmp_path: Path) -> None:
+def test_a_single_block_has_no_interval(tmp_path: Path) -> None:
+    """The sensor's own resolution would say nothing of how far the next block would lie."""
     gross = one(tmp_path, Cell("a", "a", blocks=1)).headline
-    assert "single_window" in gross.flags
-    # 0.01 J standard uncertainty over 82 tokens, at 1.96.
-    assert gross.half_width == pytest.approx(1.95996 * 0.01 / 82, rel=1e-3)
+    assert "single_block" in gross.flags
+    assert gross.value is not None
+    assert (gross.low, gross.high, gross.n) == (None, None, 1)
 
 
 def test_decode_speed_is_tokens_over_decode_time(tmp_path: Path) -> None:
