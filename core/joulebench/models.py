@@ -40,6 +40,8 @@ class CatalogueModel:
     context_tokens: int | None
     notes: str
     source: WheelFile
+    #: The shape of the catalogue that it has, so that its configuration is known before it is here.
+    shape: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def _catalogue_model(name: str, entry: Mapping[str, Any]) -> CatalogueModel:
         context_tokens=entry.get("context_tokens"),
         notes=entry.get("notes", ""),
         source=_wheel_file(entry["source"][0]),
+        shape=entry.get("shape"),
     )
 
 
@@ -197,7 +200,10 @@ def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
         )
     there = fetch.wheel_file_path(model.source).is_file()
     bf16_bytes = None if model.parameters is None else 2 * model.parameters
-    return ModelRef(source, "catalogue", model.source.format, None, bf16_bytes, there, model.notes)
+    shape = catalogue.shapes.get(model.shape) if model.shape is not None else None
+    config = None if shape is None else shape.config
+    return ModelRef(source, "catalogue", model.source.format, config, bf16_bytes, there,
+                    model.notes)  # fmt: skip
 
 
 def _resolve_path(source: str, path: Path) -> ModelRef:

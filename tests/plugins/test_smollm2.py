@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from joulebench.api import Artifact, BackendSession
+from joulebench.models import read_catalogue, resolve_model
 from joulebench.registry import default_registry
 from joulebench.session import Session
 from joulebench.tokenizing import CheckpointTokenizer
@@ -31,6 +32,21 @@ def backend_session(smollm2: Path) -> Iterator[BackendSession]:
 
 def test_the_prompt_of_the_field_has_the_ids_that_every_runtime_must_see(smollm2: Path) -> None:
     assert CheckpointTokenizer(smollm2).encode(PROMPT, chat=False) == PROMPT_IDS
+
+
+def test_the_catalogue_knows_its_sizes_before_it_is_fetched(smollm2: Path) -> None:
+    registry = default_registry()
+    ref = resolve_model(
+        "smollm2-135m-instruct", read_catalogue(registry.profile_dirs()), Path.cwd()
+    )
+    config = json.loads((smollm2 / "config.json").read_text(encoding="utf-8"))
+    assert ref.config is not None
+    known = {key: ref.config[key] for key in config if key in ref.config}
+    assert {"hidden_size", "num_key_value_heads", "rope_parameters", "model_type"} <= set(known)
+    # What tokens are called and in which type the weights are written is the file's affair.
+    for key in ("dtype", "bos_token_id", "eos_token_id", "pad_token_id"):
+        known.pop(key, None)
+    assert known == {key: config[key] for key in known}
 
 
 def test_the_chat_template_puts_a_question_between_the_models_own_marks(smollm2: Path) -> None:
