@@ -32,7 +32,7 @@ class PruneStructured(ArtifactTechnique):
     """
 
     name = "prune-structured"
-    summary = "cuts MLP channels, heads and layers out: really smaller and faster, and dense"
+    summary = "cuts MLP channels, heads and layers out: a smaller dense model with less to compute"
     stage: ClassVar[Literal["checkpoint", "artifact"]] = "checkpoint"
     accepts = "hf"
     produces = "hf"
