@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -126,3 +126,13 @@ def _cell_id(number: int, label: str, cell: PlannedCell) -> str:
     digest = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:8]
     slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:_SLUG_LENGTH].rstrip("-")
     return f"{number:03d}-{slug}-{digest}"
+
+
+def untaken(name: str, taken: Collection[str]) -> str:
+    """``name``, or ``name #2``, ``name #3``, … where that is taken."""
+    number = 1
+    found = name
+    while found in taken:
+        number += 1
+        found = f"{name} #{number}"
+    return found

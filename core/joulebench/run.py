@@ -21,6 +21,7 @@ from joulebench.groups import GroupRun, ProtocolNumbers, Watcher
 from joulebench.instruments import Instruments
 from joulebench.jobs import Job, ScoredText
 from joulebench.judging import Agreement, Judge, Quality
+from joulebench.labels import untaken
 from joulebench.machine import describe_machine, preflight, versions
 from joulebench.models import (
     CHECKPOINT_FORMAT,
@@ -263,7 +264,8 @@ class Run:
             stored = self._store.make(artifact, self._ready(step, config), self._watcher.say)
             artifact = stored.artifact
             if stored.evidence:
-                evidence[step.name] = dict(stored.evidence)
+                # A chain may use one technique twice.
+                evidence[untaken(step.name, evidence)] = dict(stored.evidence)
             if artifact.format == CHECKPOINT_FORMAT:
                 checkpoint = artifact.path
                 config = checkpoint_config(artifact)

@@ -15,7 +15,7 @@ from joulebench.api import Availability, Option
 from joulebench.cells import Plan
 from joulebench.conversion import NoRouteError, route
 from joulebench.errors import ProfileError, UnknownPluginError
-from joulebench.labels import with_labels
+from joulebench.labels import untaken, with_labels
 
 A = backend("a")
 BASE = "[backend.a]\n[workload.work]\n"
@@ -319,6 +319,13 @@ def test_labels_and_ids_tell_all_cells_apart(
 def test_a_label_says_only_what_varies() -> None:
     plan = plan_of("[backend.a]\nthreads = [1, 2]\n[workload.work]\nlength = 7\n", A)
     assert [cell.label for cell in plan.cells] == ["a threads=1 work", "a threads=2 work"]
+
+
+def test_a_name_that_is_taken_gets_a_number() -> None:
+    taken: list[str] = []
+    for _ in range(3):
+        taken.append(untaken("prune", taken))
+    assert taken == ["prune", "prune #2", "prune #3"]
 
 
 def test_long_paths_are_short_in_labels_and_still_told_apart() -> None:
