@@ -16,6 +16,7 @@ from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.series import CellSeries, read_series
 from joulebench_reports.sides import Estimate, Facts, Side, SideCell
 from joulebench_reports.units import shown_unit
+from joulebench_reports.workgroups import planned_row
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -41,7 +42,10 @@ def side_of(session: Session) -> Side:
         state={name: state[name] for name in state if name not in _RESTLESS},
         protocol=_protocol(session),
         versions={**flat(summary.versions), "joulebench": summary.joulebench_version},
-        cells=tuple(_cell(session, cell, rows.get(cell.id, {}), summary) for cell in summary.cells),
+        cells=tuple(
+            _cell(session, cell, rows.get(cell.id) or planned_row(session, cell.id), summary)
+            for cell in summary.cells
+        ),
     )
 
 

@@ -40,7 +40,7 @@ def work_groups(
     :class:`JoulebenchError` where no cell that has figures is named so.
     """
     rows = {row["cell_id"]: row for row in session.cells().to_pylist()}
-    rows |= {cell.id: _planned_row(session, cell.id) for cell in shown if cell.id not in rows}
+    rows |= {cell.id: planned_row(session, cell.id) for cell in shown if cell.id not in rows}
     named = None if baseline is None else _named(baseline, shown)
     work = {cell.id: _work_of(rows[cell.id]) for cell in shown}
     grouped: dict[tuple[str, ...], list[CellSummary]] = {}
@@ -58,16 +58,26 @@ def work_groups(
     ]  # fmt: skip
 
 
-def _planned_row(session: Session, cell_id: str) -> Mapping[str, Any]:
-    """What the plan says of a cell whose own row is not written yet."""
+def planned_row(session: Session, cell_id: str) -> Mapping[str, Any]:
+    """What the plan says of a cell whose own row is not written yet, by the row's columns."""
     for cell in _plan(session, "cells"):
         if cell.get("id") == cell_id:
             settings = {
                 "backend": cell.get("backend_settings"),
                 "workload": cell.get("workload_settings"),
+                "transforms": _steps(cell.get("transforms")),
+                "runtime": _steps(cell.get("runtime_steps")),
             }
             return {**cell, "settings_json": json.dumps(settings)}
     return {}
+
+
+def _steps(planned: object) -> list[dict[str, object]]:
+    """Names and settings of the steps of a chain, as a cell's row has them."""
+    steps = (
+        [each for each in planned if isinstance(each, dict)] if isinstance(planned, list) else []
+    )
+    return [{"name": each.get("name"), "settings": each.get("settings")} for each in steps]
 
 
 def _plan(session: Session, name: str) -> list[Mapping[str, Any]]:

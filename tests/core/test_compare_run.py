@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_a_run_is_no_worse_than_itself_and_a_slowed_one_is(bench: Bench) -> None
     )
     assert code == 3
     assert changes(text)["tpot"]["verdict"] == "worse"
+
+
+def test_what_a_cut_off_run_has_measured_is_matched_by_its_plan(bench: Bench) -> None:
+    whole = measured(bench, toy=0.02)
+    assert whole.folder is not None
+    cut = bench.folder / "cut"
+    shutil.copytree(whole.folder, cut)
+    for row in cut.glob("cells/*/cell.arrow"):
+        row.unlink()
+    code, text = joulebench(bench, "compare", whole.folder, cut, "--json", "--metric", "time")
+    assert code == 0
+    assert changes(text)["tpot"]["change"] == 0
 
 
 def test_a_slow_cell_costs_more_in_turns_and_is_not_advised(bench: Bench) -> None:
