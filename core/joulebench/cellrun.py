@@ -60,6 +60,7 @@ class CellRun:
         self._worker: WorkerProcess | None = None
         self._sampler: Sampler | None = None
         self._load = MachineLoad()
+        self._faults_between: list[tuple[int, int]] = []  # t_ns, channel
         self._gauges = {
             index: 1.0 / each.rate_hz
             for index, each in enumerate(self.channels)
@@ -169,11 +170,12 @@ class CellRun:
     def resume(self, wait_s: float = 0.0) -> None:
         """Let the sampler, and after ``wait_s`` the worker, go on.
 
-        What the sampler saw in between is dropped. It has read every channel once before the
-        worker goes on, so that a gauge has a sample before the block.
+        What the sampler saw in between is dropped, but for sensors that failed, which it says
+        once. It has read every channel once before the worker goes on, so that a gauge has a
+        sample before the block.
         """
         if self._sampler is not None:
-            self._sampler.drain()
+            self._faults_between += self._sampler.drain().faults
             self._sampler.resume()
             self._sampler.await_tick()
         time.sleep(wait_s)
@@ -186,6 +188,7 @@ class CellRun:
         """Measure one block and write it down; returns whether it was contended."""
         count = self.record.requests_per_block or 1
         seen = Seen()
+        seen.samples.faults, self._faults_between = self._faults_between, []
         busy_before, own_before = self._load.busy_s(), self._own_cpu_s()
         block = self._run(turn.number * count, count, lambda: self._gather(seen))
         busy_after, own_after = self._load.busy_s(), self._own_cpu_s()
