@@ -97,9 +97,9 @@ def _agreement_columns(cells: Sequence[CellSummary]) -> list[Column]:
             lambda c: agreed_share(c.agreement),
             rank=0 if any(each.disagrees for each in known) else 1,
         ),
-        Column("KL nats", lambda c: number(kl(c), 2), kl, rank=2),
+        Column("KL nats", lambda c: number(kl(c), 2), kl, rank=5),
         Column("Δppl" if on_text else "Δppl answers", lambda c: change_text(ratio(c)), ratio,
-               rank=2),
+               rank=4),
     ]  # fmt: skip
 
 
@@ -123,16 +123,16 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
         Column(
             "rate", _work_rate_text, lambda c: None if c.kernel is None else c.rate.value, rank=1
         ),
-        Column("MBU", lambda c: share_text(c.mbu), lambda c: c.mbu.value, rank=1),
-        Column("MFU", lambda c: share_text(c.mfu), lambda c: c.mfu.value, rank=1),
+        Column("MBU", lambda c: share_text(c.mbu), lambda c: c.mbu.value, rank=2),
+        Column("MFU", lambda c: share_text(c.mfu), lambda c: c.mfu.value, rank=2),
         Column(
             "TTFT",
             lambda c: seconds(c.speed.ttft_median_s.value),
             lambda c: c.speed.ttft_median_s.value,
-            rank=4,
+            rank=1,
         ),
         Column(
-            "TPOT", lambda c: seconds(c.speed.tpot_s.value), lambda c: c.speed.tpot_s.value, rank=5
+            "TPOT", lambda c: seconds(c.speed.tpot_s.value), lambda c: c.speed.tpot_s.value, rank=1
         ),
         Column(
             "peak mem",
