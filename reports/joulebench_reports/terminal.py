@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from joulebench.session import Session
 
-_MARGIN = 2
+#: Cells of a table are padded by so much on the right; rich puts one character between columns.
+_MARGIN = 1
+_GAP = _MARGIN + 1
 _NARROWEST = 40
 
 
@@ -136,16 +138,14 @@ def _fitting(columns: list[Column], cells: Sequence[CellSummary], width: int) ->
 
 
 def _needed(columns: Sequence[Column], cells: Sequence[CellSummary]) -> int:
-    """Width that the columns need when names may fold to 18 characters."""
-    limits = {"cell": 18}
-    widths = [
-        min(
-            max(len(c.header), *(len(c.text(cell)) for cell in cells)),
-            limits.get(c.header, 10**6),
-        )
-        for c in columns
-    ]
-    return sum(widths) + _MARGIN * (len(widths) - 1)
+    """Width that the columns need when names may fold between their words."""
+    total = _GAP * (len(columns) - 1)
+    for column in columns:
+        texts = [column.header, *(column.text(cell) for cell in cells)]
+        if column.header == "cell":
+            texts = [word for text in texts for word in text.split()]
+        total += max(map(len, texts))
+    return total
 
 
 def _table(cells: Sequence[CellSummary], columns: Sequence[Column]) -> object:
