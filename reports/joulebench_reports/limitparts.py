@@ -29,6 +29,8 @@ def _operator_charts(table: operators.OperatorTable) -> list[Chart]:
     """Time of a token by operator, and its energy where all of it is of one provenance."""
     ordered = sorted(table.lines, key=lambda line: -(line.token_s.value or 0.0))
     times = [(line.name, line.token_s.times(1e3, "ms")) for line in ordered]
+    if not times:  # the whole token in one call, no operator alone
+        return []
     found = [bars(f"Time of a token by operator, ms – {table.title}", "ms", times, None)]
     if table.sum_j.value is not None:
         energies = [(line.name, line.token_j.times(1e3, "mJ")) for line in ordered]

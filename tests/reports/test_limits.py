@@ -326,6 +326,15 @@ def test_every_report_shows_shares_and_operators(session: Session) -> None:
     assert "Where a token's time and energy go" in page.replace("&#x27;", "'")
 
 
+def test_all_operators_in_one_call_have_a_page_too(tmp_path: Path) -> None:
+    """As a profile makes them that names no operator: there is nothing to draw bars of."""
+    cells = [generating(**place(1)), reading(10), operator("all", 15_000, 1, 500e6)]
+    session = Session(make_session.write(tmp_path / "one", cells))
+    page = HtmlRenderer().render(session, {"charts": False})
+    assert isinstance(page, str)
+    assert "all in one call" in page
+
+
 def test_machines_read_the_shares_too(session: Session) -> None:
     rows = {
         row["id"]: row for row in csv.DictReader(io.StringIO(CsvRenderer().render(session, {})))
