@@ -58,6 +58,11 @@ def hash_content(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder, in bytes."""
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+
+
 @dataclass(frozen=True, slots=True)
 class Transform:
     """One step that makes an artifact from another: a converter or an artifact technique."""
@@ -108,7 +113,9 @@ class Store:
 
     def find(self, source: Artifact, step: Transform) -> Stored | None:
         """The result of a step if it is in the store; in use from now on."""
-        folder = self.root / self.key(source, step)
+        return self._take(self.root / self.key(source, step))
+
+    def _take(self, folder: Path) -> Stored | None:
         if folder not in self._held:
             try:
                 lock = os.open(folder, os.O_RDONLY)
@@ -131,11 +138,11 @@ class Store:
         self, source: Artifact, step: Transform, say: Callable[[str], None] = lambda _: None
     ) -> Stored:
         """The result of a step, made now unless it is in the store."""
-        found = self.find(source, step)
+        folder = self.root / self.key(source, step)
+        found = self._take(folder)
         if found is not None:
             return found
         say(f"{step.describe()}: {source.path.name}")
-        folder = self.root / self.key(source, step)
         self.root.mkdir(parents=True, exist_ok=True)
         sweep(self.root)
         with _workplace(self.root) as temporary:
@@ -153,7 +160,7 @@ class Store:
             }
             (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             _publish(temporary, folder)
-        made = self.find(source, step)
+        made = self._take(folder)
         if made is None:
             raise ArtifactError("vanished while it was being made", where=str(folder))
         return made
@@ -170,7 +177,7 @@ def load_entry(folder: Path) -> Stored:
         content = folder / _CONTENT
         if not content.is_dir():
             raise ValueError("its content is gone")
-        size = sum(each.stat().st_size for each in content.rglob("*") if each.is_file())
+        size = folder_bytes(content)
         if size != manifest["size_bytes"]:
             raise ValueError(f"{size} bytes where {manifest['size_bytes']} were written")
         artifact = Artifact(

@@ -13,6 +13,7 @@ from joulebench.artifacts import (
     MANIFEST,
     Store,
     Stored,
+    folder_bytes,
     hash_content,
     load_entry,
     remove_unused,
@@ -33,11 +34,8 @@ class Entry:
     fault: str | None
     #: When a run last used it, in seconds since 1970 (UTC).
     used_s: float | None
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all its files, whatever state they are in."""
-        return sum(each.stat().st_size for each in self.folder.rglob("*") if each.is_file())
+    #: All its files, whatever state they are in, when the store was looked through.
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +59,15 @@ def _entries(store: Store) -> Iterator[Entry]:
     for folder in sorted(store.root.iterdir()):
         if folder.name.startswith(MAKING) or not folder.is_dir():
             continue
+        stored = fault = used_s = None
         try:
             used_s = (folder / MANIFEST).stat().st_mtime
-            yield Entry(folder.name, folder, load_entry(folder), None, used_s)
+            stored = load_entry(folder)
         except FileNotFoundError:
-            yield Entry(folder.name, folder, None, f"has no {MANIFEST}", None)
+            fault = f"has no {MANIFEST}"
         except ArtifactError as error:
-            yield Entry(folder.name, folder, None, error.what, None)
+            fault = error.what
+        yield Entry(folder.name, folder, stored, fault, used_s, folder_bytes(folder))
 
 
 def chosen(store: Store, keys: Sequence[str]) -> list[Entry]:
@@ -118,10 +118,9 @@ def prune(
     in_use: list[str] = []
     freed_bytes = 0
     for entry in doomed:
-        size_bytes = entry.size_bytes
         if dry_run or remove_unused(entry.folder):
             removed.append(entry.key)
-            freed_bytes += size_bytes
+            freed_bytes += entry.size_bytes
         else:
             in_use.append(entry.key)
     return Pruned(tuple(removed), tuple(in_use), freed_bytes)

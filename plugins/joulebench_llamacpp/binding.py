@@ -6,12 +6,17 @@ through CFFI, and assignments to a structure's fields read the same in both.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from joulebench.errors import UnavailableError
 
+#: ggml-backend.h, enum ggml_backend_dev_type: a GPU of its own, or one in the processor.
+GPU_TYPES: Final = (1, 2)
+#: The library keeps the address of its log callback for as long as the process lives.
+LOG_CALLBACKS: Final[list[Any]] = []
 # llama.h
 LOAD_MODE_READ: Final = 0
 LOAD_MODE_MMAP: Final = 1
@@ -91,20 +96,28 @@ class Decoder(Protocol):
         """Free the context and the model."""
 
 
-class Binding(Protocol):
+class Binding(ABC):
     """llama.cpp as one of the packages gives it."""
 
+    @abstractmethod
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> Decoder | None:
         """Load a file and make a context; ``None`` where the library refuses (see its log)."""
 
+    @abstractmethod
+    def gpus(self) -> Mapping[str, str]:
+        """Descriptions of the GPUs that the library finds, by the library's name of them."""
+
+    @abstractmethod
+    def system_info(self) -> str:
+        """What the library was built with, in its own words."""
+
     def gpu_devices(self) -> Mapping[str, str]:
         """Descriptions of the GPUs that the library finds, by joulebench's name of them."""
+        return {joulebench_name(name): text for name, text in self.gpus().items()}
 
     def gpu_name(self, device: str) -> str | None:
         """The library's name of a device (``CUDA0`` of ``cuda:0``)."""
-
-    def system_info(self) -> str:
-        """What the library was built with, in its own words."""
+        return next((name for name in self.gpus() if joulebench_name(name) == device), None)
 
 
 def fill_model(params: Any, options: ModelOptions) -> None:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from joulebench_llamacpp.binding import (
+    GPU_TYPES,
+    LOG_CALLBACKS,
+    Binding,
     ContextOptions,
     ModelOptions,
     check_layout,
     fill_context,
     fill_model,
-    joulebench_name,
 )
 from joulebench_llamacpp.log import LibraryLog
 
-#: ggml-backend.h, enum ggml_backend_dev_type: a GPU of its own, or one in the processor.
-_GPU_TYPES: Final = (1, 2)
-#: The library keeps the address of its log callback for as long as the process lives.
-_CALLBACKS: Final[list[Any]] = []
 
-
-class CffiBinding:
+class CffiBinding(Binding):
     """The library that lies in the package ``llama_cpp_py_sync``."""
 
     def __init__(self, log: LibraryLog) -> None:
@@ -37,7 +34,7 @@ class CffiBinding:
             log.add(level, ffi.string(text).decode("utf-8", "replace"))
 
         callback = ffi.callback("void(enum ggml_log_level, char *, void *)", heard)
-        _CALLBACKS.append(callback)
+        LOG_CALLBACKS.append(callback)
         library.llama_log_set(callback, ffi.NULL)
         library.llama_backend_init()
         check_layout(
@@ -67,20 +64,13 @@ class CffiBinding:
             return None
         return CffiDecoder(ffi, library, loaded, made, options)
 
-    def gpu_devices(self) -> Mapping[str, str]:
-        """Descriptions of the GPUs that the library finds, by joulebench's name of them."""
-        return {joulebench_name(name): text for name, text in self._gpus().items()}
-
-    def gpu_name(self, device: str) -> str | None:
-        """The library's name of a device (``CUDA0`` of ``cuda:0``)."""
-        return next((name for name in self._gpus() if joulebench_name(name) == device), None)
-
     def system_info(self) -> str:
         """What the library was built with, in its own words."""
         text: bytes = self._ffi.string(self._library.llama_print_system_info())
         return text.decode("utf-8", "replace").strip()
 
-    def _gpus(self) -> dict[str, str]:
+    def gpus(self) -> Mapping[str, str]:
+        """Descriptions of the GPUs that the library finds, by the library's name of them."""
         library, string = self._library, self._ffi.string
         devices = [
             library.ggml_backend_dev_get(index) for index in range(library.ggml_backend_dev_count())
@@ -90,7 +80,7 @@ class CffiBinding:
                 library.ggml_backend_dev_description(each)
             ).decode()
             for each in devices
-            if library.ggml_backend_dev_type(each) in _GPU_TYPES
+            if library.ggml_backend_dev_type(each) in GPU_TYPES
         }
 
 

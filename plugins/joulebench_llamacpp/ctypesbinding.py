@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from joulebench_llamacpp.binding import (
+    GPU_TYPES,
+    LOG_CALLBACKS,
+    Binding,
     ContextOptions,
     ModelOptions,
     check_layout,
     fill_context,
     fill_model,
-    joulebench_name,
 )
 from joulebench_llamacpp.log import LibraryLog
 
-#: ggml-backend.h, enum ggml_backend_dev_type: a GPU of its own, or one in the processor.
-_GPU_TYPES: Final = (1, 2)
-#: The library keeps the address of its log callback for as long as the process lives.
-_CALLBACKS: Final[list[Any]] = []
 
-
-class CtypesBinding:
+class CtypesBinding(Binding):
     """The library that lies in the package ``llama_cpp``."""
 
     def __init__(self, log: LibraryLog) -> None:
@@ -35,7 +32,7 @@ class CtypesBinding:
         callback = api.llama_log_callback(
             lambda level, text, _: log.add(level, text.decode("utf-8", "replace"))
         )
-        _CALLBACKS.append(callback)
+        LOG_CALLBACKS.append(callback)
         api.llama_log_set(callback, ctypes.c_void_p(0))
         api.llama_backend_init()
         check_layout(
@@ -63,20 +60,13 @@ class CtypesBinding:
             return None
         return CtypesDecoder(api, loaded, made, options)
 
-    def gpu_devices(self) -> Mapping[str, str]:
-        """Descriptions of the GPUs that the library finds, by joulebench's name of them."""
-        return {joulebench_name(name): text for name, text in self._gpus().items()}
-
-    def gpu_name(self, device: str) -> str | None:
-        """The library's name of a device (``CUDA0`` of ``cuda:0``)."""
-        return next((name for name in self._gpus() if joulebench_name(name) == device), None)
-
     def system_info(self) -> str:
         """What the library was built with, in its own words."""
         text: bytes = self._api.llama_print_system_info()
         return text.decode("utf-8", "replace").strip()
 
-    def _gpus(self) -> dict[str, str]:
+    def gpus(self) -> Mapping[str, str]:
+        """Descriptions of the GPUs that the library finds, by the library's name of them."""
         library = self._library
         describe = {}
         for name in ("name", "description"):
@@ -91,7 +81,7 @@ class CtypesBinding:
         return {
             describe["name"](each).decode(): describe["description"](each).decode()
             for each in devices
-            if kind(each) in _GPU_TYPES
+            if kind(each) in GPU_TYPES
         }
 
     def _device(self, name: str) -> int:
