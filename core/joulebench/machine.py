@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from joulebench.backendkit import allowed_cores
+
 _CPU_ROOT: Final = Path("/sys/devices/system/cpu")
 _THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE",
@@ -33,7 +35,7 @@ def describe_machine() -> dict[str, Any]:
             "model": _cpu_field("model name") or platform.processor() or None,
             "architecture": platform.machine(),
             "logical_cpus": os.cpu_count(),
-            "usable_cpus": usable_cpus(),
+            "usable_cpus": allowed_cores(),
             "physical_cores": _physical_cores(),
         },
         "memory_bytes": _meminfo("MemTotal"),
@@ -42,13 +44,6 @@ def describe_machine() -> dict[str, Any]:
         "virtualization": _virtualization(),
         "container": _container(),
     }
-
-
-def usable_cpus() -> int:
-    """Processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu_field(name: str) -> str | None:
@@ -98,7 +93,7 @@ def preflight() -> dict[str, Any]:
         "governor": _all_equal(_CPU_ROOT.glob("cpufreq/policy*/scaling_governor")),
         "turbo": _turbo(),
         "smt": _read(_CPU_ROOT / "smt/control"),
-        "usable_cpus": usable_cpus(),
+        "usable_cpus": allowed_cores(),
         "load_1min": load[0] if load else None,
         "memory_available_bytes": _meminfo("MemAvailable"),
         "swap_free_bytes": _meminfo("SwapFree"),

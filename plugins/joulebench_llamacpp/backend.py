@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,6 +16,7 @@ from joulebench.api import (
     Settings,
     distribution_versions,
 )
+from joulebench.backendkit import allowed_cores, cpu_device
 from joulebench_llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
 
 #: KV types that llama.cpp has kernels for, and how many numbers share a scale (ggml-common.h).
@@ -87,7 +87,7 @@ class LlamaCppBackend(Backend):
     def devices(self) -> tuple[Device, ...]:
         """The CPU, and the GPUs that the installed library was built for and finds here."""
         return (
-            Device("cpu", f"{len(os.sched_getaffinity(0))} allowed cores"),
+            cpu_device(),
             *(Device(name, description) for name, description in gpu_devices().items()),
         )
 
@@ -125,7 +125,7 @@ def complete(settings: Settings) -> dict[str, OptionValue]:
     given = {**LlamaCppBackend().default_settings(), **settings}
     kv_type = _KV_OF_DTYPE[str(given["dtype"])]
     full: dict[str, OptionValue] = {
-        "threads": len(os.sched_getaffinity(0)),
+        "threads": allowed_cores(),
         "kv_type_k": kv_type,
         "kv_type_v": kv_type,
         **given,

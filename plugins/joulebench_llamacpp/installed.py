@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from joulebench.api import Availability, require_modules
+from joulebench.backendkit import asked_elsewhere
 
 #: Packages that bring the library, best first: module and distribution.
 DISTRIBUTIONS: Final = {"llama_cpp": "llama-cpp-python", "llama_cpp_py_sync": "llama-cpp-py-sync"}
 #: Parts of llama.cpp that compute on a GPU, as the files of the library are named.
 _GPU_LIBRARIES: Final = ("cuda", "hip", "metal", "vulkan", "sycl", "musa", "cann", "opencl")
-#: A probing interpreter that takes longer than this to ask the library is given up, in seconds.
-_PROBE_TIMEOUT_S: Final = 60.0
 _PROBE: Final = (
     "import json; from joulebench_llamacpp.loading import load_binding; "
     "from joulebench_llamacpp.log import LibraryLog; "
@@ -60,11 +56,4 @@ def gpu_devices() -> Mapping[str, str]:
     folder = installed_binding().folder
     if folder is None or not any(any(folder.rglob(f"*ggml-{kind}*")) for kind in _GPU_LIBRARIES):
         return {}
-    try:
-        answer = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=True,
-        )  # fmt: skip
-        return dict(json.loads(answer.stdout.splitlines()[-1]))
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
-        return {}
+    return dict(asked_elsewhere(_PROBE) or {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -17,6 +16,7 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
+from joulebench.backendkit import cpu_device, thread_count
 from joulebench_onnx.ortformat import MAX_ORT_BYTES
 from joulebench_onnx.providers import PROVIDERS, missing_reason
 from joulebench_onnx.shape import LlamaShape, unfit_reason
@@ -63,7 +63,7 @@ class _OnnxRuntimeBackend(Backend):
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU; what other hardware an execution provider uses is that provider's matter."""
-        return (Device("cpu", f"{len(os.sched_getaffinity(0))} allowed cores"),)
+        return (cpu_device(),)
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses models whose graph is not known, and providers that this build has not."""
@@ -78,9 +78,7 @@ class _OnnxRuntimeBackend(Backend):
         from joulebench_onnx.loading import open_session
 
         given = {**self.default_settings(), **settings}
-        stated = given.get("threads")
-        threads = len(os.sched_getaffinity(0)) if stated is None else int(stated)
-        return open_session(artifact, self.mode, {**given, "threads": threads})
+        return open_session(artifact, self.mode, {**given, "threads": thread_count(given)})
 
 
 class OnnxBackend(_OnnxRuntimeBackend):

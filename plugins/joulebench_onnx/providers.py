@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Final
+
+from joulebench.backendkit import asked_elsewhere
 
 CPU_PROVIDER: Final = "CPUExecutionProvider"
 #: Names of the option ``provider`` and onnxruntime's (docs/execution-providers in its repository):
@@ -20,8 +19,6 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "qnn": "QNNExecutionProvider",
 }
 _PROBE: Final = "import json, onnxruntime; print(json.dumps(onnxruntime.get_available_providers()))"
-#: An interpreter that takes longer than this to import onnxruntime is given up, in seconds.
-_PROBE_TIMEOUT_S: Final = 60.0
 
 
 def missing_reason(provider: str) -> str | None:
@@ -40,14 +37,4 @@ def missing_reason(provider: str) -> str | None:
 @functools.cache
 def built_providers() -> tuple[str, ...]:
     """What the installed build has, asked in another process so that this one stays light."""
-    try:
-        answer = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_TIMEOUT_S,
-            check=True,
-        )
-        return tuple(json.loads(answer.stdout.splitlines()[-1]))
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
-        return ()
+    return tuple(asked_elsewhere(_PROBE) or ())

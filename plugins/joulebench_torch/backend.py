@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,9 +20,8 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
+from joulebench.backendkit import asked_elsewhere, cpu_device, thread_count
 
-#: A probing interpreter that takes longer than this to import torch is given up, in seconds.
-_PROBE_TIMEOUT_S: Final = 60.0
 _PROBE: Final = (
     "import json, torch; "
     "print(json.dumps([torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]"
@@ -95,7 +91,7 @@ class TorchBackend(Backend):
         """The CPU, and CUDA devices that torch can use, numbered as torch numbers them."""
         cuda = cuda_device_names() if any(Path("/dev").glob("nvidia[0-9]*")) else ()
         return (
-            Device("cpu", f"{len(os.sched_getaffinity(0))} allowed cores"),
+            cpu_device(),
             *(Device(f"cuda:{index}", name) for index, name in enumerate(cuda)),
         )
 
@@ -137,26 +133,10 @@ class TorchBackend(Backend):
         return {**given, "threads": thread_count(settings)}
 
 
-def thread_count(settings: Settings) -> int:
-    """Threads to use: as set, else one for each core that this process may run on."""
-    stated = settings.get("threads")
-    return len(os.sched_getaffinity(0)) if stated is None else int(stated)
-
-
 @functools.cache
 def cuda_device_names() -> tuple[str, ...]:
     """Names of CUDA devices, asked of torch in another process so that this one stays light."""
-    try:
-        answer = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_TIMEOUT_S,
-            check=True,
-        )
-        return tuple(json.loads(answer.stdout.splitlines()[-1]))
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
-        return ()
+    return tuple(asked_elsewhere(_PROBE) or ())
 
 
 def _has_compiler() -> bool:
