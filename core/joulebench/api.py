@@ -218,7 +218,11 @@ class RuntimeTechnique(Plugin):
 
     @abstractmethod
     def session_options(self, settings: Settings) -> Settings:
-        """Options merged into those given to :meth:`Backend.open`."""
+        """Options merged into those given to :meth:`Backend.open`.
+
+        They are options that the backend declares; where it lacks one, or that value of it, the
+        cell is skipped with that reason.
+        """
 
     @abstractmethod
     def evidence(self, session: BackendSession, settings: Settings) -> Mapping[str, Scalar]:
@@ -294,7 +298,8 @@ class BackendSession(ABC):
 
     A session implements what its backend can do and names it in the backend's
     ``capabilities``: ``generate`` (prefill and step), ``score``, ``logits``, ``encode``,
-    ``train``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.evict``, ….
+    ``train``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.window``, ``kv.evict``,
+    ``mlp.contextual``, ….
     """
 
     #: Most tokens (prompt and answer) that one sequence may hold; ``None`` if unbounded.
@@ -365,6 +370,14 @@ class BackendSession(ABC):
     def traffic(self) -> Traffic:
         """What one decoded token has to move and to compute, counted from the loaded tensors."""
         return Traffic()
+
+    def observed(self, capability: str) -> Mapping[str, Scalar]:
+        """What the session shows of one of its capabilities after work: a technique's evidence.
+
+        For ``kv.quantized``, ``kv.window`` and ``kv.evict`` the tokens and bytes in the KV cache of
+        the last sequence; for ``mlp.contextual`` the active shares of the last tokens.
+        """
+        raise self.lacking(f"observed('{capability}')")
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the session really uses (dtype, kernels, threads), for the cell's record.

@@ -91,7 +91,7 @@ class CellRun:
         self._worker = WorkerProcess(self.job.environment, self.job.memory_limit_bytes)
         self._worker.greet(GREETING_S)
         order = opening_order(
-            self.job, self.cell.backend_plugin, self.cell.device, self.cell.runtime_steps,
+            self.job, self.cell.backend_plugin, self.cell.device, self.job.runtime_steps,
             self.cell.workload_plugin, edge_specs(self.channels, self._worker.pid),
         )  # fmt: skip
         answer = self._ask(order, "open_s", self.job.open_timeout_s)

@@ -37,6 +37,8 @@ class Job:
     block_timeout_s: float
     cell_timeout_s: float | None
     memory_limit_bytes: int | None
+    #: Steps that act while the model runs, with files found.
+    runtime_steps: tuple[RuntimeStep, ...] = ()
 
     @property
     def can_be_judged(self) -> bool:

@@ -46,7 +46,7 @@ from joulebench.models import (
 )
 from joulebench.profile import Chain, Choice, Profile, Step
 from joulebench.registry import Registry, availability_of
-from joulebench.settings import complete, readable_file
+from joulebench.settings import check_value, complete, readable_file
 
 #: Stands for the device of a backend that cannot say its devices, since it is not available.
 _ANY_DEVICE: Final = "any"
@@ -238,7 +238,7 @@ class _Planner:
             self._check_backend(point.backend)
             transforms, runtime = self._steps(point.model, point.chain, point.backend)
             self._check_capabilities(point, runtime)
-            self._check_settings(point)
+            self._check_settings(point, runtime)
         except SkipCellError as skip:
             reason, kind = skip.reason, skip.kind
         backend, work = point.backend, point.workload
@@ -351,13 +351,15 @@ class _Planner:
             variant.device, variant.settings, transforms, reason,
         )  # fmt: skip
 
-    def _check_settings(self, point: Combination) -> None:
+    def _check_settings(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
         backend, work = point.backend, point.workload
+        settings = session_settings(
+            backend.settings, backend.backend, runtime, self._registry
+        )  # fmt: skip
         config = self.models[point.model].config
         if config is not None:
             check_against_config(
-                backend.backend, backend.device, backend.settings, work.workload, work.settings,
-                config,
+                backend.backend, backend.device, settings, work.workload, work.settings, config,
             )  # fmt: skip
         fault = work.workload.check(work.settings)
         if fault:
@@ -378,6 +380,37 @@ def _require_capabilities(backend: Backend, needed: Mapping[str, str]) -> None:
 def _require(availability: Availability) -> None:
     if not availability.ok:
         raise SkipCellError(with_cure(availability.reason, availability.cure), "unavailable")
+
+
+def session_settings(
+    settings: Settings, backend: Backend, runtime: Iterable[RuntimeStep], registry: Registry
+) -> Settings:
+    """A backend's settings with those of its options that runtime techniques set.
+
+    Raises :class:`SkipCellError` where the backend has no such option or not that value of it.
+    """
+    options = {option.name: option for option in backend.options}
+    merged = dict(settings)
+    for step in runtime:
+        technique = registry.technique(step.name)
+        if not isinstance(technique, RuntimeTechnique):
+            continue
+        for name, value in technique.session_options(step.settings).items():
+            if name not in options:
+                raise SkipCellError(
+                    f"technique '{step.name}' sets '{name}', which backend '{backend.name}' does "
+                    "not have",
+                    "settings",
+                )
+            try:
+                merged[name] = check_value(options[name], value, name)
+            except ProfileError as error:
+                raise SkipCellError(
+                    f"technique '{step.name}' sets '{name}' for backend '{backend.name}': "
+                    f"{error.what}",
+                    "settings",
+                ) from None
+    return merged
 
 
 def check_against_config(

@@ -15,7 +15,7 @@ from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar, Se
 from joulebench.artifacts import Store, Transform
 from joulebench.cellrecord import CellRecord
 from joulebench.cellrun import CellRun
-from joulebench.cells import Plan, PlannedCell, PlannedReference
+from joulebench.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
 from joulebench.groups import GroupRun, ProtocolNumbers, Watcher
 from joulebench.instruments import Instruments
@@ -30,7 +30,7 @@ from joulebench.models import (
     obtain_model,
     resolve_text,
 )
-from joulebench.plan import SkipCellError, check_against_config
+from joulebench.plan import SkipCellError, check_against_config, session_settings
 from joulebench.profile import Profile
 from joulebench.records import ClockTriple, planned_row
 from joulebench.references import References
@@ -193,8 +193,11 @@ class Run:
             workload = self._registry.workload(cell.workload_plugin)
             if prepared.config is not None:
                 check_against_config(
-                    backend, cell.device, cell.backend_settings, workload,
-                    cell.workload_settings, prepared.config,
+                    backend, cell.device,
+                    session_settings(
+                        cell.backend_settings, backend, cell.runtime_steps, self._registry
+                    ),
+                    workload, cell.workload_settings, prepared.config,
                 )  # fmt: skip
         except SkipCellError as skip:
             self._skip(cell, skip.reason, skip.kind)
@@ -202,9 +205,15 @@ class Run:
         except JoulebenchError as error:
             self._skip(cell, str(error), "artifact", status="failed")
             return None
-        return self._job_on(
+        job = self._job_on(
             prepared, cell, self._resolved(workload.options, cell.workload_settings)
         )
+        return replace(job, runtime_steps=tuple(map(self._with_files, cell.runtime_steps)))
+
+    def _with_files(self, step: RuntimeStep) -> RuntimeStep:
+        """The step with its files as paths."""
+        options = self._registry.technique(step.name).options
+        return replace(step, settings=self._resolved(options, step.settings))
 
     def _reference_job(self, reference: PlannedReference) -> Job:
         """Everything that a reference needs, made now. Raises :class:`JoulebenchError`."""

@@ -42,6 +42,7 @@ def backend(
         options = (
             Option("threads", "int", None, "", minimum=1),
             Option("dtype", "str", "float32", "", choices=("float32", "int8")),
+            Option("bits", "int", None, "", choices=(8, 4, 2)),
         )
 
         def available(self) -> Availability:

@@ -87,6 +87,26 @@ def test_a_runtime_technique_asks_for_its_capability_and_reaches_the_cell() -> N
     assert [(step.name, step.settings) for step in able_cell.runtime_steps] == [
         ("small-cache", {"bits": 2})
     ]
+    assert able_cell.runnable
+
+
+def test_a_value_that_the_backend_does_not_have_is_the_reason() -> None:
+    able = backend("able", capabilities=("generate", "kv.quantized"))
+    body = "[technique.small-cache]\nbits = 3\n[backend.able]\n[workload.work]\n"
+    (cell,) = plan_of(body, able, SmallCache).cells
+    assert (cell.reason, cell.reason_kind) == (
+        "technique 'small-cache' sets 'bits' for backend 'able': 3 is none of: 8, 4, 2", "settings",
+    )  # fmt: skip
+
+
+def test_an_option_that_the_backend_does_not_have_is_the_reason() -> None:
+    able = backend("able", capabilities=("generate", "kv.quantized"))
+    able.options = tuple(each for each in able.options if each.name != "bits")
+    body = "[technique.small-cache]\n[backend.able]\n[workload.work]\n"
+    (cell,) = plan_of(body, able, SmallCache).cells
+    assert cell.reason == (
+        "technique 'small-cache' sets 'bits', which backend 'able' does not have"
+    )
 
 
 def test_a_request_longer_than_the_models_context_is_skipped() -> None:
