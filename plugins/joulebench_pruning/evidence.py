@@ -7,9 +7,9 @@ from math import prod
 from pathlib import Path
 
 from joulebench.api import Scalar
+from joulebench_checkpointkit.shape import INPUT_SHARED_WITH, Shape, matrix_name
+from joulebench_checkpointkit.weights import Weights, sizes
 from joulebench_pruning.masks import Pattern
-from joulebench_pruning.shape import INPUT_SHARED_WITH, Shape, matrix_name
-from joulebench_pruning.weights import Weights
 
 
 def zeros(before: Path, after: Path, pattern: Pattern) -> Mapping[str, Scalar]:
@@ -52,16 +52,6 @@ def shapes(before: Path, after: Path) -> Mapping[str, Scalar]:
             f"mlp_width_{word}": each.shape(matrix_name(0, "mlp.up_proj"))[0],
         }
     return evidence
-
-
-def sizes(before: Weights, after: Weights) -> dict[str, Scalar]:
-    """Parameters, and bytes of the weight files."""
-    found: dict[str, Scalar] = {}
-    for word, each in (("before", before), ("after", after)):
-        found[f"parameters_{word}"] = sum(prod(each.shape(name)) for name in each.files)
-        files = {each.folder / file for file in each.files.values()}
-        found[f"weights_bytes_{word}"] = sum(file.stat().st_size for file in files)
-    return found
 
 
 def _matrices(weights: Weights) -> list[list[str]]:

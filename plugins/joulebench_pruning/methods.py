@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 
-from joulebench_pruning.calibration import calibration_tokens
-from joulebench_pruning.layers import DecoderLayers, States, embed
+from joulebench_checkpointkit.calibration import Calibration, calibration_tokens
+from joulebench_checkpointkit.layers import DecoderLayers, States, embed
+from joulebench_checkpointkit.shape import INPUT_SHARED_WITH, Shape, matrix_name
+from joulebench_checkpointkit.weights import Weights, write_checkpoint
 from joulebench_pruning.masks import Pattern, keep_in_matrix, keep_in_rows, keep_pattern
-from joulebench_pruning.options import Calibration
-from joulebench_pruning.shape import INPUT_SHARED_WITH, Shape, matrix_name
 from joulebench_pruning.sparsegpt import prune_and_correct
-from joulebench_pruning.weights import Weights, write_checkpoint
 
 #: Adds a batch of inputs, (tokens, features), to what was gathered of earlier ones.
 Gather = Callable[[torch.Tensor], torch.Tensor]

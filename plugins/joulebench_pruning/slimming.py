@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from joulebench_pruning.calibration import calibration_tokens
-from joulebench_pruning.layers import DecoderLayers, States, embed
-from joulebench_pruning.options import Calibration
-from joulebench_pruning.shape import INPUT_SHARED_WITH, LAYER_PREFIX, Shape
-from joulebench_pruning.weights import Weights, write_checkpoint
+from joulebench_checkpointkit.calibration import Calibration, calibration_tokens
+from joulebench_checkpointkit.layers import DecoderLayers, States, embed
+from joulebench_checkpointkit.shape import INPUT_SHARED_WITH, LAYER_PREFIX, Shape
+from joulebench_checkpointkit.weights import Weights, write_checkpoint
 
 #: A layer's tensors by their names inside of it.
 Tensors = Mapping[str, torch.Tensor]

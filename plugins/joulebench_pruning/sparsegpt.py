@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from joulebench.errors import ArtifactError
+from joulebench_checkpointkit.hessian import inverse_factor
 from joulebench_pruning.masks import Pattern, keep_in_matrix, keep_pattern
 
 #: Columns whose mask is chosen at once and whose corrections are applied lazily (the paper's B and
@@ -20,34 +20,17 @@ def prune_and_correct(
     """The pruned matrix that gives nearly the same products with the inputs behind ``gram``.
 
     ``weight`` is float32, (outputs, inputs); ``gram`` is XᵀX over all tokens, (inputs, inputs).
-    Algorithm 1 of arXiv 2301.00774. Raises :class:`ArtifactError` where the Hessian has no
-    inverse in float32.
+    Algorithm 1 of arXiv 2301.00774. Raises :class:`~joulebench.errors.ArtifactError` where the
+    Hessian has no inverse in float32.
     """
     rest = weight.clone()
-    factor = _inverse_factor(gram, rest, damping)
+    rest[:, gram.diagonal() == 0] = 0  # what no input reaches
+    factor = inverse_factor(gram, damping)
     for start in range(0, rest.shape[1], _BLOCK):
         end = min(start + _BLOCK, rest.shape[1])
         errors = _prune_block(rest[:, start:end], factor[start:end, start:end], sparsity, pattern)
         rest[:, end:] -= errors @ factor[start:end, end:]
     return rest
-
-
-def _inverse_factor(gram: torch.Tensor, weight: torch.Tensor, damping: float) -> torch.Tensor:
-    """The upper Cholesky factor of the damped Hessian's inverse. Zeroes what no input reaches."""
-    hessian = gram.clone()
-    diagonal = hessian.diagonal()
-    dead = diagonal == 0
-    diagonal[dead] = 1
-    weight[:, dead] = 0
-    diagonal += damping * diagonal.mean()
-    try:
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
-        return torch.linalg.cholesky(inverse, upper=True)
-    except torch.linalg.LinAlgError:
-        raise ArtifactError(
-            "the Hessian of the calibration's inputs cannot be inverted",
-            hint="set a larger damping, or read more sequences",
-        ) from None
 
 
 def _prune_block(

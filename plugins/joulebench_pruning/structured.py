@@ -15,8 +15,8 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
-from joulebench_pruning.options import CALIBRATION, Calibration, calibration_fault
-from joulebench_pruning.shape import Shape, UnfitModelError
+from joulebench_checkpointkit.calibration import CALIBRATION, Calibration, calibration_fault
+from joulebench_checkpointkit.shape import Shape, UnfitModelError
 from joulebench_pruning.target import slimmer
 from joulebench_pruning.unstructured import LIBRARIES
 
@@ -68,8 +68,8 @@ class PruneStructured(ArtifactTechnique):
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the smaller checkpoint; raises ModelError or ArtifactError."""
+        from joulebench_checkpointkit.weights import Weights
         from joulebench_pruning.slimming import slim
-        from joulebench_pruning.weights import Weights
 
         weights = Weights(source)
         target = slimmer(Shape.of(weights.config), settings)

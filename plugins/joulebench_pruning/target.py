@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from joulebench.api import Settings
-from joulebench_pruning.shape import Shape, UnfitModelError
+from joulebench_checkpointkit.shape import Shape, UnfitModelError
 
 
 def slimmer(shape: Shape, settings: Settings) -> Shape:

@@ -20,16 +20,9 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
-from joulebench_pruning.options import (
-    CALIBRATION,
-    PATTERN,
-    PATTERNS,
-    SPARSITY,
-    Calibration,
-    calibration_fault,
-    pattern_fault,
-)
-from joulebench_pruning.shape import Shape, UnfitModelError
+from joulebench_checkpointkit.calibration import CALIBRATION, Calibration, calibration_fault
+from joulebench_checkpointkit.shape import Shape, UnfitModelError
+from joulebench_pruning.options import PATTERN, PATTERNS, SPARSITY, pattern_fault
 
 #: What decides the numbers: arithmetic, the layers' code, tokens.
 LIBRARIES: Final = ("torch", "transformers", "safetensors", "tokenizers")

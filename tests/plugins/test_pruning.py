@@ -29,9 +29,8 @@ from tokenizers import Tokenizer  # noqa: E402
 from joulebench.api import Artifact, ArtifactTechnique  # noqa: E402
 from joulebench.artifacts import Store, Transform, hash_content  # noqa: E402
 from joulebench.errors import ArtifactError, ModelError  # noqa: E402
-from joulebench_pruning.calibration import calibration_tokens  # noqa: E402
+from joulebench_checkpointkit.calibration import Calibration, calibration_tokens  # noqa: E402
 from joulebench_pruning.evidence import zeros  # noqa: E402
-from joulebench_pruning.options import Calibration  # noqa: E402
 from joulebench_pruning.unstructured import (  # noqa: E402
     PruneMagnitude,
     PruneSparseGpt,

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from joulebench.errors import ModelError
-from joulebench_pruning.weights import Weights
+from joulebench_checkpointkit.shape import EMBEDDING
+from joulebench_checkpointkit.weights import Weights
 
 #: Hidden states of each sequence, (1, tokens, hidden size), float32.
 States = list[torch.Tensor]
@@ -89,9 +90,12 @@ class DecoderLayers:
                 hook.remove()
 
 
-def embed(weights: Weights, sequences: Sequence[Sequence[int]]) -> States:
-    """The states before the first layer."""
-    table = weights.matrix("model.embed_tokens.weight")
+def embed(
+    weights: Weights, sequences: Sequence[Sequence[int]], table: torch.Tensor | None = None
+) -> States:
+    """The states before the first layer, by the checkpoint's embedding or another ``table``."""
+    if table is None:
+        table = weights.matrix(EMBEDDING)
     largest = max(max(each) for each in sequences)
     if largest >= len(table):
         raise ModelError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from joulebench.api import Scalar
 from joulebench.errors import ModelError
-from joulebench_pruning.shape import LAYER_PREFIX
+from joulebench_checkpointkit.shape import LAYER_PREFIX
 
 _INDEX: Final = "model.safetensors.index.json"
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
@@ -50,7 +52,7 @@ class Weights:
         if found.dtype not in _FLOATS:
             raise ModelError(
                 f"tensor '{name}' is of type {found.dtype}; only float32, bfloat16 and float16 "
-                "can be pruned",
+                "can be rewritten",
                 where=str(self.folder),
             )
         return found
@@ -58,6 +60,10 @@ class Weights:
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
         return tuple(self._holder(name).get_slice(name).get_shape())
+
+    def dtype(self, name: str) -> str:
+        """The number type of a tensor in the file, as safetensors calls it: ``F32``, ``BF16``."""
+        return str(self._holder(name).get_slice(name).get_dtype())
 
     def layer(self, index: int) -> dict[str, torch.Tensor]:
         """All tensors of a decoder layer as they are stored, by their names inside of it."""
@@ -109,6 +115,16 @@ def write_checkpoint(
         there = output / each.name
         if each.suffix in _COPIED and each.is_file() and not there.exists():
             shutil.copyfile(each, there)
+
+
+def sizes(before: Weights, after: Weights) -> dict[str, Scalar]:
+    """Parameters, and bytes of the weight files."""
+    found: dict[str, Scalar] = {}
+    for word, each in (("before", before), ("after", after)):
+        found[f"parameters_{word}"] = sum(prod(each.shape(name)) for name in each.files)
+        files = {each.folder / file for file in each.files.values()}
+        found[f"weights_bytes_{word}"] = sum(file.stat().st_size for file in files)
+    return found
 
 
 def _weight_files(folder: Path) -> list[str]:

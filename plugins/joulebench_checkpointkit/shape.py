@@ -9,8 +9,7 @@ from typing import Final
 #: Types whose layers have the matrices below and nothing else that depends on their sizes.
 MODEL_TYPES: Final = ("llama", "mistral", "qwen2")
 
-#: The matrices of a layer that are pruned, each with the one whose input it shares. Embeddings and
-#: the output head stay whole, as in the papers.
+#: The matrices of a layer, each with the one whose input it shares.
 INPUT_SHARED_WITH: Final[Mapping[str, str]] = {
     "self_attn.q_proj": "self_attn.q_proj",
     "self_attn.k_proj": "self_attn.q_proj",
@@ -21,10 +20,13 @@ INPUT_SHARED_WITH: Final[Mapping[str, str]] = {
     "mlp.down_proj": "mlp.down_proj",
 }
 LAYER_PREFIX: Final = "model.layers."
+EMBEDDING: Final = "model.embed_tokens.weight"
+HEAD: Final = "lm_head.weight"
+FINAL_NORM: Final = "model.norm.weight"
 
 
 class UnfitModelError(Exception):
-    """Why a model of this configuration cannot be pruned here, in one line."""
+    """Why a model of this configuration cannot be rewritten here, in one line."""
 
 
 def matrix_name(layer: int, module: str) -> str:
@@ -49,10 +51,12 @@ class Shape:
         kind = config.get("model_type")
         if kind not in MODEL_TYPES:
             raise UnfitModelError(
-                f"prunes models of type {', '.join(MODEL_TYPES)}, not '{kind or 'unknown'}'"
+                f"takes models of type {', '.join(MODEL_TYPES)}, not '{kind or 'unknown'}'"
             )
         if config.get("quantization_config"):
-            raise UnfitModelError("the checkpoint is quantized already; prune before that")
+            raise UnfitModelError(
+                "the checkpoint is quantized already; take the one that it was made of"
+            )
         hidden, heads = _count(config, "hidden_size"), _count(config, "num_attention_heads")
         shape = cls(
             hidden_size=hidden,
@@ -75,7 +79,7 @@ class Shape:
 
     @property
     def input_widths(self) -> frozenset[int]:
-        """Columns that the pruned matrices have."""
+        """Columns that the matrices have."""
         return frozenset(
             {self.hidden_size, self.num_attention_heads * self.head_dim, self.intermediate_size}
         )

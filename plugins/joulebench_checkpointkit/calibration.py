@@ -1,0 +1,92 @@
+"""Calibration: which stretches of which text are read, and their token ids."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from joulebench.api import Option, Settings
+from joulebench.errors import ArtifactError, ModelError
+
+#: ``builtin:`` texts that quality is judged on.
+_JUDGED: Final = frozenset({"builtin:evaluation", "builtin:short", "builtin:prompts"})
+
+CALIBRATION: Final = (
+    Option("calibration", "file", "builtin:calibration",
+           "text that the activations are taken from; never the one that quality is judged on"),
+    Option("sequences", "int", 12, "stretches of the text that are read", minimum=1),
+    Option("length", "int", 256, "tokens in each stretch", minimum=2),
+    Option("seed", "int", 0, "chooses the stretches", minimum=0),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What is read for statistics: ``sequences`` stretches of ``length`` tokens."""
+
+    text: Path
+    sequences: int
+    length: int
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Calibration:
+        """From the options in :data:`CALIBRATION`, the text as a path."""
+        return cls(
+            Path(str(settings["calibration"])), int(settings["sequences"]),
+            int(settings["length"]), int(settings["seed"]),
+        )  # fmt: skip
+
+
+def calibration_fault(settings: Settings, config: Mapping[str, object]) -> str | None:
+    """Why the calibration cannot be done with this model, or ``None``."""
+    text, length = str(settings["calibration"]), int(settings["length"])
+    if text in _JUDGED:
+        return f"{text} is for judging a model, not for calibration; take builtin:calibration"
+    longest = config.get("max_position_embeddings")
+    if isinstance(longest, int) and length > longest:
+        return f"stretches of {length} tokens are longer than the model's context of {longest}"
+    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    if isinstance(window, int) and length > window:
+        return f"stretches of {length} tokens are longer than the sliding window of {window}"
+    return None
+
+
+def calibration_tokens(checkpoint: Path, wanted: Calibration) -> list[list[int]]:
+    """Stretches that do not overlap, chosen by the seed, by the checkpoint's own tokenizer.
+
+    Raises :class:`ArtifactError` where the text is too short for them.
+    """
+    from tokenizers import Tokenizer
+
+    file = checkpoint / "tokenizer.json"
+    if not file.is_file():
+        raise ModelError(
+            "has no tokenizer.json, without which no text can be read for calibration",
+            where=str(checkpoint),
+            hint="take a technique that looks at the weights alone",
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises a bare Exception
+        raise ModelError(f"cannot be read: {error}", where=str(file)) from None
+    try:
+        text = wanted.text.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"cannot be read for calibration: {error}", where=str(wanted.text)
+        ) from None
+    ids = list(tokenizer.encode(text, add_special_tokens=False).ids)
+    found = len(ids) // wanted.length
+    if found < wanted.sequences:
+        raise ArtifactError(
+            f"is too short for calibration: its {len(ids):,} tokens give {found} sequences of "
+            f"{wanted.length}, {wanted.sequences} are wanted",
+            where=str(wanted.text),
+            hint="set fewer or shorter sequences, or give a longer text",
+        )
+    chosen = random.Random(wanted.seed).sample(range(found), wanted.sequences)  # noqa: S311
+    return [ids[place * wanted.length : (place + 1) * wanted.length] for place in chosen]
