@@ -21,6 +21,7 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench.backendkit import asked_elsewhere, cpu_device, thread_count
+from joulebench_torch.kvcaches.options import KV_OPTIONS, compression_fault
 
 _PROBE: Final = (
     "import json, torch; "
@@ -41,9 +42,10 @@ class TorchBackend(Backend):
     name = "torch"
     summary = "PyTorch and transformers, eager or compiled"
     accepts = ("hf",)
-    capabilities = frozenset(
-        {"generate", "score", "logits", "encode", "train", "hardware", "operators"}
-    )
+    capabilities = frozenset({
+        "generate", "score", "logits", "encode", "train", "hardware", "operators",
+        "kv.quantized", "kv.window", "kv.evict", "mlp.contextual",
+    })  # fmt: skip
     options = (
         Option(
             "dtype",
@@ -77,6 +79,18 @@ class TorchBackend(Backend):
         Option("compile", "bool", False, "compile the decode step; needs a static cache"),
         Option("optimizer", "str", "adamw", "for train steps", choices=("adamw", "sgd")),
         Option("learning_rate", "float", 1e-5, "of train steps", minimum=0.0),
+        *KV_OPTIONS,
+        Option(
+            "mlp_active", "share", None,
+            "share of the MLP's channels that a token may use, by thresholds on the gate; all when "
+            "not set", minimum=0.01, maximum=1.0,
+        ),
+        Option(
+            "mlp_kernel", "str", "auto",
+            "of a token's inactive channels: left out (gather), or computed and masked (mask); "
+            "auto tries both", choices=("auto", "gather", "mask"),
+        ),
+        Option("mlp_text", "str", None, "path of the text that mlp_active's thresholds are from"),
     )
 
     def available(self) -> Availability:
@@ -107,7 +121,9 @@ class TorchBackend(Backend):
                 return "compile needs cache = 'static': a growing cache compiles again and again"
             if not _has_compiler():
                 return "compile needs a C++ compiler (g++ or clang++, or CXX set to one)"
-        return None
+        if settings.get("mlp_active") is not None and settings.get("mlp_text") is None:
+            return "mlp_active needs mlp_text, the text that its thresholds are from"
+        return compression_fault({**self.default_settings(), **settings}, config)
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """Thread counts that the libraries read when they load, and no network."""

@@ -10,6 +10,8 @@ import torch
 
 from joulebench.api import Settings
 from joulebench.errors import ModelError
+from joulebench_torch.contextual import open_sparse_mlps
+from joulebench_torch.kvcaches.opening import open_caches
 from joulebench_torch.session import TorchSession
 
 
@@ -28,6 +30,8 @@ def open_session(folder: Path, device: str, settings: Settings) -> TorchSession:
         cache_tokens=int(settings["cache_tokens"]),
         optimizer=str(settings["optimizer"]),
         learning_rate=float(settings["learning_rate"]),
+        mlps=open_sparse_mlps(model, folder, settings),
+        caches=open_caches(model, settings),
     )
     if settings["compile"]:
         session.compile()

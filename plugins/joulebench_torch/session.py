@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -11,6 +12,8 @@ import transformers
 
 from joulebench.api import BackendSession, Kernel, MemoryUse, Scalar, Traffic
 from joulebench.errors import JoulebenchError
+from joulebench_torch.contextual import SparseMlps
+from joulebench_torch.kvcaches.opening import Caches
 from joulebench_torch.memory import cache_bytes, cache_bytes_used, weight_bytes
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
@@ -21,7 +24,15 @@ class TorchSession(BackendSession):
     """One sequence on one model. ``model`` is the transformers model, open to inspection."""
 
     def __init__(
-        self, model: Any, *, cache: str, cache_tokens: int, optimizer: str, learning_rate: float
+        self,
+        model: Any,
+        *,
+        cache: str,
+        cache_tokens: int,
+        optimizer: str,
+        learning_rate: float,
+        caches: Caches | None = None,
+        mlps: SparseMlps | None = None,
     ) -> None:
         self.model = model
         config = model.config.get_text_config(decoder=True)
@@ -31,6 +42,9 @@ class TorchSession(BackendSession):
             limit = cache_tokens if limit is None else min(cache_tokens, limit)
         self.context_length = limit
         self._kind = cache
+        #: Compressed caches, and what they were seen to hold of the last text that was scored.
+        self._caches, self._scored = caches, dict[str, Scalar]()
+        self._mlps = mlps
         self._device = model.device
         self._cache_name = _cache_argument(model)
         self._optimizer_name, self._learning_rate = optimizer, learning_rate
@@ -53,7 +67,7 @@ class TorchSession(BackendSession):
             self.reset()
         with torch.inference_mode():
             ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
-            logits = self._forward(ids, None)
+            logits = self._read(ids)
             self._token.copy_(logits[:, -1].argmax(-1, keepdim=True))
             self._at.fill_(len(tokens))
             self._length = len(tokens)
@@ -86,6 +100,15 @@ class TorchSession(BackendSession):
         self.reset()
         self._compiled = True
 
+    def _read(self, ids: torch.Tensor) -> torch.Tensor:
+        """Logits after a prompt, in pieces where the cache is cut between them."""
+        caches = self._caches
+        if caches is None:
+            return self._forward(ids, None)
+        self._cache = caches.for_answer(ids.shape[1])
+        pieces = ids.split(caches.chunk, dim=1) if caches.in_pieces else (ids,)
+        return [self._forward(piece, None) for piece in pieces][-1]
+
     def _decode_eagerly(self, token: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         return self._forward(token, at)[:, -1].argmax(-1, keepdim=True)
 
@@ -105,6 +128,8 @@ class TorchSession(BackendSession):
             return transformers.StaticCache(
                 config=self.model.config, max_cache_len=self.context_length
             )
+        if self._caches is not None:
+            return self._caches.for_answer(0)
         return transformers.DynamicCache(config=self.model.config)
 
     def _check_length(self, length: int) -> None:
@@ -130,15 +155,17 @@ class TorchSession(BackendSession):
         with torch.inference_mode():
             ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
             # A cache of its own: scoring leaves the sequence that is being generated alone.
-            cache = transformers.DynamicCache(config=self.model.config)
-            for start in range(0, len(tokens) - 1, _SCORE_CHUNK):
-                chunk = ids[:, start : min(start + _SCORE_CHUNK, len(tokens) - 1)]
+            cache, size = self._text_cache(len(tokens))
+            for start in range(0, len(tokens) - 1, size):
+                chunk = ids[:, start : min(start + size, len(tokens) - 1)]
                 result = self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
                 targets = ids[0, start + 1 : start + 1 + chunk.shape[1]]
                 loss = torch.nn.functional.cross_entropy(
                     result.logits[0].float(), targets, reduction="none"
                 )
                 found.extend((-loss).tolist())
+            if self._caches is not None:
+                self._scored = self._caches.account(cache)
         return found
 
     def logits(self, tokens: Sequence[int]) -> Any:
@@ -147,13 +174,19 @@ class TorchSession(BackendSession):
         with torch.inference_mode():
             ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
             # A cache of its own, as for scores; a chunk at a time bounds what the device holds.
-            cache = transformers.DynamicCache(config=self.model.config)
+            cache, size = self._text_cache(len(tokens))
             chunks = [
                 self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
                 .logits[0].float().cpu()
-                for chunk in ids.split(_SCORE_CHUNK, dim=1)
+                for chunk in ids.split(size, dim=1)
             ]  # fmt: skip
             return torch.cat(chunks).numpy()
+
+    def _text_cache(self, tokens: int) -> tuple[Any, int]:
+        """An empty cache for a text, and how many of its tokens are read at once."""
+        if self._caches is not None:
+            return self._caches.for_text(tokens), self._caches.chunk
+        return transformers.DynamicCache(config=self.model.config), _SCORE_CHUNK
 
     def encode(self, tokens: Sequence[int]) -> Sequence[float]:
         """The mean of the last hidden states over the sequence."""
@@ -200,15 +233,28 @@ class TorchSession(BackendSession):
         return MemoryUse(
             weights_bytes=weight_bytes(self.model),
             kv_allocated_bytes=cache_bytes(self._cache),
-            kv_used_bytes=cache_bytes_used(self._cache, self._length),
+            kv_used_bytes=(
+                cache_bytes_used(self._cache, self._length)
+                if self._caches is None
+                else self._caches.used_bytes(self._cache)
+            ),
             device_peak_bytes=self._device_peak_bytes(),
         )
 
     def traffic(self) -> Traffic:
-        """Of one token, by the model's parameters; the cache holds the model's number type."""
+        """Of one token, by the model's parameters; the cache holds the model's number type.
+
+        What a compressed cache reads is not so many bytes for each position before the token, and
+        what a sparse MLP computes depends on the token: those figures are ``None``.
+        """
         from joulebench_torch.traffic import count_traffic
 
-        return count_traffic(self.model, self.model.dtype)
+        counted = count_traffic(self.model, self.model.dtype)
+        if self._caches is not None:
+            counted = replace(counted, kv_position_bytes=None)
+        if self._mlps is not None and self._mlps.skips:
+            counted = replace(counted, weights_bytes=None, operations=None, head_operations=None)
+        return counted
 
     def hardware_kernel(self, name: str, size: int) -> Kernel:
         """A piece of work on the bare device; the model stays loaded and idle."""
@@ -220,6 +266,11 @@ class TorchSession(BackendSession):
         """The model's own operators, eager even where the decode step is compiled."""
         from joulebench_torch.operators import model_operators
 
+        if self._caches is not None or self._mlps is not None:
+            raise JoulebenchError(
+                "the operators of a compressed KV cache or a sparse MLP are not known",
+                hint="leave the technique out for the workload 'operators'",
+            )
         self._check_length(context + 1)
         static = self.context_length if self._kind == "static" else None
         return model_operators(self.model, context, static_positions=static, device=self._device)
@@ -246,7 +297,17 @@ class TorchSession(BackendSession):
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "torch": str(torch.__version__),
             "transformers": str(transformers.__version__),
+            **(self._caches.facts() if self._caches is not None else {}),
+            **(self._mlps.facts() if self._mlps is not None else {}),
         }
+
+    def observed(self, capability: str) -> Mapping[str, Scalar]:
+        """The cache of the last sequence or scored text, or the MLPs of the last tokens."""
+        if capability == "mlp.contextual" and self._mlps is not None:
+            return self._mlps.account()
+        if capability.startswith("kv.") and self._caches is not None:
+            return self._caches.account(self._cache) if self._length else self._scored
+        raise self.lacking(f"observed('{capability}')")
 
     def close(self) -> None:
         """Drop the model, its cache and its optimiser state."""

@@ -1,0 +1,1 @@
+"""KV caches that keep fewer positions, or positions in fewer bits, than the model's own."""
