@@ -1,0 +1,75 @@
+"""The options that the quantization techniques share, and what they may not be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from joulebench.api import Option, Settings
+
+#: What GGUF and MatMulNBits have blocks for is a multiple of this.
+BLOCK: Final = 32
+
+
+def bits_option(default: int) -> Option:
+    """Bits of an integer."""
+    return Option("bits", "int", default, "bits of each integer", choices=(8, 4, 3, 2))
+
+
+def group_option(default: int) -> Option:
+    """Weights that share a scale."""
+    return Option(
+        "group", "int", default,
+        "neighbours in a row that share a scale; 0: the whole row, one scale for each output",
+        choices=(0, 32, 64, 128),
+    )  # fmt: skip
+
+
+def clip_option(default: str) -> Option:
+    """How a group's scale is chosen."""
+    return Option(
+        "clip", "str", default,
+        "none: the largest weight of a group is hit; search: the scale with the least squared "
+        "error is, which may clip it",
+        choices=("none", "search"),
+    )  # fmt: skip
+
+
+#: What else is rounded.
+EMBEDDING: Final = Option(
+    "embedding", "str", "float",
+    "the embedding and the output head: as they are, or rounded to 8 bits in groups of 32",
+    choices=("float", "int8"),
+)  # fmt: skip
+DAMPING: Final = Option(
+    "damping", "float", 0.01,
+    "what GPTQ adds to the diagonal of the Hessian, as a part of its mean",
+    minimum=1e-6, maximum=10.0,
+)  # fmt: skip
+ACT_ORDER: Final = Option(
+    "act_order", "bool", False, "GPTQ rounds the columns with the largest inputs first"
+)
+
+
+def rounding_option(*choices: str) -> Option:
+    """What is done after the weights are made easier to round; the first is the default."""
+    words = {
+        "nearest": "nearest: each weight to the nearest number",
+        "gptq": "gptq: with GPTQ's corrections",
+        "none": "none: not at all, for a later step of a chain to do it",
+    }
+    return Option(
+        "rounding", "str", choices[0], "; ".join(words[each] for each in choices), choices=choices
+    )
+
+
+def grid_fault(settings: Settings, widths: Iterable[int], hidden: int) -> str | None:
+    """Why groups do not fit matrices of these widths, or ``None``."""
+    group = int(settings["group"])
+    if settings.get("rounding") != "none":
+        for width in sorted(widths):
+            if group and width % group:
+                return f"groups of {group} do not divide matrices that are {width} wide"
+    if settings["embedding"] == "int8" and hidden % BLOCK:
+        return f"groups of {BLOCK} do not divide an embedding that is {hidden} wide"
+    return None
