@@ -14,6 +14,7 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
+from joulebench_checkpointkit.integers import PACK_CHOICES, IntegerFile
 
 #: ``config.json`` name of the one family that is understood.
 _ARCHITECTURE: Final = "LlamaForCausalLM"
@@ -22,7 +23,8 @@ _ARCHITECTURE: Final = "LlamaForCausalLM"
 class GgufExport(Converter):
     """Writes a llama-type checkpoint as a GGUF file, weights and tokenizer.
 
-    Matrices get the type that ``dtype`` names; vectors (norms, biases) stay float32, as llama.cpp
+    Matrices get the type that ``dtype`` names, or Q4_0 or Q8_0 blocks where a technique has left
+    their integers beside them (see ``pack``); vectors (norms, biases) stay float32, as llama.cpp
     needs them. A checkpoint without ``tokenizer.json`` becomes a file without a vocabulary, which
     runs on token ids.
     """
@@ -39,7 +41,13 @@ class GgufExport(Converter):
             "number type of the written matrices",
             choices=("float32", "bfloat16", "float16"),
         ),
-    )
+        Option(
+            "pack", "str", "auto",
+            "a quantized checkpoint's integers: as Q4_0 and Q8_0 blocks of the very same integers, "
+            "or as floating-point numbers like the rest",
+            choices=PACK_CHOICES,
+        ),
+    )  # fmt: skip
 
     def available(self) -> Availability:
         """Needs the ``gguf`` package and numpy; no model runtime."""
@@ -73,4 +81,5 @@ class GgufExport(Converter):
             vocabulary=read_vocabulary(source, shape.vocab_size),
             factors=frequency_factors(checkpoint.config, shape),
             dtype=str(settings.get("dtype", "float32")),
+            integers=None if settings.get("pack") == "dense" else IntegerFile.beside(source),
         )  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import ArtifactError, ModelError
+from joulebench_checkpointkit.integers import IntegerFile, Integers
+from joulebench_gguf.blocks import BLOCK, BYTES, TYPES, in_blocks
 from joulebench_gguf.checkpoint import Checkpoint
 from joulebench_gguf.metadata import LlamaShape
 from joulebench_gguf.numbertypes import Array, encoder
@@ -31,10 +34,12 @@ def write_gguf(
     vocabulary: Vocabulary | None,
     factors: Sequence[float] | None,
     dtype: str,
+    integers: IntegerFile | None = None,
 ) -> None:
     """Write metadata, vocabulary and tensors. The same checkpoint gives the same bytes.
 
-    ``factors`` divide the rotation frequencies (rope type llama3).
+    ``factors`` divide the rotation frequencies (rope type llama3). A matrix that has ``integers``
+    in groups of a multiple of 32 is written in blocks of them; others get ``dtype``.
     """
     import gguf
     import numpy as np
@@ -42,15 +47,16 @@ def write_gguf(
     names = _source_names(checkpoint, shape)
     # use_temp_file off and infos before numbers: nothing but the tensor being written is held.
     writer = gguf.GGUFWriter(path, "llama")
-    _add_shape(writer, shape, gguf.LlamaFileType[_TYPES[dtype][1]])
+    packed = {} if integers is None else integers.packable(BLOCK)
+    _add_shape(writer, shape, gguf.LlamaFileType[_file_type(dtype, packed)])
     _add_vocabulary(writer, shape, vocabulary)
     types: dict[str, str] = {}
     for name, size in tensor_sizes(shape).items():
-        types[name] = dtype if len(size) > 1 else "float32"
-        count = int(np.prod(size))
+        kind = dtype if len(size) > 1 else "float32"
+        types[name] = TYPES[packed[names[name]]] if names[name] in packed else kind
         writer.add_tensor_info(
-            name, size, np.dtype(np.float32), count * _WIDTHS[types[name]],
-            raw_dtype=gguf.GGMLQuantizationType[_TYPES[types[name]][0]],
+            name, size, np.dtype(np.float32), _bytes_of(types[name], int(np.prod(size))),
+            raw_dtype=gguf.GGMLQuantizationType[_TYPES.get(types[name], (types[name],))[0]],
         )  # fmt: skip
     if factors is not None:
         writer.add_tensor_info(_FREQUENCIES, (len(factors),), np.dtype(np.float32),
@@ -59,7 +65,12 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, source in names.items():
-        values = _interleaved(shape, name, checkpoint.tensor(source))
+        values = checkpoint.tensor(source)
+        if integers is not None and source in packed:
+            blocks = _in_blocks(shape, name, integers.matching(source, values), types[name])
+            writer.write_tensor_data(blocks)
+            continue
+        values = _interleaved(shape, name, values)
         try:
             writer.write_tensor_data(np.ascontiguousarray(encoder(types[name])(values)))
         except OverflowError as error:
@@ -111,6 +122,24 @@ def _interleaved(shape: LlamaShape, name: str, values: Array) -> Array:
         return values
     halves = values.reshape(heads, 2, shape.head_dim // 2, *values.shape[1:])
     return halves.swapaxes(1, 2).reshape(values.shape)
+
+
+def _in_blocks(shape: LlamaShape, name: str, matrix: Integers, kind: str) -> Array:
+    """The integers and scales in blocks, their rows in GGUF's order."""
+    rows = (_interleaved(shape, name, each) for each in (matrix.integers, matrix.scales))
+    return in_blocks(Integers(matrix.bits, *rows), kind)
+
+
+def _bytes_of(kind: str, count: int) -> int:
+    return count // BLOCK * BYTES[kind] if kind in BYTES else count * _WIDTHS[kind]
+
+
+def _file_type(dtype: str, packed: Mapping[str, int]) -> str:
+    """What the file is called by: the type of most of its matrices."""
+    if not packed:
+        return _TYPES[dtype][1]
+    bits = Counter(packed.values()).most_common(1)[0][0]
+    return f"MOSTLY_{TYPES[bits]}"
 
 
 def _add_shape(writer: Any, shape: LlamaShape, file_type: int) -> None:

@@ -17,6 +17,7 @@ from joulebench.api import (
     distribution_versions,
 )
 from joulebench.backendkit import allowed_cores, cpu_device
+from joulebench_checkpointkit.integers import PACK_CHOICES
 from joulebench_llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
 
 #: KV types that llama.cpp has kernels for, and how many numbers share a scale (ggml-common.h).
@@ -43,6 +44,12 @@ class LlamaCppBackend(Backend):
             "dtype", "str", "float32",
             "number type of the matrices in the GGUF file that is made of a checkpoint",
             choices=("float32", "bfloat16", "float16"),
+        ),
+        Option(
+            "pack", "str", "auto",
+            "a quantized checkpoint's integers in the GGUF file: as Q4_0 and Q8_0 blocks of the "
+            "very same integers (auto), or dense in dtype",
+            choices=PACK_CHOICES,
         ),
         Option("threads", "int", None, "threads; all allowed cores when not set", minimum=1),
         Option(
@@ -106,8 +113,9 @@ class LlamaCppBackend(Backend):
         return None
 
     def conversion_settings(self, settings: Settings) -> Settings:
-        """The number type that the file is written in."""
-        return {"dtype": complete(settings)["dtype"]}
+        """The number type that the file is written in, and whether integers are packed."""
+        given = complete(settings)
+        return {"dtype": given["dtype"], "pack": given["pack"]}
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """The size of the OpenMP pool, which is made when the library is loaded."""

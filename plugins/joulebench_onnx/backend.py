@@ -17,6 +17,7 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench.backendkit import cpu_device, thread_count
+from joulebench_onnx.exporter import ACTIVATIONS, PACK
 from joulebench_onnx.ortformat import MAX_ORT_BYTES
 from joulebench_onnx.providers import PROVIDERS, missing_reason
 from joulebench_onnx.shape import LlamaShape, unfit_reason
@@ -69,6 +70,10 @@ class _OnnxRuntimeBackend(Backend):
         """Refuses models whose graph is not known, and providers that this build has not."""
         return unfit_reason(config) or missing_reason(str(settings.get("provider", "cpu")))
 
+    def conversion_settings(self, settings: Settings) -> Settings:
+        """How a quantized checkpoint's integers are written."""
+        return {key: settings[key] for key in ("pack", "activations") if key in settings}
+
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """No thread of tokenizers beside the runtime's own."""
         return {"TOKENIZERS_PARALLELISM": "false"}
@@ -105,6 +110,8 @@ class OnnxBackend(_OnnxRuntimeBackend):
             choices=("all", "extended", "basic", "none"),
         ),
         _PREPACKING,
+        PACK,
+        ACTIVATIONS,
         Option("spinning", "bool", True, "threads wait for work busily: sooner, and dearer"),
         Option("arena", "bool", True, "keep freed memory for the next operator"),
         _PROVIDER,
@@ -125,6 +132,8 @@ class OnnxMobileBackend(_OnnxRuntimeBackend):
         Option("threads", "int", 1, "threads inside an operator", minimum=1),
         _CACHE_TOKENS,
         _PREPACKING,
+        PACK,
+        ACTIVATIONS,
         Option("spinning", "bool", False, "threads wait for work busily: sooner, and dearer"),
         Option("arena", "bool", False, "keep freed memory for the next operator"),
         _PROVIDER,

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from joulebench.api import (
     Availability,
     Converter,
+    Option,
     Settings,
     distribution_versions,
     require_modules,
 )
 from joulebench.errors import ArtifactError
+from joulebench_checkpointkit.integers import PACK_CHOICES
 from joulebench_onnx.shape import ARCHITECTURES, LlamaShape, UnfitConfigError
+
+PACK: Final = Option(
+    "pack", "str", "auto",
+    "a quantized checkpoint's integers: as MatMulNBits of the very same integers (auto), or dense "
+    "in float32",
+    choices=PACK_CHOICES,
+)  # fmt: skip
+ACTIVATIONS: Final = Option(
+    "activations", "str", "float32",
+    "what packed integers are multiplied in: float32, or int8, which rounds activations as well",
+    choices=("float32", "int8"),
+)  # fmt: skip
 
 
 class OnnxExport(Converter):
     """Writes the graph of a llama-type model operator by operator, without tracing it.
 
     ``model.onnx`` (IR 10, opset 21, onnxruntime's own GroupQueryAttention) takes its weights as
-    float32 from ``model.onnx.data``. The same checkpoint gives the same bytes.
+    float32 from ``model.onnx.data``, or as a quantized checkpoint's integers. The same checkpoint
+    gives the same bytes.
     """
 
     name = "onnx-export"
-    summary = "checkpoint of a llama-type model to ONNX with a KV cache, float32"
+    summary = "checkpoint of a llama-type model to ONNX with a KV cache, float32 or packed integers"
     source = "hf"
     target = "onnx"
+    options = (PACK, ACTIVATIONS)
 
     def available(self) -> Availability:
         """Needs the ``onnx`` package and numpy; no model runtime."""
@@ -51,6 +68,7 @@ class OnnxExport(Converter):
         from joulebench_onnx.checkpoint import Checkpoint
         from joulebench_onnx.graphfile import GraphFile
         from joulebench_onnx.llamagraph import write_llama
+        from joulebench_onnx.nbits import Packing
 
         checkpoint = Checkpoint(source)
         try:
@@ -61,5 +79,8 @@ class OnnxExport(Converter):
                 where=str(source / "config.json"),
                 hint="use a llama-type checkpoint, or a backend that reads checkpoints as they are",
             ) from None
+        packing = None
+        if settings.get("pack") != "dense":
+            packing = Packing.beside(source, str(settings.get("activations", "float32")))
         with GraphFile(output) as graph:
-            write_llama(graph, checkpoint, shape)
+            write_llama(graph, checkpoint, shape, packing)

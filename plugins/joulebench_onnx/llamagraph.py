@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from joulebench_onnx.checkpoint import Checkpoint
 from joulebench_onnx.graphfile import CONTRIB, GraphFile
+from joulebench_onnx.nbits import Packing
 from joulebench_onnx.rope import rotation_tables
 from joulebench_onnx.shape import LlamaShape
 
@@ -30,15 +31,19 @@ def present_name(layer: int, part: str) -> str:
     return f"present.{layer}.{part}"
 
 
-def write_llama(graph: GraphFile, checkpoint: Checkpoint, shape: LlamaShape) -> None:
+def write_llama(
+    graph: GraphFile, checkpoint: Checkpoint, shape: LlamaShape, packing: Packing | None = None
+) -> None:
     """Add all nodes and weights of the model, and save it.
 
     One sequence (batch 1). ``input_ids`` (1, tokens) stand after what the cache holds;
     ``total_sequence_length`` is the number of positions with them, ``seqlens_k`` (1,) one less;
     ``logit_positions`` names those of ``input_ids`` whose logits are wanted, so that a prompt
     costs the head once, and a score gets all of them from the same graph.
+
+    Products with matrices that ``packing`` has integers of are MatMulNBits on these.
     """
-    _LlamaWriter(graph, checkpoint, shape).write()
+    _LlamaWriter(graph, checkpoint, shape, packing).write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class _LlamaWriter:
     graph: GraphFile
     checkpoint: Checkpoint
     shape: LlamaShape
+    packing: Packing | None
 
     def write(self) -> None:
         import numpy as np
@@ -69,14 +75,20 @@ class _LlamaWriter:
             "Squeeze", [kept, graph.constant("batch_axis", np.array([0], np.int64))], "model.rows"
         )
         normed = self._norm(flat, "model.norm")
-        head = embedding
-        if not shape.tie_word_embeddings:
-            head = graph.weight("lm_head.weight", self.checkpoint.tensor("lm_head.weight", rows))
-        # Gemm reads the matrix as it lies, row for row: a tied one is stored once.
-        graph.node("Gemm", [normed, head], LOGITS, transB=1)
+        self._head(normed, embedding if shape.tie_word_embeddings else "lm_head.weight", rows)
         graph.output(LOGITS, np.float32, ("kept", shape.vocab_size))
         self._declare_cache()
         graph.save("llama", {CONTEXT_KEY: str(shape.max_position_embeddings)})
+
+    def _head(self, state: str, name: str, rows: tuple[int, int]) -> None:
+        """The logits. A tied float32 matrix is stored once, row for row as it is looked up."""
+        if self.packing is not None and name in self.packing.bits:
+            matrix = self.checkpoint.tensor(name, rows)
+            self.packing.product(self.graph, state, name, matrix, LOGITS)
+            return
+        if not self.shape.tie_word_embeddings:
+            self.graph.weight(name, self.checkpoint.tensor(name, rows))
+        self.graph.node("Gemm", [state, name], LOGITS, transB=1)
 
     def _declare_cache(self) -> None:
         import numpy as np
@@ -133,17 +145,25 @@ class _LlamaWriter:
         )  # fmt: skip
 
     def _linear(self, state: str, name: str, width: int, height: int, biased: bool) -> str:
+        """``state`` times a matrix, plus its bias."""
+        product = f"{name}.product" if biased else name
+        self._product(state, f"{name}.weight", (height, width), product)
+        if not biased:
+            return name
+        self.graph.weight(f"{name}.bias", self.checkpoint.tensor(f"{name}.bias", (height,)))
+        return self.graph.node("Add", [product, f"{name}.bias"], name)
+
+    def _product(self, state: str, name: str, size: tuple[int, int], output: str) -> None:
         """``state`` times a matrix that is stored (inputs, outputs), the transpose of its file's.
 
         That is the order in which onnxruntime multiplies one row without packing the matrix first.
         """
-        matrix = self.checkpoint.tensor(f"{name}.weight", (height, width))
-        self.graph.weight(f"{name}.weight", matrix.T)
-        if not biased:
-            return self.graph.node("MatMul", [state, f"{name}.weight"], name)
-        product = self.graph.node("MatMul", [state, f"{name}.weight"], f"{name}.product")
-        self.graph.weight(f"{name}.bias", self.checkpoint.tensor(f"{name}.bias", (height,)))
-        return self.graph.node("Add", [product, f"{name}.bias"], name)
+        matrix = self.checkpoint.tensor(name, size)
+        if self.packing is not None and name in self.packing.bits:
+            self.packing.product(self.graph, state, name, matrix, output)
+            return
+        self.graph.weight(name, matrix.T)
+        self.graph.node("MatMul", [state, name], output)
 
 
 def attention_attributes(heads: int, kv_heads: int, head_dim: int) -> dict[str, Any]:
