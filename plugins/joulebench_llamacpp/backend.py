@@ -19,11 +19,14 @@ from joulebench.api import (
 from joulebench.backendkit import allowed_cores, cpu_device
 from joulebench_checkpointkit.integers import PACK_CHOICES
 from joulebench_llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
+from joulebench_llamacpp.kvwindow import KvWindow
 
 #: KV types that llama.cpp has kernels for, and how many numbers share a scale (ggml-common.h).
 KV_TYPES: Final = {
     "f32": 1, "f16": 1, "bf16": 1, "q8_0": 32, "q5_1": 32, "q5_0": 32, "q4_1": 32, "q4_0": 32,
 }  # fmt: skip
+#: The KV types of so many bits that kv_bits means.
+TYPE_OF_BITS: Final = {8: "q8_0", 5: "q5_1", 4: "q4_0"}
 #: The KV type of the same precision as the weights.
 _KV_OF_DTYPE: Final = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
@@ -38,7 +41,7 @@ class LlamaCppBackend(Backend):
     name = "llamacpp"
     summary = "llama.cpp's C library"
     accepts = ("gguf",)
-    capabilities = frozenset({"generate", "score", "logits"})
+    capabilities = frozenset({"generate", "score", "logits", "kv.quantized", "kv.window"})
     options = (
         Option(
             "dtype", "str", "float32",
@@ -78,6 +81,22 @@ class LlamaCppBackend(Backend):
             choices=tuple(KV_TYPES),
         ),
         Option(
+            "kv_bits", "int", None,
+            "bits of cached keys and values, in place of both types: 8 is q8_0, 5 q5_1, 4 q4_0",
+            choices=tuple(TYPE_OF_BITS),
+        ),
+        Option(
+            "kv_policy", "str", None, "which positions the KV cache keeps; all when not set",
+            choices=("window",),
+        ),
+        Option("kv_budget", "int", 512, "positions that are kept under kv_policy", minimum=1),
+        Option("kv_sinks", "int", 4, "first positions that kv_policy always keeps", minimum=0),
+        Option(
+            "kv_chunk", "int", 64,
+            "tokens read at once under kv_policy; the cache is cut to its budget after each",
+            minimum=1, maximum=128,
+        ),
+        Option(
             "gpu_layers", "int", None, "layers on the GPU; all when not set, none on device cpu",
             minimum=0,
         ),
@@ -105,6 +124,11 @@ class LlamaCppBackend(Backend):
             return "gpu_layers needs a GPU as device, not cpu"
         if KV_TYPES[str(given["kv_type_v"])] > 1 and given["flash_attention"] == "off":
             return f"kv_type_v = '{given['kv_type_v']}' needs flash attention, which is off"
+        if settings.get("kv_bits") is not None and {"kv_type_k", "kv_type_v"} & set(settings):
+            return "kv_bits stands in place of kv_type_k and kv_type_v: give one or the other"
+        window = KvWindow.of(given)
+        if window is not None and (fault := window.fault()):
+            return fault
         size = _head_size(config)
         for key in ("kv_type_k", "kv_type_v"):
             block = KV_TYPES[str(given[key])]
@@ -131,7 +155,9 @@ class LlamaCppBackend(Backend):
 def complete(settings: Settings) -> dict[str, OptionValue]:
     """All settings with values but ``gpu_layers``, which depends on the device."""
     given = {**LlamaCppBackend().default_settings(), **settings}
-    kv_type = _KV_OF_DTYPE[str(given["dtype"])]
+    kv_type = full_kv_type(given)
+    if given.get("kv_bits") is not None:
+        kv_type = TYPE_OF_BITS[int(given["kv_bits"])]
     full: dict[str, OptionValue] = {
         "threads": allowed_cores(),
         "kv_type_k": kv_type,
@@ -144,6 +170,11 @@ def complete(settings: Settings) -> dict[str, OptionValue]:
     if full["flash_attention"] == "auto" and "f32" in kinds and KV_TYPES[kinds[1]] == 1:
         full["flash_attention"] = "off"
     return full
+
+
+def full_kv_type(settings: Settings) -> str:
+    """The type of keys and values where no setting says another."""
+    return _KV_OF_DTYPE[str(settings["dtype"])]
 
 
 def _head_size(config: Mapping[str, object]) -> int | None:

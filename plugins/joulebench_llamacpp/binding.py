@@ -54,12 +54,15 @@ class ContextOptions:
     kv_type_v: str
     flash_attention: str
     offload: bool
+    #: Cells of the KV cache, where fewer are wanted than there are positions.
+    cells: int | None = None
 
     def within(self, trained_context: int) -> ContextOptions:
         """These options with no more positions than the model was trained for."""
         tokens = min(self.context_tokens, trained_context)
-        batch = min(self.batch_tokens, tokens)
-        return replace(self, context_tokens=tokens, batch_tokens=batch)
+        cells = None if self.cells is None else min(self.cells, tokens)
+        batch = min(self.batch_tokens, cells or tokens)
+        return replace(self, context_tokens=tokens, batch_tokens=batch, cells=cells)
 
 
 class Decoder(Protocol):
@@ -88,6 +91,9 @@ class Decoder(Protocol):
 
     def all_logits(self, count: int) -> Any:
         """Logits after each of the ``count`` tokens of the last call with ``every``."""
+
+    def forget(self, first: int, end: int) -> bool:
+        """Forget the positions [first, end); the others keep theirs. False where it cannot."""
 
     def clear(self) -> None:
         """Forget all positions; what is allocated stays."""
@@ -132,7 +138,7 @@ def fill_model(params: Any, options: ModelOptions) -> None:
 
 def fill_context(params: Any, options: ContextOptions) -> None:
     """Set the fields of ``llama_context_params``."""
-    params.n_ctx = options.context_tokens
+    params.n_ctx = options.cells or options.context_tokens
     params.n_batch = options.batch_tokens
     params.n_ubatch = min(options.ubatch_tokens, options.batch_tokens)
     # The library sets memory aside for this many rows of logits at once.

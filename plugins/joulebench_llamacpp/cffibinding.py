@@ -132,6 +132,10 @@ class CffiDecoder:
         pointer = self._logits_ith(self._context, 0)
         return self._floats(pointer, count * self.vocabulary_size).reshape(count, -1)
 
+    def forget(self, first: int, end: int) -> bool:
+        """Forget the positions [first, end); the others keep theirs. False where it cannot."""
+        return bool(self._library.llama_memory_seq_rm(self._memory, 0, first, end))
+
     def clear(self) -> None:
         """Forget all positions; what is allocated stays."""
         self._library.llama_memory_clear(self._memory, False)

@@ -135,6 +135,10 @@ class CtypesDecoder:
         address = self._address(self._context, 0)
         return _floats(address, count * self.vocabulary_size).reshape(count, -1)
 
+    def forget(self, first: int, end: int) -> bool:
+        """Forget the positions [first, end); the others keep theirs. False where it cannot."""
+        return bool(self._api.llama_memory_seq_rm(self._memory, 0, first, end))
+
     def clear(self) -> None:
         """Forget all positions; what is allocated stays."""
         self._api.llama_memory_clear(self._memory, False)

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from joulebench.api import Settings
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
+from joulebench_llamacpp.backend import full_kv_type
 from joulebench_llamacpp.binding import Binding, ContextOptions, ModelOptions
 from joulebench_llamacpp.header import read_tensors
 from joulebench_llamacpp.installed import installed_binding
+from joulebench_llamacpp.kvaccount import KvUse
+from joulebench_llamacpp.kvwindow import KvWindow
 from joulebench_llamacpp.log import LibraryLog, read_allocations
 from joulebench_llamacpp.session import LOGITS_CHUNK, LlamaCppSession
 
@@ -59,12 +62,16 @@ def open_session(
     if device != "cpu" and gpu is None:
         raise UnavailableError(f"the library does not find device '{device}'")
     layers = settings.get("gpu_layers")
+    window, bits = KvWindow.of(settings), settings.get("kv_bits")
+    batch_tokens = int(settings["batch_tokens"])
+    if window is not None:
+        batch_tokens = min(batch_tokens, window.chunk)
     decoder = binding.open(
         str(file),
         ModelOptions(bool(settings["mmap"]), gpu, None if layers is None else int(layers)),
         ContextOptions(
             context_tokens=int(settings["context_tokens"]),
-            batch_tokens=int(settings["batch_tokens"]),
+            batch_tokens=batch_tokens,
             ubatch_tokens=int(settings["ubatch_tokens"]),
             logits_tokens=LOGITS_CHUNK,
             threads=int(settings["threads"]),
@@ -72,6 +79,7 @@ def open_session(
             kv_type_v=str(settings["kv_type_v"]),
             flash_attention=str(settings["flash_attention"]),
             offload=gpu is not None,
+            cells=None if window is None else window.cells,
         ),
     )
     if decoder is None:
@@ -80,11 +88,14 @@ def open_session(
         decoder, tensors, log, read_allocations(log.lines),
         {
             "device": device, "threads": int(settings["threads"]),
-            "batch_tokens": int(settings["batch_tokens"]),
+            "batch_tokens": batch_tokens,
             "ubatch_tokens": int(settings["ubatch_tokens"]), "mmap": bool(settings["mmap"]),
             "binding": type(binding).__module__.rpartition(".")[2],
             "system_info": binding.system_info(),
         },
+        KvUse(
+            full_kv_type(settings), None if bits is None else int(bits), window
+        ),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from joulebench_llamacpp.counting import (
     traffic_of,
 )
 from joulebench_llamacpp.header import Tensor
+from joulebench_llamacpp.kvaccount import KvUse, kv_account
 from joulebench_llamacpp.log import Allocations, LibraryLog
 
 #: Positions whose logits are held at once: bounds them to so many rows of the vocabulary's width.
@@ -33,6 +35,7 @@ class LlamaCppSession(BackendSession):
         log: LibraryLog,
         allocated: Allocations,
         facts: Mapping[str, Scalar],
+        kv: KvUse = KvUse(),  # noqa: B008  it cannot change
     ) -> None:
         self.vocabulary_size = decoder.vocabulary_size
         self.context_length: int = decoder.context_tokens
@@ -41,6 +44,9 @@ class LlamaCppSession(BackendSession):
         self._log = log
         self._allocated = allocated
         self._facts = facts
+        self._kv = kv
+        #: Tokens of the last text that was scored.
+        self._scored = 0
         self._tokens = decoder.tokens
         self._decode_one, self._last_logits = decoder.decode_one, decoder.last_logits
         self._length = 0
@@ -54,7 +60,9 @@ class LlamaCppSession(BackendSession):
             self.reset()
         capacity = len(self._tokens)
         for start in range(0, len(tokens), capacity):
-            self._feed(tokens[start : start + capacity])
+            piece = tokens[start : start + capacity]
+            self._feed(piece)
+            self._forget(start + len(piece))
         self._length = len(tokens)
         token = int(self._last_logits().argmax())
         self._tokens[0] = token  # where the next step reads it
@@ -68,6 +76,8 @@ class LlamaCppSession(BackendSession):
         if code:
             raise self._failure(code)
         self._length += 1
+        if self._kv.window is not None:
+            self._forget(self._length)
         token = int(self._last_logits().argmax())
         self._tokens[0] = token
         return token
@@ -82,6 +92,12 @@ class LlamaCppSession(BackendSession):
         code = self._decoder.decode(len(tokens), every=every)
         if code:
             raise self._failure(code)
+
+    def _forget(self, length: int) -> None:
+        """Take out of the cache what does not stay when so many tokens have come."""
+        gone = None if self._kv.window is None else self._kv.window.gone(length)
+        if gone is not None and not self._decoder.forget(*gone):
+            raise JoulebenchError("llama.cpp cannot take positions out of this model's cache")
 
     # -- whole sequences -------------------------------------------------------------------
 
@@ -114,8 +130,10 @@ class LlamaCppSession(BackendSession):
         for start in range(0, len(tokens), step):
             piece = tokens[start : start + step]
             self._feed(piece, every=True)
+            self._forget(start + len(piece))
             yield start, self._decoder.all_logits(len(piece))
         self.reset()
+        self._scored = len(tokens)
 
     # -- the record ------------------------------------------------------------------------
 
@@ -125,13 +143,26 @@ class LlamaCppSession(BackendSession):
         return MemoryUse(
             weights_bytes=self._allocated.weights_bytes,
             kv_allocated_bytes=kv_allocated_bytes(each, self._allocated),
-            kv_used_bytes=None if each is None else each * self._length,
+            kv_used_bytes=None if each is None else each * self._kv.kept(self._length),
             workspace_bytes=self._allocated.workspace_bytes,
         )
 
     def traffic(self) -> Traffic:
-        """Counted from the tensors in the file and the types of the KV cache."""
-        return traffic_of(self._tensors, self._allocated)
+        """Counted from the tensors in the file and the types of the KV cache.
+
+        Under a window it reads no more for a longer text: bytes for each position are ``None``.
+        """
+        counted = traffic_of(self._tensors, self._allocated)
+        if self._kv.window is not None:
+            return replace(counted, kv_position_bytes=None)
+        return counted
+
+    def observed(self, capability: str) -> Mapping[str, Scalar]:
+        """The KV cache after the last sequence or scored text."""
+        if capability not in ("kv.quantized", "kv.window"):
+            raise self.lacking(f"observed('{capability}')")
+        length = self._length or self._scored
+        return kv_account(self._tensors, self._allocated, self._kv, length)
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the file and the library say, beside what was set."""

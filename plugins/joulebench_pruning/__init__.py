@@ -10,8 +10,9 @@ JOULEBENCH_API = 1
 
 @hookimpl
 def joulebench_techniques() -> list[type[Technique]]:
-    """Three that write zeros, and one that cuts a smaller model out."""
+    """Three that write zeros, one that cuts a smaller model out, one for each token anew."""
+    from joulebench_pruning.contextual import ContextualSparsity
     from joulebench_pruning.structured import PruneStructured
     from joulebench_pruning.unstructured import PruneMagnitude, PruneSparseGpt, PruneWanda
 
-    return [PruneMagnitude, PruneWanda, PruneSparseGpt, PruneStructured]
+    return [PruneMagnitude, PruneWanda, PruneSparseGpt, PruneStructured, ContextualSparsity]

@@ -1,0 +1,171 @@
+"""The KV techniques in a plan and in a run: reasons, evidence, quality that sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from joulebench.cells import Plan
+from joulebench.models import read_catalogue
+from joulebench.plan import make_plan
+from joulebench.profile import parse_profile
+from joulebench.registry import default_registry
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+PROFILE = """
+version = 1
+[model.small]
+source = "shape:tiny-llama"
+[workload.decode]
+context = 64
+new_tokens = 4
+"""
+POLICIES = ("kv-window", "kv-h2o", "kv-snapkv", "kv-tova", "kv-expected-attention")
+
+
+def plan_of(body: str) -> Plan:
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    profile = parse_profile(PROFILE + body, "test.toml", Path.cwd())
+    return make_plan(profile, registry, read_catalogue(folders), folders)
+
+
+def reasons(body: str) -> dict[str, str | None]:
+    return {f"{cell.backend} {cell.technique}": cell.reason for cell in plan_of(body).cells}
+
+
+def test_a_runtime_without_the_capability_is_skipped_and_the_reason_names_it() -> None:
+    found = reasons("[backend.onnx]\n[backend.llamacpp]\n[technique.kv-tova]\n")
+    assert "needs the capability 'kv.evict'" in (found["onnx kv-tova"] or "")
+    assert "needs the capability 'kv.evict'" in (found["llamacpp kv-tova"] or "")
+
+
+def test_bits_that_a_runtime_has_no_type_for_are_a_reason() -> None:
+    body = "[backend.torch]\n[backend.llamacpp]\n" + "".join(
+        f'[technique.b{bits}]\nname = "kv-quantize"\nbits = {bits}\n' for bits in (8, 5, 4, 2)
+    )
+    found = {
+        name: reason
+        for name, reason in reasons(body).items()
+        if "not installed" not in (reason or "")
+    }
+    assert found["torch b8"] is found["torch b4"] is found["torch b2"] is None
+    assert found["torch b5"] == (
+        "technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is none of: 8, 4, 2"
+    )
+    assert "2 is none of: 8, 5, 4" in (found.get("llamacpp b2", "2 is none of: 8, 5, 4") or "")
+
+
+def test_an_option_that_a_runtime_does_not_have_is_a_reason() -> None:
+    found = reasons("[backend.llamacpp]\n[technique.kv-quantize]\ngroup = 64\n")
+    reason = found["llamacpp kv-quantize"] or ""
+    assert "which backend 'llamacpp' does not have" in reason or "not installed" in reason
+
+
+def test_settings_that_do_not_go_together_are_a_reason() -> None:
+    found = reasons('[backend.torch]\ncache = "static"\n[technique.kv-h2o]\n')
+    assert found["torch kv-h2o"] == "kv_policy and kv_bits need cache = 'dynamic'"
+    found = reasons("[backend.torch]\n[technique.kv-snapkv]\nbudget = 20\n")
+    assert "nothing to choose" in (found["torch kv-snapkv"] or "")
+
+
+def test_two_techniques_for_one_cache_are_a_reason() -> None:
+    found = reasons(
+        "[backend.torch]\n[technique.both]\n"
+        'steps = [{ name = "kv-quantize" }, { name = "kv-h2o" }]\n'
+    )
+    assert found["torch both"] == "kv_policy and kv_bits cannot be combined"
+
+
+def test_the_shipped_profile_plans_every_cell_that_this_machine_can_run() -> None:
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    file = next(each / "kv-long.toml" for each in folders if (each / "kv-long.toml").is_file())
+    profile = parse_profile(file.read_text("utf-8"), str(file), file.parent)
+    plan = make_plan(profile, registry, read_catalogue(folders), folders)
+    mine = [cell for cell in plan.cells if cell.backend == "torch"]
+    assert {cell.technique for cell in mine} >= {
+        "none", "kv-8-bit", "kv-4-bit", "kv-2-bit", "window", "snapkv", "h2o", "tova",
+    }  # fmt: skip
+    assert all(cell.reason is None for cell in mine)
+    assert profile.quality is not None
+    # Else nothing would be evicted while quality is judged.
+    budgets = [
+        step.settings["budget"]
+        for cell in mine
+        for step in cell.runtime_steps
+        if "budget" in step.settings
+    ]
+    assert budgets
+    assert profile.quality["window"] > max(budgets)
+
+
+@pytest.mark.slow
+def test_a_run_has_evidence_and_a_quality_that_sees_the_technique(
+    cli: Cli, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    from joulebench.session import Session
+
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"line {i * i % 97} of the tale says {i % 13}. " for i in range(400)))
+    profile = tmp_path / "kv.toml"
+    techniques = "".join(
+        f"[technique.{name}]\nbudget = 40\n" for name in POLICIES if name != "kv-snapkv"
+    )
+    profile.write_text(f"""
+version = 1
+[model.tiny]
+source = "path:{tiny_checkpoint}"
+[backend.torch]
+threads = 1
+[technique.none]
+{techniques}
+[technique.kv-snapkv]
+budget = 40
+window = 8
+[technique.kv-fastgen]
+recovery = "50%"
+[technique.kv-quantize]
+bits = 2
+residual = 16
+[workload.decode]
+text = "{text}"
+context = 120
+new_tokens = 8
+[protocol]
+min_blocks = 1
+max_blocks = 1
+requests_per_block = 1
+warmup_min_s = 0
+warmup_requests = 1
+idle_s = 0
+[sampler]
+calibrate_s = 0.0
+[quality]
+text = "{text}"
+tokens = 400
+window = 200
+""")
+    answer = cli("run", profile, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    cells = {row["technique"]: row for row in Session(folder).table("cells").to_pylist()}
+    assert len(cells) == 9
+    assert all(row["status"] == "ok" for row in cells.values()), cells
+    quality = {name: json.loads(row["quality_json"])["perplexity"] for name, row in cells.items()}
+    for name in (*POLICIES, "kv-quantize"):
+        evidence = json.loads(cells[name]["evidence_json"])[name]
+        assert evidence["kv_tokens_seen"] == 128
+        assert evidence["kv_used_bytes"] < evidence["kv_full_bytes"]
+        assert evidence["kv_claimed_bytes"] == evidence["kv_used_bytes"]
+        assert cells[name]["kv_used_bytes"] < cells["none"]["kv_used_bytes"]
+        assert cells[name]["token_kv_bytes"] is None
+        assert quality[name] != quality["none"]
