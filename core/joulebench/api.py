@@ -37,7 +37,7 @@ Provenance = Literal["measured", "estimated", "simulated"]
 Quantity = Literal[
     "energy", "power", "temperature", "memory", "frequency", "cpu_time", "throttle", "utilization"
 ]
-OptionType = Literal["str", "int", "float", "bool", "file", "share", "bytes"]
+OptionType = Literal["str", "int", "float", "bool", "file", "share", "bytes", "command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Option:
     in a profile folder) or ``catalogue:NAME`` (a text that is fetched with its hash); the host
     resolves it to an existing path before the plugin sees it.
     """
+    A ``command`` is a list of words, the first a program (relative to the profile's folder if it
+    holds a slash); it arrives as one text that :func:`shlex.split` takes apart.
 
     name: str
     type: OptionType
@@ -455,6 +457,14 @@ class Request:
     new_tokens: int = 0
     text: str | None = None
 
+    def process_id(self) -> int | None:
+        """The process that runs the model, where the session only speaks to it; else ``None``.
+
+        Its memory and CPU time are then the cell's. It must have been started by this session,
+        in the same process group, and live as long as the session.
+        """
+        return None
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -490,6 +500,14 @@ class WorkloadContext:
     context_length: int | None
     tokenize: Callable[[str, bool], list[int]] | None
     eos_tokens: frozenset[int] = frozenset()
+    def formats(self, settings: Settings) -> tuple[str, ...]:
+        """Artifact formats that :meth:`open` takes with these settings, best first."""
+        return self.accepts
+
+    def abilities(self, settings: Settings) -> frozenset[str]:
+        """Capabilities that a session with these settings has."""
+        return self.capabilities
+
 
 
 class Workload(Plugin):

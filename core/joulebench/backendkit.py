@@ -1,4 +1,4 @@
-"""What backends need again and again: the cores they may use, a question to another process."""
+"""What backends need again and again: cores, a question to another process, a session on logits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Device, Settings
+from joulebench.api import BackendSession, Device, MemoryUse, Settings
+from joulebench.errors import JoulebenchError
 
 #: An interpreter that takes longer than this to import a runtime is given up, in seconds.
 _TIMEOUT_S: Final = 60.0
@@ -48,3 +51,44 @@ def asked_elsewhere(code: str) -> Any:
         return json.loads(answer.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, OSError, ValueError, IndexError):
         return None
+
+
+class LogitsSession(BackendSession):
+    """A session of which only ``logits`` must be written: all else follows from them.
+
+    Right for any model and slow: each token reads the whole sequence again. A runtime with a KV
+    cache overrides ``prefill``, ``step`` and ``reset``. Capabilities ``generate``, ``score``,
+    ``logits``.
+    """
+
+    def reset(self) -> None:
+        """Forget the sequence."""
+        self._tokens: list[int] = []
+
+    def prefill(self, tokens: Sequence[int]) -> int:
+        """The largest logit after the prompt."""
+        if self.context_length is not None and len(tokens) > self.context_length:
+            raise JoulebenchError(f"{len(tokens)} tokens do not fit into {self.context_length}")
+        token = int(self.logits(tokens)[-1].argmax())
+        self._tokens = [*tokens, token]
+        return token
+
+    def step(self) -> int:
+        """The largest logit after all that there is."""
+        return self.prefill(self._tokens)
+
+    def score(self, tokens: Sequence[int]) -> Sequence[float]:
+        """The logarithm of the softmax of the logits (natural), computed in double precision."""
+        import numpy as np
+
+        rows = np.asarray(self.logits(tokens), np.float64)[:-1]
+        rows -= rows.max(-1, keepdims=True)
+        totals = np.log(np.exp(rows).sum(-1))
+        return [
+            float(row[token] - total)
+            for row, total, token in zip(rows, totals, tokens[1:], strict=True)
+        ]
+
+    def memory(self) -> MemoryUse:
+        """Nothing is known."""
+        return MemoryUse()

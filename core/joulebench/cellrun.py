@@ -17,7 +17,7 @@ from joulebench.cells import PlannedCell
 from joulebench.errors import UnavailableError
 from joulebench.gate import MachineLoad, is_steady
 from joulebench.jobs import GREETING_S, Job, ScoredText, decoded, opening_order
-from joulebench.meter.channels import edge_channels, edge_specs
+from joulebench.meter.channels import PID_FIELD, edge_channels, edge_specs
 from joulebench.meter.sampling import ObserverTax, Sampler, process_cpu_ns
 from joulebench.protocol import Block
 from joulebench.records import Row
@@ -92,7 +92,7 @@ class CellRun:
         self._worker.greet(GREETING_S)
         order = opening_order(
             self.job, self.cell.backend_plugin, self.cell.device, self.job.runtime_steps,
-            self.cell.workload_plugin, edge_specs(self.channels, self._worker.pid),
+            self.cell.workload_plugin, edge_specs(self.channels, PID_FIELD),
         )  # fmt: skip
         answer = self._ask(order, "open_s", self.job.open_timeout_s)
         worked = self._worked
@@ -101,9 +101,10 @@ class CellRun:
         worked.traffic = answer.get("traffic") or {}
         if self.channels:
             try:
-                self._sampler = Sampler(self.channels, self._worker.pid)
+                self._sampler = Sampler(self.channels, self._worker.model_pid)
             except UnavailableError:
                 self._sampler = None  # each block of this process says sampler_lost
+        self._worker.watch(decoded(lambda told: int(told["pid"]), answer))
 
     def _ask(
         self,
@@ -217,8 +218,16 @@ class CellRun:
         """
         assert self._worker is not None  # noqa: S101
         sampler_s = self._sampler.cpu_s() if self._sampler is not None else None
-        worker_ns = process_cpu_ns(self._worker.pid)
-        return time.process_time() + (sampler_s or 0.0) + (worker_ns or 0) * 1e-9
+        pids = {self._worker.pid, self._worker.model_pid}
+        workers_ns = sum(process_cpu_ns(pid) or 0 for pid in pids)
+        return time.process_time() + (sampler_s or 0.0) + workers_ns * 1e-9
+
+    def _wait_watching(self, seen: Seen, end_ns: int) -> None:
+        """Let the margin after a block pass, sensors watched."""
+        until_ns = end_ns + round(self._margin_after_s * 1e9)
+        while self._margin_after_s and (left_ns := until_ns - time.perf_counter_ns()) > 0:
+            time.sleep(min(left_ns * 1e-9, _DRAIN_S))
+            self._gather(seen)
 
     def _await_closing_samples(self, seen: Seen, end_ns: int) -> None:
         """A gauge's integral needs a sample after the window."""

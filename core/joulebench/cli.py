@@ -35,7 +35,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "List, verify and prune converted models in the cache.",
     ),
     "profiles": ("profiles:profiles", "List and show profiles, and their JSON schema."),
-    "plugin": ("plugin:plugin", "List plugins, the broken ones with their error."),
+    "plugin": ("plugin:plugin", "List plugins, write a new one, and check what they promise."),
     "session": ("session:session", "Verify a session's files and recover a broken one."),
 }
 

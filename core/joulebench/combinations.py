@@ -88,10 +88,12 @@ def expand(
         return profile.where(kind, choice.label, key)
 
     axes = {
-        key: value if isinstance(value, list) else [value] for key, value in choice.settings.items()
+        key: value if _is_axis(value, key in commands) else [value]
+        for key, value in choice.settings.items()
     }
     for key, listed in axes.items():
         if not listed:
+    commands = {option.name for option in plugin.options if option.type == "command"}
             raise ProfileError(
                 "is an empty list", where=where(key), hint="give a value, or leave the key out"
             )
@@ -106,6 +108,13 @@ def combine(
     chains: Sequence[Chain],
     backends: Sequence[BackendVariant],
     workloads: Sequence[WorkloadVariant],
+def _is_axis(value: object, of_commands: bool) -> bool:
+    """A list of values; of commands, which are lists of words themselves, a list of lists."""
+    if not isinstance(value, list):
+        return False
+    return not of_commands or bool(value and isinstance(value[0], list))
+
+
 ) -> list[Combination]:
     """The whole matrix, models outermost and workloads innermost."""
     return [Combination(*point) for point in itertools.product(models, chains, backends, workloads)]

@@ -45,8 +45,8 @@ from joulebench.models import (
     resolve_text,
 )
 from joulebench.profile import Chain, Choice, Profile, Step
-from joulebench.registry import Registry, availability_of
-from joulebench.settings import check_value, complete, readable_file
+from joulebench.registry import Registry
+from joulebench.settings import anchored, check_value, complete, readable_file
 
 #: Stands for the device of a backend that cannot say its devices, since it is not available.
 _ANY_DEVICE: Final = "any"
@@ -289,8 +289,9 @@ class _Planner:
                           dict(technique.versions()))
             )  # fmt: skip
             current = technique.produces
-        wanted = backend.backend.conversion_settings(backend.settings)
-        transforms += self._convert(ref, current, backend.backend.accepts, wanted)
+        settings = self._anchored(backend)
+        wanted = backend.backend.conversion_settings(settings)
+        transforms += self._convert(ref, current, backend.backend.formats(settings), wanted)
         return tuple(transforms), tuple(runtime)
 
     def _convert(
@@ -308,7 +309,11 @@ class _Planner:
             technique = self._registry.technique(step.name)
             if isinstance(technique, RuntimeTechnique):
                 needed.update(dict.fromkeys(technique.requires, f"technique '{step.name}'"))
-        _require_capabilities(backend, needed)
+        _require_capabilities(backend, self._anchored(point.backend), needed)
+
+    def _anchored(self, variant: BackendVariant) -> Settings:
+        """The settings of a backend as its methods take them."""
+        return anchored(variant.backend.options, variant.settings, self._profile.folder)
 
     # -- what cells are compared with ------------------------------------------------------------
 
@@ -338,7 +343,8 @@ class _Planner:
         try:
             self._check_backend(variant)
             needed = dict.fromkeys(("generate", "logits"), "a reference")
-            _require_capabilities(variant.backend, needed)
+            settings = self._anchored(variant)
+            _require_capabilities(variant.backend, settings, needed)
             transforms, _ = self._steps(model, Chain("none", ()), variant)
             config = self.models[model].config
             fault = variant.backend.check(variant.device, variant.settings, config or {})
@@ -354,7 +360,7 @@ class _Planner:
     def _check_settings(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
         backend, work = point.backend, point.workload
         settings = session_settings(
-            backend.settings, backend.backend, runtime, self._registry
+            self._anchored(backend), backend.backend, runtime, self._registry
         )  # fmt: skip
         config = self.models[point.model].config
         if config is not None:
@@ -366,10 +372,10 @@ class _Planner:
             raise SkipCellError(fault, "settings")
 
 
-def _require_capabilities(backend: Backend, needed: Mapping[str, str]) -> None:
+def _require_capabilities(backend: Backend, settings: Settings, needed: Mapping[str, str]) -> None:
     """Skip where the backend lacks one; ``needed`` says who asks for which."""
     for capability, asker in sorted(needed.items()):
-        if capability not in backend.capabilities:
+        if capability not in abilities:
             raise SkipCellError(
                 f"{asker} needs the capability '{capability}', which backend "
                 f"'{backend.name}' does not have",
@@ -393,6 +399,7 @@ def session_settings(
     merged = dict(settings)
     for step in runtime:
         technique = registry.technique(step.name)
+    abilities = backend.abilities(settings)
         if not isinstance(technique, RuntimeTechnique):
             continue
         for name, value in technique.session_options(step.settings).items():

@@ -17,6 +17,7 @@ _TYPES: Final[dict[str, dict[str, Any]]] = {
     "bool": {"type": "boolean"},
     "share": {"type": ["string", "number"]},
     "bytes": {"type": ["string", "integer"]},
+    "command": {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1},
 }
 
 

@@ -126,12 +126,24 @@ def _request(data: dict[str, Any]) -> RequestRecord:
     return RequestRecord(
         prompt_index=data["prompt_index"],
         edges=tuple(Edge(t_ns, kind, tuple(raw)) for t_ns, kind, raw in data["edges"]),
-        prefill_tokens=data["prefill_tokens"],
-        decode_tokens=data["decode_tokens"],
-        units=data["units"],
-        output=tuple(data["output"]),
-        token_t_ns=tuple(data["token_t_ns"]),
-        values=data["values"],
+        prefill_tokens=_whole(data["prefill_tokens"]),
+        decode_tokens=_whole(data["decode_tokens"]),
+        units=float(data["units"]),
+        output=tuple(map(_whole, data["output"])),
+        token_t_ns=tuple(map(_whole, data["token_t_ns"])),
+        values={str(name): float(value) for name, value in data["values"].items()},
         prompt=data["prompt"],
         response=data["response"],
     )
+    @property
+    def simulated(self) -> bool:
+        """Whether its time and energy are those of simulated hardware."""
+        return self.requests[0].simulated is not None
+
+
+def _whole(value: object) -> int:
+    """A count, a time or a token; a plugin may have given anything in its place."""
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
+

@@ -11,8 +11,11 @@ Modules are imported at once, the classes that they provide when the first one i
 from __future__ import annotations
 
 import contextlib
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -24,7 +27,6 @@ import pluggy
 from joulebench import hookspecs
 from joulebench.api import (
     API_VERSION,
-    ArtifactTechnique,
     Availability,
     Backend,
     Converter,
@@ -32,26 +34,23 @@ from joulebench.api import (
     Plugin,
     Probe,
     Renderer,
-    RuntimeTechnique,
     Technique,
     Workload,
 )
 from joulebench.errors import PluginError, UnknownPluginError, unknown_name_hint
+from joulebench.pluginclasses import KINDS, provided_by
 
 if TYPE_CHECKING:
     import click
 
 ENTRY_POINT_GROUP: Final = "joulebench"
+#: The distribution that this module comes with.
+SHIPPED: Final = "joulebench"
 
-#: Hook that provides each kind, and the classes that it must return.
-_KINDS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
-    "backend": ("joulebench_backends", (Backend,)),
-    "technique": ("joulebench_techniques", (ArtifactTechnique, RuntimeTechnique)),
-    "converter": ("joulebench_converters", (Converter,)),
-    "probe": ("joulebench_probes", (Probe,)),
-    "renderer": ("joulebench_renderers", (Renderer,)),
-    "workload": ("joulebench_workloads", (Workload,)),
-}
+#: Entry points that are not to be loaded, by name, with commas between them.
+WITHOUT_VARIABLE: Final = "JOULEBENCH_WITHOUT"
+#: A plugin that takes longer than this to be imported is left out, in seconds.
+IMPORT_LIMIT_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class Registry:
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._classes: dict[str, dict[str, _Registered]] = {kind: {} for kind in _KINDS}
+        self._classes: dict[str, dict[str, _Registered]] = {kind: {} for kind in KINDS}
         self._sources: dict[str, _Source] = {}
         self._pending: list[tuple[object, _Source]] = []
         self._loaded: list[Loaded] = []
@@ -120,11 +119,13 @@ class Registry:
     # -- loading ---------------------------------------------------------------------------
 
     def load_entry_points(self) -> None:
-        """Import every entry point of the group, in order of name, isolating failures."""
-        points = metadata.entry_points(group=ENTRY_POINT_GROUP)
-        for point in sorted(points, key=lambda each: each.name):
+        """Import every entry point of the group, in order, isolating failures."""
+        without = set(os.environ.get(WITHOUT_VARIABLE, "").split(","))
+        for point in _in_order(metadata.entry_points(group=ENTRY_POINT_GROUP)):
             source = _Source(point.name, point.dist)
             with self._isolating(source):
+                if point.name in without:
+                    raise PluginError(f"left out, as {WITHOUT_VARIABLE} asks")
                 plugin = point.load()
                 self._admit(plugin, source)
                 self._pending.append((plugin, source))
@@ -178,7 +179,7 @@ class Registry:
     def _read_classes(self, plugin: object, source: _Source) -> None:
         """Take the classes of an admitted plugin; an unfit one loses its hooks again."""
         try:
-            provided = _provided_by(plugin, source.entry_point)
+            provided = provided_by(plugin, source.entry_point)
             for number, (kind, plugin_class) in enumerate(provided):
                 self._refuse_duplicate(kind, plugin_class, source, provided[:number])
         except BaseException:
@@ -211,8 +212,10 @@ class Registry:
 
     @contextlib.contextmanager
     def _isolating(self, source: _Source) -> Iterator[None]:
+        """A plugin's own code: it may fail, hang or print, and nobody else is harmed."""
         try:
-            yield
+            with contextlib.redirect_stdout(sys.stderr), _in_time(IMPORT_LIMIT_S):
+                yield
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit included
@@ -267,7 +270,13 @@ class Registry:
             raise UnknownPluginError(
                 f"unknown {kind} '{name}'", hint=self._unknown_hint(kind, name)
             )
-        return registered.plugin_class()
+        try:
+            return registered.plugin_class()
+        except Exception as error:  # a plugin may raise anything
+            raise PluginError(
+                f"{kind} '{name}' cannot be made: {describe_failure(error)}",
+                where=registered.source.distribution,
+            ) from error
 
     def _unknown_hint(self, kind: str, name: str) -> str:
         hint = unknown_name_hint(name, self._classes[kind])
@@ -313,50 +322,65 @@ class Registry:
                 report(f"observer {implementation.plugin_name}: {describe_failure(error)}")
 
 
-def _provided_by(plugin: object, entry_point: str) -> list[tuple[str, type[Plugin]]]:
-    """Call the class-returning hooks of one plugin, checking what they return."""
-    provided: list[tuple[str, type[Plugin]]] = []
-    for kind, (hook_name, bases) in _KINDS.items():
-        hook = getattr(plugin, hook_name, None)
-        if hook is None:
-            continue
-        classes = hook()
-        if not isinstance(classes, (list, tuple)):
-            raise PluginError(f"{hook_name} must return a list of classes", where=entry_point)
-        for plugin_class in classes:
-            _check_class(plugin_class, bases, hook_name, entry_point)
-            provided.append((kind, plugin_class))
-    return provided
+def _in_order(points: Iterable[metadata.EntryPoint]) -> list[metadata.EntryPoint]:
+    """Ours first, so that no name of ours can be taken; then by the entry point's name."""
+    ordered = sorted(points, key=lambda each: each.name)
+    if len({id(each.dist) for each in ordered}) > 1:
+        ordered.sort(key=lambda each: _Source(each.name, each.dist).distribution != SHIPPED)
+    return ordered
 
 
-def _check_class(
-    plugin_class: object, bases: tuple[type, ...], hook_name: str, entry_point: str
-) -> None:
-    expected = " or ".join(base.__name__ for base in bases)
-    if not (inspect.isclass(plugin_class) and issubclass(plugin_class, bases)):
-        raise PluginError(
-            f"{hook_name} returned {plugin_class!r}, which is no {expected} class",
-            where=entry_point,
-        )
-    name = getattr(plugin_class, "name", None)
-    if not isinstance(name, str) or not name or not name.replace("-", "_").isidentifier():
-        raise PluginError(
-            f"{plugin_class.__name__}.name must be a word of letters, digits, - and _",
-            where=entry_point,
-        )
-    if inspect.isabstract(plugin_class):
-        missing = ", ".join(sorted(getattr(plugin_class, "__abstractmethods__", ())))
-        raise PluginError(
-            f"{plugin_class.__name__} does not implement: {missing}", where=entry_point
-        )
+class OvertimeError(BaseException):
+    """A plugin's code was not done in time. No ``Exception``: a plugin might swallow that."""
+
+
+@contextlib.contextmanager
+def _in_time(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer, where that can be done without taking a timer from others.
+
+    It ends what waits or loops in Python; native code that never returns cannot be ended.
+    """
+    free = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    )
+    if not free:
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise OvertimeError(f"not done after {seconds:g} s")
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def availability_of(plugin: Plugin) -> Availability:
     """:meth:`Plugin.available`, with a plugin that fails to say counted as not available."""
     try:
-        return plugin.available()
+        said: object = plugin.available()
     except Exception as error:
         return Availability.no(f"available() failed: {describe_failure(error)}")
+    if isinstance(said, Availability):
+        return said
+    return Availability.no(f"available() gave {said!r}, which is no Availability")
+
+
+def devices_of(backend: Backend) -> tuple[Availability, list[str]]:
+    """Whether a backend works here, and on which devices; one that fails to say does not."""
+    availability = availability_of(backend)
+    if not availability.ok:
+        return availability, []
+    try:
+        return availability, [device.name for device in backend.devices()]
+    except Exception as error:  # a plugin may raise or return anything
+        return Availability.no(f"devices() failed: {describe_failure(error)}"), []
 
 
 def describe_failure(error: BaseException) -> str:
@@ -384,4 +408,4 @@ def default_registry() -> Registry:
 
 def provided_names(registry: Registry) -> Mapping[str, list[str]]:
     """Names of all plugins by kind."""
-    return {kind: registry.names(kind) for kind in _KINDS}
+    return {kind: registry.names(kind) for kind in KINDS}

@@ -1,4 +1,4 @@
-"""Where this process's resident memory lies: anonymous, in files, in the model's own files."""
+"""Where a process's resident memory lies: anonymous, in files, in the model's own files."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ _FIELDS: Final = {
 }
 
 
-def memory_now() -> dict[str, int | None]:
-    """Resident memory of this process in bytes, by kind; null where the system does not say."""
+def _folder(pid: int | None) -> str:
+    return f"/proc/{'self' if pid is None else pid}"
+
+
+def memory_now(pid: int | None = None) -> dict[str, int | None]:
+    """Resident memory of a process (this one) in bytes, by kind; null where nobody says."""
     found: dict[str, int | None] = dict.fromkeys(_FIELDS.values())
-    for file in ("/proc/self/status", "/proc/self/smaps_rollup"):
-        with contextlib.suppress(OSError), open(file, encoding="ascii") as lines:  # noqa: PTH123
+    for file in ("status", "smaps_rollup"):
+        path = f"{_folder(pid)}/{file}"
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as lines:  # noqa: PTH123
             for line in lines:
                 name = _FIELDS.get(line.split(maxsplit=1)[0])
                 if name is not None:
@@ -33,10 +38,10 @@ def memory_now() -> dict[str, int | None]:
     return found
 
 
-def reset_peak() -> None:
+def reset_peak(pid: int | None = None) -> None:
     """Begin a new peak of resident memory from what is resident now, where the system lets it."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+        Path(f"{_folder(pid)}/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 
 
 def trim_memory() -> None:
@@ -45,7 +50,7 @@ def trim_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def resident_in_files(place: Path) -> int | None:
+def resident_in_files(place: Path, pid: int | None = None) -> int | None:
     """Resident bytes of mappings of the file ``place``, or of any file in that folder.
 
     What a runtime maps (weights) instead of copying. A page that is mapped twice counts twice, as
@@ -55,7 +60,8 @@ def resident_in_files(place: Path) -> int | None:
     total = 0
     inside = False
     try:
-        with open("/proc/self/smaps", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+        path = f"{_folder(pid)}/smaps"
+        with open(path, encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
             for line in lines:
                 mapping = _MAPPING.match(line)
                 if mapping:

@@ -41,6 +41,7 @@ from joulebench.session import Session, SessionWriter
 
 #: What a loaded model is assumed to need: its bytes on disk (bf16 unpacked to fp32, and working
 #: copies) and the runtime's own.
+from joulebench.settings import anchored
 _MEMORY_FACTOR: Final = 3.0
 _RUNTIME_BYTES: Final = 500 * 2**20
 #: Share of the available memory that the cells of one group may fill.
@@ -195,7 +196,7 @@ class Run:
                 check_against_config(
                     backend, cell.device,
                     session_settings(
-                        cell.backend_settings, backend, cell.runtime_steps, self._registry
+                        self._anchored(cell), backend, cell.runtime_steps, self._registry
                     ),
                     workload, cell.workload_settings, prepared.config,
                 )  # fmt: skip
@@ -220,7 +221,7 @@ class Run:
         prepared = self._prepare(reference)
         backend = self._registry.backend(reference.backend_plugin)
         fault = backend.check(
-            reference.device, reference.backend_settings, prepared.config or {}
+            reference.device, self._anchored(reference), prepared.config or {}
         )  # fmt: skip
         if prepared.config is not None and fault:
             raise UnavailableError(fault)
@@ -237,12 +238,13 @@ class Run:
         memory = limits.get("memory")
         return Job(
             artifact=prepared.artifact,
+        settings = self._anchored(planned)
             checkpoint=prepared.checkpoint,
-            environment=dict(backend.environment(planned.device, planned.backend_settings)),
-            settings=dict(planned.backend_settings),
+            environment=dict(backend.environment(planned.device, settings)),
+            settings=settings,
             workload_settings=workload_settings,
             evidence=prepared.evidence,
-            can_score="score" in backend.capabilities,
+            can_score="score" in backend.abilities(settings),
             seed=self._seed,
             open_timeout_s=float(limits["open_s"]),
             block_timeout_s=float(limits["block_s"]),
@@ -256,6 +258,11 @@ class Run:
         for option in options:
             if option.type == "file" and option.name in resolved:
                 resolved[option.name] = str(self._text(str(resolved[option.name])))
+    def _anchored(self, planned: PlannedCell | PlannedReference) -> dict[str, Any]:
+        """The settings of its backend as the backend's methods take them."""
+        options = self._registry.backend(planned.backend_plugin).options
+        return dict(anchored(options, planned.backend_settings, self._profile.folder))
+
         return resolved
 
     def _text(self, value: str) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from joulebench.api import Availability
 from joulebench.cells import Plan
 from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
 from joulebench.groups import Watcher
@@ -119,7 +120,10 @@ def _first(value: Any) -> Any:
 def _first_backend(registry: Registry) -> str:
     reasons = []
     for name in registry.names("backend"):
-        found = availability_of(registry.backend(name))
+        backend = registry.backend(name)
+        found = availability_of(backend)
+        if found.ok and not backend.capabilities:
+            found = Availability.no("does nothing without settings of a profile")
         if found.ok:
             return name
         reasons.append(f"{name}: {found.reason}")
@@ -131,7 +135,8 @@ def _first_backend(registry: Registry) -> str:
 
 def _first_workload(registry: Registry, backend: str) -> str:
     """The first workload that makes the backend work and that it can do."""
-    capabilities = registry.backend(backend).capabilities
+    made = registry.backend(backend)
+    capabilities = made.abilities(made.default_settings())
     for name in registry.names("workload"):
         requires = registry.workload(name).requires
         if requires and requires <= capabilities:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Option, OptionValue
+from joulebench.api import Option, OptionValue, Settings
 from joulebench.errors import ProfileError, unknown_name_hint
 
 _BYTES: Final = re.compile(
@@ -22,6 +23,7 @@ _TYPE_WORDS: Final = {
     "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
     "file": "a path, builtin:NAME or catalogue:NAME", "share": 'a share such as "2%" or 0.02',
     "bytes": 'a size such as "4GiB" or a number of bytes',
+    "command": 'a list of words such as ["./program", "--fast"]',
 }  # fmt: skip
 
 
@@ -67,9 +69,39 @@ def _as_bool(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def parse_command(value: object) -> str | None:
+    """A list of words (or one text that a shell would cut into words) as one text."""
+    try:
+        words = shlex.split(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
+        return None
+    return shlex.join(words) if words[0] else None
+
+
+def anchored(options: Sequence[Option], values: Settings, folder: Path) -> dict[str, OptionValue]:
+    """The values, files and programs of commands made absolute: they are relative to ``folder``.
+
+    A program without a slash is looked for where the system looks for programs.
+    """
+    result = dict(values)
+    for option in options:
+        value = result.get(option.name)
+        if option.type != "command" or not isinstance(value, str):
+            continue
+        program, *rest = shlex.split(value)
+        if "/" in program:
+            result[option.name] = shlex.join([str((folder / program).absolute()), *rest])
+        elif option.type == "file" and isinstance(value, str):
+            if not value.startswith(("builtin:", "catalogue:")):
+                result[option.name] = str((folder / value).absolute())
+    return result
+
+
 _PARSERS: Final[dict[str, Callable[[object], OptionValue | None]]] = {
     "str": _as_text, "file": _as_text, "int": _as_int, "float": _as_float, "bool": _as_bool,
-    "share": parse_share, "bytes": parse_bytes,
+    "share": parse_share, "bytes": parse_bytes, "command": parse_command,
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from joulebench.api import (
 )
 from joulebench.errors import JoulebenchError, ModelError, PluginError
 from joulebench.meter.sampler import clock_ns, edge_reader
+from joulebench.meter.channels import PID_FIELD
 from joulebench.protocol import PROTOCOL_VERSION
 from joulebench.registry import Registry, default_registry
 from joulebench.residency import memory_now, reset_peak, resident_in_files, trim_memory
@@ -74,7 +75,6 @@ class Job:
         )
         self._artifact_path = artifact.path
         backend = registry.backend(order["backend"])
-        self._capabilities = backend.capabilities
         self._techniques = _runtime_techniques(registry, order["runtime"])
         settings = dict(order["settings"])
         for technique, own in self._techniques:
@@ -94,7 +94,7 @@ class Job:
             )
             if not self._requests:
                 raise PluginError(f"workload '{order['workload']}' made no request")
-        self._read = edge_reader(order["edges"])
+        self._read = edge_reader([_of_process(each, self.pid) for each in order["edges"]])
         gc.collect()
 
     def _context(self, seed: int) -> WorkloadContext:
@@ -108,14 +108,19 @@ class Job:
         )
 
     def opened(self) -> dict[str, Any]:
+        self._capabilities = backend.abilities(settings)
         """The answer to ``open``."""
         return {
             "load_s": self.load_s,
             "requests": len(self._requests),
+        model_pid = self.session.process_id()
+        self.pid = os.getpid() if model_pid is None else model_pid
+        if model_pid is not None:
+            self.rss_base_bytes = None  # that process was not there before the model was loaded
             "facts": dict(self.session.facts()),
             "traffic": asdict(self.session.traffic()),
             "rss_base_bytes": self.rss_base_bytes,
-            "pid": os.getpid(),
+            "pid": self.pid,
         }
 
     def run(self, first: int, count: int) -> dict[str, Any]:
@@ -133,12 +138,12 @@ class Job:
                 recorder = RequestRecorder(self._read)
                 workload.setup(self.session, request, self._workload_settings)
                 self.session.synchronize()
-                cpu_start = time.process_time()
+                cpu_start = self._cpu_s()
                 recorder.phase("start")
                 outcome = workload.perform(self.session, request, self._workload_settings, recorder)
                 self.session.synchronize()
                 recorder.phase("end")
-                cpu_s += time.process_time() - cpu_start
+                cpu_s += self._cpu_s() - cpu_start
                 recorded.append((request, recorder, outcome))
         finally:
             gc.enable()
@@ -208,18 +213,27 @@ class Job:
             self.session.reset()
             gc.collect()
             trim_memory()
-            reset_peak()
+            reset_peak(self.pid)
+
+    def _cpu_s(self) -> float:
+        """CPU time of this process, and of the one that runs the model where that is another."""
+        own_s = time.process_time()
+        if self.pid == os.getpid():
+            return own_s
+        from joulebench.meter.sampling import process_cpu_ns
+
+        return own_s + (process_cpu_ns(self.pid) or 0) * 1e-9
 
     def _rss_peak(self) -> int:
-        return max(self._rss_peak_bytes, memory_now()["rss_peak_bytes"] or 0)
+        return max(self._rss_peak_bytes, memory_now(self.pid)["rss_peak_bytes"] or 0)
 
     def inspect(self) -> dict[str, Any]:
         """Memory, by the system and by the runtime, and evidence of runtime techniques."""
         use = self.session.memory()
         return {
-            **memory_now(),
+            **memory_now(self.pid),
             "rss_peak_bytes": self._rss_peak() or None,
-            "rss_model_bytes": resident_in_files(self._artifact_path),
+            "rss_model_bytes": resident_in_files(self._artifact_path, self.pid),
             "weights_bytes": use.weights_bytes,
             "kv_allocated_bytes": use.kv_allocated_bytes,
             "kv_used_bytes": use.kv_used_bytes,
@@ -266,6 +280,28 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         text = ""
         try:
             if op == "hello":
+def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, Any]:
+    """A source with the process that runs the model filled in."""
+    return {
+        key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value
+        for key, value in source.items()
+    }
+
+
+def _cost_reader(session: BackendSession) -> CostReader | None:
+    """How to ask a session that simulates hardware; ``None`` for one that does not."""
+    if session.simulated() is None:
+        return None
+
+    def read() -> SimulatedCost:
+        cost = session.simulated()
+        if cost is None:
+            raise PluginError("a session that simulates hardware must tell what it has spent")
+        return cost
+
+    return read
+
+
                 answer = {"protocol": PROTOCOL_VERSION, "pid": os.getpid()}
             elif op == "open":
                 job = Job(order)

@@ -61,6 +61,7 @@ class WorkerProcess:
         self._buffer = b""
         self._oom_kills_before = _oom_kills()
         self._process = subprocess.Popen(
+        self._swept = False
             list(command) if command else [sys.executable, "-m", "joulebench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -73,6 +74,7 @@ class WorkerProcess:
         self.paused = False
 
     @property
+        self.model_pid = self._process.pid
     def pid(self) -> int:
         """Process id of the worker."""
         return self._process.pid
@@ -80,6 +82,10 @@ class WorkerProcess:
     def greet(self, timeout_s: float) -> None:
         """Check that the other side speaks this protocol."""
         version = self.ask({"op": "hello"}, timeout_s).get("protocol")
+    def watch(self, model_pid: int) -> None:
+        """The process that runs the model, where it is not the worker itself but its child."""
+        self.model_pid = model_pid
+
         if version != PROTOCOL_VERSION:
             raise WorkerError(
                 Cause("error", f"the worker speaks protocol {version}, not {PROTOCOL_VERSION}")
@@ -141,8 +147,7 @@ class WorkerProcess:
         if limit is None:
             return
         with contextlib.suppress(OSError, IndexError, ValueError):
-            fields = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()
-            resident = int(fields[1]) * _PAGE_BYTES
+            resident = sum(map(_resident_bytes, {self.pid, self.model_pid}))
             if resident > limit:
                 self.kill()
                 message = (
@@ -168,13 +173,13 @@ class WorkerProcess:
     def pause(self) -> None:
         """Stop the worker in its tracks, so that no thread of it runs while another is measured."""
         if not self.paused and self._process.poll() is None:
-            self._process.send_signal(signal.SIGSTOP)
+            self._signal(signal.SIGSTOP)
             self.paused = True
 
     def resume(self) -> None:
         """Let a paused worker go on."""
         if self.paused and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
         self.paused = False
 
     def stderr_tail(self) -> str | None:
@@ -187,13 +192,19 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the worker and all its threads at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        if not self._swept:  # once: a group that is gone may come back as somebody else's
+            self._signal(signal.SIGKILL)
+            self._swept = True
         self._process.wait()
 
     def close(self) -> None:
         """Ask the worker to end; kill it if it does not."""
         if self._process.poll() is None:
+    def _signal(self, number: int) -> None:
+        """Send a signal to the worker and to what it has started: they are a group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
             self.resume()
             with contextlib.suppress(WorkerError):
                 self.ask({"op": "close"}, 5.0)
@@ -202,6 +213,7 @@ class WorkerProcess:
         if self._process.poll() is None:
             self.kill()
         for pipe in (self._process.stdin, self._process.stdout, self._log):
+                self._swept = True
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
@@ -210,6 +222,12 @@ class WorkerProcess:
 def _answer(line: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(line)
+def _resident_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+    return int(fields[1]) * _PAGE_BYTES
+
+
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

@@ -61,8 +61,8 @@ def _backends(registry: Registry) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in registry.names("backend"):
         backend = registry.backend(name)
-        availability = backend.available()
-        devices = [each.name for each in backend.devices()] if availability.ok else []
+        place = interpreters.place("backend", backend)
+        availability = place.availability
         rows.append(
             {
                 "backend": name,

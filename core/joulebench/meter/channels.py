@@ -18,8 +18,13 @@ def of_process(channel: Channel) -> bool:
     return PID_FIELD in text
 
 
-def source_spec(index: int, source: FileSource | ReaderSource, pid: int | None) -> dict[str, Any]:
-    """The source as a JSON value for :mod:`joulebench.meter.sampler`."""
+def source_spec(
+    index: int, source: FileSource | ReaderSource, pid: int | str | None
+) -> dict[str, Any]:
+    """The source as a JSON value for :mod:`joulebench.meter.sampler`.
+
+    :data:`PID_FIELD` in place of a process id leaves it to be filled in.
+    """
     own = "" if pid is None else str(pid)
     if isinstance(source, FileSource):
         return {
@@ -63,7 +68,7 @@ def edge_channels(channels: Sequence[Channel]) -> list[int]:
     ]
 
 
-def edge_specs(channels: Sequence[Channel], pid: int | None) -> list[dict[str, Any]]:
+def edge_specs(channels: Sequence[Channel], pid: int | str | None) -> list[dict[str, Any]]:
     """Sources of the energy counters, for :func:`joulebench.meter.sampler.edge_reader`."""
     return [source_spec(index, channels[index].source, pid) for index in edge_channels(channels)]
 
