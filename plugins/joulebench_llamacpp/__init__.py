@@ -1,8 +1,8 @@
-"""llama.cpp: the backend ``llamacpp``."""
+"""llama.cpp: the backend ``llamacpp`` and the technique ``gguf-quantize``."""
 
 from __future__ import annotations
 
-from joulebench.api import Backend
+from joulebench.api import Backend, Technique
 from joulebench.hookspecs import hookimpl
 
 JOULEBENCH_API = 1
@@ -14,3 +14,11 @@ def joulebench_backends() -> list[type[Backend]]:
     from joulebench_llamacpp.backend import LlamaCppBackend
 
     return [LlamaCppBackend]
+
+
+@hookimpl
+def joulebench_techniques() -> list[type[Technique]]:
+    """llama.cpp's own types."""
+    from joulebench_llamacpp.quantizing import GgufQuantize
+
+    return [GgufQuantize]

@@ -7,7 +7,7 @@ through CFFI, and assignments to a structure's fields read the same in both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -23,6 +23,13 @@ LOAD_MODE_MMAP: Final = 1
 SPLIT_MODE_NONE: Final = 0
 SPLIT_MODE_LAYER: Final = 1
 ALL_LAYERS: Final = -1
+VOCABULARY_NONE: Final = 0
+_FTYPE_Q8_0: Final = 7
+#: llama.h, enum llama_model_kv_override_type
+OVERRIDE_INT: Final = 0
+#: Under which a quantized file says what its importance matrix was made of (llama-quant.cpp).
+IMPORTANCE_MATRICES: Final = "quantize.imatrix.entries_count"
+IMPORTANCE_SEQUENCES: Final = "quantize.imatrix.chunks_count"
 FLASH_ATTENTION: Final = {"auto": -1, "off": 0, "on": 1}
 #: ggml.h, enum ggml_type
 GGML_TYPES: Final = {
@@ -56,6 +63,8 @@ class ContextOptions:
     offload: bool
     #: Cells of the KV cache, where fewer are wanted than there are positions.
     cells: int | None = None
+    #: Called with the address of each tensor that is computed; see importance.py.
+    watch: Callable[[int, bool], bool] | None = None
 
     def within(self, trained_context: int) -> ContextOptions:
         """These options with no more positions than the model was trained for."""
@@ -63,6 +72,26 @@ class ContextOptions:
         cells = None if self.cells is None else min(self.cells, tokens)
         batch = min(self.batch_tokens, cells or tokens)
         return replace(self, context_tokens=tokens, batch_tokens=batch, cells=cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """Mean squares of the inputs of matrices, by the matrix's name (numpy, float32)."""
+
+    means: Mapping[str, Any]
+    #: Stretches of text that they were taken from.
+    sequences: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeOptions:
+    """What ``llama_model_quantize`` is asked for, by the library's numbers."""
+
+    file_type: int
+    pure: bool
+    head_type: int | None
+    threads: int
+    importance: Importance | None
 
 
 class Decoder(Protocol):
@@ -92,6 +121,9 @@ class Decoder(Protocol):
     def all_logits(self, count: int) -> Any:
         """Logits after each of the ``count`` tokens of the last call with ``every``."""
 
+    def tokenize(self, text: str) -> list[int] | None:
+        """Ids of a text without special tokens; ``None`` if the file has no vocabulary."""
+
     def forget(self, first: int, end: int) -> bool:
         """Forget the positions [first, end); the others keep theirs. False where it cannot."""
 
@@ -108,6 +140,10 @@ class Binding(ABC):
     @abstractmethod
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> Decoder | None:
         """Load a file and make a context; ``None`` where the library refuses (see its log)."""
+
+    @abstractmethod
+    def quantize(self, source: str, target: str, options: QuantizeOptions) -> int:
+        """Write the file ``source`` in another type; 0 or the library's code (see its log)."""
 
     @abstractmethod
     def gpus(self) -> Mapping[str, str]:
@@ -151,6 +187,27 @@ def fill_context(params: Any, options: ContextOptions) -> None:
     params.offload_kqv = params.op_offload = options.offload
 
 
+def fill_quantize(params: Any, options: QuantizeOptions, package: str) -> None:
+    """Set the fields of ``llama_model_quantize_params`` but those that are pointers.
+
+    Refuses a structure that is laid out differently than the package thinks: see check_layout.
+    """
+    no_type = params.token_embedding_type  # GGML_TYPE_COUNT, which grows with the library
+    expected = {
+        "nthread": 0, "ftype": _FTYPE_Q8_0, "output_tensor_type": no_type,
+        "allow_requantize": False, "quantize_output_tensor": True, "only_copy": False,
+        "pure": False, "keep_split": False,
+    }  # fmt: skip
+    unlike = [name for name, value in expected.items() if getattr(params, name) != value]
+    if unlike or int(no_type) <= max(GGML_TYPES.values()):
+        raise _unfit(package, unlike or ["token_embedding_type"])
+    params.nthread = options.threads
+    params.ftype = options.file_type
+    params.pure = options.pure
+    if options.head_type is not None:
+        params.output_tensor_type = options.head_type
+
+
 def check_layout(model: Any, context: Any, package: str) -> None:
     """Refuse a library whose structures are laid out differently than the package thinks.
 
@@ -173,12 +230,16 @@ def check_layout(model: Any, context: Any, package: str) -> None:
         if not hasattr(params, name):
             unlike.append(name)
     if unlike:
-        raise UnavailableError(
-            f"{package} and the llama.cpp library that it loads do not fit together "
-            f"(unexpected: {', '.join(unlike)})",
-            hint=f"install a current {package} anew, and set no variable that points it at "
-            "another library (LLAMA_CPP_LIB_PATH, LLAMA_CPP_LIB)",
-        )
+        raise _unfit(package, unlike)
+
+
+def _unfit(package: str, unlike: Sequence[str]) -> UnavailableError:
+    return UnavailableError(
+        f"{package} and the llama.cpp library that it loads do not fit together "
+        f"(unexpected: {', '.join(unlike)})",
+        hint=f"install a current {package} anew, and set no variable that points it at "
+        "another library (LLAMA_CPP_LIB_PATH, LLAMA_CPP_LIB)",
+    )
 
 
 def joulebench_name(device: str) -> str:

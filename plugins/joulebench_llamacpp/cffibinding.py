@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from joulebench.errors import UnavailableError
 from joulebench_llamacpp.binding import (
     GPU_TYPES,
+    IMPORTANCE_MATRICES,
+    IMPORTANCE_SEQUENCES,
     LOG_CALLBACKS,
+    OVERRIDE_INT,
+    VOCABULARY_NONE,
     Binding,
     ContextOptions,
+    Importance,
     ModelOptions,
+    QuantizeOptions,
     check_layout,
     fill_context,
     fill_model,
+    fill_quantize,
 )
 from joulebench_llamacpp.log import LibraryLog
+
+_PACKAGE: Final = "llama-cpp-py-sync"
 
 
 class CffiBinding(Binding):
@@ -39,7 +49,7 @@ class CffiBinding(Binding):
         library.llama_backend_init()
         check_layout(
             library.llama_model_default_params(), library.llama_context_default_params(),
-            "llama-cpp-py-sync",
+            _PACKAGE,
         )  # fmt: skip
 
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> CffiDecoder | None:
@@ -58,11 +68,67 @@ class CffiBinding(Binding):
         options = context.within(int(library.llama_model_n_ctx_train(loaded)))
         context_params = library.llama_context_default_params()
         fill_context(context_params, options)
+        watch = self._watching(options)
+        if options.watch is not None:
+            context_params.cb_eval = ffi.cast(ffi.typeof(context_params.cb_eval), watch)
         made = library.llama_init_from_model(loaded, context_params)
         if made == ffi.NULL:
             library.llama_model_free(loaded)
             return None
-        return CffiDecoder(ffi, library, loaded, made, options)
+        return CffiDecoder(ffi, library, loaded, made, options, watch)
+
+    def _watching(self, options: ContextOptions) -> Any:
+        watch, ffi = options.watch, self._ffi
+
+        def called(tensor: Any, ask: bool, _: Any) -> bool:
+            return watch is None or watch(int(ffi.cast("uintptr_t", tensor)), ask)
+
+        return ffi.callback("bool(void *, bool, void *)", called)
+
+    def quantize(self, source: str, target: str, options: QuantizeOptions) -> int:
+        """Write the file ``source`` in another type; 0 or the library's code (see its log)."""
+        ffi, library = self._ffi, self._library
+        params = ffi.new(
+            "struct llama_model_quantize_params *", library.llama_model_quantize_default_params()
+        )
+        fill_quantize(params, options, _PACKAGE)
+        kept: list[Any] = []  # what the structure only points to
+        if options.importance is not None:
+            params.imatrix = self._matrices(options.importance, kept)
+            params.kv_overrides = self._overrides(options.importance, kept)
+        return int(library.llama_model_quantize(source.encode(), target.encode(), params))
+
+    def _matrices(self, importance: Importance, kept: list[Any]) -> Any:
+        """A list that a nameless entry ends.
+
+        Older versions of llama.cpp wanted an object of C++ there, which cannot be made from here.
+        """
+        ffi, means = self._ffi, importance.means
+        try:
+            entries = ffi.new("struct llama_model_imatrix_data[]", len(means) + 1)
+        except (ffi.error, TypeError) as error:
+            raise UnavailableError(
+                f"the installed {_PACKAGE} cannot be given an importance matrix",
+                hint=f"install a newer {_PACKAGE}, or set imatrix = false",
+            ) from error
+        for entry, (name, values) in zip(entries, means.items(), strict=False):
+            word = ffi.new("char[]", name.encode())
+            kept.append(word)
+            entry.name, entry.size = word, len(values)
+            entry.data = ffi.cast("float *", ffi.from_buffer(values))
+        kept.append(entries)
+        return entries
+
+    def _overrides(self, importance: Importance, kept: list[Any]) -> Any:
+        """What the file is to say of the matrix; an entry without a key ends the list."""
+        said = {
+            IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences,
+        }  # fmt: skip
+        entries = self._ffi.new("struct llama_model_kv_override[]", len(said) + 1)
+        for entry, (key, value) in zip(entries, said.items(), strict=False):
+            entry.tag, entry.key, entry.val_i64 = OVERRIDE_INT, key.encode(), value
+        kept.append(entries)
+        return entries
 
     def system_info(self) -> str:
         """What the library was built with, in its own words."""
@@ -88,8 +154,10 @@ class CffiDecoder:
     """One context of ``llama-cpp-py-sync``."""
 
     def __init__(
-        self, ffi: Any, library: Any, model: Any, context: Any, options: ContextOptions
-    ) -> None:
+        self, ffi: Any, library: Any, model: Any, context: Any, options: ContextOptions,
+        watch: Any,
+    ) -> None:  # fmt: skip
+        self._watch = watch  # the library keeps the address of the callback alone
         self._ffi, self._library, self._model, self._context = ffi, library, model, context
         self._memory = library.llama_get_memory(context)
         vocabulary = library.llama_model_get_vocab(model)
@@ -131,6 +199,19 @@ class CffiDecoder:
         """Logits after each of the ``count`` tokens of the last call with ``every``."""
         pointer = self._logits_ith(self._context, 0)
         return self._floats(pointer, count * self.vocabulary_size).reshape(count, -1)
+
+    def tokenize(self, text: str) -> list[int] | None:
+        """Ids of a text without special tokens; ``None`` if the file has no vocabulary."""
+        library = self._library
+        vocabulary = library.llama_model_get_vocab(self._model)
+        if library.llama_vocab_type(vocabulary) == VOCABULARY_NONE:
+            return None
+        given = text.encode()
+        room = self._ffi.new("int32_t[]", len(given) + 1)  # no token is shorter than a byte
+        count = library.llama_tokenize(
+            vocabulary, given, len(given), room, len(given) + 1, False, False
+        )
+        return list(room[0 : max(0, count)])
 
     def forget(self, first: int, end: int) -> bool:
         """Forget the positions [first, end); the others keep theirs. False where it cannot."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from joulebench.api import Traffic
+from joulebench.api import Scalar, Traffic
+from joulebench.weightkit import bits_per_weight, counted, shares
 from joulebench_llamacpp.header import TYPES, Tensor
+from joulebench_llamacpp.kernels import computed_in, input_types
 from joulebench_llamacpp.log import PRINTED_BYTES, Allocations
 
 _EMBEDDING: Final = "token_embd.weight"
@@ -19,6 +21,33 @@ def matrix_type(tensors: Sequence[Tensor]) -> str:
     """Types of the matrices, in alphabetical order: ``float32`` if all of them are."""
     kinds = {_NAMES.get(each.type, each.type) for each in tensors if _is_matrix(each)}
     return ",".join(sorted(kinds))
+
+
+def compute_facts(
+    tensors: Sequence[Tensor], allocated: Allocations, device: str
+) -> dict[str, Scalar]:
+    """What the weights are and in which numbers their products are computed on the CPU.
+
+    ``products`` pairs each type of matrix with the type that its inputs are rounded to. Both are
+    ``None`` on a GPU, whose kernels are its own, and where the library cannot be asked.
+    """
+    tied = all(each.name != _HEAD for each in tensors)
+    kinds = sorted({
+        each.type for each in tensors
+        if _is_matrix(each) and (tied or each.name != _EMBEDDING)  # else only looked up
+    })  # fmt: skip
+    inputs = input_types(kinds) if device == "cpu" else None
+    return {
+        "weight_types": shares(counted((each.type, each.count) for each in tensors)),
+        "bits_per_weight": bits_per_weight(
+            sum(each.size_bytes for each in tensors), sum(each.count for each in tensors)
+        ),
+        "compute": None if inputs is None else computed_in(inputs.values()),
+        "products": None
+        if inputs is None
+        else ",".join(f"{kind}×{inputs[kind]}" for kind in kinds),
+        "repacked_bytes": allocated.repacked_bytes,
+    }
 
 
 def traffic_of(tensors: Sequence[Tensor], allocated: Allocations) -> Traffic:

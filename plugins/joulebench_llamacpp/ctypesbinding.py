@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from joulebench_llamacpp.binding import (
     GPU_TYPES,
+    IMPORTANCE_MATRICES,
+    IMPORTANCE_SEQUENCES,
     LOG_CALLBACKS,
+    OVERRIDE_INT,
+    VOCABULARY_NONE,
     Binding,
     ContextOptions,
+    Importance,
     ModelOptions,
+    QuantizeOptions,
     check_layout,
     fill_context,
     fill_model,
+    fill_quantize,
 )
 from joulebench_llamacpp.log import LibraryLog
+
+_PACKAGE: Final = "llama-cpp-python"
 
 
 class CtypesBinding(Binding):
@@ -37,7 +46,7 @@ class CtypesBinding(Binding):
         api.llama_backend_init()
         check_layout(
             api.llama_model_default_params(), api.llama_context_default_params(),
-            "llama-cpp-python",
+            _PACKAGE,
         )  # fmt: skip
 
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> CtypesDecoder | None:
@@ -54,11 +63,44 @@ class CtypesBinding(Binding):
         options = context.within(int(api.llama_model_n_ctx_train(loaded)))
         context_params = api.llama_context_default_params()
         fill_context(context_params, options)
+        watch = api.ggml_backend_sched_eval_callback(_watching(options))
+        if options.watch is not None:
+            context_params.cb_eval = watch
         made = api.llama_init_from_model(loaded, context_params)
         if not made:
             api.llama_model_free(loaded)
             return None
-        return CtypesDecoder(api, loaded, made, options)
+        return CtypesDecoder(api, loaded, made, options, watch)
+
+    def quantize(self, source: str, target: str, options: QuantizeOptions) -> int:
+        """Write the file ``source`` in another type; 0 or the library's code (see its log)."""
+        api = self._api
+        params = api.llama_model_quantize_default_params()
+        fill_quantize(params, options, _PACKAGE)
+        if options.importance is not None:
+            params.imatrix = self._matrices(options.importance)
+            params.kv_overrides = self._overrides(options.importance)
+        return int(api.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params)))
+
+    def _matrices(self, importance: Importance) -> Any:
+        """A list that a nameless entry ends."""
+        means = importance.means
+        entries = (self._api.llama_model_imatrix_data * (len(means) + 1))()
+        for entry, (name, values) in zip(entries, means.items(), strict=False):
+            entry.name = name.encode()
+            entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+            entry.size = len(values)
+        return entries
+
+    def _overrides(self, importance: Importance) -> Any:
+        """What the file is to say of the matrix; an entry without a key ends the list."""
+        said = {
+            IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences,
+        }  # fmt: skip
+        entries = (self._api.llama_model_kv_override * (len(said) + 1))()
+        for entry, (key, value) in zip(entries, said.items(), strict=False):
+            entry.tag, entry.key, entry.value.val_i64 = OVERRIDE_INT, key.encode(), value
+        return entries
 
     def system_info(self) -> str:
         """What the library was built with, in its own words."""
@@ -93,8 +135,11 @@ class CtypesBinding(Binding):
 class CtypesDecoder:
     """One context of ``llama-cpp-python``."""
 
-    def __init__(self, api: Any, model: Any, context: Any, options: ContextOptions) -> None:
+    def __init__(
+        self, api: Any, model: Any, context: Any, options: ContextOptions, watch: Any
+    ) -> None:
         self._api, self._model, self._context = api, model, context
+        self._watch = watch  # the library keeps the address of the callback alone
         self._memory = api.llama_get_memory(context)
         self.vocabulary_size = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
         self.context_tokens = options.context_tokens
@@ -135,6 +180,18 @@ class CtypesDecoder:
         address = self._address(self._context, 0)
         return _floats(address, count * self.vocabulary_size).reshape(count, -1)
 
+    def tokenize(self, text: str) -> list[int] | None:
+        """Ids of a text without special tokens; ``None`` if the file has no vocabulary."""
+        vocabulary = self._api.llama_model_get_vocab(self._model)
+        if self._api.llama_vocab_type(vocabulary) == VOCABULARY_NONE:
+            return None
+        given = text.encode()
+        room = (ctypes.c_int32 * (len(given) + 1))()  # no token is shorter than a byte
+        count = self._api.llama_tokenize(
+            vocabulary, given, len(given), room, len(room), False, False
+        )
+        return list(room[: max(0, count)])
+
     def forget(self, first: int, end: int) -> bool:
         """Forget the positions [first, end); the others keep theirs. False where it cannot."""
         return bool(self._api.llama_memory_seq_rm(self._memory, 0, first, end))
@@ -151,6 +208,12 @@ class CtypesDecoder:
         self._api.llama_free(self._context)
         self._api.llama_model_free(self._model)
         self._context = self._model = None
+
+
+def _watching(options: ContextOptions) -> Any:
+    """The callback for a tensor's address, which ctypes gives as ``None`` where it is 0."""
+    watch = options.watch
+    return lambda tensor, ask, _: watch is None or watch(tensor or 0, ask)
 
 
 def _address_of_logits(api: Any) -> Any:

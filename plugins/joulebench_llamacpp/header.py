@@ -23,10 +23,12 @@ _TYPES: Final = {
     17: ("iq2_xs", 256, 74), 18: ("iq3_xxs", 256, 98), 19: ("iq1_s", 256, 50),
     20: ("iq4_nl", 32, 18), 21: ("iq3_s", 256, 110), 22: ("iq2_s", 256, 82),
     23: ("iq4_xs", 256, 136), 29: ("iq1_m", 256, 56), 30: ("bf16", 1, 2), 34: ("tq1_0", 256, 54),
-    35: ("tq2_0", 256, 66), 39: ("mxfp4", 32, 17),
+    35: ("tq2_0", 256, 66), 39: ("mxfp4", 32, 17), 40: ("nvfp4", 64, 36), 41: ("q1_0", 128, 18),
+    42: ("q2_0", 64, 18),
 }  # fmt: skip
 #: Numbers in a block and bytes of a block, by the type's name.
 TYPES: Final = {name: (block, size) for name, block, size in _TYPES.values()}
+TYPE_NUMBERS: Final = {name: number for number, (name, _, _) in _TYPES.items()}
 #: Bytes of a metadata value by its type's number; 8 is a string, 9 an array.
 _SCALARS: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _ARRAY = 8, 9

@@ -54,7 +54,7 @@ def open_session(
     :class:`ModelError` for a file that is no whole model and :class:`MemoryError` where the
     model or its KV cache does not fit.
     """
-    file = _gguf_in(path)
+    file = gguf_in(path)
     tensors = read_tensors(file)
     log = LibraryLog()
     binding = load_binding(log, module)
@@ -93,9 +93,7 @@ def open_session(
             "binding": type(binding).__module__.rpartition(".")[2],
             "system_info": binding.system_info(),
         },
-        KvUse(
-            full_kv_type(settings), None if bits is None else int(bits), window
-        ),
+        KvUse(full_kv_type(settings), None if bits is None else int(bits), window),
     )  # fmt: skip
 
 
@@ -105,7 +103,8 @@ def _refused(file: Path, said: str) -> JoulebenchError | MemoryError:
     return ModelError(f"llama.cpp cannot load it: {said or 'it does not say why'}", where=str(file))
 
 
-def _gguf_in(path: Path) -> Path:
+def gguf_in(path: Path) -> Path:
+    """The file itself, or the only GGUF file of a folder."""
     if path.is_file():
         return path
     found = sorted(path.glob("*.gguf"))

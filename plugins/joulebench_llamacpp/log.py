@@ -21,6 +21,10 @@ _MIB: Final = 2**20
 #: Smallest difference between two sizes that the library can print: a hundredth of a MiB.
 PRINTED_BYTES: Final = _MIB / 100
 _BUFFER: Final = re.compile(r"\b(model|KV|compute|output) buffer size = +([\d.]+) MiB")
+#: Buffers of copies of matrices in the order of the CPU's own kernels (ggml-cpu, extra buffers).
+_REPACKED: Final = re.compile(
+    r"\b(?:CPU_REPACK|CPU_KLEIDIAI\w*|AMX) model buffer size = +([\d.]+) MiB"
+)
 _KV: Final = re.compile(
     r"llama_kv_cache: size = +[\d.]+ MiB \( *(\d+) cells.*K \((\w+)\).*V \((\w+)\)"
 )
@@ -71,15 +75,20 @@ class Allocations:
     kv_type_k: str | None
     kv_type_v: str | None
     flash_attention: bool | None
+    #: Matrices that are kept in the order of the kernels, which some types get on a CPU.
+    repacked_bytes: int | None = None
 
 
 def read_allocations(lines: Iterable[str]) -> Allocations:
     """Sum up the lines of one model and one context; ``None`` for what was not said."""
     sums: dict[str, float] = {}
+    repacked = 0.0
     cells = kind_k = kind_v = flash = None
     for line in lines:
         if found := _BUFFER.search(line):
             sums[found[1]] = sums.get(found[1], 0.0) + float(found[2]) * _MIB
+        if found := _REPACKED.search(line):
+            repacked += float(found[1]) * _MIB
         if found := _KV.search(line):
             cells, kind_k, kind_v = int(found[1]), found[2], found[3]
         if found := _FLASH.search(line.rstrip()):
@@ -91,6 +100,7 @@ def read_allocations(lines: Iterable[str]) -> Allocations:
         weights_bytes=_whole(sums.get("model")), kv_bytes=_whole(sums.get("KV")),
         workspace_bytes=_whole(sum(workspace)) if workspace else None, kv_cells=cells,
         kv_type_k=kind_k, kv_type_v=kind_v, flash_attention=flash,
+        repacked_bytes=_whole(repacked if "model" in sums else None),
     )  # fmt: skip
 
 

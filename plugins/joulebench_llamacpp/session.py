@@ -12,6 +12,7 @@ from joulebench.api import BackendSession, MemoryUse, Scalar, Traffic
 from joulebench.errors import JoulebenchError
 from joulebench_llamacpp.binding import Decoder
 from joulebench_llamacpp.counting import (
+    compute_facts,
     kv_allocated_bytes,
     kv_position_bytes,
     matrix_type,
@@ -47,6 +48,7 @@ class LlamaCppSession(BackendSession):
         self._kv = kv
         #: Tokens of the last text that was scored.
         self._scored = 0
+        self._compute = compute_facts(tensors, allocated, str(facts["device"]))
         self._tokens = decoder.tokens
         self._decode_one, self._last_logits = decoder.decode_one, decoder.last_logits
         self._length = 0
@@ -97,7 +99,9 @@ class LlamaCppSession(BackendSession):
         """Take out of the cache what does not stay when so many tokens have come."""
         gone = None if self._kv.window is None else self._kv.window.gone(length)
         if gone is not None and not self._decoder.forget(*gone):
-            raise JoulebenchError("llama.cpp cannot take positions out of this model's cache")
+            raise JoulebenchError(
+                "llama.cpp cannot take positions out of this model's cache"
+            )
 
     # -- whole sequences -------------------------------------------------------------------
 
@@ -168,6 +172,7 @@ class LlamaCppSession(BackendSession):
         """What the file and the library say, beside what was set."""
         return {
             "dtype": matrix_type(self._tensors),
+            **self._compute,
             "kv_type_k": self._allocated.kv_type_k,
             "kv_type_v": self._allocated.kv_type_v,
             "flash_attention": self._allocated.flash_attention,

@@ -1,0 +1,108 @@
+"""What a file's matrices are multiplied with, seen while llama.cpp computes.
+
+llama.cpp calls back for each tensor of its graph (``cb_eval`` of ``llama_context_params``). Its
+own tool for importance matrices, which the packages do not bring, works in the same way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from joulebench.errors import ArtifactError, JoulebenchError, UnavailableError
+
+_F32: Final = 0  # ggml.h, GGML_TYPE_F32
+
+
+class _Tensor(ctypes.Structure):
+    """``struct ggml_tensor`` as far as it is read (ggml.h).
+
+    The library has no call that gives a tensor's operands. That the layout is this one is seen by
+    what is read: a name and sizes that are those of a matrix in the file.
+    """
+
+    _fields_ = (
+        ("type", ctypes.c_int), ("buffer", ctypes.c_void_p), ("ne", ctypes.c_int64 * 4),
+        ("nb", ctypes.c_size_t * 4), ("op", ctypes.c_int), ("op_params", ctypes.c_int32 * 16),
+        ("flags", ctypes.c_int32), ("src", ctypes.c_void_p * 10), ("view_src", ctypes.c_void_p),
+        ("view_offs", ctypes.c_size_t), ("data", ctypes.c_void_p), ("name", ctypes.c_char * 64),
+    )  # fmt: skip
+
+
+class ProductInputs:
+    """Sums the squares of the inputs of each of ``matrices`` (sizes by name, columns first).
+
+    An object of it is what a binding calls with a tensor's address and whether it is only asked
+    if that tensor is of interest.
+    """
+
+    def __init__(self, matrices: Mapping[str, tuple[int, ...]]) -> None:
+        self._matrices = {name.encode(): sizes for name, sizes in matrices.items()}
+        self._sums: dict[bytes, Any] = {}
+        self._counts: dict[bytes, int] = {}
+        self._failure: Exception | None = None
+
+    def __call__(self, address: int, ask: bool) -> bool:
+        """For the library: whether the tensor is of interest, or whether to go on."""
+        try:
+            return self._seen(_Tensor.from_address(address), ask)
+        except Exception as error:  # nothing may leave a callback of C
+            self._failure = error
+            return False
+
+    def raise_failure(self) -> None:
+        """Raise what went wrong while the library was computing."""
+        if isinstance(self._failure, JoulebenchError):
+            raise self._failure
+        if self._failure is not None:
+            raise ArtifactError(f"the inputs of the matrices cannot be read: {self._failure}")
+
+    def means(self) -> dict[str, Any]:
+        """Mean squares by the matrix's name: float32, one for each column.
+
+        Raises :class:`UnavailableError` where a matrix was never seen.
+        """
+        missing = [name.decode() for name in self._matrices if name not in self._sums]
+        if missing:
+            raise UnavailableError(
+                f"the library computed nothing with {len(missing)} matrices that could be "
+                f"recognised, such as {missing[0]}",
+                hint="set imatrix = false; importance matrices are for dense models, and for a "
+                "llama.cpp whose tensors are laid out as in the versions that were tried",
+            )
+        return {
+            name.decode(): (total / self._counts[name]).astype(np.float32)
+            for name, total in self._sums.items()
+        }
+
+    def _seen(self, tensor: Any, ask: bool) -> bool:
+        if not tensor.src[0] or not tensor.src[1]:
+            return ask is False
+        matrix: Any = _Tensor.from_address(tensor.src[0])
+        name = bytes(matrix.name)
+        sizes = self._matrices.get(name)
+        if sizes is None:
+            return ask is False
+        inputs: Any = _Tensor.from_address(tensor.src[1])
+        if tuple(matrix.ne[:2]) != sizes or inputs.ne[0] != sizes[0] or tensor.ne[0] != sizes[1]:
+            return ask is False  # not the product with that matrix
+        if not ask:
+            self._add(name, inputs)
+        return True
+
+    def _add(self, name: bytes, inputs: Any) -> None:
+        columns, rows = inputs.ne[0], inputs.ne[1] * inputs.ne[2] * inputs.ne[3]
+        if inputs.type != _F32 or not inputs.data:
+            raise ArtifactError(f"the inputs of {name.decode()} are not float32 in memory")
+        if (inputs.nb[0], inputs.nb[1]) != (4, 4 * columns):
+            raise ArtifactError(f"the inputs of {name.decode()} do not lie row after row")
+        numbers = (ctypes.c_float * (columns * rows)).from_address(inputs.data)
+        values = np.frombuffer(numbers, np.float32).reshape(rows, columns)
+        squares = np.square(values, dtype=np.float64).sum(axis=0)
+        if not np.isfinite(squares).all():
+            raise ArtifactError(f"the inputs of {name.decode()} are not finite")
+        self._sums[name] = self._sums.get(name, 0.0) + squares
+        self._counts[name] = self._counts.get(name, 0) + rows
