@@ -1,8 +1,8 @@
-"""ONNX Runtime: backends ``onnx``, ``onnx-mobile``; converters ``onnx-export``, ``ort-format``."""
+"""ONNX Runtime: two backends, two converters, and techniques that store in fewer bits."""
 
 from __future__ import annotations
 
-from joulebench.api import Backend, Converter
+from joulebench.api import Backend, Converter, Technique
 from joulebench.hookspecs import hookimpl
 
 JOULEBENCH_API = 1
@@ -23,3 +23,11 @@ def joulebench_converters() -> list[type[Converter]]:
     from joulebench_onnx.ortformat import OrtFormat
 
     return [OnnxExport, OrtFormat]
+
+
+@hookimpl
+def joulebench_techniques() -> list[type[Technique]]:
+    """ONNX Runtime's own types."""
+    from joulebench_onnx.quantizing import OnnxDynamicInt8, OnnxMatMulNBits
+
+    return [OnnxDynamicInt8, OnnxMatMulNBits]

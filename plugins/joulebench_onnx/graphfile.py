@@ -98,6 +98,19 @@ class GraphFile:
         )
         return names[0]
 
+    def take(self, node: Any) -> None:
+        """Add an operator as another graph has it; its weights are stored apart."""
+        self._nodes.append(node)
+
+    def take_constant(self, initializer: Any) -> None:
+        """Add a small array as another graph has it, in the graph itself."""
+        self._initializers.append(initializer)
+
+    def take_interface(self, graph: Any) -> None:
+        """Declare the inputs and outputs that another graph has."""
+        self._inputs.extend(graph.input)
+        self._outputs.extend(graph.output)
+
     def input(self, name: str, dtype: type, shape: Sequence[int | str]) -> str:
         """Declare an input of a numpy type; a string in ``shape`` names a free extent."""
         self._inputs.append(_value_info(name, dtype, shape))

@@ -19,10 +19,17 @@ from typing import Any, Final
 from joulebench.errors import ModelError
 
 #: Operators whose second input is a matrix that every element of is multiplied and added.
-_PRODUCTS: Final = frozenset({
+PRODUCTS: Final = frozenset({
     "MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat",
     "DynamicQuantizeMatMul",
 })  # fmt: skip
+#: Those of them that multiply whole numbers of 8 bits (onnxruntime, docs/ContribOperators.md).
+INT8_PRODUCTS: Final = frozenset({
+    "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
+})  # fmt: skip
+#: A product with a matrix of few bits, and the look-up in such a table; both state their bits.
+N_BITS_PRODUCT: Final = "MatMulNBits"
+N_BITS_LOOKUP: Final = "GatherBlockQuantized"
 #: Inputs of GroupQueryAttention that it looks one row up in: cosines and sines.
 _ROTATION_INPUTS: Final = (7, 8)
 
@@ -63,10 +70,6 @@ class Inventory:
         """Bytes of all stored tensors, tables of the rotation included."""
         return sum(tensor.size_bytes for tensor in self.tensors.values())
 
-    def matrix_dtypes(self) -> list[str]:
-        """Number types of the stored tensors of two or more dimensions, sorted."""
-        return sorted({each.dtype for each in self.tensors.values() if len(each.shape) > 1})
-
     def bytes_per_token(self) -> int:
         """Stored bytes that one token reads: all of a tensor, or one row where rows are looked up.
 
@@ -99,9 +102,9 @@ class Inventory:
         return operations
 
     def _matrix_elements(self, node: Node) -> int:
-        if node.operator == "MatMulNBits":
+        if node.operator == N_BITS_PRODUCT:
             return node.integers["K"] * node.integers["N"]
-        if node.operator in _PRODUCTS and len(node.inputs) > 1:
+        if node.operator in PRODUCTS and len(node.inputs) > 1:
             tensor = self.tensors.get(node.inputs[1])
             return 0 if tensor is None else math.prod(tensor.shape)
         return 0
@@ -142,6 +145,21 @@ def take_inventory(file: Path) -> Inventory:
     )
 
 
+def read_inventory(file: Path) -> Inventory:
+    """Read an .onnx or .ort file in this process."""
+    tensors, nodes = (_read_ort if file.suffix == ".ort" else _read_onnx)(file)
+    return Inventory(tensors, tuple(nodes))
+
+
+def _packed_bytes(data_type: int, count: int, itemsize: int) -> int:
+    """Bytes of numbers of which two share a byte in the 4-bit types (onnx.proto)."""
+    from onnx import TensorProto
+
+    if data_type in (TensorProto.INT4, TensorProto.UINT4):
+        return -(-count // 2)
+    return count * itemsize
+
+
 def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
     import onnx
     from onnx import helper
@@ -153,7 +171,7 @@ def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
         dtype = helper.tensor_dtype_to_np_dtype(each.data_type)
         size = int(place["length"]) if "length" in place else len(each.raw_data)
         shape = tuple(each.dims)
-        size = size or math.prod(shape) * int(dtype.itemsize)
+        size = size or _packed_bytes(each.data_type, math.prod(shape), int(dtype.itemsize))
         offset = int(place.get("offset", 0))
         tensors[each.name] = Tensor(str(dtype), shape, size, place.get("location"), offset)
     nodes = [
@@ -207,12 +225,12 @@ def _items(get: Any, count: int) -> Iterator[Any]:
 def main(arguments: Iterable[str]) -> None:
     """Print the inventory of the file named by the one argument, as JSON."""
     (name,) = arguments
-    tensors, nodes = (_read_ort if name.endswith(".ort") else _read_onnx)(Path(name))
+    found = read_inventory(Path(name))
     print(
         json.dumps(
             {
-                "tensors": {key: asdict(each) for key, each in tensors.items()},
-                "nodes": [asdict(node) for node in nodes],
+                "tensors": {key: asdict(each) for key, each in found.tensors.items()},
+                "nodes": [asdict(node) for node in found.nodes],
             }
         )
     )

@@ -15,6 +15,7 @@ from joulebench.errors import JoulebenchError
 from joulebench_onnx.binding import BoundModel
 from joulebench_onnx.inventory import Inventory, take_inventory
 from joulebench_onnx.llamagraph import LOGIT_POSITIONS
+from joulebench_onnx.numbertypes import type_facts
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
 _SCORE_CHUNK: Final = 128
@@ -134,7 +135,7 @@ class OnnxSession(BackendSession):
         options, settings = self._runtime.get_session_options(), self._settings
         return {
             "mode": self._mode,
-            "dtype": ",".join(self._inventory.matrix_dtypes()),
+            **type_facts(self._inventory, prepacking=bool(settings["prepacking"])),
             "context_length": self.context_length,
             "cache_tokens": self._model.cache_tokens,
             "threads": options.intra_op_num_threads,
