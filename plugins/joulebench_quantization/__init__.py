@@ -10,15 +10,21 @@ JOULEBENCH_API = 1
 
 @hookimpl
 def joulebench_techniques() -> list[type[Technique]]:
-    """Those that round a checkpoint, and those that first make an equivalent one."""
+    """Those that round a checkpoint, and types that a runtime gives weights when it loads them."""
     from joulebench_quantization.equivalent import (
         QuantizeAwq,
         QuantizeRotate,
         QuantizeSmoothQuant,
     )
     from joulebench_quantization.techniques import QuantizeGptq, QuantizeRtn, QuantizeZeroQuant
+    from joulebench_quantization.torch_types import (
+        TorchHalf,
+        TorchInt4WeightOnly,
+        TorchInt8Dynamic,
+        TorchInt8WeightOnly,
+    )
 
     return [
         QuantizeRtn, QuantizeZeroQuant, QuantizeGptq, QuantizeAwq, QuantizeSmoothQuant,
-        QuantizeRotate,
+        QuantizeRotate, TorchHalf, TorchInt8Dynamic, TorchInt8WeightOnly, TorchInt4WeightOnly,
     ]  # fmt: skip

@@ -22,6 +22,9 @@ from joulebench.api import (
 )
 from joulebench.backendkit import asked_elsewhere, cpu_device, thread_count
 from joulebench_torch.kvcaches.options import KV_OPTIONS, compression_fault
+from joulebench_torch.weighttypes import CAPABILITIES as WEIGHT_CAPABILITIES
+from joulebench_torch.weighttypes import OPTIONS as WEIGHT_OPTIONS
+from joulebench_torch.weighttypes import weights_fault
 
 _PROBE: Final = (
     "import json, torch; "
@@ -44,7 +47,7 @@ class TorchBackend(Backend):
     accepts = ("hf",)
     capabilities = frozenset({
         "generate", "score", "logits", "encode", "train", "hardware", "operators",
-        "kv.quantized", "kv.window", "kv.evict", "mlp.contextual",
+        "kv.quantized", "kv.window", "kv.evict", "mlp.contextual", *WEIGHT_CAPABILITIES,
     })  # fmt: skip
     options = (
         Option(
@@ -80,6 +83,7 @@ class TorchBackend(Backend):
         Option("optimizer", "str", "adamw", "for train steps", choices=("adamw", "sgd")),
         Option("learning_rate", "float", 1e-5, "of train steps", minimum=0.0),
         *KV_OPTIONS,
+        *WEIGHT_OPTIONS,
         Option(
             "mlp_active", "share", None,
             "share of the MLP's channels that a token may use, by thresholds on the gate; all when "
@@ -123,7 +127,8 @@ class TorchBackend(Backend):
                 return "compile needs a C++ compiler (g++ or clang++, or CXX set to one)"
         if settings.get("mlp_active") is not None and settings.get("mlp_text") is None:
             return "mlp_active needs mlp_text, the text that its thresholds are from"
-        return compression_fault({**self.default_settings(), **settings}, config)
+        fault = weights_fault(device, settings, config)
+        return fault or compression_fault({**self.default_settings(), **settings}, config)
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """Thread counts that the libraries read when they load, and no network."""

@@ -13,6 +13,7 @@ from joulebench.errors import ModelError
 from joulebench_torch.contextual import open_sparse_mlps
 from joulebench_torch.kvcaches.opening import open_caches
 from joulebench_torch.session import TorchSession
+from joulebench_torch.weightpacking import quantize_weights
 
 
 def open_session(folder: Path, device: str, settings: Settings) -> TorchSession:
@@ -24,6 +25,7 @@ def open_session(folder: Path, device: str, settings: Settings) -> TorchSession:
             torch.set_num_interop_threads(1)
     model = _load_model(folder, str(settings["dtype"]), str(settings["attention"]))
     model.to(device).eval()
+    quantize_weights(model, device, settings)
     session = TorchSession(
         model,
         cache=str(settings["cache"]),

@@ -18,8 +18,13 @@ def storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of parameters and buffers; tied weights count once."""
-    return storage_bytes([*model.parameters(), *model.buffers()])
+    """Bytes of parameters, buffers and packed matrices; tied weights count once."""
+    from joulebench_torch.weightcount import packed_bytes, plain_tensors
+
+    held = (*model.parameters(), *model.buffers())
+    return packed_bytes(model) + storage_bytes(
+        tensor for each in held for tensor in plain_tensors(each)
+    )
 
 
 def cache_bytes(cache: Any) -> int:

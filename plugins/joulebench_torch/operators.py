@@ -21,6 +21,7 @@ import torch
 from joulebench.api import Kernel
 from joulebench.errors import JoulebenchError
 from joulebench_torch.hardware import repeated
+from joulebench_torch.weightcount import held_weights
 
 
 def model_operators(
@@ -116,9 +117,9 @@ def _linears(layers: Any, model: Any, shapes: _Shapes) -> list[Kernel]:
 
 
 def _linear(name: str, modules: Sequence[Any], shapes: _Shapes) -> Kernel:
-    rows, columns = modules[0].weight.shape
+    rows, columns = modules[0].out_features, modules[0].in_features
     given = shapes.random(1, 1, columns)
-    parameters = sum(each.nbytes for each in modules[0].parameters())
+    parameters = sum(each.size_bytes for each in held_weights(modules[0]))
     return Kernel(
         name,
         shapes.cycle([partial(module, given) for module in modules]),
@@ -212,7 +213,7 @@ def _elementwise(model: Any, layers: Any, shapes: _Shapes) -> list[Kernel]:
     hidden = shapes.hidden
     other = shapes.random(*hidden.shape)
     act = layers[0].mlp.act_fn
-    width = layers[0].mlp.gate_proj.weight.shape[0]
+    width = layers[0].mlp.gate_proj.out_features
     gate, up = shapes.random(1, 1, width), shapes.random(1, 1, width)
     norms = [
         norm

@@ -15,6 +15,7 @@ from joulebench.errors import JoulebenchError
 from joulebench_torch.contextual import SparseMlps
 from joulebench_torch.kvcaches.opening import Caches
 from joulebench_torch.memory import cache_bytes, cache_bytes_used, weight_bytes
+from joulebench_torch.weightcount import can_train, weight_facts
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
 _SCORE_CHUNK: Final = 128
@@ -202,6 +203,10 @@ class TorchSession(BackendSession):
         self._check_length(len(tokens))
         if len(tokens) < 2:
             raise JoulebenchError("a train step needs two tokens: one to predict the other from")
+        if not can_train(self.model):
+            raise JoulebenchError(
+                "quantized weights cannot be trained", hint="set weights = 'dtype'"
+            )
         if self._optimizer is None:
             self._optimizer = self._new_optimizer()
         ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
@@ -260,6 +265,11 @@ class TorchSession(BackendSession):
         """A piece of work on the bare device; the model stays loaded and idle."""
         from joulebench_torch.hardware import hardware_kernel
 
+        if name in ("matmul", "matvec") and not can_train(self.model):
+            raise JoulebenchError(
+                f"'{name}' multiplies plain numbers, not the quantized ones of this session",
+                hint="measure the hardware without a technique, in a dtype of its own",
+            )
         return hardware_kernel(name, size, self._device, self.model.dtype)
 
     def operators(self, context: int) -> Sequence[Kernel]:
@@ -283,14 +293,12 @@ class TorchSession(BackendSession):
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the loaded model says of itself, not what was asked for."""
-        parameters = list(self.model.parameters())
         return {
-            "dtype": ",".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters})),
+            **weight_facts(self.model),
             "attention": self.model.config._attn_implementation,
             "cache": self._kind,
             "context_length": self.context_length,
             "compiled": self._compiled,
-            "parameters": sum(p.numel() for p in parameters),
             "device": str(self._device),
             "threads": torch.get_num_threads(),
             "interop_threads": torch.get_num_interop_threads(),

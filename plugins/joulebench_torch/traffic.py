@@ -7,6 +7,7 @@ from typing import Any, Final
 import torch
 
 from joulebench.api import Traffic
+from joulebench_torch.weightcount import held_weights, only_looked_up
 
 #: How configurations name the experts of which a token uses only some.
 _EXPERTS: Final = ("num_local_experts", "num_experts", "n_routed_experts", "num_experts_per_tok")
@@ -23,26 +24,27 @@ def count_traffic(model: Any, cache_dtype: torch.dtype) -> Traffic:
     if any(getattr(config, name, None) for name in _EXPERTS):
         return Traffic(kv_position_bytes=kv_bytes)
     head = model.get_output_embeddings()
-    head_weight = None if head is None else head.weight
-    lookups = {
-        id(module.weight)
-        for module in model.modules()
-        if isinstance(module, torch.nn.Embedding) and module.weight is not head_weight
-    }
     weights_bytes = operations = 0
-    for weight in model.parameters():  # a tied matrix comes once
-        if id(weight) in lookups:
-            weights_bytes += weight.nbytes // weight.shape[0]
+    for weight in held_weights(model):  # a tied matrix comes once
+        if only_looked_up(weight, head):
+            weights_bytes += weight.size_bytes // weight.shape[0]
             continue
-        weights_bytes += weight.nbytes
-        if weight.ndim == 2:
-            operations += 2 * weight.numel()
+        weights_bytes += weight.size_bytes
+        if len(weight.shape) == 2:
+            operations += 2 * weight.count
     return Traffic(
         weights_bytes=weights_bytes,
         kv_position_bytes=kv_bytes,
         operations=operations,
-        head_operations=0 if head_weight is None else 2 * head_weight.numel(),
+        head_operations=0 if head is None else 2 * _elements(head),
     )
+
+
+def _elements(head: Any) -> int:
+    """How many numbers an output head multiplies."""
+    if hasattr(head, "in_features"):
+        return int(head.in_features * head.out_features)
+    return int(head.weight.numel())
 
 
 def _kv_position_bytes(config: Any, dtype: torch.dtype) -> int | None:

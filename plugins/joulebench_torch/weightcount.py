@@ -1,0 +1,197 @@
+"""What a model's weights are held as in memory, whatever classes hold them, and their kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+
+from joulebench.api import Scalar
+from joulebench.weightkit import bits_per_weight, counted, joined, shares, tally
+
+#: Attribute of a layer whose numbers its kernel has packed out of sight: see note_packed.
+_NOTE: Final = "joulebench_held"
+#: Operators that multiply whole numbers of 8 bits.
+_INT8_OPERATORS: Final = frozenset({"quantized.linear_dynamic", "aten._int_mm"})
+#: Parts of the names of operators that multiply matrices, not only arrange them.
+_PRODUCT_WORDS: Final = ("mm", "linear", "matmul")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A weight as its layer holds it; ``size_bytes`` with its scales and zero points."""
+
+    owner: Any
+    kind: str
+    shape: tuple[int, ...]
+    size_bytes: int
+
+    @property
+    def count(self) -> int:
+        """How many numbers it stands for."""
+        return math.prod(self.shape)
+
+
+def note_packed(model: Any) -> None:
+    """Note at each layer of torch.ao what was given to its kernel, which shows none of it.
+
+    Unpacked once, here: it makes a copy. A scale and a zero point for each output take 4 bytes
+    each in the packed form (torch, native/quantized/cpu/fbgemm_utils.h).
+    """
+    for module in model.modules():
+        packed = getattr(module, "_packed_params", None)
+        if isinstance(packed, torch.nn.Module):
+            weight, bias = packed._weight_bias()
+            scales = 8 * (weight.shape[0] if weight.qscheme() == torch.per_channel_affine else 1)
+            size = weight.numel() * weight.element_size() + scales
+            size += 0 if bias is None else bias.nbytes
+            setattr(module, _NOTE, Held(module, _word(weight.dtype), tuple(weight.shape), size))
+
+
+def held_weights(model: Any) -> list[Held]:
+    """All weights of a model or a layer; a matrix that several layers share once."""
+    found: list[Held] = []
+    seen: set[int] = set()
+    for module in model.modules():
+        note = getattr(module, _NOTE, None)
+        if note is not None:
+            found.append(note)
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                size = sum(each.nbytes for each in plain_tensors(parameter))
+                found.append(Held(module, _kind(parameter), tuple(parameter.shape), size))
+    return found
+
+
+def can_train(model: Any) -> bool:
+    """Whether all weights are plain tensors of floating-point numbers."""
+    return not packed_bytes(model) and all(
+        each.is_floating_point() and not is_traceable_wrapper_subclass(each)
+        for each in model.parameters()
+    )
+
+
+def packed_bytes(model: Any) -> int:
+    """Bytes of what is in no parameter, since kernels have packed it."""
+    notes = (getattr(module, _NOTE, None) for module in model.modules())
+    return sum(note.size_bytes for note in notes if note is not None)
+
+
+def plain_tensors(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The tensors with memory of their own that a tensor consists of."""
+    if not is_traceable_wrapper_subclass(tensor):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from plain_tensors(getattr(tensor, name))
+
+
+def only_looked_up(weight: Held, head: Any) -> bool:
+    """Whether a weight is an embedding that does not serve as the output head as well."""
+    return (
+        isinstance(weight.owner, torch.nn.Embedding)
+        and getattr(head, "weight", None) is not weight.owner.weight
+    )
+
+
+def weight_facts(model: Any) -> dict[str, Scalar]:
+    """Types, bits and layers of the weights, and how a linear layer and the head compute."""
+    weights, head = held_weights(model), model.get_output_embeddings()
+    embedding = model.get_input_embeddings()
+    matrices = [each for each in weights if len(each.shape) == 2 and not only_looked_up(each, head)]
+    runs = [_watched(layer, model) for layer in _linear_layers(model, head)]
+    parameters = _parameters(model, weights, embedding, head)
+    return {
+        "dtype": joined(each.kind for each in matrices),
+        "compute": joined(run.computed_in for run in runs) or None,
+        "weights_kernel": joined(name for run in runs for name in run.products) or None,
+        "output_type": joined(run.output for run in runs) or None,
+        "linear_modules": tally(type(each).__name__ for each in _linears(model)),
+        "weight_types": shares(counted((each.kind, each.count) for each in weights)),
+        "bits_per_weight": bits_per_weight(sum(each.size_bytes for each in weights), parameters),
+        "embedding_type": _type_of(embedding, weights),
+        "head_type": _type_of(head, weights) or _type_of(embedding, weights),
+        "parameters": parameters,
+    }
+
+
+def _parameters(model: Any, weights: list[Held], embedding: Any, head: Any) -> int:
+    """The model's own number of weights: a head that was parted from its embedding adds none."""
+    total = sum(each.count for each in weights)
+    if not getattr(model.config, "tie_word_embeddings", False):
+        return total
+    apart = [each for each in weights if each.owner is head and head is not embedding]
+    return total - sum(each.count for each in apart if len(each.shape) == 2)
+
+
+def _type_of(layer: Any, weights: list[Held]) -> str | None:
+    found = (each.kind for each in weights if each.owner is layer and len(each.shape) == 2)
+    return next(found, None)
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    """The tensor's type, or for one that packs others the bits of what it mostly consists of."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return _word(tensor.dtype)
+    main = max(plain_tensors(tensor), key=lambda each: each.nbytes)
+    if main.dtype.is_floating_point:
+        return _word(main.dtype)
+    return f"int{round(8 * main.nbytes / tensor.numel())}"
+
+
+# -- kernels ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One call of a layer: operators that multiplied, the type they computed in, and came out."""
+
+    products: tuple[str, ...]
+    computed_in: str
+    output: str
+
+
+class _Listener(TorchDispatchMode):  # type: ignore[misc]
+    """Keeps the names of all operators that run meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(".".join(str(func).split(".")[:2]))
+        return func(*args, **(kwargs or {}))
+
+
+def _linears(model: Any) -> Iterator[Any]:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) or hasattr(module, _NOTE):
+            yield module
+
+
+def _linear_layers(model: Any, head: Any) -> list[Any]:
+    """The first linear layer, which stands for all within the decoder, and the head."""
+    first = next((each for each in _linears(model) if each is not head), None)
+    return [each for each in (first, head) if each is not None and hasattr(each, "in_features")]
+
+
+def _watched(layer: Any, model: Any) -> _Run:
+    with torch.inference_mode():
+        given = torch.zeros((1, 1, layer.in_features), dtype=model.dtype, device=model.device)
+        with _Listener() as heard:
+            result = layer(given)
+    products = tuple(
+        name for name in dict.fromkeys(heard.names) if any(part in name for part in _PRODUCT_WORDS)
+    )
+    whole = _INT8_OPERATORS.intersection(products)
+    return _Run(products, "int8" if whole else _word(given.dtype), _word(result.dtype))
