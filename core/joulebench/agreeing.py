@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.agreement import TIE_SHARE, Comparison, Divergence, Forced
+from joulebench.agreement import TIE_SHARE, Comparison, Divergence, Forced, ForcedPrompt
 from joulebench.api import BackendSession
 from joulebench.errors import ModelError, PluginError, ProfileError, UnavailableError
 
@@ -198,8 +198,7 @@ class _Sums:
 
     def __init__(self) -> None:
         self._kl_nats: list[float] = []
-        self._top1 = 0
-        self._nll_nats = self._reference_nll_nats = 0.0
+        self._by_prompt: list[ForcedPrompt] = []
 
     def add(self, each: Answered, kept: Any, found: Any) -> None:
         """One answer: the reference's logits and the session's, shaped alike."""
@@ -209,27 +208,34 @@ class _Sums:
                 f"its logits are over {found.shape[-1]} tokens, the reference's over "
                 f"{kept.shape[-1]}"
             )
+        first, top1, nll_nats, reference_nll_nats = len(self._kl_nats), 0, 0.0, 0.0
         for start in range(0, len(each.answer), _ROWS):
             rows = slice(start, start + _ROWS)
             reference, own = _log_softmax(kept[rows]), _log_softmax(found[rows])
             kl = (np.exp(reference) * (reference - own)).sum(-1)
             # Never negative but by rounding.
             self._kl_nats.extend(np.maximum(kl, 0.0).tolist())
-            self._top1 += int((kept[rows].argmax(-1) == found[rows].argmax(-1)).sum())
+            top1 += int((kept[rows].argmax(-1) == found[rows].argmax(-1)).sum())
             answer = np.asarray(each.answer[rows])
             place = np.arange(len(answer))
-            self._nll_nats -= float(own[place, answer].sum())
-            self._reference_nll_nats -= float(reference[place, answer].sum())
+            nll_nats -= float(own[place, answer].sum())
+            reference_nll_nats -= float(reference[place, answer].sum())
+        own_kl = self._kl_nats[first:]
+        self._by_prompt.append(
+            ForcedPrompt(len(own_kl), top1, math.fsum(own_kl), nll_nats, reference_nll_nats)
+        )
 
     def forced(self) -> Forced | None:
         """The sums, if anything was added."""
         if not self._kl_nats:
             return None
         return Forced(
-            positions=len(self._kl_nats), top1=self._top1,
+            positions=len(self._kl_nats), top1=sum(each.top1 for each in self._by_prompt),
             kl_nats_mean=math.fsum(self._kl_nats) / len(self._kl_nats),
-            kl_nats_max=max(self._kl_nats), nll_nats=self._nll_nats,
-            reference_nll_nats=self._reference_nll_nats,
+            kl_nats_max=max(self._kl_nats),
+            nll_nats=math.fsum(each.nll_nats for each in self._by_prompt),
+            reference_nll_nats=math.fsum(each.reference_nll_nats for each in self._by_prompt),
+            by_prompt=tuple(self._by_prompt),
         )  # fmt: skip
 
 

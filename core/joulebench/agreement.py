@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from joulebench.api import Scalar
+from joulebench.meter.clusters import (
+    Clustered,
+    log_ratio_over_clusters,
+    ratio_over_clusters,
+    share_over_clusters,
+)
 
 #: Two logits closer than this share of the spread (the largest logit minus their mean) are a tie:
 #: rounding may order them either way. Correct float32 programs add in different orders. A sum of n
@@ -52,6 +58,17 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True)
+class ForcedPrompt:
+    """The sums of :class:`Forced` over one answer alone; ``kl_nats`` is the sum, not the mean."""
+
+    positions: int
+    top1: int
+    kl_nats: float
+    nll_nats: float
+    reference_nll_nats: float
+
+
+@dataclass(frozen=True, slots=True)
 class Forced:
     """What both models expect at each position of the reference's own answers.
 
@@ -65,6 +82,8 @@ class Forced:
     kl_nats_max: float
     nll_nats: float
     reference_nll_nats: float
+    #: The same by answer, which intervals need; empty where the worker did not tell.
+    by_prompt: tuple[ForcedPrompt, ...] = ()
 
     @property
     def perplexity_ratio(self) -> float:
@@ -89,7 +108,7 @@ class Comparison:
         found = cls(
             int(data["prompts"]), int(data["tokens"]),
             tuple(Divergence(**each) for each in data["divergences"]),
-            None if forced is None else Forced(**forced),
+            None if forced is None else _forced(forced),
         )  # fmt: skip
         if found.prompts < 1 or found.tokens < 1 or (found.forced and found.forced.positions < 1):
             raise ValueError("nothing was compared")
@@ -117,9 +136,49 @@ class Comparison:
         )
 
     @property
+    def agreed_by_prompt(self) -> list[tuple[int, int]]:
+        """(agreed, compared) tokens of each answer."""
+        parted = {each.prompt: each for each in self.divergences}
+        found: list[tuple[int, int]] = []
+        for prompt in range(self.prompts):
+            each = parted.get(prompt)
+            agreed = self.tokens if each is None else each.position
+            found.append((agreed, agreed if each is not None and each.tie else self.tokens))
+        return found
+
+    @property
     def ties(self) -> int:
         """Prompts whose answers part at a tie."""
         return sum(each.tie for each in self.divergences)
+
+
+def _forced(data: Mapping[str, Any]) -> Forced:
+    by_prompt = tuple(ForcedPrompt(**each) for each in data.get("by_prompt") or ())
+    return Forced(**{**data, "by_prompt": by_prompt})
+
+
+def intervals(found: Comparison) -> dict[str, list[float | None]]:
+    """95 % intervals of the comparison's figures, the answers being the units."""
+    agreed = found.agreed_by_prompt
+    figures: dict[str, Clustered | None] = {
+        # An answer agrees up to where it parts, and not at all after that.
+        "agreed_share": share_over_clusters(
+            [a for a, _ in agreed], [c for _, c in agreed], all_or_none=1.0
+        )
+    }
+    by_prompt = found.forced.by_prompt if found.forced else ()
+    if by_prompt:
+        sizes = [each.positions for each in by_prompt]
+        kl = ratio_over_clusters([each.kl_nats for each in by_prompt], sizes)
+        changes = [each.nll_nats - each.reference_nll_nats for each in by_prompt]
+        figures |= {
+            "top1_share": share_over_clusters([each.top1 for each in by_prompt], sizes),
+            "kl_nats_mean": kl,
+            "perplexity_ratio": log_ratio_over_clusters(changes, sizes),
+        }
+        if kl is not None and kl.low is not None:  # no divergence is below 0
+            figures["kl_nats_mean"] = replace(kl, low=max(0.0, kl.low))
+    return {name: [each.low, each.high] for name, each in figures.items() if each is not None}
 
 
 def agreement_record(
@@ -148,6 +207,7 @@ def agreement_record(
         "kl_nats_max": forced.kl_nats_max if forced else None,
         "perplexity_ratio": forced.perplexity_ratio if forced else None,
         "text_perplexity_ratio": None,
+        "intervals": intervals(found) if found else {},
         "held": False,
         "disagrees": [],
     }

@@ -12,12 +12,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -49,9 +50,9 @@ class Option:
     A ``file`` option holds a path (relative to the profile's folder), ``builtin:NAME`` (a text
     in a profile folder) or ``catalogue:NAME`` (a text that is fetched with its hash); the host
     resolves it to an existing path before the plugin sees it.
-    """
     A ``command`` is a list of words, the first a program (relative to the profile's folder if it
     holds a slash); it arrives as one text that :func:`shlex.split` takes apart.
+    """
 
     name: str
     type: OptionType
@@ -129,12 +130,49 @@ def provenance_of_file(path: Path) -> Provenance:
     return "simulated"
 
 
+#: What an environment may be called: its name becomes a part of paths.
+ENVIRONMENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Packages that a plugin's work needs and that cannot lie beside those of joulebench.
+
+    ``requirements`` are as ``pip install`` takes them. joulebench itself and the distribution of
+    the plugin are installed beside them, from where they were installed here. Plugins that need
+    the same may share an environment by declaring equal ones. ``python_least`` and
+    ``python_below`` bound the interpreter's version, as (major, minor).
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    python_least: tuple[int, int] | None = None
+    python_below: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not ENVIRONMENT_NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} cannot be the name of an environment")
+        for each in self.requirements:
+            if not each.strip() or each.startswith("-"):
+                raise ValueError(f"{each!r} is no requirement")
+
+    @property
+    def python_range(self) -> str:
+        """The versions of the interpreter in words: ``3.11 or newer, older than 3.14``."""
+        least = None if self.python_least is None else "{}.{} or newer".format(*self.python_least)
+        below = None if self.python_below is None else "older than {}.{}".format(*self.python_below)
+        return ", ".join(filter(None, (least, below))) or "of any version"
+
+
 class Plugin(ABC):
     """What all plugin classes have: a unique name, a line of description, and options."""
 
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     options: ClassVar[tuple[Option, ...]] = ()
+    #: Where the work of a technique, converter or backend is done, if not in joulebench's own
+    #: interpreter. `available`, `versions` and `devices` are then asked there.
+    environment_needs: ClassVar[Environment | None] = None
 
     def available(self) -> Availability:
         """Whether the plugin can work here. Must be quick and import nothing heavy."""
@@ -295,6 +333,26 @@ class Kernel:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SimulatedCost:
+    """What simulated hardware has spent since its session was opened, by its own clock.
+
+    Seconds of the simulated device have nothing to do with those that simulating it takes.
+    ``energy_low_j`` and ``energy_high_j`` bound what the ranges of the model's inputs allow, which
+    is no statistical interval. ``None`` where the simulation does not tell.
+    """
+
+    #: Time that the device would have worked.
+    device_s: float
+    #: Clock cycles in that time.
+    cycles: int | None = None
+    #: Energy of the device by its model.
+    energy_j: float | None = None
+    #: The least and the most that the inputs' ranges allow.
+    energy_low_j: float | None = None
+    energy_high_j: float | None = None
+
+
 class BackendSession(ABC):
     """A loaded model, in the worker process. One sequence at a time, greedy decoding.
 
@@ -381,6 +439,16 @@ class BackendSession(ABC):
         """
         raise self.lacking(f"observed('{capability}')")
 
+    def simulated(self) -> SimulatedCost | None:
+        """What the simulated hardware has spent so far; ``None`` where nothing is simulated.
+
+        A session that runs its model on hardware that is not here answers with rising figures, at
+        each edge of a phase and at each token. They become the cell's time and energy; this
+        machine's seconds and joules are then the simulator's. Its facts may say ``hardware``,
+        ``evidence`` (what the figures rest on) and ``not_modelled``.
+        """
+        return None
+
     def facts(self) -> Mapping[str, Scalar]:
         """What the session really uses (dtype, kernels, threads), for the cell's record.
 
@@ -388,6 +456,14 @@ class BackendSession(ABC):
         technique whose fact is ``float32`` is held to the reference of the agreement check.
         """
         return {}
+
+    def process_id(self) -> int | None:
+        """The process that runs the model, where the session only speaks to it; else ``None``.
+
+        Its memory and CPU time are then the cell's. It must have been started by this session,
+        in the same process group, and live as long as the session.
+        """
+        return None
 
     def close(self) -> None:
         """Free what the session holds."""
@@ -424,6 +500,14 @@ class Backend(Plugin):
         """Why this model (its ``config.json``) cannot run with these settings, or ``None``."""
         return None
 
+    def formats(self, settings: Settings) -> tuple[str, ...]:
+        """Artifact formats that :meth:`open` takes with these settings, best first."""
+        return self.accepts
+
+    def abilities(self, settings: Settings) -> frozenset[str]:
+        """Capabilities that a session with these settings has."""
+        return self.capabilities
+
     def conversion_settings(self, settings: Settings) -> Settings:
         """Values for options of the converters that lead to this backend's artifact.
 
@@ -456,14 +540,6 @@ class Request:
     tokens: tuple[int, ...] = ()
     new_tokens: int = 0
     text: str | None = None
-
-    def process_id(self) -> int | None:
-        """The process that runs the model, where the session only speaks to it; else ``None``.
-
-        Its memory and CPU time are then the cell's. It must have been started by this session,
-        in the same process group, and live as long as the session.
-        """
-        return None
 
 
 @dataclass(slots=True)
@@ -500,14 +576,8 @@ class WorkloadContext:
     context_length: int | None
     tokenize: Callable[[str, bool], list[int]] | None
     eos_tokens: frozenset[int] = frozenset()
-    def formats(self, settings: Settings) -> tuple[str, ...]:
-        """Artifact formats that :meth:`open` takes with these settings, best first."""
-        return self.accepts
-
-    def abilities(self, settings: Settings) -> frozenset[str]:
-        """Capabilities that a session with these settings has."""
-        return self.capabilities
-
+    #: Whether a list of prompts is put in an order drawn by the seed; else it keeps its own.
+    shuffle: bool = True
 
 
 class Workload(Plugin):
@@ -651,6 +721,18 @@ class Renderer(Plugin):
     @abstractmethod
     def render(self, session: Session, settings: Settings) -> str | bytes:
         """The report's content. Text from prompts, models and plugins must come out inert."""
+
+    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str | bytes:
+        """One report of several sessions, whose provenances never share a ranking.
+
+        A renderer that does not implement it takes one session alone.
+        """
+        from joulebench.errors import UnavailableError
+
+        raise UnavailableError(
+            f"the '{self.name}' report is of one session, not of {len(sessions)}",
+            hint="name one session",
+        )
 
 
 @dataclass(frozen=True, slots=True)

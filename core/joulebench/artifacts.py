@@ -25,6 +25,7 @@ import platformdirs
 
 from joulebench.api import Artifact, OptionValue, Scalar
 from joulebench.errors import ArtifactError
+from joulebench.otherpython import OtherPython, environ_for
 
 CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
 #: The file that says what an entry of the store is; its time of change is that of the last use.
@@ -74,6 +75,8 @@ class Transform:
     versions: Mapping[str, str]
     #: Files that the settings name, by the option; their content counts, not where they lie.
     files: Mapping[str, Path] = field(default_factory=dict)
+    #: What runs the step, if not this interpreter; ``versions`` are those that it has.
+    python: OtherPython | None = None
 
     def describe(self) -> str:
         """The step for a lineage: name and settings."""
@@ -264,13 +267,18 @@ def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, 
         "output": str(output),
         "settings": {**step.settings, **{name: str(path) for name, path in step.files.items()}},
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "joulebench.transform"],
-        input=json.dumps(job),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    python = sys.executable if step.python is None else step.python.path
+    try:
+        done = subprocess.run(
+            [python, "-m", "joulebench.transform"],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environ_for(step.python),
+        )
+    except OSError as error:
+        raise ArtifactError(f"'{step.name}' could not be started: {error}") from None
     try:
         report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from joulebench.api import Scalar
 from joulebench.baseline import Baseline
@@ -15,6 +15,7 @@ from joulebench.gate import throttled
 from joulebench.meter.energy import Trace
 from joulebench.meter.idle import IdlePower, combined_idle
 from joulebench.meter.sampling import Drained
+from joulebench.meter.simulated import device_rows, of_simulator
 from joulebench.meter.uncertainty import Interval, ratio_interval
 from joulebench.meter.windows import (
     Accountant,
@@ -100,9 +101,11 @@ class CellRecord:
         self.measured: list[Measured] = []
         self.flags: dict[str, None] = {}
         self.baselines: list[Baseline] = []
-        self.quality: dict[str, Scalar] = {}
+        self.quality: dict[str, Any] = {}
         #: How the cell compares with its reference, once that has been looked at.
         self.agreement: Row | None = None
+        #: Whether its blocks are in the time of simulated hardware.
+        self.simulated = False
         #: The process and the round that come next, and the requests of a block once settled.
         self.next_process = 0
         self.next_round = 0
@@ -138,6 +141,7 @@ class CellRecord:
         self._add(each for text in values for each in request_values(text))
         self.next_process = max(row["process"] for row in blocks) + 1
         self.next_round = max(row["round"] for row in blocks) + 1
+        self.simulated = blocks[0]["device_s"] is not None
         self.requests_per_block = blocks[0]["requests"]
         self.flags["resumed"] = None
 
@@ -175,9 +179,8 @@ class CellRecord:
         """Write a block down."""
         samples = seen.samples
         traces = samples.traces()
-        flags = [*turn.flags, *(["contended"] if contended else [])]
-        if throttled(self.channels, {index: trace.raw for index, trace in traces.items()}):
-            flags.append("throttled")
+        self.simulated = block.simulated
+        flags = [] if block.simulated else self._block_flags(turn, traces, contended=contended)
         energy = self._energy_rows(block, turn.number, traces, seen)
         self._streams["requests"].append(
             request_rows(self.cell.id, turn.number, block, self._clock)
@@ -208,11 +211,21 @@ class CellRecord:
                 }
             ]
         )
-        self.flags.update(dict.fromkeys(turn.flags))
+        if not block.simulated:
+            self.flags.update(dict.fromkeys(turn.flags))
         self.measured.append(
             Measured(self.next_process - 1, block_joules(energy), block.duration_s, block.units)
         )
         self._add(each for request in block.requests for each in request.values.items())
+
+    def _block_flags(
+        self, turn: Turn, traces: Mapping[int, Trace], *, contended: bool
+    ) -> list[str]:
+        """What disturbed a block; nothing of this machine can disturb simulated hardware."""
+        flags = [*turn.flags, *(["contended"] if contended else [])]
+        if throttled(self.channels, {index: trace.raw for index, trace in traces.items()}):
+            flags.append("throttled")
+        return flags
 
     def _add(self, values: Iterable[tuple[str, float]]) -> None:
         for name, value in values:
@@ -229,6 +242,9 @@ class CellRecord:
                 energy_row(self.cell.id, number, phase, self.channels[index], window,
                            block.cpu_s, seen.all_cpu_s)
             )  # fmt: skip
+        if block.simulated:
+            rows = [of_simulator(row) for row in rows]
+            rows += device_rows(self.cell.id, number, block)
         return rows
 
     def _note_what_happened(self, block: Block, turn: Turn, seen: Seen) -> None:
@@ -284,12 +300,13 @@ class CellRecord:
         self._finish_energy()
         self.quality.update(quality_of(self._sums))
         processes = len({each.process for each in self.measured})
-        if processes == 1:
+        if processes == 1 and not self.simulated:
             self.flags["single_process"] = None
         self._writer.write_cell(
             {
                 **planned_row(self.cell),
                 **outcome,
+                "time_base": self._time_base(),
                 "quality_json": json.dumps(self.quality) if self.quality else None,
                 "agreement_json": json.dumps(self.agreement) if self.agreement else None,
                 "processes": processes,
@@ -303,11 +320,17 @@ class CellRecord:
             }
         )
 
+    def _time_base(self) -> str | None:
+        """Whose seconds the blocks are in; unknown where there is none."""
+        if not self.measured:
+            return None
+        return "device" if self.simulated else "host"
+
     def _finish_energy(self) -> None:
         stream = self._streams["energy"]
         idle = {self.channels[i].path: power for i, power in self.idle_power().items()}
         if not idle:
-            if self.accountant.indices:
+            if self.accountant.indices and not self.simulated:
                 self.flags["no_idle_baseline"] = None
             stream.finish()
             return
@@ -315,6 +338,6 @@ class CellRecord:
             with_net(row, idle.get(row["channel"]))
             for row in Session(self._writer.path).table("energy", self.cell.id).to_pylist()
         ]
-        if any("idle_drift" in power.flags for power in idle.values()):
+        if not self.simulated and any("idle_drift" in power.flags for power in idle.values()):
             self.flags["idle_drift"] = None
         stream.finish_with(rows)

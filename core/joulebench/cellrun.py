@@ -25,6 +25,8 @@ from joulebench.workerprocess import Cause, WorkerError, WorkerProcess
 
 #: Requests of a block, at most, however short a request is.
 MOST_REQUESTS: Final = 4096
+#: How often the ring is emptied in a margin, long before it can be full.
+_DRAIN_S: Final = 5.0
 #: Sampling periods that are waited for a gauge's sample after the block.
 _CLOSING_PERIODS: Final = 4
 
@@ -42,6 +44,7 @@ class _Worked:
     load_s: float | None = None
     warmup_s: float | None = None
     warmup_requests: int | None = None
+    list_length: int | None = None
 
 
 class CellRun:
@@ -61,10 +64,15 @@ class CellRun:
         self._sampler: Sampler | None = None
         self._load = MachineLoad()
         self._faults_between: list[tuple[int, int]] = []  # t_ns, channel
-        self._gauges = {
+        # What is integrated over samples needs one after the window.
+        margins = record.accountant.margins
+        self._margin_after_s = margins.after_s
+        self._counted_after_ns = round(margins.counted_after_s * 1e9)
+        self._traced = {
             index: 1.0 / each.rate_hz
             for index, each in enumerate(self.channels)
-            if each.quantity == "power" and each.kind == "gauge"
+            if (each.quantity == "power" and each.kind == "gauge")
+            or (margins.counted and each.quantity in ("energy", "power"))
         }
 
     # -- a process ---------------------------------------------------------------------------
@@ -88,23 +96,25 @@ class CellRun:
         self._open()
 
     def _open(self) -> None:
-        self._worker = WorkerProcess(self.job.environment, self.job.memory_limit_bytes)
+        job = self.job
+        self._worker = WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
         self._worker.greet(GREETING_S)
         order = opening_order(
             self.job, self.cell.backend_plugin, self.cell.device, self.job.runtime_steps,
             self.cell.workload_plugin, edge_specs(self.channels, PID_FIELD),
         )  # fmt: skip
         answer = self._ask(order, "open_s", self.job.open_timeout_s)
+        self._worker.watch(decoded(lambda told: int(told["pid"]), answer))
         worked = self._worked
         worked.load_s, worked.rss_base_bytes = answer.get("load_s"), answer.get("rss_base_bytes")
         worked.facts = answer.get("facts") or {}
+        worked.list_length = answer.get("requests")
         worked.traffic = answer.get("traffic") or {}
         if self.channels:
             try:
                 self._sampler = Sampler(self.channels, self._worker.model_pid)
             except UnavailableError:
                 self._sampler = None  # each block of this process says sampler_lost
-        self._worker.watch(decoded(lambda told: int(told["pid"]), answer))
 
     def _ask(
         self,
@@ -135,6 +145,11 @@ class CellRun:
         """What the open session says of itself."""
         return self._worked.facts
 
+    @property
+    def list_length(self) -> int | None:
+        """Requests in the workload's list; ``None`` before a worker has made it."""
+        return self._worked.list_length
+
     def judge_quality(self, text: ScoredText) -> None:
         """Perplexity of a text, by this very worker."""
         answer = self._ask(text.order(), "block_s", self.job.block_timeout_s)
@@ -152,8 +167,10 @@ class CellRun:
         start = time.monotonic()
         steady_now = False
         while not steady_now and time.monotonic() - start < most_s and len(durations) < most:
-            durations.append(self._run(0, 1).duration_s)
-            steady_now = is_steady(durations, least_s, steady)
+            block = self._run(0, 1)
+            durations.append(block.duration_s)
+            # Simulated hardware has no state that a warm-up could bring it to.
+            steady_now = block.simulated or is_steady(durations, least_s, steady)
         if not steady_now:
             self.record.flags["no_steady_state"] = None
         latest = durations[-max(1, len(durations) // 2) :]
@@ -193,12 +210,14 @@ class CellRun:
         busy_before, own_before = self._load.busy_s(), self._own_cpu_s()
         block = self._run(turn.number * count, count, lambda: self._gather(seen))
         busy_after, own_after = self._load.busy_s(), self._own_cpu_s()
-        self._await_closing_samples(seen, block.t1_ns)
+        self._wait_watching(seen, block.t1_ns)
+        self._await_closing_samples(seen, block.t1_ns + self._counted_after_ns)
         if busy_before is not None and busy_after is not None:
             seen.other_cpu_s = max(0.0, busy_after - busy_before - (own_after - own_before))
             seen.all_cpu_s = block.cpu_s + seen.other_cpu_s
         limit_s = contended_share * block.duration_s
-        contended = seen.other_cpu_s is not None and seen.other_cpu_s > limit_s
+        busy = seen.other_cpu_s is not None and seen.other_cpu_s > limit_s
+        contended = busy and not block.simulated
         seen.sampler_lost = bool(self.channels) and not self._sampling
         self.record.add_block(block, turn, seen, contended=contended)
         return contended
@@ -230,16 +249,16 @@ class CellRun:
             self._gather(seen)
 
     def _await_closing_samples(self, seen: Seen, end_ns: int) -> None:
-        """A gauge's integral needs a sample after the window."""
+        """An integral over samples needs one after the window."""
         self._gather(seen)
-        waiting = set(self._gauges)
-        deadline = time.monotonic() + _CLOSING_PERIODS * max(self._gauges.values(), default=0.0)
+        waiting = set(self._traced)
+        deadline = time.monotonic() + _CLOSING_PERIODS * max(self._traced.values(), default=0.0)
         while self._sampling and time.monotonic() < deadline:
             last = {index: t for index, t in zip(seen.samples.channel, seen.samples.t_ns,
                                                  strict=True) if index in waiting}  # fmt: skip
             if all(last.get(index, 0) >= end_ns for index in waiting):
                 return
-            time.sleep(min(self._gauges.values()) / 2)
+            time.sleep(min(self._traced.values()) / 2)
             self._gather(seen)
 
     # -- ending ------------------------------------------------------------------------------

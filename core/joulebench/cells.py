@@ -9,6 +9,7 @@ from typing import Any
 from joulebench.api import Settings
 from joulebench.artifacts import Transform
 from joulebench.models import ModelRef
+from joulebench.otherpython import OtherPython
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class PlannedCell:
     runtime_steps: tuple[RuntimeStep, ...]
     reason: str | None = None
     reason_kind: str | None = None
+    #: What runs the worker, if not this interpreter.
+    python: OtherPython | None = None
 
     @property
     def runnable(self) -> bool:
@@ -73,6 +76,7 @@ class PlannedReference:
     backend_settings: Settings
     transforms: tuple[Transform, ...] = ()
     reason: str | None = None
+    python: OtherPython | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,15 @@ class Plan:
         return {
             "profile": self.profile,
             "estimate_s": self.estimate_s,
-            "cells": [{**asdict(cell), "runnable": cell.runnable} for cell in self.cells],
-            "references": [asdict(each) for each in self.references.values()],
+            "cells": [{**_plain(cell), "runnable": cell.runnable} for cell in self.cells],
+            "references": [_plain(each) for each in self.references.values()],
         }
+
+
+def _plain(planned: PlannedCell | PlannedReference) -> dict[str, Any]:
+    """As JSON values; interpreters by what they are: a session is made to be shared."""
+    found = asdict(planned)
+    found["python"] = planned.python.title if planned.python else None
+    for step, made in zip(planned.transforms, found["transforms"], strict=True):
+        made["python"] = step.python.title if step.python else None
+    return found

@@ -34,6 +34,10 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "artifacts:artifacts",
         "List, verify and prune converted models in the cache.",
     ),
+    "env": (
+        "env:env",
+        "List, make and remove environments of plugins that need one of their own.",
+    ),
     "profiles": ("profiles:profiles", "List and show profiles, and their JSON schema."),
     "plugin": ("plugin:plugin", "List plugins, write a new one, and check what they promise."),
     "session": ("session:session", "Verify a session's files and recover a broken one."),

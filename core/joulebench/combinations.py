@@ -9,6 +9,7 @@ from typing import Final
 
 from joulebench.api import Backend, OptionValue, Plugin, Settings, Workload
 from joulebench.errors import ProfileError, unknown_name_hint
+from joulebench.interpreters import Place
 from joulebench.profile import Chain, Choice, Profile
 from joulebench.settings import complete
 
@@ -18,12 +19,16 @@ AXES: Final = ("model", "technique", "backend", "device", "workload")
 
 @dataclass(frozen=True, slots=True)
 class BackendVariant:
-    """A backend of the profile on one device with one value for every setting."""
+    """A backend of the profile on one device with one value for every setting.
+
+    ``place`` is where its worker runs, and what the backend says of itself there.
+    """
 
     label: str
     backend: Backend
     device: str
     settings: Settings
+    place: Place
 
     def facts(self) -> dict[str, tuple[OptionValue, ...]]:
         """What a pattern that picks a backend can name."""
@@ -63,12 +68,12 @@ class Combination:
 
 
 def backend_variants(
-    profile: Profile, choice: Choice, backend: Backend, devices: Iterable[str]
+    profile: Profile, choice: Choice, backend: Backend, devices: Iterable[str], place: Place
 ) -> Iterator[BackendVariant]:
     """One entry of ``[backend.…]`` on each device with each of its settings."""
     for device in devices:
         for settings in expand(profile, "backend", choice, backend):
-            yield BackendVariant(choice.label, backend, device, settings)
+            yield BackendVariant(choice.label, backend, device, settings, place)
 
 
 def workload_variants(
@@ -87,13 +92,13 @@ def expand(
     def where(key: str) -> str:
         return profile.where(kind, choice.label, key)
 
+    commands = {option.name for option in plugin.options if option.type == "command"}
     axes = {
         key: value if _is_axis(value, key in commands) else [value]
         for key, value in choice.settings.items()
     }
     for key, listed in axes.items():
         if not listed:
-    commands = {option.name for option in plugin.options if option.type == "command"}
             raise ProfileError(
                 "is an empty list", where=where(key), hint="give a value, or leave the key out"
             )
@@ -103,11 +108,6 @@ def expand(
         yield complete(plugin.options, dict(zip(axes, values, strict=True)), where)
 
 
-def combine(
-    models: Sequence[str],
-    chains: Sequence[Chain],
-    backends: Sequence[BackendVariant],
-    workloads: Sequence[WorkloadVariant],
 def _is_axis(value: object, of_commands: bool) -> bool:
     """A list of values; of commands, which are lists of words themselves, a list of lists."""
     if not isinstance(value, list):
@@ -115,6 +115,11 @@ def _is_axis(value: object, of_commands: bool) -> bool:
     return not of_commands or bool(value and isinstance(value[0], list))
 
 
+def combine(
+    models: Sequence[str],
+    chains: Sequence[Chain],
+    backends: Sequence[BackendVariant],
+    workloads: Sequence[WorkloadVariant],
 ) -> list[Combination]:
     """The whole matrix, models outermost and workloads innermost."""
     return [Combination(*point) for point in itertools.product(models, chains, backends, workloads)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from joulebench.api import Converter, Settings
 from joulebench.artifacts import Transform
-from joulebench.registry import availability_of
+from joulebench.interpreters import Place, here
 
 
 class NoRouteError(Exception):
@@ -20,11 +20,13 @@ def route(
     targets: Iterable[str],
     architecture: str | None,
     settings: Settings | None = None,
+    place_of: Callable[[Converter], Place] = here,
 ) -> list[Transform]:
     """Transforms from ``source`` to one of ``targets``: the fewest; of equals, the first target.
 
     ``settings`` go to the converters that have an option of that name.
-    Raises :class:`NoRouteError` with what each converter that might have served said.
+    ``place_of`` says where each of them works. Raises :class:`NoRouteError` with what each
+    converter that might have served said.
     """
     wanted = tuple(targets)
     if source in wanted:
@@ -38,7 +40,7 @@ def route(
             for converter in converters:
                 if converter.source != format_ or converter.target in chains:
                     continue
-                fault = _fault(converter, architecture)
+                fault = _fault(converter, place_of(converter), architecture)
                 if fault:
                     faults.append(f"{converter.name}: {fault}")
                     continue
@@ -46,24 +48,25 @@ def route(
                 level.append(converter.target)
         for target in wanted:
             if target in chains:
-                return [_as_transform(each, settings or {}) for each in chains[target]]
+                chain = chains[target]
+                return [_as_transform(each, place_of(each), settings or {}) for each in chain]
     why = "; ".join(faults) or "no installed plugin converts that"
     raise NoRouteError(f"no way from format '{source}' to {' or '.join(wanted)}: {why}")
 
 
-def _fault(converter: Converter, architecture: str | None) -> str | None:
-    availability = availability_of(converter)
+def _fault(converter: Converter, place: Place, architecture: str | None) -> str | None:
+    availability = place.availability
     if not availability.ok:
         return with_cure(availability.reason, availability.cure)
     return converter.supports(architecture) if architecture else None
 
 
-def _as_transform(converter: Converter, settings: Settings) -> Transform:
+def _as_transform(converter: Converter, place: Place, settings: Settings) -> Transform:
     own = {each.name for each in converter.options}
     taken = {key: value for key, value in settings.items() if key in own}
     return Transform(
         "converter", converter.name, converter.target,
-        converter.default_settings() | taken, dict(converter.versions()),
+        converter.default_settings() | taken, place.versions, python=place.python,
     )  # fmt: skip
 
 

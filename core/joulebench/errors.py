@@ -58,6 +58,10 @@ class UnavailableError(JoulebenchError):
     """Something this machine or installation lacks; ``hint`` names the cure."""
 
 
+class InterpreterError(JoulebenchError):
+    """An interpreter or environment that is missing, half made, in use, or of another version."""
+
+
 class NothingRanError(JoulebenchError):
     """A run in which no cell could be measured."""
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from joulebench.api import Artifact, Scalar
 from joulebench.cells import RuntimeStep
+from joulebench.otherpython import OtherPython
 from joulebench.records import Row
 from joulebench.workerprocess import Cause, WorkerError
 
@@ -33,12 +34,15 @@ class Job:
     evidence: dict[str, dict[str, Scalar]]
     can_score: bool
     seed: int
+    shuffle: bool
     open_timeout_s: float
     block_timeout_s: float
     cell_timeout_s: float | None
     memory_limit_bytes: int | None
     #: Steps that act while the model runs, with files found.
     runtime_steps: tuple[RuntimeStep, ...] = ()
+    #: What runs the worker, if not this interpreter.
+    python: OtherPython | None = None
 
     @property
     def can_be_judged(self) -> bool:
@@ -60,8 +64,11 @@ class ScoredText:
         """The request to a worker."""
         return {"op": "score", "text": self.path, "tokens": self.tokens, "window": self.window}
 
-    def figures(self, answer: Mapping[str, Any]) -> dict[str, Scalar]:
-        """Perplexity = exp(mean negative log-likelihood in nats), with what it rests on."""
+    def figures(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Perplexity = exp(mean negative log-likelihood in nats), with what it rests on.
+
+        ``windows`` are (nats, tokens) of each window, as far as the worker tells them.
+        """
         nll_nats, tokens = float(answer["nll_nats"]), int(answer["tokens"])
         if tokens <= 0:
             return {}
@@ -71,6 +78,7 @@ class ScoredText:
             "nll_nats_per_token": mean,
             "tokens": tokens,
             "text": self.name,
+            "windows": [[float(nats), int(count)] for nats, count in answer.get("windows") or ()],
         }
 
 
@@ -100,6 +108,7 @@ def opening_order(
         "workload": workload,
         "workload_settings": job.workload_settings,
         "seed": job.seed,
+        "shuffle": job.shuffle,
         "edges": edges,
     }
 

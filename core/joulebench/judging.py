@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from joulebench.agreement import FULL_PRECISION, Comparison, agreement_record, verdict
-from joulebench.api import Scalar
 from joulebench.cellrun import CellRun
 from joulebench.jobs import ScoredText
+from joulebench.meter.clusters import paired_windows
 from joulebench.references import Reference, References
 from joulebench.workerprocess import ToldError, WorkerError
 
@@ -39,7 +40,7 @@ class Quality:
     def __init__(self, text: ScoredText, note: str) -> None:
         self._text = text
         self._note = note
-        self._known: dict[str, dict[str, Scalar]] = {}
+        self._known: dict[str, dict[str, Any]] = {}
 
     def wants(self, run: CellRun) -> bool:
         """Whether the cell can be scored and has not been."""
@@ -94,18 +95,25 @@ def _record(
     run: CellRun, reference: Reference, found: Comparison | None, reason: str | None
 ) -> dict[str, Any]:
     record = agreement_record(reference.about, found, reason)
-    record["text_perplexity_ratio"] = _ratio(run.record.quality, reference.text_perplexity)
+    record["text_perplexity_ratio"] = _ratio(run.record.quality, reference.text)
+    change = paired_windows(_windows(run.record.quality), _windows(reference.text))
+    if change is not None and record["text_perplexity_ratio"] is not None:
+        record["intervals"]["text_perplexity_ratio"] = [change.low, change.high]
     record["held"] = found is not None and _is_full_precision(run)
     if record["held"]:
         record["disagrees"] = verdict(record)
     return record
 
 
-def _ratio(quality: dict[str, Scalar], reference: float | None) -> float | None:
-    own = quality.get("perplexity")
-    if not isinstance(own, float) or reference is None:
+def _windows(quality: Mapping[str, Any]) -> list[tuple[float, int]]:
+    return [(nats, count) for nats, count in quality.get("windows") or ()]
+
+
+def _ratio(quality: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
+    own, other = quality.get("perplexity"), reference.get("perplexity")
+    if not isinstance(own, float) or not isinstance(other, float):
         return None
-    ratio = own / reference
+    ratio = own / other
     return ratio if math.isfinite(ratio) else None
 
 

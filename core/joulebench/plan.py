@@ -7,7 +7,6 @@ takes, converters say what they turn into what, and the planner finds the chain.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -36,6 +35,7 @@ from joulebench.combinations import (
 from joulebench.conversion import NoRouteError, route, with_cure
 from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unknown_name_hint
 from joulebench.estimate import least_time_s
+from joulebench.interpreters import Interpreters, Place
 from joulebench.labels import short_setting, with_labels
 from joulebench.models import (
     CHECKPOINT_FORMAT,
@@ -44,6 +44,9 @@ from joulebench.models import (
     resolve_model,
     resolve_text,
 )
+from joulebench.otherpython import OtherPython
+from joulebench.overlap import overlap_fault
+from joulebench.placing import Placing
 from joulebench.profile import Chain, Choice, Profile, Step
 from joulebench.registry import Registry
 from joulebench.settings import anchored, check_value, complete, readable_file
@@ -77,21 +80,6 @@ def make_plan(
     return Plan(profile.name, tuple(cells), planner.models, estimate_s, references)
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """Whether a backend works here, and where."""
-
-    availability: Availability
-    devices: tuple[str, ...]
-
-    @classmethod
-    def of(cls, backend: Backend) -> _Offer:
-        availability = availability_of(backend)
-        if not availability.ok:
-            return cls(availability, ())
-        return cls(availability, tuple(device.name for device in backend.devices()))
-
-
 class _Planner:
     """Holds what all cells of a profile are judged by."""
 
@@ -107,7 +95,7 @@ class _Planner:
         self._catalogue = catalogue
         self._profile_dirs = profile_dirs
         self._converters = [registry.converter(name) for name in registry.names("converter")]
-        self._offers: dict[str, _Offer] = {}
+        self._placing = Placing(profile, Interpreters())
         self._backends: list[BackendVariant] = []
         self.models = {choice.label: self._model(choice) for choice in profile.models}
 
@@ -138,9 +126,9 @@ class _Planner:
         self._check_probes()
         for choice in profile.backends:
             backend = self._named(self._registry.backend, choice.plugin, "backend", choice)
-            offer = self._offers[choice.plugin] = _Offer.of(backend)
-            devices = choice.devices or offer.devices or (_ANY_DEVICE,)
-            self._backends.extend(backend_variants(profile, choice, backend, devices))
+            place = self._placing.backend(choice, backend)
+            devices = choice.devices or place.devices or (_ANY_DEVICE,)
+            self._backends.extend(backend_variants(profile, choice, backend, devices, place))
         workloads: list[WorkloadVariant] = []
         for choice in profile.workloads:
             workload = self._named(self._registry.workload, choice.plugin, "workload", choice)
@@ -193,11 +181,15 @@ class _Planner:
                 value = variant.settings.get(option.name)
                 if option.type == "file" and value is not None:
                     self._check_file(str(value), "workload", variant.label, option.name)
+        for each in self._backends:
+            for option in each.backend.options:
+                value = each.settings.get(option.name)
+                if option.type == "file" and value is not None:
+                    self._check_file(str(value), "backend", each.label, option.name)
 
     def _check_technique_files(self) -> None:
         """As workloads' files; and none may be the text that quality is judged on."""
-        quality = self._profile.quality
-        judged = self._file(str(quality["text"])) if quality is not None else None
+        judged = self._judged_files()
         for chain in self._profile.techniques:
             for step in chain.steps:
                 technique = self._registry.technique(step.plugin)
@@ -208,12 +200,26 @@ class _Planner:
                         continue
                     path = ("technique", chain.label, option.name)
                     self._check_file(str(value), *path)
-                    if self._file(str(value)) == judged:
+                    for fault in filter(None, (self._seen(judge, value) for judge in judged)):
                         raise ProfileError(
-                            "is the text that quality is judged on, which a technique must not see",
-                            where=self._profile.where(*path),
+                            fault, where=self._profile.where(*path),
                             hint="give a text for calibration, such as 'builtin:calibration'",
-                        )
+                        )  # fmt: skip
+
+    def _judged_files(self) -> list[Path]:
+        """The texts that cells are judged on: perplexity's, and the agreement check's prompts."""
+        quality, agreement = self._profile.quality, self._profile.agreement
+        named = [] if quality is None else [str(quality["text"])]
+        return [self._file(each) for each in [*named, *([agreement.prompts] if agreement else [])]]
+
+    def _seen(self, judged: Path, value: object) -> str | None:
+        """Why a technique must not read this text, as far as both are here already."""
+        file = self._file(str(value))
+        if file == judged:
+            return "is the text that quality is judged on, which a technique must not see"
+        if not (file.is_file() and judged.is_file()):
+            return None  # to be fetched; the run looks again
+        return overlap_fault(judged, file)
 
     def _check_file(self, value: str, *path: str) -> None:
         where = self._profile.where(*path)
@@ -233,9 +239,10 @@ class _Planner:
         """The cell of a combination, with the reason if it cannot run."""
         transforms: tuple[Transform, ...] = ()
         runtime: tuple[RuntimeStep, ...] = ()
+        python: OtherPython | None = None
         reason = kind = None
         try:
-            self._check_backend(point.backend)
+            python = self._worker(point.chain, point.backend)
             transforms, runtime = self._steps(point.model, point.chain, point.backend)
             self._check_capabilities(point, runtime)
             self._check_settings(point, runtime)
@@ -249,11 +256,24 @@ class _Planner:
             backend_settings=backend.settings, workload=work.label,
             workload_plugin=work.workload.name, workload_settings=work.settings,
             unit=work.workload.unit, transforms=transforms, runtime_steps=runtime, reason=reason,
-            reason_kind=kind,
+            reason_kind=kind, python=python,
         )  # fmt: skip
 
+    def _worker(self, chain: Chain, variant: BackendVariant) -> OtherPython | None:
+        """The interpreter of the cell's worker, in which all that acts in it must work."""
+        acting: list[tuple[RuntimeTechnique, Place]] = []
+        for step in chain.steps:
+            technique = self._registry.technique(step.plugin)
+            if isinstance(technique, RuntimeTechnique):
+                acting.append((technique, self._placing.step(chain, step, technique)))
+        if all(place.python is None for _, place in acting):
+            self._check_backend(variant)
+        python, found = self._placing.worker(variant.backend, variant.device, variant.place, acting)
+        _require(found)
+        return python
+
     def _check_backend(self, variant: BackendVariant) -> None:
-        offer = self._offers[variant.backend.name]
+        offer = variant.place
         _require(offer.availability)
         if variant.device not in offer.devices:
             raise SkipCellError(
@@ -276,7 +296,8 @@ class _Planner:
         for step in chain.steps:
             technique = self._registry.technique(step.plugin)
             settings = self._step_settings(chain, step, technique)
-            _require(availability_of(technique))
+            place = self._placing.step(chain, step, technique)
+            _require(place.availability)
             if isinstance(technique, RuntimeTechnique):
                 runtime.append(RuntimeStep(step.plugin, settings))
                 continue
@@ -286,7 +307,7 @@ class _Planner:
             transforms += self._convert(ref, current, (technique.accepts,))
             transforms.append(
                 Transform("technique", technique.name, technique.produces, settings,
-                          dict(technique.versions()))
+                          place.versions, python=place.python)
             )  # fmt: skip
             current = technique.produces
         settings = self._anchored(backend)
@@ -298,7 +319,10 @@ class _Planner:
         self, ref: ModelRef, source: str, targets: Iterable[str], settings: Settings | None = None
     ) -> list[Transform]:
         try:
-            return route(self._converters, source, targets, ref.architecture, settings)
+            return route(
+                self._converters, source, targets, ref.architecture, settings,
+                self._placing.converter,
+            )  # fmt: skip
         except NoRouteError as error:
             raise SkipCellError(str(error), "unavailable") from None
 
@@ -347,14 +371,14 @@ class _Planner:
             _require_capabilities(variant.backend, settings, needed)
             transforms, _ = self._steps(model, Chain("none", ()), variant)
             config = self.models[model].config
-            fault = variant.backend.check(variant.device, variant.settings, config or {})
+            fault = variant.backend.check(variant.device, settings, config or {})
             if config is not None and fault:
                 raise SkipCellError(fault, "settings")
         except SkipCellError as skip:
             reason = skip.reason
         return PlannedReference(
             " ".join([variant.label, *named]), model, variant.label, variant.backend.name,
-            variant.device, variant.settings, transforms, reason,
+            variant.device, variant.settings, transforms, reason, variant.place.python,
         )  # fmt: skip
 
     def _check_settings(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
@@ -365,7 +389,8 @@ class _Planner:
         config = self.models[point.model].config
         if config is not None:
             check_against_config(
-                backend.backend, backend.device, settings, work.workload, work.settings, config,
+                backend.backend, backend.device, settings, work.workload,
+                work.settings, config,
             )  # fmt: skip
         fault = work.workload.check(work.settings)
         if fault:
@@ -374,6 +399,7 @@ class _Planner:
 
 def _require_capabilities(backend: Backend, settings: Settings, needed: Mapping[str, str]) -> None:
     """Skip where the backend lacks one; ``needed`` says who asks for which."""
+    abilities = backend.abilities(settings)
     for capability, asker in sorted(needed.items()):
         if capability not in abilities:
             raise SkipCellError(
@@ -399,7 +425,6 @@ def session_settings(
     merged = dict(settings)
     for step in runtime:
         technique = registry.technique(step.name)
-    abilities = backend.abilities(settings)
         if not isinstance(technique, RuntimeTechnique):
             continue
         for name, value in technique.session_options(step.settings).items():

@@ -1,7 +1,8 @@
 """Profiles: what to measure, in strict and versioned TOML.
 
-Everything a profile may say is declared here as options (or by the plugins it names), so that
-reading, checking, the JSON schema for editors and the documentation come from one place.
+Everything a profile may say is declared as options (of the sections in
+:mod:`joulebench.profileoptions`, or of the plugins it names), so that reading, checking, the JSON
+schema for editors and the documentation come from one place.
 """
 
 from __future__ import annotations
@@ -16,94 +17,16 @@ from typing import Any, Final
 
 from joulebench.api import Option, OptionValue
 from joulebench.errors import ProfileError, unknown_name_hint
+from joulebench.presets import find_preset
+from joulebench.profileoptions import SECTIONS
 from joulebench.settings import complete, locate
 
 PROFILE_VERSION: Final = 1
 
-PROTOCOL_OPTIONS: Final = (
-    Option(
-        "seed",
-        "int",
-        1,
-        "seed of block orders, dithers, prompt order and generated inputs",
-        minimum=0,
-        maximum=2**63 - 1,
-    ),
-    Option("processes", "int", 1, "worker processes per cell in one pass", minimum=1),
-    Option("min_blocks", "int", 20, "blocks at the first look", minimum=1),
-    Option("max_blocks", "int", 320, "most blocks of a cell", minimum=1),
-    Option("target", "share", 0.02, "stop at this half-width of the 95 % interval", minimum=1e-4),
-    Option("block_s", "float", 1.0, "least length of a block, in seconds", minimum=0.01),
-    Option("requests_per_block", "int", None, "fixed number of requests in a block", minimum=1),
-    Option("time_budget_s", "float", 600.0, "most measured time of a cell", minimum=0.1),
-    Option("idle_s", "float", 10.0, "idle baseline before and after a group", minimum=0.0),
-    Option("warmup_min_s", "float", 3.0, "least warm-up", minimum=0.0),
-    Option("warmup_max_s", "float", 120.0, "most warm-up", minimum=0.0),
-    Option("warmup_requests", "int", 300, "most requests of the warm-up", minimum=1),
-    Option(
-        "steady",
-        "share",
-        0.02,
-        "change between halves of the warm-up that counts as steady",
-        minimum=0.0,
-    ),
-    Option(
-        "gate_c",
-        "float",
-        2.0,
-        "thermal gate: distance to the first block's start, in °C",
-        minimum=0.0,
-    ),
-    Option("gate_c_per_10_s", "float", 0.5, "thermal gate: slope, in °C per 10 s", minimum=0.0),
-    Option("gate_timeout_s", "float", 180.0, "most wait for the thermal gate", minimum=0.0),
-    Option(
-        "contended",
-        "share",
-        0.05,
-        "other processes' share of one core that flags a block",
-        minimum=0.0,
-    ),
-    Option("repeat_contended", "int", 1, "most repeats of a contended block", minimum=0),
-    Option("turns", "bool", True, "cells of a group take turns, block by block"),
-)
-
-SAMPLER_OPTIONS: Final = (
-    Option("energy_hz", "float", None, "rate of energy and power channels", minimum=0.1),
-    Option("calibrate_s", "float", 3.0, "fast reads of the energy channels first", minimum=0.0),
-    Option("slow_hz", "float", None, "rate of all other channels", minimum=0.1),
-)
-
-LIMIT_OPTIONS: Final = (
-    Option("memory", "bytes", None, "resident memory at which a worker is killed", minimum=1),
-    Option("open_s", "float", 300.0, "most time to load a model", minimum=0.1),
-    Option("block_s", "float", 600.0, "most time of one block (a hang beyond it)", minimum=0.1),
-    Option("cell_s", "float", None, "most time of one cell in all", minimum=0.1),
-)
-
-QUALITY_OPTIONS: Final = (
-    Option("text", "file", "builtin:evaluation", "text whose perplexity each cell is judged by"),
-    Option("tokens", "int", 2048, "tokens of it that are scored", minimum=16),
-    Option("window", "int", 512, "tokens seen at once", minimum=8),
-)
-
-#: ``reference`` beside them is a pattern, no value: see :attr:`Agreement.reference`.
-AGREEMENT_OPTIONS: Final = (
-    Option("prompts", "file", "builtin:short", "file of prompts (.jsonl or a line each)"),
-    Option("count", "int", 8, "prompts of it, from its start", minimum=1, maximum=256),
-    Option("tokens", "int", 64, "tokens to write for each prompt", minimum=1, maximum=1024),
-)
-
-_SECTIONS: Final[dict[str, tuple[Option, ...]]] = {
-    "protocol": PROTOCOL_OPTIONS,
-    "sampler": SAMPLER_OPTIONS,
-    "limits": LIMIT_OPTIONS,
-    "quality": QUALITY_OPTIONS,
-    "agreement": AGREEMENT_OPTIONS,
-}
 _NAMED_TABLES: Final = ("model", "backend", "technique", "workload", "probe")
 #: The name becomes a part of the session folder's name.
 _NAME: Final = re.compile(r"\w[\w.+-]{0,63}")
-_TOP_KEYS: Final = ("version", "name", "description", *_SECTIONS, *_NAMED_TABLES, "include",
+_TOP_KEYS: Final = ("version", "name", "description", *SECTIONS, *_NAMED_TABLES, "include",
                     "exclude")  # fmt: skip
 
 #: Gives the place of a key path in the profile, for an error.
@@ -115,7 +38,7 @@ class Choice:
     """One named entry of an axis (``[backend.LABEL]``), its settings not yet checked.
 
     ``plugin`` is the plugin's name (for a model: its source), which is the label unless it is
-    ``named``. A list as a value is an axis.
+    ``named``. A list as a value is an axis. ``python`` names the interpreter that does its work.
     """
 
     label: str
@@ -123,14 +46,16 @@ class Choice:
     settings: Mapping[str, Any]
     devices: tuple[str, ...] = ()
     named: bool = False
+    python: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One technique of a chain and its settings."""
+    """One technique of a chain, its settings, and the interpreter that is named for it."""
 
     plugin: str
     settings: Mapping[str, Any]
+    python: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +106,12 @@ class Profile:
         """File, line and key path, for an error."""
         return locate(self.file, self.text, path, self.overrides)
 
+    def protocol_json(self) -> dict[str, Any]:
+        """The protocol as it is in force, for the session: the preset's name and all numbers."""
+        numbers = {name: value for name, value in self.protocol.items() if name != "preset"}
+        return {"preset": self.protocol.get("preset"), "protocol": numbers,
+                "sampler": dict(self.sampler)}  # fmt: skip
+
 
 def find_profile(name: str, folders: Iterable[Path]) -> Path:
     """The file of a profile given as a path or as a shipped name."""
@@ -207,7 +138,9 @@ def shipped_profiles(folders: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def read_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+def read_profile(
+    path: Path, overrides: Sequence[str] = (), profile_dirs: Iterable[Path] = ()
+) -> Profile:
     """Read a profile file and apply ``key.path=value`` overrides."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -215,25 +148,39 @@ def read_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
         raise ProfileError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError:
         raise ProfileError("is not UTF-8 text", where=str(path)) from None
-    return parse_profile(text, str(path), path.resolve().parent, overrides)
+    return parse_profile(text, str(path), path.resolve().parent, overrides, profile_dirs)
 
 
-def parse_profile(text: str, file: str, folder: Path, overrides: Sequence[str] = ()) -> Profile:
-    """Check the text of a profile. ``folder`` is what its relative paths start from."""
+def parse_profile(
+    text: str,
+    file: str,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    profile_dirs: Iterable[Path] = (),
+) -> Profile:
+    """Check the text of a profile. ``folder`` is what its relative paths start from.
+
+    ``profile_dirs`` are where a ``preset`` of the protocol is looked up.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"not valid TOML: {error}", where=file) from None
+    _spell_out_preset(data)
     for override in overrides:
         _apply_override(data, override)
+        _spell_out_preset(data)
 
     def where(*path: str) -> str:
         return locate(file, text, path, overrides)
 
     _check_top(data, where)
+    preset = _preset_values(data, profile_dirs, where)
     sections = {
-        name: complete(options, _section(data, name, where), partial(where, name))
-        for name, options in _SECTIONS.items()
+        name: complete(
+            options, {**preset.get(name, {}), **_section(data, name, where)}, partial(where, name)
+        )
+        for name, options in SECTIONS.items()
     }
     profile = Profile(
         name=str(data.get("name", Path(file).stem)),
@@ -259,6 +206,22 @@ def parse_profile(text: str, file: str, folder: Path, overrides: Sequence[str] =
     )
     _check_whole(profile)
     return profile
+
+
+def _spell_out_preset(data: dict[str, Any]) -> None:
+    """``protocol = "NAME"`` is short for the table that has this preset alone."""
+    if isinstance(data.get("protocol"), str):
+        data["protocol"] = {"preset": data["protocol"]}
+
+
+def _preset_values(
+    data: Mapping[str, Any], profile_dirs: Iterable[Path], where: Where
+) -> Mapping[str, Mapping[str, Any]]:
+    """What the protocol's preset says, by section; the profile's own values go before it."""
+    name = _table(data, ("protocol",), where).get("preset")
+    if not isinstance(name, str):
+        return {}  # none, or a fault that the section's own check names
+    return find_preset(name, profile_dirs, where("protocol", "preset")).sections
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
@@ -355,7 +318,8 @@ def _choices(
                 raise ProfileError("must be a device name or a list of them",
                                    where=where(kind, label, "device"))  # fmt: skip
             devices = tuple(listed)
-        found.append(Choice(label, plugin, settings, devices, named))
+        python = _python(settings, where(kind, label, "python")) if kind == "backend" else None
+        found.append(Choice(label, plugin, settings, devices, named, python))
     return tuple(found)
 
 
@@ -379,7 +343,8 @@ def _chains(data: Mapping[str, Any], where: Where) -> tuple[Chain, ...]:
             name = settings.pop("name", label)
             if not isinstance(name, str):
                 raise ProfileError("must be text", where=where("technique", label, "name"))
-            chains.append(Chain(label, (Step(name, settings),)))
+            python = _python(settings, where("technique", label, "python"))
+            chains.append(Chain(label, (Step(name, settings, python),)))
     return tuple(chains)
 
 
@@ -388,10 +353,20 @@ def _steps(raw: object, where: str) -> tuple[Step, ...]:
         isinstance(step, dict) and isinstance(step.get("name"), str) for step in raw
     ):
         raise ProfileError('must be a list of tables like {name = "…", …}', where=where)
-    return tuple(
-        Step(step["name"], {key: value for key, value in step.items() if key != "name"})
-        for step in raw
-    )
+    found: list[Step] = []
+    for step in raw:
+        settings = {key: value for key, value in step.items() if key != "name"}
+        python = _python(settings, where)
+        found.append(Step(step["name"], settings, python))
+    return tuple(found)
+
+
+def _python(settings: dict[str, Any], where: str) -> str | None:
+    """The interpreter that settings name, taken out of them."""
+    value = settings.pop("python", None)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ProfileError("must be the path of an interpreter", where=where)
+    return value
 
 
 def _patterns(data: Mapping[str, Any], key: str, where: Where) -> tuple[Mapping[str, Any], ...]:
@@ -409,8 +384,28 @@ def _check_whole(profile: Profile) -> None:
             )
     if profile.protocol["min_blocks"] > profile.protocol["max_blocks"]:  # type: ignore[operator]
         raise ProfileError("is more than max_blocks", where=profile.where("protocol", "min_blocks"))
+    _check_margins(profile)
+
+
+def _check_margins(profile: Profile) -> None:
+    """What counts lies within what is waited, and belongs to one request."""
+    numbers = {name: value for name, value in profile.protocol.items() if name.endswith("_s")}
+    for side in ("before", "after"):
+        counted, whole = float(numbers[f"counted_{side}_s"]), float(numbers[f"margin_{side}_s"])
+        if counted > whole:
+            raise ProfileError(
+                f"{counted:g} s are more than the margin's {whole:g} s",
+                where=profile.where("protocol", f"counted_{side}_s"),
+                hint=f"raise margin_{side}_s",
+            )
+        if counted and profile.protocol.get("requests_per_block") != 1:
+            raise ProfileError(
+                "idle time that counts belongs to one request",
+                where=profile.where("protocol", f"counted_{side}_s"),
+                hint="set requests_per_block = 1",
+            )
 
 
 def section_options() -> Mapping[str, tuple[Option, ...]]:
     """The options of each fixed section, for the schema and the documentation."""
-    return _SECTIONS
+    return SECTIONS

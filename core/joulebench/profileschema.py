@@ -91,7 +91,10 @@ def profile_schema(registry: Registry) -> dict[str, Any]:
     }
     sections["agreement"]["properties"]["reference"] = reference
     sections["agreement"]["required"] = ["reference"]
+    # protocol = "NAME" is short for a table with this preset alone.
+    sections["protocol"]["type"] = ["object", "string"]
     device = {"description": "device or list of devices", "type": ["string", "array"]}
+    python = {"description": "the interpreter that does its work", "type": "string"}
     backends = [registry.backend(name) for name in registry.names("backend")]
     workloads = [registry.workload(name) for name in registry.names("workload")]
     techniques = [registry.technique(name) for name in registry.names("technique")]
@@ -115,8 +118,8 @@ def profile_schema(registry: Registry) -> dict[str, Any]:
                     [Option("source", "str", None, "catalogue name, path:, hf: or shape:")], False
                 ),
             },
-            "backend": _named(backends, "plugin", device=device),
-            "technique": _named(techniques, "name", steps=steps),
+            "backend": _named(backends, "plugin", device=device, python=python),
+            "technique": _named(techniques, "name", steps=steps, python=python),
             "workload": _named(workloads, "plugin"),
             "probe": {"type": "object", "properties": probes, "additionalProperties": False},
             "include": pattern,

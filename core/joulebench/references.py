@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +23,12 @@ _FOLDER: Final = ".references"
 class Reference:
     """What a reference left for others to be compared with; or the reason why there is nothing.
 
-    ``about`` goes into the record of each cell. ``text_perplexity`` is that of the profile's text.
+    ``about`` goes into the record of each cell. ``text`` has the figures of the profile's text.
     """
 
     about: Mapping[str, Scalar]
     folder: Path | None = None
-    text_perplexity: float | None = None
+    text: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
 
 
@@ -97,7 +97,7 @@ class References:
         self, planned: PlannedReference, about: dict[str, Scalar], folder: Path
     ) -> Reference:
         job = self._job_of(planned)
-        worker = WorkerProcess(job.environment, job.memory_limit_bytes)
+        worker = WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
         try:
             worker.greet(GREETING_S)
             opening = opening_order(job, planned.backend_plugin, planned.device)
@@ -110,9 +110,9 @@ class References:
                 {"op": "refer", "prompts": str(self._prompts), "count": self._count,
                  "tokens": self._tokens, "folder": str(folder)}
             )  # fmt: skip
-            perplexity = None
+            text: Mapping[str, Any] = {}
             if self._text is not None and job.can_be_judged:
-                perplexity = _perplexity(ask(self._text.order()), self._text)
+                text = decoded(self._text.figures, ask(self._text.order()))
             worker.close()
         finally:
             worker.kill()
@@ -124,9 +124,4 @@ class References:
             "random_prompts": bool(kept["random"]),
             "smallest_gap": float(kept["smallest_gap"]),
         }
-        return Reference(about, folder, perplexity)
-
-
-def _perplexity(answer: dict[str, Any], text: ScoredText) -> float | None:
-    found = decoded(text.figures, answer).get("perplexity")
-    return found if isinstance(found, float) else None
+        return Reference(about, folder, text)

@@ -17,12 +17,14 @@ from joulebench.cellrecord import CellRecord
 from joulebench.cellrun import CellRun
 from joulebench.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
+from joulebench.grouping import fitting
 from joulebench.groups import GroupRun, ProtocolNumbers, Watcher
 from joulebench.instruments import Instruments
 from joulebench.jobs import Job, ScoredText
 from joulebench.judging import Agreement, Judge, Quality
 from joulebench.labels import untaken
 from joulebench.machine import describe_machine, preflight, versions
+from joulebench.meter.margins import Margins
 from joulebench.models import (
     CHECKPOINT_FORMAT,
     Catalogue,
@@ -30,6 +32,7 @@ from joulebench.models import (
     obtain_model,
     resolve_text,
 )
+from joulebench.overlap import overlap_fault
 from joulebench.plan import SkipCellError, check_against_config, session_settings
 from joulebench.profile import Profile
 from joulebench.records import ClockTriple, planned_row
@@ -38,10 +41,10 @@ from joulebench.registry import Registry
 from joulebench.runfolder import forget_profile_file, only_writer
 from joulebench.schema import SCHEMA_VERSION
 from joulebench.session import Session, SessionWriter
+from joulebench.settings import anchored
 
 #: What a loaded model is assumed to need: its bytes on disk (bf16 unpacked to fp32, and working
 #: copies) and the runtime's own.
-from joulebench.settings import anchored
 _MEMORY_FACTOR: Final = 3.0
 _RUNTIME_BYTES: Final = 500 * 2**20
 #: Share of the available memory that the cells of one group may fill.
@@ -99,7 +102,7 @@ class Run:
         self._preflight = preflight()
         self._statuses: dict[str, str] = {}
         self._models: dict[str, Artifact | JoulebenchError] = {}
-        self._accountant = instruments.accountant()
+        self._accountant = instruments.accountant(Margins.of(profile.protocol))
 
     # -- the whole -----------------------------------------------------------------------------
 
@@ -164,6 +167,7 @@ class Run:
                 "profile_name": self._profile.name,
                 "profile_text": self._profile.text,
                 "overrides": list(self._profile.overrides),
+                "protocol_json": json.dumps(self._profile.protocol_json()),
                 "plan_json": json.dumps(self._plan.to_json(), default=str),
                 "machine_json": json.dumps(self._machine),
                 "preflight_json": json.dumps(self._preflight),
@@ -181,7 +185,7 @@ class Run:
         for cell in self._plan.cells:
             named.update(self._registry.backend(cell.backend_plugin).versions())
             for transform in cell.transforms:
-                named.update(transform.versions)
+                named.update(_by_place(transform))
         return versions(named)
 
     # -- preparing -------------------------------------------------------------------------------
@@ -234,11 +238,11 @@ class Run:
         workload_settings: dict[str, Any],
     ) -> Job:
         backend = self._registry.backend(planned.backend_plugin)
+        settings = self._anchored(planned)
         limits = self._profile.limits
         memory = limits.get("memory")
         return Job(
             artifact=prepared.artifact,
-        settings = self._anchored(planned)
             checkpoint=prepared.checkpoint,
             environment=dict(backend.environment(planned.device, settings)),
             settings=settings,
@@ -246,11 +250,18 @@ class Run:
             evidence=prepared.evidence,
             can_score="score" in backend.abilities(settings),
             seed=self._seed,
+            shuffle=bool(self._profile.protocol["shuffle"]),
             open_timeout_s=float(limits["open_s"]),
             block_timeout_s=float(limits["block_s"]),
             cell_timeout_s=float(limits["cell_s"]) if "cell_s" in limits else None,
             memory_limit_bytes=int(memory) if memory is not None else None,
+            python=planned.python,
         )
+
+    def _anchored(self, planned: PlannedCell | PlannedReference) -> dict[str, Any]:
+        """The settings of its backend as the backend's methods take them."""
+        options = self._registry.backend(planned.backend_plugin).options
+        return dict(anchored(options, planned.backend_settings, self._profile.folder))
 
     def _resolved(self, options: Iterable[Any], settings: Settings) -> dict[str, Any]:
         """Settings with files as paths, catalogue texts fetched."""
@@ -258,11 +269,6 @@ class Run:
         for option in options:
             if option.type == "file" and option.name in resolved:
                 resolved[option.name] = str(self._text(str(resolved[option.name])))
-    def _anchored(self, planned: PlannedCell | PlannedReference) -> dict[str, Any]:
-        """The settings of its backend as the backend's methods take them."""
-        options = self._registry.backend(planned.backend_plugin).options
-        return dict(anchored(options, planned.backend_settings, self._profile.folder))
-
         return resolved
 
     def _text(self, value: str) -> Path:
@@ -305,7 +311,17 @@ class Run:
             for option in technique.options
             if option.type == "file" and option.name in step.settings
         }
+        for name, file in files.items():
+            for judged in self._judged_files():
+                if fault := overlap_fault(judged, file):
+                    raise SkipCellError(f"{technique.name}: {name} {fault}", "settings")
         return replace(step, files=files)
+
+    def _judged_files(self) -> list[Path]:
+        """The texts that cells are judged on, fetched."""
+        quality, agreement = self._profile.quality, self._profile.agreement
+        named = [] if quality is None else [str(quality["text"])]
+        return [self._text(each) for each in [*named, *([agreement.prompts] if agreement else [])]]
 
     def _model(self, label: str) -> Artifact:
         """The model as it was obtained; a failure is the same for each of its cells."""
@@ -339,23 +355,22 @@ class Run:
     def _groups(
         self, jobs: Sequence[tuple[PlannedCell, Job]]
     ) -> list[list[tuple[PlannedCell, Job]]]:
-        """Cells of one workload that fit into memory together; alone where turns are off."""
+        """Cells of one workload that fit into memory together; alone where turns are off.
+
+        Where not all of them fit, those of one backend stay together as far as they do.
+        """
         if not self._profile.protocol["turns"]:
             return [[each] for each in jobs]
         available = self._preflight["memory_available_bytes"]
         room = _MEMORY_SHARE * available if available is not None else float("inf")
-        groups: list[list[tuple[PlannedCell, Job]]] = []
-        used = 0.0
-        for cell, job in sorted(jobs, key=lambda each: _work_of(each[0])):
-            needed = _MEMORY_FACTOR * job.artifact.size_bytes + _RUNTIME_BYTES
-            same = bool(groups) and _work_of(groups[-1][0][0]) == _work_of(cell)
-            if same and used + needed <= room:
-                groups[-1].append((cell, job))
-                used += needed
-            else:
-                groups.append([(cell, job)])
-                used = needed
-        return groups
+        by_work: dict[tuple[str, str], list[tuple[PlannedCell, Job]]] = {}
+        for each in sorted(jobs, key=lambda each: _work_of(each[0])):
+            by_work.setdefault(_work_of(each[0]), []).append(each)
+        return [
+            group
+            for cells in by_work.values()
+            for group in fitting(cells, _needed, _backend_of, room)
+        ]
 
     def _run_group(
         self,
@@ -418,6 +433,23 @@ class Run:
             (wanted.prompts, self._text(wanted.prompts)), wanted.count, wanted.tokens,
             self._scored_text(), self._reference_job, self._watcher.say,
         )  # fmt: skip
+
+
+def _needed(each: tuple[PlannedCell, Job]) -> float:
+    """Bytes that a loaded cell is assumed to take."""
+    return _MEMORY_FACTOR * each[1].artifact.size_bytes + _RUNTIME_BYTES
+
+
+def _backend_of(each: tuple[PlannedCell, Job]) -> str:
+    cell = each[0]
+    return f"{cell.backend} {cell.device} {sorted(cell.backend_settings.items())}"
+
+
+def _by_place(step: Transform) -> dict[str, str]:
+    """The versions that a step has; another interpreter's are told from this one's."""
+    if step.python is None:
+        return dict(step.versions)
+    return {f"{name} ({step.python.title})": version for name, version in step.versions.items()}
 
 
 def _work_of(cell: PlannedCell) -> tuple[str, str]:

@@ -26,12 +26,13 @@ from joulebench.api import (
     Request,
     RuntimeTechnique,
     Settings,
+    SimulatedCost,
     Workload,
     WorkloadContext,
 )
 from joulebench.errors import JoulebenchError, ModelError, PluginError
-from joulebench.meter.sampler import clock_ns, edge_reader
 from joulebench.meter.channels import PID_FIELD
+from joulebench.meter.sampler import clock_ns, edge_reader
 from joulebench.protocol import PROTOCOL_VERSION
 from joulebench.registry import Registry, default_registry
 from joulebench.residency import memory_now, reset_peak, resident_in_files, trim_memory
@@ -40,22 +41,49 @@ from joulebench.tokenizing import CheckpointTokenizer
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
+#: What simulated hardware has spent so far.
+CostReader = Callable[[], SimulatedCost]
+
+
 class RequestRecorder:
-    """Stamps the phases and tokens of one request; reads the energy counters at its edges."""
+    """Stamps the phases and tokens of one request; reads the energy counters at its edges.
 
-    __slots__ = ("_read", "edges", "token", "tokens")
+    Where hardware is simulated, ``cost`` tells what it has spent, at each edge and token.
+    """
 
-    def __init__(self, read: Callable[[], list[int | None]]) -> None:
+    __slots__ = ("_cost", "_read", "costs", "edges", "token", "token_costs", "tokens")
+
+    def __init__(
+        self, read: Callable[[], list[int | None]], cost: CostReader | None = None
+    ) -> None:
         self._read = read
+        self._cost = cost
         self.edges: list[tuple[int, str, list[int | None]]] = []
         self.tokens: list[int] = []
+        self.costs: list[SimulatedCost] = []
+        self.token_costs: list[float] = []
         stamp, now = self.tokens.append, clock_ns
         # A closure: the decode loop calls it for each token, so it looks nothing up.
         self.token: Callable[[], None] = lambda: stamp(now())
+        if cost is not None:
+            self.token = self._token_and_cost
 
     def phase(self, name: str) -> None:
         """End the running phase and begin ``name``."""
         self.edges.append((clock_ns(), name, self._read()))
+        if self._cost is not None:
+            self.costs.append(self._cost())
+
+    def _token_and_cost(self) -> None:
+        self.tokens.append(clock_ns())
+        if self._cost is not None:
+            self.token_costs.append(self._cost().device_s)
+
+    def simulated(self) -> dict[str, Any] | None:
+        """What the hardware had spent at each edge and token, if it is simulated."""
+        if self._cost is None:
+            return None
+        return {"edges": [asdict(each) for each in self.costs], "token_s": self.token_costs}
 
 
 class Job:
@@ -67,6 +95,7 @@ class Job:
         self.rss_base_bytes = memory_now().get("rss_bytes")
         self._rss_peak_bytes = 0
         self._seed: int = order["seed"]
+        self._shuffle: bool = order.get("shuffle", True)
         artifact = Artifact(
             format=order["artifact"]["format"],
             path=Path(order["artifact"]["path"]),
@@ -79,11 +108,17 @@ class Job:
         settings = dict(order["settings"])
         for technique, own in self._techniques:
             settings.update(technique.session_options(own))
+        self._capabilities = backend.abilities(settings)
         start = time.perf_counter()
         self.session: BackendSession = backend.open(artifact, order["device"], settings)
         self.session.synchronize()
         self.load_s = time.perf_counter() - start
+        model_pid = self.session.process_id()
+        self.pid = os.getpid() if model_pid is None else model_pid
+        if model_pid is not None:
+            self.rss_base_bytes = None  # that process was not there before the model was loaded
         self._tokenizer = _tokenizer(order["checkpoint"])
+        self._cost = _cost_reader(self.session)
         self._workload_settings: Settings = order["workload_settings"]
         self._workload: Workload | None = None
         self._requests: list[Request] = []
@@ -105,18 +140,14 @@ class Job:
             context_length=self.session.context_length,
             tokenize=None if tokenizer is None else tokenizer.encode,
             eos_tokens=frozenset() if tokenizer is None else tokenizer.eos_tokens,
+            shuffle=self._shuffle,
         )
 
     def opened(self) -> dict[str, Any]:
-        self._capabilities = backend.abilities(settings)
         """The answer to ``open``."""
         return {
             "load_s": self.load_s,
             "requests": len(self._requests),
-        model_pid = self.session.process_id()
-        self.pid = os.getpid() if model_pid is None else model_pid
-        if model_pid is not None:
-            self.rss_base_bytes = None  # that process was not there before the model was loaded
             "facts": dict(self.session.facts()),
             "traffic": asdict(self.session.traffic()),
             "rss_base_bytes": self.rss_base_bytes,
@@ -135,7 +166,7 @@ class Job:
         began_ns = clock_ns()
         try:
             for request in chosen:
-                recorder = RequestRecorder(self._read)
+                recorder = RequestRecorder(self._read, self._cost)
                 workload.setup(self.session, request, self._workload_settings)
                 self.session.synchronize()
                 cpu_start = self._cpu_s()
@@ -174,6 +205,7 @@ class Job:
             "values": outcome.values,
             "prompt": request.text,
             "response": response,
+            "simulated": recorder.simulated(),
         }
 
     def score(self, text: str, tokens: int, window: int) -> dict[str, Any]:
@@ -181,16 +213,18 @@ class Job:
         if self._tokenizer is None:
             raise ModelError("this model has no tokenizer, so its quality cannot be judged")
         ids = self._tokenizer.encode(Path(text).read_text(encoding="utf-8"), False)[:tokens]
-        total = 0.0
-        count = 0
+        windows: list[tuple[float, int]] = []
         for start in range(0, len(ids) - 1, window):
             piece = ids[start : start + window]
             if len(piece) > 1:
                 self.session.reset()
                 scores = self.session.score(piece)
-                total -= sum(scores)
-                count += len(scores)
-        return {"nll_nats": total, "tokens": count}
+                windows.append((-sum(scores), len(scores)))
+        return {
+            "nll_nats": sum(nll_nats for nll_nats, _ in windows),
+            "tokens": sum(count for _, count in windows),
+            "windows": windows,
+        }
 
     def refer(self, prompts: str, count: int, tokens: int, folder: str) -> dict[str, Any]:
         """Answer prompts and keep what other sessions are compared with in ``folder``."""
@@ -246,6 +280,28 @@ class Job:
         }
 
 
+def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, Any]:
+    """A source with the process that runs the model filled in."""
+    return {
+        key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value
+        for key, value in source.items()
+    }
+
+
+def _cost_reader(session: BackendSession) -> CostReader | None:
+    """How to ask a session that simulates hardware; ``None`` for one that does not."""
+    if session.simulated() is None:
+        return None
+
+    def read() -> SimulatedCost:
+        cost = session.simulated()
+        if cost is None:
+            raise PluginError("a session that simulates hardware must tell what it has spent")
+        return cost
+
+    return read
+
+
 def _runtime_techniques(
     registry: Registry, steps: list[dict[str, Any]]
 ) -> list[tuple[RuntimeTechnique, Settings]]:
@@ -280,28 +336,6 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         text = ""
         try:
             if op == "hello":
-def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, Any]:
-    """A source with the process that runs the model filled in."""
-    return {
-        key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value
-        for key, value in source.items()
-    }
-
-
-def _cost_reader(session: BackendSession) -> CostReader | None:
-    """How to ask a session that simulates hardware; ``None`` for one that does not."""
-    if session.simulated() is None:
-        return None
-
-    def read() -> SimulatedCost:
-        cost = session.simulated()
-        if cost is None:
-            raise PluginError("a session that simulates hardware must tell what it has spent")
-        return cost
-
-    return read
-
-
                 answer = {"protocol": PROTOCOL_VERSION, "pid": os.getpid()}
             elif op == "open":
                 job = Job(order)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from joulebench.otherpython import OtherPython, environ_for
 from joulebench.protocol import PROTOCOL_VERSION
 
 #: How often a waiting parent looks at the worker's memory and lets others do their work.
@@ -55,37 +56,39 @@ class WorkerProcess:
         environment: Mapping[str, str],
         memory_limit_bytes: int | None = None,
         command: Sequence[str] | None = None,
+        python: OtherPython | None = None,
     ) -> None:
         self._memory_limit_bytes = memory_limit_bytes
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
         self._buffer = b""
-        self._oom_kills_before = _oom_kills()
-        self._process = subprocess.Popen(
         self._swept = False
-            list(command) if command else [sys.executable, "-m", "joulebench.worker"],
+        self._oom_kills_before = _oom_kills()
+        program = sys.executable if python is None else python.path
+        self._process = subprocess.Popen(
+            list(command) if command else [program, "-m", "joulebench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **environment},
+            env={**environ_for(python), **environment},
             # A group of its own: Ctrl-C reaches the parent alone, and the kernel ends a stopped
             # worker whose parent has died (an orphaned group with stopped members gets SIGHUP).
             process_group=0,
         )
+        self.model_pid = self._process.pid
         self.paused = False
 
     @property
-        self.model_pid = self._process.pid
     def pid(self) -> int:
         """Process id of the worker."""
         return self._process.pid
 
-    def greet(self, timeout_s: float) -> None:
-        """Check that the other side speaks this protocol."""
-        version = self.ask({"op": "hello"}, timeout_s).get("protocol")
     def watch(self, model_pid: int) -> None:
         """The process that runs the model, where it is not the worker itself but its child."""
         self.model_pid = model_pid
 
+    def greet(self, timeout_s: float) -> None:
+        """Check that the other side speaks this protocol."""
+        version = self.ask({"op": "hello"}, timeout_s).get("protocol")
         if version != PROTOCOL_VERSION:
             raise WorkerError(
                 Cause("error", f"the worker speaks protocol {version}, not {PROTOCOL_VERSION}")
@@ -197,37 +200,37 @@ class WorkerProcess:
             self._swept = True
         self._process.wait()
 
-    def close(self) -> None:
-        """Ask the worker to end; kill it if it does not."""
-        if self._process.poll() is None:
     def _signal(self, number: int) -> None:
         """Send a signal to the worker and to what it has started: they are a group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
+    def close(self) -> None:
+        """Ask the worker to end; kill it if it does not."""
+        if self._process.poll() is None:
             self.resume()
             with contextlib.suppress(WorkerError):
                 self.ask({"op": "close"}, 5.0)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5.0)
+                self._swept = True
         if self._process.poll() is None:
             self.kill()
         for pipe in (self._process.stdin, self._process.stdout, self._log):
-                self._swept = True
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
 
-def _answer(line: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(line)
 def _resident_bytes(pid: int) -> int:
     """Resident memory of a process."""
     fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
     return int(fields[1]) * _PAGE_BYTES
 
 
+def _answer(line: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(line)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

@@ -88,6 +88,36 @@ def test_kl_and_perplexity_are_those_of_the_definition_over_the_answers(tmp_path
     assert found.perplexity_ratio == pytest.approx(ratio, rel=1e-9)
 
 
+def test_answers_are_told_apart_and_add_up_to_the_whole(tmp_path: Path) -> None:
+    own = table() + np.random.default_rng(9).normal(0, 0.3, (VOCABULARY, VOCABULARY))
+    found = compared(own.astype(np.float32), tmp_path).forced
+    assert found is not None
+    assert [each.positions for each in found.by_prompt] == [6, 6]
+    assert sum(each.top1 for each in found.by_prompt) == found.top1
+    assert sum(each.kl_nats for each in found.by_prompt) == pytest.approx(12 * found.kl_nats_mean)
+    assert sum(each.nll_nats for each in found.by_prompt) == pytest.approx(found.nll_nats)
+
+
+def test_tokens_are_counted_by_answer_as_in_all(tmp_path: Path) -> None:
+    for gap, counts in ((1.0, [(2, 6), (6, 6)]), (1e-7, [(2, 2), (6, 6)])):
+        folder = tmp_path / str(gap)
+        folder.mkdir()
+        found = parted(folder, gap)
+        assert found.agreed_by_prompt == counts
+        assert sum(agreed for agreed, _ in counts) == found.agreed_tokens
+        assert sum(held for _, held in counts) == found.compared_tokens
+
+
+def test_a_worker_that_does_not_tell_answers_apart_costs_the_intervals_only(
+    tmp_path: Path,
+) -> None:
+    data = compared(table(), tmp_path).to_json()
+    del data["forced"]["by_prompt"]
+    record = agreement_record({"label": "x"}, Comparison.from_json(data), None)
+    assert record["kl_nats_mean"] == 0.0
+    assert set(record["intervals"]) == {"agreed_share"}
+
+
 def test_a_constant_that_is_added_to_all_logits_changes_nothing(tmp_path: Path) -> None:
     found = compared(table() + np.float32(64), tmp_path)
     assert found.agreed_tokens == 12

@@ -58,6 +58,9 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
 
 
 def _backends(registry: Registry) -> list[dict[str, Any]]:
+    from joulebench.interpreters import Interpreters
+
+    interpreters = Interpreters()
     rows: list[dict[str, Any]] = []
     for name in registry.names("backend"):
         backend = registry.backend(name)
@@ -69,8 +72,8 @@ def _backends(registry: Registry) -> list[dict[str, Any]]:
                 "available": availability.ok,
                 "reason": availability.reason,
                 "cure": availability.cure,
-                "devices": devices,
-                "versions": dict(backend.versions()),
+                "devices": list(place.devices),
+                "versions": dict(place.versions),
             }
         )
     return rows

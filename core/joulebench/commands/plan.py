@@ -16,7 +16,8 @@ from joulebench.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from joulebench.cells import Plan
+    from joulebench.artifacts import Transform
+    from joulebench.cells import Plan, PlannedCell
     from joulebench.profile import Agreement
 
 
@@ -40,6 +41,15 @@ def _agreement(wanted: Agreement, plan: Plan) -> Iterator[str]:
             )
 
 
+def _step(step: Transform) -> str:
+    return step.name if step.python is None else f"{step.name} [{step.python.title}]"
+
+
+def _where(cell: PlannedCell) -> str:
+    """Where the worker runs, if that is another interpreter."""
+    return "" if cell.python is None else f"  in {cell.python.title}"
+
+
 @click.command()
 @click.argument("profile")
 @set_option
@@ -55,10 +65,9 @@ def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
         return
     for cell in made.cells:
         if cell.runnable:
-            steps = " → ".join(step.name for step in cell.transforms)
-            click.echo(
-                f"  run   {cell.label}   [{cell.device}]" + (f"  via {steps}" if steps else "")
-            )
+            steps = " → ".join(_step(step) for step in cell.transforms)
+            line = f"  run   {cell.label}   [{cell.device}]{_where(cell)}"
+            click.echo(line + (f"  via {steps}" if steps else ""))
         else:
             click.echo(click.style(f"  skip  {cell.label}   [{cell.device}]", dim=True))
             click.echo(click.style(f"        {cell.reason}", dim=True))

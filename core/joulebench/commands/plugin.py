@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from joulebench.commands.common import echo_json, echo_table, json_option
 
+if TYPE_CHECKING:
+    from joulebench.pluginkit.results import Report, Result
+
+KINDS: Final = ("backend", "technique", "converter", "probe", "workload", "renderer")
+
 
 @click.group()
 def plugin() -> None:
-    """Installed plugins."""
+    """Installed plugins, new ones, and whether they keep what they promise."""
 
 
 @plugin.command("list")
@@ -62,3 +69,101 @@ def _state(row: dict[str, Any]) -> str:
     if row["available"]:
         return "ready"
     return f"{row['reason']}" + (f" → {row['cure']}" if row["cure"] else "")
+
+
+@plugin.command("new")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True,
+              help="What it adds. Repeatable.")  # fmt: skip
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(),
+              help="Folder in which the distribution's own folder is made; here by default.")  # fmt: skip
+def new(name: str, kind: tuple[str, ...], into: Path) -> None:
+    """Write a distribution joulebench-NAME with a working plugin of each KIND and its tests.
+
+    NAME is a word of lower-case letters and digits, with hyphens between words. What is written
+    can be installed as it is, keeps its contract, and is yours to change.
+    """
+    from joulebench.pluginkit.writing import write_distribution
+
+    made = write_distribution(name, tuple(dict.fromkeys(kind)), into)
+    click.echo(f"wrote {made.folder}:")
+    for file in made.files:
+        click.echo(f"  {file}")
+    click.echo(
+        f"next:\n  cd {made.folder}\n  pip install -e '.[test]'\n  pytest\n"
+        f"  joulebench plugin check {made.distribution}"
+    )
+
+
+@plugin.command("check")
+@click.argument("name", required=False)
+@click.option("--set", "settings", multiple=True, metavar="KIND.NAME.KEY=VALUE",
+              help="A plugin's setting, as a profile would give it (TOML syntax). Repeatable.")  # fmt: skip
+@click.option("--timeout", "limit_s", type=click.FloatRange(min=1.0), default=60.0,
+              show_default=True, metavar="SECONDS", help="Most time for one check.")  # fmt: skip
+@json_option
+def check(name: str | None, settings: tuple[str, ...], limit_s: float, as_json: bool) -> int:
+    """Try installed plugins, each check in a process of its own, and say what is wrong.
+
+    NAME is a plugin, an entry point or a distribution; without it, all that do not come with
+    joulebench are tried. The checks: loading and what it costs, names, imports that are not
+    declared, the contract of each kind, honesty (frozen or backward counters, wrong units, evidence
+    of no change, tokens that are not the model's), leaks, and printing. Exit code 1 where anything
+    was found.
+    """
+    from joulebench.pluginkit.checking import Checker, read_settings
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    checker = Checker(read_settings(settings), limit_s, say)
+    reports: list[Report] = []
+    for report in checker.reports(name):
+        reports.append(report)
+        if not as_json:
+            _echo_report(report)
+    faults = sum(len(report.faults) for report in reports)
+    if as_json:
+        echo_json({"ok": not faults, "plugins": [each.to_json() for each in reports]})
+    elif not reports:
+        click.echo("only the plugins that come with joulebench are installed; name one to check it")
+    else:
+        click.echo(f"{_count(len(reports), 'entry point')} checked: {_count(faults, 'fault')}")
+    return 1 if faults else 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _echo_report(report: Report) -> None:
+    click.echo(
+        click.style(f"\n{report.entry_point}", bold=True)
+        + f" ({report.distribution} {report.version})"
+    )
+    subjects = dict.fromkeys(each.subject for each in report.results)
+    for subject in subjects:
+        _echo_subject(
+            subject or "as a whole", [each for each in report.results if each.subject == subject]
+        )
+
+
+def _echo_subject(subject: str, results: list[Result]) -> None:
+    """What is wrong in full; what is right as a number; what was skipped by its reason."""
+    passed = sum(each.status == "ok" for each in results)
+    click.echo(f"  {subject}: {passed} of {len(results)} checks passed")
+    reasons = Counter(each.what for each in results if each.status == "skipped")
+    for reason, number in reasons.items():
+        click.echo(click.style(f"    skipped {number}", fg="yellow") + f": {reason}")
+    for each in results:
+        if each.status == "ok" and each.what:
+            _echo_lines(each.what, "")
+        elif each.status == "fault":
+            click.echo(click.style("    fault", fg="red", bold=True) + f" {each.check}")
+            _echo_lines(each.what, "")
+            _echo_lines(each.advice, "→ ")
+
+
+def _echo_lines(text: str, mark: str) -> None:
+    for number, line in enumerate(text.splitlines()):
+        click.echo(" " * 6 + (mark if number == 0 else " " * len(mark)) + line)

@@ -1,0 +1,134 @@
+"""``joulebench env``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from joulebench.commands.common import duration_text, echo_json, echo_table, json_option
+
+if TYPE_CHECKING:
+    from joulebench.environments import Environments, Needed
+
+
+@click.group()
+def env() -> None:
+    """Python environments for plugins whose libraries cannot lie beside those of joulebench."""
+
+
+@env.command("list")
+@json_option
+def list_environments(as_json: bool) -> None:
+    """List the environments that installed plugins need, and those that have been made."""
+    from joulebench.environments import Environments, needed_environments
+    from joulebench.registry import default_registry
+
+    store = Environments()
+    needed = needed_environments(default_registry())
+    rows = [_row(store, name, needed.get(name)) for name in sorted({*needed, *store.names()})]
+    if as_json:
+        echo_json(rows)
+        return
+    if not rows:
+        click.echo("no installed plugin needs an environment")
+        return
+    echo_table(
+        [
+            [
+                row["name"], row["state"], _size(row["size_bytes"]), row["python"] or "–",
+                ", ".join(row["needed_by"]) or "nothing installed",
+                ", ".join(row["requirements"]),
+            ]
+            for row in rows
+        ],
+        ["name", "state", "size", "python", "needed by", "requirements"],
+    )  # fmt: skip
+    for row in rows:
+        if row["cure"]:
+            click.echo(f"  {row['name']} {row['state']}: {row['cure']}")
+
+
+def _row(store: Environments, name: str, needed: Needed | None) -> dict[str, Any]:
+    from joulebench.api import ENVIRONMENT_NAME
+    from joulebench.artifacts import folder_bytes
+    from joulebench.errors import InterpreterError
+
+    fit = ENVIRONMENT_NAME.fullmatch(name) is not None
+    try:
+        record = store.record(name) if fit else None
+    except InterpreterError:
+        record = None
+    if needed is not None:
+        fault = store.fault(needed.environment)
+        cure = f"joulebench env create {name}" if fault else None
+    else:
+        fault = "is needed by no installed plugin"
+        cure = f"joulebench env remove {name}" if fit else None
+    if fit and record is None and store.busy(name):
+        fault, cure = "is being made", None
+    wanted = needed.environment.requirements if needed else record.requirements if record else ()
+    return {
+        "name": name,
+        "ready": fault is None,
+        "state": fault or "ready",
+        "cure": cure,
+        "size_bytes": sum(map(folder_bytes, store.folders(name))) if fit else None,
+        "python": record.python if record else None,
+        "needed_by": [plugin for _, plugin in needed.plugins] if needed else [],
+        "requirements": list(wanted),
+    }
+
+
+def _size(size_bytes: int | None) -> str:
+    return f"{size_bytes / 1e6:.0f} MB" if size_bytes else "–"
+
+
+@env.command("create")
+@click.argument("name")
+@click.option(
+    "--python", metavar="PATH",
+    help="Interpreter that the environment is made of; joulebench's own by default.",
+)  # fmt: skip
+@click.argument("pip_arguments", nargs=-1)
+def create_environment(name: str, python: str | None, pip_arguments: tuple[str, ...]) -> None:
+    """Make the environment NAME: a venv in the user's cache, filled once by your own pip.
+
+    joulebench is installed into it as it is installed here. One of that name that is there
+    already is replaced when the new one is whole. What follows -- is given to 'pip install',
+    such as the index of a CPU-only build of PyTorch.
+    """
+    from joulebench.environmentmaking import make_environment
+    from joulebench.environments import Environments, checked_name, needed_environments
+    from joulebench.errors import InterpreterError, unknown_name_hint
+    from joulebench.registry import default_registry
+
+    registry = default_registry()
+    needed = needed_environments(registry)
+    if checked_name(name) not in needed:
+        raise InterpreterError(
+            f"no installed plugin needs an environment '{name}'",
+            hint=unknown_name_hint(name, needed),
+        )
+    start = time.monotonic()
+
+    def say(text: str) -> None:
+        click.echo(f"[{time.monotonic() - start:6.1f} s] {text}", err=True)
+
+    store = Environments()
+    record = make_environment(needed[name], registry, store, python, pip_arguments, say)
+    click.echo(
+        f"environment '{name}' is ready after {duration_text(record.seconds)}: "
+        f"{store.root / record.folder}"
+    )
+
+
+@env.command("remove")
+@click.argument("name")
+def remove_environment(name: str) -> None:
+    """Remove the environment NAME; a run that uses it keeps it."""
+    from joulebench.environments import Environments
+
+    Environments().remove(name)
+    click.echo(f"removed environment '{name}'")
