@@ -1,0 +1,147 @@
+"""Rows of a cell whose hardware is simulated: its own seconds and joules, apart from the host's.
+
+Two time bases run side by side. The *host's* clock tells how long the simulation took; the
+*device's* seconds are what the simulated hardware would have taken. The host's joules are the
+simulator's. They stay in the record, flagged and counted in no total.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from joulebench.api import SimulatedCost
+from joulebench.protocol import Block, RequestRecord, SimulatedRequest
+
+#: Channel and domain of what a session says of its simulated hardware.
+CHANNEL: Final = "device/model"
+DOMAIN: Final = "device"
+TOTAL: Final = "total"
+#: On energy of the machine that ran the simulation.
+OF_SIMULATOR: Final = "simulator"
+#: On energy whose bounds are the range of a model's inputs.
+INPUT_RANGE: Final = "input_range"
+#: On energy that the session's model does not tell.
+NO_ENERGY_MODEL: Final = "no_energy_model"
+
+
+def spent(before: SimulatedCost, after: SimulatedCost) -> SimulatedCost:
+    """What was spent between two readings of one session."""
+
+    def grown(first: float | None, last: float | None) -> float | None:
+        return None if first is None or last is None else last - first
+
+    cycles = grown(before.cycles, after.cycles)
+    return SimulatedCost(
+        after.device_s - before.device_s,
+        None if cycles is None else int(cycles),
+        grown(before.energy_j, after.energy_j),
+        grown(before.energy_low_j, after.energy_low_j),
+        grown(before.energy_high_j, after.energy_high_j),
+    )
+
+
+def total(costs: Iterable[SimulatedCost]) -> SimulatedCost:
+    """The sum; what one of them does not tell is unknown of all."""
+    listed = list(costs)
+    cycles = _sum(listed, lambda each: each.cycles)
+    return SimulatedCost(
+        math.fsum(each.device_s for each in listed),
+        None if cycles is None else int(cycles),
+        _sum(listed, lambda each: each.energy_j),
+        _sum(listed, lambda each: each.energy_low_j),
+        _sum(listed, lambda each: each.energy_high_j),
+    )
+
+
+def _sum(costs: list[SimulatedCost], part: Callable[[SimulatedCost], float | None]) -> float | None:
+    known = [value for each in costs if (value := part(each)) is not None]
+    return math.fsum(known) if len(known) == len(costs) else None
+
+
+def phase_costs(request: RequestRecord, device: SimulatedRequest) -> dict[str, SimulatedCost]:
+    """What each phase of a request cost, and ``total`` of the whole."""
+    found = {TOTAL: spent(device.edges[0], device.edges[-1])}
+    kinds = [edge.kind for edge in request.edges]
+    for place in range(1, len(kinds) - 1):
+        piece = spent(device.edges[place], device.edges[place + 1])
+        name = kinds[place]
+        found[name] = total([found[name], piece]) if name in found else piece
+    return found
+
+
+def request_columns(request: RequestRecord) -> dict[str, Any]:
+    """The columns of a request in device seconds; all null where nothing is simulated."""
+    device = request.simulated
+    if device is None:
+        return dict.fromkeys(
+            ("device_s", "device_ttft_s", "device_prefill_s", "device_decode_s", "device_tpot_s",
+             "device_token_s")
+        )  # fmt: skip
+    costs = phase_costs(request, device)
+    start_s = device.edges[0].device_s
+    prefill = costs.get("prefill")
+    decode = costs.get("decode") if request.decode_tokens else None
+    first = device.token_s[0] - start_s if prefill is not None and device.token_s else None
+    return {
+        "device_s": costs[TOTAL].device_s,
+        "device_ttft_s": first,
+        "device_prefill_s": None if prefill is None else prefill.device_s,
+        "device_decode_s": None if decode is None else decode.device_s,
+        "device_tpot_s": None if decode is None else decode.device_s / request.decode_tokens,
+        "device_token_s": [each - start_s for each in device.token_s],
+    }
+
+
+def block_columns(block: Block) -> dict[str, Any]:
+    """The columns of a block: device seconds and cycles of all its requests."""
+    costs = [
+        spent(each.simulated.edges[0], each.simulated.edges[-1])
+        for each in block.requests
+        if each.simulated is not None
+    ]
+    if not costs:
+        return {"device_s": None, "device_cycles": None}
+    whole = total(costs)
+    return {"device_s": whole.device_s, "device_cycles": whole.cycles}
+
+
+def device_rows(cell_id: str, number: int, block: Block) -> list[dict[str, Any]]:
+    """Rows of the energy table for the simulated hardware, one for each phase and the total."""
+    phases: dict[str, list[SimulatedCost]] = {}
+    for request in block.requests:
+        if request.simulated is not None:
+            for name, cost in phase_costs(request, request.simulated).items():
+                phases.setdefault(name, []).append(cost)
+    return [_row(cell_id, number, name, total(costs)) for name, costs in phases.items()]
+
+
+def _row(cell_id: str, number: int, phase: str, cost: SimulatedCost) -> dict[str, Any]:
+    known = cost.energy_j is not None
+    ranged = known and cost.energy_low_j is not None and cost.energy_high_j is not None
+    return {
+        "cell_id": cell_id,
+        "block": number,
+        "phase": phase,
+        "channel": CHANNEL,
+        "domain": DOMAIN,
+        "provenance": "simulated",
+        "method": "model",
+        "counted": True,
+        "duration_s": cost.device_s,
+        "gross_j": cost.energy_j,
+        "gross_u_j": None,
+        "gross_low_j": cost.energy_low_j if ranged else None,
+        "gross_high_j": cost.energy_high_j if ranged else None,
+        "net_j": None,
+        "net_u_j": None,
+        "attributed_j": None,
+        "attributed_u_j": None,
+        "flags": [INPUT_RANGE] if ranged else [] if known else [NO_ENERGY_MODEL],
+    }
+
+
+def of_simulator(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of this machine's energy as the simulator's: kept, flagged, in no total."""
+    return {**row, "counted": False, "flags": [*row["flags"], OF_SIMULATOR]}

@@ -1,0 +1,47 @@
+"""Small llamas with random weights, and sessions of the simulated engine on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnx_models import TIED, UNTIED, write_checkpoint
+
+from joulebench.api import Artifact
+from joulebench_fpga.backend import FpgaBackend
+from joulebench_fpga.checkpoint import Checkpoint
+from joulebench_fpga.configuration import Setup, set_up
+from joulebench_fpga.model.llama import IntegerLlama
+from joulebench_fpga.session import FpgaSession
+from joulebench_fpga.shape import LlamaShape
+
+__all__ = ["NO_BIAS", "TIED", "integer_llama", "opened", "setup_of", "shape_of", "write_checkpoint"]
+
+#: Heads of another size than hidden / heads, a head of its own, another rope base; no biases.
+NO_BIAS: Mapping[str, Any] = {**UNTIED, "attention_bias": False, "mlp_bias": False}
+
+#: A small engine, so that the RTL is compiled in seconds.
+SMALL: Mapping[str, Any] = {
+    "board": "kv260", "lanes": 8, "engines": 2, "cache_tokens": 128, "group": 16, "verify": "off",
+}  # fmt: skip
+
+
+def shape_of(shape: Mapping[str, Any]) -> LlamaShape:
+    return LlamaShape.of({"architectures": ["LlamaForCausalLM"], **shape})
+
+
+def setup_of(shape: Mapping[str, Any] = TIED, **settings: Any) -> Setup:
+    given = {**FpgaBackend().default_settings(), **SMALL, **settings}
+    return set_up(given, shape_of(shape))
+
+
+def integer_llama(folder: Path, setup: Setup) -> IntegerLlama:
+    return IntegerLlama(setup.shape, Checkpoint(folder), setup.layout.group)
+
+
+def opened(folder: Path, **settings: Any) -> FpgaSession:
+    artifact = Artifact("hf", folder, "seed", 0)
+    session = FpgaBackend().open(artifact, "simulated", {**SMALL, **settings})
+    assert isinstance(session, FpgaSession)
+    return session
