@@ -24,6 +24,9 @@ from joulebench.api import Option, Plugin
 from joulebench.cli import cli
 from joulebench.profile import section_options
 from joulebench.registry import ENTRY_POINT_GROUP, Registry, default_registry
+from joulebench_fpga.device import QUANTITIES, Quantity, board, board_names
+from joulebench_fpga.published import HEADER as PUBLISHED_HEADER
+from joulebench_fpga.published import table_rows as published_rows
 from joulebench_reports.flags import EXPLANATIONS
 
 DOCS: Final = Path(__file__).parent
@@ -36,9 +39,9 @@ IMPLEMENTED: Final = (
     api.Converter, api.Probe, api.Workload, api.Renderer,
 )  # fmt: skip
 VALUES: Final = (
-    api.Option, api.Availability, api.Artifact, api.Device, api.MemoryUse, api.Traffic,
+    api.Option, api.Availability, api.Environment, api.Artifact, api.Device, api.MemoryUse, api.Traffic,
     api.Kernel, api.Request, api.Outcome, api.Recorder, api.WorkloadContext, api.Channel,
-    api.FileSource, api.ReaderSource, api.FinishedCell,
+    api.FileSource, api.ReaderSource, api.FinishedCell, api.SimulatedCost,
 )  # fmt: skip
 
 
@@ -191,6 +194,25 @@ def flag_table() -> str:
     return table(["flag", "meaning"], ([_code(k), v] for k, v in sorted(EXPLANATIONS.items())))
 
 
+def board_tables() -> str:
+    """Every figure of the shipped descriptions of FPGAs, with its range and its source."""
+    parts = []
+    for name in board_names():
+        device = board(name)
+        rows = [[_code(each), *_figures(getattr(device, each))] for each in QUANTITIES]
+        parts.append(
+            f"**`{name}`**: {device.title}; {device.memory}; "
+            f"{device.engines} × {device.lanes} lanes\n\n"
+            + table(["figure", "value", "low", "high", "source"], rows)
+        )
+    return "\n".join(parts)
+
+
+def _figures(quantity: Quantity) -> list[str]:
+    numbers = (quantity.value, quantity.low, quantity.high)
+    return [*(f"{number:.6g}" for number in numbers), quantity.source]
+
+
 def _annotation(text: object) -> str:
     return str(text).replace("'", "")
 
@@ -286,7 +308,9 @@ def _plain_type(meant: object) -> str:
 #: Region name → its text. A page may hold any of them.
 REGIONS: Final[dict[str, Callable[[], str]]] = {
     "commands": command_reference,
-    "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}**.\n",
+    "schema-version": lambda: (
+        f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n"
+    ),
     "table-session": lambda: columns(schema.SESSION),
     **{
         f"table-{name}": (lambda fields=fields: columns(fields))  # type: ignore[misc]
@@ -306,6 +330,8 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "options-probe": lambda: plugin_options("probe"),
     "options-renderer": lambda: plugin_options("renderer"),
     "flags": flag_table,
+    "fpga-published": lambda: table(PUBLISHED_HEADER, published_rows()),
+    "fpga-boards": board_tables,
     "hooks": hook_reference,
     "api-version": lambda: f"Plugin API version: **{api.API_VERSION}**.\n",
     "classes": lambda: class_reference(IMPLEMENTED),
