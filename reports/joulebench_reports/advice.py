@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from joulebench.api import Provenance
+from joulebench.meter.clusters import paired_windows
 from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
 from joulebench_reports.constraints import Limit, energy_of, rate_of
 from joulebench_reports.figures import PROVENANCES, CellSummary
 from joulebench_reports.pareto import Candidate, Front, Objective, pareto_front
 from joulebench_reports.series import CellSeries, read_series
+from joulebench_reports.simulated import ELSEWHERE
 from joulebench_reports.verdicts import Verdict
 from joulebench_reports.workgroups import WorkGroup, work_groups
 
@@ -131,6 +133,8 @@ class _Adviser:
 
     def _fault(self, cell: CellSummary, aim: Aim) -> str | None:
         """Why a cell cannot be advised."""
+        if cell.simulated:
+            return ELSEWHERE
         for limit in self._limits:
             fault = limit.fault(cell, self._provenance)
             if fault is not None:
@@ -188,7 +192,11 @@ class _Adviser:
         ours, theirs = self._blocks(one, objective), self._blocks(other, objective)
         return None if ours is None or theirs is None else compare(ours, theirs)
 
-    def _surely_less(self, one: str, other: str, objective: Objective) -> bool:
+    def _surely_less(self, one: str, other: str, objective: Objective) -> bool | None:
+        if objective == "loss":
+            ours, theirs = (self._cells[each].quality.windows for each in (one, other))
+            change = paired_windows(ours, theirs)
+            return None if change is None or change.high is None else change.high < 1
         found = self._compare(one, other, objective)
         return found is not None and found.verdict == "lower"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from joulebench_reports.wording import UNKNOWN, number, plain
 
@@ -45,6 +45,8 @@ class Agreement:
     #: Whether a full-precision cell is held to the reference, and in what it does not agree.
     held: bool
     disagrees: tuple[str, ...]
+    #: 95 % intervals by the figure's name; sessions of before have none.
+    intervals: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
     @property
     def worst(self) -> Divergence | None:
@@ -64,7 +66,8 @@ def read_agreement(text: str | None) -> Agreement | None:
 
 def _agreement(data: Mapping[str, Any]) -> Agreement:
     names = Agreement.__dataclass_fields__
-    values = {name: data[name] for name in names if name not in ("reference", "divergences")}
+    own = ("reference", "divergences", "intervals")
+    values = {name: data[name] for name in names if name not in own}
     fields = Divergence.__dataclass_fields__
     return Agreement(
         **{
@@ -75,6 +78,9 @@ def _agreement(data: Mapping[str, Any]) -> Agreement:
                 for each in data["divergences"] or ()
             ),
             "disagrees": tuple(data["disagrees"]),
+            "intervals": {
+                name: (low, high) for name, (low, high) in (data.get("intervals") or {}).items()
+            },
         }
     )
 
@@ -108,6 +114,11 @@ def agreed_share(found: Agreement | None) -> float | None:
     if found is None or found.agreed_tokens is None or not found.compared_tokens:
         return None
     return found.agreed_tokens / found.compared_tokens
+
+
+def bounds_of(found: Agreement, name: str) -> tuple[float | None, float | None]:
+    """The 95 % interval of a figure; ``None`` where it was not recorded."""
+    return found.intervals.get(name, (None, None))
 
 
 def change_text(ratio: float | None) -> str:
@@ -151,6 +162,19 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
+#: Figures whose intervals are columns of the table for spreadsheets.
+_WITH_INTERVAL: Final = (
+    "agreed_share", "top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio",
+)  # fmt: skip
+
+
+def _bounds_text(bounds: tuple[float | None, float | None], factor: float) -> str:
+    low, high = bounds
+    if low is None or high is None:
+        return ""
+    return f" [{number(factor * low, 3)}, {number(factor * high, 3)}] (95 %)"
+
+
 def missing_figures(found: Agreement | None) -> Iterator[tuple[str, str]]:
     """(what, why) of what a reader would look for and not find."""
     if found is None:
@@ -168,6 +192,10 @@ def csv_columns(found: Agreement | None) -> Iterator[tuple[str, str | int | floa
     for name in ("agreed_tokens", "compared_tokens", "ties", "top1_share", "kl_nats_mean",
                  "kl_nats_max", "perplexity_ratio", "text_perplexity_ratio"):  # fmt: skip
         yield name, None if found is None else getattr(found, name)
+    for name in _WITH_INTERVAL:
+        low, high = (None, None) if found is None else bounds_of(found, name)
+        yield f"{name}_low", low
+        yield f"{name}_high", high
     yield "disagrees", "; ".join(found.disagrees) if found and found.held else None
 
 
@@ -182,19 +210,26 @@ def detail_pairs(found: Agreement | None) -> Iterator[tuple[str, str]]:
         return
     yield "greedy tokens that agree", f"{found.agreed_tokens} of {found.compared_tokens}"
     yield "answers that part at a tie", str(found.ties)
-    for name, value in (
-        ("same most likely token", found.top1_share and f"{100 * found.top1_share:.2f} %"),
-        ("KL divergence, mean, nats/token", found.kl_nats_mean),
-        ("KL divergence, largest, nats/token", found.kl_nats_max),
+    share = agreed_share(found)
+    for name, key, value, factor in (
+        ("share of equal greedy tokens", "agreed_share", share, 100.0),
+        ("same most likely token", "top1_share", found.top1_share, 100.0),
+        ("KL divergence, mean, nats/token", "kl_nats_mean", found.kl_nats_mean, 1.0),
+        ("KL divergence, largest, nats/token", "kl_nats_max", found.kl_nats_max, 1.0),
     ):
         if value is not None:
-            yield name, value if isinstance(value, str) else number(value, 3)
-    for name, ratio in (
-        ("perplexity of the reference's answers, change", found.perplexity_ratio),
-        ("perplexity of the text, change", found.text_perplexity_ratio),
-    ):
+            unit = " %" if factor > 1 else ""
+            text = number(factor * value, 4 if unit else 3) + unit
+            yield name, text + _bounds_text(bounds_of(found, key), factor)
+    for name, key, ratio in (
+        ("perplexity of the reference's answers, change", "perplexity_ratio",
+         found.perplexity_ratio),
+        ("perplexity of the text, change", "text_perplexity_ratio", found.text_perplexity_ratio),
+    ):  # fmt: skip
         if ratio is not None:
-            yield name, f"{100 * (ratio - 1):+.4f} %"
+            low, high = bounds_of(found, key)
+            bounds = _bounds_text((low and low - 1, high and high - 1), 100.0)
+            yield name, f"{100 * (ratio - 1):+.4f} %{bounds}"
     for each in found.divergences:
         yield f"answer {each.prompt + 1} parts", divergence_text(each)
     if found.held:

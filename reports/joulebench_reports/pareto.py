@@ -2,8 +2,9 @@
 
 A cell is off the front only where that is shown: another one is no worse in any objective by its
 estimate, and better in one for sure. For energy and time that is the verdict of the comparison
-(95 % each, in turns); memory and perplexity have no interval, and have to differ by more than
-they do from start to start.
+(95 % each, in turns); for perplexity the interval over the windows of the text, paired. Memory, and
+perplexity without windows, have no interval, and have to differ by more than they do from start to
+start.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ _MEMORY_LEEWAY: Final = 0.01
 #: Difference of two relative losses that is a matter of rounding in kernels.
 _LOSS_LEEWAY: Final = 0.001
 
-#: Whether the first cell needs less than the second in an objective that scatters, for sure.
-SurelyLess = Callable[[str, str, Objective], bool]
+#: Whether the first cell has less than the second in an objective that has an interval, for sure;
+#: ``None`` where there is no interval to tell by.
+SurelyLess = Callable[[str, str, Objective], bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,23 @@ def _dominates(
     pairs = [(o, other.values[o] or 0.0, cell.values[o] or 0.0) for o in objectives]
     if not all(mine <= theirs + _leeway(o, theirs) for o, mine, theirs in pairs):
         return False
-    exact = [o for o, mine, theirs in pairs
-             if o in ("memory", "loss") and mine < theirs - _leeway(o, theirs)]  # fmt: skip
-    return bool(exact) or any(
-        mine < theirs and surely_less(other.cell_id, cell.cell_id, o)
+    return any(
+        mine < theirs and _is_less(other, cell, o, (mine, theirs), surely_less)
         for o, mine, theirs in pairs
-        if o in ("energy", "time")
     )
+
+
+def _is_less(
+    other: Candidate,
+    cell: Candidate,
+    objective: Objective,
+    values: tuple[float, float],
+    surely_less: SurelyLess,
+) -> bool:
+    told = None if objective == "memory" else surely_less(other.cell_id, cell.cell_id, objective)
+    if told is None and objective in ("memory", "loss"):
+        return values[0] < values[1] - _leeway(objective, values[1])
+    return bool(told)
 
 
 def _leeway(objective: Objective, value: float) -> float:

@@ -1,0 +1,316 @@
+"""What techniques cost: each against the uncompressed cell of its own backend."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from technique_sessions import (
+    FOUR_BITS,
+    MB,
+    PRUNED,
+    SLIM,
+    cell,
+    quality,
+    usual,
+    write,
+)
+
+from joulebench.session import Session
+from joulebench_reports.costing import evidence_words, families
+from joulebench_reports.json_report import JsonRenderer
+from joulebench_reports.markdown import MarkdownRenderer
+from joulebench_reports.page import HtmlRenderer
+from joulebench_reports.summary import summarise
+from joulebench_reports.tabular import CsvRenderer
+from joulebench_reports.techniquetable import (
+    CostTable,
+    Relative,
+    TechniqueCost,
+    change_words,
+    front_lines,
+    missing,
+    rows,
+)
+from joulebench_reports.terminal import TerminalRenderer
+
+
+def table(session: Session) -> CostTable:
+    (found,) = summarise(session).costs
+    return found
+
+
+def costs(session: Session) -> dict[str, TechniqueCost]:
+    return {each.label: each for each in table(session).costs}
+
+
+def test_each_cell_is_held_against_its_own_backend(tmp_path: Path) -> None:
+    found = table(usual(tmp_path))
+    assert [each.backend for each in found.backends] == ["torch", "llamacpp"]
+    bases = [each.baseline.label for each in found.backends if each.baseline]
+    assert bases == ["torch none", "llamacpp none"]
+    q4 = costs(usual(tmp_path / "again"))["llamacpp q4"]
+    assert q4.energy.value == pytest.approx(0.1 / 0.4, rel=0.02)  # not 0.1 / 0.5, torch's
+    assert q4.size.value == pytest.approx(80 / 540)
+    assert q4.memory.value == pytest.approx(153 / 612)
+
+
+def test_ratios_have_intervals_that_hold_the_truth(tmp_path: Path) -> None:
+    slim = costs(usual(tmp_path))["torch slim"]
+    for found, truth in ((slim.energy, 0.5), (slim.rate, 2.0), (slim.processor, 0.5)):
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low < truth < found.high
+        assert found.high - found.low < 0.2
+        assert found.in_turns
+
+
+def test_perplexity_is_compared_window_by_window(tmp_path: Path) -> None:
+    found = costs(usual(tmp_path))["llamacpp q4"].perplexity
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < math.exp(0.03) < found.high
+    # Windows differ by tens of per cent from each other, the difference by a tenth of one.
+    assert found.high - found.low < 0.003
+
+
+def test_agreement_comes_with_its_intervals(tmp_path: Path) -> None:
+    found = costs(usual(tmp_path))["torch sparse"]
+    assert found.kl.value == pytest.approx(0.4 * 1.15)
+    assert found.top1.value == 60 / 64
+    assert found.greedy.value == pytest.approx((2 * 32 + 2 * 64) / 256)
+    for each in (found.kl, found.top1, found.greedy):
+        assert each.value is not None
+        assert each.low is not None
+        assert each.high is not None
+        assert each.low < each.value < each.high
+
+
+def test_a_backend_without_its_uncompressed_cell_has_no_ratio_and_says_so(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none"), cell("onnx q4", "q4", FOUR_BITS, loss=0.1, backend="onnx")
+    ])  # fmt: skip
+    found = costs(session)["onnx q4"]
+    for each in (found.size, found.energy, found.rate, found.memory, found.perplexity):
+        assert each.value is None
+        assert each.reason == "the uncompressed model was not measured on this backend"
+    assert ("energy of onnx q4", found.energy.reason) in missing(table(session))
+
+
+def test_energies_of_different_provenance_have_no_ratio(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none", energies={"measured": 1.0}),
+        cell("torch q4", "q4", FOUR_BITS, loss=0.1, energies={"estimated": 1.0}),
+    ])  # fmt: skip
+    found = costs(session)["torch q4"]
+    assert found.energy.value is None
+    assert "estimated against measured" in str(found.energy.reason)
+    assert found.rate.value is not None
+
+
+def test_cells_that_took_no_turns_are_marked(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none"),
+        cell("torch q4", "q4", FOUR_BITS, loss=0.1, joules_per_token=0.2, begins_s=1000.0),
+    ])  # fmt: skip
+    found = costs(session)["torch q4"]
+    assert not found.energy.in_turns
+    assert change_words(found.energy).endswith("†")
+    assert "did not take turns" in " ".join(table(session).notes)
+
+
+def test_another_text_and_a_session_of_before_are_told_apart(tmp_path: Path) -> None:
+    other = quality(0.1, text="builtin:other")
+    before = {key: value for key, value in quality(0.1).items() if key != "windows"}
+    session = write(tmp_path, [
+        cell("torch none", "none"), cell("other", "q4", FOUR_BITS, scored=other),
+        cell("before", "q8", FOUR_BITS, scored=before),
+    ])  # fmt: skip
+    found = costs(session)
+    assert found["other"].perplexity.reason == "scored on another text than the baseline"
+    assert found["before"].perplexity.value == pytest.approx(math.exp(0.1), rel=1e-3)
+    assert found["before"].perplexity.low is None
+
+
+def test_without_a_technique_there_is_no_table(tmp_path: Path) -> None:
+    assert summarise(write(tmp_path, [cell("a", "none"), cell("b", "none")])).costs == ()
+
+
+# -- what was done ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("evidence", "size", "family", "words"),
+    [
+        ({"p.zero_fraction": 0.5, "p.zero_fraction_before": 0.0}, 1.0, ("pruned",),
+         "50 % zeros, stored densely"),
+        ({"p.zero_fraction": 0.5}, 0.6, ("pruned",), "50 % zeros"),
+        ({"p.parameters_before": 100, "p.parameters_after": 60}, 0.6, ("pruned",),
+         "40 % fewer parameters"),
+        ({"q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0}, 0.3, ("quantized",),
+         "4.5 bits a weight, was 16"),
+        ({"p.zero_fraction": 0.5, "q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0}, 0.3,
+         ("pruned", "quantized"), "50 % zeros; 4.5 bits a weight, was 16"),
+        ({"q.bits_per_weight": 16.0, "q.bits_per_weight_before": 16.0}, 1.0, (),
+         "bits per weight 16.00; bits per weight before 16.00"),
+        ({"p.zero_fraction": 0.004, "p.zero_fraction_before": 0.004}, 1.0, (),
+         "zero fraction 0.004000; zero fraction before 0.004000"),
+        ({"kv.tokens_kept": 512, "kv.policy": "window"}, 1.0, (),
+         "tokens kept 512.0; policy window"),
+        ({}, 1.0, (), ""),
+    ],
+)  # fmt: skip
+def test_what_was_done_is_told_from_evidence_and_not_from_a_name(
+    evidence: dict[str, object], size: float, family: tuple[str, ...], words: str
+) -> None:
+    assert families(evidence) == family  # type: ignore[arg-type]
+    assert evidence_words(evidence, size) == words  # type: ignore[arg-type]
+
+
+# -- claims -------------------------------------------------------------------------------------
+
+
+def claims(session: Session) -> dict[str, tuple[str, str]]:
+    return {each.text.split()[0] + " " + each.text.split()[-1]: (each.verdict, each.why)
+            for each in table(session).claims}  # fmt: skip
+
+
+def test_zeros_that_are_stored_densely_refute_the_claim_on_pruning(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none"), cell("torch sparse", "sparse", PRUNED, loss=0.2)
+    ])  # fmt: skip
+    verdict, why = claims(session)["Pruning loss"]
+    assert verdict == "refuted here"
+    assert "0 % smaller on disk (50 % zeros, stored densely)" in why
+    assert "fails for 1 of 1" in why.replace("holds for 0, ", "").replace(", open for 0", "")
+
+
+def test_a_small_model_that_loses_little_confirms_it(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none"), cell("torch sparse", "sparse", PRUNED, loss=0.2),
+        cell("torch slim", "slim", SLIM, loss=0.01, size=180 * MB),
+    ])  # fmt: skip
+    assert claims(session)["Pruning loss"][0] == "confirmed here"
+
+
+def test_a_mild_pruning_or_a_wide_interval_tells_nothing(tmp_path: Path) -> None:
+    mild = cell("torch slim", "slim", SLIM, loss=0.01, size=500 * MB)
+    wide = cell("torch slim", "slim", SLIM, size=180 * MB, scored=quality(0.02, spread=0.05))
+    for number, each in enumerate((mild, wide)):
+        session = write(tmp_path / str(number), [cell("torch none", "none"), each])
+        assert claims(session)["Pruning loss"][0] == "not testable here"
+
+
+def test_quantization_is_judged_on_speed_and_processor_time(tmp_path: Path) -> None:
+    found = claims(usual(tmp_path))
+    verdict, why = found["Quantization faster"]
+    assert verdict == "confirmed here"  # 2 s and 0.8 s
+    assert "llamacpp q4: speed +1" in why
+    assert "4.5 bits a weight" in why
+    assert found["Quantization computing"][0] == "confirmed here"
+
+
+def test_a_quantized_model_that_is_no_faster_refutes_the_claim(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none"), cell("torch q4", "q4", FOUR_BITS, loss=0.05, size=90 * MB)
+    ])  # fmt: skip
+    found = claims(session)
+    assert found["Quantization faster"][0] == "refuted here"
+    assert found["Quantization computing"][0] == "refuted here"
+
+
+def test_claims_without_such_cells_or_without_turns_are_not_testable(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none"),
+        cell("torch q4", "q4", FOUR_BITS, loss=0.05, seconds=0.5, begins_s=1000.0),
+    ])  # fmt: skip
+    found = claims(session)
+    assert found["Pruning loss"][0] == "not testable here"
+    assert "no such cell in this session" in found["Pruning loss"][1]
+    assert found["Quantization faster"][0] == "not testable here"
+    assert "not in turns" in found["Quantization faster"][1]
+
+
+def test_a_chain_of_both_counts_for_neither_claim(tmp_path: Path) -> None:
+    session = write(tmp_path, [
+        cell("torch none", "none"),
+        cell("torch both", "both", {**PRUNED, **FOUR_BITS}, loss=0.3, size=90 * MB),
+    ])  # fmt: skip
+    assert {verdict for verdict, _ in claims(session).values()} == {"not testable here"}
+
+
+# -- reports ------------------------------------------------------------------------------------
+
+READ = {
+    "terminal": lambda found: TerminalRenderer().render(found, {"width": 200}),
+    "markdown": lambda found: MarkdownRenderer().render(found, {}),
+    "html": lambda found: HtmlRenderer().render(found, {"charts": False}),
+}
+
+
+@pytest.mark.parametrize("report", READ)
+def test_every_report_has_the_table_the_claims_and_the_fronts(tmp_path: Path, report: str) -> None:
+    text = " ".join(READ[report](usual(tmp_path)).replace("\\", "").split())
+    for words in ("Techniques: smollm2-135m, chat", "50 % zeros, stored densely",
+                  "4.5 bits a weight, was 32", "-85.2 %", "Claims of the survey", "confirmed here",
+                  "refuted here", "loss of quality against energy"):  # fmt: skip
+        assert words in text, words
+
+
+def test_a_narrow_terminal_keeps_quality_and_energy(tmp_path: Path) -> None:
+    text = TerminalRenderer().render(usual(tmp_path), {"width": 80})
+    part = text.partition("Techniques:")[2].partition("Against the uncompressed")[0]
+    assert max(map(len, part.splitlines())) <= 80
+    assert "perplexity" in part
+    assert "energy" in part
+
+
+def test_the_summary_for_machines_has_every_ratio(tmp_path: Path) -> None:
+    document = json.loads(JsonRenderer().render(usual(tmp_path), {}))
+    (found,) = document["costs"]
+    assert found["backends"][1]["costs"][0]["size"]["value"] == pytest.approx(80 / 540)
+    assert {claim["verdict"] for claim in found["claims"]} == {"confirmed here", "refuted here"}
+
+
+def test_the_table_for_spreadsheets_has_the_intervals(tmp_path: Path) -> None:
+    header = CsvRenderer().render(usual(tmp_path), {}).splitlines()[0].split(",")
+    for name in ("agreed_share", "top1_share", "kl_nats_mean", "text_perplexity_ratio"):
+        assert {f"{name}_low", f"{name}_high"} <= set(header)
+
+
+def test_a_technique_on_no_front_is_named_with_what_beats_it(tmp_path: Path) -> None:
+    lines = dict(front_lines(table(usual(tmp_path))))
+    assert "torch sparse loses to llamacpp q4" in lines["loss of quality against peak memory"]
+    assert "llamacpp q4" in lines["loss of quality against energy"].split(";")[0]
+
+
+def test_foreign_text_stays_inert(tmp_path: Path) -> None:
+    bad = "<img src=x onerror=alert(1)>"
+    session = write(tmp_path, [
+        cell("torch none", "none"), cell(bad, bad, {bad: {"zero_fraction": 0.5}}, loss=0.2)
+    ])  # fmt: skip
+    assert "<img" not in HtmlRenderer().render(session, {"charts": False})
+    assert "<img" not in MarkdownRenderer().render(session, {})
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Relative(0.5, 0.48, 0.52), "-50.0 ± 2.0 %"),
+        (Relative(1.0), "0 %"),
+        (Relative(1.25), "+25.0 %"),
+        (Relative(2.0, 1.9, 2.1, in_turns=False), "+100 ± 10 %†"),
+        (Relative(reason="why"), "–"),
+    ],
+)
+def test_a_ratio_is_told_as_a_change(found: Relative, words: str) -> None:
+    assert change_words(found) == words
+
+
+def test_rows_begin_with_the_baseline_as_it_is(tmp_path: Path) -> None:
+    first = rows(table(usual(tmp_path)).backends[0])[0]
+    assert first[0] == "none"
+    assert first[1] == "515 MiB"
+    assert first[2].endswith("J/token est.")
