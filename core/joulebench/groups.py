@@ -162,6 +162,8 @@ class GroupRun:
         for run in waiting:
             self._guard(run, partial(self._load, run))
         self._settle_requests([run for run in waiting if run.running])
+        if run.record.simulated:  # it would say the same again
+            return False
         owed = {
             id(run): math.ceil(max(0, targets[id(run)] - len(run.record.measured)) / left)
             for run in waiting

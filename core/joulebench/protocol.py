@@ -25,6 +25,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from joulebench.api import SimulatedCost
+
 PROTOCOL_VERSION: Final = 1
 
 
@@ -42,6 +44,17 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
+class SimulatedRequest:
+    """What simulated hardware had spent at the edges of a request, since the session was opened.
+
+    ``token_s`` are the device's seconds at each token, counted alike.
+    """
+
+    edges: tuple[SimulatedCost, ...]
+    token_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One measured request."""
 
@@ -55,6 +68,8 @@ class RequestRecord:
     values: dict[str, float]
     prompt: str | None
     response: str | None
+    #: ``None`` where the model runs on this machine itself.
+    simulated: SimulatedRequest | None = None
 
     @property
     def t0_ns(self) -> int:
@@ -99,6 +114,8 @@ class Block:
                 raise ValueError(f"each edge must hold {counters} counters")
             if request.t1_ns <= request.t0_ns:
                 raise ValueError("a request must end after its start")
+        if len({request.simulated is None for request in requests}) > 1:
+            raise ValueError("all requests of a block are simulated, or none is")
         return cls(requests, float(data["cpu_s"]), data.get("began_ns"))
 
     @property
@@ -121,6 +138,18 @@ class Block:
         """Work done."""
         return sum(each.units for each in self.requests)
 
+    @property
+    def simulated(self) -> bool:
+        """Whether its time and energy are those of simulated hardware."""
+        return self.requests[0].simulated is not None
+
+
+def _whole(value: object) -> int:
+    """A count, a time or a token; a plugin may have given anything in its place."""
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is no whole number")
+    return value
+
 
 def _request(data: dict[str, Any]) -> RequestRecord:
     return RequestRecord(
@@ -134,16 +163,20 @@ def _request(data: dict[str, Any]) -> RequestRecord:
         values={str(name): float(value) for name, value in data["values"].items()},
         prompt=data["prompt"],
         response=data["response"],
+        simulated=_simulated(data),
     )
-    @property
-    def simulated(self) -> bool:
-        """Whether its time and energy are those of simulated hardware."""
-        return self.requests[0].simulated is not None
 
 
-def _whole(value: object) -> int:
-    """A count, a time or a token; a plugin may have given anything in its place."""
-    if type(value) is not int:
-        raise ValueError(f"{value!r} is no whole number")
-    return value
-
+def _simulated(data: dict[str, Any]) -> SimulatedRequest | None:
+    told = data.get("simulated")
+    if told is None:
+        return None
+    edges = tuple(SimulatedCost(**each) for each in told["edges"])
+    times = [each.device_s for each in edges]
+    if len(edges) != len(data["edges"]) or len(told["token_s"]) != len(data["token_t_ns"]):
+        raise ValueError("simulated hardware must tell what it spent at each edge and token")
+    if times != sorted(times):
+        raise ValueError("the seconds of simulated hardware must never fall")
+    if times[-1] == times[0]:
+        raise ValueError("the simulated hardware did nothing in a request, so there is no time")
+    return SimulatedRequest(edges, tuple(float(each) for each in told["token_s"]))

@@ -17,6 +17,7 @@ from joulebench.meter.calibration import Calibration
 from joulebench.meter.channels import edge_channels
 from joulebench.meter.energy import Trace
 from joulebench.meter.sampling import Drained
+from joulebench.meter.simulated import block_columns, request_columns
 from joulebench.probing import ProbeState
 from joulebench.protocol import Block, RequestRecord
 from joulebench.schema import CELL_TABLES, versioned
@@ -137,6 +138,7 @@ def _request_row(
         "prompt": request.prompt,
         "response": request.response,
         "values_json": json.dumps(request.values) if request.values else None,
+        **request_columns(request),
     }
 
 
@@ -174,6 +176,7 @@ def block_totals(block: Block) -> Mapping[str, Any]:
         "duration_s": block.duration_s,
         "t0_ns": block.t0_ns,
         "t1_ns": block.t1_ns,
+        **block_columns(block),
     }
 
 

@@ -13,6 +13,9 @@ import pyarrow as pa
 
 #: Raised when a reader of the old schema would misread the new one.
 SCHEMA_VERSION: Final = 1
+#: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
+#: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``).
+SCHEMA_MINOR: Final = 1
 
 
 def _field(name: str, kind: pa.DataType, doc: str, unit: str = "") -> pa.Field:
@@ -96,6 +99,7 @@ SESSION: Final = pa.schema(
         _field("profile_name", _TEXT, "name of the profile"),
         _field("profile_text", _TEXT, "the profile as it was written, in TOML"),
         _field("overrides", _NAMES, "values given on the command line, as key=value"),
+        _field("protocol_json", _TEXT, "the protocol in force: its preset and every number"),
         _field("plan_json", _TEXT, "the plan: every cell, runnable or skipped with its reason"),
         _field("machine_json", _TEXT, "processor, memory, system"),
         _field("preflight_json", _TEXT, "state of the machine before the run; never changed by it"),
@@ -119,6 +123,7 @@ CELL: Final = pa.schema(
         _field("device", _TEXT, "device within the backend"),
         _field("workload", _TEXT, "name of the workload in the profile"),
         _field("unit", _TEXT, "unit of work of the workload"),
+        _field("time_base", _TEXT, "host, or device: whose seconds and joules are the cell's"),
         _field("settings_json", _TEXT, "every setting of backend, techniques and workload"),
         _field("status", _TEXT, "ok, failed or skipped"),
         _field("cause", _TEXT, "why it failed or was skipped"),
@@ -182,6 +187,8 @@ BLOCKS: Final = pa.schema(
         _field("t1_ns", _I64, "end", "ns"),
         _field("start_utc", _UTC, "start, by the cell's clock triple"),
         _field("duration_s", _F64, "measured time: the sum of the requests' windows", "s"),
+        _field("device_s", _F64, "the same in seconds of simulated hardware", "s"),
+        _field("device_cycles", _I64, "clock cycles of simulated hardware in that time"),
         _field("requests", _I32, "requests done"),
         _field("prefill_tokens", _I64, "prompt tokens read"),
         _field("decode_tokens", _I64, "tokens written after the first (the first ends prefill)"),
@@ -210,6 +217,8 @@ ENERGY: Final = pa.schema(
         _field("duration_s", _F64, "time that the window(s) cover", "s"),
         _field("gross_j", _F64, "energy of the whole domain", "J"),
         _field("gross_u_j", _F64, "standard uncertainty of this one window", "J"),
+        _field("gross_low_j", _F64, "least that the ranges of a model's inputs allow", "J"),
+        _field("gross_high_j", _F64, "most that they allow; no statistical interval", "J"),
         _field("net_j", _F64, "gross minus idle power × duration", "J"),
         _field("net_u_j", _F64, "its standard uncertainty", "J"),
         _field("attributed_j", _F64, "the worker's share by CPU time: an estimate", "J"),
@@ -237,6 +246,12 @@ REQUESTS: Final = pa.schema(
         _field("decode_tokens", _I32, "tokens after the first"),
         _field("units", _F64, "work done, in the cell's unit"),
         _field("token_t_ns", pa.list_(_I64), "when each token became known", "ns"),
+        _field("device_s", _F64, "the request in seconds of simulated hardware", "s"),
+        _field("device_ttft_s", _F64, "start to first token, by its clock", "s"),
+        _field("device_prefill_s", _F64, "duration of the prefill phase, by its clock", "s"),
+        _field("device_decode_s", _F64, "duration of the decode phase, by its clock", "s"),
+        _field("device_tpot_s", _F64, "decode time per token after the first, by its clock", "s"),
+        _field("device_token_s", pa.list_(_F64), "each token, by its clock, from the start", "s"),
         _field("output_tokens", pa.list_(_I32), "ids of the answer"),
         _field("prompt", _TEXT, "the user's prompt"),
         _field("response", _TEXT, "the answer as text"),
@@ -276,4 +291,6 @@ CELL_TABLES: Final[dict[str, pa.Schema]] = {
 
 def versioned(schema: pa.Schema) -> pa.Schema:
     """The schema with the version in its metadata, as it is written to files."""
-    return schema.with_metadata({"joulebench_schema": str(SCHEMA_VERSION)})
+    return schema.with_metadata(
+        {"joulebench_schema": str(SCHEMA_VERSION), "joulebench_schema_minor": str(SCHEMA_MINOR)}
+    )

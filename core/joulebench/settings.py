@@ -80,6 +80,10 @@ def parse_command(value: object) -> str | None:
     return shlex.join(words) if words[0] else None
 
 
+#: Texts that are looked for by their name, not by a path.
+_ELSEWHERE: Final = ("builtin:", "catalogue:")
+
+
 def anchored(options: Sequence[Option], values: Settings, folder: Path) -> dict[str, OptionValue]:
     """The values, files and programs of commands made absolute: they are relative to ``folder``.
 
@@ -88,14 +92,12 @@ def anchored(options: Sequence[Option], values: Settings, folder: Path) -> dict[
     result = dict(values)
     for option in options:
         value = result.get(option.name)
-        if option.type != "command" or not isinstance(value, str):
-            continue
-        program, *rest = shlex.split(value)
-        if "/" in program:
-            result[option.name] = shlex.join([str((folder / program).absolute()), *rest])
-        elif option.type == "file" and isinstance(value, str):
-            if not value.startswith(("builtin:", "catalogue:")):
-                result[option.name] = str((folder / value).absolute())
+        if option.type == "command" and isinstance(value, str):
+            program, *rest = shlex.split(value)
+            if "/" in program:
+                result[option.name] = shlex.join([str((folder / program).absolute()), *rest])
+        elif option.type == "file" and isinstance(value, str) and not value.startswith(_ELSEWHERE):
+            result[option.name] = str((folder / value).absolute())
     return result
 
 

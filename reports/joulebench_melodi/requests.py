@@ -125,6 +125,9 @@ def measured_requests(session: Session) -> Iterator[MeasuredRequest]:
     """Every request with a prompt or an answer, cell by cell in the order of the plan."""
     recorded = {row["cell_id"]: row for row in session.cells().to_pylist()}
     for cell_id in session.cell_ids:
+        # Seconds and joules of this machine are the simulator's there, none of the answers'.
+        if recorded.get(cell_id, {}).get("time_base") == "device":
+            continue
         flags = session.table("blocks", cell_id)["flags"].to_pylist()
         facts = _facts(cell_id, recorded.get(cell_id, {}), flags)
         energies = request_energies(session, cell_id)

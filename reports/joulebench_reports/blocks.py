@@ -35,6 +35,9 @@ class Block:
     start_s: float | None
     temperature_c: float | None
     flags: tuple[str, ...]
+    #: Of a block of simulated hardware: what simulating took on this machine, in s. All other
+    #: times are then the hardware's own.
+    host_s: float | None = None
 
     @property
     def disturbed(self) -> bool:
@@ -58,7 +61,10 @@ class BlockEnergy:
 
 def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[Block]:
     """The blocks of one cell in the order in which they ran, their work in ``per`` units of it."""
-    times = _sums(requests, ("prefill_s", "decode_s", "ttft_s"))
+    # Seconds of simulated hardware, where the blocks have them; this machine's are the simulator's.
+    simulated = blocks["device_s"].null_count < blocks.num_rows
+    base = "device_" if simulated else ""
+    times = _sums(requests, [f"{base}{name}" for name in ("prefill_s", "decode_s", "ttft_s")])
     ordered = blocks.sort_by([("t0_ns", "ascending"), ("block", "ascending")])
     columns = [
         "block",
@@ -66,6 +72,7 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
         "round",
         "start_utc",
         "duration_s",
+        "device_s",
         "units",
         "prefill_tokens",
         "decode_tokens",
@@ -82,18 +89,19 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
             Block(
                 number=row["block"],
                 process=row["process"] or 0,
-                duration_s=row["duration_s"],
+                duration_s=row["device_s"] if simulated else row["duration_s"],
                 units=None if row["units"] is None else row["units"] / per,
                 prefill_tokens=row["prefill_tokens"],
                 decode_tokens=row["decode_tokens"],
-                prefill_s=spent.get("prefill_s"),
-                decode_s=spent.get("decode_s"),
-                ttft_s=spent.get("ttft_s"),
+                prefill_s=spent.get(f"{base}prefill_s"),
+                decode_s=spent.get(f"{base}decode_s"),
+                ttft_s=spent.get(f"{base}ttft_s"),
                 requests=row["requests"] or 0,
                 round=row["round"],
                 start_s=None if row["start_utc"] is None else row["start_utc"].timestamp(),
                 temperature_c=max((each for each in ends if each is not None), default=None),
                 flags=tuple(row["flags"] or ()),
+                host_s=row["duration_s"] if simulated else None,
             )
         )
     return result

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from joulebench_reports.agreement import agreed_share, agrees_text, change_text
 from joulebench_reports.figures import CellSummary, Figure
 from joulebench_reports.trust import flag_words, mark
-from joulebench_reports.wording import UNKNOWN, data_size, number, plain, seconds, with_interval
+from joulebench_reports.wording import (
+    MARKS,
+    UNKNOWN,
+    data_size,
+    number,
+    plain,
+    seconds,
+    with_interval,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,25 +24,44 @@ class Column:
     """One column: header, text of a cell, its number for sorting, and how easily it is dropped.
 
     Columns of a higher ``rank`` go first when the width does not suffice; rank 0 always stays.
+    ``apart``: its figures are ranked within their provenance alone.
     """
 
     header: str
     text: Callable[[CellSummary], str]
     sort_key: Callable[[CellSummary], float | None] | None = None
     rank: int = 0
+    apart: bool = False
 
 
 def energy_text(figure: Figure, header: str) -> str:
     """``0.512 ± 0.006 J/token est.``, less what the column's header says for all cells."""
-    text = with_interval(figure.value, figure.low, figure.high)
+    text = figure.text
     said = header.replace("(", " ").replace(")", " ").split()
     parts = [text] if figure.value is None else [text, figure.unit, mark(figure)]
     return " ".join(part for part in parts if part and part not in said)
 
 
+def marked(text: str, figure: Figure) -> str:
+    """The text with the mark of a figure that was not measured."""
+    return f"{text} {mark(figure)}".strip()
+
+
 def _rate_text(cell: CellSummary) -> str:
     rate = cell.speed.decode_tok_s
-    return with_interval(rate.value, rate.low, rate.high)
+    return marked(rate.text, rate)
+
+
+def _peak_bytes(cell: CellSummary) -> int | None:
+    """Of the process that runs the model; of simulated hardware, what it would hold."""
+    memory = cell.memory
+    return memory.device_peak_bytes if cell.simulated else memory.rss_peak_bytes
+
+
+def _peak_text(cell: CellSummary) -> str:
+    size = _peak_bytes(cell)
+    text = data_size(size)
+    return f"{text} {MARKS['simulated']}" if cell.simulated and size is not None else text
 
 
 def _net_text(cell: CellSummary) -> str:
@@ -112,14 +139,16 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
             energy,
             lambda c: energy_text(c.headline, energy),
             lambda c: c.headline.value,
+            apart=True,
         ),
         Column(
             "net",
             _net_text,
             lambda c: c.headline_net.value,
             rank=3,
+            apart=True,
         ),
-        Column("tok/s", _rate_text, lambda c: c.speed.decode_tok_s.value),
+        Column("tok/s", _rate_text, lambda c: c.speed.decode_tok_s.value, apart=True),
         Column(
             "rate", _work_rate_text, lambda c: None if c.kernel is None else c.rate.value, rank=1
         ),
@@ -127,18 +156,24 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
         Column("MFU", lambda c: share_text(c.mfu), lambda c: c.mfu.value, rank=2),
         Column(
             "TTFT",
-            lambda c: seconds(c.speed.ttft_median_s.value),
+            lambda c: marked(seconds(c.speed.ttft_median_s.value), c.speed.ttft_median_s),
             lambda c: c.speed.ttft_median_s.value,
             rank=1,
+            apart=True,
         ),
         Column(
-            "TPOT", lambda c: seconds(c.speed.tpot_s.value), lambda c: c.speed.tpot_s.value, rank=1
+            "TPOT",
+            lambda c: marked(seconds(c.speed.tpot_s.value), c.speed.tpot_s),
+            lambda c: c.speed.tpot_s.value,
+            rank=1,
+            apart=True,
         ),
         Column(
             "peak mem",
-            lambda c: data_size(c.memory.rss_peak_bytes),
-            lambda c: c.memory.rss_peak_bytes,
+            _peak_text,
+            _peak_bytes,
             rank=1,
+            apart=True,
         ),
         Column(
             "ppl",

@@ -9,6 +9,7 @@ from joulebench.api import Provenance
 from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
 from joulebench_reports.figures import PROVENANCES, CellSummary, EnergySummary
 from joulebench_reports.flags import explain
+from joulebench_reports.simulated import RANGES
 from joulebench_reports.series import CellSeries, read_energies
 from joulebench_reports.verdicts import Verdict, VerdictTable
 from joulebench_reports.workgroups import WorkGroup, work_groups
@@ -67,6 +68,8 @@ class Energies:
         provenance, reason = common_provenance(cell, base)
         if provenance is None:
             return None, None, reason
+        if cell.simulated and base.simulated:
+            return provenance, None, RANGES
         ours, theirs = self.of(cell, provenance), self.of(base, provenance)
         if ours is None or theirs is None:
             return provenance, None, "no energy"

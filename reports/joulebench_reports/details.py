@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from joulebench_reports.agreement import detail_pairs
 from joulebench_reports.figures import CellSummary, Figure
 from joulebench_reports.markup import Child, Element, h
-from joulebench_reports.wording import UNKNOWN, data_size, number, plain, with_interval
+from joulebench_reports.wording import UNKNOWN, data_size, number, plain, seconds
 
 _Table = Callable[[Sequence[Child], Sequence[Sequence[Child]]], Element]
 _Badge = Callable[[str | None], Element | None]
@@ -20,6 +20,9 @@ def cell_details(cell: CellSummary, table: _Table, badge: _Badge) -> list[Child]
         f"{cell.blocks} blocks, {cell.processes} processes, {cell.requests} requests"
     )
     parts: list[Child] = [h("p", plain(identity), class_="facts")]
+    if cell.simulation_s is not None:
+        took = f"Simulated hardware. The simulation took {seconds(cell.simulation_s)} on this machine."
+        parts.append(h("p", took, class_="facts"))
     header = ("figure", "value", "unit", "n", "provenance", "method, flags, or why it is unknown")
     parts.append(table(header, [_row(name, f, badge) for name, f in _figures(cell)]))
     sizes = [
@@ -78,7 +81,7 @@ def _row(name: str, figure: Figure, badge: _Badge) -> Sequence[Child]:
     about = [figure.method, *figure.flags] if figure.value is not None else [figure.reason_if_null]
     return (
         name,
-        with_interval(figure.value, figure.low, figure.high),
+        figure.text,
         figure.unit,
         figure.n,
         badge(figure.provenance),

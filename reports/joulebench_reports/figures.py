@@ -11,6 +11,7 @@ from joulebench_reports.agreement import Agreement
 from joulebench_reports.tokenwork import KernelWork, TokenWork
 from joulebench_reports.verdicts import VerdictTable
 
+from joulebench_reports.wording import with_interval, with_range
 #: Order of trust: the headline takes the first of these that has a figure.
 PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
 
@@ -33,6 +34,14 @@ class Figure:
     flags: tuple[str, ...] = ()
     reason_if_null: str | None = None
 
+    #: Whether ``low`` and ``high`` are the range that a model's inputs allow, not an interval.
+    is_range: bool = False
+
+    @property
+    def text(self) -> str:
+        """The value with its interval, or with its range, which is never shown by ±."""
+        show = with_range if self.is_range else with_interval
+        return show(self.value, self.low, self.high)
     @property
     def half_width(self) -> float | None:
         """Half of the interval's width, in ``unit``."""
@@ -177,6 +186,17 @@ class CellSummary:
 
     @property
     def rate(self) -> Figure:
+    #: Whose seconds and joules the cell's are: the host's, or those of a simulated device.
+    time_base: str = "host"
+    #: What simulating a device took on this machine, in s.
+    simulation_s: float | None = None
+    #: Name of its session where a report is of several.
+    session: str = ""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its time and energy are those of hardware that is not here."""
+        return self.time_base == "device"
         """Units of work a second."""
         return self.speed.units_s
 
@@ -233,6 +253,19 @@ class SessionSummary:
 
     @property
     def shown(self) -> tuple[CellSummary, ...]:
+    #: What each technique cost and brought on each backend.
+    costs: tuple[CostTable, ...] = ()
+    #: Name of the published procedure that the run followed, if it followed one.
+    protocol: str | None = None
+    #: The sessions that this is the sum of, where a report is of several.
+    parts: tuple[SessionSummary, ...] = ()
+    #: What the labels of its cells begin with, as a part.
+    name: str = ""
+
+    @property
+    def apart(self) -> tuple[tuple[CellSummary, ...], ...]:
+        """Cells with figures, session by session: limits of one machine are none of another's."""
+        return tuple(part.shown for part in self.parts) or (self.shown,)
         """Cells that have figures to show: done, or cut off with blocks on disk."""
         return tuple(
             cell

@@ -23,6 +23,8 @@ _MBU: Final = "bytes of a token × tok/s ÷ bandwidth of reading"
 _MFU: Final = "operations of a prompt's matrices × tok/s ÷ rate of matmul"
 
 
+_ELSEWHERE: Final = "the limits that were measured are this machine's, not the simulated device's"
+
 #: Of a cell that has none, such as one that measures a limit itself.
 NO_SHARE: Final = Figure(None, "1", reason_if_null="the cell is no model at work")
 
@@ -88,6 +90,8 @@ def with_shares(cells: Sequence[CellSummary]) -> tuple[CellSummary, ...]:
 
 
 def _mbu(cell: CellSummary, limits: Limits) -> Figure:
+    if cell.simulated:
+        return _none(_ELSEWHERE)
     rate, moved, place = cell.speed.decode_tok_s, cell.token.decode_bytes, place_of(cell)
     if rate.value is None:
         return _none("no decode phase")
@@ -102,6 +106,8 @@ def _mbu(cell: CellSummary, limits: Limits) -> Figure:
 
 
 def _mfu(cell: CellSummary, limits: Limits) -> Figure:
+    if cell.simulated:
+        return _none(_ELSEWHERE)
     rate, computed, place = cell.speed.prefill_tok_s, cell.token.prefill_operations, place_of(cell)
     if rate.value is None:
         return _none("no prefill phase")

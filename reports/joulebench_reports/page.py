@@ -113,16 +113,18 @@ def _asset(name: str) -> str:
 _Part = tuple[str, str, list[Child]]
 
 
-def _parts(session: Session, summary: SessionSummary, drawn: bool) -> list[_Part]:
+def _here(cells: Sequence[CellSummary]) -> tuple[CellSummary, ...]:
+    """Cells of this machine: what sensors saw beside the others is their simulator."""
+    return tuple(cell for cell in cells if not cell.simulated)
+
+
+def _parts(summary: SessionSummary, sources: Sources, timelines: int, drawn: bool) -> list[_Part]:
     """Identifier, heading and content of each section that has something to say."""
     shown = summary.shown
     parts: list[_Part] = [("overview", "Cells", [sections.overview(shown)])]
     if shown:
-        parts.append(("charts", "Energy and speed", _comparison(shown, drawn)))
-        if summary.verdicts:
-            parts.append(("verdicts", "What saves energy", _verdicts(summary)))
-        parts += limitparts.parts(shown, drawn, _figure)
-        lines = _timelines(session, summary)
+        parts += _figures_of(summary, drawn)
+        lines = timelinepart.read_timelines(sources, _here(shown), timelines)
         if lines:
             parts.append(("timeline", "Over time", _timeline_part(lines, shown, drawn)))
         memory = memorytable.rows(shown)
@@ -164,6 +166,33 @@ def _machine(summary: SessionSummary) -> list[Child]:
         *sections.record("Versions", summary.versions),
         sections.channels(summary),
     ]
+
+
+def _figures_of(summary: SessionSummary, drawn: bool) -> list[_Part]:
+    """Charts of all cells together, and of each machine's own limits."""
+    shown = summary.shown
+    limits = [limitparts.parts(cells, drawn, _figure) for cells in summary.apart]
+    own = [chart for cells in summary.apart for chart in limitparts.charts(cells)]
+    parts: list[_Part] = [("charts", "Energy and speed", _comparison(shown, own, drawn))]
+    quality = tradeoff.tradeoff_charts(shown)
+    if quality:
+        note = h("p", tradeoff.NOTE, class_="facts")
+        body: list[Child] = [note, *(_figure(chart, drawn) for chart in quality)]
+        parts.append(("quality", "Quality against cost", body))
+    if summary.verdicts:
+        parts.append(("verdicts", "What saves energy", _verdicts(summary)))
+    if summary.costs:
+        techniques = techniqueparts.part(summary.costs)
+        parts.append(("techniques", "What each technique cost", techniques))
+    for place, found in enumerate(limits):
+        name = summary.parts[place].name if summary.parts else ""
+        for identifier, heading, content in found:
+            parts.append((
+                f"{identifier}-{place + 1}" if name else identifier,
+                f"{heading}: {plain(name)}" if name else heading,
+                content,
+            ))  # fmt: skip
+    return parts
 
 
 def _comparison(cells: Sequence[CellSummary], drawn: bool) -> list[Child]:

@@ -69,6 +69,8 @@ def points_of(cells: Sequence[CellSummary]) -> list[Point]:
     """Prefill and decode of each cell whose traffic is known."""
     found: list[Point] = []
     for cell in cells:
+        if cell.simulated:  # its roof is none of this machine's
+            continue
         work, place = cell.token, place_of(cell)
         label = plain(cell.label)
         prefill, decode = cell.speed.prefill_tok_s, cell.speed.decode_tok_s

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from joulebench_reports.figures import CellSummary
 from joulebench_reports.markup import Child, Element, h
-from joulebench_reports.wording import plain, seconds
+from joulebench_reports.wording import seconds
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -35,20 +35,26 @@ def request_samples(session: Session, cells: Sequence[CellSummary]) -> Element |
 def _first(session: Session, cell_id: str) -> list[dict[str, Any]]:
     import pyarrow.compute as pc
 
-    table = session.table("requests", cell_id)
-    with_text = table.filter(pc.or_(pc.is_valid(table["prompt"]), pc.is_valid(table["response"])))
-    columns = ["block", "request", "prefill_tokens", "decode_tokens", "ttft_s", "duration_s"]
-    rows: list[dict[str, Any]] = (
-        with_text.slice(0, MOST_REQUESTS).select([*columns, "prompt", "response"]).to_pylist()
-    )
+    columns = ["block", "request", "prefill_tokens", "decode_tokens", "ttft_s", "duration_s",
+               "device_ttft_s", "device_s"]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for batch in session.scan("requests", cell_id, [*columns, "prompt", "response"]):
+        text = pc.or_(pc.is_valid(batch.column("prompt")), pc.is_valid(batch.column("response")))
+        rows += batch.filter(text).slice(0, most - len(rows)).to_pylist()
+        if len(rows) >= most:
+            break
     return rows
 
 
-def _request(row: dict[str, Any]) -> list[Child]:
+def _request(row: dict[str, Any], characters: int) -> list[Child]:
+    simulated = row["device_s"] is not None
+    ttft_s, all_s = (row["device_ttft_s"], row["device_s"]) if simulated else (
+        row["ttft_s"], row["duration_s"]
+    )  # fmt: skip
     facts = (
         f"block {row['block']}, request {row['request']}: {row['prefill_tokens']} prompt tokens, "
-        f"{row['decode_tokens']} tokens after the first, TTFT {seconds(row['ttft_s'])}, "
-        f"{seconds(row['duration_s'])} in all"
+        f"{row['decode_tokens']} tokens after the first, TTFT {seconds(ttft_s)}, "
+        f"{seconds(all_s)} in all{' (simulated)' * simulated}"
     )
     return [
         h("p", facts, class_="facts"),

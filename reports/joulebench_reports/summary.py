@@ -32,6 +32,8 @@ from joulebench_reports.flags import explain
 from joulebench_reports.limits import NO_SHARE, with_shares
 from joulebench_reports.phasefit import fit_missing_phases
 from joulebench_reports.speed import summarise_speed
+from joulebench_reports.readings import edge_readings
+from joulebench_reports.simulated import with_device_time
 from joulebench_reports.tokenwork import backend_settings, kernel_work, token_work
 from joulebench_reports.units import shown_unit
 
@@ -174,8 +176,9 @@ def _cell(
     blocks, requests, energy = (
         session.table(name, row["cell_id"]) for name in ("blocks", "requests", "energy")
     )
-    samples = partial(session.table, "samples", row["cell_id"])
-    return _summarise(row, _Tables(blocks, requests, energy, samples), channels, probes)
+    samples = partial(edge_readings, session, row["cell_id"])
+    cell = _summarise(row, _Tables(blocks, requests, energy, samples), channels, probes)
+    return with_device_time(cell, blocks, requests, energy)
 
 
 def _summarise(

@@ -109,3 +109,5 @@ def _figure(name: str, figure: Figure | None) -> Iterator[tuple[str, Value]]:
     yield name, None if figure is None else figure.value
     yield f"{name}_low", None if figure is None else figure.low
     yield f"{name}_high", None if figure is None else figure.high
+    yield "time_base", cell.time_base
+    yield "simulation_s", cell.simulation_s

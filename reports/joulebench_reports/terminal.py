@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Option, Renderer, Settings
-from joulebench_reports import operators, trust, verdicts
-from joulebench_reports.columns import Column, overview_columns
+from joulebench_reports import operators, techniquetable, trust, verdicts
+from joulebench_reports.columns import Column, marked, overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.wording import UNKNOWN, number, percent, plain
 
@@ -68,8 +68,10 @@ def render_summary(summary: SessionSummary, width: int, color: bool) -> str:
     _title(console, summary)
     _overview(console, summary.shown, width)
     _verdicts(console, summary.verdicts)
-    for each in operators.operator_tables(summary.shown):
-        _operators(console, each)
+    _techniques(console, summary.costs, width)
+    for cells in summary.apart:
+        for each in operators.operator_tables(cells):
+            _operators(console, each)
     _missing_cells(console, summary.missing)
     _notes(console, "What could not be measured, and why", trust.unmeasured(summary))
     _notes(
@@ -109,7 +111,7 @@ def _compact(column: Column, cells: Sequence[CellSummary]) -> Column:
     if column.header == "flags":
         return replace(column, text=lambda c: "".join(letters[flag.flag] for flag in c.flags))
     if column.header == "tok/s":
-        return replace(column, text=lambda c: number(c.speed.decode_tok_s.value))
+        return replace(column, text=_short_speed)
     if column.header == "net":
         return replace(column, text=lambda c: number(c.headline_net.value))
     if column.header == "MBU":
@@ -132,6 +134,11 @@ def _fitting(columns: list[Column], cells: Sequence[CellSummary], width: int) ->
     while _needed(kept, cells) > width:
         last = max(kept, key=lambda column: column.rank)
         if last.rank == 0:
+def _short_speed(cell: CellSummary) -> str:
+    rate = cell.speed.decode_tok_s
+    return marked(number(rate.value), rate)
+
+
             break
         kept.remove(last)
     return kept

@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from joulebench_reports import simulated
 from joulebench_reports.agreement import agreement_notes, missing_figures
 from joulebench_reports.figures import (
     PROVENANCES,
@@ -135,9 +136,11 @@ def _null_figures(cell: CellSummary) -> list[tuple[str, str, str]]:
     if cell.quality.perplexity is None:
         missing.append(("perplexity", "the model was not scored in this session", cell.label))
     missing += [(what, why, cell.label) for what, why in missing_figures(cell.agreement)]
-    if cell.memory.rss_peak_bytes is None:
+    if cell.memory.rss_peak_bytes is None and not cell.simulated:
         missing.append(("peak memory", "no reading of the worker's memory", cell.label))
-    if cell.temperature_max_c is None:
+    if cell.temperature_max_c is None and not cell.simulated:
+    if cell.simulated:  # what this machine's sensors cannot say of it is no lack
+        looked_for = looked_for[:1]
         missing.append(("temperature", "no temperature channel gave a reading", cell.label))
     return missing
 
@@ -191,6 +194,7 @@ def _count(n: int, noun: str) -> str:
 
 
 def _limit_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
+    notes += [Note(term, text) for term, text in simulated.notes(shown)]
     return [Note(term, text) for term, text in limit_notes(cells)]
 
 

@@ -67,6 +67,15 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     return f"{value:,.{places}f} [{low:,.{places}f}, {high:,.{places}f}]"
 
 
+def with_range(value: float | None, low: float | None, high: float | None) -> str:
+    """``1.23 [1.10, 1.50]``: what lies between the bounds is allowed, none of it more likely."""
+    if value is None:
+        return UNKNOWN
+    if low is None or high is None:
+        return number(value)
+    return f"{number(value)} [{number(low, 2)}, {number(high, 2)}]"
+
+
 def percent(share: float | None, digits: int = 2) -> str:
     """A ratio as per cent."""
     return UNKNOWN if share is None else f"{number(share * 100, digits)} %"
