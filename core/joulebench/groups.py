@@ -140,6 +140,8 @@ class GroupRun:
                 run.record.flags["time_budget"] = None
                 return False
             return True
+        if run.record.simulated:  # it would say the same again
+            return False
         relative = run.record.interval().relative_half_width
         if relative is not None and relative <= self._protocol.number("target"):
             return False
@@ -162,8 +164,6 @@ class GroupRun:
         for run in waiting:
             self._guard(run, partial(self._load, run))
         self._settle_requests([run for run in waiting if run.running])
-        if run.record.simulated:  # it would say the same again
-            return False
         owed = {
             id(run): math.ceil(max(0, targets[id(run)] - len(run.record.measured)) / left)
             for run in waiting

@@ -10,8 +10,8 @@ from joulebench.api import Provenance, Scalar
 from joulebench_reports.agreement import Agreement
 from joulebench_reports.tokenwork import KernelWork, TokenWork
 from joulebench_reports.verdicts import VerdictTable
-
 from joulebench_reports.wording import with_interval, with_range
+
 #: Order of trust: the headline takes the first of these that has a figure.
 PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
 
@@ -33,7 +33,6 @@ class Figure:
     method: str = ""
     flags: tuple[str, ...] = ()
     reason_if_null: str | None = None
-
     #: Whether ``low`` and ``high`` are the range that a model's inputs allow, not an interval.
     is_range: bool = False
 
@@ -42,6 +41,7 @@ class Figure:
         """The value with its interval, or with its range, which is never shown by ±."""
         show = with_range if self.is_range else with_interval
         return show(self.value, self.low, self.high)
+
     @property
     def half_width(self) -> float | None:
         """Half of the interval's width, in ``unit``."""
@@ -183,9 +183,6 @@ class CellSummary:
     #: Shares of what the session's own kernels measured, 1 being all of it.
     mbu: Figure
     mfu: Figure
-
-    @property
-    def rate(self) -> Figure:
     #: Whose seconds and joules the cell's are: the host's, or those of a simulated device.
     time_base: str = "host"
     #: What simulating a device took on this machine, in s.
@@ -197,6 +194,9 @@ class CellSummary:
     def simulated(self) -> bool:
         """Whether its time and energy are those of hardware that is not here."""
         return self.time_base == "device"
+
+    @property
+    def rate(self) -> Figure:
         """Units of work a second."""
         return self.speed.units_s
 
@@ -250,9 +250,6 @@ class SessionSummary:
     cells: tuple[CellSummary, ...]
     #: Each cell's energy against the baseline of its model and workload.
     verdicts: tuple[VerdictTable, ...] = ()
-
-    @property
-    def shown(self) -> tuple[CellSummary, ...]:
     #: What each technique cost and brought on each backend.
     costs: tuple[CostTable, ...] = ()
     #: Name of the published procedure that the run followed, if it followed one.
@@ -266,6 +263,9 @@ class SessionSummary:
     def apart(self) -> tuple[tuple[CellSummary, ...], ...]:
         """Cells with figures, session by session: limits of one machine are none of another's."""
         return tuple(part.shown for part in self.parts) or (self.shown,)
+
+    @property
+    def shown(self) -> tuple[CellSummary, ...]:
         """Cells that have figures to show: done, or cut off with blocks on disk."""
         return tuple(
             cell

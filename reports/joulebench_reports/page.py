@@ -151,23 +151,6 @@ def _parts(summary: SessionSummary, sources: Sources, timelines: int, drawn: boo
     return parts
 
 
-def _verdicts(summary: SessionSummary) -> list[Child]:
-    body: list[Child] = []
-    for found in summary.verdicts:
-        body += [h("h3", found.caption), sections.table(verdicts.HEADER, found.rows())]
-        body.append(h("p", found.note, class_="facts"))
-    return body
-
-
-def _machine(summary: SessionSummary) -> list[Child]:
-    return [
-        *sections.record("Machine", summary.machine),
-        *sections.record("State before the run (never changed by it)", summary.preflight),
-        *sections.record("Versions", summary.versions),
-        sections.channels(summary),
-    ]
-
-
 def _figures_of(summary: SessionSummary, drawn: bool) -> list[_Part]:
     """Charts of all cells together, and of each machine's own limits."""
     shown = summary.shown
@@ -193,6 +176,23 @@ def _figures_of(summary: SessionSummary, drawn: bool) -> list[_Part]:
                 content,
             ))  # fmt: skip
     return parts
+
+
+def _verdicts(summary: SessionSummary) -> list[Child]:
+    body: list[Child] = []
+    for found in summary.verdicts:
+        body += [h("h3", found.caption), sections.table(verdicts.HEADER, found.rows())]
+        body.append(h("p", found.note, class_="facts"))
+    return body
+
+
+def _machine(summary: SessionSummary) -> list[Child]:
+    return [
+        *sections.record("Machine", summary.machine),
+        *sections.record("State before the run (never changed by it)", summary.preflight),
+        *sections.record("Versions", summary.versions),
+        sections.channels(summary),
+    ]
 
 
 def _comparison(cells: Sequence[CellSummary], drawn: bool) -> list[Child]:

@@ -31,9 +31,9 @@ from joulebench_reports.figures import (
 from joulebench_reports.flags import explain
 from joulebench_reports.limits import NO_SHARE, with_shares
 from joulebench_reports.phasefit import fit_missing_phases
-from joulebench_reports.speed import summarise_speed
 from joulebench_reports.readings import edge_readings
 from joulebench_reports.simulated import with_device_time
+from joulebench_reports.speed import summarise_speed
 from joulebench_reports.tokenwork import backend_settings, kernel_work, token_work
 from joulebench_reports.units import shown_unit
 

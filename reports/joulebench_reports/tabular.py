@@ -102,6 +102,8 @@ def _columns(cell: CellSummary) -> Iterator[tuple[str, Value]]:
     yield from csv_columns(cell.agreement)
     yield "temperature_max_c", cell.temperature_max_c
     yield "sampler_cpu_share", cell.observer.cpu_share
+    yield "time_base", cell.time_base
+    yield "simulation_s", cell.simulation_s
     yield "flags", flag_words(cell)
 
 
@@ -109,5 +111,3 @@ def _figure(name: str, figure: Figure | None) -> Iterator[tuple[str, Value]]:
     yield name, None if figure is None else figure.value
     yield f"{name}_low", None if figure is None else figure.low
     yield f"{name}_high", None if figure is None else figure.high
-    yield "time_base", cell.time_base
-    yield "simulation_s", cell.simulation_s

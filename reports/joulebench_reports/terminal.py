@@ -123,6 +123,11 @@ def _compact(column: Column, cells: Sequence[CellSummary]) -> Column:
     return column
 
 
+def _short_speed(cell: CellSummary) -> str:
+    rate = cell.speed.decode_tok_s
+    return marked(number(rate.value), rate)
+
+
 def _short_rate(cell: CellSummary) -> str:
     rate = cell.rate
     return UNKNOWN if cell.kernel is None else f"{number(rate.value)} {rate.unit}"
@@ -134,11 +139,6 @@ def _fitting(columns: list[Column], cells: Sequence[CellSummary], width: int) ->
     while _needed(kept, cells) > width:
         last = max(kept, key=lambda column: column.rank)
         if last.rank == 0:
-def _short_speed(cell: CellSummary) -> str:
-    rate = cell.speed.decode_tok_s
-    return marked(number(rate.value), rate)
-
-
             break
         kept.remove(last)
     return kept

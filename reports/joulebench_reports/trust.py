@@ -126,6 +126,8 @@ def unmeasured(summary: SessionSummary) -> list[Note]:
 def _null_figures(cell: CellSummary) -> list[tuple[str, str, str]]:
     """(what, why, which cell) of each figure that a reader would look for and not find."""
     looked_for = [("energy (gross)", cell.headline), ("energy (net)", cell.headline_net)]
+    if cell.simulated:  # what this machine's sensors cannot say of it is no lack
+        looked_for = looked_for[:1]
     missing = [
         (name, figure.reason_if_null or "no reason recorded", cell.label)
         for name, figure in looked_for
@@ -139,8 +141,6 @@ def _null_figures(cell: CellSummary) -> list[tuple[str, str, str]]:
     if cell.memory.rss_peak_bytes is None and not cell.simulated:
         missing.append(("peak memory", "no reading of the worker's memory", cell.label))
     if cell.temperature_max_c is None and not cell.simulated:
-    if cell.simulated:  # what this machine's sensors cannot say of it is no lack
-        looked_for = looked_for[:1]
         missing.append(("temperature", "no temperature channel gave a reading", cell.label))
     return missing
 
@@ -183,6 +183,7 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
     compared = [(cell.label, cell.agreement) for cell in shown]
     notes += [Note(term, text) for term, text in agreement_notes(compared)]
     notes += _scale_notes(shown)
+    notes += [Note(term, text) for term, text in simulated.notes(shown)]
     notes += _limit_notes(shown)
     notes += _observer_notes(shown)
     return notes + _flag_notes(shown, letters or {})
@@ -194,7 +195,6 @@ def _count(n: int, noun: str) -> str:
 
 
 def _limit_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
-    notes += [Note(term, text) for term, text in simulated.notes(shown)]
     return [Note(term, text) for term, text in limit_notes(cells)]
 
 
