@@ -25,10 +25,10 @@ def _measuring_s(profile: Profile, runnable: int) -> float:
     """The first look's blocks of every cell, warm-ups, idle and loads."""
     protocol = profile.protocol
     processes = float(protocol["processes"])
-    blocks = min(
-        float(protocol["min_blocks"]) * float(protocol["block_s"]) * 1.3,
-        float(protocol["time_budget_s"]),
-    )
+    block_s = float(protocol["block_s"]) * 1.3
+    waits_s = float(protocol["margin_before_s"]) + float(protocol["margin_after_s"])
+    count = float(protocol["min_blocks"])
+    blocks = min(count * block_s, float(protocol["time_budget_s"])) + count * waits_s
     per_process = ASSUMED_LOAD_S + float(protocol["warmup_min_s"])
     groups = 1 if protocol["turns"] else runnable
     return runnable * (blocks + processes * per_process) + groups * 2 * float(protocol["idle_s"])

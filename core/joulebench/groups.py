@@ -129,10 +129,32 @@ class GroupRun:
         measured_s = math.fsum(each.seconds for each in run.record.measured)
         return measured_s >= self._protocol.number("time_budget_s")
 
+    def _whole_list(self, run: CellRun) -> int | None:
+        """Blocks of the passes that the protocol asks for; ``None`` where it asks for none.
+
+        How long the list is, the first worker tells.
+        """
+        passes = self._protocol.optional_count("passes")
+        if passes is None or run.list_length is None:
+            return None
+        return passes * math.ceil(run.list_length / (run.record.requests_per_block or 1))
+
+    def _passes_left(self, run: CellRun) -> bool:
+        """Whether passes were asked for, and are not done."""
+        whole, done = self._whole_list(run), len(run.record.measured)
+        if whole is not None and done >= whole:
+            return False
+        if done and self._over_budget(run):
+            run.record.flags["time_budget"] = None
+            return False
+        return True
+
     def _wants_more(self, run: CellRun) -> bool:
         """Whether the cell needs another pass of processes."""
         if run.cause is not None:
             return False
+        if self._protocol.optional_count("passes") is not None:
+            return self._passes_left(run)
         done = len(run.record.measured)
         looks = self._protocol.looks()
         if done < looks[0]:
@@ -165,7 +187,7 @@ class GroupRun:
             self._guard(run, partial(self._load, run))
         self._settle_requests([run for run in waiting if run.running])
         owed = {
-            id(run): math.ceil(max(0, targets[id(run)] - len(run.record.measured)) / left)
+            id(run): math.ceil(max(0, self._target(run, targets) - len(run.record.measured)) / left)
             for run in waiting
         }
         while turns := [run for run in waiting if run.running and self._owes(run, owed)]:
@@ -176,6 +198,10 @@ class GroupRun:
             self._round += 1
         for run in waiting:
             run.close_worker()
+
+    def _target(self, run: CellRun, targets: Mapping[int, int]) -> int:
+        whole = self._whole_list(run)
+        return targets[id(run)] if whole is None else whole
 
     def _owes(self, run: CellRun, owed: dict[int, int]) -> bool:
         return owed[id(run)] > 0 and not (run.record.measured and self._over_budget(run))
@@ -224,7 +250,7 @@ class GroupRun:
         for _ in range(1 + self._protocol.count("repeat_contended")):
             waited_s, flags = self._gate.wait()
             dither_s = self._rng.uniform(0.0, self._dither_s)
-            run.resume(self._lead_s + dither_s)
+            run.resume(self._lead_s + dither_s + self._accountant.margins.before_s)
             done = len(run.record.measured)
             turn = Turn(done, self._round, position, waited_s, dither_s, flags)
             try:

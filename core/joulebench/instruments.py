@@ -14,6 +14,7 @@ from joulebench.api import Channel
 from joulebench.errors import ProfileError
 from joulebench.meter.calibration import Calibration, calibrate, shortest_block_s
 from joulebench.meter.channels import edge_channels
+from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.windows import Accountant
 from joulebench.probing import Sensors, inspect_probes
 from joulebench.profile import Profile
@@ -37,7 +38,7 @@ class Instruments:
             if found.frozen and self.sensors.channels[index].kind == "counter"
         ]
 
-    def accountant(self) -> Accountant:
+    def accountant(self, margins: Margins = NO_MARGINS) -> Accountant:
         """What turns windows into energies, with the update periods as they were measured."""
         channels = self.sensors.channels
         periods = {
@@ -45,7 +46,7 @@ class Instruments:
             for index, found in self.calibrations.items()
             if found.period_high_s is not None
         }
-        return Accountant(channels, edge_channels(channels), periods, self.frozen)
+        return Accountant(channels, edge_channels(channels), periods, self.frozen, margins)
 
     def channel_rows(self) -> list[Row]:
         """The channels as the session records them."""

@@ -90,9 +90,10 @@ def twin_profile(
         text = _PROFILE.format(
             backend=backend_name, workload=_first_workload(registry, backend_name)
         )
-        read = parse_profile(text, "selftest", Path.cwd(), overrides)
+        read = parse_profile(text, "selftest", Path.cwd(), overrides, registry.profile_dirs())
     else:
-        read = read_profile(find_profile(name, registry.profile_dirs()), overrides)
+        folders = registry.profile_dirs()
+        read = read_profile(find_profile(name, folders), overrides, folders)
     backend = read.backends[0]
     settings = {key: _first(value) for key, value in backend.settings.items()}
     twins = [replace(backend, label=label, settings=settings, devices=backend.devices[:1])

@@ -159,8 +159,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_shipped_profile_is_read() -> None:
-    shipped = shipped_profiles(default_registry().profile_dirs())
-    assert {read_profile(file).name for file in shipped.values()} == set(shipped)
+    folders = default_registry().profile_dirs()
+    shipped = shipped_profiles(folders)
+    assert {read_profile(file, (), folders).name for file in shipped.values()} == set(shipped)
     assert "quick" in shipped
 
 

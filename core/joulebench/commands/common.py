@@ -41,7 +41,7 @@ def load_profile(name: str, overrides: Sequence[str]) -> tuple[Registry, Profile
 
     registry = default_registry()
     folders = registry.profile_dirs()
-    profile = read_profile(find_profile(name, folders), overrides)
+    profile = read_profile(find_profile(name, folders), overrides, folders)
     catalogue = read_catalogue(folders)
     return registry, profile, catalogue, make_plan(profile, registry, catalogue, folders)
 

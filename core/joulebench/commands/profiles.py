@@ -19,9 +19,8 @@ def list_profiles(as_json: bool) -> None:
     from joulebench.profile import read_profile, shipped_profiles
     from joulebench.registry import default_registry
 
-    found = [
-        read_profile(file) for file in shipped_profiles(default_registry().profile_dirs()).values()
-    ]
+    folders = default_registry().profile_dirs()
+    found = [read_profile(file, (), folders) for file in shipped_profiles(folders).values()]
     if as_json:
         echo_json([{"name": each.name, "description": each.description} for each in found])
         return

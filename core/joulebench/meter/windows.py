@@ -23,6 +23,7 @@ from joulebench.meter.energy import (
     phase_energy,
 )
 from joulebench.meter.idle import IdlePower, attributed_energy, net_energy
+from joulebench.meter.margins import NO_MARGINS, Margins, energy_with_margins
 from joulebench.protocol import Block, Edge
 
 TOTAL: Final = "total"
@@ -79,9 +80,11 @@ class Accountant:
         edge_order: Sequence[int],
         update_periods_s: Mapping[int, float],
         frozen: Collection[int] = (),
+        margins: Margins = NO_MARGINS,
     ) -> None:
         self.channels = channels
         self._frozen = frozenset(frozen)
+        self.margins = margins
         self._place = {index: place for place, index in enumerate(edge_order)}
         # No maximum power: no source tells it for every domain (RAPL's constraints and a GPU's
         # power limit are settings that short peaks pass). Without it a wrap is believed where
@@ -123,15 +126,25 @@ class Accountant:
         for phase, windows in spans(block).items():
             for index in self._specs:
                 trace = traces.get(index, NO_TRACE)
-                window = self._phase(windows, index, trace)
-                if phase == TOTAL and len(windows) == 1:
-                    window = self._corrected(
-                        window, windows[0], index, trace, idle_w.get(index), block.began_ns
-                    )
+                if phase == TOTAL and self.margins.counted:
+                    window = self._with_margins(block, index, trace)
+                else:
+                    window = self._phase(windows, index, trace)
+                    if phase == TOTAL and len(windows) == 1:
+                        window = self._corrected(
+                            window, windows[0], index, trace, idle_w.get(index), block.began_ns
+                        )
                 if index in self._frozen:
                     window = without_energy(window, "counter_frozen")
                 found.append((phase, index, window))
         return found
+
+    def _with_margins(self, block: Block, index: int, trace: Trace) -> WindowEnergy:
+        channel = self.channels[index]
+        return energy_with_margins(
+            block.t0_ns, block.t1_ns, self.margins, self._specs[index], trace,
+            is_gauge=channel.kind == "gauge", sampling_period_s=1.0 / channel.rate_hz,
+        )  # fmt: skip
 
     def _corrected(
         self,
