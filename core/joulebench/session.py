@@ -8,9 +8,10 @@ by an atomic rename, which pyarrow, Polars, DuckDB and pandas read by themselves
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,11 @@ from joulebench.schema import CELL_TABLES, SCHEMA_VERSION, SESSION, versioned
 
 PART: Final = ".part"
 SESSION_FILE: Final = "session.arrow"
+#: Rows of a batch in a final file: what a reader that goes batch by batch has in memory at once.
+_BATCH_ROWS: Final = 1 << 18
+
+#: Tables of a snapshot that are kept once they are read.
+_SMALL: Final = frozenset({"cell", "blocks", "energy"})
 
 #: One row, by column. The values' types are the schema's.
 Row = Mapping[str, Any]
@@ -95,17 +101,21 @@ def _conform(batch: pa.RecordBatch, schema: pa.Schema, where: Path) -> pa.Record
 
 
 def _read_part(part: Path) -> list[pa.RecordBatch]:
+    with part.open("rb") as source:
+        return _whole_batches(source)
+
+
+def _whole_batches(source: Any) -> list[pa.RecordBatch]:
     """The complete batches of a stream that may end anywhere."""
     batches: list[pa.RecordBatch] = []
-    with part.open("rb") as source:
-        try:
-            reader = pa.ipc.open_stream(source)
-            while True:
-                batch = reader.read_next_batch()
-                batch.validate(full=True)
-                batches.append(batch)
-        except (StopIteration, pa.ArrowException, OSError, EOFError):
-            return batches
+    try:
+        reader = pa.ipc.open_stream(source)
+        while True:
+            batch = reader.read_next_batch()
+            batch.validate(full=True)
+            batches.append(batch)
+    except (StopIteration, pa.ArrowException, OSError, EOFError):
+        return batches
 
 
 def _finalise(part: Path, final: Path, schema: pa.Schema) -> None:
@@ -114,9 +124,15 @@ def _finalise(part: Path, final: Path, schema: pa.Schema) -> None:
     part.unlink()
 
 
-def _table_of_part(part: Path) -> pa.Table:
-    batches = _read_part(part)
+def read_stream(source: Any) -> pa.Table:
+    """The table of a stream, as far as it goes."""
+    batches = _whole_batches(source)
     return pa.Table.from_batches(batches) if batches else pa.table({})
+
+
+def _table_of_part(part: Path) -> pa.Table:
+    with part.open("rb") as source:
+        return read_stream(source)
 
 
 def write_table(final: Path, table: pa.Table) -> None:
@@ -126,7 +142,8 @@ def write_table(final: Path, table: pa.Table) -> None:
     with temporary.open("wb") as sink:
         with pa.ipc.new_file(sink, table.schema, options=options) as writer:
             # A file holds one dictionary per column, whatever the stream's batches had.
-            writer.write_table(table.unify_dictionaries().combine_chunks())
+            whole = table.unify_dictionaries().combine_chunks()
+            writer.write_table(whole, max_chunksize=_BATCH_ROWS)
         sink.flush()
         os.fsync(sink.fileno())
     temporary.replace(final)
@@ -135,17 +152,27 @@ def write_table(final: Path, table: pa.Table) -> None:
 def _read_file(path: Path) -> pa.Table:
     try:
         with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
-            # Arrow trusts the offsets in a file; a damaged one would be read out of bounds.
-            table.validate(full=True)
-            _ = table.column_names, table.schema.metadata  # decoded only now
-            return table
+            return decode(source)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SessionError(
-            f"not a readable Arrow file ({error})",
-            where=str(path),
-            hint="'joulebench session verify' lists what is damaged, 'recover' saves the rest",
-        ) from None
+        raise unreadable(error, str(path)) from None
+
+
+def decode(source: Any) -> pa.Table:
+    """The table of an Arrow file. Raises Arrow's own errors where it is damaged."""
+    table = pa.ipc.open_file(source).read_all()
+    # Arrow trusts the offsets in a file; a damaged one would be read out of bounds.
+    table.validate(full=True)
+    _ = table.column_names, table.schema.metadata  # decoded only now
+    return table
+
+
+def unreadable(error: Exception, where: str) -> SessionError:
+    """What to say of a file that is no Arrow file, or a damaged one."""
+    return SessionError(
+        f"not a readable Arrow file ({error})",
+        where=where,
+        hint="'joulebench session verify' lists what is damaged, 'recover' saves the rest",
+    )
 
 
 class SessionWriter:
@@ -185,13 +212,20 @@ class Finding:
 
 
 class Session:
-    """Reads a session folder, finished or not. Tables are ``pyarrow.Table``; nothing is cached."""
+    """Reads a session folder, finished or not. Tables are ``pyarrow.Table``.
+
+    Nothing is cached, so that a run under way is seen as it is; but see :meth:`snapshot`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        table = _session_table(path)
+        self._take(_session_table(path), str(path))
+
+    def _take(self, table: pa.Table, where: str) -> None:
         if table.num_rows != 1:
-            raise SessionError("session.arrow must have one row", where=str(path))
+            raise SessionError("session.arrow must have one row", where=where)
+        self._chosen: frozenset[str] | None = None
+        self._kept: dict[tuple[str, str], pa.Table | None] | None = None
         # A column that an older version did not write is unknown.
         self._row: dict[str, Any] = {**dict.fromkeys(SESSION.names), **table.to_pylist()[0]}
 
@@ -216,10 +250,40 @@ class Session:
 
         A link is no cell's folder: it may lead out of the session.
         """
-        found = {entry.name for entry in _entries(self.path) if _is_plain_folder(entry)}
+        found = self._cell_folders()
+        if self._chosen is not None:
+            found &= self._chosen
         planned = [cell["id"] for cell in (self.json("plan_json") or {}).get("cells", [])]
         ordered = [cell_id for cell_id in planned if cell_id in found]
         return ordered + sorted(found - set(ordered))
+
+    def labels(self) -> dict[str, str]:
+        """The label of each cell by its id, planned ones included; the id where there is none."""
+        plan = self.json("plan_json") or {}
+        found = {cell["id"]: cell.get("label") or cell["id"] for cell in plan.get("cells", [])}
+        rows = self.cells().select(["cell_id", "label"]).to_pylist()
+        written = {row["cell_id"]: row["label"] for row in rows if row["label"]}
+        return {**{cell_id: cell_id for cell_id in self.cell_ids}, **found, **written}
+
+    def only(self, names: Collection[str]) -> Session:
+        """The session with these cells alone, each given by its id or label.
+
+        Names that it does not have are passed over.
+        """
+        wanted = set(names)
+        chosen = {cell_id for cell_id, label in self.labels().items() if {cell_id, label} & wanted}
+        plan = self.json("plan_json") or {}
+        kept = [cell for cell in plan.get("cells", []) if cell["id"] in chosen]
+        part = copy.copy(self)
+        part._chosen = frozenset(chosen)
+        part._row = {**self._row, "plan_json": json.dumps({**plan, "cells": kept})}
+        return part
+
+    def snapshot(self) -> Session:
+        """The session as a report looks at it: each small table is read once and kept."""
+        kept = copy.copy(self)
+        kept._kept = {}
+        return kept
 
     def cells(self) -> pa.Table:
         """The rows of all complete cells, in the order of the plan."""
@@ -230,23 +294,68 @@ class Session:
         if name not in CELL_TABLES:
             raise KeyError(name)
         ids = self.cell_ids if cell_id is None else [cell_id]
-        tables = [table for each in ids if (table := self._cell_table(each, name)) is not None]
+        tables = [table for each in ids if (table := self._read_once(each, name)) is not None]
         return pa.concat_tables(tables) if tables else CELL_TABLES[name].empty_table()
 
-    def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
+    def scan(self, name: str, cell_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Columns of a cell's table, batch by batch, so that the whole is never in memory."""
+        final = self._table_file(cell_id, name)
+        if final is None or final.name.endswith(PART):
+            yield from self.table(name, cell_id).select(list(columns)).to_batches()
+            return
+        with pa.memory_map(str(final)) as source:
+            yield from scan_file(source, columns, CELL_TABLES[name], str(final))
+
+    def _cell_folders(self) -> set[str]:
+        return {entry.name for entry in _entries(self.path) if _is_plain_folder(entry)}
+
+    def _table_file(self, cell_id: str, name: str) -> Path | None:
+        """The final file of a table, else its stream, else ``None``."""
         folder = self.path / "cells" / cell_id
         if folder.name != cell_id or not _is_plain_folder(folder):
             return None
         final = folder / f"{name}.arrow"
-        part = part_of(final)
-        if _is_plain_file(final):
-            return _as_now(_read_file(final), CELL_TABLES[name], final)
-        if _is_plain_file(part):
-            return _as_now(_table_of_part(part), CELL_TABLES[name], part)
-        return None
+        return next((each for each in (final, part_of(final)) if _is_plain_file(each)), None)
+
+    def _read_once(self, cell_id: str, name: str) -> pa.Table | None:
+        if self._kept is None or name not in _SMALL:
+            return self._cell_table(cell_id, name)
+        key = (cell_id, name)
+        if key not in self._kept:
+            self._kept[key] = self._cell_table(cell_id, name)
+        return self._kept[key]
+
+    def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
+        file = self._table_file(cell_id, name)
+        if file is None:
+            return None
+        read = _table_of_part if file.name.endswith(PART) else _read_file
+        return as_now(read(file), CELL_TABLES[name], str(file))
 
 
-def _as_now(table: pa.Table, schema: pa.Schema, where: Path) -> pa.Table:
+def scan_file(
+    source: Any, columns: Sequence[str], schema: pa.Schema, where: str
+) -> Iterator[pa.RecordBatch]:
+    """The batches of an Arrow file with these columns alone; only they are decompressed."""
+    try:
+        names = pa.ipc.open_file(source).schema.names
+        here = [names.index(name) for name in columns if name in names]
+        source.seek(0)
+        reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=here))
+        for place in range(reader.num_record_batches):
+            batch = reader.get_batch(place)
+            batch.validate(full=True)
+            table = as_now(pa.Table.from_batches([batch]), _part_of_schema(schema, columns), where)
+            yield from table.to_batches()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise unreadable(error, where) from None
+
+
+def _part_of_schema(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in columns])
+
+
+def as_now(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """The columns of this version's schema: what an older one did not write is null."""
     columns: list[pa.Array | pa.ChunkedArray] = []
     for field in schema:
@@ -256,7 +365,7 @@ def _as_now(table: pa.Table, schema: pa.Schema, where: Path) -> pa.Table:
         elif table.schema.field(index).type.equals(field.type):
             columns.append(table.column(index))
         else:
-            raise SessionError(f"column {field.name} is of another type", where=str(where))
+            raise SessionError(f"column {field.name} is of another type", where=where)
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -284,19 +393,24 @@ def _session_table(path: Path) -> pa.Table:
             hint="give the folder that 'joulebench run' named at its end",
         )
     table = _read_file(file)
+    check_version(table, str(file))
+    return table
+
+
+def check_version(table: pa.Table, where: str) -> None:
+    """Refuse what is no session's table, or one of a newer joulebench."""
     stated = (table.schema.metadata or {}).get(b"joulebench_schema")
     if stated is None or "schema_version" not in table.column_names:
-        raise SessionError("this Arrow file is no joulebench session", where=str(file))
+        raise SessionError("this Arrow file is no joulebench session", where=where)
     version = int(stated) if stated.isdigit() else 0
     if version < 1:
-        raise SessionError(f"states the schema version {stated!r}", where=str(file))
+        raise SessionError(f"states the schema version {stated!r}", where=where)
     if version > SCHEMA_VERSION:
         raise SessionError(
             f"written with session schema {version}; this joulebench reads up to {SCHEMA_VERSION}",
-            where=str(file),
+            where=where,
             hint="upgrade: pip install --upgrade joulebench",
         )
-    return table
 
 
 def verify(path: Path) -> list[Finding]:

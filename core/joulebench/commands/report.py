@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.errors import ProfileError, SessionError, UnavailableError
+from joulebench.errors import ProfileError, SessionError, UnavailableError, unknown_name_hint
+
+if TYPE_CHECKING:
+    from joulebench.session import Session
 
 
 @click.command()
-@click.argument("session", type=click.Path(path_type=Path))
+@click.argument("sessions", nargs=-1, required=True, metavar="SESSION")
 @click.option("--format", "name", default="terminal", show_default=True,
-              help="terminal, markdown, csv, json, html, or a plugin's renderer.")  # fmt: skip
+              help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, or a "
+                   "plugin's renderer.")  # fmt: skip
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
+@click.option("--cell", "cells", multiple=True, metavar="NAME",
+              help="Show this cell alone, by its label or id. Repeatable.")  # fmt: skip
 @click.option("--option", "given", multiple=True, metavar="KEY=VALUE",
               help="An option of the renderer. Repeatable.")  # fmt: skip
-def report(session: Path, name: str, output: Path | None, given: tuple[str, ...]) -> None:
-    """Render the session in folder SESSION, finished or not."""
+def report(
+    sessions: tuple[str, ...],
+    name: str,
+    output: Path | None,
+    cells: tuple[str, ...],
+    given: tuple[str, ...],
+) -> None:
+    """Render a session, finished or not, or several in one report.
+
+    SESSION is a session's folder, a folder of many, a pattern in quotes ('sessions/*-quick'), or
+    an address (s3://, gs://, memory:// and whatever else fsspec knows).
+    """
     from joulebench.registry import default_registry
-    from joulebench.session import Session
+    from joulebench.sessionplaces import open_sessions
     from joulebench.settings import complete
 
     renderer = default_registry().renderer(name)
@@ -31,7 +48,14 @@ def report(session: Path, name: str, output: Path | None, given: tuple[str, ...]
     settings = complete(
         renderer.options, dict(_pair(each) for each in given), lambda key: f"--option {key}"
     )
-    content = renderer.render(Session(session), settings)
+    read = open_sessions(sessions, lambda text: click.echo(text, err=True))
+    if cells:
+        read = _with_cells(read, cells)
+    content = (
+        renderer.render(read[0], settings)
+        if len(read) == 1
+        else renderer.render_many(read, settings)
+    )
     if output is None:
         click.echo(content, nl=not isinstance(content, bytes))
         return
@@ -41,6 +65,23 @@ def report(session: Path, name: str, output: Path | None, given: tuple[str, ...]
     except OSError as error:
         raise SessionError(f"cannot be written: {error.strerror}", where=str(output)) from None
     click.echo(f"wrote {output}", err=True)
+
+
+def _with_cells(sessions: list[Session], names: tuple[str, ...]) -> list[Session]:
+    """The sessions that have any of these cells, with those alone."""
+    labels = [session.labels() for session in sessions]
+    known = {name for each in labels for pair in each.items() for name in pair}
+    for name in names:
+        if name not in known:
+            raise SessionError(
+                f"no cell is named '{name}'", where="--cell",
+                hint=unknown_name_hint(name, {label for each in labels for label in each.values()}),
+            )  # fmt: skip
+    return [
+        session.only(names)
+        for session, own in zip(sessions, labels, strict=True)
+        if {*own, *own.values()} & set(names)
+    ]
 
 
 def _pair(text: str) -> tuple[str, object]:

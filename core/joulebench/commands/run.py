@@ -159,7 +159,7 @@ def _show(folder: Path) -> None:
     from joulebench.session import Session
 
     registry = default_registry()
-    session = Session(folder)
+    session = Session(folder).snapshot()
     for name in registry.names("renderer"):
         renderer = registry.renderer(name)
         if renderer.by_default and renderer.available().ok:
@@ -200,7 +200,7 @@ def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
     registry = default_registry()
     folders = registry.profile_dirs()
     read = parse_profile(
-        session.row["profile_text"], str(file), file.parent, session.row["overrides"] or ()
+        session.row["profile_text"], str(file), file.parent, session.row["overrides"] or (), folders
     )
     catalogue = read_catalogue(folders)
     plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
