@@ -1,4 +1,4 @@
-"""Reports of a session: terminal, Markdown, CSV, JSON and one self-contained HTML page."""
+"""Reports of sessions: terminal, Markdown, CSV, JSON, JSON lines, Perfetto, one HTML page."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ JOULEBENCH_API = 1
 def joulebench_renderers() -> list[type[Renderer]]:
     """The renderers; their modules import pyarrow, rich and vl_convert only when they render."""
     from joulebench_reports.json_report import JsonRenderer
+    from joulebench_reports.lines import JsonLinesRenderer
     from joulebench_reports.markdown import MarkdownRenderer
     from joulebench_reports.page import HtmlRenderer
+    from joulebench_reports.perfetto import PerfettoRenderer
     from joulebench_reports.tabular import CsvRenderer
     from joulebench_reports.terminal import TerminalRenderer
 
-    return [TerminalRenderer, MarkdownRenderer, CsvRenderer, JsonRenderer, HtmlRenderer]
+    return [
+        TerminalRenderer, MarkdownRenderer, CsvRenderer, JsonRenderer, JsonLinesRenderer,
+        HtmlRenderer, PerfettoRenderer,
+    ]  # fmt: skip
 
 
 @hookimpl
 def joulebench_commands() -> dict[str, click.Command]:
-    """``compare`` and ``advise``."""
+    """``compare``, ``advise`` and ``export``."""
     from joulebench_reports.advise_command import advise
     from joulebench_reports.compare_command import compare
+    from joulebench_reports.export_command import export
 
-    return {"advise": advise, "compare": compare}
+    return {"advise": advise, "compare": compare, "export": export}

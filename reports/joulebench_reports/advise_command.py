@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("session", type=click.Path(path_type=Path))
+@click.argument("session")
 @click.option("--for", "aim", type=click.Choice(("energy", "time", "memory")), default="energy",
               show_default=True,
               help="What the best has least of: energy, time or memory.")  # fmt: skip
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
                    "Default: the first three.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def advise(
-    session: Path,
+    session: str,
     aim: Aim,
     limits: tuple[str, ...],
     max_loss: str | None,
@@ -43,7 +42,7 @@ def advise(
     limits, the ones that may be as good, and the Pareto front. Energies of different provenance
     are never ranked together. Exit code 1: no cell keeps the limits.
     """
-    from joulebench.session import Session
+    from joulebench.sessionplaces import open_session
     from joulebench_reports import advice, advicetext
     from joulebench_reports.constraints import parse_limit
     from joulebench_reports.pareto import DEFAULT_OBJECTIVES
@@ -51,7 +50,7 @@ def advise(
 
     wanted = [parse_limit(each) for each in limits]
     loss = _percent(max_loss)
-    read = Session(session)
+    read = open_session(session)
     found = advice.advise(
         read, summarise(read).shown, aim, wanted, loss, objectives or DEFAULT_OBJECTIVES
     )

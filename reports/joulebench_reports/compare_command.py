@@ -17,8 +17,8 @@ _NARROWEST: Final = 60
 
 
 @click.command()
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.argument("current", type=click.Path(path_type=Path), required=False)
+@click.argument("baseline")
+@click.argument("current", required=False)
 @click.option("--threshold", "given", multiple=True, metavar="[METRIC=]PERCENT",
               help="Change for the worse that counts, as 5% or energy=3%. Repeatable. "
                    "Default: 5%.")  # fmt: skip
@@ -36,8 +36,8 @@ _NARROWEST: Final = 60
               help="Keep the figures of the one session given as a baseline file, "
                    "and compare nothing.")  # fmt: skip
 def compare(
-    baseline: Path,
-    current: Path | None,
+    baseline: str,
+    current: str | None,
     given: tuple[str, ...],
     metrics: tuple[Group, ...],
     ignored: tuple[str, ...],
@@ -76,13 +76,14 @@ def compare(
     return found.exit_code
 
 
-def _read(path: Path) -> Side:
-    """A session's folder, or the file of a stored baseline."""
-    from joulebench.session import Session
+def _read(place: str) -> Side:
+    """A session's folder or address, or the file of a stored baseline."""
+    from joulebench.sessionplaces import open_session
     from joulebench_reports.sessionside import side_of
     from joulebench_reports.storedbaseline import read_baseline
 
-    return read_baseline(path) if path.is_file() else side_of(Session(path))
+    file = Path(place)
+    return read_baseline(file) if file.is_file() else side_of(open_session(place))
 
 
 def _thresholds(given: tuple[str, ...]) -> dict[Group, float]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance
+from joulebench.meter.margins import MARGINS_COUNTED
 from joulebench_reports import intervals
 from joulebench_reports.blocks import (
     Block,
@@ -70,7 +71,7 @@ def _of_provenance(
         attributed=_as_estimate(maker.ratio(blocks, "units", _attributed)),
         mean_of_ratios=maker.mean_ratio(blocks, "units", _gross),
         without_flagged=maker.ratio(calm, "units", _gross),
-        power_w=maker.in_unit("W").ratio(blocks, "duration_s", _gross),
+        power_w=maker.mean_power(blocks),
         phases=tuple(phases),
         scale_relative_uncertainty=scale_u,
         notes=tuple(dict.fromkeys(channel.note for channel in used if channel.note)),
@@ -148,6 +149,14 @@ class _Maker:
             reason=self._reason(blocks, points),
             scale_relative_u=scale_u,
         )
+
+    def mean_power(self, blocks: Sequence[Block]) -> Figure:
+        """Energy over time; of energies with idle margins in them the time is another."""
+        found = self.in_unit("W").ratio(blocks, "duration_s", _gross)
+        if MARGINS_COUNTED not in self._flags:
+            return found
+        reason = "idle margins are in the energy and not in the time"
+        return replace(found, value=None, low=None, high=None, reason_if_null=reason)
 
     def mean_ratio(self, blocks: Sequence[Block], field: str, part: Part) -> Figure:
         """Mean of the ratios, each block counting alike."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from joulebench.api import Provenance, Scalar
 from joulebench_reports.agreement import Agreement
+from joulebench_reports.techniquetable import CostTable
 from joulebench_reports.tokenwork import KernelWork, TokenWork
 from joulebench_reports.verdicts import VerdictTable
 from joulebench_reports.wording import with_interval, with_range
@@ -119,6 +120,8 @@ class Quality:
     tokens: int | None = None
     text: str | None = None
     others: tuple[tuple[str, Scalar], ...] = ()
+    #: Negative log-likelihood in nats, and tokens, of each window of the text.
+    windows: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

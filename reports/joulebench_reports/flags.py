@@ -35,6 +35,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "no_counted_channel": "no channel enters the total, so there is none",
         "forked": "the process forked within the window, so its readings are of two processes",
         "children_not_counted": "work done in child processes is not in this figure",
+        "margins_counted": "idle time before and after each request is inside its energy, as the "
+        "protocol asks: it is more than the work itself took",
         "counter_frozen": "the counter never changed in all the time it was watched, so nothing "
         "that it says is believed; its energy is null",
         "counter_ambiguous": "the counter may have wrapped more than once between reads; the "

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Renderer, Settings
+from joulebench_reports.figures import SessionSummary
+from joulebench_reports.joining import join
 from joulebench_reports.verdicts import BASELINE, baseline_of
 
 if TYPE_CHECKING:
@@ -27,21 +30,42 @@ class JsonRenderer(Renderer):
 
     def render(self, session: Session, settings: Settings) -> str:
         """One JSON object; unknown is null, and no number is NaN or infinite."""
-        from joulebench_reports import trust
-        from joulebench_reports.operators import operator_tables
         from joulebench_reports.summary import summarise
 
-        found = summarise(session, baseline_of(settings))
-        document = {
-            "format": "joulebench-summary",
-            "format_version": FORMAT_VERSION,
-            "energy_banner": trust.banner(found),
-            **dataclasses.asdict(found),
-            "operators": [dataclasses.asdict(table) for table in operator_tables(found.shown)],
-            "unmeasured": [dataclasses.asdict(note) for note in trust.unmeasured(found)],
-            "trust": [dataclasses.asdict(note) for note in trust.trust_notes(found)],
-        }
-        return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return _text(document(summarise(session, baseline_of(settings))))
+
+    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
+        """One object with that of each session, whose cells bear its name."""
+        joined, _ = join(sessions, baseline_of(settings))
+        return _text(
+            {
+                "format": "joulebench-summaries",
+                "format_version": FORMAT_VERSION,
+                "sessions": [document(part) for part in joined.parts],
+            }
+        )
+
+
+def document(found: SessionSummary) -> dict[str, object]:
+    """A session's summary as plain values."""
+    from joulebench_reports import trust
+    from joulebench_reports.operators import operator_tables
+
+    whole = dataclasses.asdict(found)
+    del whole["parts"]
+    return {
+        "format": "joulebench-summary",
+        "format_version": FORMAT_VERSION,
+        "energy_banner": trust.banner(found),
+        **whole,
+        "operators": [dataclasses.asdict(table) for table in operator_tables(found.shown)],
+        "unmeasured": [dataclasses.asdict(note) for note in trust.unmeasured(found)],
+        "trust": [dataclasses.asdict(note) for note in trust.trust_notes(found)],
+    }
+
+
+def _text(value: object) -> str:
+    return json.dumps(finite(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def finite(value: object) -> object:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Renderer, Settings
-from joulebench_reports import memorytable, operators, trust, verdicts
+from joulebench_reports import claims, memorytable, operators, techniquetable, trust, verdicts
 from joulebench_reports.columns import overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
+from joulebench_reports.joining import join
 from joulebench_reports.wording import plain
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ class MarkdownRenderer(Renderer):
 
         return render_summary(summarise(session, verdicts.baseline_of(settings)))
 
+    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
+        """The document of several sessions."""
+        return render_summary(join(sessions, verdicts.baseline_of(settings))[0])
+
 
 def escape(text: object) -> str:
     """Foreign text that Markdown shows and never interprets: no link, no HTML, one line."""
@@ -45,14 +50,14 @@ def render_summary(summary: SessionSummary) -> str:
     lines = [
         f"# {escape(trust.model_names(summary))} – {escape(summary.profile_name)}",
         "",
-        f"{escape(trust.machine_line(summary.machine))}; session {escape(summary.session_id)}, "
-        f"{escape(summary.status)}, started {escape(summary.created_at or 'at an unknown time')}",
+        *_where(summary),
         "",
         f"**{escape(trust.banner(summary))}**",
         "",
         *_overview(summary.shown),
         *_verdicts(summary.verdicts),
-        *_operators(summary.shown),
+        *_techniques(summary.costs),
+        *(line for cells in summary.apart for line in _operators(cells)),
         *_memory(summary.shown),
     ]
     missing = [
@@ -62,6 +67,18 @@ def render_summary(summary: SessionSummary) -> str:
     lines += _notes("What could not be measured, and why", trust.unmeasured(summary))
     lines += _notes("How far to trust this", trust.trust_notes(summary))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _where(summary: SessionSummary) -> list[str]:
+    """Machine and session, or a line for each of several."""
+    if summary.parts:
+        return [f"- {escape(line)}" for line in trust.machine_lines(summary)]
+    protocol = f"; protocol {escape(summary.protocol)}" if summary.protocol else ""
+    return [
+        f"{escape(trust.machine_line(summary.machine))}; session {escape(summary.session_id)}, "
+        f"{escape(summary.status)}, started {escape(summary.created_at or 'at an unknown time')}"
+        f"{protocol}"
+    ]
 
 
 def _overview(cells: Sequence[CellSummary]) -> list[str]:
@@ -81,6 +98,26 @@ def _verdicts(tables: Sequence[verdicts.VerdictTable]) -> list[str]:
     for found in tables:
         lines += [f"## {escape(found.caption)}", "", _row(verdicts.HEADER), "| --- | --- |"]
         lines += [*map(_row, found.rows()), "", escape(found.note), ""]
+    return lines
+
+
+def _techniques(tables: Sequence[techniquetable.CostTable]) -> list[str]:
+    lines: list[str] = []
+    for found in tables:
+        lines += [f"## {escape(found.caption)}", "", *(escape(note) + "\n" for note in found.notes)]
+        for each in found.backends:
+            lines += [f"### {escape(each.backend)}", "", _row(techniquetable.HEADER),
+                      "| --- |" + " ---: |" * (len(techniquetable.HEADER) - 2) + " --- |",
+                      *map(_row, techniquetable.rows(each)), ""]  # fmt: skip
+        lines += ["### Claims of the survey", "", _row(claims.HEADER), "| --- | --- | --- |"]
+        lines += [_row((each.text, each.verdict, each.why)) for each in found.claims]
+        lines.append("")
+        fronts = [trust.Note(f"Pareto front of {term}", text)
+                  for term, text in techniquetable.front_lines(found)]  # fmt: skip
+        lines += [f"- **{escape(note.term)}**: {escape(note.text)}" for note in fronts]
+        lines += [f"- {escape(what)} is unknown: {escape(why)}"
+                  for what, why in techniquetable.missing(found)]  # fmt: skip
+        lines.append("")
     return lines
 
 

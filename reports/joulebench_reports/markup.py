@@ -86,6 +86,20 @@ def _pieces(node: Child) -> Iterator[str]:
         yield html.escape(visible(node))
 
 
+def as_data(node: Child, texts: dict[str, int]) -> object:
+    """An element as nested lists for the page's script, which builds it without parsing markup.
+
+    ``[tag, attributes or 0, child, …]``; a text is its number in ``texts``, which grows.
+    """
+    if isinstance(node, _Trusted):
+        raise ValueError("made markup is no data")
+    if isinstance(node, Element):
+        named = {name: "" if value is True else visible(value) for name, value in node.attributes}
+        children = [as_data(child, texts) for child in node.children if child is not None]
+        return [node.tag, named or 0, *children]
+    return texts.setdefault(visible(node), len(texts))
+
+
 def data_block(element_id: str, value: object) -> _Trusted:
     """JSON for the page's script, in an element that its content cannot end.
 

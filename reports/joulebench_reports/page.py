@@ -7,18 +7,24 @@ from importlib import resources
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Availability, Option, Renderer, Settings
-from joulebench_reports import limitparts, memorytable, sections, trust, verdicts
-from joulebench_reports.charts import (
-    Chart,
-    comparison_charts,
-    series_rows,
-    timeline_data,
-    timeline_spec,
+from joulebench_reports import (
+    limitparts,
+    memorytable,
+    phasechart,
+    sections,
+    techniqueparts,
+    timelinepart,
+    tradeoff,
+    trust,
+    verdicts,
 )
+from joulebench_reports.chartruntime import chart_runtime
+from joulebench_reports.charts import Chart
+from joulebench_reports.comparisons import comparison_charts
 from joulebench_reports.figures import CellSummary, SessionSummary
+from joulebench_reports.joining import Sources, alone, join
 from joulebench_reports.markup import Child, Element, data_block, h, render, script, style
 from joulebench_reports.samples import request_samples
-from joulebench_reports.timeline import Timeline, read_timeline
 from joulebench_reports.wording import plain
 
 if TYPE_CHECKING:
@@ -37,8 +43,10 @@ class HtmlRenderer(Renderer):
     by_default: ClassVar[bool] = True
     options = (
         Option("charts", "bool", True, "draw charts where joulebench[html] is installed"),
+        Option("timelines", "int", timelinepart.MOST_CELLS,
+               "cells whose readings over time are in the page", minimum=0),
         verdicts.BASELINE,
-    )
+    )  # fmt: skip
 
     def available(self) -> Availability:
         """Always: without the optional extra the page has tables only."""
@@ -48,21 +56,26 @@ class HtmlRenderer(Renderer):
         """The page."""
         from joulebench_reports.summary import summarise
 
-        runtime = chart_runtime() if settings.get("charts", True) else None
         summary = summarise(session, verdicts.baseline_of(settings))
-        return build_page(session, summary, runtime)
+        return _page(summary, alone(session, summary), settings)
+
+    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
+        """The page of several sessions."""
+        return _page(*join(sessions, verdicts.baseline_of(settings)), settings)
 
 
-def chart_runtime() -> str | None:
-    """The JavaScript of Vega, Vega-Lite and Vega-Embed, or ``None`` where it is not installed."""
-    try:
-        import vl_convert
-    except ImportError:
-        return None
-    return str(vl_convert.javascript_bundle())
+def _page(summary: SessionSummary, sources: Sources, settings: Settings) -> str:
+    runtime = chart_runtime() if settings.get("charts", True) else None
+    timelines = int(settings.get("timelines", timelinepart.MOST_CELLS))
+    return build_page(summary, sources, runtime, timelines)
 
 
-def build_page(session: Session, summary: SessionSummary, runtime: str | None) -> str:
+def build_page(
+    summary: SessionSummary,
+    sources: Sources,
+    runtime: str | None,
+    timelines: int = timelinepart.MOST_CELLS,
+) -> str:
     """The document; scripts may run only if their hash is the one that is named here."""
     own, own_hash = script(_asset("page.js"))
     scripts: list[Child] = [own]
@@ -71,7 +84,7 @@ def build_page(session: Session, summary: SessionSummary, runtime: str | None) -
         bundle, bundle_hash = script(runtime)
         scripts.insert(0, bundle)
         hashes.insert(0, bundle_hash)
-    parts = _parts(session, summary, drawn=runtime is not None)
+    parts = _parts(summary, sources, timelines, drawn=runtime is not None)
     policy = (
         f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
@@ -121,12 +134,16 @@ def _here(cells: Sequence[CellSummary]) -> tuple[CellSummary, ...]:
 def _parts(summary: SessionSummary, sources: Sources, timelines: int, drawn: bool) -> list[_Part]:
     """Identifier, heading and content of each section that has something to say."""
     shown = summary.shown
-    parts: list[_Part] = [("overview", "Cells", [sections.overview(shown)])]
+    parts: list[_Part] = []
+    if summary.parts:
+        parts.append(("sessions", "Sessions", [sections.sessions(summary.parts)]))
+    parts.append(("overview", "Cells", [sections.overview(shown)]))
     if shown:
         parts += _figures_of(summary, drawn)
         lines = timelinepart.read_timelines(sources, _here(shown), timelines)
         if lines:
-            parts.append(("timeline", "Over time", _timeline_part(lines, shown, drawn)))
+            content = timelinepart.timeline_part(lines, len(shown), drawn, NO_CHARTS)
+            parts.append(("timeline", "Over time", content))
         memory = memorytable.rows(shown)
         if memory:
             table = sections.table(memorytable.HEADER, memory, numeric_from=1)
@@ -143,7 +160,7 @@ def _parts(summary: SessionSummary, sources: Sources, timelines: int, drawn: boo
     trusted = trust.trust_notes(summary)
     if trusted:
         parts.append(("trust", "How far to trust this", [sections.notes(trusted)]))
-    samples = request_samples(session, shown)
+    samples = request_samples(sources, shown)
     if samples is not None:
         parts.append(("requests", "Requests, the first of each cell", [samples]))
     parts.append(("machine", "Machine and versions", _machine(summary)))
@@ -187,22 +204,29 @@ def _verdicts(summary: SessionSummary) -> list[Child]:
 
 
 def _machine(summary: SessionSummary) -> list[Child]:
-    return [
-        *sections.record("Machine", summary.machine),
-        *sections.record("State before the run (never changed by it)", summary.preflight),
-        *sections.record("Versions", summary.versions),
-        sections.channels(summary),
-    ]
+    """Machine, its state and versions; of each session in turn."""
+    body: list[Child] = []
+    for part in summary.parts or (summary,):
+        if part.name:
+            body.append(h("h3", plain(part.name)))
+        body += [
+            *sections.record("Machine", part.machine),
+            *sections.record("State before the run (never changed by it)", part.preflight),
+            *sections.record("Versions", part.versions),
+            sections.channels(part),
+        ]
+    return body
 
 
-def _comparison(cells: Sequence[CellSummary], drawn: bool) -> list[Child]:
-    charts = comparison_charts(cells)
+def _comparison(cells: Sequence[CellSummary], own: Sequence[Chart], drawn: bool) -> list[Child]:
+    """Side by side; with the specifications of every chart of the page, ``own`` being others'."""
+    charts = [*comparison_charts(cells), *phasechart.phase_charts(cells)]
     body: list[Child] = [] if drawn else [h("p", NO_CHARTS, class_="box")]
     body += [_figure(chart, drawn) for chart in charts]
     if drawn:
-        drawings = [*charts, *limitparts.charts(cells)]
+        drawings = [*charts, *own, *tradeoff.tradeoff_charts(cells)]
         body.append(data_block("charts-data", {chart.id: chart.spec for chart in drawings}))
-    return body if charts else [h("p", "No cell has a figure to draw.")]
+    return body if charts else [h("p", "No cell has a figure to draw."), *body]
 
 
 def _figure(chart: Chart, drawn: bool) -> Element:
@@ -220,68 +244,3 @@ def _figure(chart: Chart, drawn: bool) -> Element:
         ),
         id=chart.id,
     )
-
-
-def _timelines(session: Session, summary: SessionSummary) -> list[Timeline]:
-    scales = {
-        channel["channel"]: 1.0 if channel["scale"] is None else float(channel["scale"])
-        for channel in session.row["channels"] or ()
-    }
-    found = (read_timeline(session, cell.id, summary.channels, scales) for cell in summary.shown)
-    return [line for line in found if not line.empty]
-
-
-def _timeline_part(
-    lines: Sequence[Timeline], cells: Sequence[CellSummary], drawn: bool
-) -> list[Child]:
-    labels = {cell.id: plain(cell.label) for cell in cells}
-    if not drawn:
-        return [h("p", NO_CHARTS, class_="box"), _series_table(lines, labels)]
-    kinds = dict.fromkeys(each.provenance for line in lines for each in line.power_w)
-    marks = [sections.badge(kind) for kind in kinds]
-    left_out = sum(line.spans_left_out for line in lines)
-    data = {
-        line.cell_id: {"spec": timeline_spec(line, labels[line.cell_id]),
-                       "data": timeline_data(line)}
-        for line in lines
-    }  # fmt: skip
-    return [
-        h(
-            "p",
-            h("label", "Cell ", for_="timeline-cell"),
-            h(
-                "select",
-                *(h("option", labels[line.cell_id], value=line.cell_id) for line in lines),
-                id="timeline-cell",
-            ),
-            class_="tools",
-        ),
-        h(
-            "figure",
-            h("figcaption", "Power, memory and temperature; blocks and phases on top ", *marks),
-            h("div", class_="chart", id="timeline-chart", role="group",
-              aria_label="Power, memory and temperature over time of the chosen cell; "
-              "the table below has each series' range"),
-            h("p", f"{left_out} blocks or requests beyond the first are not drawn.", class_="facts")
-            if left_out
-            else None,
-            h(
-                "details",
-                h("summary", "Range of each series, all cells"),
-                _series_table(lines, labels),
-            ),
-        ),
-        h("p", "Lines are means of short spans with lowest and highest reading as a band; all raw "
-          "samples are in the session's cells/…/samples.arrow.", class_="facts"),
-        data_block("timeline-data", data),
-    ]  # fmt: skip
-
-
-def _series_table(lines: Sequence[Timeline], labels: dict[str, str]) -> Element:
-    rows = [
-        (labels[line.cell_id], channel, sections.badge(provenance), unit, *figures)
-        for line in lines
-        for channel, unit, provenance, *figures in series_rows(line)
-    ]
-    header = ("cell", "channel", "provenance", "unit", "lowest", "mean", "highest")
-    return sections.table(header, rows, numeric_from=4)

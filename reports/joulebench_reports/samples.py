@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from joulebench_reports.figures import CellSummary
+from joulebench_reports.folding import MOST_WRITTEN, Fold, folds
+from joulebench_reports.joining import Sources
 from joulebench_reports.markup import Child, Element, h
 from joulebench_reports.wording import seconds
 
 if TYPE_CHECKING:
     from joulebench.session import Session
 
-#: Requests shown of each cell, and characters of a text.
-MOST_REQUESTS = 3
-MOST_CHARACTERS = 2000
+#: Requests shown of each cell, and characters of a text; less where there are many cells.
+MOST_REQUESTS: Final = 3
+MOST_CHARACTERS: Final = 2000
+_FEW_REQUESTS: Final = 1
+_FEW_CHARACTERS: Final = 400
 
 
-def request_samples(session: Session, cells: Sequence[CellSummary]) -> Element | None:
+def request_samples(sources: Sources, cells: Sequence[CellSummary]) -> Element | None:
     """Folded samples by cell; ``None`` where no request has text."""
-    found = [(cell, _first(session, cell.id)) for cell in cells]
+    many = len(cells) > MOST_WRITTEN
+    requests = _FEW_REQUESTS if many else MOST_REQUESTS
+    characters = _FEW_CHARACTERS if many else MOST_CHARACTERS
+    found = [(cell, _first(*sources.of(cell), requests)) for cell in cells]
     parts = [
-        h(
-            "details",
-            h("summary", plain(cell.label)),
-            *(child for row in rows for child in _request(row)),
-        )
+        Fold(cell.label, [child for row in rows for child in _request(row, characters)])
         for cell, rows in found
         if rows
     ]
-    return h("div", *parts) if parts else None
+    return folds("requests-data", parts) if parts else None
 
 
-def _first(session: Session, cell_id: str) -> list[dict[str, Any]]:
+def _first(session: Session, cell_id: str, most: int) -> list[dict[str, Any]]:
     import pyarrow.compute as pc
 
     columns = ["block", "request", "prefill_tokens", "decode_tokens", "ttft_s", "duration_s",
@@ -58,13 +61,13 @@ def _request(row: dict[str, Any], characters: int) -> list[Child]:
     )
     return [
         h("p", facts, class_="facts"),
-        h("blockquote", h("b", "Prompt"), h("pre", _cut(row["prompt"]))),
-        h("blockquote", h("b", "Answer"), h("pre", _cut(row["response"]))),
+        h("blockquote", h("b", "Prompt"), h("pre", _cut(row["prompt"], characters))),
+        h("blockquote", h("b", "Answer"), h("pre", _cut(row["response"], characters))),
     ]
 
 
-def _cut(text: str | None) -> str:
+def _cut(text: str | None, characters: int) -> str:
     if text is None:
         return "not recorded"
-    rest = len(text) - MOST_CHARACTERS
-    return text if rest <= 0 else f"{text[:MOST_CHARACTERS]} … ({rest} more characters)"
+    rest = len(text) - characters
+    return text if rest <= 0 else f"{text[:characters]} … ({rest} more characters)"

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from joulebench_reports import trust
 from joulebench_reports.columns import overview_columns
 from joulebench_reports.details import cell_details
-from joulebench_reports.figures import CellSummary, Figure, SessionSummary
+from joulebench_reports.figures import PROVENANCES, CellSummary, Figure, SessionSummary
+from joulebench_reports.folding import MOST_WRITTEN, Fold, folds
 from joulebench_reports.markup import Child, Element, anchor, h
 from joulebench_reports.wording import UNKNOWN, data_size, plain
 
@@ -34,14 +35,13 @@ def table(
 
     head = h("tr", *(h("th", c, scope="col", class_=place(i)) for i, c in enumerate(header)))
     body = [h("tr", *(h("td", c, class_=place(i)) for i, c in enumerate(row))) for row in rows]
-    return h(
-        "div",
-        h("table", h("thead", head), h("tbody", *body)),
-        class_="scroll",
-        tabindex="0",
-        role="group",
-        aria_label="table",
-    )
+    return scrolling("table", h("table", h("thead", head), h("tbody", *body)), rows=len(rows))
+
+
+def scrolling(label: str, *children: Child, rows: int) -> Element:
+    """A part that scrolls by itself, by the keyboard too: sideways, and down where it is long."""
+    kind = "scroll tall" if rows > MOST_WRITTEN else "scroll"
+    return h("div", *children, class_=kind, tabindex="0", role="group", aria_label=label)
 
 
 def notes(found: Sequence[trust.Note]) -> Element:
@@ -62,12 +62,14 @@ def head(summary: SessionSummary) -> Element:
         if each.gross.value is not None
     )
     facts = [summary.profile_name, started or "date unknown", f"session {summary.status}"]
+    if summary.protocol:
+        facts.append(f"protocol {summary.protocol}")
     return h(
         "header",
         h("p", "joulebench report", class_="kicker"),
         h("h1", plain(trust.model_names(summary))),
         h("p", " · ".join(plain(fact) for fact in facts), class_="facts"),
-        h("p", trust.machine_line(summary.machine), class_="facts"),
+        *(h("p", line, class_="facts") for line in trust.machine_lines(summary)),
         h(
             "p",
             *(badge(kind) for kind in kinds),
@@ -89,8 +91,32 @@ _SHORT = {
 
 def navigation(names: Sequence[str]) -> Element:
     """Links to the sections that the page has."""
-    links = (anchor(name, _SHORT.get(name, name).capitalize()) for name in names)
+    links = (anchor(name, _short(name)) for name in names)
     return h("nav", *links, aria_label="sections")
+
+
+def _short(name: str) -> str:
+    """A section's name; of several sessions' sections each with its number."""
+    base, _, place = name.partition("-")
+    return f"{_SHORT.get(base, base)} {place}".strip().capitalize()
+
+
+def sessions(parts: Sequence[SessionSummary]) -> Element:
+    """The sessions of the report, by the names that their cells' labels begin with."""
+    header = ("session", "id", "profile", "protocol", "started", "status", "machine")
+    rows = [
+        (
+            h("b", plain(part.name)),
+            plain(part.session_id),
+            plain(part.profile_name),
+            plain(part.protocol or "joulebench"),
+            plain(part.created_at or UNKNOWN),
+            plain(part.status),
+            trust.machine_line(part.machine),
+        )
+        for part in parts
+    ]
+    return table(header, rows)
 
 
 def overview(cells: Sequence[CellSummary]) -> Element:
@@ -104,6 +130,7 @@ def overview(cells: Sequence[CellSummary]) -> Element:
             h("button", column.header, type="button"),
             scope="col",
             class_="num" if column.sort_key else None,
+            data_apart="" if column.apart else None,
         )
         for column in columns
     ]
@@ -113,7 +140,7 @@ def overview(cells: Sequence[CellSummary]) -> Element:
         data = [_overview_cell(cell, column.sort_key, column.text(cell)) for column in columns]
         data[0] = h("th", anchor(f"cell-{_slug(cell)}", plain(cell.label)), scope="row")
         data.insert(1, h("td", badge(cell.headline.provenance) or _why(cell.headline)))
-        rows.append(h("tr", *data))
+        rows.append(h("tr", *data, data_rank=_rank(cell)))
     return h(
         "div",
         h(
@@ -123,21 +150,28 @@ def overview(cells: Sequence[CellSummary]) -> Element:
             h("span", "", id="matches", class_="facts", role="status"),
             class_="tools",
         ),
-        h(
-            "div",
+        scrolling(
+            "cells",
             h(
                 "table",
-                h("caption", "± is the 95 % interval. Click a header to sort."),
+                h(
+                    "caption",
+                    "± is the 95 % interval. Click a header to sort; measured, estimated and "
+                    "simulated energies are sorted apart.",
+                ),
                 h("thead", h("tr", *header)),
                 h("tbody", *rows),
                 id="overview-table",
             ),
-            class_="scroll",
-            tabindex="0",
-            role="group",
-            aria_label="cells",
+            rows=len(rows),
         ),
     )
+
+
+def _rank(cell: CellSummary) -> str:
+    """The provenance of the cell's energy as a number, the most trusted first."""
+    kind = cell.headline.provenance if cell.headline.value is not None else None
+    return str(PROVENANCES.index(kind) if kind in PROVENANCES else len(PROVENANCES))
 
 
 def _overview_cell(cell: CellSummary, sort_key: object, text: str) -> Element:
@@ -160,17 +194,12 @@ def _slug(cell: CellSummary) -> str:
 
 def details(cells: Sequence[CellSummary]) -> Element:
     """Every figure of every cell, folded."""
-    return h(
-        "div",
-        *(
-            h(
-                "details",
-                h("summary", plain(cell.label)),
-                *cell_details(cell, table, badge),
-                id=f"cell-{_slug(cell)}",
-            )
+    return folds(
+        "details-data",
+        [
+            Fold(cell.label, cell_details(cell, table, badge), f"cell-{_slug(cell)}")
             for cell in cells
-        ),
+        ],
     )
 
 

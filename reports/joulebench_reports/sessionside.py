@@ -67,9 +67,16 @@ def flat(value: object) -> dict[str, Scalar | None]:
 
 
 def _protocol(session: Session) -> Facts | None:
-    """The protocol's numbers, with the defaults of this version where the profile is silent."""
+    """The protocol's numbers as the run recorded them.
+
+    An older session has its profile alone: then with the defaults of this version.
+    """
     from joulebench.profile import parse_profile
 
+    recorded = session.json("protocol_json")
+    if isinstance(recorded, dict):
+        found = {**flat(recorded.get("protocol")), "preset": recorded.get("preset")}
+        return {name: value for name, value in found.items() if name != "seed"}
     text = session.row["profile_text"]
     if not text:
         return None

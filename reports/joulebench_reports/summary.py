@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from joulebench_reports import blocks as block_sums
 from joulebench_reports.agreement import read_agreement
+from joulebench_reports.costing import cost_tables
 from joulebench_reports.deciding import verdict_tables
 from joulebench_reports.energy import summarise_energy
 from joulebench_reports.figures import (
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from joulebench.session import Session
 
-_QUALITY_OWN = ("perplexity", "nll_nats_per_token", "tokens", "text")
+_QUALITY_OWN = ("perplexity", "nll_nats_per_token", "tokens", "text", "windows")
 #: Phase of the energy table → the block's count of work done in it.
 _PHASE_WORK = {"prefill": "prefill_tokens", "decode": "decode_tokens"}
 #: Flags that say that no energy could be had, whatever the sensors are.
@@ -81,8 +82,19 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
         probes=probes,
         channels=channels,
         cells=with_shares(cells),
+        protocol=_preset(session),
     )
-    return replace(summary, verdicts=verdict_tables(session, summary.shown, baseline))
+    return replace(
+        summary,
+        verdicts=verdict_tables(session, summary.shown, baseline),
+        costs=cost_tables(session, summary.shown),
+    )
+
+
+def _preset(session: Session) -> str | None:
+    """The published procedure that the run followed."""
+    name = _object(session.json("protocol_json")).get("preset")
+    return None if name is None else str(name)
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -298,7 +310,16 @@ def _quality(row: Mapping[str, Any]) -> Quality:
         tokens=tokens if isinstance(tokens, int) else None,
         text=None if values.get("text") is None else str(values["text"]),
         others=tuple(others.items()),
+        windows=_windows(values.get("windows")),
     )
+
+
+def _windows(recorded: object) -> tuple[tuple[float, int], ...]:
+    """Nats and tokens of each window; empty in sessions of before, and where it is damaged."""
+    try:
+        return tuple((float(nats), int(tokens)) for nats, tokens in recorded or ())  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return ()
 
 
 def _number(value: object) -> float | None:

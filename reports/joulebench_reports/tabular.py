@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Renderer, Settings
 from joulebench_reports.agreement import csv_columns
-from joulebench_reports.figures import PROVENANCES, CellSummary, Figure
-from joulebench_reports.trust import flag_words
+from joulebench_reports.figures import PROVENANCES, CellSummary, Figure, SessionSummary
+from joulebench_reports.joining import join
+from joulebench_reports.judged import NOT_JUDGED, Judged, judged
+from joulebench_reports.trust import flag_words, machine_line
+from joulebench_reports.verdicts import BASELINE, baseline_of
 from joulebench_reports.wording import plain
 
 if TYPE_CHECKING:
@@ -28,18 +31,35 @@ class CsvRenderer(Renderer):
     name = "csv"
     summary = "one row per cell, units in the names"
     suffix: ClassVar[str] = ".csv"
+    options = (BASELINE,)
 
     def render(self, session: Session, settings: Settings) -> str:
         """The table; unknown is an empty field."""
         from joulebench_reports.summary import summarise
 
-        rows = [dict(_columns(cell)) for cell in summarise(session).cells]
-        names = list(rows[0]) if rows else [name for name, _ in _columns(_no_cell())]
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: _safe(v) for k, v in row.items()} for row in rows)
-        return out.getvalue()
+        return _table(summarise(session, baseline_of(settings)))
+
+    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
+        """One table of the cells of several sessions."""
+        return _table(join(sessions, baseline_of(settings))[0])
+
+
+def _table(summary: SessionSummary) -> str:
+    rows = [dict(row) for row in cell_rows(summary)]
+    names = list(rows[0]) if rows else [name for name, _ in _columns(_no_cell())]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: _safe(v) for k, v in row.items()} for row in rows)
+    return out.getvalue()
+
+
+def cell_rows(summary: SessionSummary) -> Iterator[Iterator[tuple[str, Value]]]:
+    """The columns of each cell, in their order."""
+    verdicts = judged(summary)
+    for part in summary.parts or (summary,):
+        for cell in part.cells:
+            yield _columns(cell, verdicts.get(cell.id, NOT_JUDGED), part)
 
 
 def _safe(value: Value) -> Value:
@@ -56,7 +76,9 @@ def _no_cell() -> CellSummary:
     return empty_cell("none")
 
 
-def _columns(cell: CellSummary) -> Iterator[tuple[str, Value]]:
+def _columns(
+    cell: CellSummary, verdict: Judged = NOT_JUDGED, session: SessionSummary | None = None
+) -> Iterator[tuple[str, Value]]:
     for name in [
         "id",
         "label",
@@ -105,6 +127,15 @@ def _columns(cell: CellSummary) -> Iterator[tuple[str, Value]]:
     yield "time_base", cell.time_base
     yield "simulation_s", cell.simulation_s
     yield "flags", flag_words(cell)
+    yield "verdict_baseline", verdict.baseline
+    yield "verdict", verdict.verdict
+    yield "verdict_text", verdict.text
+    yield "verdict_energy_ratio", verdict.ratio
+    yield "verdict_energy_ratio_low", verdict.low
+    yield "verdict_energy_ratio_high", verdict.high
+    yield "session", None if session is None else session.session_id
+    yield "protocol", None if session is None else session.protocol
+    yield "machine", None if session is None else machine_line(session.machine)
 
 
 def _figure(name: str, figure: Figure | None) -> Iterator[tuple[str, Value]]:

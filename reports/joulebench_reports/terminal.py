@@ -6,12 +6,13 @@ import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Option, Renderer, Settings
 from joulebench_reports import operators, techniquetable, trust, verdicts
 from joulebench_reports.columns import Column, marked, overview_columns
 from joulebench_reports.figures import CellSummary, SessionSummary
+from joulebench_reports.joining import join
 from joulebench_reports.wording import UNKNOWN, number, percent, plain
 
 if TYPE_CHECKING:
@@ -42,11 +43,18 @@ class TerminalRenderer(Renderer):
         """The text, with a line feed at its end."""
         from joulebench_reports.summary import summarise
 
-        width = settings.get("width")
-        if not isinstance(width, int):
-            width = shutil.get_terminal_size((100, 24)).columns
-        summary = summarise(session, verdicts.baseline_of(settings))
-        return render_summary(summary, max(width, _NARROWEST), bool(settings.get("color", False)))
+        return _render(summarise(session, verdicts.baseline_of(settings)), settings)
+
+    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
+        """The text of several sessions."""
+        return _render(join(sessions, verdicts.baseline_of(settings))[0], settings)
+
+
+def _render(summary: SessionSummary, settings: Settings) -> str:
+    width = settings.get("width")
+    if not isinstance(width, int):
+        width = shutil.get_terminal_size((100, 24)).columns
+    return render_summary(summary, max(width, _NARROWEST), bool(settings.get("color", False)))
 
 
 def render_summary(summary: SessionSummary, width: int, color: bool) -> str:
@@ -88,7 +96,10 @@ def _title(console: Console, summary: SessionSummary) -> None:
     models = plain(trust.model_names(summary))
     date = (summary.created_at or "date unknown")[:16].replace("T", " ")
     console.print(Text(f"{models} – {plain(summary.profile_name)}, {date} UTC", style="bold"))
-    console.print(Text(trust.machine_line(summary.machine), style="dim"))
+    for line in trust.machine_lines(summary):
+        console.print(Text(line, style="dim"))
+    if summary.protocol:
+        console.print(Text(f"Protocol: {plain(summary.protocol)}", style="yellow"))
     if summary.status != "complete":
         console.print(Text(f"Session {plain(summary.status)}: figures so far", style="yellow"))
     console.print(Text(plain(trust.banner(summary)), style="cyan"))
@@ -181,6 +192,62 @@ def _verdicts(console: Console, tables: Sequence[verdicts.VerdictTable]) -> None
         _notes(console, found.caption, notes)
     for text in dict.fromkeys(found.note for found in tables):
         _faint(console, text)
+
+
+#: Columns of the techniques' table that a narrow terminal goes without, the first first.
+_DISPENSABLE: Final = ("what was done", "top-1", "same tokens", "KL nats", "peak mem", "speed")
+
+
+def _techniques(console: Console, tables: Sequence[techniquetable.CostTable], width: int) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for found in tables:
+        console.print()
+        console.print(Text(found.caption, style="bold"))
+        for each in found.backends:
+            header, rows = _narrowed(techniquetable.HEADER, techniquetable.rows(each), width)
+            console.print(Text(plain(each.backend), style="cyan"))
+            table = Table(box=box.SIMPLE_HEAD, padding=(0, _MARGIN, 0, 0), pad_edge=False,
+                          show_edge=False)  # fmt: skip
+            for place, name in enumerate(header):
+                left = place == 0 or name == "what was done"
+                table.add_column(Text(name), justify="left" if left else "right",
+                                 no_wrap=not left, overflow="fold")  # fmt: skip
+            for row in rows:
+                table.add_row(*map(Text, row))
+            console.print(table)
+        for note in found.notes:
+            _faint(console, note)
+        claimed = [trust.Note(f"{each.text}: {each.verdict}", each.why) for each in found.claims]
+        _notes(console, "Claims of the survey", claimed)
+        fronts = [trust.Note(term, text) for term, text in techniquetable.front_lines(found)]
+        _notes(console, "Pareto fronts", fronts)
+        unknown = [trust.Note(what, why) for what, why in techniquetable.missing(found)]
+        _notes(console, "What of the techniques is unknown", unknown)
+
+
+def _narrowed(
+    header: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> tuple[list[str], list[list[str]]]:
+    """The columns that fit; a text that may fold counts by its longest word."""
+    kept = list(range(len(header)))
+
+    def needed() -> int:
+        total = _GAP * (len(kept) - 1)
+        for place in kept:
+            texts = [header[place], *(row[place] for row in rows)]
+            if header[place] in ("technique", "what was done"):
+                texts = [word for text in texts for word in text.split()]
+            total += max(map(len, texts))
+        return total
+
+    for name in _DISPENSABLE:
+        if needed() <= width:
+            break
+        kept.remove(header.index(name))
+    return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _operators(console: Console, found: operators.OperatorTable) -> None:

@@ -1,15 +1,14 @@
-"""What a cell's sensors read over time, thinned to what a picture can show.
-
-Arrow does the arithmetic over samples; Python touches at most :data:`BUCKETS` points a series.
-"""
+"""What a cell's sensors read over time, beside its blocks, phases and tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from joulebench_reports.figures import ChannelReport
+from joulebench_reports.readings import first_and_last_ns, tick_batches
+from joulebench_reports.thinning import Series, Thinning
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,35 +17,32 @@ if TYPE_CHECKING:
 
 #: Most points of one series; a chart is about 1,000 pixels wide.
 BUCKETS: Final = 600
-#: Most series in one panel, and spans in the lane of phases.
+#: Most series in one panel, blocks and requests in the lane of phases, and token marks.
 MOST_SERIES: Final = 8
 MOST_SPANS: Final = 2000
-#: A counter is differenced over at least so many of its update periods, so that the period in
-#: which it happens not to change does not read as zero power.
-_UPDATES_PER_BUCKET: Final = 10
-_SHORTEST_BUCKET_S: Final = 0.1
+MOST_TOKENS: Final = 1000
+_MIB: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One line: mean in each bucket with its lowest and highest sample; ``None`` is a gap."""
+class Detail:
+    """How much of a cell a picture takes; a page of many cells takes less of each."""
 
-    channel: str
-    provenance: str
-    t_s: tuple[float, ...]
-    mean: tuple[float | None, ...]
-    low: tuple[float | None, ...]
-    high: tuple[float | None, ...]
+    buckets: int = BUCKETS
+    spans: int = MOST_SPANS
+    tokens: int = MOST_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A block or a phase in time."""
+    """A block, a phase of a request, or an event in time."""
 
     t0_s: float
     t1_s: float
     kind: str
-    label: str
+    label: str = ""
+    block: int | None = None
+    request: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,67 +50,110 @@ class Timeline:
     """The panels of one cell on a common time axis, in seconds from its first sample or block.
 
     Memory is split by domain: a process's curves would be flat beside the whole machine's.
+    ``start_ns`` is that moment on the session's monotonic clock. ``tokens_s`` is when the first
+    tokens became known; ``spans_left_out`` counts blocks and requests, ``tokens_left_out`` tokens,
+    beyond what is shown.
     """
 
     cell_id: str
+    start_ns: int
     power_w: tuple[Series, ...]
     memory_mib: tuple[tuple[str, tuple[Series, ...]], ...]
     temperature_c: tuple[Series, ...]
     spans: tuple[Span, ...]
     marks: tuple[Span, ...]
+    tokens_s: tuple[float, ...]
     spans_left_out: int
+    tokens_left_out: int
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to draw."""
         return not (self.power_w or self.memory_mib or self.temperature_c or self.spans)
 
+    @property
+    def end_s(self) -> float:
+        """When the last thing that is shown ends."""
+        lines = [
+            *self.power_w,
+            *self.temperature_c,
+            *(s for _, each in self.memory_mib for s in each),
+        ]
+        ends = [line.t_s[-1] for line in lines if line.t_s]
+        return max([*ends, *(span.t1_s for span in self.spans)], default=0.0)
+
+
+DETAILED: Final = Detail()
+
 
 def read_timeline(
-    session: Session, cell_id: str, channels: Sequence[ChannelReport], scales: dict[str, float]
+    session: Session,
+    cell_id: str,
+    channels: Sequence[ChannelReport],
+    scales: Mapping[str, float],
+    detail: Detail = DETAILED,
 ) -> Timeline:
     """The timeline of a cell; ``scales`` gives the value of one raw count by channel."""
-    import pyarrow.compute as pc
-
-    samples = session.table("samples", cell_id)
     blocks = session.table("blocks", cell_id)
-    starts = [
-        pc.min(table[column]).as_py()
-        for table, column in ((samples, "t_ns"), (blocks, "t0_ns"))
-        if table.num_rows
-    ]
-    start = min((s for s in starts if s is not None), default=0)
-    spans, left_out = _spans(blocks, session.table("requests", cell_id), start)
-    ticks = samples.filter(pc.equal(pc.cast(samples["origin"], "string"), "tick"))
-
-    def panel(chosen: Sequence[ChannelReport], factor: float = 1.0) -> tuple[Series, ...]:
-        lines = (
-            _series(ticks, channel, scales.get(channel.channel, 1.0) * factor, start)
-            for channel in chosen[:MOST_SERIES]
+    requests = session.table("requests", cell_id)
+    start_ns, end_ns = _extent(session, cell_id, blocks)
+    chosen = _chosen(channels)
+    lines = {
+        channel.channel: Thinning(
+            channel,
+            scales.get(channel.channel, 1.0) / (_MIB if channel.quantity == "memory" else 1),
+            start_ns, (end_ns - start_ns) * 1e-9, detail.buckets,
         )
-        return tuple(line for line in lines if line is not None)
+        for channel in chosen
+    }  # fmt: skip
+    if lines:
+        for batch in tick_batches(session, cell_id):
+            for line in lines.values():
+                line.add(batch)
+    thinned = {name: line.series() for name, line in lines.items()}
+    series = {name: line for name, line in thinned.items() if line is not None}
+    spans, left_out = _spans(blocks, requests, start_ns, detail.spans)
+    tokens, tokens_left_out = _tokens(requests, start_ns, detail.tokens)
+
+    def panel(group: Sequence[ChannelReport]) -> tuple[Series, ...]:
+        return tuple(series[each.channel] for each in group if each.channel in series)
 
     return Timeline(
         cell_id=cell_id,
+        start_ns=start_ns,
         power_w=panel(_power_channels(channels)),
         memory_mib=tuple(
-            (domain, lines)
+            (domain, found)
             for domain, group in _memory_by_domain(channels).items()
-            if (lines := panel(group, 1 / 2**20))
+            if (found := panel(group))
         ),
-        temperature_c=panel([c for c in channels if c.quantity == "temperature"]),
+        temperature_c=panel(_temperatures(channels)),
         spans=spans,
-        marks=_marks(session.table("events", cell_id), start),
+        marks=_marks(session.table("events", cell_id), start_ns),
+        tokens_s=tokens,
         spans_left_out=left_out,
+        tokens_left_out=tokens_left_out,
     )
 
 
-def _memory_by_domain(channels: Sequence[ChannelReport]) -> dict[str, list[ChannelReport]]:
-    groups: dict[str, list[ChannelReport]] = {}
-    for channel in channels:
-        if channel.quantity == "memory":
-            groups.setdefault(channel.domain or "memory", []).append(channel)
-    return groups
+def _extent(session: Session, cell_id: str, blocks: pa.Table) -> tuple[int, int]:
+    """The first and last moment of a cell, by its readings and its blocks."""
+    import pyarrow.compute as pc
+
+    ends = [first_and_last_ns(session, cell_id) or ()]
+    if blocks.num_rows:
+        ends.append((pc.min(blocks["t0_ns"]).as_py(), pc.max(blocks["t1_ns"]).as_py()))
+    known = [each for pair in ends for each in pair if each is not None]
+    return (min(known), max(known)) if known else (0, 0)
+
+
+# -- channels -----------------------------------------------------------------------------------
+
+
+def _chosen(channels: Sequence[ChannelReport]) -> list[ChannelReport]:
+    groups = [_power_channels(channels), _temperatures(channels)]
+    groups += _memory_by_domain(channels).values()
+    return [channel for group in groups for channel in group]
 
 
 def _power_channels(channels: Sequence[ChannelReport]) -> list[ChannelReport]:
@@ -122,119 +161,60 @@ def _power_channels(channels: Sequence[ChannelReport]) -> list[ChannelReport]:
     counters = [c for c in channels if c.quantity == "energy" and c.kind == "counter"]
     counted = [c for c in counters if c.counted]
     gauges = [c for c in channels if c.quantity == "power"]
-    return counted + [c for c in gauges if c.counted or not counted]
+    return (counted + [c for c in gauges if c.counted or not counted])[:MOST_SERIES]
 
 
-def _series(ticks: pa.Table, channel: ChannelReport, scale: float, start_ns: int) -> Series | None:
-    import pyarrow.compute as pc
-
-    own = ticks.filter(pc.equal(pc.cast(ticks["channel"], "string"), channel.channel))
-    own = own.filter(pc.is_valid(own["raw"])).select(["t_ns", "raw"]).sort_by("t_ns")
-    if own.num_rows < 2:
-        return None
-    t_s = pc.divide(pc.cast(pc.subtract(own["t_ns"], start_ns), "float64"), 1e9)
-    span = max(pc.max(t_s).as_py() - pc.min(t_s).as_py(), 1e-9)
-    width = span / BUCKETS
-    raw = own["raw"].combine_chunks()
-    t_s = t_s.combine_chunks()
-    if channel.kind == "counter":
-        updates = _UPDATES_PER_BUCKET * (channel.update_period_s or 0.0)
-        width = max(width, updates, _SHORTEST_BUCKET_S)
-        columns = _differenced(t_s, raw, scale, width)
-    else:
-        values = pc.multiply(pc.cast(raw, "float64"), scale)
-        columns = {"t": t_s, "top": values, "bottom": pc.add(pc.multiply(values, 0.0), 1.0)}
-    return _bucketed(channel, columns, width)
+def _temperatures(channels: Sequence[ChannelReport]) -> list[ChannelReport]:
+    return [c for c in channels if c.quantity == "temperature"][:MOST_SERIES]
 
 
-def _differenced(t_s: pa.Array, raw: pa.Array, scale: float, width: float) -> dict[str, pa.Array]:
-    """Joules and seconds between reads. A step back (wrap or restart) and a pause are gaps."""
-    import pyarrow.compute as pc
-
-    steps = pc.subtract(raw[1:], raw[:-1])
-    joules = pc.multiply(pc.cast(steps, "float64"), scale)
-    elapsed = pc.subtract(t_s[1:], t_s[:-1])
-    good = pc.and_(
-        pc.greater_equal(steps, 0), pc.and_(pc.greater(elapsed, 0), pc.less(elapsed, 2 * width))
-    )
-    return {
-        "t": t_s[1:].filter(good),
-        "top": joules.filter(good),
-        "bottom": elapsed.filter(good),
-    }
+def _memory_by_domain(channels: Sequence[ChannelReport]) -> dict[str, list[ChannelReport]]:
+    groups: dict[str, list[ChannelReport]] = {}
+    for channel in channels:
+        if channel.quantity == "memory":
+            groups.setdefault(channel.domain or "memory", []).append(channel)
+    return {domain: group[:MOST_SERIES] for domain, group in groups.items()}
 
 
-def _bucketed(channel: ChannelReport, columns: dict[str, pa.Array], width: float) -> Series | None:
-    """Mean of each bucket (sum of ``top`` over sum of ``bottom``), gaps where one is empty."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    table = pa.table(columns)
-    if table.num_rows == 0:
-        return None
-    table = table.append_column(
-        "bucket", pc.cast(pc.floor(pc.divide(table["t"], width)), "int64")
-    ).append_column("ratio", pc.divide(table["top"], table["bottom"]))
-    means = table.group_by("bucket").aggregate(
-        [("t", "mean"), ("top", "sum"), ("bottom", "sum"), ("ratio", "min"), ("ratio", "max")]
-    )
-    points = means.sort_by("bucket").to_pylist()
-    counter = channel.kind == "counter"
-    t: list[float] = []
-    mean: list[float | None] = []
-    low: list[float | None] = []
-    high: list[float | None] = []
-    before: int | None = None
-    # Slow gauges skip buckets without a pause, so a gap is several times their usual step.
-    usual = max(1, round((points[-1]["bucket"] - points[0]["bucket"]) / max(1, len(points) - 1)))
-    for point in points:
-        if before is not None and point["bucket"] - before > 5 * usual:
-            t.append(round((before + 1) * width, 4))
-            mean.append(None)
-            low.append(None)
-            high.append(None)
-        before = point["bucket"]
-        value = point["top_sum"] / point["bottom_sum"]
-        t.append(round(point["t_mean"], 4))
-        mean.append(_short(value))
-        # Differences between two reads of a counter show its update period, not the power.
-        low.append(None if counter else _short(point["ratio_min"]))
-        high.append(None if counter else _short(point["ratio_max"]))
-    return Series(
-        channel.channel, channel.provenance, tuple(t), tuple(mean), tuple(low), tuple(high)
-    )
+# -- blocks, phases, tokens, events -------------------------------------------------------------
 
 
-def _short(value: float) -> float:
-    """Five significant digits: more than a picture shows, and a smaller page."""
-    return float(f"{value:.5g}")
-
-
-def _spans(blocks: pa.Table, requests: pa.Table, start_ns: int) -> tuple[tuple[Span, ...], int]:
+def _spans(
+    blocks: pa.Table, requests: pa.Table, start_ns: int, most: int
+) -> tuple[tuple[Span, ...], int]:
     found: list[Span] = []
-    left_out = max(0, blocks.num_rows - MOST_SPANS) + max(0, requests.num_rows - MOST_SPANS)
-    for row in blocks.slice(0, MOST_SPANS).select(["block", "t0_ns", "t1_ns"]).to_pylist():
+    left_out = max(0, blocks.num_rows - most) + max(0, requests.num_rows - most)
+    for row in blocks.slice(0, most).select(["block", "t0_ns", "t1_ns"]).to_pylist():
         if row["t0_ns"] is not None and row["t1_ns"] is not None:
             t0, t1 = ((row[name] - start_ns) / 1e9 for name in ("t0_ns", "t1_ns"))
-            found.append(Span(round(t0, 5), round(t1, 5), "block", f"block {row['block']}"))
+            found.append(Span(round(t0, 5), round(t1, 5), "block", block=row["block"]))
     columns = ["block", "request", "t0_ns", "prefill_s", "decode_s"]
-    for row in requests.slice(0, MOST_SPANS).select(columns).to_pylist():
+    for row in requests.slice(0, most).select(columns).to_pylist():
         found.extend(_phase_spans(row, start_ns))
     return tuple(found), left_out
 
 
-def _phase_spans(row: dict[str, int | float | None], start_ns: int) -> list[Span]:
+def _phase_spans(row: dict[str, Any], start_ns: int) -> list[Span]:
     """Prefill from the request's start, then decode, as far as they were marked."""
     begin, prefill, decode = row["t0_ns"], row["prefill_s"], row["decode_s"]
-    label = f"block {row['block']}, request {row['request']}"
     if begin is None or prefill is None:
         return []
+    place = {"block": row["block"], "request": row["request"]}
     t0 = (begin - start_ns) / 1e9
-    spans = [Span(round(t0, 5), round(t0 + prefill, 5), "prefill", label)]
+    spans = [Span(round(t0, 5), round(t0 + prefill, 5), "prefill", **place)]
     if decode is not None:
         end = round(t0 + prefill + decode, 5)
-        spans.append(Span(round(t0 + prefill, 5), end, "decode", label))
+        spans.append(Span(round(t0 + prefill, 5), end, "decode", **place))
     return spans
+
+
+def _tokens(requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[float, ...], int]:
+    """When each of the first tokens became known, and how many more there are."""
+    import pyarrow.compute as pc
+
+    every = pc.drop_null(pc.list_flatten(requests["token_t_ns"]))
+    shown = [round((t_ns - start_ns) / 1e9, 4) for t_ns in every.slice(0, most).to_pylist()]
+    return tuple(shown), max(0, len(every) - most)
 
 
 def _marks(events: pa.Table, start_ns: int) -> tuple[Span, ...]:

@@ -29,6 +29,8 @@ LEGEND: Mapping[str, str] = {
 }
 
 
+#: Cells whose repetitions stand one by one; more are told of together.
+_MOST_ALONE = 24
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
 
 
@@ -58,6 +60,17 @@ def machine_line(machine: Mapping[str, object]) -> str:
         name = accelerator.get("name") if isinstance(accelerator, dict) else accelerator
         parts.append(name)
     return ", ".join(plain(part) for part in parts if part) or "machine not recorded"
+
+
+def machine_lines(summary: SessionSummary) -> list[str]:
+    """The machine in a line, or a line for each session of several."""
+    if not summary.parts:
+        return [machine_line(summary.machine)]
+    return [
+        f"{plain(part.name)}: {machine_line(part.machine)}; {plain(part.profile_name)}, "
+        f"{plain(part.created_at or 'date unknown')}, {plain(part.status)}"
+        for part in summary.parts
+    ]
 
 
 def model_names(summary: SessionSummary) -> str:
@@ -176,10 +189,8 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
             "a gross energy without it rests on too few blocks to have one",
         )
     ]
-    notes += [
-        Note(cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}")
-        for cell in shown
-    ]
+    notes += _protocol_notes(summary)
+    notes += _repetition_notes(shown)
     compared = [(cell.label, cell.agreement) for cell in shown]
     notes += [Note(term, text) for term, text in agreement_notes(compared)]
     notes += _scale_notes(shown)
@@ -187,6 +198,33 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
     notes += _limit_notes(shown)
     notes += _observer_notes(shown)
     return notes + _flag_notes(shown, letters or {})
+
+
+def _protocol_notes(summary: SessionSummary) -> list[Note]:
+    """The published procedure of a session that followed one."""
+    return [
+        Note(
+            f"{part.name} · protocol" if part.name else "protocol",
+            f"the run followed the published procedure '{part.protocol}', not the protocol of "
+            "joulebench; the flags below say what that does to the figures",
+        )
+        for part in summary.parts or (summary,)
+        if part.protocol
+    ]
+
+
+def _repetition_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
+    """Blocks and processes of each cell; of many cells, equal ones together."""
+    said = [
+        (cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}")
+        for cell in cells
+    ]
+    if len(said) <= _MOST_ALONE:
+        return [Note(label, text) for label, text in said]
+    together: dict[str, list[str]] = {}
+    for label, text in said:
+        together.setdefault(text, []).append(label)
+    return [Note(_cells_in_words(labels), text) for text, labels in together.items()]
 
 
 def _count(n: int, noun: str) -> str:

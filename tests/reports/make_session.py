@@ -285,3 +285,34 @@ def _samples(cell: Cell, end: int, rng: random.Random) -> list[dict[str, Any]]:
             add(t, "memory/rss", 600 * 2**20 + rng.randrange(2**20))
             add(t, "thermal/package", 50_000 + int(4000 * (t - START_NS) / (end - START_NS)))
     return rows
+
+
+_TECHNIQUES = ("none", "prune-20", "prune-50", "prune-2:4", "int8", "int4", "kv-int8", "kv-int4",
+               "lora", "distilled")  # fmt: skip
+_BACKENDS = ("torch", "llamacpp", "onnx", "onnx-mobile", "other")
+_WORKLOADS = ("generate", "summarise")
+
+
+def many_cells(count: int) -> list[Cell]:
+    """Cells over techniques, backends, threads and two workloads. Made up: their energy says so."""
+    rng = random.Random(count)
+    cells = []
+    for place in range(count):
+        technique = _TECHNIQUES[place % len(_TECHNIQUES)]
+        backend = _BACKENDS[place // len(_TECHNIQUES) % len(_BACKENDS)]
+        workload = _WORKLOADS[place // (len(_TECHNIQUES) * len(_BACKENDS)) % len(_WORKLOADS)]
+        threads = 1 + place // (len(_TECHNIQUES) * len(_BACKENDS) * len(_WORKLOADS))
+        saved = 0.03 * _TECHNIQUES.index(technique)
+        cells.append(Cell(
+            f"{place:03d}-{backend}-{technique}".replace(":", "-"),
+            f"{backend} {technique} {workload} {threads}t", technique=technique, backend=backend,
+            workload=workload, blocks=10, seconds=0.4, energies={"simulated": 1.0}, noise=0.02,
+            joules_per_token=0.5 * (1 - saved) * rng.uniform(0.8, 1.2),
+            perplexity=17.4 * (1 + 0.1 * saved * rng.uniform(0.5, 2)),
+            peak_mib=rng.randrange(300, 1200), processes=3,
+            backend_settings={"dtype": "float32", "threads": threads},
+            prompt=f"Prompt {place}: " + "what would this cost on another machine? " * 8,
+            response=f"Answer {place}: " + "it depends on the sensor and on the idle power. " * 8,
+            block_flags={3: ["contended"]} if place % 50 == 0 else {},
+        ))  # fmt: skip
+    return cells

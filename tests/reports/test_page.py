@@ -12,6 +12,7 @@ import make_session
 import pytest
 
 from joulebench.session import Session
+from joulebench_reports.joining import alone
 from joulebench_reports.markup import data_block, h, render
 from joulebench_reports.page import NO_CHARTS, HtmlRenderer, build_page
 from joulebench_reports.summary import summarise
@@ -22,6 +23,12 @@ CHROMIUM = next(
 needs_runtime = pytest.mark.skipif(
     importlib.util.find_spec("vl_convert") is None, reason="joulebench[html] is not installed"
 )
+
+
+def bare_page(session: Session) -> str:
+    """The page without charts."""
+    summary = summarise(session)
+    return build_page(summary, alone(session, summary), None)
 
 
 def test_text_and_attributes_are_escaped_by_construction() -> None:
@@ -55,7 +62,7 @@ class Tags(HTMLParser):
 
 def test_a_strangers_text_makes_no_element(hostile_session: Session) -> None:
     parser = Tags()
-    parser.feed(build_page(hostile_session, summarise(hostile_session), None))
+    parser.feed(bare_page(hostile_session))
     assert not [tag for tag, _ in parser.found if tag in ("img", "iframe", "link", "object")]
     assert not [a for _, attrs in parser.found for a in attrs if a.startswith("on")]
 
@@ -63,7 +70,7 @@ def test_a_strangers_text_makes_no_element(hostile_session: Session) -> None:
 def test_without_the_runtime_the_page_has_tables_and_says_how_to_get_charts(
     session: Session,
 ) -> None:
-    page = build_page(session, summarise(session), None)
+    page = bare_page(session)
     assert "joulebench[html]" in NO_CHARTS
     assert page.count("pip install &#x27;joulebench[html]&#x27;") == 2
     assert "Data of this chart" in page
@@ -73,7 +80,7 @@ def test_without_the_runtime_the_page_has_tables_and_says_how_to_get_charts(
 def test_a_chart_never_mixes_provenances(tmp_path: Path) -> None:
     both = make_session.Cell("a", "a", energies={"estimated": 2.0, "measured": 1.0})
     session = Session(make_session.write(tmp_path / "s", [both]))
-    page = build_page(session, summarise(session), None)
+    page = bare_page(session)
     titles = re.findall(r"<figcaption>([^<]*)", page)
     assert [t.strip() for t in titles if "J/token" in t] == [
         "Energy per unit of work, J/token – measured",
@@ -131,7 +138,8 @@ def test_the_page_draws_its_charts_offline_and_without_complaint(
     file = written(session, tmp_path)
     visit = Visit(browser, file, scheme)
     charts = visit.page.locator(".chart")
-    assert charts.count() == 4
+    # Energy, decode and prefill speed, energy by phase, quality against cost, the timeline.
+    assert charts.count() == 6
     for index in range(charts.count()):
         assert charts.nth(index).locator("svg").count() >= 1
     assert visit.page.locator("#timeline-chart svg path").count() > 3

@@ -7,9 +7,9 @@ import make_session
 import pytest
 
 from joulebench.session import Session
-from joulebench_reports.charts import timeline_data, timeline_spec
 from joulebench_reports.summary import summarise
 from joulebench_reports.timeline import BUCKETS, Timeline, read_timeline
+from joulebench_reports.timelinechart import timeline_data, timeline_spec
 
 
 def timeline(tmp_path: Path, cell: make_session.Cell) -> Timeline:
@@ -85,6 +85,7 @@ def test_the_memory_of_a_process_and_of_the_machine_have_their_own_panels(tmp_pa
     found = read_timeline(session, "a", both, {})
     assert [domain for domain, _ in found.memory_mib] == ["process", "machine"]
     spec = timeline_spec(found, "a")
-    names = [panel["data"]["name"] for panel in spec["vconcat"]]
-    assert names == ["spans", "memory-0", "memory-1"]
+    names = [panel["data"]["name"] for panel in spec["vconcat"][1:]]
+    assert names == ["memory-0", "memory-1"]
+    assert spec["vconcat"][0]["layer"][0]["data"]["name"] == "spans"
     assert set(names) <= set(timeline_data(found))

@@ -60,14 +60,26 @@
   const timelines = read("timeline-data");
   const chooser = document.getElementById("timeline-cell");
 
+  const ends = ["timeline-from", "timeline-to"].map((id) => document.getElementById(id));
+  // The stretch of time that is asked for; null for all of it, and for what is no stretch.
+  const range = (last) => {
+    const [from, to] = ends.map((input) => (input ? input.value : ""));
+    if (from === "" && to === "") return null;
+    const domain = [from === "" ? 0 : Number(from), to === "" ? last : Number(to)];
+    return domain[0] < domain[1] ? domain : null;
+  };
+
   const drawTimeline = () => {
     const node = document.getElementById("timeline-chart");
     if (!timelines || !chooser || !node) return Promise.resolve();
-    const { spec, data } = timelines[chooser.value];
+    const { spec, data, end } = timelines[chooser.value];
     // Room for the axis on the left and the legend on the right.
     const width = Math.max(240, node.clientWidth - 320);
     const datasets = Object.fromEntries(Object.entries(data).map(([k, v]) => [k, rows(v)]));
-    const vconcat = spec.vconcat.map((panel) => ({ ...panel, width }));
+    const domain = range(end);
+    const vconcat = spec.vconcat.map((panel) => ({ ...panel, width, encoding: {
+      ...panel.encoding, x: { ...panel.encoding.x,
+        scale: domain ? { ...panel.encoding.x.scale, domain } : panel.encoding.x.scale } } }));
     return draw(node, { ...spec, vconcat, datasets });
   };
 
@@ -80,13 +92,38 @@
     document.documentElement.dataset.drawn = "yes";
   };
 
-  if (chooser) chooser.addEventListener("change", drawTimeline);
+  for (const input of [chooser, ...ends]) {
+    if (input) input.addEventListener("change", drawTimeline);
+  }
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   let waiting = 0;
   window.addEventListener("resize", () => {
     clearTimeout(waiting);
     waiting = setTimeout(drawTimeline, 200);
   });
+
+  // A folded part that came as data: [tag, attributes or 0, child, …], texts by number. Nothing is
+  // parsed as markup.
+  const build = (node, texts) => {
+    if (typeof node === "number") return document.createTextNode(texts[node]);
+    const [tag, attributes, ...children] = node;
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
+    element.append(...children.map((child) => build(child, texts)));
+    return element;
+  };
+  const folded = new Map();
+  const unfoldPart = (holder) => {
+    const { of: name, part } = holder.dataset;
+    if (!holder.open || part === undefined) return;
+    if (!folded.has(name)) folded.set(name, read(name));
+    const { texts, parts } = folded.get(name);
+    holder.append(...parts[part].map((node) => build(node, texts)));
+    delete holder.dataset.part;
+  };
+  for (const holder of document.querySelectorAll("details[data-part]")) {
+    holder.addEventListener("toggle", () => unfoldPart(holder));
+  }
 
   // A link to a folded part opens it.
   const unfold = () => {
@@ -110,7 +147,9 @@
         if (!numeric) return cell.textContent;
         return cell.dataset.sort === undefined ? null : Number(cell.dataset.sort);
       };
+      const apart = header.dataset.apart !== undefined;
       const compare = (a, b) => {
+        if (apart && a.dataset.rank !== b.dataset.rank) return a.dataset.rank - b.dataset.rank;
         const [x, y] = [key(a), key(b)];
         // Unknown stays at the end, whichever way the column is sorted.
         if (x === null || y === null) return (x === null) - (y === null);
@@ -120,11 +159,12 @@
       body.append(...Array.from(body.rows).sort(compare));
     }));
     const filter = document.getElementById("filter");
+    const texts = new Map(Array.from(body.rows, (row) => [row, row.textContent.toLowerCase()]));
     filter.addEventListener("input", () => {
       const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of body.rows) {
-        const text = row.textContent.toLowerCase();
+        const text = texts.get(row);
         row.hidden = !words.every((word) => text.includes(word));
         shown += row.hidden ? 0 : 1;
       }

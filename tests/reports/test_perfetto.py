@@ -1,0 +1,136 @@
+"""The trace keeps to the rules of Chrome's trace event format, and holds what the cell did."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import make_session
+import pytest
+
+from joulebench.session import Session
+from joulebench_reports.perfetto import PerfettoRenderer
+
+Event = dict[str, Any]
+#: What an event of each kind must have ("Trace Event Format", the Chromium project).
+REQUIRED = {
+    "X": {"name", "ph", "ts", "dur", "pid", "tid"},
+    "C": {"name", "ph", "ts", "pid", "args"},
+    "i": {"name", "ph", "ts", "pid", "tid", "s"},
+    "M": {"name", "ph", "pid", "args"},
+}
+
+
+def events(session: Session, **settings: int) -> list[Event]:
+    found = json.loads(PerfettoRenderer().render(session, settings))
+    assert set(found) <= {"traceEvents", "displayTimeUnit", "otherData"}
+    assert found["displayTimeUnit"] in ("ms", "ns")
+    return list(found["traceEvents"])
+
+
+def check(found: list[Event]) -> None:
+    """The rules of the format."""
+    for event in found:
+        assert REQUIRED[event["ph"]] <= set(event), event
+        assert isinstance(event["pid"], int)
+        if event["ph"] != "M":
+            assert math.isfinite(event["ts"])
+            assert event["ts"] >= 0
+        if event["ph"] == "X":
+            assert event["dur"] >= 0
+        if event["ph"] == "C":
+            assert event["args"]
+            assert all(isinstance(value, (int, float)) for value in event["args"].values())
+        if event["ph"] == "i":
+            assert event["s"] in ("g", "p", "t")
+    names = {event["pid"] for event in found if event["name"] == "process_name"}
+    assert {event["pid"] for event in found} <= names
+    tracks: dict[tuple[int, int], list[Event]] = {}
+    for event in found:
+        if event["ph"] == "X":
+            tracks.setdefault((event["pid"], event["tid"]), []).append(event)
+    for track in tracks.values():  # slices of a track lie apart (half a ns for rounding)
+        ordered = sorted(track, key=lambda event: event["ts"])
+        for before, after in pairwise(ordered):
+            assert before["ts"] + before["dur"] <= after["ts"] + 0.001
+
+
+def slices(found: list[Event], category: str) -> list[Event]:
+    return [each for each in found if each["ph"] == "X" and each["cat"] == category]
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Session:
+    """A cell of three blocks, with phases at the edges and with token times."""
+    path = make_session.write(tmp_path / "s", [make_session.Cell("a", "torch", blocks=3,
+                                                                 status="unfinished")])  # fmt: skip
+    rows = Session(path).table("requests").to_pylist()
+    edges: list[Event] = []
+    for row in rows:
+        begin, first = row["t0_ns"], row["t0_ns"] + int(row["prefill_s"] * 1e9)
+        row["token_t_ns"] = [first, first + 1_000_000, row["t1_ns"]]
+        edges += [{"t_ns": t, "kind": "phase", "block": row["block"], "request": row["request"],
+                   "detail": detail}
+                  for t, detail in ((begin, "start"), (begin, "prefill"), (first, "decode"),
+                                    (row["t1_ns"], "end"))]  # fmt: skip
+    writer = make_session.SessionWriter(path)
+    (path / "cells" / "a" / "requests.arrow.part").unlink()
+    for name, content in (("requests", rows), ("events", edges)):
+        stream = writer.stream("a", name)
+        stream.append(content)
+        stream.finish()
+    return Session(path)
+
+
+def test_the_trace_holds_blocks_requests_phases_and_tokens(traced: Session) -> None:
+    found = events(traced)
+    check(found)
+    counts = {name: len(slices(found, name)) for name in ("blocks", "requests", "phases", "tokens")}
+    assert counts == {"blocks": 3, "requests": 6, "phases": 12, "tokens": 18}
+    assert {each["name"] for each in slices(found, "phases")} == {"prefill", "decode"}
+    first = slices(found, "requests")[0]
+    own = {"block": 0, "request": 0}
+    phases = [each for each in slices(found, "phases") if each["args"] == own]
+    assert sum(each["dur"] for each in phases) == pytest.approx(first["dur"], abs=0.01)
+    assert slices(found, "blocks")[0]["ts"] == 0
+
+
+def test_sensors_are_counters_with_unit_and_provenance(traced: Session) -> None:
+    found = [each for each in events(traced) if each["ph"] == "C"]
+    names = {each["name"] for each in found}
+    assert "estimate/cpu, W (estimated)" in names
+    assert "thermal/package, °C (measured)" in names
+    watts = [each["args"]["W"] for each in found if "estimate" in each["name"]]
+    assert max(watts) == pytest.approx(20, abs=0.6)
+
+
+def test_points_and_tokens_can_be_limited(traced: Session) -> None:
+    found = events(traced, points=10, tokens=5)
+    check(found)
+    assert len(slices(found, "tokens")) == 5
+    memory = [each for each in found if each["ph"] == "C" and each["name"].startswith("memory")]
+    assert 5 <= len(memory) <= 12
+
+
+def test_each_cell_is_a_process_under_its_label(session: Session) -> None:
+    found = events(session)
+    check(found)
+    named = [each["args"]["name"] for each in found if each["name"] == "process_name"]
+    assert named == ["torch f32", "torch int8", "torch sparse", "onnx train"]
+
+
+def test_a_chosen_cell_is_alone_in_the_trace(session: Session) -> None:
+    found = events(session.only(["torch int8"]))
+    named = [each["args"]["name"] for each in found if each["name"] == "process_name"]
+    assert named == ["torch int8"]
+
+
+def test_poor_and_hostile_sessions_give_a_trace_too(
+    poor_session: Session, hostile_session: Session
+) -> None:
+    for each in (poor_session, hostile_session):
+        check(events(each))
+        assert "\x1b" not in PerfettoRenderer().render(each, {})
