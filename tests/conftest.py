@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 import pytest
 
 from joulebench.api import Artifact
-from joulebench.artifacts import CACHE_VARIABLE, Store, hash_content
+from joulebench.artifacts import Store, hash_content
+from joulebench.backendkit import CACHE_VARIABLE
 from joulebench.conversion import route
 from joulebench.errors import UnavailableError
 from joulebench.models import CHECKPOINT_FORMAT, obtain_model, read_catalogue, resolve_model

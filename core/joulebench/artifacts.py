@@ -21,24 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from joulebench.api import Artifact, OptionValue, Scalar
+from joulebench.backendkit import cache_folder
 from joulebench.errors import ArtifactError
 from joulebench.otherpython import OtherPython, environ_for
 
-CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
 #: The file that says what an entry of the store is; its time of change is that of the last use.
 MANIFEST: Final = "artifact.json"
 _CONTENT: Final = "content"
 #: Folders of makers that have not finished, by prefix.
 MAKING: Final = ".making-"
-
-
-def cache_folder() -> Path:
-    """The user's cache for models and artifacts; ``JOULEBENCH_CACHE`` overrides it."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("joulebench"))
 
 
 def hash_file(path: Path) -> str:

@@ -15,6 +15,19 @@ from joulebench.errors import JoulebenchError
 
 #: An interpreter that takes longer than this to import a runtime is given up, in seconds.
 _TIMEOUT_S: Final = 60.0
+#: Names another cache folder than the user's.
+CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
+
+
+def cache_folder() -> Path:
+    """The user's cache for models and artifacts, where a backend may keep a folder of its own.
+
+    ``JOULEBENCH_CACHE`` overrides it.
+    """
+    import platformdirs
+
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("joulebench"))
 
 
 def allowed_cores() -> int:

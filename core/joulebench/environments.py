@@ -21,7 +21,7 @@ from typing import Final
 
 from joulebench import __version__
 from joulebench.api import ENVIRONMENT_NAME, Environment
-from joulebench.artifacts import cache_folder
+from joulebench.backendkit import cache_folder
 from joulebench.errors import InterpreterError, PluginError, unknown_name_hint
 from joulebench.otherpython import OtherPython
 from joulebench.registry import Registry

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from joulebench.artifacts import cache_folder, hash_file
+from joulebench.artifacts import hash_file
+from joulebench.backendkit import cache_folder
 from joulebench.errors import ModelError, UnavailableError
 
 _CHUNK_BYTES: Final = 1 << 20

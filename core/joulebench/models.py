@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from joulebench import fetch
 from joulebench.api import Artifact
-from joulebench.artifacts import cache_folder, hash_content
+from joulebench.artifacts import hash_content
+from joulebench.backendkit import cache_folder
 from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_config
 from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.fetch import WheelFile

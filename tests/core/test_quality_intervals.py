@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from joulebench.artifacts import CACHE_VARIABLE
+from joulebench.backendkit import CACHE_VARIABLE
 from joulebench.session import Session
 
 PROFILE = """
