@@ -107,7 +107,7 @@ class TorchInt4WeightOnly(_ByTorchao):
     requires = frozenset({"weights.int4"})
     options = (
         _HEAD,
-        Option("group", "int", 32, "inputs that share a scale", choices=(32, 64, 128, 256)),
+        Option("group", "int", 32, "inputs that share a scale", choices=(32, 64, 128)),
     )
 
     def session_options(self, settings: Settings) -> Settings:

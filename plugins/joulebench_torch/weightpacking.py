@@ -85,6 +85,6 @@ def _config(kind: str, group: int) -> Any:
 
         return Int8WeightOnlyConfig()
     # The public configurations of int4 have no kernels for a CPU.
-    from torchao.prototype.int4_opaque_tensor import PrototypeInt4WeightOnlyConfig
+    from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
 
     return PrototypeInt4WeightOnlyConfig(group_size=group)

@@ -32,7 +32,7 @@ OPTIONS: Final = (
         "quantize the output head too; where it shares the embedding's matrix, it gets its own",
     ),
     Option("weights_group", "int", 32, "inputs that share a scale in int4",
-           choices=(32, 64, 128, 256)),
+           choices=(32, 64, 128)),
 )  # fmt: skip
 
 
