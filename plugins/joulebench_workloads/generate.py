@@ -39,7 +39,7 @@ class Generate(Workload):
         return int(settings["new_tokens"]) + 1
 
     def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
-        """One request a prompt, shuffled by the seed."""
+        """One request a prompt, in an order drawn by the seed or the file's own."""
         return prompt_requests(
             context, Path(str(settings["prompts"])), bool(settings["chat"]),
             int(settings["new_tokens"]), int(settings["max_prompt_tokens"]),

@@ -55,14 +55,15 @@ def _prompt(line: str, path: Path, number: int) -> str:
 def prompt_requests(
     context: WorkloadContext, path: Path, chat: bool, new_tokens: int, limit: int
 ) -> list[Request]:
-    """A request for each prompt, in an order shuffled by the seed, cut to ``limit`` tokens.
+    """A request for each prompt, in an order drawn by the seed (or the file's), cut to ``limit``.
 
     What is cut is the prompt's end. A model without a tokenizer gets random ids, as many as the
     prompt would roughly have.
     """
     prompts = read_prompts(path)
     order = random.Random(context.seed)  # noqa: S311  an order, not a secret
-    order.shuffle(prompts)
+    if context.shuffle:
+        order.shuffle(prompts)
     if context.context_length is not None:
         limit = min(limit, context.context_length - new_tokens)
         if limit < 1:
