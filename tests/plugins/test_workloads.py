@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,34 @@ def test_decode_reads_its_context_outside_of_the_window() -> None:
         "reset", ("prefill", 3), "window", "phase decode", "step", "token", "step", "token",
     ]  # fmt: skip
     assert (outcome.prefill_tokens, outcome.decode_tokens, outcome.units) == (0, 2, 2.0)
+
+
+def test_a_decode_s_contexts_are_stretches_of_a_text_that_the_seed_draws(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(chr(60 + i % 50) for i in range(1000)), encoding="utf-8")
+    settings = settings_of(Decode(), context=20, text=str(text))
+    drawn = Decode().requests(context(), settings)
+    assert len(drawn) == 16
+    for request in drawn:
+        assert len(request.tokens) == 20
+        assert {(b - a) % 50 for a, b in itertools.pairwise(request.tokens)} == {1}
+    assert len({request.tokens for request in drawn}) > 8
+    assert drawn == Decode().requests(context(), settings)
+    assert drawn != Decode().requests(context(seed=2), settings)
+
+
+def test_a_text_too_short_for_a_context_is_an_error_with_its_length(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("short", encoding="utf-8")
+    with pytest.raises(ProfileError, match="only 5 tokens; a context needs 20"):
+        Decode().requests(context(), settings_of(Decode(), context=20, text=str(text)))
+
+
+def test_without_a_tokenizer_a_decode_s_contexts_are_random(tmp_path: Path) -> None:
+    settings = settings_of(Decode(), context=20, text=str(tmp_path / "unread"))
+    assert all(
+        len(each.tokens) == 20 for each in Decode().requests(context(tokenize=None), settings)
+    )
 
 
 def test_score_counts_the_tokens_that_have_a_probability() -> None:
