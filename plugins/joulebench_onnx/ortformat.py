@@ -76,6 +76,13 @@ class OrtFormat(Converter):
             )
         _rename_only(output, "*.ort", ORT_FILE)
         _rename_only(output, "*.config", OPERATORS_FILE)
+        _forget_folder(output / OPERATORS_FILE, output)
+
+
+def _forget_folder(file: Path, folder: Path) -> None:
+    """Take out where the model lay when the list was made: equal models have equal lists."""
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(f"{folder}/", ""), encoding="utf-8")
 
 
 def _rename_only(folder: Path, pattern: str, name: str) -> None:

@@ -76,7 +76,7 @@ def _state(row: dict[str, Any]) -> str:
 @click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True,
               help="What it adds. Repeatable.")  # fmt: skip
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(),
-              help="Folder in which the distribution's own folder is made; here by default.")  # fmt: skip
+              help="Folder in which its own folder is made; here by default.")  # fmt: skip
 def new(name: str, kind: tuple[str, ...], into: Path) -> None:
     """Write a distribution joulebench-NAME with a working plugin of each KIND and its tests.
 
@@ -98,7 +98,7 @@ def new(name: str, kind: tuple[str, ...], into: Path) -> None:
 @plugin.command("check")
 @click.argument("name", required=False)
 @click.option("--set", "settings", multiple=True, metavar="KIND.NAME.KEY=VALUE",
-              help="A plugin's setting, as a profile would give it (TOML syntax). Repeatable.")  # fmt: skip
+              help="A plugin's setting, as a profile gives it. Repeatable.")  # fmt: skip
 @click.option("--timeout", "limit_s", type=click.FloatRange(min=1.0), default=60.0,
               show_default=True, metavar="SECONDS", help="Most time for one check.")  # fmt: skip
 @json_option

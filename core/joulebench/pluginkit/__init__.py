@@ -1,0 +1,1 @@
+"""``joulebench plugin new`` and ``joulebench plugin check``: the kit of a plugin's author."""

@@ -1,0 +1,262 @@
+"""In the child: whether figures are what they are called, and whether anything is left behind.
+
+Bounds are wide on purpose: they find a wrong unit (a thousand, a million), not a poor sensor.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.api import Backend, BackendSession, Channel, Probe
+from joulebench.testing.contracts import BrokenContractError, Subject
+from joulebench.testing.contracts.backend import opened
+from joulebench.testing.contracts.base import expect, not_here
+from joulebench.testing.contracts.probe import fell
+
+Checks = Iterator[tuple[str, Callable[[], Mapping[str, Any]]]]
+
+#: How long a probe's channels are watched: idle, then with one core busy, in seconds.
+IDLE_S: Final = 0.8
+BUSY_S: Final = 1.7
+_LOOK_S: Final = 0.02
+#: Least power of anything that a busy core is part of: a small core of a phone takes about so much.
+LEAST_W: Final = 0.05
+#: Most power of a core and what belongs to it, of the rest of a machine, and of each accelerator.
+MOST_W_PER_CORE: Final = 40.0
+MOST_W_BESIDE: Final = 300.0
+MOST_W_PER_ACCELERATOR: Final = 1500.0
+#: Plausible figures of the other quantities, in their units.
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "temperature": (-60.0, 150.0),
+    "frequency": (1e6, 2e10),
+    "utilization": (0.0, 1.05),
+    "memory": (0.0, 2.0**46),
+}
+#: Rounds of requests, and what the resident memory may grow by in each third of them, in bytes.
+_ROUNDS: Final = 12
+_GROWTH_BYTES: Final = 2 * 2**20
+_READS: Final = 3000
+
+
+def checks_of(kind: str, subject: Subject[Any]) -> Checks:
+    """What of a kind is checked beyond its contract."""
+    if kind == "probe":
+        yield "its energy counters change", lambda: _changes(subject)
+        yield "its counters go forward while work is done", lambda: _forward(subject)
+        yield "its figures are of the right order", lambda: _order(subject)
+        yield "reading it leaves nothing behind", lambda: _reading(subject)
+    if kind == "backend":
+        yield "requests leave nothing behind", lambda: _requests(subject)
+
+
+# -- probes ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watched:
+    """One channel's raw values, with times in ns and the CPU time of this process in s."""
+
+    channel: Channel
+    t_ns: list[int] = field(default_factory=list)
+    raw: list[int] = field(default_factory=list)
+
+    @property
+    def values(self) -> list[float]:
+        """In the channel's unit."""
+        return [each * self.channel.scale for each in self.raw]
+
+
+def _watch(subject: Subject[Probe]) -> list[Watched]:
+    return _watched(subject.plugin, tuple(sorted(subject.complete_settings().items())))
+
+
+@cache
+def _watched(probe: Probe, given: tuple[tuple[str, Any], ...]) -> list[Watched]:
+    """All channels, read while this process is idle and then busy on one core."""
+    from joulebench.meter.channels import source_spec
+    from joulebench.meter.sampler import edge_reader
+
+    settings = dict(given)
+    said = probe.inspect(settings)
+    if not said.ok:
+        not_here(f"it cannot be read here: {said.reason}")
+    found = [Watched(each) for each in probe.channels(settings)]
+    read = edge_reader(
+        [source_spec(n, each.channel.source, os.getpid()) for n, each in enumerate(found)]
+    )
+
+    def look() -> None:
+        now = time.perf_counter_ns()
+        for each, raw in zip(found, read(), strict=True):
+            if raw is not None:
+                each.t_ns.append(now)
+                each.raw.append(raw)
+
+    end = time.monotonic() + IDLE_S
+    while time.monotonic() < end:
+        look()
+        time.sleep(_LOOK_S)
+    end = time.monotonic() + BUSY_S
+    while time.monotonic() < end:
+        look()
+        _work(time.monotonic() + _LOOK_S)
+    look()
+    return found
+
+
+def _work(until: float) -> None:
+    while time.monotonic() < until:
+        sum(range(1000))
+
+
+def _changes(subject: Subject[Probe]) -> Mapping[str, Any]:
+    counters = [
+        each for each in _watch(subject)
+        if each.channel.kind == "counter" and each.channel.quantity == "energy"
+    ]  # fmt: skip
+    if not counters:
+        not_here("it has no counter of energy")
+    for each in counters:
+        expect(
+            len(set(each.raw)) > 1,
+            f"{each.channel.path} stayed at {each.raw[:1]} for {IDLE_S + BUSY_S:g} s, a core busy",
+            "read the sensor anew each time: the energy of a frozen counter is withheld",
+        )
+    return {"watched": len(counters)}
+
+
+def _forward(subject: Subject[Probe]) -> Mapping[str, Any]:
+    counters = [each for each in _watch(subject) if each.channel.kind == "counter"]
+    if not counters:
+        not_here("it has no counter")
+    for each in counters:
+        for before, after in pairwise(each.raw):
+            expect(
+                not fell(each.channel, before, after),
+                f"the counter {each.channel.path} went from {before} back to {after}",
+                "a counter only grows; state wraps_at where it starts again, or call it a gauge",
+            )
+    return {"watched": len(counters)}
+
+
+def _order(subject: Subject[Probe]) -> Mapping[str, Any]:
+    found: dict[str, float] = {}
+    for each in _watch(subject):
+        if len(each.raw) < 2:
+            continue
+        channel, figure = each.channel, _figure(each)
+        frozen = channel.kind == "counter" and len(set(each.raw)) == 1
+        if figure is None or frozen:  # of a frozen one another check tells
+            continue
+        least, most = _bounds(channel)
+        found[channel.path] = figure
+        expect(
+            least <= figure <= most,
+            f"{channel.path} shows {figure:.4g} {_unit(channel)}, which lies outside of "
+            f"{least:.3g} to {most:.3g}",
+            f"check the scale: raw count × scale must be in {channel.unit} (a factor of 1,000 is "
+            "milli, of 1,000,000 micro)",
+        )
+    if not found:
+        not_here("it has no quantity with known bounds")
+    return {"figures": found}
+
+
+def _figure(watched: Watched) -> float | None:
+    """The mean power of energy and power, the rate of CPU time, the mean of gauges; in its unit."""
+    channel, values = watched.channel, watched.values
+    seconds = (watched.t_ns[-1] - watched.t_ns[0]) * 1e-9
+    if channel.kind == "counter":
+        if channel.quantity not in ("energy", "cpu_time"):
+            return None
+        steps = pairwise(watched.raw)
+        gained = sum(
+            after - before if after >= before else after - before + (channel.wraps_at or 0)
+            for before, after in steps
+        )
+        return gained * channel.scale / seconds
+    known = channel.quantity in ("power", *BOUNDS)
+    return sum(values) / len(values) if known else None
+
+
+def _bounds(channel: Channel) -> tuple[float, float]:
+    cores = os.cpu_count() or 1
+    if channel.quantity in ("energy", "power"):
+        # What is not counted may be a part that has nothing to do with the busy core.
+        least = LEAST_W if channel.counted else 0.0
+        accelerators = len([*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev/accel").glob("*")])
+        return least, (
+            MOST_W_PER_CORE * cores + MOST_W_BESIDE + MOST_W_PER_ACCELERATOR * accelerators
+        )
+    if channel.quantity == "cpu_time":
+        return 0.0, 1.1 * cores
+    return BOUNDS[channel.quantity]
+
+
+def _unit(channel: Channel) -> str:
+    return {"energy": "W", "cpu_time": "cores"}.get(channel.quantity, channel.unit)
+
+
+def _reading(subject: Subject[Probe]) -> Mapping[str, Any]:
+    from joulebench.meter.channels import source_spec
+    from joulebench.meter.sampler import edge_reader
+
+    channels = [each.channel for each in _watch(subject)]
+    read = edge_reader([source_spec(n, c.source, os.getpid()) for n, c in enumerate(channels)])
+    deadline = time.monotonic() + 10.0
+
+    def reads() -> None:
+        for _ in range(_READS):
+            read()
+            if time.monotonic() > deadline:
+                return
+
+    return _expect_no_leak(reads, "reads", _READS)
+
+
+# -- backends -------------------------------------------------------------------------------------
+
+
+def _requests(subject: Subject[Backend]) -> Mapping[str, Any]:
+    with opened(subject, "generate") as session:
+        pid = session.process_id()
+        return _expect_no_leak(lambda: _some_requests(session), "requests", _ROUNDS, pid)
+
+
+def _some_requests(session: BackendSession) -> None:
+    for number in range(_ROUNDS):
+        session.reset()
+        session.prefill([5 + number, 17, 33, 8])
+        for _ in range(6):
+            session.step()
+
+
+def _expect_no_leak(
+    work: Callable[[], None], what: str, count: int, pid: int | None = None
+) -> Mapping[str, Any]:
+    """Do the work four times: after the first, memory must not go on growing each time."""
+    sizes: list[int] = []
+    for _ in range(4):
+        work()
+        sizes.append(_resident_bytes(pid))
+    steps: Sequence[int] = [after - before for before, after in pairwise(sizes)]
+    if min(steps) > _GROWTH_BYTES:
+        raise BrokenContractError(
+            f"memory grows by {min(steps) / count / 1024:,.0f} KiB and more with each of {what}",
+            "let go of what a request made: lists that grow, caches without limit, native objects "
+            "that are never freed",
+        )
+    return {"growth_bytes": steps[-1]}
+
+
+def _resident_bytes(pid: int | None) -> int:
+    """Resident memory of a process, or of this one."""
+    fields = Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

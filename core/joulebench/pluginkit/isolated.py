@@ -1,0 +1,195 @@
+"""Runs checks in a process of their own: a crash or a hang costs the check in which it happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from joulebench.pluginkit.results import Result
+from joulebench.registry import WITHOUT_VARIABLE
+
+#: More resident memory than this is a leak, and ends the check.
+MEMORY_LIMIT_BYTES: Final = 6 * 2**30
+#: So often a plugin may take a process down before the rest of its checks is left out.
+MOST_DEATHS: Final = 3
+_POLL_S: Final = 0.2
+_TAIL_BYTES: Final = 1 << 14
+#: Calls that are shown of a stack.
+_PLACES: Final = 3
+_PRINTS: Final = (
+    "standard output is the command's own (tables, JSON) and in a worker the protocol's: log to "
+    "standard error"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child is to do. ``without`` are the entry points that it must not load."""
+
+    task: str
+    entry_point: str
+    kind: str = ""
+    name: str = ""
+    settings: Mapping[str, Any] | None = None
+    without: Sequence[str] = ()
+
+    @property
+    def subject(self) -> str:
+        """What its checks are of."""
+        return f"{self.kind} {self.name}".strip()
+
+
+def run_checks(job: Job, limit_s: float) -> list[Result]:
+    """The results of a job's checks; each may take ``limit_s`` seconds."""
+    results: list[Result] = []
+    deaths = 0
+    while True:
+        done = [each.check for each in results]
+        with _Child(job, done, limit_s) as child:
+            found, finished = child.results(limit_s)
+        # It prints the same at each check.
+        found = [each for n, each in enumerate(found) if each.check not in done
+                 and each.check not in {other.check for other in found[:n]}]  # fmt: skip
+        results += found
+        deaths += not finished
+        if deaths == MOST_DEATHS:
+            what = f"given up: {deaths} checks took their process down or hung"
+            results.append(Result(job.subject, "all other checks", "skipped", what))
+            finished = True
+        # A child that got nowhere gets nowhere the next time either.
+        if finished or not found or found[-1].check == _MADE:
+            return [each for each in results if each.check != _MADE or each.status == "fault"]
+
+
+_MADE: Final = "it can be made"
+_SILENT: Final = "it prints nothing"
+
+
+class _Child:
+    """One child process, its report and what it printed."""
+
+    def __init__(self, job: Job, done: Sequence[str], limit_s: float) -> None:
+        self._job = job
+        self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives with the child
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._report, write = os.pipe()
+        self._buffer = b""
+        environment = {**os.environ, WITHOUT_VARIABLE: ",".join(job.without)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "joulebench.pluginkit.child", str(write)],
+            stdin=subprocess.PIPE, stdout=self._printed, stderr=self._errors,
+            env=environment, pass_fds=(write,), process_group=0,
+        )  # fmt: skip
+        os.close(write)
+        order = {"task": job.task, "entry_point": job.entry_point, "kind": job.kind,
+                 "name": job.name, "settings": dict(job.settings or {}), "done": list(done),
+                 "limit_s": limit_s}  # fmt: skip
+        assert self._process.stdin is not None  # noqa: S101
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.close()
+
+    def results(self, limit_s: float) -> tuple[list[Result], bool]:
+        """What the child told, and whether it came to its end."""
+        results: list[Result] = []
+        running = "its process starts"
+        for told in self._told(limit_s):
+            if isinstance(told, str):
+                results.append(self._fault(running, told))
+                return results, False
+            if told.get("finished"):
+                return results, True
+            if "begin" in told:
+                running = told["begin"]
+            else:
+                results += self._of(told)
+        results.append(self._fault(running, self._how_it_ended()))
+        return results, False
+
+    def _told(self, limit_s: float) -> Iterator[dict[str, Any] | str]:
+        """Lines of the report; a text says why the child was killed."""
+        deadline = time.monotonic() + limit_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._report, selectors.EVENT_READ)
+            while True:
+                while b"\n" in self._buffer:
+                    line, _, self._buffer = self._buffer.partition(b"\n")
+                    deadline = time.monotonic() + limit_s
+                    yield json.loads(line)
+                if selector.select(_POLL_S):
+                    piece = os.read(self._report, 1 << 16)
+                    if not piece:
+                        return
+                    self._buffer += piece
+                elif time.monotonic() > deadline:
+                    self._kill()
+                    yield f"it was not done after {limit_s:g} s and was killed"
+                    return
+                elif _resident_bytes(self._process.pid) > MEMORY_LIMIT_BYTES:
+                    self._kill()
+                    limit = f"{MEMORY_LIMIT_BYTES / 2**30:.0f} GiB"
+                    yield f"it took more than {limit} of memory and was killed"
+                    return
+
+    def _of(self, told: Mapping[str, Any]) -> Iterator[Result]:
+        job, check = self._job, str(told["end"])
+        yield Result(
+            job.subject, check, told["status"], told.get("what", ""), told.get("advice", ""),
+            float(told["seconds"]), told.get("facts", {}),
+        )  # fmt: skip
+        if told["printed"]:
+            what = f"it wrote to standard output: {told['printed']!r}"
+            yield Result(job.subject, _SILENT, "fault", what, _PRINTS)
+
+    def _fault(self, check: str, what: str) -> Result:
+        return Result(self._job.subject, check, "fault", what, self._last_words())
+
+    def _how_it_ended(self) -> str:
+        code = self._process.wait()
+        if code >= 0:
+            return f"the process ended with exit code {code}"
+        return f"the process was ended by {signal.Signals(-code).name}"
+
+    def _last_words(self) -> str:
+        """Where its code was, as faulthandler wrote it, else its last line of standard error."""
+        end = os.fstat(self._errors.fileno()).st_size
+        text = os.pread(self._errors.fileno(), _TAIL_BYTES, max(0, end - _TAIL_BYTES))
+        lines = [line.strip() for line in text.decode(errors="replace").splitlines()]
+        places = [line for line in lines if line.startswith("File ")][:_PLACES]
+        if places:
+            return "it was here, the innermost call first:\n" + "\n".join(places)
+        said = [line for line in lines if line]
+        return f"its last words: {said[-1]}" if said else "run it under a debugger"
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._kill()
+        os.close(self._report)
+        self._printed.close()
+        self._errors.close()
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,49 @@
+"""What a check of a plugin found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Status = Literal["ok", "fault", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One check: what was tried, how it ended, and what to do about it.
+
+    ``subject`` is what the check was of (``backend torch``), empty for the whole distribution.
+    """
+
+    subject: str
+    check: str
+    status: Status
+    what: str = ""
+    advice: str = ""
+    seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All results of one entry point."""
+
+    entry_point: str
+    distribution: str
+    version: str
+    results: tuple[Result, ...]
+
+    @property
+    def faults(self) -> tuple[Result, ...]:
+        """What was found."""
+        return tuple(each for each in self.results if each.status == "fault")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "entry_point": self.entry_point,
+            "distribution": self.distribution,
+            "version": self.version,
+            "ok": not self.faults,
+            "results": [asdict(each) for each in self.results],
+        }

@@ -1,0 +1,185 @@
+"""The contract of techniques, on disk and at run time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from joulebench.api import Artifact, ArtifactTechnique, Backend, RuntimeTechnique
+from joulebench.testing.contracts.backend import PROMPT, opened
+from joulebench.testing.contracts.base import (
+    BrokenContractError,
+    PluginContract,
+    Subject,
+    expect,
+    expect_record,
+    not_here,
+    require_available,
+    subject_of,
+)
+from joulebench.testing.contracts.checkpoints import config_of, in_format, tiny_checkpoint
+from joulebench.testing.contracts.files import content_hash, expect_whole, written
+
+
+class TechniqueContract(PluginContract):
+    """What a technique keeps: it changes the model, and its evidence is what was observed."""
+
+    kind = "technique"
+
+    def test_it_says_which_models_it_takes(self, plugin: Any) -> None:
+        """``check`` gives None, or the reason why a model does not suit the settings."""
+        subject, technique = _on_disk(plugin)
+        settings = subject.complete_settings()
+        for config in (config_of(subject.model or tiny_checkpoint()), {}, {"hidden_size": "?"}):
+            said: object = technique.check(settings, config)
+            expect(
+                said is None or (isinstance(said, str) and bool(said)),
+                f"check() gave {said!r}",
+                "return None, or a sentence that says why not; a config may lack any key",
+            )
+
+    def test_it_changes_the_model_and_leaves_its_source(self, plugin: Any, tmp_path: Path) -> None:
+        """The weights in the output are others than in the source, which is what it was."""
+        subject, technique = _on_disk(plugin)
+        source = _source(subject, technique)
+        output = _applied(subject, source, tmp_path, "output")
+        expect(
+            content_hash(source.path) == source.content_hash,
+            "its source is not what it was",
+            "write into 'output' alone: the source is shared by all cells",
+        )
+        expect(
+            content_hash(output) != source.content_hash,
+            "nothing changed: the output is the source, byte for byte",
+            "a model that the technique does not suit must be refused by check()",
+        )
+        expect_whole(output, technique.produces)
+
+    def test_the_same_model_gives_the_same_files(self, plugin: Any, tmp_path: Path) -> None:
+        """Results are cached under the hash of what goes in, so it must decide what comes out."""
+        subject, technique = _on_disk(plugin)
+        source = _source(subject, technique)
+        outputs = [_applied(subject, source, tmp_path, name) for name in ("first", "second")]
+        expect(
+            content_hash(outputs[0]) == content_hash(outputs[1]),
+            "two applications to one model differ",
+            "take the seed from a setting, leave out time stamps",
+        )
+
+    def test_its_evidence_is_plain_and_tells_a_change(self, plugin: Any, tmp_path: Path) -> None:
+        """Evidence of the changed model differs from that of a model that nobody touched."""
+        subject, technique = _on_disk(plugin)
+        source, settings = _source(subject, technique), subject.complete_settings()
+        output = _applied(subject, source, tmp_path, "output")
+        found = dict(technique.evidence(source.path, output, settings))
+        expect_record(found, "evidence()")
+        expect(
+            bool(found), "its evidence is empty", "say what the files show: shares, types, bytes"
+        )
+        if technique.produces != technique.accepts:
+            return
+        try:
+            untouched = dict(technique.evidence(source.path, source.path, settings))
+        except Exception:
+            return  # it will not even look at a model that is no result of its own
+        expect(
+            found != untouched,
+            f"its evidence of the changed model is that of one that nobody touched: {found}",
+            "read from the files what the technique changes, not what the settings asked for",
+        )
+
+    def test_it_asks_something_of_the_session(self, plugin: Any) -> None:
+        """A runtime technique states capabilities and gives options for ``open``."""
+        subject, technique = _at_run_time(plugin)
+        expect(
+            bool(technique.requires),
+            "it asks for no capability",
+            "requires names what a backend must be able to do, such as 'kv.quantized'",
+        )
+        options: object = technique.session_options(subject.complete_settings())
+        expect(
+            isinstance(options, dict) and bool(options),
+            f"session_options() gave {options!r}",
+            "return the options that are merged into those of Backend.open",
+        )
+
+    def test_its_evidence_of_a_session_is_plain_and_tells_a_change(self, plugin: Any) -> None:
+        """On each installed backend that can do it: with the technique the evidence is other."""
+        subject, technique = _at_run_time(plugin)
+        backends = _able(technique)
+        if not backends:
+            not_here(f"no installed backend has {', '.join(sorted(technique.requires))}")
+        settings = subject.complete_settings()
+        for backend in backends:
+            found = _evidence(
+                technique, settings, backend, dict(technique.session_options(settings))
+            )
+            expect_record(found, "evidence()")
+            try:
+                untouched = _evidence(technique, settings, backend, {})
+            except Exception:  # noqa: S112  it will not even look at a session without it
+                continue
+            expect(
+                found != untouched,
+                f"on '{backend.name}' its evidence is the same without it: {found}",
+                "read from the session what the technique changes, not what was asked for",
+            )
+
+
+def _on_disk(plugin: Any) -> tuple[Subject[Any], ArtifactTechnique]:
+    subject = subject_of(plugin)
+    if not isinstance(subject.plugin, ArtifactTechnique):
+        not_here("it acts at run time")
+    return subject, subject.plugin
+
+
+def _at_run_time(plugin: Any) -> tuple[Subject[Any], RuntimeTechnique]:
+    subject = subject_of(plugin)
+    if not isinstance(subject.plugin, RuntimeTechnique):
+        not_here("it acts on files")
+    return subject, subject.plugin
+
+
+def _source(subject: Subject[Any], technique: ArtifactTechnique) -> Artifact:
+    require_available(technique)
+    checkpoint = subject.model or tiny_checkpoint()
+    fault = technique.check(subject.complete_settings(), config_of(checkpoint))
+    if fault:
+        not_here(f"its check() refuses the model: {fault}")
+    return in_format(checkpoint, (technique.accepts,), {})
+
+
+def _applied(subject: Subject[Any], source: Artifact, folder: Path, name: str) -> Path:
+    settings = subject.complete_settings()
+    return written(folder, name, lambda output: subject.plugin.apply(source.path, output, settings))
+
+
+def _able(technique: RuntimeTechnique) -> list[Backend]:
+    """Installed backends with the capabilities that the technique asks for."""
+    from joulebench.registry import availability_of, default_registry
+
+    registry = default_registry()
+    made = [registry.backend(name) for name in registry.names("backend")]
+    return [
+        each for each in made
+        if technique.requires <= each.abilities(each.default_settings())
+        and availability_of(each).ok
+    ]  # fmt: skip
+
+
+def _evidence(
+    technique: RuntimeTechnique, settings: dict[str, Any], backend: Backend, options: dict[str, Any]
+) -> dict[str, Any]:
+    """What is observed in a session of the backend, opened with these options."""
+    known = {each.name for each in backend.options}
+    if set(options) - known:
+        raise BrokenContractError(
+            f"session_options() gives {sorted(set(options) - known)}, which '{backend.name}' "
+            "does not know",
+            "a capability comes with its options: see the backend's documentation",
+        )
+    with opened(Subject(backend, options), "generate") as session:
+        session.reset()
+        session.prefill(list(PROMPT))
+        session.step()
+        return dict(technique.evidence(session, settings))
