@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,144 @@ def test_pages_of_poor_sessions_open_without_complaint(
     visit = Visit(browser, written(poor_session, tmp_path))
     assert visit.said == []
     assert visit.page.locator("h1").inner_text()
+
+
+# -- many cells ----------------------------------------------------------------------------------
+
+#: As much as a page may weigh, in bytes.
+MOST_AT_12, MOST_AT_500 = 3_000_000, 10_000_000
+
+
+@needs_runtime
+def test_a_page_of_twelve_cells_weighs_at_most_three_megabytes(tmp_path: Path) -> None:
+    cells = make_session.many_cells(12)
+    session = Session(make_session.write(tmp_path / "s", cells))
+    assert written(session, tmp_path).stat().st_size <= MOST_AT_12
+
+
+@pytest.fixture(scope="module")
+def large_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 500 cells, each with readings; the last one's texts are a stranger's."""
+    folder = tmp_path_factory.mktemp("large")
+    cells = make_session.many_cells(500)
+    for cell in cells:
+        cell.blocks, cell.seconds = 4, 0.2
+    cells[-1].prompt = cells[-1].response = cells[-1].label = make_session.HOSTILE
+    return written(Session(make_session.write(folder / "s", cells)), folder)
+
+
+@needs_runtime
+@pytest.mark.slow
+def test_a_page_of_500_cells_is_light_draws_and_filters(large_page: Path, browser: Any) -> None:
+    assert large_page.stat().st_size <= MOST_AT_500
+    visit = Visit(browser, large_page)
+    assert visit.page.locator("#overview-table tbody tr").count() == 500
+    visit.page.fill("#filter", "llamacpp int4")
+    assert visit.page.locator("#matches").inner_text() == "20 of 500 cells"
+    assert visit.page.locator("#timeline-cell option").count() == 24
+    assert visit.said == []
+    assert visit.requests == [large_page.as_uri()]
+
+
+@needs_runtime
+@pytest.mark.slow
+def test_a_folded_part_of_a_large_page_is_made_when_it_is_opened(
+    large_page: Path, browser: Any
+) -> None:
+    visit = Visit(browser, large_page)
+    last = visit.page.locator("#details details").last
+    assert last.locator("table").count() == 0
+    last.locator("summary").press("Enter")
+    last.locator("table").first.wait_for()
+    assert "energy, gross" in last.inner_text()
+    visit.page.locator("#requests details summary").last.press("Enter")
+    visit.page.locator("#requests details blockquote").first.wait_for(state="attached")
+    assert visit.page.evaluate("window.pwned") is None
+    assert visit.page.locator("img").count() == 0
+    assert visit.said == []
+
+
+@needs_runtime
+@pytest.mark.slow
+def test_a_link_to_a_cell_of_a_large_page_opens_its_figures(large_page: Path, browser: Any) -> None:
+    visit = Visit(browser, large_page)
+    visit.page.locator("#overview-table tbody th a").nth(3).press("Enter")
+    opened = visit.page.locator("#details details[open]")
+    opened.locator("table").first.wait_for()
+    assert opened.count() == 1
+
+
+@needs_runtime
+def test_a_stretch_of_time_can_be_chosen(browser: Any, session: Session, tmp_path: Path) -> None:
+    visit = Visit(browser, written(session, tmp_path))
+    visit.page.fill("#timeline-from", "10")
+    visit.page.fill("#timeline-to", "20")
+    visit.page.press("#timeline-to", "Tab")
+    ticks = "[...document.querySelectorAll('#timeline-chart svg text')].map(t => t.textContent)"
+    visit.page.wait_for_function(f"(t => t.includes('10') && t.includes('20'))({ticks})")
+    assert visit.said == []
+
+
+@needs_runtime
+def test_sorting_by_energy_keeps_provenances_apart(browser: Any, tmp_path: Path) -> None:
+    cells = [
+        make_session.Cell("a", "a", energies={"estimated": 1.0}, joules_per_token=0.1),
+        make_session.Cell("b", "b", energies={"measured": 1.0}, joules_per_token=0.9),
+        make_session.Cell("c", "c", energies={"measured": 1.0}, joules_per_token=0.5),
+        make_session.Cell("d", "d", energies={"measured": None}),
+    ]
+    page = Visit(
+        browser, written(Session(make_session.write(tmp_path / "s", cells)), tmp_path)
+    ).page
+    names = page.locator("#overview-table tbody th")
+    button = page.locator("#overview-table thead th[data-apart] button").first
+    button.click()
+    assert names.all_inner_texts() == ["c", "b", "a", "d"]
+    button.click()
+    assert names.all_inner_texts() == ["b", "c", "a", "d"]
+
+
+# -- for every reader ----------------------------------------------------------------------------
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.1)."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: str, other: str) -> float:
+    bright, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_texts_and_marks_stand_out_from_their_ground(theme: int) -> None:
+    css = (resources.files("joulebench_reports") / "assets" / "page.css").read_text("utf-8")
+    named = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css.split("@media")[theme]))
+    for name in ("ink", "soft", "accent", "warn", "measured", "estimated", "simulated"):
+        assert _contrast(named[name], named["surface"]) >= 4.5, name
+        if name in ("ink", "soft"):
+            assert _contrast(named[name], named["raised"]) >= 4.5, name
+    for name in ("prefill", "decode", *(f"series-{n}" for n in range(1, 9))):
+        # 3 : 1 is what WCAG asks of graphics (1.4.11).
+        assert _contrast(named[name], named["surface"]) >= 3 or name == "prefill", name
+
+
+@needs_runtime
+def test_everything_that_acts_or_scrolls_is_reached_and_named(
+    browser: Any, session: Session, tmp_path: Path
+) -> None:
+    page = Visit(browser, written(session, tmp_path)).page
+    for kind in ("input", "select"):
+        for control in page.locator(f"main {kind}").all():
+            assert page.locator(f"label[for={control.get_attribute('id')}]").count() == 1
+    for part in page.locator(".scroll").all():
+        assert part.get_attribute("tabindex") == "0"
+        assert part.get_attribute("aria-label")
+    for chart in page.locator(".chart").all():
+        assert chart.get_attribute("aria-label")
+    assert page.locator("figure:not(:has(details))").count() == 0
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") == "A"

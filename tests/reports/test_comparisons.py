@@ -1,0 +1,108 @@
+"""Charts of many cells: the best as bars, all of them in a strip, the front of quality and cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import make_session
+import pytest
+
+from joulebench.session import Session
+from joulebench_reports.charts import Chart
+from joulebench_reports.comparisons import MOST_BARS, TOP, comparison_charts, group_names
+from joulebench_reports.figures import CellSummary
+from joulebench_reports.phasechart import phase_charts
+from joulebench_reports.summary import summarise
+from joulebench_reports.tradeoff import front_of, tradeoff_charts
+
+
+def cells_of(path: Path, cells: list[make_session.Cell]) -> tuple[CellSummary, ...]:
+    return summarise(Session(make_session.write(path, cells))).shown
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> tuple[CellSummary, ...]:
+    """Some more cells than are drawn as bars."""
+    cells = make_session.many_cells(MOST_BARS + 10)
+    for cell in cells:
+        cell.samples, cell.blocks = False, 3
+    return cells_of(tmp_path / "s", cells)
+
+
+def energy(charts: list[Chart]) -> list[Chart]:
+    return [chart for chart in charts if "J/token" in chart.title]
+
+
+def test_few_cells_are_all_bars(session: Session) -> None:
+    (chart,) = energy(comparison_charts(summarise(session).shown))
+    assert [row[0] for row in chart.rows] == ["torch f32", "torch int8"]
+
+
+def test_of_many_cells_the_best_are_bars_and_all_are_in_a_strip(
+    many: tuple[CellSummary, ...],
+) -> None:
+    strip, bars = energy(comparison_charts(many))
+    assert len(strip.rows) == len(many)
+    assert f"the {TOP} lowest of {len(many)}" in bars.title
+    lowest = sorted(many, key=lambda cell: cell.headline.value or 0.0)[:TOP]
+    assert [row[0] for row in bars.rows] == [cell.label for cell in lowest]
+    assert {strip.provenance, bars.provenance} == {"simulated"}
+
+
+def test_the_fastest_are_the_highest(many: tuple[CellSummary, ...]) -> None:
+    chart = next(
+        c for c in comparison_charts(many) if c.title.startswith("Decode speed, tok/s: the")
+    )
+    rates = {cell.label: cell.speed.decode_tok_s.value or 0.0 for cell in many}
+    shown = [rates[row[0]] for row in chart.rows]
+    assert shown == sorted(rates.values(), reverse=True)[:TOP]
+
+
+def test_groups_are_few_enough_to_be_read(many: tuple[CellSummary, ...]) -> None:
+    groups = group_names(many)
+    assert set(groups) == {cell.id for cell in many}
+    assert 1 < len(set(groups.values())) <= 24
+
+
+def test_every_chart_says_in_words_what_it_shows_and_has_its_data(
+    many: tuple[CellSummary, ...],
+) -> None:
+    charts = [*comparison_charts(many), *phase_charts(many), *tradeoff_charts(many)]
+    assert len({chart.id for chart in charts}) == len(charts)
+    for chart in charts:
+        assert chart.description
+        assert chart.rows
+        assert all(len(row) == len(chart.header) for row in chart.rows)
+
+
+def test_energy_by_phase_is_of_one_provenance_a_chart(tmp_path: Path) -> None:
+    cells = [make_session.Cell("a", "a", energies={"measured": 1.0, "estimated": 2.0})]
+    charts = phase_charts(cells_of(tmp_path / "s", cells))
+    assert [chart.provenance for chart in charts] == ["measured", "estimated"]
+    assert [row[1] for row in charts[0].rows] == ["prefill", "decode"]
+
+
+def front(path: Path, *points: tuple[float, float]) -> list[str]:
+    cells = [
+        make_session.Cell(str(place), str(place), joules_per_token=joules, perplexity=perplexity,
+                          samples=False)
+        for place, (joules, perplexity) in enumerate(points)
+    ]  # fmt: skip
+    return list(front_of(cells_of(path, cells)).on)
+
+
+def test_a_cell_that_another_beats_in_both_is_off_the_front(tmp_path: Path) -> None:
+    assert front(tmp_path / "s", (0.5, 17.0), (0.3, 18.0), (0.6, 18.5)) == ["0", "1"]
+
+
+def test_a_cell_stays_on_the_front_where_intervals_meet(tmp_path: Path) -> None:
+    assert front(tmp_path / "s", (0.5, 17.0), (0.5001, 17.0)) == ["0", "1"]
+
+
+def test_perplexities_of_different_texts_share_no_chart(tmp_path: Path) -> None:
+    cells = [make_session.Cell(name, name, samples=False) for name in "abcd"]
+    cells[2].workload = cells[3].workload = "other"
+    charts = tradeoff_charts(cells_of(tmp_path / "s", cells))
+    assert [[row[0] for row in chart.rows] for chart in charts] == [["a", "b"], ["c", "d"]]
+    lonely = [make_session.Cell("a", "a"), make_session.Cell("b", "b", perplexity=None)]
+    assert tradeoff_charts(cells_of(tmp_path / "t", lonely)) == []
