@@ -243,3 +243,14 @@ def test_settings_that_cannot_work_are_refused_with_the_reason(
 @pytest.mark.parametrize("policy", RULES)
 def test_settings_that_can_work_are_not(policy: str) -> None:
     assert TorchBackend().check("cpu", settings(RULES[policy]), CONFIG) is None
+
+
+@pytest.mark.parametrize("policy", RULES)
+def test_other_number_types_evict_too(folder: Path, policy: str) -> None:
+    with opened(folder, dtype="bfloat16", **settings(RULES[policy])) as session:
+        assert len(generated(session, PROMPT, COUNT)) == COUNT
+        told = session.observed("kv.evict")
+        assert told["kv_evicted"]
+        assert told["kv_type"] == "bfloat16"
+        assert told["kv_full_bytes"] == told["kv_tokens_seen"] * POSITION // 2
+        assert all(score <= 0 for score in session.score(PROMPT))
