@@ -82,8 +82,10 @@ def _checked_version(environment: Environment, base: str) -> str:
     code = "import platform; print(platform.python_version())"
     try:
         done = subprocess.run([base, "-c", code], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise InterpreterError(f"cannot be run: {error}", where=base) from None
+    except subprocess.CalledProcessError as error:
+        raise InterpreterError(f"cannot be run: exit code {error.returncode}", where=base) from None
+    except OSError as error:
+        raise InterpreterError(f"cannot be run: {error.strerror}", where=base) from None
     version = done.stdout.strip()
     major, minor = (int(part) for part in version.split(".")[:2])
     least, below = environment.python_least, environment.python_below
