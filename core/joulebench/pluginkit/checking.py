@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
 
-from joulebench.errors import ProfileError, UnknownPluginError, unknown_name_hint
+from joulebench.errors import ProfileError, UnknownPluginError, nearest
 from joulebench.pluginkit.isolated import Job, run_checks
 from joulebench.pluginkit.loading import ANSWER_S, IMPORT_BYTES, IMPORT_S
 from joulebench.pluginkit.results import Report, Result
@@ -89,7 +89,7 @@ class Checker:
         if not found:
             raise UnknownPluginError(
                 f"no installed plugin, entry point or distribution is called '{name}'",
-                hint=unknown_name_hint(name, known),
+                hint=_hint(name, known),
             )
 
     def _report(self, point: metadata.EntryPoint, only: str | None) -> Report:
@@ -134,6 +134,12 @@ class Checker:
         self._say(f"{point.name}: {kind} {name}".rstrip(": ") if name else f"{point.name}: {task}")
         job = Job(task, point.name, kind, name, settings, without)
         return run_checks(job, self._limit_s)
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = nearest(name, known)
+    listed = "'joulebench plugin list' shows what is installed"
+    return listed if close is None else f"did you mean '{close}'? {listed}"
 
 
 def _judged(loaded: Result) -> Iterator[Result]:

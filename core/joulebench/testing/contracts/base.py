@@ -65,7 +65,20 @@ class Subject(Generic[P]):
         """Defaults and given settings, checked as a profile's are."""
         options = self.plugin.options
         values = complete(options, self.settings, lambda key: f"settings[{key!r}]")
-        return anchored(options, values, Path.cwd())
+        values = anchored(options, values, Path.cwd())
+        for option in options:
+            if option.type == "file" and option.name in values:
+                values[option.name] = _file(str(values[option.name]))
+        return values
+
+
+def _file(value: str) -> str:
+    """The path of a file that an option names, as the host resolves it; nothing is fetched."""
+    from joulebench.models import read_catalogue, resolve_text
+    from joulebench.registry import default_registry
+
+    folders = default_registry().profile_dirs()
+    return str(resolve_text(value, read_catalogue(folders), folders, Path.cwd()))
 
 
 def subject_of(given: P | Subject[P]) -> Subject[P]:

@@ -23,12 +23,8 @@ class SerialMeter(Probe):
     def channels(self, settings):
         """Power in W; a pseudo-terminal is somebody's simulation."""
         source = ReaderSource("joulebench_serialmeter.reader:Meter", settings["device"])
-        provenance = "simulated" if settings["device"].startswith("/dev/pts/") else "measured"
-        return (
-            Channel(
-                "serialmeter/power", "power", "W", "gauge", source, 1e-6, provenance, "machine"
-            ),
-        )
+        origin = "simulated" if settings["device"].startswith("/dev/pts/") else "measured"
+        return (Channel("serialmeter/power", "power", "W", "gauge", source, 1e-6, origin, "board"),)
 
 
 @hookimpl

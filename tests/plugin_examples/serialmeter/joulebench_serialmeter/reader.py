@@ -3,7 +3,6 @@
 import os
 import select
 import socket
-import termios
 import tty
 
 
@@ -15,7 +14,6 @@ class Meter:
         if device.startswith("/"):
             self.fd = os.open(device, os.O_RDWR | os.O_NOCTTY)
             tty.setraw(self.fd)
-            termios.tcflush(self.fd, termios.TCIOFLUSH)
         else:
             host, _, port = device.rpartition(":")
             self.socket = socket.create_connection((host, int(port)), 1.0)
