@@ -129,7 +129,11 @@ def fault_of(setup: Setup) -> str | None:
     lanes = engine.lanes * setup.engines
     size = f"{setup.engines} × {engine.lanes} lanes"
     needs = {
-        "multipliers": (device.multipliers_per_lane.value * lanes, device.multipliers.value),
+        "multipliers": (
+            device.multipliers_per_lane.value * lanes
+            + device.multipliers_per_engine.value * setup.engines,
+            device.multipliers.value,
+        ),
         "LUTs": (
             device.luts_per_lane.value * lanes + device.luts_per_engine.value * setup.engines,
             device.luts.value,

@@ -53,6 +53,7 @@ class Device:
     multipliers: Quantity
     luts: Quantity
     multipliers_per_lane: Quantity
+    multipliers_per_engine: Quantity
     luts_per_lane: Quantity
     luts_per_engine: Quantity
     dram_pj_per_bit: Quantity

@@ -33,7 +33,7 @@ class Verified:
 
     gemvs: int = 0
     macs: int = 0
-    #: Cycles of the products as the RTL counted them, the slowest engine's of each.
+    #: Cycles of the products as the RTL counted them, of all engines that were run.
     cycles: int = 0
     host_s: float = 0.0
     simulator: str = ""
