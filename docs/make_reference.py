@@ -14,16 +14,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Final, get_args
 
 import click
 import pyarrow as pa
 
-from joulebench import api, hookspecs, schema
+from joulebench import api, backendkit, hookspecs, schema
 from joulebench.api import Option, Plugin
 from joulebench.cli import cli
+from joulebench.pluginkit.child import words_of
 from joulebench.profile import section_options
 from joulebench.registry import ENTRY_POINT_GROUP, Registry, default_registry
+from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_fpga.published import HEADER as PUBLISHED_HEADER
 from joulebench_fpga.published import table_rows as published_rows
@@ -39,9 +42,9 @@ IMPLEMENTED: Final = (
     api.Converter, api.Probe, api.Workload, api.Renderer,
 )  # fmt: skip
 VALUES: Final = (
-    api.Option, api.Availability, api.Environment, api.Artifact, api.Device, api.MemoryUse, api.Traffic,
-    api.Kernel, api.Request, api.Outcome, api.Recorder, api.WorkloadContext, api.Channel,
-    api.FileSource, api.ReaderSource, api.FinishedCell, api.SimulatedCost,
+    api.Option, api.Availability, api.Environment, api.Artifact, api.Device,
+    api.MemoryUse, api.Traffic, api.Kernel, api.Request, api.Outcome, api.Recorder,
+    api.WorkloadContext, api.Channel, api.FileSource, api.ReaderSource, api.FinishedCell, api.SimulatedCost,
 )  # fmt: skip
 
 
@@ -63,7 +66,14 @@ def _prose(text: str | None) -> str:
     """A docstring as Markdown: roles and double backticks become code."""
     cleaned = inspect.cleandoc(text or "")
     cleaned = re.sub(r":\w+:`~?(?:[\w.]+\.)?([\w_]+)`", r"`\1`", cleaned)
-    return cleaned.replace("``", "`")
+    cleaned = cleaned.replace("``", "`")
+    return re.sub(r"::\n\n((?:    .*(?:\n|$)|\n)+)", _fenced, cleaned)
+
+
+def _fenced(block: re.Match[str]) -> str:
+    """A literal block of a docstring as a block of Python."""
+    code = inspect.cleandoc(block[1])
+    return f":\n\n```python\n{code}\n```"
 
 
 def _line(text: str | None) -> str:
@@ -284,6 +294,40 @@ def _attributes(cls: type) -> Iterator[list[str]]:
             comment = []
 
 
+def contract_reference() -> str:
+    """What each contract tests, by its tests' own words."""
+    parts = []
+    for kind, contract in CONTRACTS.items():
+        rows = [
+            [words_of(name), _line(getattr(contract, name).__doc__)]
+            for name in vars(contract) if name.startswith("test_")
+        ]  # fmt: skip
+        parts.append(f"### {contract.__name__}\n\nOf each {kind}. {_prose(contract.__doc__)}\n\n"
+                     f"{table(['test', 'claim'], rows)}")  # fmt: skip
+    common = [
+        [words_of(name), _line(getattr(PluginContract, name).__doc__)]
+        for name in vars(PluginContract) if name.startswith("test_")
+    ]  # fmt: skip
+    return f"Of all kinds:\n\n{table(['test', 'claim'], common)}\n" + "\n".join(parts)
+
+
+def _public(module: ModuleType) -> list[object]:
+    return [each for name, each in vars(module).items() if not name.startswith("_")
+            and getattr(each, "__module__", "") == module.__name__]  # fmt: skip
+
+
+def function_reference(module: ModuleType) -> str:
+    """The public functions of a module for authors."""
+    functions = [each for each in _public(module) if inspect.isfunction(each)]
+    return "".join(f"- `{_signature(each)}`: {_line(each.__doc__)}\n" for each in functions)
+
+
+def module_reference(module: ModuleType) -> str:
+    """The public functions and classes of a module for authors."""
+    classes = [each for each in _public(module) if inspect.isclass(each)]
+    return function_reference(module) + "\n" + class_reference(classes)
+
+
 #: Names that stand for types in the signatures above.
 _NAMED_TYPES: Final = (
     "OptionType", "Quantity", "Provenance", "OptionValue", "Scalar", "Settings", "Technique",
@@ -333,6 +377,9 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "fpga-published": lambda: table(PUBLISHED_HEADER, published_rows()),
     "fpga-boards": board_tables,
     "hooks": hook_reference,
+    "contracts": contract_reference,
+    "backendkit": lambda: module_reference(backendkit),
+    "functions": lambda: function_reference(api),
     "api-version": lambda: f"Plugin API version: **{api.API_VERSION}**.\n",
     "classes": lambda: class_reference(IMPLEMENTED),
     "types": type_reference,

@@ -32,51 +32,128 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def joulebench_backends() -> list[type[Backend]]:  # type: ignore[empty-body]
-    """Backend classes. Called once, when a plugin of the kind is first looked up."""
+    """Backend classes.
+
+    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
+    not at the module's head::
+
+        @hookimpl
+        def joulebench_backends():
+            from joulebench_mine.backend import MyBackend
+
+            return [MyBackend]
+    """
 
 
 @hookspec
 def joulebench_techniques() -> list[type[Technique]]:  # type: ignore[empty-body]
-    """Technique classes. Called once, when a plugin of the kind is first looked up."""
+    """Technique classes.
+
+    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
+    not at the module's head::
+
+        @hookimpl
+        def joulebench_techniques():
+            from joulebench_mine.technique import MyTechnique
+
+            return [MyTechnique]
+    """
 
 
 @hookspec
 def joulebench_converters() -> list[type[Converter]]:  # type: ignore[empty-body]
-    """Converter classes. Called once, when a plugin of the kind is first looked up."""
+    """Converter classes.
+
+    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
+    not at the module's head::
+
+        @hookimpl
+        def joulebench_converters():
+            from joulebench_mine.converter import MyConverter
+
+            return [MyConverter]
+    """
 
 
 @hookspec
 def joulebench_probes() -> list[type[Probe]]:  # type: ignore[empty-body]
-    """Probe classes. Called once, when a plugin of the kind is first looked up."""
+    """Probe classes.
+
+    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
+    not at the module's head::
+
+        @hookimpl
+        def joulebench_probes():
+            from joulebench_mine.probe import MyProbe
+
+            return [MyProbe]
+    """
 
 
 @hookspec
 def joulebench_renderers() -> list[type[Renderer]]:  # type: ignore[empty-body]
-    """Renderer classes. Called once, when a plugin of the kind is first looked up."""
+    """Renderer classes.
+
+    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
+    not at the module's head::
+
+        @hookimpl
+        def joulebench_renderers():
+            from joulebench_mine.renderer import MyRenderer
+
+            return [MyRenderer]
+    """
 
 
 @hookspec
 def joulebench_workloads() -> list[type[Workload]]:  # type: ignore[empty-body]
-    """Workload classes. Called once, when a plugin of the kind is first looked up."""
+    """Workload classes.
+
+    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
+    not at the module's head::
+
+        @hookimpl
+        def joulebench_workloads():
+            from joulebench_mine.workload import MyWorkload
+
+            return [MyWorkload]
+    """
 
 
 @hookspec
 def joulebench_profile_dirs() -> list[Path]:  # type: ignore[empty-body]
     """Folders with ``*.toml`` profiles, ``models/*.toml``, ``texts/*`` and ``scenarios/*.toml``.
 
-    Called when a profile, a model, a builtin text or a scenario is looked up by name.
+    Called when a profile, a model, a builtin text or a scenario is looked up by name::
+
+        @hookimpl
+        def joulebench_profile_dirs():
+            return [Path(__file__).parent / "profiles"]
     """
 
 
 @hookspec
 def joulebench_commands() -> dict[str, click.Command]:  # type: ignore[empty-body]
-    """Further commands by name. Called when the command line meets a name it does not know,
-    and for ``--help``."""
+    """Further commands by name.
+
+    Called when the command line meets a name it does not know, and for ``--help``::
+
+        @hookimpl
+        def joulebench_commands():
+            from joulebench_mine.commands import calibrate
+
+            return {"calibrate": calibrate}
+    """
 
 
 @hookspec
 def joulebench_cell_finished(cell: FinishedCell) -> None:
-    """Observer: a cell's record is complete on disk. Called in the parent of the run.
+    """Observer: a cell's record is complete on disk.
 
-    An exception here is reported and does not stop the run.
+    Called in the parent of the run, after each cell. An exception here is reported and does not
+    stop the run::
+
+        @hookimpl
+        def joulebench_cell_finished(cell):
+            print(f"{cell.cell_id}: {cell.status}")
     """

@@ -1,4 +1,4 @@
-"""The backend ``command``: a program in C is planned, checked, measured, and blamed for its faults."""
+"""The backend ``command``: a program in C is planned, checked, measured, blamed for its faults."""
 
 from __future__ import annotations
 

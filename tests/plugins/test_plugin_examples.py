@@ -162,7 +162,7 @@ def test_the_metrics_hold_the_session_s_sums_with_their_provenance(tmp_path: Pat
     assert lines[-1] == "# EOF"
 
 
-# -- a meter on a serial line -----------------------------------------------------------------------
+# -- a meter on a serial line ---------------------------------------------------------------------
 
 
 class FakeMeter:

@@ -16,9 +16,8 @@ class SerialMeter(Probe):
 
     def inspect(self, settings):
         """Whether the line is there."""
-        if ":" in settings["device"] or Path(settings["device"]).exists():
-            return Availability.yes()
-        return Availability.no(f"no {settings['device']}", "plug the meter in, or set device")
+        found = ":" in settings["device"] or Path(settings["device"]).exists()
+        return Availability(found, None if found else f"no {settings['device']}", "plug it in")
 
     def channels(self, settings):
         """Power in W; a pseudo-terminal is somebody's simulation."""

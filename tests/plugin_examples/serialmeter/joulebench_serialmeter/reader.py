@@ -15,8 +15,7 @@ class Meter:
             self.fd = os.open(device, os.O_RDWR | os.O_NOCTTY)
             tty.setraw(self.fd)
         else:
-            host, _, port = device.rpartition(":")
-            self.socket = socket.create_connection((host, int(port)), 1.0)
+            self.socket = socket.create_connection(device.rsplit(":", 1), 1.0)
             self.fd = self.socket.fileno()
 
     def read(self):
