@@ -14,6 +14,7 @@ from joulebench.api import (
     ArtifactTechnique,
     Backend,
     Converter,
+    Environment,
     Option,
     Plugin,
     Probe,
@@ -32,6 +33,9 @@ KINDS: Final[Mapping[str, tuple[str, tuple[type, ...]]]] = {
     "renderer": ("joulebench_renderers", (Renderer,)),
     "workload": ("joulebench_workloads", (Workload,)),
 }
+
+#: Kinds whose work can be done by another interpreter.
+_WORKING_ELSEWHERE: Final = (ArtifactTechnique, RuntimeTechnique, Converter, Backend)
 
 #: What each base asks its classes to state, by the words for it.
 _STATED: Final[Mapping[type, Mapping[str, str]]] = {
@@ -94,6 +98,11 @@ def _fault(plugin_class: type) -> str | None:
     options = getattr(plugin_class, "options", None)
     if not isinstance(options, tuple) or not all(isinstance(each, Option) for each in options):
         return f"options must be a tuple of Option, not {options!r}"
+    environment = getattr(plugin_class, "environment_needs", None)
+    if environment is not None and not isinstance(environment, Environment):
+        return f"environment_needs must be an Environment, not {environment!r}"
+    if environment is not None and not issubclass(plugin_class, _WORKING_ELSEWHERE):
+        return "environment_needs is for techniques, converters and backends"
     for base, stated in _STATED.items():
         if not issubclass(plugin_class, base):
             continue

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from environment_parts import finished, program
-from matrix_plugins import backend, plan_of, registry_of, technique
+from matrix_plugins import backend, plan_of, registry_of, technique, workload
 
 from joulebench import __version__
-from joulebench.api import Availability, Environment, RuntimeTechnique
+from joulebench.api import Availability, Environment, RuntimeTechnique, Workload
 from joulebench.artifacts import Store, Transform
 from joulebench.distributionsource import pip_arguments
 from joulebench.environments import Environments, needed_environments
@@ -72,6 +72,21 @@ def test_one_name_for_two_environments_is_refused_with_both_plugins() -> None:
     other = replace(WANTED, requirements=("three",))
     with pytest.raises(PluginError, match="'b' and 'a' declare different environments"):
         needed_environments(registry_of(needing("a", WANTED), needing("b", other)))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (technique("odd"), "environment_needs must be an Environment, not 'own'"),
+        (workload("odd"), "environment_needs is for techniques, converters and backends"),
+    ],
+)
+def test_an_environment_of_the_wrong_kind_breaks_its_plugin_alone(
+    made: type[Any], words: str
+) -> None:
+    made.environment_needs = WANTED if issubclass(made, Workload) else "own"
+    with pytest.raises(PluginError, match=words):
+        registry_of(made)
 
 
 # -- what is on disk --------------------------------------------------------------------------
@@ -458,3 +473,32 @@ def test_a_plan_says_what_is_missing(cli: Any, tmp_path: Path) -> None:
     assert "environment 'llmcompressor' is missing (joulebench env create llmcompressor)" in (
         answer.stdout
     )
+
+
+def test_a_worker_of_another_interpreter_speaks_the_protocol_and_inherits_no_packages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from joulebench.workerprocess import WorkerProcess
+
+    seen = tmp_path / "seen"
+    script = f'echo "$PYTHONPATH-$OMP_NUM_THREADS" > {seen}; exec {sys.executable} "$@"'
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    python = OtherPython(str(program(tmp_path / "python", script)))
+    worker = WorkerProcess({"OMP_NUM_THREADS": "3"}, python=python)
+    try:
+        worker.greet(60.0)
+    finally:
+        worker.close()
+    assert seen.read_text() == "-3\n"
+
+
+def test_a_transform_whose_interpreter_is_gone_costs_its_artifact_only(tmp_path: Path) -> None:
+    from joulebench.api import Artifact
+    from joulebench.errors import ArtifactError
+
+    source = tmp_path / "source"
+    source.mkdir()
+    step = Transform("technique", "x", "hf", {}, {}, python=OtherPython("/no/such/python"))
+    with pytest.raises(ArtifactError, match="'x' could not be started"):
+        Store(tmp_path / "store").make(Artifact("hf", source, "0" * 64, 0), step)
+    assert list((tmp_path / "store" / "artifacts").iterdir()) == []
