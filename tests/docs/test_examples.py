@@ -25,7 +25,7 @@ from joulebench.session import Session
 def _planned(block: Block) -> Plan:
     registry = default_registry()
     folders = registry.profile_dirs()
-    profile = parse_profile(block.code, block.page, Path.cwd())
+    profile = parse_profile(block.code, block.page, Path.cwd(), (), folders)
     return make_plan(profile, registry, read_catalogue(folders), folders)
 
 
@@ -110,6 +110,16 @@ def _profiles(word: str) -> list[Block]:
 
 def test_every_example_profile_can_be_planned() -> None:
     assert [len(_planned(each).cells) > 0 for each in _profiles("plan")] == [True] * 4
+
+
+def test_the_example_of_simulated_devices_can_be_planned() -> None:
+    (example,) = [each for each in blocks("fpga.md") if each.words == ("plan",)]
+    assert _planned(example).cells
+
+
+def test_the_example_of_a_published_procedure_can_be_planned() -> None:
+    (example,) = [each for each in blocks("melodi.md") if each.words == ("plan",)]
+    assert _planned(example).cells
 
 
 def test_axes_make_as_many_cells_as_the_page_says() -> None:
