@@ -206,9 +206,9 @@ def _cost(
     kl, top1, greedy = _against_reference(cell)
     size = _single("artifact_bytes", cell, base)
     return TechniqueCost(
-        cell.id, cell.label, cell.technique, families(cell.evidence),
-        evidence_words(cell.evidence, size.value), size, joules, provenance, rate or nothing,
-        processor or nothing,
+        cell.id, cell.label, cell.technique, families(cell.evidence, cell.facts),
+        evidence_words(cell.evidence, cell.facts, size.value), size, joules, provenance,
+        rate or nothing, processor or nothing,
         _single("rss_peak_bytes", cell, base),
         nothing if base is None else _quality_change(cell.quality, base.quality), kl, top1, greedy,
     )  # fmt: skip
@@ -250,6 +250,8 @@ def _against_reference(cell: CellSummary) -> tuple[Bounded, Bounded, Bounded]:
 
 #: A share of zeros or a difference of bits below this is no compression.
 _NOTICED = 0.01
+#: Number types of so many bits or more are no quantization.
+_HALF_BITS = 16.0
 _MOST_FACTS = 3
 
 
@@ -264,9 +266,11 @@ def _steps(evidence: Mapping[str, Scalar]) -> dict[str, dict[str, float]]:
 
 
 def _zeros(step: Mapping[str, float]) -> float | None:
+    """The share of zeros that a step made; rounding makes some as well, which is no pruning."""
     zeros = step.get("zero_fraction")
-    added = None if zeros is None else zeros - step.get("zero_fraction_before", 0.0)
-    return zeros if added is not None and added > _NOTICED else None
+    if zeros is None or "bits_per_weight" in step:
+        return None
+    return zeros if zeros - step.get("zero_fraction_before", 0.0) > _NOTICED else None
 
 
 def _fewer(step: Mapping[str, float]) -> float | None:
@@ -275,21 +279,35 @@ def _fewer(step: Mapping[str, float]) -> float | None:
     return fewer if fewer > _NOTICED else None
 
 
-def _bits(step: Mapping[str, float]) -> tuple[float, float] | None:
+def _bits(step: Mapping[str, float]) -> float | None:
+    """Bits of a weight, where they are those of integers and fewer than before."""
     bits, before = step.get("bits_per_weight"), step.get("bits_per_weight_before")
-    less = bits is not None and before is not None and before - bits > _NOTICED
-    return (bits, before) if less else None  # type: ignore[return-value]
+    if bits is None or bits > _HALF_BITS - _NOTICED:
+        return None
+    return bits if before is None or before - bits > _NOTICED else None
 
 
-def families(evidence: Mapping[str, Scalar]) -> tuple[str, ...]:
-    """``pruned`` and ``quantized``, by what was observed and not by a name."""
+def _runs_dense(facts: Mapping[str, Scalar]) -> bool:
+    """Whether the session says that it holds whole floating-point numbers all the same."""
+    bits = facts.get("bits_per_weight")
+    return isinstance(bits, (int, float)) and bits > _HALF_BITS - _NOTICED
+
+
+def families(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """``pruned`` and ``quantized``, by what was observed and not by a name.
+
+    Weights that were rounded, and are held and multiplied as floating-point numbers, are not
+    quantized: nothing about them is smaller or faster.
+    """
     steps = _steps(evidence).values()
     pruned = any(_zeros(step) is not None or _fewer(step) is not None for step in steps)
-    quantized = any(_bits(step) is not None for step in steps)
+    quantized = any(_bits(step) is not None for step in steps) and not _runs_dense(facts)
     return (*(["pruned"] if pruned else []), *(["quantized"] if quantized else []))
 
 
-def evidence_words(evidence: Mapping[str, Scalar], size: float | None) -> str:
+def evidence_words(
+    evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar], size: float | None
+) -> str:
     """``50 % zeros, stored densely``; ``34 % fewer parameters``; ``4.5 bits a weight, was 16``."""
     found: list[str] = []
     for step in _steps(evidence).values():
@@ -300,7 +318,12 @@ def evidence_words(evidence: Mapping[str, Scalar], size: float | None) -> str:
             dense = size is not None and size > 1 - _NOTICED
             found.append(f"{100 * zeros:.0f} % zeros" + (", stored densely" if dense else ""))
         if bits is not None:
-            found.append(f"{bits[0]:.3g} bits a weight, was {bits[1]:.3g}")
+            before = step.get("bits_per_weight_before")
+            found.append(
+                f"{bits:.3g} bits a weight"
+                + ("" if before is None else f", was {before:.3g}")
+                + (", run densely" if _runs_dense(facts) else "")
+            )
     return "; ".join(found) or "; ".join(_first_facts(evidence))
 
 

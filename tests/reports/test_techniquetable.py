@@ -151,6 +151,10 @@ def test_without_a_technique_there_is_no_table(tmp_path: Path) -> None:
          "40 % fewer parameters"),
         ({"q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0}, 0.3, ("quantized",),
          "4.5 bits a weight, was 16"),
+        ({"q.bits_per_weight": 4.5, "q.zero_fraction": 0.1, "q.zero_fraction_before": 0.0}, 0.3,
+         ("quantized",), "4.5 bits a weight"),
+        ({"q.bits_per_weight": 16.0, "q.dtype": "bfloat16"}, 1.0, (),
+         "bits per weight 16.00; dtype bfloat16"),
         ({"p.zero_fraction": 0.5, "q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0}, 0.3,
          ("pruned", "quantized"), "50 % zeros; 4.5 bits a weight, was 16"),
         ({"q.bits_per_weight": 16.0, "q.bits_per_weight_before": 16.0}, 1.0, (),
@@ -165,8 +169,17 @@ def test_without_a_technique_there_is_no_table(tmp_path: Path) -> None:
 def test_what_was_done_is_told_from_evidence_and_not_from_a_name(
     evidence: dict[str, object], size: float, family: tuple[str, ...], words: str
 ) -> None:
-    assert families(evidence) == family  # type: ignore[arg-type]
-    assert evidence_words(evidence, size) == words  # type: ignore[arg-type]
+    assert families(evidence, {}) == family  # type: ignore[arg-type]
+    assert evidence_words(evidence, {}, size) == words  # type: ignore[arg-type]
+
+
+def test_rounded_weights_that_run_as_floating_point_are_not_called_quantized() -> None:
+    evidence = {"rtn.bits_per_weight": 4.5}
+    assert families(evidence, {"bits_per_weight": 32.0}) == ()
+    assert evidence_words(evidence, {"bits_per_weight": 32.0}, 2.0) == (
+        "4.5 bits a weight, run densely"
+    )
+    assert families(evidence, {"bits_per_weight": 5.1}) == ("quantized",)
 
 
 # -- claims -------------------------------------------------------------------------------------
