@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import Cli
 from joulebench.session import Session
 from joulebench_reports.summary import summarise
 
@@ -58,7 +58,7 @@ calibrate_s = 0.2
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, cli: Cli) -> Session:
+def session(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, cli: Any) -> Session:
     folder = tmp_path_factory.mktemp("fpga-run")
     import joulebench_fpga
 
@@ -144,7 +144,7 @@ def test_the_report_keeps_simulated_apart(session: Session) -> None:
 
 
 def test_the_terminal_marks_it_and_says_what_the_simulation_took(
-    session: Session, cli: Cli
+    session: Session, cli: Any
 ) -> None:
     text = cli("report", session.path, "--format", "terminal").stdout
     line = next(each for each in text.splitlines() if each.startswith("fpga"))
@@ -154,12 +154,12 @@ def test_the_terminal_marks_it_and_says_what_the_simulation_took(
     assert "lanes: the adder tree needs a power of two" in text
 
 
-def test_advice_is_for_this_machine(session: Session, cli: Cli) -> None:
+def test_advice_is_for_this_machine(session: Session, cli: Any) -> None:
     text = cli("advise", session.path).stdout
     assert "its hardware is simulated, not this machine" in text
 
 
-def test_a_device_file_that_is_not_there_is_wrong_use(tmp_path: Path, cli: Cli) -> None:
+def test_a_device_file_that_is_not_there_is_wrong_use(tmp_path: Path, cli: Any) -> None:
     (tmp_path / "p.toml").write_text(
         "version = 1\n[model.m]\nsource = \"shape:tiny-llama\"\n[backend.fpga]\n"
         "device_file = \"nowhere.toml\"\n[workload.generate]\n"

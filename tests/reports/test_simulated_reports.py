@@ -225,3 +225,9 @@ def test_a_session_of_before_has_one_time_base(tmp_path: Path) -> None:
     cell = summarise(Session(folder)).cells[0]
     assert cell.time_base == "host"
     assert not cell.simulated
+
+
+def test_melodi_s_table_leaves_it_out(session: Session) -> None:
+    from joulebench_melodi.requests import measured_requests
+
+    assert {each.cell.id for each in measured_requests(session)} == {"a"}
