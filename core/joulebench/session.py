@@ -27,8 +27,8 @@ SESSION_FILE: Final = "session.arrow"
 #: Rows of a batch in a final file: what a reader that goes batch by batch has in memory at once.
 _BATCH_ROWS: Final = 1 << 18
 
-#: Tables of a snapshot that are kept once they are read.
-_SMALL: Final = frozenset({"cell", "blocks", "energy"})
+#: A table of a snapshot that is no larger is kept once it is read, in bytes.
+_SMALL_BYTES: Final = 1 << 17
 
 #: One row, by column. The values' types are the schema's.
 Row = Mapping[str, Any]
@@ -318,12 +318,13 @@ class Session:
         return next((each for each in (final, part_of(final)) if _is_plain_file(each)), None)
 
     def _read_once(self, cell_id: str, name: str) -> pa.Table | None:
-        if self._kept is None or name not in _SMALL:
-            return self._cell_table(cell_id, name)
         key = (cell_id, name)
-        if key not in self._kept:
-            self._kept[key] = self._cell_table(cell_id, name)
-        return self._kept[key]
+        if self._kept is not None and key in self._kept:
+            return self._kept[key]
+        table = self._cell_table(cell_id, name)
+        if self._kept is not None and (table is None or table.nbytes <= _SMALL_BYTES):
+            self._kept[key] = table
+        return table
 
     def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
         file = self._table_file(cell_id, name)

@@ -154,7 +154,8 @@ def _sums(table: pa.Table, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
     if table.num_rows == 0:
         return {}
     strict = pc.ScalarAggregateOptions(skip_nulls=False)
-    grouped = table.group_by("block").aggregate(
+    # Small tables: threads would take longer to start than the sums take.
+    grouped = table.group_by("block", use_threads=False).aggregate(
         [(column, "sum", strict) for column in columns] + [([], "count_all")]
     )
     return {

@@ -114,7 +114,7 @@ class Thinning:
 
         if self._readings < 2 or not self._parts:
             return None
-        merged = pa.concat_tables(self._parts).group_by("bucket").aggregate(
+        merged = pa.concat_tables(self._parts).group_by("bucket", use_threads=False).aggregate(
             [("t_sum", "sum"), ("t_count", "sum"), ("top_sum", "sum"), ("bottom_sum", "sum"),
              ("ratio_min", "min"), ("ratio_max", "max")]
         )  # fmt: skip
@@ -159,7 +159,7 @@ def _summed(columns: dict[str, pa.Array], width: float) -> pa.Table:
     buckets = pc.cast(pc.floor(pc.divide(columns["t"], width)), "int64")
     ratio = pc.divide(columns["top"], columns["bottom"])
     table = pa.table({**columns, "bucket": buckets, "ratio": ratio})
-    return table.group_by("bucket").aggregate(
+    return table.group_by("bucket", use_threads=False).aggregate(
         [("t", "sum"), ("t", "count"), ("top", "sum"), ("bottom", "sum"), ("ratio", "min"),
          ("ratio", "max")]
     )  # fmt: skip
