@@ -44,7 +44,8 @@ IMPLEMENTED: Final = (
 VALUES: Final = (
     api.Option, api.Availability, api.Environment, api.Artifact, api.Device,
     api.MemoryUse, api.Traffic, api.Kernel, api.Request, api.Outcome, api.Recorder,
-    api.WorkloadContext, api.Channel, api.FileSource, api.ReaderSource, api.FinishedCell, api.SimulatedCost,
+    api.WorkloadContext, api.Channel, api.FileSource, api.ReaderSource,
+    api.FinishedCell, api.SimulatedCost,
 )  # fmt: skip
 
 
