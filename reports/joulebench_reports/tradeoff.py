@@ -22,6 +22,10 @@ NOTE: Final = (
 _HEIGHT_PX: Final = 340
 #: Cells of the front that are named in words, and in the picture where there is room.
 _MOST_NAMED: Final = 10
+#: Of no more cells than this, those off the front are named too.
+_ALL_NAMED: Final = 12
+#: The least height of the perplexity's axis, as a share: differences of rounding must look small.
+_LEAST_SPREAD: Final = 0.02
 #: A name takes about so much of the picture's width and height.
 _NAME_SHARE: Final = (0.28, 0.06)
 #: With more cells than this, intervals of the front alone are drawn.
@@ -102,7 +106,9 @@ def _spec(
     colour = f"var:--{provenance}"
     ordered = sorted((c for c in cells if c.id in front), key=lambda c: c.headline.value or 0.0)
     values = [_row(cell, on_front=cell.id in front) for cell in cells]
-    names = [_row(cell, on_front=True) for cell in _with_room(ordered, cells)]
+    others = [cell for cell in cells if cell.id not in front]
+    told = [*ordered, *others] if len(cells) <= _ALL_NAMED else ordered
+    names = [_row(cell, on_front=cell.id in front) for cell in _with_room(told, cells)]
     dense = len(cells) > _MOST_INTERVALS
     bounded = [
         row
@@ -120,11 +126,11 @@ def _spec(
         "field": "y",
         "type": "quantitative",
         "title": "perplexity",
-        "scale": {"zero": False, "padding": 16},
+        "scale": _perplexity_scale(cells),
         "axis": {"tickCount": 6},
     }
-    told = (("cell", "cell"), ("text", unit), ("ppl", "perplexity"))
-    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in told]
+    hints = (("cell", "cell"), ("text", unit), ("ppl", "perplexity"))
+    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in hints]
     layers: list[Json] = [
         {
             "data": {"values": [_row(cell, on_front=True) for cell in ordered]},
@@ -163,6 +169,15 @@ def _spec(
         "data": {"values": values},
         "layer": layers,
     }
+
+
+def _perplexity_scale(cells: Sequence[CellSummary]) -> Json:
+    known = [cell.quality.perplexity or 0.0 for cell in cells]
+    low, high = min(known), max(known)
+    if high - low >= _LEAST_SPREAD * low:
+        return {"zero": False, "padding": 16}
+    half = _LEAST_SPREAD * low / 2
+    return {"domain": [(low + high) / 2 - half, (low + high) / 2 + half], "nice": False}
 
 
 def _with_room(front: Sequence[CellSummary], cells: Sequence[CellSummary]) -> list[CellSummary]:
