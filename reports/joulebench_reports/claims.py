@@ -28,6 +28,11 @@ _LOSS: Final = 0.02
 _LESS_COMPUTE: Final = 0.50
 _FASTER: Final = 0.30
 
+#: An interval whose ends are further apart (as a ratio) is not told.
+_WIDEST: Final = 16.0
+#: Per cent of a size that a configuration file may make.
+_UNSEEN: Final = 0.01
+
 HEADER: Final = ("claim", "verdict", "by these figures")
 
 
@@ -84,7 +89,8 @@ def judge_claims(costs: Sequence[TechniqueCost]) -> tuple[Claim, ...]:
     quantized = [each for each in costs if each.families == ("quantized",)]
     return (
         _judged(
-            f"Pruning makes a model {_percent(_SMALLER)} smaller at less than {_percent(_LOSS)} loss",
+            f"Pruning makes a model {_percent(_SMALLER)} smaller "
+            f"at less than {_percent(_LOSS)} loss",
             "Size is that of the files; loss is the growth of perplexity.",
             pruned, _pruning,
         ),
@@ -158,7 +164,10 @@ def _beyond(found: Relative, claimed: float, *, less: bool) -> Outcome:
 
 
 def _less(found: Relative) -> str:
-    return "size unknown" if found.value is None else f"{number(100 * (1 - found.value))} % smaller"
+    if found.value is None:
+        return "size unknown"
+    less = 100 * (1 - found.value)
+    return f"{'0' if abs(less) < _UNSEEN else number(less)} % smaller"
 
 
 def _more(found: Relative) -> str:
@@ -166,8 +175,10 @@ def _more(found: Relative) -> str:
     if found.value is None:
         return f"unknown ({found.reason or 'no figure'})"
     text = f"{100 * (found.value - 1):+.1f} %"
-    if found.low is not None and found.high is not None:
-        text += f" [{100 * (found.low - 1):+.1f}, {100 * (found.high - 1):+.1f}]"
-    else:
+    if found.low is None or found.high is None:
         text += ", no interval"
+    elif not 0 < found.high <= _WIDEST * max(found.low, 0.0):
+        text += ", too noisy"
+    else:
+        text += f" [{100 * (found.low - 1):+.1f}, {100 * (found.high - 1):+.1f}]"
     return text if found.in_turns else f"{text}, not in turns"

@@ -14,6 +14,11 @@ from joulebench_reports.claims import Claim
 from joulebench_reports.pareto import Front
 from joulebench_reports.wording import MARKS, UNKNOWN, data_size, number, plain, with_interval
 
+#: An interval whose ends are further apart (as a ratio) tells nothing but that.
+_WIDEST: Final = 16.0
+#: A few bytes of a configuration file are no change of a model's size.
+_UNSEEN_PERCENT: Final = 0.01
+
 #: Beside a ratio of cells that did not take turns: what drifted between them is in no interval.
 _APART: Final = "†"
 
@@ -145,10 +150,23 @@ def change_words(found: Relative) -> str:
     """``-48.2 ± 1.3 %``: how much more or less than the baseline."""
     if found.value is None:
         return UNKNOWN
-    low, high = (None if each is None else 100 * (each - 1) for each in (found.low, found.high))
+    mark = "" if found.in_turns else _APART
+    if found.low is None or found.high is None:
+        return f"{percent_change(found.value)}{mark}"
+    if not 0 < found.high <= _WIDEST * max(found.low, 0.0):
+        return f"{percent_change(found.value)}, too noisy{mark}"
+    low, high = (100 * (each - 1) for each in (found.low, found.high))
     text = with_interval(100 * (found.value - 1), low, high)
     sign = "" if text.startswith("-") or text == "0" else "+"
-    return f"{sign}{text} %{'' if found.in_turns else _APART}"
+    return f"{sign}{text} %{mark}"
+
+
+def percent_change(ratio: float) -> str:
+    """``-48.2 %``; what rounds to nothing is ``0 %``."""
+    change = 100 * (ratio - 1)
+    if abs(change) < _UNSEEN_PERCENT:
+        return "0 %"
+    return f"{'+' if change > 0 else ''}{number(change)} %"
 
 
 def share_words(found: Bounded) -> str:

@@ -158,3 +158,18 @@ def test_a_ratio_of_perplexities_beyond_every_number_is_none() -> None:
     found = log_ratio_over_clusters([0.1, 0.3], [1.0, 1.0])
     assert found is not None
     assert found.value == pytest.approx(math.exp(0.2))
+
+
+def test_many_windows_that_lose_alike_have_a_wider_interval_than_independent_ones() -> None:
+    rng = np.random.default_rng(11)
+    drift = np.repeat(rng.normal(0.3, 0.1, 6), 5)  # thirty windows of six topics
+    mixed = rng.permutation(drift)
+
+    def width(losses: np.ndarray) -> float:
+        found = paired_windows([(500.0 + 255 * x, 255) for x in losses], [(500.0, 255)] * 30)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        return found.high - found.low
+
+    assert width(drift) > 1.5 * width(mixed)

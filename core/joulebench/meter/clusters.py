@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from joulebench.meter.student import t_quantile
-from joulebench.meter.uncertainty import DEFAULT_LEVEL, ratio_interval
+from joulebench.meter.uncertainty import DEFAULT_LEVEL, LOOKS, ratio_interval
 
+#: From so many values in a row on, their correlation can be told (the first of LOOKS).
+_SERIES_FROM = LOOKS[0]
 #: exp() of more than this overflows a double.
 _LARGEST_EXPONENT = 700.0
 
@@ -106,16 +108,20 @@ def paired_windows(
     """Perplexity of a text over another model's, from windows that both have scored.
 
     Each window is its negative log-likelihood in nats and its tokens. Pairing removes how hard
-    each window is; neighbours may still resemble each other, so the interval is that of a series
-    (:func:`~joulebench.meter.uncertainty.ratio_interval`). ``None`` where the windows are not the
-    same, or hold nothing.
+    each window is. Windows of one topic may still lose alike: from 20 windows on the interval is
+    that of a series (:func:`~joulebench.meter.uncertainty.ratio_interval`), which tells how much.
+    Fewer cannot tell; they count as independent. ``None`` where the windows are not the same, or
+    hold nothing.
     """
     if not own or [tokens for _, tokens in own] != [tokens for _, tokens in other]:
         return None
     changes = [ours - theirs for (ours, _), (theirs, _) in zip(own, other, strict=True)]
     if not all(map(math.isfinite, changes)):
         return None
-    found = ratio_interval(changes, [float(tokens) for _, tokens in own], level=level)
+    sizes = [float(tokens) for _, tokens in own]
+    if len(own) < _SERIES_FROM:
+        return _exponential(ratio_over_clusters(changes, sizes, level))
+    found = ratio_interval(changes, sizes, level=level)
     if found.mean is None:
         return None
     return _exponential(Clustered(found.mean, found.low, found.high, len(own)))
