@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
@@ -349,8 +350,9 @@ def _in_time(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def interrupt(_number: int, _frame: object) -> None:
-        raise OvertimeError(f"not done after {seconds:g} s")
+    def interrupt(_number: int, frame: FrameType | None) -> None:
+        place = "?" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        raise OvertimeError(f"not done after {seconds:g} s ({place})")
 
     signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -385,7 +387,7 @@ def devices_of(backend: Backend) -> tuple[Availability, list[str]]:
 
 def describe_failure(error: BaseException) -> str:
     """What a plugin raised, and the line of its code that raised it."""
-    if isinstance(error, PluginError):
+    if isinstance(error, (PluginError, OvertimeError)):
         return str(error)
     text = f"{type(error).__name__}: {error}"
     trace = error.__traceback__
