@@ -6,7 +6,7 @@ import importlib
 import sys
 
 #: In the order of their length; each module has a ``main()`` that prints what it measured.
-BENCHMARKS = ("start_up", "empty_window", "sampler", "report", "decode_rate")
+BENCHMARKS = ("start_up", "empty_window", "sampler", "worker_protocol", "report", "decode_rate")
 #: Only by name: they download.
 ON_REQUEST = ("installs",)
 
