@@ -121,6 +121,7 @@ def test_verilator_where_it_is_not_installed_is_refused(
         build(SMALL, tmp_path, simulator="verilator")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not building.shutil.which("verilator"), reason="Verilator is not installed")
 def test_verilators_engine_is_the_same(cache: Path) -> None:
     source = np.random.default_rng(2)

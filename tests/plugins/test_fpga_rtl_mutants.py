@@ -185,5 +185,5 @@ def test_a_fault_is_found(design: type[Gemv]) -> None:
 @pytest.mark.parametrize("design", [UnsignedWeightsEngine, LongRequantizerEngine, WrapsAt128Engine],
                          ids=lambda each: each.__name__)  # fmt: skip
 def test_a_fault_is_found_in_the_compiled_engine(design: type[Gemv], tmp_path: Path) -> None:
-    rtl = RtlEngine(ENGINE, compile_design(design(ENGINE), tmp_path), "cxxrtl")
+    rtl = RtlEngine(ENGINE, compile_design(design, ENGINE, tmp_path), "cxxrtl")
     assert faults_found(rtl, FAULTS[design]) >= FAULTS[design]

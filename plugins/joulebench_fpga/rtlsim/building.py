@@ -77,24 +77,28 @@ def build(
 
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as work:
-            made = compile_design(Gemv(engine), Path(work), simulator, compiler)
+            made = compile_design(Gemv, engine, Path(work), simulator, compiler)
             made.replace(library)  # two builders at once both make a whole one
     return RtlEngine(engine, library, simulator)
 
 
 def compile_design(
-    design: Gemv, folder: Path, simulator: Simulator = "cxxrtl", compiler: Compiler | None = None
+    design: type[Gemv],
+    engine: Engine,
+    folder: Path,
+    simulator: Simulator = "cxxrtl",
+    compiler: Compiler | None = None,
 ) -> Path:
-    """Compile any design with the engine's ports in the empty ``folder``; returns the library."""
+    """Compile a design with the engine's ports in the empty ``folder``; returns the library."""
     compiler = compiler or find_compiler()
     for name in ("driver.cc", f"{simulator}_ports.h"):
         shutil.copy(_HERE / name, folder)
-    sizes = {"GEMV_LANES": design.engine.lanes, "GEMV_BEAT_BYTES": design.engine.beat_bytes}
+    sizes = {"GEMV_LANES": engine.lanes, "GEMV_BEAT_BYTES": engine.beat_bytes}
     defines = [f"-D{name}={value}" for name, value in sizes.items()]
     if simulator == "cxxrtl":
-        parts = _cxxrtl(design, folder)
+        parts = _cxxrtl(design(engine), folder)
     else:
-        parts = _verilator(design, folder, compiler)
+        parts = _verilator(design(engine), folder, compiler)
         defines.append("-DGEMV_VERILATOR")
     library = folder / "libgemv.so"
     run_tool(

@@ -6,6 +6,12 @@
 
 class Ports {
  public:
+  // An edge is one only after a first evaluation.
+  Ports() {
+    top_.clk = 0;
+    top_.eval();
+  }
+
   void clock() {
     top_.clk = 1;
     top_.eval();
