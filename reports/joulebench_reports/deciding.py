@@ -9,8 +9,8 @@ from joulebench.api import Provenance
 from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
 from joulebench_reports.figures import PROVENANCES, CellSummary, EnergySummary
 from joulebench_reports.flags import explain
-from joulebench_reports.simulated import RANGES
 from joulebench_reports.series import CellSeries, read_energies
+from joulebench_reports.simulated import RANGES
 from joulebench_reports.verdicts import Verdict, VerdictTable
 from joulebench_reports.workgroups import WorkGroup, work_groups
 

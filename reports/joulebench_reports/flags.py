@@ -59,10 +59,10 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "resumed": "the run was interrupted and went on later; blocks of both parts are together",
         "edges_corrected": "the counter's mean lateness at both edges of a window is made good "
         "from the power before the window and at its end",
-        "simulator": "energy of the machine that ran a simulation: it is the simulator's, and in no "
-        "figure of the simulated hardware",
-        "input_range": "computed by a model; low and high are what the ranges of its inputs allow, no "
-        "statistical interval",
+        "simulator": "energy of the machine that ran a simulation: it is the simulator's, and in "
+        "no figure of the simulated hardware",
+        "input_range": "computed by a model; low and high are what the ranges of its inputs "
+        "allow, no statistical interval",
         "no_energy_model": "the simulation tells no energy, so there is none",
         "single_block": "one block only, so there is no scatter to make an interval of",
         "no_blocks": "no block was measured",

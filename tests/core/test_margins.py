@@ -53,7 +53,7 @@ def test_a_wrap_inside_loses_nothing() -> None:
     assert found.gross_j == pytest.approx(24.0, abs=2e-3)
 
 
-@pytest.mark.parametrize("t0_s, t1_s", [(-0.5, 5.0), (5.0, 20.5), (5.0, 5.0), (6.0, 5.0)])
+@pytest.mark.parametrize(("t0_s", "t1_s"), [(-0.5, 5.0), (5.0, 20.5), (5.0, 5.0), (6.0, 5.0)])
 def test_without_a_reading_beyond_each_end_there_is_no_energy(t0_s: float, t1_s: float) -> None:
     found = traced_energy(round(t0_s * NS), round(t1_s * NS), SPEC, trace(), 0.1)
     assert found.gross_j is None
