@@ -22,8 +22,7 @@ def cell_details(cell: CellSummary, table: _Table, badge: _Badge) -> list[Child]
     parts: list[Child] = [h("p", plain(identity), class_="facts")]
     if cell.simulation_s is not None:
         took = (
-            "Simulated hardware. The simulation took "
-            f"{seconds(cell.simulation_s)} on this machine."
+            f"Simulated hardware. The simulation took {seconds(cell.simulation_s)} on this machine."
         )
         parts.append(h("p", took, class_="facts"))
     header = ("figure", "value", "unit", "n", "provenance", "method, flags, or why it is unknown")
