@@ -125,7 +125,7 @@ def test_the_pages_name_no_command_that_is_not_there(reference: ModuleType) -> N
     first = {name.split()[1] for name in known}
     groups = {name.split()[1] for name in known if len(name.split()) == 3}
     for file in all_pages():
-        for words in re.findall(r"\bjoulebench ([a-z]+)(?: ([a-z]+))?", _code(file)):
+        for words in re.findall(r"\bjoulebench ([a-z][a-z-]*)(?: ([a-z]+))?", _code(file)):
             assert words[0] in first, f"{file.name}: joulebench {words[0]}"
             if words[0] in groups and words[1]:
                 assert f"joulebench {words[0]} {words[1]}" in known, file.name
