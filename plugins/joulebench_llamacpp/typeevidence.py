@@ -40,7 +40,7 @@ def type_evidence(before: Path, after: Path, asked: FileType) -> dict[str, Scala
         "weights_bytes_before": _size(old),
         "embedding_type": None if embedding is None else embedding.type,
         "head_type": "the embedding's" if head is None else head.type,
-        "fallback_share": _misfits(new, asked.block) / weights if weights else None,
+        "fallback_share": round(_misfits(new, asked.block) / weights, 4) if weights else None,
         "imatrix_matrices": values[1].number(IMPORTANCE_MATRICES),
         "imatrix_sequences": values[1].number(IMPORTANCE_SEQUENCES),
         "relative_error": relative_error(_rows_of_both(*values)),

@@ -21,6 +21,7 @@ from joulebench_onnx.inventory import (
 #: MatMulNBits' attribute accuracy_level: inputs are rounded to int8 (docs/ContribOperators.md).
 _INT8_INPUTS: Final = 4
 _DEFAULT_BITS: Final = 4
+_EMBEDDING: Final = "model.embed_tokens.weight"
 #: Tables of the rotation, which belong to the shape and are no weights.
 _TABLES: Final = ("cos_cache", "sin_cache")
 #: What quantized matrices have beside them.
@@ -47,9 +48,21 @@ def weights_by_type(inventory: Inventory) -> dict[str, int]:
 
 
 def model_bits(inventory: Inventory) -> float | None:
-    """Bits of storage for each weight that the graph has, scales among them."""
+    """Bits of storage for each of the model's weights, scales among them."""
     stored = sum(each.size_bytes for name, each in inventory.tensors.items() if name not in _TABLES)
-    return bits_per_weight(stored, sum(weights_by_type(inventory).values()))
+    return bits_per_weight(stored, model_weights(inventory))
+
+
+def model_weights(inventory: Inventory) -> int:
+    """The model's own number of weights: a head apart from a tied embedding adds none."""
+    total = sum(weights_by_type(inventory).values())
+    looked_up = {node.inputs[0] for node in inventory.nodes if node.operator.startswith("Gather")}
+    for node in inventory.nodes:
+        if product_type(node, inventory) is None or node.inputs[1] in looked_up:
+            continue
+        if node.inputs[1].startswith(_EMBEDDING):  # named after the table that it was taken from
+            total -= sum(count for _, _, count in _weights_of(node, inventory))
+    return total
 
 
 def product_type(node: Node, inventory: Inventory) -> str | None:

@@ -21,7 +21,7 @@ from joulebench.weightkit import (
 from joulebench_onnx.blockwise import Packed, unpack
 from joulebench_onnx.inventory import INT8_PRODUCTS, N_BITS_LOOKUP, N_BITS_PRODUCT, Inventory
 from joulebench_onnx.llamagraph import LOGIT_POSITIONS
-from joulebench_onnx.numbertypes import model_bits, product_type, type_facts, weights_by_type
+from joulebench_onnx.numbertypes import model_bits, model_weights, product_type, type_facts
 from joulebench_onnx.rewriting import SourceModel
 
 #: Endings that onnxruntime's tool gives to names.
@@ -33,7 +33,7 @@ def type_evidence(before: Path, after: Path) -> dict[str, Scalar]:
     """Operators, types, bits and bytes; what became of embedding and head."""
     old, new = SourceModel(before), SourceModel(after)
     facts = type_facts(new.inventory, prepacking=True)
-    weights = sum(weights_by_type(old.inventory).values())
+    weights = model_weights(old.inventory)
     return {
         "operators": tally(node.operator for node in new.inventory.nodes),
         "stored_types": shares(
@@ -41,8 +41,7 @@ def type_evidence(before: Path, after: Path) -> dict[str, Scalar]:
         ),
         "weight_types": facts["weight_types"],
         "compute": facts["compute"],
-        # Of the model's own weights: a head apart from a tied embedding adds none.
-        "bits_per_weight": _bits(new.inventory, weights),
+        "bits_per_weight": model_bits(new.inventory),
         "bits_per_weight_before": model_bits(old.inventory),
         "weights_bytes": new.inventory.weights_bytes,
         "weights_bytes_before": old.inventory.weights_bytes,
@@ -51,12 +50,6 @@ def type_evidence(before: Path, after: Path) -> dict[str, Scalar]:
         "relative_error": relative_error(_rows_of_both(old, new)),
         **source_evidence(_matrices(old), weights),
     }
-
-
-def _bits(inventory: Inventory, weights: int) -> float | None:
-    own = model_bits(inventory)
-    counts = sum(weights_by_type(inventory).values())
-    return None if own is None or not weights else round(own * counts / weights, 3)
 
 
 def _embedding_type(inventory: Inventory) -> str | None:

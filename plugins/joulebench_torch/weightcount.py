@@ -112,7 +112,7 @@ def weight_facts(model: Any) -> dict[str, Scalar]:
         "compute": joined(run.computed_in for run in runs) or None,
         "weights_kernel": joined(name for run in runs for name in run.products) or None,
         "output_type": joined(run.output for run in runs) or None,
-        "linear_modules": tally(type(each).__name__ for each in _linears(model)),
+        "linear_modules": tally(_class_of(each) for each in _linears(model)),
         "weight_types": shares(counted((each.kind, each.count) for each in weights)),
         "bits_per_weight": bits_per_weight(sum(each.size_bytes for each in weights), parameters),
         "embedding_type": _type_of(embedding, weights),
@@ -177,6 +177,13 @@ def _linears(model: Any) -> Iterator[Any]:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear) or hasattr(module, _NOTE):
             yield module
+
+
+def _class_of(layer: Any) -> str:
+    """How a layer calls itself, with the class of its weight where that is no plain tensor."""
+    name, weight = str(layer._get_name()), getattr(layer, "weight", None)
+    plain = not isinstance(weight, torch.Tensor) or not is_traceable_wrapper_subclass(weight)
+    return name if plain else f"{name}[{type(weight).__name__}]"
 
 
 def _linear_layers(model: Any, head: Any) -> list[Any]:

@@ -145,7 +145,7 @@ def test_rows_that_are_no_blocks_of_256_are_counted_as_fallen_back(
     narrow = sum(int(t.n_elements) for t in reader.tensors
                  if len(t.shape) == 2 and t.shape[0] % 256)  # fmt: skip
     total = sum(int(t.n_elements) for t in reader.tensors)
-    assert evidence["fallback_share"] == pytest.approx(narrow / total)
+    assert evidence["fallback_share"] == pytest.approx(narrow / total, abs=1e-4)
     assert 0.5 < narrow / total < 1
     # What stands in for q4_K with 4.5 bits is q5_0 with 5.5.
     held = types_in(tmp_path / "out" / "model.gguf")

@@ -206,6 +206,8 @@ def test_evidence_is_true_of_the_file(folder: Path, tmp_path: Path) -> None:
     assert evidence["weights_bytes"] == size
     assert evidence["bits_per_weight"] == pytest.approx(8 * (size - tables) / weights, abs=0.01)
     assert evidence["bits_per_weight_before"] == pytest.approx(32, abs=0.01)
+    with opened(tmp_path / "out") as session:
+        assert session.facts()["bits_per_weight"] == evidence["bits_per_weight"]
     assert constants == 8
     layers = TIED["num_hidden_layers"]
     assert f"MatMulNBits {7 * layers + 1}" in str(evidence["operators"])

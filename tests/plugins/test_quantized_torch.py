@@ -89,8 +89,7 @@ def test_dynamic_int8_says_what_it_holds_and_how_it_multiplies(dynamic: Any) -> 
     assert evidence["weights_kernel"] == "quantized.linear_dynamic"
     assert evidence["output_type"] == "float32"
     assert (evidence["embedding_type"], evidence["head_type"]) == ("float32", "qint8")
-    kind = type(dynamic.model.lm_head).__name__
-    assert evidence["linear_modules"] == f"{kind} {7 * LAYERS + 1}"
+    assert evidence["linear_modules"] == f"DynamicQuantizedLinear {7 * LAYERS + 1}"
     size = LAYERS * LAYER + TABLE + 8 * (ROWS + VOCABULARY) + 4 * (TABLE + NORMS)
     parameters = LAYERS * LAYER + TABLE + NORMS
     assert evidence["bits_per_weight"] == pytest.approx(8 * size / parameters, abs=1e-3)
@@ -174,6 +173,7 @@ def test_int8_weights_alone_are_multiplied_in_floating_point(
         session.prefill(PROMPT)
         evidence = evidence_of(technique, session)
         assert (evidence["dtype"], evidence["compute"]) == ("int8", "float32")
+        assert evidence["linear_modules"] == f"Linear[Int8Tensor] {7 * LAYERS + 1}"
         assert (evidence["embedding_type"], evidence["head_type"]) == ("float32", "int8")
         assert off(session.logits(LONG), plain.logits(LONG)) < 0.05
         matrices = LAYERS * LAYER + TABLE
