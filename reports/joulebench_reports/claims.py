@@ -2,9 +2,8 @@
 
 The claims are those of the survey's table of techniques ("Table 3") that this project set out to
 test. A claim is of the form "a technique of this family does that": one cell that does it for sure
-confirms it *here*, on this machine, model and text. It is refuted where no cell does and at least
-one misses it for sure. All else is not testable: too few cells, no interval, or one that contains
-the claimed value.
+confirms it *here*, on this machine, model and text. It is refuted where every cell misses it for
+sure. All else is not testable: no cell, no interval, or one that contains the claimed value.
 """
 
 from __future__ import annotations
