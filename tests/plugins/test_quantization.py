@@ -54,7 +54,7 @@ TECHNIQUES: list[tuple[type[ArtifactTechnique], dict[str, Any]]] = [
     (QuantizeRtn, {}),
     (QuantizeZeroQuant, {"group": 32}),
     (QuantizeGptq, {}),
-    (QuantizeGptq, {"act_order": True, "clip": "search"}),
+    (QuantizeGptq, {"act_order": False, "clip": "search"}),
     (QuantizeAwq, {}),
     (QuantizeSmoothQuant, {}),
     (QuantizeRotate, {}),

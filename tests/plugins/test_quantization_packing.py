@@ -40,7 +40,7 @@ CASES: Mapping[str, tuple[type[ArtifactTechnique], Mapping[str, Any], str, int]]
     "rtn-3": (QuantizeRtn, {"bits": 3}, "Q4_0", 4),
     "rtn-2-embedding": (QuantizeRtn, {"bits": 2, "embedding": "int8"}, "Q4_0", 4),
     "rtn-8-rows": (QuantizeRtn, {"group": 0}, "Q8_0", 8),
-    "gptq-4": (QuantizeGptq, {"act_order": True}, "Q4_0", 4),
+    "gptq-4": (QuantizeGptq, {}, "Q4_0", 4),
     "awq-4": (QuantizeAwq, {}, "Q4_0", 4),
     "rotate-4": (QuantizeRotate, {"embedding": "int8"}, "Q4_0", 4),
 }
