@@ -210,9 +210,7 @@ class Run:
         except JoulebenchError as error:
             self._skip(cell, str(error), "artifact", status="failed")
             return None
-        job = self._job_on(
-            prepared, cell, self._resolved(workload.options, cell.workload_settings)
-        )
+        job = self._job_on(prepared, cell, self._resolved(workload.options, cell.workload_settings))
         return replace(job, runtime_steps=tuple(map(self._with_files, cell.runtime_steps)))
 
     def _with_files(self, step: RuntimeStep) -> RuntimeStep:

@@ -99,9 +99,7 @@ class LlamaCppSession(BackendSession):
         """Take out of the cache what does not stay when so many tokens have come."""
         gone = None if self._kv.window is None else self._kv.window.gone(length)
         if gone is not None and not self._decoder.forget(*gone):
-            raise JoulebenchError(
-                "llama.cpp cannot take positions out of this model's cache"
-            )
+            raise JoulebenchError("llama.cpp cannot take positions out of this model's cache")
 
     # -- whole sequences -------------------------------------------------------------------
 

@@ -85,14 +85,21 @@ class TorchBackend(Backend):
         *KV_OPTIONS,
         *WEIGHT_OPTIONS,
         Option(
-            "mlp_active", "share", None,
+            "mlp_active",
+            "share",
+            None,
             "share of the MLP's channels that a token may use, by thresholds on the gate; all when "
-            "not set", minimum=0.01, maximum=1.0,
+            "not set",
+            minimum=0.01,
+            maximum=1.0,
         ),
         Option(
-            "mlp_kernel", "str", "auto",
+            "mlp_kernel",
+            "str",
+            "auto",
             "of a token's inactive channels: left out (gather), or computed and masked (mask); "
-            "auto tries both", choices=("auto", "gather", "mask"),
+            "auto tries both",
+            choices=("auto", "gather", "mask"),
         ),
         Option("mlp_text", "str", None, "path of the text that mlp_active's thresholds are from"),
     )

@@ -89,9 +89,7 @@ def program(path: Path, text: str) -> Path:
     return path
 
 
-def finished(
-    root: Path, name: str, requirements: tuple[str, ...], /, **changes: object
-) -> Path:
+def finished(root: Path, name: str, requirements: tuple[str, ...], /, **changes: object) -> Path:
     """An environment as a finished creation leaves it, with this very interpreter in it."""
     folder = root / "environments" / f"{name}.0badcafe"
     (folder / "bin").mkdir(parents=True)
