@@ -18,6 +18,8 @@ pytest.importorskip("transformers")
 from joulebench.backendkit import CACHE_VARIABLE
 from joulebench.session import Session
 
+pytestmark = pytest.mark.slow
+
 PROFILE = """
 version = 1
 [model.tiny]

@@ -60,16 +60,17 @@ def test_something_of_every_kind_is_held_to_it(kind: str) -> None:
     assert shipped(kind)
 
 
-class TestBackends(BackendContract):
-    @pytest.fixture(scope="class")
-    def bigram(self, tmp_path_factory: pytest.TempPathFactory) -> str:
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            pytest.skip("no C compiler")
-        program = tmp_path_factory.mktemp("bigram") / "bigram"
-        subprocess.run([compiler, "-O1", "-o", program, BIGRAM, "-lm"], check=True)
-        return str(program)
+@pytest.fixture(scope="module")
+def bigram(tmp_path_factory: pytest.TempPathFactory) -> str:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = tmp_path_factory.mktemp("bigram") / "bigram"
+    subprocess.run([compiler, "-O1", "-o", program, BIGRAM, "-lm"], check=True)
+    return str(program)
 
+
+class TestBackends(BackendContract):
     @pytest.fixture(params=shipped("backend"))
     def plugin(self, request: pytest.FixtureRequest) -> Any:
         if request.param == "command":

@@ -259,7 +259,7 @@ def test_facts_say_what_runs(session: BackendSession) -> None:
 # -- the embedded model -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format_", ["onnx", "ort"])
+@pytest.mark.parametrize("format_", ["onnx", pytest.param("ort", marks=pytest.mark.slow)])
 def test_the_embedded_model_says_what_transformers_says(
     smollm2: Path, smollm2_onnx: dict[str, Path], format_: str
 ) -> None:

@@ -224,6 +224,7 @@ def test_twice_the_same_gives_the_same_bytes(
     assert hash_content(tmp_path / "first") == hash_content(tmp_path / "second")
 
 
+@pytest.mark.slow
 def test_the_store_makes_the_same_artifact_twice_and_another_for_another_text_or_seed(
     source: Path, tmp_path: Path, text: Path
 ) -> None:
