@@ -1,76 +1,26 @@
-"""The weights of a checkpoint as float32; numpy has no bfloat16, so the files are read here."""
+"""The weights of a checkpoint, and which of them the model has used."""
 
 from __future__ import annotations
 
-import json
-import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 from joulebench.errors import ModelError
+from joulebench_checkpointkit import arrays
 from joulebench_fpga.arithmetic import Array
 
-#: Number types of safetensors that a float32 holds exactly, and numpy's name of their storage.
-_STORED: Final = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a tensor lies in a file."""
-
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-
-class Checkpoint:
-    """``config.json`` and the tensors of a folder, each read when it is asked for.
-
-    Raises :class:`ModelError` for a folder that is no whole checkpoint.
-    """
+class Checkpoint(arrays.Checkpoint):
+    """A checkpoint that knows which of its tensors were read."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            self.config: dict[str, Any] = json.loads(
-                (folder / "config.json").read_text(encoding="utf-8")
-            )
-        except (OSError, ValueError) as error:
-            raise ModelError(f"has no readable config.json: {error}", where=str(folder)) from None
-        files = sorted(folder.glob("*.safetensors"))
-        if not files:
-            raise ModelError("has no weights (no .safetensors file)", where=str(folder))
-        self._places = {name: place for file in files for name, place in _places(file).items()}
-        self._unread = set(self._places)
-
-    def has(self, name: str) -> bool:
-        """Whether there is a tensor of this name."""
-        return name in self._places
+        super().__init__(folder)
+        self._unread = set(self.names())
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> Array:
         """The tensor as float32. One that is missing or of another shape raises ModelError."""
-        import numpy as np
-
-        place = self._places.get(name)
-        if place is None:
-            raise ModelError(f"lacks the tensor '{name}'", where=str(self.folder))
-        if place.shape != shape:
-            raise ModelError(
-                f"tensor '{name}' is {place.shape}; config.json says {shape}", where=str(place.file)
-            )
-        stored = _STORED.get(place.dtype)
-        if stored is None:
-            raise ModelError(
-                f"tensor '{name}' is of type {place.dtype}, not one of {', '.join(_STORED)}",
-                where=str(place.file),
-            )
+        values = super().tensor(name, shape)
         self._unread.discard(name)
-        values = np.memmap(place.file, stored, "r", place.offset, place.shape)
-        if place.dtype == "BF16":  # the upper half of a float32
-            return (values.astype("<u4") << np.uint32(16)).view("<f4")
-        return values.astype("<f4")
+        return values
 
     def refuse_unread(self, ignored: frozenset[str]) -> None:
         """Raise ModelError where tensors were never read: the model has layers unknown here."""
@@ -82,33 +32,3 @@ class Checkpoint:
                 where=str(self.folder),
                 hint="only plain llama layers without biases run on the engine",
             )
-
-
-def _places(file: Path) -> dict[str, _Place]:
-    """The header: 8 bytes of its length (little-endian), JSON, then the numbers.
-
-    Format: https://github.com/huggingface/safetensors#format
-    """
-    size = file.stat().st_size
-    found: dict[str, _Place] = {}
-    try:
-        with file.open("rb") as source:
-            (length,) = struct.unpack("<Q", source.read(8))
-            if 8 + length > size:
-                raise ValueError("its header does not end")
-            header = json.loads(source.read(length))
-        for name, info in header.items():
-            if name == "__metadata__":
-                continue
-            start, end = (8 + length + int(each) for each in info["data_offsets"])
-            if not start <= end <= size:
-                raise ValueError(f"'{name}' does not end in the file")
-            shape = tuple(int(each) for each in info["shape"])
-            found[name] = _Place(file, str(info["dtype"]), shape, start)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelError(
-            f"is no whole safetensors file: {error}",
-            where=str(file),
-            hint="fetch or copy the file again",
-        ) from None
-    return found

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from joulebench_checkpointkit.rotary import Rope
+
 #: ``config.json`` names of the model classes that the functional model computes.
 ARCHITECTURES: Final = ("LlamaForCausalLM",)
 #: Kinds of rotary positions, with the numbers that each needs.
@@ -23,15 +25,6 @@ ROPE_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 class UnfitModelError(Exception):
     """Why a model of this configuration does not run here, in a few words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rope:
-    """Rotary positions: ``theta`` is the base, ``scaling`` the numbers of the kind."""
-
-    kind: str
-    theta: float
-    scaling: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

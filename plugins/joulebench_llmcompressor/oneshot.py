@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,8 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from joulebench.errors import ArtifactError, ModelError
-from joulebench_llmcompressor.techniques import Calibration
+from joulebench.errors import ModelError
+from joulebench_checkpointkit.calibration import Calibration, calibration_tokens
 
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
 _COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})
@@ -75,7 +74,7 @@ def compress(source: Path, output: Path, calibration: Calibration, modifier: Mod
     model = AutoModelForCausalLM.from_pretrained(
         source, dtype=torch.float32, local_files_only=True
     ).eval()
-    rows = _stretches(tokenizer, calibration)
+    rows = [torch.tensor(ids) for ids in calibration_tokens(source, calibration)]
     batches = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows]
     oneshot(
         model=model, processor=tokenizer, recipe=[modifier.build()],
@@ -84,24 +83,6 @@ def compress(source: Path, output: Path, calibration: Calibration, modifier: Mod
     )  # fmt: skip
     weights = _dequantized(model) if modifier.quantizes else model.state_dict()
     _write(source, output, weights)
-
-
-def _stretches(tokenizer: Any, wanted: Calibration) -> list[torch.Tensor]:
-    """Stretches of the text that do not overlap, chosen by the seed."""
-    text = wanted.text.read_text(encoding="utf-8")
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    found = len(ids) // wanted.length
-    if found < wanted.sequences:
-        raise ArtifactError(
-            f"is too short for calibration: its {len(ids):,} tokens give {found} sequences of "
-            f"{wanted.length}, {wanted.sequences} are wanted",
-            where=str(wanted.text),
-            hint="set fewer or shorter sequences, or give a longer text",
-        )
-    chosen = random.Random(wanted.seed).sample(range(found), wanted.sequences)  # noqa: S311
-    return [
-        torch.tensor(ids[place * wanted.length : (place + 1) * wanted.length]) for place in chosen
-    ]
 
 
 def _dequantized(model: Any) -> Mapping[str, torch.Tensor]:

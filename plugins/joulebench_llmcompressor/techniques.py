@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
@@ -17,6 +16,7 @@ from joulebench.api import (
     Settings,
     distribution_versions,
 )
+from joulebench_checkpointkit.calibration import CALIBRATION, Calibration, calibration_fault
 
 if TYPE_CHECKING:
     from joulebench_llmcompressor.oneshot import Modifier
@@ -32,13 +32,6 @@ LIBRARIES: Final = (
     "llmcompressor", "compressed-tensors", "torch", "transformers", "safetensors", "tokenizers",
 )  # fmt: skip
 
-_CALIBRATION: Final = (
-    Option("calibration", "file", "builtin:calibration",
-           "text that the activations are taken from; never the one that quality is judged on"),
-    Option("sequences", "int", 12, "stretches of the text that are read", minimum=1),
-    Option("length", "int", 256, "tokens in each stretch", minimum=2),
-    Option("seed", "int", 0, "chooses the stretches", minimum=0),
-)  # fmt: skip
 _PATTERNS: Final[Mapping[str, tuple[int, int] | None]] = {
     "unstructured": None, "2:4": (2, 4), "4:8": (4, 8),
 }  # fmt: skip
@@ -53,24 +46,6 @@ _DAMPING: Final = Option(
     "damping", "float", 0.01, "what is added to the diagonal of the Hessian, as a part of its mean",
     minimum=1e-6, maximum=10.0,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What is read for statistics: ``sequences`` stretches of ``length`` tokens of a text."""
-
-    text: Path
-    sequences: int
-    length: int
-    seed: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> Calibration:
-        """From the options, the text as a path."""
-        return cls(
-            Path(str(settings["calibration"])), int(settings["sequences"]),
-            int(settings["length"]), int(settings["seed"]),
-        )  # fmt: skip
 
 
 class _ByLlmCompressor(ArtifactTechnique):
@@ -94,11 +69,8 @@ class _ByLlmCompressor(ArtifactTechnique):
         return distribution_versions(LIBRARIES)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
-        """The stretches of text must fit the model's context."""
-        longest, length = config.get("max_position_embeddings"), int(settings["length"])
-        if isinstance(longest, int) and length > longest:
-            return f"stretches of {length} tokens are longer than the model's context of {longest}"
-        return None
+        """The text is none that is judged on, and its stretches fit the model's context."""
+        return calibration_fault(settings, config)
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the compressed checkpoint; raises ModelError or ArtifactError."""
@@ -122,7 +94,7 @@ class LlmCompressorGptq(_ByLlmCompressor):
     options: ClassVar[tuple[Option, ...]] = (
         Option("bits", "int", 4, "bits of a weight", choices=(4, 8)),
         Option("group", "int", 32, "neighbours in a row that share a scale", minimum=8),
-        *_CALIBRATION,
+        *CALIBRATION,
         _DAMPING,
     )
 
@@ -153,7 +125,7 @@ class LlmCompressorGptq(_ByLlmCompressor):
 class _WritesZeros(_ByLlmCompressor):
     """What the two that prune have in common."""
 
-    options: ClassVar[tuple[Option, ...]] = (*_PRUNING, *_CALIBRATION)
+    options: ClassVar[tuple[Option, ...]] = (*_PRUNING, *CALIBRATION)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """As all, and sparsity and pattern must go together."""
@@ -192,7 +164,7 @@ class LlmCompressorSparseGpt(_WritesZeros):
 
     name = "llmcompressor-sparsegpt"
     summary = "SparseGPT by llmcompressor: a cross-check; stays dense on disk, no faster"
-    options: ClassVar[tuple[Option, ...]] = (*_PRUNING, *_CALIBRATION, _DAMPING)
+    options: ClassVar[tuple[Option, ...]] = (*_PRUNING, *CALIBRATION, _DAMPING)
 
     def _modifier(self, settings: Settings) -> Modifier:
         from joulebench_llmcompressor.oneshot import Modifier

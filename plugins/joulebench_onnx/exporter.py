@@ -65,7 +65,7 @@ class OnnxExport(Converter):
         Raises :class:`ModelError` for a damaged checkpoint and :class:`ArtifactError` for a model
         whose graph is not known.
         """
-        from joulebench_onnx.checkpoint import Checkpoint
+        from joulebench_checkpointkit.arrays import Checkpoint
         from joulebench_onnx.graphfile import GraphFile
         from joulebench_onnx.llamagraph import write_llama
         from joulebench_onnx.nbits import Packing

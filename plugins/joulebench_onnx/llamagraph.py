@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from joulebench_onnx.checkpoint import Checkpoint
+from joulebench_checkpointkit.arrays import Checkpoint
+from joulebench_checkpointkit.rotary import rotation_tables
 from joulebench_onnx.graphfile import CONTRIB, GraphFile
 from joulebench_onnx.nbits import Packing
-from joulebench_onnx.rope import rotation_tables
 from joulebench_onnx.shape import LlamaShape
 
 INPUT_IDS: Final = "input_ids"
@@ -61,7 +61,7 @@ class _LlamaWriter:
         graph.input(LOGIT_POSITIONS, np.int64, ("kept",))
         graph.input(LAST_POSITION, np.int32, (1,))
         graph.input(TOTAL_LENGTH, np.int32, (1,))
-        cosines, sines = rotation_tables(shape)
+        cosines, sines = rotation_tables(shape.rope, shape.head_dim, shape.max_position_embeddings)
         graph.weight("cos_cache", cosines)
         graph.weight("sin_cache", sines)
         embedding = "model.embed_tokens.weight"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from joulebench_checkpointkit.arrays import Array
 from joulebench_checkpointkit.integers import IntegerFile, Integers
-from joulebench_onnx.checkpoint import Array
 from joulebench_onnx.graphfile import CONTRIB, GraphFile
 
 #: Neighbours that share a scale; a checkpoint's larger groups repeat theirs.

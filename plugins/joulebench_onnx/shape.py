@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from joulebench_checkpointkit.rotary import Rope
+
 #: ``config.json`` names of the model classes whose graph is known.
 ARCHITECTURES: Final = ("LlamaForCausalLM",)
 #: Kinds of rotary positions whose angles can be put into a table beforehand.
@@ -17,15 +19,6 @@ HEAD_SIZE_MULTIPLE: Final = 16
 
 class UnfitConfigError(Exception):
     """Why a model of this configuration has no ONNX graph here, in a few words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rope:
-    """Rotary positions: ``theta`` is the base, ``scaling`` the numbers of the kind."""
-
-    kind: str
-    theta: float
-    scaling: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

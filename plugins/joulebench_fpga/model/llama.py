@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from joulebench_checkpointkit.rotary import rotation_tables
 from joulebench_fpga.arithmetic import Array
 from joulebench_fpga.checkpoint import Checkpoint
 from joulebench_fpga.model.cache import KvCache
@@ -15,7 +16,7 @@ from joulebench_fpga.model.matrices import (
     quantized_rows,
 )
 from joulebench_fpga.model.products import Products
-from joulebench_fpga.model.rotation import rotated, rotation_tables
+from joulebench_fpga.model.rotation import rotated
 from joulebench_fpga.shape import LlamaShape
 
 #: Probabilities are integers of this many bits, in two parts of 7: an engine's pass for each.
@@ -62,7 +63,9 @@ class IntegerLlama:
         if not shape.tied:
             self.head = quantized_rows("head", checkpoint.tensor("lm_head.weight", table))
         checkpoint.refuse_unread(_IGNORED if shape.tied else frozenset())
-        self._cosines, self._sines = rotation_tables(shape)
+        self._cosines, self._sines = rotation_tables(
+            shape.rope, shape.head_dim, shape.max_positions
+        )
 
     def hidden(self, tokens: Array, cache: KvCache, products: Products) -> Array:
         """Read tokens after what is in the cache; final hidden states, float32 (tokens, hidden)."""

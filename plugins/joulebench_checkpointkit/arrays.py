@@ -25,7 +25,6 @@ class _Place:
     dtype: str
     shape: tuple[int, ...]
     offset: int
-    size_bytes: int
 
 
 class Checkpoint:
@@ -101,7 +100,7 @@ def _read_places(file: Path) -> dict[str, _Place]:
                 if not start <= end <= size:
                     raise ValueError(f"'{name}' does not end in the file")
                 shape = tuple(int(each) for each in info["shape"])
-                places[name] = _Place(file, str(info["dtype"]), shape, start, end - start)
+                places[name] = _Place(file, str(info["dtype"]), shape, start)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise ModelError(
             f"is no whole safetensors file: {error}",

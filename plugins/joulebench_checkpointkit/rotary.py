@@ -1,24 +1,35 @@
-"""Tables of the cosines and sines by which queries and keys are rotated at each position."""
+"""Rotary positions (Su et al., RoFormer, 2021): tables of the cosines and sines that turn heads."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from joulebench_onnx.shape import LlamaShape, Rope
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Rotary positions: ``theta`` is the base, ``scaling`` the numbers of the kind.
+
+    Kinds: ``default``, ``linear`` and ``llama3``, by the names of a ``config.json``.
+    """
+
+    kind: str
+    theta: float
+    scaling: Mapping[str, float]
 
 
-def rotation_tables(shape: LlamaShape) -> tuple[Any, Any]:
-    """(cosines, sines), each float32 and shaped (max_position_embeddings, head_dim / 2).
+def rotation_tables(rope: Rope, head_dim: int, positions: int) -> tuple[Any, Any]:
+    """(cosines, sines), each float32 and shaped (positions, head_dim / 2).
 
     Angles are float32 products, as transformers computes them: in float64 they would be nearer
     to the formula and farther from the model that was trained.
     """
     import numpy as np
 
-    frequencies = _frequencies(shape.rope, shape.head_dim)
-    positions = np.arange(shape.max_position_embeddings, dtype=np.float32)
-    angles = np.outer(positions, frequencies)
+    places = np.arange(positions, dtype=np.float32)
+    angles = np.outer(places, _frequencies(rope, head_dim))
     return np.cos(angles, dtype=np.float32), np.sin(angles, dtype=np.float32)
 
 
