@@ -20,7 +20,7 @@ from typing import Final, get_args
 import click
 import pyarrow as pa
 
-from joulebench import api, backendkit, hookspecs, schema
+from joulebench import api, backendkit, checkpoint, hookspecs, schema
 from joulebench.api import Option, Plugin
 from joulebench.cli import cli
 from joulebench.pluginkit.child import words_of
@@ -380,6 +380,7 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "hooks": hook_reference,
     "contracts": contract_reference,
     "backendkit": lambda: module_reference(backendkit),
+    "checkpoint": lambda: module_reference(checkpoint),
     "functions": lambda: function_reference(api),
     "api-version": lambda: f"Plugin API version: **{api.API_VERSION}**.\n",
     "classes": lambda: class_reference(IMPLEMENTED),

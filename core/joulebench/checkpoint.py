@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from joulebench.errors import ModelError
 
+#: Says which file each tensor of a checkpoint of several files is in.
+INDEX_FILE: Final = "model.safetensors.index.json"
 PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"})
 #: Largest header that the safetensors format allows (its reference implementation).
 _MAX_HEADER_BYTES: Final = 100_000_000
@@ -38,23 +40,29 @@ def architecture_of(config: Mapping[str, Any]) -> str | None:
     return first if isinstance(first, str) else None
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of a checkpoint; refuses checkpoints that bring code."""
-    file = folder / "config.json"
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from one of a checkpoint's files. Raises :class:`ModelError`."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            "has no config.json, so it is no HF-format checkpoint",
-            where=str(folder),
-            hint="give the folder that holds config.json and the .safetensors files",
-        ) from None
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is no JSON: {error}", where=str(file)) from None
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    if not isinstance(config, dict):
+    if not isinstance(content, dict):
         raise ModelError("is not a JSON object", where=str(file))
+    return content
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a checkpoint; refuses checkpoints that bring code."""
+    file = folder / "config.json"
+    if not file.exists():
+        raise ModelError(
+            "has no config.json, so it is no HF-format checkpoint",
+            where=str(folder),
+            hint="give the folder that holds config.json and the .safetensors files",
+        )
+    config = read_json(file)
     if "auto_map" in config:
         raise ModelError(
             "asks to run code of its own (auto_map); remote code is never run",
@@ -65,15 +73,18 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, by its index where there is one."""
-    index = folder / "model.safetensors.index.json"
+    """The safetensors files of a checkpoint, by its index where there is one.
+
+    None of them leads out of the folder. Raises :class:`ModelError`.
+    """
+    index = folder / INDEX_FILE
     if index.is_file():
         try:
-            names = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            names = sorted(set(read_json(index)["weight_map"].values()))
+        except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"is damaged: {error!r}", where=str(index)) from None
+        if not names:
+            raise ModelError("names no file of weights", where=str(index))
         for name in names:
             if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
                 raise ModelError(f"names a file outside the folder: {name!r}", where=str(index))
@@ -104,14 +115,23 @@ class TensorInfo:
     dtype: str
     shape: tuple[int, ...]
     size_bytes: int
+    #: Where its numbers begin in the file.
+    offset_bytes: int
 
 
 def read_header(file: Path) -> dict[str, TensorInfo]:
     """The header of a safetensors file, after checking that the file is whole.
 
     Format: 8 bytes little-endian header length, JSON header, tensor data
-    (https://github.com/huggingface/safetensors, "Format").
+    (https://github.com/huggingface/safetensors, "Format"). Raises :class:`ModelError`.
     """
+    try:
+        return _read_header(file)
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(file)) from None
+
+
+def _read_header(file: Path) -> dict[str, TensorInfo]:
     size = file.stat().st_size
     with file.open("rb") as source:
         prefix = source.read(8)
@@ -121,7 +141,7 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
         try:
             header = json.loads(source.read(length))
             header.pop("__metadata__", None)
-            tensors = {name: _tensor_info(info) for name, info in header.items()}
+            tensors = {name: _tensor_info(info, 8 + length) for name, info in header.items()}
             end = max((info["data_offsets"][1] for info in header.values()), default=0)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ModelError("has a damaged header", where=str(file)) from None
@@ -136,12 +156,12 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def _tensor_info(info: Any) -> TensorInfo:
+def _tensor_info(info: Any, numbers_at: int) -> TensorInfo:
     begin, end = info["data_offsets"]
     shape = tuple(info["shape"])
     if not all(isinstance(each, int) and each >= 0 for each in (begin, end - begin, *shape)):
         raise ValueError("an extent or offset is no count")
-    return TensorInfo(str(info["dtype"]), shape, end - begin)
+    return TensorInfo(str(info["dtype"]), shape, end - begin, numbers_at + begin)
 
 
 def inspect_checkpoint(folder: Path) -> CheckpointFacts:

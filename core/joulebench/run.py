@@ -43,9 +43,12 @@ from joulebench.schema import SCHEMA_VERSION
 from joulebench.session import Session, SessionWriter
 from joulebench.settings import anchored
 
-#: What a loaded model is assumed to need: its bytes on disk (bf16 unpacked to fp32, and working
-#: copies) and the runtime's own.
-_MEMORY_FACTOR: Final = 3.0
+#: What a loaded model is assumed to need, as a multiple of its bytes on disk: a checkpoint is
+#: unpacked (bf16 to fp32) and copied while it loads; what was converted for a runtime is in the
+#: type it runs in, with at most a second copy that the kernels rearranged.
+_CHECKPOINT_FACTOR: Final = 3.0
+_CONVERTED_FACTOR: Final = 2.0
+#: And what the runtime needs for itself.
 _RUNTIME_BYTES: Final = 500 * 2**20
 #: Share of the available memory that the cells of one group may fill.
 _MEMORY_SHARE: Final = 0.6
@@ -435,7 +438,9 @@ class Run:
 
 def _needed(each: tuple[PlannedCell, Job]) -> float:
     """Bytes that a loaded cell is assumed to take."""
-    return _MEMORY_FACTOR * each[1].artifact.size_bytes + _RUNTIME_BYTES
+    artifact = each[1].artifact
+    factor = _CHECKPOINT_FACTOR if artifact.format == CHECKPOINT_FORMAT else _CONVERTED_FACTOR
+    return factor * artifact.size_bytes + _RUNTIME_BYTES
 
 
 def _backend_of(each: tuple[PlannedCell, Job]) -> str:

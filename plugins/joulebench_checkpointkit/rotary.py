@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+#: Kinds of rotary positions by their names in a ``config.json``, with the numbers that each needs.
+ROPE_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """Rotary positions: ``theta`` is the base, ``scaling`` the numbers of the kind.
-
-    Kinds: ``default``, ``linear`` and ``llama3``, by the names of a ``config.json``.
-    """
+    """Rotary positions: ``theta`` is the base, ``scaling`` the numbers of the kind."""
 
     kind: str
     theta: float

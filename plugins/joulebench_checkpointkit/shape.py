@@ -6,6 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from joulebench_checkpointkit.configuration import (
+    UnfitModelError,
+    count,
+    even_groups,
+    refuse_quantized,
+)
+
 #: Types whose layers have the matrices below and nothing else that depends on their sizes.
 MODEL_TYPES: Final = ("llama", "mistral", "qwen2")
 
@@ -23,10 +30,6 @@ LAYER_PREFIX: Final = "model.layers."
 EMBEDDING: Final = "model.embed_tokens.weight"
 HEAD: Final = "lm_head.weight"
 FINAL_NORM: Final = "model.norm.weight"
-
-
-class UnfitModelError(Exception):
-    """Why a model of this configuration cannot be rewritten here, in one line."""
 
 
 def matrix_name(layer: int, module: str) -> str:
@@ -53,23 +56,17 @@ class Shape:
             raise UnfitModelError(
                 f"takes models of type {', '.join(MODEL_TYPES)}, not '{kind or 'unknown'}'"
             )
-        if config.get("quantization_config"):
-            raise UnfitModelError(
-                "the checkpoint is quantized already; take the one that it was made of"
-            )
-        hidden, heads = _count(config, "hidden_size"), _count(config, "num_attention_heads")
+        refuse_quantized(config)
+        hidden, heads = count(config, "hidden_size"), count(config, "num_attention_heads")
         shape = cls(
             hidden_size=hidden,
-            intermediate_size=_count(config, "intermediate_size"),
-            num_hidden_layers=_count(config, "num_hidden_layers"),
+            intermediate_size=count(config, "intermediate_size"),
+            num_hidden_layers=count(config, "num_hidden_layers"),
             num_attention_heads=heads,
-            num_key_value_heads=_count(config, "num_key_value_heads", heads),
-            head_dim=_count(config, "head_dim", hidden // heads),
+            num_key_value_heads=count(config, "num_key_value_heads", heads),
+            head_dim=count(config, "head_dim", hidden // heads),
         )
-        if heads % shape.num_key_value_heads:
-            raise UnfitModelError(
-                f"{heads} heads cannot share {shape.num_key_value_heads} key/value heads evenly"
-            )
+        even_groups(heads, shape.num_key_value_heads)
         return shape
 
     @property
@@ -83,11 +80,3 @@ class Shape:
         return frozenset(
             {self.hidden_size, self.num_attention_heads * self.head_dim, self.intermediate_size}
         )
-
-
-def _count(config: Mapping[str, object], key: str, default: int | None = None) -> int:
-    value = config.get(key)
-    value = default if value is None else value
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UnfitModelError(f"config.json has no usable '{key}' ({value!r})")
-    return value

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from joulebench.api import Scalar
+from joulebench.checkpoint import INDEX_FILE, read_config, weight_files
 from joulebench.errors import ModelError
 from joulebench_checkpointkit.shape import LAYER_PREFIX
 
-_INDEX: Final = "model.safetensors.index.json"
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
 _COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})
 _FLOATS: Final = (torch.float32, torch.bfloat16, torch.float16)
@@ -28,19 +28,20 @@ class Weights:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config: Mapping[str, Any] = _read_object(folder / "config.json")
+        self.config: Mapping[str, Any] = read_config(folder)
         #: The file of each tensor.
         self.files: dict[str, str] = {}
         self._open: dict[str, Any] = {}
-        for name in _weight_files(folder):
+        for file in weight_files(folder):
             try:
                 # Mapped, not read: a tensor comes into memory when it is asked for.
-                self._open[name] = safe_open(folder / name, framework="pt")
+                opened = safe_open(file, framework="pt")
             except (OSError, SafetensorError) as error:
                 raise ModelError(
-                    f"is no whole safetensors file: {error}", where=str(folder / name)
+                    f"is no whole safetensors file: {error}", where=str(file)
                 ) from None
-            self.files |= dict.fromkeys(self._open[name].keys(), name)
+            self._open[file.name] = opened
+            self.files |= dict.fromkeys(opened.keys(), file.name)
 
     def tensor(self, name: str) -> torch.Tensor:
         """A tensor as it is stored."""
@@ -107,10 +108,10 @@ def write_checkpoint(
         }
         total += sum(each.nbytes for each in tensors.values())
         save_file(tensors, output / file, metadata={"format": "pt"})
-    if (source.folder / _INDEX).is_file():
+    if (source.folder / INDEX_FILE).is_file():
         places = {name: source.files[old] for name, old in sorted(kept.items())}
         index = {"metadata": {"total_size": total}, "weight_map": places}
-        (output / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        (output / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     for each in sorted(source.folder.iterdir()):
         there = output / each.name
         if each.suffix in _COPIED and each.is_file() and not there.exists():
@@ -125,29 +126,3 @@ def sizes(before: Weights, after: Weights) -> dict[str, Scalar]:
         files = {each.folder / file for file in each.files.values()}
         found[f"weights_bytes_{word}"] = sum(file.stat().st_size for file in files)
     return found
-
-
-def _weight_files(folder: Path) -> list[str]:
-    """Names of the files, by the index where there is one; none leads out of the folder."""
-    if (folder / _INDEX).is_file():
-        places = _read_object(folder / _INDEX).get("weight_map")
-        listed = sorted(set(places.values())) if isinstance(places, dict) else []
-        for name in listed:
-            if not isinstance(name, str) or Path(name).name != name or not name:
-                raise ModelError(f"names a file outside of its folder: {name!r}",
-                                 where=str(folder / _INDEX))  # fmt: skip
-    else:
-        listed = sorted(each.name for each in folder.glob("*.safetensors"))
-    if not listed:
-        raise ModelError("has no weights (no .safetensors file)", where=str(folder))
-    return listed
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read: {error}", where=str(file)) from None
-    if not isinstance(value, dict):
-        raise ModelError("is not a JSON object", where=str(file))
-    return value

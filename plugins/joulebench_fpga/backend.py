@@ -16,9 +16,10 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench.errors import JoulebenchError
+from joulebench_checkpointkit.configuration import UnfitModelError
 from joulebench_fpga.configuration import set_up
 from joulebench_fpga.device import board_names
-from joulebench_fpga.shape import LlamaShape, UnfitModelError
+from joulebench_fpga.shape import engine_shape
 
 
 class FpgaBackend(Backend):
@@ -66,7 +67,7 @@ class FpgaBackend(Backend):
         """Refuses layers that are not modelled and what does not fit; asks for the RTL's tools."""
         given = {**self.default_settings(), **settings}
         try:
-            set_up(given, LlamaShape.of(config))
+            set_up(given, engine_shape(config))
         except UnfitModelError as error:
             return str(error)
         except JoulebenchError as error:

@@ -10,10 +10,11 @@ from typing import Final, Literal
 
 from joulebench.api import Settings
 from joulebench.errors import JoulebenchError
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_fpga.cycles import CycleModel, Machine
 from joulebench_fpga.device import Device, board, read_device
 from joulebench_fpga.law import MAX_COLUMNS, Engine
-from joulebench_fpga.shape import LlamaShape
+from joulebench_fpga.shape import longest_row
 from joulebench_fpga.traffic import Layout
 
 #: The rate of beats is a fraction with a denominator of this at most; rounding is downwards.
@@ -94,10 +95,10 @@ def set_up(settings: Settings, shape: LlamaShape, device: Device | None = None) 
     device = device_of(settings) if device is None else device
     bits: Literal[8, 4] = 4 if settings["weights"] == "int4" else 8
     group = int(settings["group"]) if bits == 4 else 0
-    cache_tokens = min(int(settings["cache_tokens"]), shape.max_positions)
+    cache_tokens = min(int(settings["cache_tokens"]), shape.max_position_embeddings)
     lanes = int(settings.get("lanes", device.lanes))
     clock_hz = float(settings.get("clock_hz", device.clock_hz.value))
-    engine = Engine(lanes, bits, _columns(lanes, max(shape.longest_row, cache_tokens)))
+    engine = Engine(lanes, bits, _columns(lanes, max(longest_row(shape), cache_tokens)))
     layout = Layout(shape, engine, bits, group)
     engines = int(settings.get("engines", device.engines))
     setup = Setup(device, layout, engine, engines, clock_hz, cache_tokens)

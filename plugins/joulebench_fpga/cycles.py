@@ -64,7 +64,7 @@ class CycleModel:
         self.layout = layout
         self.machine = machine
         self._projections = _sum(self.product(each) for each in layout.projections())
-        self._head = self.product(layout.head()) + self._written(layout.shape.hidden, 0, 1)
+        self._head = self.product(layout.head()) + self._written(layout.shape.hidden_size, 0, 1)
         self._steps: dict[int, Cost] = {}
 
     def gemv_cycles(self, product: Product) -> int:
@@ -113,7 +113,7 @@ class CycleModel:
         for columns, group, times in layout.vectors(context):
             cost += self._written(columns, group, times)
         other = layout.position_bytes + layout.embedding_row_bytes
-        waits = (1 + 2 * layout.shape.layers) * self.machine.latency_cycles
+        waits = (1 + 2 * layout.shape.num_hidden_layers) * self.machine.latency_cycles
         return cost + Cost(self._streaming(other) + waits, other, 0, 0)
 
     def head(self) -> Cost:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from joulebench.api import Artifact, Settings
 from joulebench.errors import ModelError
+from joulebench_checkpointkit.configuration import UnfitModelError
 from joulebench_fpga.checkpoint import Checkpoint
 from joulebench_fpga.configuration import set_up
 from joulebench_fpga.model.llama import IntegerLlama
 from joulebench_fpga.session import Checks, FpgaSession
-from joulebench_fpga.shape import LlamaShape, UnfitModelError
+from joulebench_fpga.shape import engine_shape
 from joulebench_fpga.verification import Mode, verify
 
 
@@ -16,7 +17,7 @@ def open_session(artifact: Artifact, settings: Settings) -> FpgaSession:
     """Read, quantize and verify. ``settings`` are complete."""
     checkpoint = Checkpoint(artifact.path)
     try:
-        shape = LlamaShape.of(checkpoint.config)
+        shape = engine_shape(checkpoint.config)
     except UnfitModelError as error:
         raise ModelError(str(error), where=str(artifact.path)) from None
     setup = set_up(settings, shape)

@@ -12,7 +12,7 @@ from joulebench_fpga.backend import FpgaBackend
 from joulebench_fpga.configuration import Setup, device_of, set_up
 from joulebench_fpga.device import Quantity
 from joulebench_fpga.energy import energy_shares
-from joulebench_fpga.shape import LlamaShape
+from joulebench_fpga.shape import engine_shape
 
 #: Positions that the token sees; papers rarely state theirs, and at this length it matters little.
 CONTEXT: Final = 128
@@ -129,7 +129,7 @@ def setup_of(row: Published) -> Setup | None:
                     row.bandwidth_bytes_per_s, row.source)  # fmt: skip
     roomy = Quantity(1e12, 1e12, 1e12, "not asked for")
     device = replace(device, bandwidth_bytes_per_s=full, memory_bytes=roomy)
-    return set_up(settings, LlamaShape.of(SHAPES[row.model]), device)
+    return set_up(settings, engine_shape(SHAPES[row.model]), device)
 
 
 def modelled(row: Published) -> Modelled | None:

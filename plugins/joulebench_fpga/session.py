@@ -44,7 +44,7 @@ class FpgaSession(BackendSession):
         self._cache = KvCache(setup.shape, setup.cache_tokens)
         self._last = -1
         self.context_length = setup.cache_tokens
-        self.vocabulary_size = setup.shape.vocabulary
+        self.vocabulary_size = setup.shape.vocab_size
 
     # -- generating ------------------------------------------------------------------------
 
@@ -79,8 +79,8 @@ class FpgaSession(BackendSession):
                 hint="raise cache_tokens, as far as the model's context goes, or shorten the text",
             )
         ids = np.asarray(tokens, np.int64)
-        if ids.min() < 0 or ids.max() >= self._setup.shape.vocabulary:
-            raise JoulebenchError(f"a token is not in 0 … {self._setup.shape.vocabulary - 1}")
+        if ids.min() < 0 or ids.max() >= self._setup.shape.vocab_size:
+            raise JoulebenchError(f"a token is not in 0 … {self._setup.shape.vocab_size - 1}")
         hidden = self._model.hidden(ids, self._cache, self._products)
         self._ledger.read(first, count, heads)
         return hidden

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_fpga.law import Engine, row_beats
-from joulebench_fpga.shape import LlamaShape
 
 #: A scale of a row of weights or of a cached head is float32, one of a group of columns float16.
 ROW_SCALE_BYTES: Final = 4
@@ -55,27 +55,27 @@ class Layout:
 
     def projections(self) -> tuple[Product, ...]:
         """Those of all layers."""
-        shape, bits, group, times = self.shape, self.bits, self.group, self.shape.layers
+        shape, bits, group, times = self.shape, self.bits, self.group, self.shape.num_hidden_layers
         return tuple(
             Product(name, rows, columns, bits, group, times)
             for name, rows, columns in (
-                ("q_proj", shape.query_width, shape.hidden),
-                ("k_proj", shape.kv_width, shape.hidden),
-                ("v_proj", shape.kv_width, shape.hidden),
-                ("o_proj", shape.hidden, shape.query_width),
-                ("gate_proj", shape.intermediate, shape.hidden),
-                ("up_proj", shape.intermediate, shape.hidden),
-                ("down_proj", shape.hidden, shape.intermediate),
+                ("q_proj", shape.query_width, shape.hidden_size),
+                ("k_proj", shape.kv_width, shape.hidden_size),
+                ("v_proj", shape.kv_width, shape.hidden_size),
+                ("o_proj", shape.hidden_size, shape.query_width),
+                ("gate_proj", shape.intermediate_size, shape.hidden_size),
+                ("up_proj", shape.intermediate_size, shape.hidden_size),
+                ("down_proj", shape.hidden_size, shape.intermediate_size),
             )
         )
 
     def head(self) -> Product:
         """From the last hidden state to the logits."""
-        return Product("head", self.shape.vocabulary, self.shape.hidden, 8)
+        return Product("head", self.shape.vocab_size, self.shape.hidden_size, 8)
 
     def attention(self, context: int) -> tuple[Product, Product]:
         """Scores and values of a token that sees ``context`` positions, itself included."""
-        times = self.shape.layers * self.shape.heads
+        times = self.shape.num_hidden_layers * self.shape.num_attention_heads
         return (
             # A head reads the scales of its keys and of its values, both once.
             Product("scores", context, self.shape.head_dim, 8, 0, times, 2 * context),
@@ -88,11 +88,15 @@ class Layout:
         Products with the same vector need it once; those of the head are left out.
         """
         shape = self.shape
-        heads = shape.layers * shape.heads
+        heads = shape.num_hidden_layers * shape.num_attention_heads
         return (
-            (shape.hidden, self.group, 2 * shape.layers),  # before attention, before the MLP
-            (shape.query_width, self.group, shape.layers),
-            (shape.intermediate, self.group, shape.layers),
+            (
+                shape.hidden_size,
+                self.group,
+                2 * shape.num_hidden_layers,
+            ),  # before attention, before the MLP
+            (shape.query_width, self.group, shape.num_hidden_layers),
+            (shape.intermediate_size, self.group, shape.num_hidden_layers),
             (shape.head_dim, 0, heads),
             (context, 0, VALUE_PASSES * heads),
         )
@@ -124,12 +128,16 @@ class Layout:
     @property
     def embedding_row_bytes(self) -> int:
         """A row of the embedding that a token looks up: int8 and its scale."""
-        return self.shape.hidden + ROW_SCALE_BYTES
+        return self.shape.hidden_size + ROW_SCALE_BYTES
 
     @property
     def position_bytes(self) -> int:
         """Keys and values of one position in all layers, with a scale for each head."""
-        return 2 * self.shape.layers * (self.shape.kv_width + self.shape.kv_heads * ROW_SCALE_BYTES)
+        return (
+            2
+            * self.shape.num_hidden_layers
+            * (self.shape.kv_width + self.shape.num_key_value_heads * ROW_SCALE_BYTES)
+        )
 
     def weights_bytes(self) -> int:
         """What a decoded token reads of the weights, with scales and one row of embedding."""
@@ -139,7 +147,11 @@ class Layout:
 
     def stored_bytes(self) -> int:
         """All weights in memory; an untied embedding has a place of its own beside the head."""
-        own = 0 if self.shape.tied else self.shape.vocabulary * self.embedding_row_bytes
+        own = (
+            0
+            if self.shape.tie_word_embeddings
+            else self.shape.vocab_size * self.embedding_row_bytes
+        )
         return self.weights_bytes() - self.embedding_row_bytes + own
 
     def cache_bytes(self, positions: int) -> int:

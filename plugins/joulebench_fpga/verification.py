@@ -164,13 +164,15 @@ def verify(model: IntegerLlama, setup: Setup, mode: Mode, seed: str) -> Verified
     rtl = build(setup.engine)
     source = random.Random(seed)  # noqa: S311  a sample, no secret
     shape = setup.shape
-    layers = set(source.sample(range(shape.layers), min(SAMPLED_LAYERS, shape.layers)))
+    layers = set(
+        source.sample(range(shape.num_hidden_layers), min(SAMPLED_LAYERS, shape.num_hidden_layers))
+    )
     whole = mode == "token"
 
     def wanted(layer: int | None, head: int) -> bool:
         return whole or ((layer is None or layer in layers) and head == 0)
 
-    tokens = np.asarray([source.randrange(shape.vocabulary) for _ in range(_BEFORE + 1)])
+    tokens = np.asarray([source.randrange(shape.vocab_size) for _ in range(_BEFORE + 1)])
     cache = KvCache(shape, len(tokens))
     model.hidden(tokens[:_BEFORE], cache, ExactProducts())
     products = RtlProducts(setup, rtl, wanted, all_engines=whole)

@@ -62,19 +62,19 @@ class GgufImport(Converter):
         Raises :class:`ModelError` for a missing or damaged file and
         :class:`~joulebench.errors.ArtifactError` for a model that is out of its scope.
         """
-        from joulebench_gguf.metadata import read_shape
+        from joulebench_gguf.metadata import config_of, read_shape, read_special_ids
         from joulebench_gguf.reading import GgufFile
         from joulebench_gguf.tokenizer import write_tokenizer
         from joulebench_gguf.weights import write_weights
 
         file = GgufFile(_gguf_in(source))
-        shape = read_shape(file)
+        shape, ids = read_shape(file), read_special_ids(file)
         dtype = str(settings.get("dtype", "bfloat16"))
         # The tokenizer first: it is what is most likely refused, and takes a second only.
         write_tokenizer(file, shape, output)
         write_weights(file, shape, output / "model.safetensors", dtype)
-        _write_json(output / "config.json", shape.config(dtype))
-        _write_json(output / "generation_config.json", shape.special_ids())
+        _write_json(output / "config.json", config_of(shape, ids, dtype))
+        _write_json(output / "generation_config.json", ids.config())
 
 
 def _gguf_in(source: Path) -> Path:

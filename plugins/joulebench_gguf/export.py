@@ -69,8 +69,8 @@ class GgufExport(Converter):
         Raises :class:`~joulebench.errors.ModelError` for a damaged checkpoint and
         :class:`~joulebench.errors.ArtifactError` for a model that is out of its scope.
         """
-        from joulebench_gguf.checkpoint import Checkpoint
-        from joulebench_gguf.configuration import frequency_factors, shape_of
+        from joulebench_checkpointkit.arrays import Checkpoint
+        from joulebench_gguf.configuration import frequency_factors, shape_of, special_ids
         from joulebench_gguf.vocabulary import read_vocabulary
         from joulebench_gguf.writing import write_gguf
 
@@ -79,7 +79,7 @@ class GgufExport(Converter):
         write_gguf(
             output / "model.gguf", checkpoint, shape,
             vocabulary=read_vocabulary(source, shape.vocab_size),
-            factors=frequency_factors(checkpoint.config, shape),
+            ids=special_ids(checkpoint), factors=frequency_factors(shape),
             dtype=str(settings.get("dtype", "float32")),
             integers=None if settings.get("pack") == "dense" else IntegerFile.beside(source),
         )  # fmt: skip

@@ -3,74 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from joulebench.errors import ArtifactError, ModelError
+from joulebench_checkpointkit.llama import ARCHITECTURES, LlamaShape
+from joulebench_checkpointkit.rotary import Rope
 from joulebench_gguf.reading import GgufFile
 
 #: Rope base where the file states none: the GGUF specification's and transformers' default.
-DEFAULT_ROPE_THETA = 10_000.0
+DEFAULT_ROPE_THETA: Final = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaShape:
-    """Sizes and constants of a llama-type model, under their ``config.json`` names."""
+class SpecialIds:
+    """Ids that start, end and pad a sequence; ``None`` or empty where none is named."""
 
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    vocab_size: int
-    max_position_embeddings: int
-    rms_norm_eps: float
-    rope_theta: float
-    #: Linear position scaling; ``None`` where positions are not scaled.
-    rope_factor: float | None
-    tie_word_embeddings: bool
-    attention_bias: bool
-    mlp_bias: bool
-    bos_token_id: int | None
-    eos_token_ids: tuple[int, ...]
-    pad_token_id: int | None
+    bos: int | None
+    ends: tuple[int, ...]
+    pad: int | None
 
-    def config(self, dtype: str) -> dict[str, object]:
-        """The content of ``config.json`` for weights of ``dtype``."""
-        rope: dict[str, object] = {"rope_type": "default", "rope_theta": self.rope_theta}
-        if self.rope_factor is not None:
-            rope |= {"rope_type": "linear", "factor": self.rope_factor}
-        return {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_attention_heads": self.num_attention_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "head_dim": self.head_dim,
-            "vocab_size": self.vocab_size,
-            "max_position_embeddings": self.max_position_embeddings,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_parameters": rope,
-            "hidden_act": "silu",  # the llama graph of GGUF knows no other
-            "attention_bias": self.attention_bias,
-            "mlp_bias": self.mlp_bias,
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "dtype": dtype,
-            **self.special_ids(),
-        }
-
-    def special_ids(self) -> dict[str, object]:
-        """Ids that start, end and pad a sequence; absent where the file does not name them."""
+    def config(self) -> dict[str, object]:
+        """As ``config.json`` and ``generation_config.json`` have them."""
         ids: dict[str, object] = {}
-        if self.bos_token_id is not None:
-            ids["bos_token_id"] = self.bos_token_id
-        if self.eos_token_ids:
-            many = len(self.eos_token_ids) > 1
-            ids["eos_token_id"] = list(self.eos_token_ids) if many else self.eos_token_ids[0]
-        if self.pad_token_id is not None:
-            ids["pad_token_id"] = self.pad_token_id
+        if self.bos is not None:
+            ids["bos_token_id"] = self.bos
+        if self.ends:
+            ids["eos_token_id"] = list(self.ends) if len(self.ends) > 1 else self.ends[0]
+        if self.pad is not None:
+            ids["pad_token_id"] = self.pad
         return ids
+
+
+def config_of(shape: LlamaShape, ids: SpecialIds, dtype: str) -> dict[str, object]:
+    """The content of ``config.json`` for weights of ``dtype``."""
+    rope = {"rope_type": shape.rope.kind, "rope_theta": shape.rope.theta, **shape.rope.scaling}
+    return {
+        "architectures": list(ARCHITECTURES),
+        "model_type": "llama",
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.num_hidden_layers,
+        "num_attention_heads": shape.num_attention_heads,
+        "num_key_value_heads": shape.num_key_value_heads,
+        "head_dim": shape.head_dim,
+        "vocab_size": shape.vocab_size,
+        "max_position_embeddings": shape.max_position_embeddings,
+        "rms_norm_eps": shape.rms_norm_eps,
+        "rope_parameters": rope,
+        "hidden_act": "silu",  # the llama graph of GGUF knows no other
+        "attention_bias": shape.attention_bias,
+        "mlp_bias": shape.mlp_bias,
+        "tie_word_embeddings": shape.tie_word_embeddings,
+        "dtype": dtype,
+        **ids.config(),
+    }
 
 
 def read_shape(file: GgufFile) -> LlamaShape:
@@ -95,14 +81,21 @@ def read_shape(file: GgufFile) -> LlamaShape:
         vocab_size=file.tensor_shape("token_embd.weight")[0],
         max_position_embeddings=file.needed_integer("llama.context_length"),
         rms_norm_eps=epsilon,
-        rope_theta=file.number("llama.rope.freq_base") or DEFAULT_ROPE_THETA,
-        rope_factor=_linear_factor(file),
+        rope=_rope(file),
         tie_word_embeddings="output.weight" not in file.tensor_names,
         attention_bias="blk.0.attn_q.bias" in file.tensor_names,
         mlp_bias="blk.0.ffn_gate.bias" in file.tensor_names,
-        bos_token_id=file.integer("tokenizer.ggml.bos_token_id"),
-        eos_token_ids=_end_ids(file),
-        pad_token_id=file.integer("tokenizer.ggml.padding_token_id"),
+    )
+
+
+def read_special_ids(file: GgufFile) -> SpecialIds:
+    """The ids; the end of a turn is one of the ends where it is a token of its own."""
+    keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
+    ends = [value for key in keys if (value := file.integer(key)) is not None]
+    return SpecialIds(
+        file.integer("tokenizer.ggml.bos_token_id"),
+        tuple(dict.fromkeys(ends)),
+        file.integer("tokenizer.ggml.padding_token_id"),
     )
 
 
@@ -136,21 +129,17 @@ def _refuse_unequal_heads(file: GgufFile, head_dim: int) -> None:
             )
 
 
-def _linear_factor(file: GgufFile) -> float | None:
+def _rope(file: GgufFile) -> Rope:
     kind = file.text("llama.rope.scaling.type") or "none"
     if kind not in ("none", "linear"):
         raise ArtifactError(
             f"rope scaling '{kind}' is not imported", where=str(file.path), hint=_SCOPE
         )
+    theta = file.number("llama.rope.freq_base") or DEFAULT_ROPE_THETA
     factor = file.number("llama.rope.scaling.factor")
-    return factor if kind == "linear" and factor not in (None, 1.0) else None
+    if kind == "linear" and factor not in (None, 1.0):
+        return Rope("linear", theta, {"factor": factor})
+    return Rope("default", theta, {})
 
 
-def _end_ids(file: GgufFile) -> tuple[int, ...]:
-    """End of text, and end of turn where that is another token."""
-    keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
-    ids = [value for key in keys if (value := file.integer(key)) is not None]
-    return tuple(dict.fromkeys(ids))
-
-
-_SCOPE = "use the model's original safetensors instead"
+_SCOPE: Final = "use the model's original safetensors instead"

@@ -17,13 +17,6 @@ def encoder(dtype: str) -> Callable[[Array], Array]:
     return {"bfloat16": _as_bfloat16, "float32": _as_float32, "float16": _as_float16}[dtype]
 
 
-def float32_of_bfloat16(bits: Array) -> Array:
-    """The float32 values of bfloat16 numbers given as uint16: their bits are its upper half."""
-    import numpy as np
-
-    return (bits.astype("<u4") << np.uint32(16)).view("<f4")
-
-
 def _as_float32(values: Array) -> Array:
     return values.astype("<f4", copy=False)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from joulebench_gguf.metadata import LlamaShape
+from joulebench_checkpointkit.llama import LlamaShape
 
 #: GGUF's names of what stands outside and inside a layer, and transformers'.
 _OUTER: Final = {
@@ -47,8 +47,7 @@ def tensor_names(shape: LlamaShape) -> dict[str, str]:
 def tensor_sizes(shape: LlamaShape) -> dict[str, tuple[int, ...]]:
     """Rows and columns of each of these tensors, by GGUF's name."""
     hidden, wide = shape.hidden_size, shape.intermediate_size
-    queries = shape.num_attention_heads * shape.head_dim
-    keys = shape.num_key_value_heads * shape.head_dim
+    queries, keys = shape.query_width, shape.kv_width
     inner: dict[str, tuple[int, ...]] = {
         "attn_norm": (hidden,),
         "attn_q": (queries, hidden),

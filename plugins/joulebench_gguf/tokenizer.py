@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from joulebench.errors import ArtifactError, ModelError
-from joulebench_gguf.metadata import LlamaShape
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_gguf.pretokenizers import LLAMA3_CUTS
 from joulebench_gguf.reading import GgufFile
 

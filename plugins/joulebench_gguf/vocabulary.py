@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import ArtifactError, ModelError
-from joulebench_gguf.checkpoint import read_json
+from joulebench_gguf.configuration import read_optional
 from joulebench_gguf.pretokenizers import flattened, pre_name, space_prefix
 from joulebench_gguf.sentencepiece import piece_scores
 
@@ -48,7 +48,7 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary | None:
     Raises :class:`ArtifactError` for a tokenizer that llama.cpp would apply differently.
     """
     file = folder / "tokenizer.json"
-    content = read_json(file)
+    content = read_optional(file)
     if not content:
         return None
     try:
@@ -76,7 +76,7 @@ def _read(content: Mapping[str, Any], folder: Path, size: int) -> Vocabulary:
         scores = piece_scores(tokens, types, merges, file)
     else:
         kind, pre = "gpt2", pre_name(content, file)
-    configuration = read_json(folder / "tokenizer_config.json")
+    configuration = read_optional(folder / "tokenizer_config.json")
     ids = {token: index for index, token in enumerate(tokens)}
     specials = {
         role: ids[text]

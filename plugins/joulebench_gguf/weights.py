@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.errors import ArtifactError, ModelError
-from joulebench_gguf.metadata import LlamaShape
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_gguf.numbertypes import Array, encoder
 from joulebench_gguf.reading import GgufFile
 from joulebench_gguf.tensors import listed, rotated_heads, tensor_names, tensor_sizes

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import ArtifactError, ModelError
+from joulebench_checkpointkit.arrays import Checkpoint
 from joulebench_checkpointkit.integers import IntegerFile, Integers
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_gguf.blocks import BLOCK, BYTES, TYPES, in_blocks
-from joulebench_gguf.checkpoint import Checkpoint
-from joulebench_gguf.metadata import LlamaShape
+from joulebench_gguf.metadata import SpecialIds
 from joulebench_gguf.numbertypes import Array, encoder
 from joulebench_gguf.tensors import listed, rotated_heads, tensor_names, tensor_sizes
 from joulebench_gguf.vocabulary import Vocabulary
@@ -32,6 +33,7 @@ def write_gguf(
     shape: LlamaShape,
     *,
     vocabulary: Vocabulary | None,
+    ids: SpecialIds,
     factors: Sequence[float] | None,
     dtype: str,
     integers: IntegerFile | None = None,
@@ -49,9 +51,10 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, "llama")
     packed = {} if integers is None else integers.packable(BLOCK)
     _add_shape(writer, shape, gguf.LlamaFileType[_file_type(dtype, packed)])
-    _add_vocabulary(writer, shape, vocabulary)
+    _add_vocabulary(writer, ids, vocabulary)
     types: dict[str, str] = {}
-    for name, size in tensor_sizes(shape).items():
+    sizes = tensor_sizes(shape)
+    for name, size in sizes.items():
         kind = dtype if len(size) > 1 else "float32"
         types[name] = TYPES[packed[names[name]]] if names[name] in packed else kind
         writer.add_tensor_info(
@@ -65,7 +68,7 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, source in names.items():
-        values = checkpoint.tensor(source)
+        values = checkpoint.tensor(source, sizes[name])
         if integers is not None and source in packed:
             blocks = _in_blocks(shape, name, integers.matching(source, values), types[name])
             writer.write_tensor_data(blocks)
@@ -87,7 +90,7 @@ def _source_names(checkpoint: Checkpoint, shape: LlamaShape) -> dict[str, str]:
     """Transformers' name for each tensor to write; refuses a checkpoint that has others."""
     names = tensor_names(shape)
     sizes = tensor_sizes(shape)
-    present = set(checkpoint.tensor_names)
+    present = checkpoint.names()
     where = str(checkpoint.folder)
     missing = [name for name in names.values() if name not in present]
     if missing:
@@ -102,10 +105,9 @@ def _source_names(checkpoint: Checkpoint, shape: LlamaShape) -> dict[str, str]:
     if unknown:
         raise ArtifactError(listed("has tensors that a llama model has not", unknown), where=where)
     for name, source in names.items():
-        if checkpoint.tensor_shape(source) != sizes[name]:
+        if checkpoint.shape(source) != sizes[name]:
             raise ModelError(
-                f"tensor '{source}' is {checkpoint.tensor_shape(source)}; "
-                f"config.json says {sizes[name]}",
+                f"tensor '{source}' is {checkpoint.shape(source)}; config.json says {sizes[name]}",
                 where=where,
             )
     return names
@@ -158,14 +160,14 @@ def _add_shape(writer: Any, shape: LlamaShape, file_type: int) -> None:
     writer.add_value_length(shape.head_dim)
     writer.add_layer_norm_rms_eps(shape.rms_norm_eps)
     writer.add_rope_dimension_count(shape.head_dim)
-    writer.add_rope_freq_base(shape.rope_theta)
-    if shape.rope_factor is not None:
+    writer.add_rope_freq_base(shape.rope.theta)
+    if shape.rope.kind == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(shape.rope_factor)
+        writer.add_rope_scaling_factor(shape.rope.scaling["factor"])
     writer.add_vocab_size(shape.vocab_size)
 
 
-def _add_vocabulary(writer: Any, shape: LlamaShape, vocabulary: Vocabulary | None) -> None:
+def _add_vocabulary(writer: Any, named: SpecialIds, vocabulary: Vocabulary | None) -> None:
     if vocabulary is None:
         writer.add_tokenizer_model("no_vocab")
         return
@@ -180,9 +182,9 @@ def _add_vocabulary(writer: Any, shape: LlamaShape, vocabulary: Vocabulary | Non
     ids = dict(vocabulary.special_ids)
     # The tokenizer's own end of text first; config.json may name an end of turn beside it.
     own = (ids["eos"],) if "eos" in ids else ()
-    ends = tuple(dict.fromkeys((*own, *shape.eos_token_ids)))
+    ends = tuple(dict.fromkeys((*own, *named.ends)))
     add = {"unk": writer.add_unk_token_id, "pad": writer.add_pad_token_id}
-    bos = ids.get("bos", shape.bos_token_id)
+    bos = ids.get("bos", named.bos)
     if bos is not None:
         writer.add_bos_token_id(bos)
     for value, put in zip(ends, (writer.add_eos_token_id, writer.add_eot_token_id), strict=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from joulebench.checkpoint import INDEX_FILE, weight_files
 from joulebench.errors import ModelError
 from joulebench_checkpointkit.calibration import Calibration, calibration_tokens
 
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
 _COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})
 #: One file is written, whatever the source had.
-_INDEX: Final = "model.safetensors.index.json"
 _WEIGHTS: Final = "model.safetensors"
 
 
@@ -103,7 +102,7 @@ def _dequantized(model: Any) -> Mapping[str, torch.Tensor]:
 def _write(source: Path, output: Path, weights: Mapping[str, torch.Tensor]) -> None:
     """The source's files with the new weights under its own names, in its own number types."""
     tensors: dict[str, torch.Tensor] = {}
-    for file in _weight_files(source):
+    for file in weight_files(source):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  no mapping
                 old = opened.get_tensor(name)
@@ -119,13 +118,5 @@ def _write(source: Path, output: Path, weights: Mapping[str, torch.Tensor]) -> N
                 tensors[name] = new.detach().to(old.dtype).contiguous()
     save_file(tensors, output / _WEIGHTS, metadata={"format": "pt"})
     for each in sorted(source.iterdir()):
-        if each.is_file() and each.suffix in _COPIED and each.name != _INDEX:
+        if each.is_file() and each.suffix in _COPIED and each.name != INDEX_FILE:
             shutil.copyfile(each, output / each.name)
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / _INDEX
-    if not index.is_file():
-        return sorted(folder.glob("*.safetensors"))
-    places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    return [folder / Path(name).name for name in sorted(set(places.values()))]

@@ -20,7 +20,7 @@ from joulebench.backendkit import cpu_device, thread_count
 from joulebench_onnx.exporter import ACTIVATIONS, PACK
 from joulebench_onnx.ortformat import MAX_ORT_BYTES
 from joulebench_onnx.providers import PROVIDERS, missing_reason
-from joulebench_onnx.shape import LlamaShape, unfit_reason
+from joulebench_onnx.shape import graph_shape, unfit_reason
 
 _MODULES: Final = ("onnxruntime", "onnx", "numpy")
 _CACHE_TOKENS: Final = Option(
@@ -142,7 +142,7 @@ class OnnxMobileBackend(_OnnxRuntimeBackend):
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses, beside what the other refuses, a model that is too large for ORT format."""
         fault = super().check(device, settings, config)
-        if fault is None and (size := 4 * LlamaShape.of(config).parameters) > MAX_ORT_BYTES:
+        if fault is None and (size := 4 * graph_shape(config).parameters) > MAX_ORT_BYTES:
             return (
                 f"its {size:,} bytes of float32 do not fit into ORT format, which holds "
                 f"{MAX_ORT_BYTES:,}"

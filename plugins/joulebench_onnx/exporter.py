@@ -15,8 +15,10 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench.errors import ArtifactError
+from joulebench_checkpointkit.configuration import UnfitModelError
 from joulebench_checkpointkit.integers import PACK_CHOICES
-from joulebench_onnx.shape import ARCHITECTURES, LlamaShape, UnfitConfigError
+from joulebench_checkpointkit.llama import ARCHITECTURES
+from joulebench_onnx.shape import graph_shape
 
 PACK: Final = Option(
     "pack", "str", "auto",
@@ -72,8 +74,8 @@ class OnnxExport(Converter):
 
         checkpoint = Checkpoint(source)
         try:
-            shape = LlamaShape.of(checkpoint.config)
-        except UnfitConfigError as error:
+            shape = graph_shape(checkpoint.config)
+        except UnfitModelError as error:
             raise ArtifactError(
                 str(error),
                 where=str(source / "config.json"),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from joulebench_checkpointkit.arrays import Checkpoint
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_checkpointkit.rotary import rotation_tables
 from joulebench_onnx.graphfile import CONTRIB, GraphFile
 from joulebench_onnx.nbits import Packing
-from joulebench_onnx.shape import LlamaShape
 
 INPUT_IDS: Final = "input_ids"
 LOGIT_POSITIONS: Final = "logit_positions"

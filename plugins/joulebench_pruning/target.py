@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from joulebench.api import Settings
-from joulebench_checkpointkit.shape import Shape, UnfitModelError
+from joulebench_checkpointkit.configuration import UnfitModelError
+from joulebench_checkpointkit.shape import Shape
 
 
 def slimmer(shape: Shape, settings: Settings) -> Shape:

@@ -21,7 +21,8 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench_checkpointkit.calibration import CALIBRATION, Calibration, calibration_fault
-from joulebench_checkpointkit.shape import Shape, UnfitModelError
+from joulebench_checkpointkit.configuration import UnfitModelError
+from joulebench_checkpointkit.shape import Shape
 from joulebench_pruning.options import PATTERN, PATTERNS, SPARSITY, pattern_fault
 
 #: What decides the numbers: arithmetic, the layers' code, tokens.

@@ -9,12 +9,13 @@ from typing import Any
 from onnx_models import TIED, UNTIED, write_checkpoint
 
 from joulebench.api import Artifact
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_fpga.backend import FpgaBackend
 from joulebench_fpga.checkpoint import Checkpoint
 from joulebench_fpga.configuration import Setup, set_up
 from joulebench_fpga.model.llama import IntegerLlama
 from joulebench_fpga.session import FpgaSession
-from joulebench_fpga.shape import LlamaShape
+from joulebench_fpga.shape import engine_shape
 
 __all__ = ["NO_BIAS", "TIED", "integer_llama", "opened", "setup_of", "shape_of", "write_checkpoint"]
 
@@ -28,7 +29,7 @@ SMALL: Mapping[str, Any] = {
 
 
 def shape_of(shape: Mapping[str, Any]) -> LlamaShape:
-    return LlamaShape.of({"architectures": ["LlamaForCausalLM"], **shape})
+    return engine_shape({"architectures": ["LlamaForCausalLM"], **shape})
 
 
 def setup_of(shape: Mapping[str, Any] = TIED, **settings: Any) -> Setup:

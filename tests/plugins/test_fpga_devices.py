@@ -169,7 +169,7 @@ def test_a_model_too_large_for_the_memory_is_refused_with_both_sizes() -> None:
         ({"attention_bias": True}, "biases"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "type 'yarn'"),
-        ({"quantization_config": {"bits": 4}}, "stored quantized"),
+        ({"quantization_config": {"bits": 4}}, "quantized already"),
         ({"num_key_value_heads": 2}, "cannot share"),
         ({"hidden_size": None}, "no usable 'hidden_size'"),
     ],

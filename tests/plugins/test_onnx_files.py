@@ -151,14 +151,14 @@ def test_a_truncated_checkpoint_is_refused(checkpoint: Path, tmp_path: Path) -> 
     folder = changed(checkpoint, tmp_path / "short")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="no whole safetensors file"):
+    with pytest.raises(ModelError, match="is truncated"):
         export(folder, tmp_path / "out")
 
 
 def test_pickled_weights_are_not_looked_at(checkpoint: Path, tmp_path: Path) -> None:
     folder = changed(checkpoint, tmp_path / "pickled")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="has no weights"):
+    with pytest.raises(ModelError, match="only pickled weights"):
         export(folder, tmp_path / "out")
 
 

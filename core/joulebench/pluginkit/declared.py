@@ -15,7 +15,7 @@ from joulebench.pluginkit.loading import entry_point
 from joulebench.testing.contracts import BrokenContractError, SkippedError
 
 #: What of joulebench a plugin may import: everything else may change at any time.
-PUBLIC: Final = ("api", "backendkit", "errors", "hookspecs", "testing", "weightkit")
+PUBLIC: Final = ("api", "backendkit", "checkpoint", "errors", "hookspecs", "testing", "weightkit")
 _OWN: Final = "joulebench"
 
 

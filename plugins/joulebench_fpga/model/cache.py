@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_fpga.arithmetic import Array
 from joulebench_fpga.model.matrices import quantized_activations
-from joulebench_fpga.shape import LlamaShape
 
 
 class KvCache:
@@ -13,7 +13,7 @@ class KvCache:
     def __init__(self, shape: LlamaShape, positions: int) -> None:
         import numpy as np
 
-        size = (shape.layers, shape.kv_heads, positions)
+        size = (shape.num_hidden_layers, shape.num_key_value_heads, positions)
         self.positions = positions
         self.length = 0
         self._keys = np.zeros((*size, shape.head_dim), np.int8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from joulebench_checkpointkit.llama import LlamaShape
 from joulebench_checkpointkit.rotary import rotation_tables
 from joulebench_fpga.arithmetic import Array
 from joulebench_fpga.checkpoint import Checkpoint
@@ -17,7 +18,6 @@ from joulebench_fpga.model.matrices import (
 )
 from joulebench_fpga.model.products import Products
 from joulebench_fpga.model.rotation import rotated
-from joulebench_fpga.shape import LlamaShape
 
 #: Probabilities are integers of this many bits, in two parts of 7: an engine's pass for each.
 PROBABILITY_BITS: Final = 14
@@ -55,16 +55,16 @@ class IntegerLlama:
     def __init__(self, shape: LlamaShape, checkpoint: Checkpoint, group: int) -> None:
         self.shape = shape
         names = _Names(shape, checkpoint, group)
-        self.layers = tuple(names.layer(number) for number in range(shape.layers))
-        self.final_norm = checkpoint.tensor("model.norm.weight", (shape.hidden,))
-        table = (shape.vocabulary, shape.hidden)
+        self.layers = tuple(names.layer(number) for number in range(shape.num_hidden_layers))
+        self.final_norm = checkpoint.tensor("model.norm.weight", (shape.hidden_size,))
+        table = (shape.vocab_size, shape.hidden_size)
         self.embedding = quantized_rows("embed", checkpoint.tensor(_EMBEDDING, table))
         self.head = self.embedding
-        if not shape.tied:
+        if not shape.tie_word_embeddings:
             self.head = quantized_rows("head", checkpoint.tensor("lm_head.weight", table))
-        checkpoint.refuse_unread(_IGNORED if shape.tied else frozenset())
+        checkpoint.refuse_unread(_IGNORED if shape.tie_word_embeddings else frozenset())
         self._cosines, self._sines = rotation_tables(
-            shape.rope, shape.head_dim, shape.max_positions
+            shape.rope, shape.head_dim, shape.max_position_embeddings
         )
 
     def hidden(self, tokens: Array, cache: KvCache, products: Products) -> Array:
@@ -93,9 +93,9 @@ class IntegerLlama:
         q, k, v = _linear((layer.q_proj, layer.k_proj, layer.v_proj), y, products)
         place = slice(first, first + tokens)
         cosines, sines = self._cosines[place], self._sines[place]
-        queries = rotated(q.reshape(tokens, shape.heads, -1), cosines, sines)
-        keys = rotated(k.reshape(tokens, shape.kv_heads, -1), cosines, sines)
-        cache.write(number, first, keys, v.reshape(tokens, shape.kv_heads, -1))
+        queries = rotated(q.reshape(tokens, shape.num_attention_heads, -1), cosines, sines)
+        keys = rotated(k.reshape(tokens, shape.num_key_value_heads, -1), cosines, sines)
+        cache.write(number, first, keys, v.reshape(tokens, shape.num_key_value_heads, -1))
         out = np.empty((tokens, shape.query_width), np.float32)
         for start in range(0, tokens, _CHUNK):
             chunk = slice(start, min(start + _CHUNK, tokens))
@@ -117,7 +117,7 @@ class IntegerLlama:
 
         shape = self.shape
         keys, key_scales, values, value_scales = cache.layer(number, seen)
-        share = shape.heads // shape.kv_heads
+        share = shape.num_attention_heads // shape.num_key_value_heads
         integers, scales = quantized_activations(queries)
         sums = products.scores(keys, integers, first).astype(np.float32)
         scores = sums * (scales[..., 0].T[..., None] / np.float32(np.sqrt(shape.head_dim)))
@@ -144,7 +144,7 @@ class IntegerLlama:
         import numpy as np
 
         mean = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-        return x / np.sqrt(mean + np.float32(self.shape.norm_epsilon)) * weight
+        return x / np.sqrt(mean + np.float32(self.shape.rms_norm_eps)) * weight
 
 
 _EMBEDDING: Final = "model.embed_tokens.weight"
@@ -160,7 +160,7 @@ class _Names:
         shape, stem = self._shape, f"model.layers.{number}"
 
         def norm(name: str) -> Array:
-            return self._checkpoint.tensor(f"{stem}.{name}.weight", (shape.hidden,))
+            return self._checkpoint.tensor(f"{stem}.{name}.weight", (shape.hidden_size,))
 
         def matrix(part: str, name: str, rows: int, columns: int) -> Matrix:
             weights = self._checkpoint.tensor(f"{stem}.{part}.{name}.weight", (rows, columns))
@@ -169,7 +169,7 @@ class _Names:
                 return quantized_groups(label, weights, self._group)
             return quantized_rows(label, weights)
 
-        hidden, wide = shape.hidden, shape.intermediate
+        hidden, wide = shape.hidden_size, shape.intermediate_size
         return Layer(
             norm("input_layernorm"),
             norm("post_attention_layernorm"),
