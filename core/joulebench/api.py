@@ -320,7 +320,9 @@ class Kernel:
     """Something small that a session can do over and over, with known traffic and work.
 
     ``run(n)`` does it ``n`` times and returns when the last one is done. ``bytes_moved`` counts
-    what one run must read and write at least once; ``operations`` its floating-point operations.
+    what it must read and write at least once; ``operations`` its floating-point operations.
+    Where a runtime is better called once for many (all layers of a model), ``run(n)`` does
+    ``n`` times ``together`` of them, and bytes and operations still are those of one.
     """
 
     name: str
@@ -331,6 +333,8 @@ class Kernel:
     per_token: int = 0
     #: Number type that it computes in, and what else tells it from others.
     detail: str = ""
+    #: How many of them one run does; a divisor of ``per_token`` where that is not 0.
+    together: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,6 +593,9 @@ class Workload(Plugin):
     requires: ClassVar[frozenset[str]]
     #: Names of the phases that requests mark, in order.
     phases: ClassVar[tuple[str, ...]] = ()
+    #: Whether a cell's quality and agreement are looked at: not where the model as a whole does not
+    #: run (the bare hardware, single operators, nothing at all).
+    judged: ClassVar[bool] = True
 
     def check(self, settings: Settings) -> str | None:
         """Why these settings cannot work together, or ``None``."""

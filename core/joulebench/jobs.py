@@ -33,6 +33,8 @@ class Job:
     workload_settings: dict[str, Any]
     evidence: dict[str, dict[str, Scalar]]
     can_score: bool
+    #: Whether quality and agreement are looked at.
+    judged: bool
     seed: int
     shuffle: bool
     open_timeout_s: float
@@ -46,9 +48,10 @@ class Job:
 
     @property
     def can_be_judged(self) -> bool:
-        """Whether a session can score a text with the checkpoint's own tokenizer."""
+        """Whether a session is to score a text, and can with the checkpoint's own tokenizer."""
         folder = self.checkpoint
-        return self.can_score and folder is not None and (folder / "tokenizer.json").is_file()
+        able = self.judged and self.can_score
+        return able and folder is not None and (folder / "tokenizer.json").is_file()
 
 
 @dataclass(frozen=True, slots=True)

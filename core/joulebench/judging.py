@@ -70,8 +70,8 @@ class Agreement:
         self._known: dict[str, Comparison] = {}
 
     def wants(self, run: CellRun) -> bool:
-        """Whether the cell has not been compared yet."""
-        return run.record.agreement is None
+        """Whether the cell is to be compared and has not been yet."""
+        return run.job.judged and run.record.agreement is None
 
     def judge(self, run: CellRun) -> None:
         """Compare, or take the comparison of an equal cell."""

@@ -16,6 +16,7 @@ from joulebench.artifacts import Store, Transform
 from joulebench.cellrecord import CellRecord
 from joulebench.cellrun import CellRun
 from joulebench.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
+from joulebench.checkpoint import inspect_checkpoint
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
 from joulebench.grouping import fitting
 from joulebench.groups import GroupRun, ProtocolNumbers, Watcher
@@ -43,10 +44,10 @@ from joulebench.schema import SCHEMA_VERSION
 from joulebench.session import Session, SessionWriter
 from joulebench.settings import anchored
 
-#: What a loaded model is assumed to need, as a multiple of its bytes on disk: a checkpoint is
-#: unpacked (bf16 to fp32) and copied while it loads; what was converted for a runtime is in the
-#: type it runs in, with at most a second copy that the kernels rearranged.
-_CHECKPOINT_FACTOR: Final = 3.0
+#: What a loaded model is assumed to need. A checkpoint, for each parameter: a float32, and half of
+#: one for the copies that loading makes. What was converted for a runtime, for each byte on disk:
+#: itself, and at most a second copy that the kernels rearranged.
+_BYTES_PER_PARAMETER: Final = 6.0
 _CONVERTED_FACTOR: Final = 2.0
 #: And what the runtime needs for itself.
 _RUNTIME_BYTES: Final = 500 * 2**20
@@ -214,7 +215,10 @@ class Run:
             self._skip(cell, str(error), "artifact", status="failed")
             return None
         job = self._job_on(prepared, cell, self._resolved(workload.options, cell.workload_settings))
-        return replace(job, runtime_steps=tuple(map(self._with_files, cell.runtime_steps)))
+        return replace(
+            job, judged=workload.judged,
+            runtime_steps=tuple(map(self._with_files, cell.runtime_steps)),
+        )  # fmt: skip
 
     def _with_files(self, step: RuntimeStep) -> RuntimeStep:
         """The step with its files as paths."""
@@ -250,6 +254,7 @@ class Run:
             workload_settings=workload_settings,
             evidence=prepared.evidence,
             can_score="score" in backend.abilities(settings),
+            judged=True,
             seed=self._seed,
             shuffle=bool(self._profile.protocol["shuffle"]),
             open_timeout_s=float(limits["open_s"]),
@@ -392,8 +397,10 @@ class Run:
         try:
             if references is not None:
                 references.prepare(
-                    run.cell.model for run in runs if run.record.agreement is None
-                )  # fmt: skip
+                    run.cell.model
+                    for run in runs
+                    if run.job.judged and run.record.agreement is None
+                )
             GroupRun(runs, self._protocol, self._accountant, self._watcher, judges, rng).run()
         except BaseException:
             for run in runs:
@@ -439,8 +446,9 @@ class Run:
 def _needed(each: tuple[PlannedCell, Job]) -> float:
     """Bytes that a loaded cell is assumed to take."""
     artifact = each[1].artifact
-    factor = _CHECKPOINT_FACTOR if artifact.format == CHECKPOINT_FORMAT else _CONVERTED_FACTOR
-    return factor * artifact.size_bytes + _RUNTIME_BYTES
+    if artifact.format != CHECKPOINT_FORMAT:
+        return _CONVERTED_FACTOR * artifact.size_bytes + _RUNTIME_BYTES
+    return _BYTES_PER_PARAMETER * inspect_checkpoint(artifact.path).parameters + _RUNTIME_BYTES
 
 
 def _backend_of(each: tuple[PlannedCell, Job]) -> str:

@@ -57,7 +57,7 @@ class Operators(RepeatedKernel):
         )
 
     def work(self, kernel: Kernel) -> float:
-        """A run is a call."""
+        """Each is a call."""
         return 1.0
 
     def facts(self) -> dict[str, float]:
@@ -71,7 +71,7 @@ def whole_token(operators: Sequence[Kernel]) -> Kernel:
     def run(times: int) -> None:
         for _ in range(times):
             for each in operators:
-                each.run(each.per_token)
+                each.run(each.per_token // each.together)
 
     return Kernel(
         ALL,

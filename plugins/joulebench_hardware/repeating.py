@@ -40,6 +40,7 @@ class RepeatedKernel(Workload):
     """
 
     phases: ClassVar[tuple[str, ...]] = ()
+    judged: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._opened: BackendSession | None = None
@@ -53,7 +54,7 @@ class RepeatedKernel(Workload):
 
     @abstractmethod
     def work(self, kernel: Kernel) -> float:
-        """Units of work in one run."""
+        """Units of work in one of what the kernel does."""
 
     def facts(self) -> dict[str, float]:
         """Further ``values`` of each request, asked for once, after :meth:`kernel`."""
@@ -70,7 +71,7 @@ class RepeatedKernel(Workload):
         self._kernel = kernel = self.kernel(session, settings)
         self._runs = _runs_in(kernel, float(settings["seconds"]))
         known = {
-            "kernel_runs": self._runs,
+            "kernel_runs": self._runs * kernel.together,
             "kernel_bytes": kernel.bytes_moved,
             "kernel_operations": kernel.operations,
             "kernel_per_token": kernel.per_token or None,
@@ -86,7 +87,8 @@ class RepeatedKernel(Workload):
         kernel = self._kernel
         assert kernel is not None  # noqa: S101  setup() comes first
         kernel.run(self._runs)
-        return Outcome(units=self._runs * self.work(kernel), values=dict(self._values))
+        units = self._runs * kernel.together * self.work(kernel)
+        return Outcome(units=units, values=dict(self._values))
 
 
 def _runs_in(kernel: Kernel, seconds: float) -> int:

@@ -1,10 +1,10 @@
 """A model's own operators, one by one, as a decode step uses them.
 
-Each kernel is a session on a graph of that operator alone, with the session's options and the
-model's weights, and goes from layer to layer from one call to the next. What a step does besides:
-choosing the token, and picking the position of the head. What a kernel does besides: each run is
-a call into the runtime, where a step is one call for all of them. And it reads matrices as they
-are stored, also where the model's session keeps packed copies (``prepacking``).
+Each kernel is a session on a graph of that operator alone, of all layers, with the session's
+options and the model's weights. What a step does besides: choosing the token, and picking the
+position of the head. What a kernel does besides: each run is a call into the runtime (and, with
+more than one thread, wakes its pool), where a step is one call for all of them. What stands beside
+the layers (embedding, sums, SiLU) has no weights that could be packed and is called one by one.
 
 Rotation and the write into the KV cache are part of ``attention``: they are one operator here.
 """
@@ -23,9 +23,9 @@ from joulebench.api import Kernel, Settings
 from joulebench.errors import JoulebenchError
 from joulebench_onnx.binding import BoundModel
 from joulebench_onnx.graphfile import CONTRIB
-from joulebench_onnx.inventory import Inventory
+from joulebench_onnx.inventory import Inventory, Tensor
 from joulebench_onnx.llamagraph import attention_attributes
-from joulebench_onnx.pieces import Piece, running, stored_array
+from joulebench_onnx.pieces import Piece, all_at_once, one_by_one, stored_array, stored_tensor
 
 _LINEARS: Final[Mapping[str, str]] = {
     "q_proj": "self_attn", "k_proj": "self_attn", "v_proj": "self_attn", "o_proj": "self_attn",
@@ -81,7 +81,7 @@ class _Maker:
     def linear(self, name: str) -> Kernel:
         """A projection of each layer, with its bias where it has one."""
         prefixes = [f"model.layers.{each}.{_LINEARS[name]}.{name}" for each in range(self.layers)]
-        stored = [{"w": self._stored(f"{prefix}.weight")} for prefix in prefixes]
+        stored = [{"w": self._tensor(f"{prefix}.weight")} for prefix in prefixes]
         nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
         if f"{prefixes[0]}.bias" in self.inventory.tensors:
             nodes = [
@@ -89,7 +89,7 @@ class _Maker:
                 helper.make_node("Add", ["product", "b"], ["y"]),
             ]
             for prefix, own in zip(prefixes, stored, strict=True):
-                own["b"] = self._stored(f"{prefix}.bias")
+                own["b"] = self._tensor(f"{prefix}.bias")
         width, height = stored[0]["w"].shape
         return self._kernel(
             name, nodes, {"x": self._activation(width)}, (1, 1, height), stored,
@@ -98,7 +98,7 @@ class _Maker:
 
     def head(self) -> Kernel:
         """The product with the whole vocabulary."""
-        weight = self._stored(_HEAD if _HEAD in self.inventory.tensors else _EMBEDDING)
+        weight = self._tensor(_HEAD if _HEAD in self.inventory.tensors else _EMBEDDING)
         rows, width = weight.shape
         nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)]
         return self._kernel(
@@ -114,7 +114,7 @@ class _Maker:
         nodes = [helper.make_node("Gather", ["w", "ids"], ["y"])]
         result = {"y": np.empty((1, 1, width), np.float32)}
         piece = Piece(nodes, [{"w": table, "ids": each} for each in ids], [result] * len(ids))
-        return Kernel("embedding", running(piece, self.settings), 2 * width * 4, 0, 1, "float32")
+        return Kernel("embedding", one_by_one(piece, self.settings), 2 * width * 4, 0, 1, "float32")
 
     def norm(self) -> Kernel:
         """All norms in turn: two a layer and the last."""
@@ -123,7 +123,7 @@ class _Maker:
             for layer in range(self.layers)
             for name in ("input_layernorm", "post_attention_layernorm")
         ]
-        stored = [{"w": self._stored(name)} for name in [*names, "model.norm.weight"]]
+        stored = [{"w": self._tensor(name)} for name in [*names, "model.norm.weight"]]
         (width,) = stored[0]["w"].shape
         nodes = [
             helper.make_node(
@@ -138,7 +138,7 @@ class _Maker:
 
     def residual_add(self) -> Kernel:
         """The sum of what goes around a block and what comes out of it."""
-        (width,) = self._stored("model.norm.weight").shape
+        (width,) = self._tensor("model.norm.weight").shape
         given = {"x": self._activation(width), "other": self._activation(width)}
         nodes = [helper.make_node("Add", ["x", "other"], ["y"])]
         return self._kernel(
@@ -148,7 +148,7 @@ class _Maker:
 
     def silu_mul(self) -> Kernel:
         """silu(gate) × up."""
-        _, width = self._stored("model.layers.0.mlp.gate_proj.weight").shape
+        _, width = self._tensor("model.layers.0.mlp.gate_proj.weight").shape
         given = {"gate": self._activation(width), "up": self._activation(width)}
         nodes = [
             helper.make_node("Sigmoid", ["gate"], ["sigmoid"]),
@@ -163,13 +163,13 @@ class _Maker:
     def attention(self, context: int) -> Kernel:
         """GroupQueryAttention on the session's own cache: rotation, write, products, softmax."""
         _, kv_heads, _, head_dim = self.model.cache[0, "key"].shape
-        _, query_width = self._stored("model.layers.0.self_attn.q_proj.weight").shape
+        _, query_width = self._tensor("model.layers.0.self_attn.q_proj.weight").shape
         heads, kv_width = query_width // head_dim, kv_heads * head_dim
         for buffer in self.model.cache.values():
             buffer[:, :, :context] = self._random(1, kv_heads, context, head_dim)
-        tables = {name: self._stored(name) for name in ("cos_cache", "sin_cache")}
+        tables = {name: self._tensor(name) for name in ("cos_cache", "sin_cache")}
         shared = {
-            **tables, "q": self._activation(query_width), "k": self._activation(kv_width),
+            "q": self._activation(query_width), "k": self._activation(kv_width),
             "v": self._activation(kv_width), "last": np.array([context], np.int32),
             "total": np.array([context + 1], np.int32),
         }  # fmt: skip
@@ -190,7 +190,8 @@ class _Maker:
         piece = Piece(
             nodes,
             [{**shared, "past_key": key, "past_value": value} for key, value in pairs],
-            [{"y": result, "key": key, "value": value} for key, value in pairs],
+            [{"y": np.empty_like(result), "key": key, "value": value} for key, value in pairs],
+            [tables] * self.layers,
         )
         read = context + 1  # what stands before, and the token itself
         numbers = (
@@ -201,12 +202,13 @@ class _Maker:
         )
         return Kernel(
             "attention",
-            running(piece, self.settings),
+            all_at_once(piece, self.folder, self.settings),
             4 * numbers,
             # query × keys and weights × values, a multiply and an add for each; x·cos + x'·sin
             4 * query_width * read + 3 * (query_width + kv_width),
             self.layers,
             f"float32, {context} positions before, with rotation and write to the cache",
+            self.layers,
         )
 
     def _kernel(
@@ -215,20 +217,29 @@ class _Maker:
         nodes: Sequence[Any],
         given: Mapping[str, Any],
         result: tuple[int, ...],
-        stored: Sequence[Mapping[str, Any]],
+        stored: Sequence[Mapping[str, Tensor]],
         *,
         operations: int,
         per_token: int,
         detail: str = "",
     ) -> Kernel:
         """A kernel that reads all of its weights and inputs and writes ``y``."""
-        output = {"y": np.empty(result, np.float32)}
-        arrays = [*stored[0].values(), *given.values(), *output.values()]
-        piece = Piece(nodes, [{**given, **each} for each in stored], [output] * len(stored))
+        outputs = [{"y": np.empty(result, np.float32)} for _ in stored]
+        piece = Piece(nodes, [given] * len(stored), outputs, stored)
+        run = (
+            all_at_once(piece, self.folder, self.settings)
+            if stored[0]
+            else one_by_one(piece, self.settings)
+        )
+        moved = sum(each.size_bytes for each in stored[0].values())
+        moved += sum(each.nbytes for each in [*given.values(), *outputs[0].values()])
         return Kernel(
-            name, running(piece, self.settings), sum(each.nbytes for each in arrays), operations,
-            per_token, f"float32, {detail}" if detail else "float32",
+            name, run, moved, operations, per_token,
+            f"float32, {detail}" if detail else "float32", len(stored),
         )  # fmt: skip
+
+    def _tensor(self, name: str) -> Tensor:
+        return stored_tensor(self.inventory, name)
 
     def _stored(self, name: str) -> Any:
         return stored_array(self.folder, self.inventory, name)

@@ -26,6 +26,7 @@ class Idle(Workload):
     unit: ClassVar[str] = "second"
     requires: ClassVar[frozenset[str]] = frozenset()
     phases: ClassVar[tuple[str, ...]] = ()
+    judged: ClassVar[bool] = False
     options: ClassVar[tuple[Option, ...]] = (
         Option("seconds", "float", 1.0, "length of a request", minimum=0.01),
     )

@@ -166,7 +166,9 @@ def _less(found: Relative) -> str:
     if found.value is None:
         return "size unknown"
     less = 100 * (1 - found.value)
-    return f"{'0' if abs(less) < _UNSEEN else number(less)} % smaller"
+    if abs(less) < _UNSEEN:
+        return "0 % smaller"
+    return f"{number(abs(less))} % {'smaller' if less > 0 else 'larger'}"
 
 
 def _more(found: Relative) -> str:

@@ -294,15 +294,17 @@ def _runs_dense(facts: Mapping[str, Scalar]) -> bool:
 
 
 def families(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar]) -> tuple[str, ...]:
-    """``pruned`` and ``quantized``, by what was observed and not by a name.
+    """``pruned``, ``quantized`` and ``rounded``, by what was observed and not by a name.
 
     Weights that were rounded, and are held and multiplied as floating-point numbers, are not
-    quantized: nothing about them is smaller or faster.
+    quantized: nothing about them is smaller or faster, but quality was lost.
     """
     steps = _steps(evidence).values()
     pruned = any(_zeros(step) is not None or _fewer(step) is not None for step in steps)
-    quantized = any(_bits(step) is not None for step in steps) and not _runs_dense(facts)
-    return (*(["pruned"] if pruned else []), *(["quantized"] if quantized else []))
+    found = ["pruned"] if pruned else []
+    if any(_bits(step) is not None for step in steps):
+        found.append("rounded" if _runs_dense(facts) else "quantized")
+    return tuple(found)
 
 
 def evidence_words(

@@ -86,7 +86,7 @@ class Baseline:
 class TechniqueCost:
     """A compressed cell against its baseline.
 
-    ``families`` are ``pruned`` and ``quantized``, by what was observed. ``processor`` is the CPU
+    ``families`` are by what was observed (see ``costing.families``). ``processor`` is the CPU
     time of a unit of work. Energies are of one ``provenance``.
     """
 

@@ -26,6 +26,8 @@ _MOST_NAMED: Final = 10
 _ALL_NAMED: Final = 12
 #: The least height of the perplexity's axis, as a share: differences of rounding must look small.
 _LEAST_SPREAD: Final = 0.02
+#: Perplexities that differ by less are the same model's, rounded otherwise.
+_SAME: Final = 0.001
 #: A name takes about so much of the picture's width and height.
 _NAME_SHARE: Final = (0.28, 0.06)
 #: With more cells than this, intervals of the front alone are drawn.
@@ -36,7 +38,10 @@ _Group = tuple[str, str, str, str, str, str]
 
 
 def tradeoff_charts(cells: Sequence[CellSummary]) -> list[Chart]:
-    """A chart for each group of two cells or more that have both figures."""
+    """A chart for each group of two cells or more that have both figures.
+
+    None where all compute the same: between equal qualities there is nothing to trade off.
+    """
     groups: dict[_Group, list[CellSummary]] = {}
     for cell in cells:
         head, quality = cell.headline, cell.quality
@@ -44,7 +49,12 @@ def tradeoff_charts(cells: Sequence[CellSummary]) -> list[Chart]:
             text = f"{quality.text or ''} {quality.tokens}"
             key = (cell.session, cell.model, cell.workload, text, head.unit, head.provenance)
             groups.setdefault(key, []).append(cell)
-    return [_chart(key, found) for key, found in groups.items() if len(found) > 1]
+    return [_chart(key, found) for key, found in groups.items() if _differ(found)]
+
+
+def _differ(cells: Sequence[CellSummary]) -> bool:
+    found = [cell.quality.perplexity for cell in cells if cell.quality.perplexity]
+    return max(found) > (1 + _SAME) * min(found)
 
 
 def front_of(cells: Sequence[CellSummary]) -> Front:

@@ -127,6 +127,17 @@ def test_blocks_are_measured_as_ever(done: Done) -> None:
         assert (done.cell(name)["status"], done.cell(name)["blocks"]) == ("ok", 3)
 
 
+def test_where_the_model_does_not_run_nothing_is_compared_or_scored(bench: Bench) -> None:
+    done = _run(bench, {"truth": {}}, "[workload.idle]\nseconds = 0.05\n" + _more(
+        more='[quality]\ntext = "prompts.txt"\n'))  # fmt: skip
+    assert done.code == 0, done.errors
+    rows = {row["workload"]: row for row in done.session.cells().to_pylist()}
+    assert rows["idle"]["status"] == "ok"
+    assert rows["idle"]["agreement_json"] is None
+    (other,) = rows.keys() - {"idle"}
+    assert rows[other]["agreement_json"] is not None
+
+
 # -- what goes wrong ---------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,6 +137,21 @@ def test_a_bandwidth_request_tells_its_bytes_array_and_cache() -> None:
         "kernel_runs": 10, "kernel_bytes": 100, "kernel_operations": 40,
         "array_bytes": 400 * MIB, "cache_bytes": 100 * MIB,
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_run_of_many_together_counts_each_of_them() -> None:
+    class Layers(Session):
+        def operators(self, context: int) -> Sequence[Kernel]:
+            return [replace(self.kernel("q_proj", 10, 4, 6), together=3)]
+
+    one = done(Operators(), session := Layers(), {"operator": "q_proj"})
+    assert session.ran[-1] == ("q_proj", 10)
+    assert (one.units, one.values["kernel_runs"], one.values["kernel_bytes"]) == (30, 30, 10)
+    assert one.values["kernel_per_token"] == 6
+    whole = done(Operators(), session := Layers(), {"operator": "all"})
+    assert session.ran[-1] == ("q_proj", 2)
+    assert (whole.units, whole.values["kernel_bytes"]) == (10, 60)
 
 
 @pytest.mark.usefixtures("clock")

@@ -72,7 +72,7 @@ def test_traffic_of_experts_and_windows_is_unknown(tiny_checkpoint: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "size", "moved", "operations"),
     [
-        ("read", 4096, 4096, 2 * 1024),
+        ("read", 4096, 4096, None),
         ("copy", 4096, 2 * 4096, 0),
         ("triad", 4096, 3 * 4096, 2 * 1024),
         ("matmul", 32, 3 * 32 * 32 * F32, 2 * 32**3),

@@ -102,7 +102,16 @@ def test_a_cell_stays_on_the_front_where_intervals_meet(tmp_path: Path) -> None:
 def test_perplexities_of_different_texts_share_no_chart(tmp_path: Path) -> None:
     cells = [make_session.Cell(name, name, samples=False) for name in "abcd"]
     cells[2].workload = cells[3].workload = "other"
+    cells[1].perplexity = cells[3].perplexity = 18.0
     charts = tradeoff_charts(cells_of(tmp_path / "s", cells))
     assert [[row[0] for row in chart.rows] for chart in charts] == [["a", "b"], ["c", "d"]]
     lonely = [make_session.Cell("a", "a"), make_session.Cell("b", "b", perplexity=None)]
     assert tradeoff_charts(cells_of(tmp_path / "t", lonely)) == []
+
+
+def test_where_all_compute_the_same_there_is_nothing_to_trade_off(tmp_path: Path) -> None:
+    cells = [make_session.Cell(name, name, perplexity=17.0 + n / 1000)
+             for n, name in enumerate("abc")]  # fmt: skip
+    assert tradeoff_charts(cells_of(tmp_path / "s", cells)) == []
+    cells[2].perplexity = 17.1
+    assert len(tradeoff_charts(cells_of(tmp_path / "t", cells))) == 1

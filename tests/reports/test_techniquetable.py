@@ -175,7 +175,7 @@ def test_what_was_done_is_told_from_evidence_and_not_from_a_name(
 
 def test_rounded_weights_that_run_as_floating_point_are_not_called_quantized() -> None:
     evidence = {"rtn.bits_per_weight": 4.5}
-    assert families(evidence, {"bits_per_weight": 32.0}) == ()
+    assert families(evidence, {"bits_per_weight": 32.0}) == ("rounded",)
     assert evidence_words(evidence, {"bits_per_weight": 32.0}, 2.0) == (
         "4.5 bits a weight, run densely"
     )
