@@ -238,4 +238,4 @@ def _blindness(change: Change) -> str | None:
         return None
     if change.smallest_detectable > 1:
         return "too noisy to see anything"
-    return f"only {change.smallest_detectable:.1%} or more would be seen"
+    return f"only {100 * change.smallest_detectable:.1f} % or more would be seen"
