@@ -41,7 +41,7 @@ def told(runs: Sequence[tuple[float, float, float]], level: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench coverage")
+    parser = argparse.ArgumentParser(prog="python -m bench.coverage")
     parser.add_argument("--runs", type=int, default=2000, help="series of each kind")
     arguments = parser.parse_args()
     print("covered % (median half-width), at 95 % and at 99.4 %")

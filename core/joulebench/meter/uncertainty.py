@@ -33,9 +33,9 @@ PROCESSES_AS_UNITS: Final = 3
 DEFAULT_LEVEL: Final = 0.95
 #: Degrees of freedom of a strongly correlated series are no fewer than one for so many blocks, up
 #: to the least of many: with n_eff - 1 near 1, Student's t is 12.7 (at 99.4 % over 100) and
-#: intervals are ten times wider without being more honest (``python -m bench coverage``). On 24 blocks of an
-#: AR(1) of r = 0.8, nominal 95 and 99.4 % cover 94.1 and 97.8, without this 94.2 and 97.8, at a
-#: median half-width of 2.3 and 5.0 standard deviations instead of 8.8 and 70.
+#: intervals are ten times wider without being more honest (``python -m bench coverage``). On 24
+#: blocks of an AR(1) of r = 0.8, nominal 95 and 99.4 % cover 94.1 and 97.8, without this 94.2 and
+#: 97.8, at a median half-width of 2.3 and 5.0 standard deviations instead of 8.8 and 70.
 _LEAST_DF: Final = 3.0
 _BLOCKS_PER_DF: Final = 8
 #: So much must remain of a strongly correlated series for Student's t to exist.
