@@ -16,11 +16,16 @@ from joulebench.api import (
     Workload,
     WorkloadContext,
 )
+from joulebench.errors import ProfileError
 from joulebench_workloads.prompts import prompt_requests
 
 
 class Generate(Workload):
-    """Prompts of a file: prefill, then a fixed number of greedy tokens, each one's time kept."""
+    """Prompts of a file: prefill, then a fixed number of greedy tokens, each one's time kept.
+
+    With ``stop`` an answer ends where the model ends it, as MELODI's do. Cells whose answers differ
+    in length then do unequal work, and what they say per token rests on different tokens.
+    """
 
     name: ClassVar[str] = "generate"
     summary: ClassVar[str] = "prompts of a file: prefill, then N greedy tokens"
@@ -30,9 +35,13 @@ class Generate(Workload):
     options: ClassVar[tuple[Option, ...]] = (
         Option("prompts", "file", "builtin:prompts", "file of prompts (.jsonl or a line each)"),
         Option("new_tokens", "int", 64, "tokens to write for each prompt", minimum=1),
+        Option("stop", "bool", False, "end at the model's end token; new_tokens is then the most"),
         Option("max_prompt_tokens", "int", 1536, "longer prompts are cut to this", minimum=1),
         Option("chat", "bool", True, "put prompts through the model's chat template, if any"),
     )
+
+    def __init__(self) -> None:
+        self._ends: frozenset[int] = frozenset()
 
     def tokens_needed(self, settings: Settings) -> int:
         """A prompt can be cut to fit, the answer cannot."""
@@ -40,6 +49,14 @@ class Generate(Workload):
 
     def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
         """One request a prompt, in an order drawn by the seed or the file's own."""
+        if settings["stop"]:
+            if not context.eos_tokens:
+                raise ProfileError(
+                    "the model names no token that ends an answer",
+                    where="workload option 'stop'",
+                    hint="leave 'stop' out: every answer then has new_tokens tokens",
+                )
+            self._ends = context.eos_tokens
         return prompt_requests(
             context, Path(str(settings["prompts"])), bool(settings["chat"]),
             int(settings["new_tokens"]), int(settings["max_prompt_tokens"]),
@@ -56,12 +73,20 @@ class Generate(Workload):
         output[0] = session.prefill(request.tokens)
         stamp()
         record.phase("decode")
-        for place in range(1, request.new_tokens):
-            output[place] = step()
-            stamp()
+        if self._ends:
+            ends, written = self._ends, 1
+            while written < request.new_tokens and output[written - 1] not in ends:
+                output[written] = step()
+                stamp()
+                written += 1
+            del output[written:]
+        else:
+            for place in range(1, request.new_tokens):
+                output[place] = step()
+                stamp()
         return Outcome(
             prefill_tokens=len(request.tokens),
-            decode_tokens=request.new_tokens - 1,
-            units=float(request.new_tokens),
+            decode_tokens=len(output) - 1,
+            units=float(len(output)),
             output=output,
         )

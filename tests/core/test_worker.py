@@ -21,7 +21,7 @@ TOY: dict[str, object] = {
     "load_file": "", "crash": "none", "hang_s": 0.0, "allocate": 0, "at": "open", "request": 1,
     "odd_facts": False, "dtype": "float32", "scratch": 0, "errs": "never", "blur": 0.0,
 }  # fmt: skip
-GENERATE = {"prompts": "", "new_tokens": 4, "max_prompt_tokens": 64, "chat": False}
+GENERATE = {"prompts": "", "new_tokens": 4, "stop": False, "max_prompt_tokens": 64, "chat": False}
 
 
 @pytest.fixture

@@ -92,6 +92,27 @@ def test_generate_gives_the_first_token_to_prefill_and_the_rest_to_decode() -> N
     assert outcome.output == [100, 101, 102]
 
 
+@pytest.mark.parametrize(
+    ("end", "written"), [(101, [100, 101]), (100, [100]), (7, [100, 101, 102])]
+)
+def test_with_stop_an_answer_ends_at_the_models_end_token_or_its_most(
+    prompts: Path, end: int, written: list[int]
+) -> None:
+    workload, session = Generate(), Counting()
+    settings = settings_of(workload, prompts=str(prompts), new_tokens=3, stop=True)
+    request = workload.requests(context(eos_tokens=frozenset({end})), settings)[0]
+    outcome = workload.perform(session, request, settings, Record(session.log))
+    assert outcome.output == written
+    assert (outcome.decode_tokens, outcome.units) == (len(written) - 1, len(written))
+    assert session.log.count("token") == len(written)
+    assert session.log.count("step") == len(written) - 1
+
+
+def test_stop_needs_a_token_that_ends_an_answer(prompts: Path) -> None:
+    with pytest.raises(ProfileError, match="no token that ends"):
+        generate_requests(prompts, context(), stop=True)
+
+
 def test_prefill_counts_prompt_tokens() -> None:
     outcome, log = perform(Prefill(), Request(0, (1, 2, 3), 1))
     assert log == ["window", "reset", "phase prefill", ("prefill", 3), "token"]
