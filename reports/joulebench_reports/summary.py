@@ -148,8 +148,15 @@ def _identity(
     plan = planned.get(cell_id, {})
     known = {name: value for name, value in plan.items() if isinstance(value, str)}
     going_on = session_status == "running"
+    # A cell's row holds its settings by part; the plan has the parts one by one.
+    settings = {
+        part: plan[f"{part}_settings"]
+        for part in ("backend", "workload")
+        if isinstance(plan.get(f"{part}_settings"), dict)
+    }
     return {
         **known,
+        "settings_json": json.dumps(settings),
         "cell_id": cell_id,
         "label": known.get("label", cell_id),
         "status": "unfinished",

@@ -114,6 +114,13 @@ def test_blocks_of_a_cell_that_was_cut_off_are_read(tmp_path: Path) -> None:
     assert cell.headline.value is not None
 
 
+def test_the_settings_of_a_cell_that_was_cut_off_are_the_plans(tmp_path: Path) -> None:
+    planned = [{"id": "a", "label": "a", "backend_settings": {"threads": 2}}]
+    cells = [Cell("a", "a", status="unfinished", blocks=5)]
+    path = make_session.write(tmp_path / "s", cells, planned=planned, status="running")
+    assert '"threads": 2' in str(summarise(Session(path)).cells[0].backend_settings)
+
+
 def test_a_planned_cell_without_a_folder_is_listed_with_its_reason(tmp_path: Path) -> None:
     planned = [{"id": "z", "label": "z", "reason": "no converter"}, {"id": "y", "label": "y"}]
     path = make_session.write(tmp_path / "s", [Cell("a", "a")], planned=planned)
