@@ -20,7 +20,7 @@ from joulebench import fetch
 from joulebench.api import Artifact
 from joulebench.artifacts import hash_content
 from joulebench.backendkit import cache_folder
-from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_config
+from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_config, read_json
 from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.fetch import WheelFile
 
@@ -221,23 +221,11 @@ def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str,
         return catalogue.shapes[name].config
     file = folder / name
     if name.endswith(".json"):
-        return _read_json_object(file)
+        return read_json(file)
     raise ModelError(
         f"unknown shape '{name}'",
         hint=unknown_name_hint(name, catalogue.shapes) + "; or the path of a config.json",
     )
-
-
-def _read_json_object(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    except ValueError as error:
-        raise ModelError(f"is no JSON: {error}", where=str(file)) from None
-    if not isinstance(value, dict):
-        raise ModelError("is not a JSON object", where=str(file))
-    return value
 
 
 def obtain_model(

@@ -369,13 +369,14 @@ class Run:
             return [[each] for each in jobs]
         available = self._preflight["memory_available_bytes"]
         room = _MEMORY_SHARE * available if available is not None else float("inf")
+        needed = {cell.id: _needed(job) for cell, job in jobs}  # reads files: once for each
         by_work: dict[tuple[str, str], list[tuple[PlannedCell, Job]]] = {}
         for each in sorted(jobs, key=lambda each: _work_of(each[0])):
             by_work.setdefault(_work_of(each[0]), []).append(each)
         return [
             group
             for cells in by_work.values()
-            for group in fitting(cells, _needed, _backend_of, room)
+            for group in fitting(cells, lambda each: needed[each[0].id], _backend_of, room)
         ]
 
     def _run_group(
@@ -443,9 +444,9 @@ class Run:
         )  # fmt: skip
 
 
-def _needed(each: tuple[PlannedCell, Job]) -> float:
+def _needed(job: Job) -> float:
     """Bytes that a loaded cell is assumed to take."""
-    artifact = each[1].artifact
+    artifact = job.artifact
     if artifact.format != CHECKPOINT_FORMAT:
         return _CONVERTED_FACTOR * artifact.size_bytes + _RUNTIME_BYTES
     return _BYTES_PER_PARAMETER * inspect_checkpoint(artifact.path).parameters + _RUNTIME_BYTES
