@@ -21,8 +21,7 @@ class Bare:
         self._context = session._decoder._context
         library = _compiled()
         self._steps = library.bare_steps
-        self._steps.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32,
-                                ctypes.c_void_p]  # fmt: skip
+        self._steps.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_int32, ctypes.c_void_p]
 
     def prefill(self, tokens: Sequence[int]) -> int:
         self._session.reset()
@@ -42,17 +41,26 @@ def _compiled() -> ctypes.CDLL:
 
     # llama-cpp-python installs the header and the libraries it was built with beside itself.
     library = Path(llama_cpp.__file__).parent / "lib"
-    include = next(
-        (each for each in Path(llama_cpp.__file__).parents if (each / "include/llama.h").is_file()),
-        None,
-    )
+    include = next((each for each in Path(llama_cpp.__file__).parents if (each / "include/llama.h").is_file()), None)
     if include is None:
         sys.exit("llama.h is not installed beside llama_cpp: it takes llama-cpp-python")
     made = Path(tempfile.mkdtemp(prefix="joulebench-bench-")) / "bare_llama.so"
     subprocess.run(
-        ["cc", "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", made,
-         Path(__file__).with_name("bare_llama.c"), f"-I{include / 'include'}", f"-L{library}",
-         "-lllama", f"-Wl,-rpath,{library}"],
+        [
+            "cc",
+            "-O3",
+            "-march=native",
+            "-ffast-math",
+            "-shared",
+            "-fPIC",
+            "-o",
+            made,
+            Path(__file__).with_name("bare_llama.c"),
+            f"-I{include / 'include'}",
+            f"-L{library}",
+            "-lllama",
+            f"-Wl,-rpath,{library}",
+        ],
         check=True,
-    )  # fmt: skip
+    )
     return ctypes.CDLL(str(made))

@@ -22,9 +22,7 @@ class Bare:
         self._cache: Any = None
 
     def _next(self, ids: Any) -> Any:
-        logits = self._model(
-            input_ids=ids, use_cache=True, logits_to_keep=1, **{self._cache_name: self._cache}
-        ).logits
+        logits = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, **{self._cache_name: self._cache}).logits
         return logits[:, -1].argmax(-1, keepdim=True)
 
     def prefill(self, tokens: Sequence[int]) -> int:
@@ -58,8 +56,7 @@ class Generate:
     def write(self, tokens: Sequence[int], count: int) -> list[int]:
         ids = self._torch.tensor([list(tokens)], device=self._model.device)
         written = self._model.generate(
-            ids, attention_mask=self._torch.ones_like(ids), max_new_tokens=count, do_sample=False,
-            pad_token_id=0,
-        )  # fmt: skip
+            ids, attention_mask=self._torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=0
+        )
         found: list[int] = written[0, len(tokens) :].tolist()
         return found

@@ -78,10 +78,13 @@ def _arguments() -> argparse.Namespace:
 def _compare(name: str, arguments: argparse.Namespace) -> None:
     backend = default_registry().backend(name)
     wanted = {
-        "dtype": arguments.dtype, "threads": arguments.threads, "cache": arguments.cache,
-        "compile": arguments.compile, "cache_tokens": arguments.prompt_tokens + arguments.tokens,
+        "dtype": arguments.dtype,
+        "threads": arguments.threads,
+        "cache": arguments.cache,
+        "compile": arguments.compile,
+        "cache_tokens": arguments.prompt_tokens + arguments.tokens,
         "context_tokens": arguments.prompt_tokens + arguments.tokens,
-    }  # fmt: skip
+    }
     known = {each.name for each in backend.options}
     given = {key: value for key, value in wanted.items() if key in known}
     artifact = embedded_artifact(name, given)
@@ -103,9 +106,7 @@ def _compare(name: str, arguments: argparse.Namespace) -> None:
 def _ways(name: str, session: Any, arguments: argparse.Namespace) -> dict[str, Way]:
     module = importlib.import_module(LOOPS[name])
     clock = CLOCKS[arguments.clock]
-    prompt = tuple(
-        7 + 13 * index % (session.vocabulary_size - 7) for index in range(arguments.prompt_tokens)
-    )
+    prompt = tuple(7 + 13 * index % (session.vocabulary_size - 7) for index in range(arguments.prompt_tokens))
     bare = module.Bare(session)
     ways: dict[str, Way] = {
         "joulebench": lambda count: _through_workload(session, prompt, count, clock),
@@ -129,18 +130,14 @@ def _through_workload(
     return clock() - start, outcome.output
 
 
-def _by_hand(
-    bare: Any, prompt: Sequence[int], count: int, clock: Callable[[], float]
-) -> tuple[float, list[int]]:
+def _by_hand(bare: Any, prompt: Sequence[int], count: int, clock: Callable[[], float]) -> tuple[float, list[int]]:
     first = bare.prefill(prompt)
     start = clock()
     written = bare.steps(first, count)
     return clock() - start, written
 
 
-def _generated(
-    generate: Any, prompt: Sequence[int], count: int, clock: Callable[[], float]
-) -> tuple[float, list[int]]:
+def _generated(generate: Any, prompt: Sequence[int], count: int, clock: Callable[[], float]) -> tuple[float, list[int]]:
     start = clock()
     generate.write(prompt, 1)
     middle = clock()
@@ -152,10 +149,7 @@ def _report(name: str, rates: dict[str, list[float]]) -> None:
     own = rates["joulebench"]
     print(f"{name}")
     for way, values in rates.items():
-        line = (
-            f"  {way:20s} median {statistics.median(values):7.2f} tokens/s "
-            f"({min(values):.2f} to {max(values):.2f})"
-        )
+        line = f"  {way:20s} median {statistics.median(values):7.2f} tokens/s ({min(values):.2f} to {max(values):.2f})"
         if way != "joulebench":
             paired = [a / b for a, b in zip(own, values, strict=True)]
             low, middle, high = statistics.quantiles(paired, n=4)

@@ -116,8 +116,11 @@ def codecarbon() -> Callable[[], object]:
     return window
 
 
-OURS = {"open, read, close": plain, "joulebench.measure(settings)": joulebench,
-        "joulebench.Meter.measure()": joulebench_kept}  # fmt: skip
+OURS = {
+    "open, read, close": plain,
+    "joulebench.measure(settings)": joulebench,
+    "joulebench.Meter.measure()": joulebench_kept,
+}
 OTHERS = {"pyRAPL 0.2": pyrapl, "Zeus": zeus, "CodeCarbon (task)": codecarbon}
 
 
@@ -154,9 +157,8 @@ def _answer(python: str, name: str) -> str:
     # a pipe open.
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
         process = subprocess.Popen(
-            [python, __file__, "--contend", name],
-            stdout=said, stderr=complained, start_new_session=True,
-        )  # fmt: skip
+            [python, __file__, "--contend", name], stdout=said, stderr=complained, start_new_session=True
+        )
         try:
             process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -29,9 +29,7 @@ def install(python: Path, what: str) -> tuple[float, float, int]:
     """(wall seconds, processor seconds, exit status) of ``pip install``."""
     environment = {**os.environ, "CMAKE_ARGS": os.environ.get("CMAKE_ARGS", CMAKE_ARGS)}
     start = time.monotonic()
-    process = subprocess.Popen(
-        [str(python), "-m", "pip", "install", "--quiet", what], cwd=ROOT, env=environment
-    )
+    process = subprocess.Popen([str(python), "-m", "pip", "install", "--quiet", what], cwd=ROOT, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return time.monotonic() - start, usage.ru_utime + usage.ru_stime, process.returncode

@@ -37,10 +37,11 @@ _STEP_NS = 10_000_000
 def large_session(folder: Path, readings: int = READINGS) -> Path:
     """Cells whose tables of readings hold so many rows together."""
     cells = [
-        make_session.Cell(f"cell-{place}", f"cell {place}", energies={"simulated": 1.0},
-                          samples=False, blocks=40, seconds=60.0)
+        make_session.Cell(
+            f"cell-{place}", f"cell {place}", energies={"simulated": 1.0}, samples=False, blocks=40, seconds=60.0
+        )
         for place in range(CELLS)
-    ]  # fmt: skip
+    ]
     path = make_session.write(folder / "large", cells)
     for cell in cells:
         write_table(path / "cells" / cell.id / "samples.arrow", readings_of(readings // CELLS))
@@ -66,9 +67,8 @@ def cost(*arguments: str) -> tuple[float, float, float]:
     """(seconds, CPU seconds, peak MiB) of one command."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "joulebench", *arguments],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "joulebench", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         sys.exit(f"joulebench {' '.join(arguments)} failed")
@@ -113,8 +113,7 @@ def in_browser(file: Path, look: Callable[[Any], float]) -> tuple[float, float] 
         opened = browser.new_page()
         start = time.perf_counter()
         opened.goto(file.as_uri())
-        opened.wait_for_function("document.documentElement.dataset.drawn === 'yes'",
-                                 timeout=120_000)  # fmt: skip
+        opened.wait_for_function("document.documentElement.dataset.drawn === 'yes'", timeout=120_000)
         drawn = time.perf_counter() - start
         seen = look(opened)
         browser.close()

@@ -13,9 +13,7 @@ COMMANDS = (["--version"], ["--help"], ["plugin", "list"], ["plan", "quick"])
 
 def cost(arguments: list[str]) -> tuple[float, float]:
     """(CPU seconds, peak MiB) of one call, by the kernel's account of the finished process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "joulebench", *arguments], stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, "-m", "joulebench", *arguments], stdout=subprocess.DEVNULL)
     _, _, usage = os.wait4(process.pid, 0)
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 

@@ -66,17 +66,26 @@ def in_a_worker(
         worker.greet(60)
         worker.ask(
             {
-                "op": "open", "backend": backend, "device": "cpu", "runtime": [], "seed": 1,
-                "artifact": {"format": "hf", "path": str(folder / "model"),
-                             "content_hash": digest, "size_bytes": size},
-                "checkpoint": None, "settings": settings, "workload": "generate",
-                "workload_settings": {"prompts": str(folder / "prompts.txt"), "chat": False,
-                                      "new_tokens": STEPS + 1, "stop": False,
-                                      "max_prompt_tokens": 8},
+                "op": "open",
+                "backend": backend,
+                "device": "cpu",
+                "runtime": [],
+                "seed": 1,
+                "artifact": {"format": "hf", "path": str(folder / "model"), "content_hash": digest, "size_bytes": size},
+                "checkpoint": None,
+                "settings": settings,
+                "workload": "generate",
+                "workload_settings": {
+                    "prompts": str(folder / "prompts.txt"),
+                    "chat": False,
+                    "new_tokens": STEPS + 1,
+                    "stop": False,
+                    "max_prompt_tokens": 8,
+                },
                 "edges": [],
             },
             60,
-        )  # fmt: skip
+        )
         recorded, waited = [], []
         for _ in range(ROUNDS):
             start = time.perf_counter_ns()
@@ -113,18 +122,14 @@ def main() -> None:
         head = f"µs a token, {ROUNDS} × {STEPS}"
         print(f"{head:<44} {'median':>9} {'least':>9} above")
         base = show("in this process", in_this_process(), None)
-        contenders: list[tuple[str, str, dict[str, object], str | None]] = [
-            ("worker", "bench-nothing", {}, None)
-        ]
+        contenders: list[tuple[str, str, dict[str, object], str | None]] = [("worker", "bench-nothing", {}, None)]
         if given.python:
             contenders.append(("worker of another environment", "bench-nothing", {}, given.python))
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is not None:
             program = folder / "bigram"
             subprocess.run([compiler, "-O2", "-o", program, BIGRAM, "-lm"], check=True)
-            contenders.append(
-                ("program in C (command)", "command", {"command": str(program)}, None)
-            )
+            contenders.append(("program in C (command)", "command", {"command": str(program)}, None))
         for what, backend, given_settings, python in contenders:
             recorded, waited = in_a_worker(folder, backend, given_settings, python)
             show(what, recorded, base)

@@ -38,15 +38,35 @@ _REGION: Final = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)"
 
 #: What a plugin author implements, and the values that pass between plugin and host.
 IMPLEMENTED: Final = (
-    api.Plugin, api.Backend, api.BackendSession, api.ArtifactTechnique, api.RuntimeTechnique,
-    api.Converter, api.Probe, api.Workload, api.Renderer,
-)  # fmt: skip
+    api.Plugin,
+    api.Backend,
+    api.BackendSession,
+    api.ArtifactTechnique,
+    api.RuntimeTechnique,
+    api.Converter,
+    api.Probe,
+    api.Workload,
+    api.Renderer,
+)
 VALUES: Final = (
-    api.Option, api.Availability, api.Environment, api.Artifact, api.Device,
-    api.MemoryUse, api.Traffic, api.Kernel, api.Request, api.Outcome, api.Recorder,
-    api.WorkloadContext, api.Channel, api.FileSource, api.ReaderSource,
-    api.FinishedCell, api.SimulatedCost,
-)  # fmt: skip
+    api.Option,
+    api.Availability,
+    api.Environment,
+    api.Artifact,
+    api.Device,
+    api.MemoryUse,
+    api.Traffic,
+    api.Kernel,
+    api.Request,
+    api.Outcome,
+    api.Recorder,
+    api.WorkloadContext,
+    api.Channel,
+    api.FileSource,
+    api.ReaderSource,
+    api.FinishedCell,
+    api.SimulatedCost,
+)
 
 
 # -- Markdown -----------------------------------------------------------------------------------
@@ -213,8 +233,7 @@ def board_tables() -> str:
         rows = [[_code(each), *_figures(getattr(device, each))] for each in QUANTITIES]
         parts.append(
             f"**`{name}`**: {device.title}; {device.memory}; "
-            f"{device.engines} × {device.lanes} lanes\n\n"
-            + table(["figure", "value", "low", "high", "source"], rows)
+            f"{device.engines} × {device.lanes} lanes\n\n" + table(["figure", "value", "low", "high", "source"], rows)
         )
     return "\n".join(parts)
 
@@ -231,9 +250,7 @@ def _annotation(text: object) -> str:
 def _signature(function: Callable[..., object]) -> str:
     signature = inspect.signature(function)
     shown = [
-        str(each.replace(annotation=_annotation(each.annotation)))
-        if each.annotation is not each.empty
-        else str(each)
+        str(each.replace(annotation=_annotation(each.annotation))) if each.annotation is not each.empty else str(each)
         for each in signature.parameters.values()
     ]
     result = _annotation(signature.return_annotation)
@@ -250,8 +267,7 @@ def hook_reference() -> str:
     parts = []
     for name in hook_names():
         function = getattr(hookspecs, name)
-        parts.append(f"### {name}\n\n```python\n{_signature(function)}\n```\n\n"
-                     f"{_prose(function.__doc__)}\n")  # fmt: skip
+        parts.append(f"### {name}\n\n```python\n{_signature(function)}\n```\n\n{_prose(function.__doc__)}\n")
     return "\n".join(parts)
 
 
@@ -267,8 +283,7 @@ def _class_text(cls: type) -> str:
         text += "\n" + table(["attribute", "type", "default", "meaning"], attributes)
     abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
     methods = [
-        f"- `{_signature(member)}`: {'**must be implemented.** ' * (name in abstract)}"
-        f"{_line(member.__doc__)}"
+        f"- `{_signature(member)}`: {'**must be implemented.** ' * (name in abstract)}{_line(member.__doc__)}"
         for name, member in vars(cls).items()
         if inspect.isfunction(member) and not name.startswith("_")
     ]
@@ -301,20 +316,26 @@ def contract_reference() -> str:
     for kind, contract in CONTRACTS.items():
         rows = [
             [words_of(name), _line(getattr(contract, name).__doc__)]
-            for name in vars(contract) if name.startswith("test_")
-        ]  # fmt: skip
-        parts.append(f"### {contract.__name__}\n\nOf each {kind}. {_prose(contract.__doc__)}\n\n"
-                     f"{table(['test', 'claim'], rows)}")  # fmt: skip
+            for name in vars(contract)
+            if name.startswith("test_")
+        ]
+        parts.append(
+            f"### {contract.__name__}\n\nOf each {kind}. {_prose(contract.__doc__)}\n\n{table(['test', 'claim'], rows)}"
+        )
     common = [
         [words_of(name), _line(getattr(PluginContract, name).__doc__)]
-        for name in vars(PluginContract) if name.startswith("test_")
-    ]  # fmt: skip
+        for name in vars(PluginContract)
+        if name.startswith("test_")
+    ]
     return f"Of all kinds:\n\n{table(['test', 'claim'], common)}\n" + "\n".join(parts)
 
 
 def _public(module: ModuleType) -> list[object]:
-    return [each for name, each in vars(module).items() if not name.startswith("_")
-            and getattr(each, "__module__", "") == module.__name__]  # fmt: skip
+    return [
+        each
+        for name, each in vars(module).items()
+        if not name.startswith("_") and getattr(each, "__module__", "") == module.__name__
+    ]
 
 
 def function_reference(module: ModuleType) -> str:
@@ -330,9 +351,7 @@ def module_reference(module: ModuleType) -> str:
 
 
 #: Names that stand for types in the signatures above.
-_NAMED_TYPES: Final = (
-    "OptionType", "Quantity", "Provenance", "OptionValue", "Scalar", "Settings", "Technique",
-)  # fmt: skip
+_NAMED_TYPES: Final = ("OptionType", "Quantity", "Provenance", "OptionValue", "Scalar", "Settings", "Technique")
 
 
 def type_reference() -> str:
@@ -353,9 +372,7 @@ def _plain_type(meant: object) -> str:
 #: Region name → its text. A page may hold any of them.
 REGIONS: Final[dict[str, Callable[[], str]]] = {
     "commands": command_reference,
-    "schema-version": lambda: (
-        f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n"
-    ),
+    "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n",
     "table-session": lambda: columns(schema.SESSION),
     **{
         f"table-{name}": (lambda fields=fields: columns(fields))  # type: ignore[misc]

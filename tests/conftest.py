@@ -98,14 +98,27 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_tokenizer(folder)
     _write_weights(folder / "model.safetensors")
     config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": VOCABULARY,
-        "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE, "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
-        "head_dim": HIDDEN // HEADS, "hidden_act": "silu", "max_position_embeddings": CONTEXT,
-        "rms_norm_eps": 1e-5, "attention_bias": False, "mlp_bias": False,
-        "tie_word_embeddings": True, "use_cache": True, "bos_token_id": 0, "eos_token_id": 1,
-        "dtype": "float32", "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-    }  # fmt: skip
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "intermediate_size": INTERMEDIATE,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": KV_HEADS,
+        "head_dim": HIDDEN // HEADS,
+        "hidden_act": "silu",
+        "max_position_embeddings": CONTEXT,
+        "rms_norm_eps": 1e-5,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": True,
+        "use_cache": True,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "dtype": "float32",
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
@@ -117,15 +130,19 @@ def _write_tokenizer(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=["<|start|>", "<|end|>"], show_progress=False,
+        vocab_size=VOCABULARY,
+        special_tokens=["<|start|>", "<|end|>"],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(["the cat sat on the mat and the dog paid twelve coins"], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|start|>",
-        "eos_token": "<|end|>", "chat_template": TEMPLATE,
-    }  # fmt: skip
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<|start|>",
+        "eos_token": "<|end|>",
+        "chat_template": TEMPLATE,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
@@ -145,7 +162,8 @@ def _write_weights(file: Path) -> None:
         tensors |= {
             f"model.layers.{layer}.{name}.weight": value
             for name, value in {
-                "input_layernorm": one, "post_attention_layernorm": one,
+                "input_layernorm": one,
+                "post_attention_layernorm": one,
                 "self_attn.q_proj": matrix(HIDDEN, HIDDEN),
                 "self_attn.k_proj": matrix(key_value, HIDDEN),
                 "self_attn.v_proj": matrix(key_value, HIDDEN),
@@ -154,7 +172,7 @@ def _write_weights(file: Path) -> None:
                 "mlp.up_proj": matrix(INTERMEDIATE, HIDDEN),
                 "mlp.down_proj": matrix(HIDDEN, INTERMEDIATE),
             }.items()
-        }  # fmt: skip
+        }
     save_file(tensors, file, metadata={"format": "pt"})
 
 
@@ -185,10 +203,14 @@ def cli(cache: Path) -> Cli:
     ) -> Answer:
         done = subprocess.run(
             [sys.executable, "-m", "joulebench", *map(str, arguments)],
-            cwd=cwd, preexec_fn=None if privileged else give_up_root_rights,
-            capture_output=True, text=True, check=False, timeout=400,
+            cwd=cwd,
+            preexec_fn=None if privileged else give_up_root_rights,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
             env={**os.environ, CACHE_VARIABLE: str(cache), **(environment or {})},
-        )  # fmt: skip
+        )
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return call

@@ -47,12 +47,7 @@ class Answered:
 
 
 def prompt_tokens(
-    session: BackendSession,
-    tokenize: Tokenize | None,
-    file: Path,
-    count: int,
-    answer_tokens: int,
-    seed: int,
+    session: BackendSession, tokenize: Tokenize | None, file: Path, count: int, answer_tokens: int, seed: int
 ) -> list[list[int]]:
     """The first ``count`` prompts of a file, through the chat template, cut to fit the context.
 
@@ -64,17 +59,16 @@ def prompt_tokens(
         if limit < 1:
             raise ProfileError(
                 f"{answer_tokens} tokens leave no room for a prompt in the model's context of "
-                f"{session.context_length} tokens", where="agreement.tokens",
-            )  # fmt: skip
+                f"{session.context_length} tokens",
+                where="agreement.tokens",
+            )
     if tokenize is not None:
         return [tokenize(text, True)[:limit] for text in read_prompts(file)[:count]]
     if session.vocabulary_size is None:
         raise ModelError("the model has no tokenizer, and its vocabulary's size is not known")
     source = random.Random(f"agreement {seed}")  # noqa: S311  prompts, no secret
     length = min(limit, RANDOM_PROMPT_TOKENS)
-    return [
-        [source.randrange(session.vocabulary_size) for _ in range(length)] for _ in range(count)
-    ]
+    return [[source.randrange(session.vocabulary_size) for _ in range(length)] for _ in range(count)]
 
 
 def read_prompts(file: Path) -> list[str]:
@@ -102,9 +96,7 @@ def read_prompts(file: Path) -> list[str]:
 # -- the reference ------------------------------------------------------------------------------
 
 
-def keep_reference(
-    session: BackendSession, prompts: Sequence[list[int]], tokens: int, folder: Path
-) -> dict[str, Any]:
+def keep_reference(session: BackendSession, prompts: Sequence[list[int]], tokens: int, folder: Path) -> dict[str, Any]:
     """Let the session answer each prompt greedily; keep answers and logits in ``folder``.
 
     Returns the number of prompts and the smallest gap between a position's two largest logits.
@@ -149,9 +141,7 @@ def _forced_logits(session: BackendSession, each: Answered) -> Any:
 # -- a comparison -------------------------------------------------------------------------------
 
 
-def compare(
-    session: BackendSession, capabilities: frozenset[str], folder: Path, decode: Decode | None
-) -> Comparison:
+def compare(session: BackendSession, capabilities: frozenset[str], folder: Path, decode: Decode | None) -> Comparison:
     """Hold the session's greedy tokens, and its logits if it has them, to those in ``folder``."""
     if "generate" not in capabilities:
         raise PluginError("the backend writes no text (it lacks the capability 'generate')")
@@ -168,9 +158,7 @@ def compare(
             divergences.append(parted)
         if "logits" in capabilities:
             sums.add(each, kept, _forced_logits(session, each))
-    return Comparison(
-        len(answered), len(answered[0].answer), tuple(divergences), sums.forced()
-    )  # fmt: skip
+    return Comparison(len(answered), len(answered[0].answer), tuple(divergences), sums.forced())
 
 
 def _first_divergence(
@@ -184,12 +172,15 @@ def _first_divergence(
         if not 0 <= token < len(row):
             raise PluginError(f"wrote the token {token}, which the reference does not have")
         return Divergence(
-            prompt=number, position=position, reference_token=expected, token=token,
+            prompt=number,
+            position=position,
+            reference_token=expected,
+            token=token,
             gap=float(row[expected] - row[token]),
             tolerance=TIE_SHARE * float(row.max() - row.mean()),
             reference_text=decode([expected]) if decode else None,
             text=decode([token]) if decode else None,
-        )  # fmt: skip
+        )
     return None
 
 
@@ -204,10 +195,7 @@ class _Sums:
         """One answer: the reference's logits and the session's, shaped alike."""
         np = _numpy()
         if kept.shape != found.shape:
-            raise PluginError(
-                f"its logits are over {found.shape[-1]} tokens, the reference's over "
-                f"{kept.shape[-1]}"
-            )
+            raise PluginError(f"its logits are over {found.shape[-1]} tokens, the reference's over {kept.shape[-1]}")
         first, top1, nll_nats, reference_nll_nats = len(self._kl_nats), 0, 0.0, 0.0
         for start in range(0, len(each.answer), _ROWS):
             rows = slice(start, start + _ROWS)
@@ -221,22 +209,21 @@ class _Sums:
             nll_nats -= float(own[place, answer].sum())
             reference_nll_nats -= float(reference[place, answer].sum())
         own_kl = self._kl_nats[first:]
-        self._by_prompt.append(
-            ForcedPrompt(len(own_kl), top1, math.fsum(own_kl), nll_nats, reference_nll_nats)
-        )
+        self._by_prompt.append(ForcedPrompt(len(own_kl), top1, math.fsum(own_kl), nll_nats, reference_nll_nats))
 
     def forced(self) -> Forced | None:
         """The sums, if anything was added."""
         if not self._kl_nats:
             return None
         return Forced(
-            positions=len(self._kl_nats), top1=sum(each.top1 for each in self._by_prompt),
+            positions=len(self._kl_nats),
+            top1=sum(each.top1 for each in self._by_prompt),
             kl_nats_mean=math.fsum(self._kl_nats) / len(self._kl_nats),
             kl_nats_max=max(self._kl_nats),
             nll_nats=math.fsum(each.nll_nats for each in self._by_prompt),
             reference_nll_nats=math.fsum(each.reference_nll_nats for each in self._by_prompt),
             by_prompt=tuple(self._by_prompt),
-        )  # fmt: skip
+        )
 
 
 def _log_softmax(logits: Any) -> Any:
@@ -250,7 +237,5 @@ def _numpy() -> Any:
     try:
         import numpy as np
     except ImportError:
-        raise UnavailableError(
-            "the agreement check needs numpy", hint="pip install numpy"
-        ) from None  # fmt: skip
+        raise UnavailableError("the agreement check needs numpy", hint="pip install numpy") from None
     return np

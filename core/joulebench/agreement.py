@@ -11,12 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from joulebench.api import Scalar
-from joulebench.meter.clusters import (
-    Clustered,
-    log_ratio_over_clusters,
-    ratio_over_clusters,
-    share_over_clusters,
-)
+from joulebench.meter.clusters import Clustered, log_ratio_over_clusters, ratio_over_clusters, share_over_clusters
 
 #: Two logits closer than this share of the spread (the largest logit minus their mean) are a tie:
 #: rounding may order them either way. Correct float32 programs add in different orders. A sum of n
@@ -106,10 +101,11 @@ class Comparison:
         """Decode a worker's answer. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
         forced = data["forced"]
         found = cls(
-            int(data["prompts"]), int(data["tokens"]),
+            int(data["prompts"]),
+            int(data["tokens"]),
             tuple(Divergence(**each) for each in data["divergences"]),
             None if forced is None else _forced(forced),
-        )  # fmt: skip
+        )
         if found.prompts < 1 or found.tokens < 1 or (found.forced and found.forced.positions < 1):
             raise ValueError("nothing was compared")
         return found
@@ -131,9 +127,7 @@ class Comparison:
     @property
     def agreed_tokens(self) -> int:
         """Of the compared tokens, those before any divergence."""
-        return self.prompts * self.tokens - sum(
-            self.tokens - each.position for each in self.divergences
-        )
+        return self.prompts * self.tokens - sum(self.tokens - each.position for each in self.divergences)
 
     @property
     def agreed_by_prompt(self) -> list[tuple[int, int]]:
@@ -162,9 +156,7 @@ def intervals(found: Comparison) -> dict[str, list[float | None]]:
     agreed = found.agreed_by_prompt
     figures: dict[str, Clustered | None] = {
         # An answer agrees up to where it parts, and not at all after that.
-        "agreed_share": share_over_clusters(
-            [a for a, _ in agreed], [c for _, c in agreed], all_or_none=1.0
-        )
+        "agreed_share": share_over_clusters([a for a, _ in agreed], [c for _, c in agreed], all_or_none=1.0)
     }
     by_prompt = found.forced.by_prompt if found.forced else ()
     if by_prompt:
@@ -181,9 +173,7 @@ def intervals(found: Comparison) -> dict[str, list[float | None]]:
     return {name: [each.low, each.high] for name, each in figures.items() if each is not None}
 
 
-def agreement_record(
-    reference: Mapping[str, Scalar], found: Comparison | None, reason: str | None
-) -> dict[str, Any]:
+def agreement_record(reference: Mapping[str, Scalar], found: Comparison | None, reason: str | None) -> dict[str, Any]:
     """``agreement_json`` of a cell, but for its perplexity on a text and the verdict.
 
     ``reason`` says why there is no comparison.
@@ -198,9 +188,7 @@ def agreement_record(
         "agreed_tokens": found.agreed_tokens if found else None,
         "compared_tokens": found.compared_tokens if found else None,
         "ties": found.ties if found else None,
-        "divergences": [{**asdict(each), "tie": each.tie} for each in found.divergences]
-        if found
-        else None,
+        "divergences": [{**asdict(each), "tie": each.tie} for each in found.divergences] if found else None,
         "positions": positions,
         "top1_share": forced.top1 / forced.positions if forced else None,
         "kl_nats_mean": forced.kl_nats_mean if forced else None,

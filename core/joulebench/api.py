@@ -35,9 +35,7 @@ Settings = Mapping[str, OptionValue]
 Scalar = str | int | float | bool | None
 
 Provenance = Literal["measured", "estimated", "simulated"]
-Quantity = Literal[
-    "energy", "power", "temperature", "memory", "frequency", "cpu_time", "throttle", "utilization"
-]
+Quantity = Literal["energy", "power", "temperature", "memory", "frequency", "cpu_time", "throttle", "utilization"]
 OptionType = Literal["str", "int", "float", "bool", "file", "share", "bytes", "command"]
 
 
@@ -90,9 +88,7 @@ def require_modules(modules: Sequence[str], extra: str) -> Availability:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if not missing:
         return Availability.yes()
-    return Availability.no(
-        f"not installed: {', '.join(missing)}", f"pip install 'joulebench[{extra}]'"
-    )
+    return Availability.no(f"not installed: {', '.join(missing)}", f"pip install 'joulebench[{extra}]'")
 
 
 def distribution_versions(names: Sequence[str]) -> dict[str, str]:
@@ -481,10 +477,7 @@ class BackendSession(ABC):
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -614,9 +607,7 @@ class Workload(Plugin):
         return
 
     @abstractmethod
-    def perform(
-        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
-    ) -> Outcome:
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """Do one request. No other work than the measured belongs here."""
 
     def quality(self, totals: Mapping[str, float]) -> Mapping[str, Scalar]:
@@ -737,8 +728,7 @@ class Renderer(Plugin):
         from joulebench.errors import UnavailableError
 
         raise UnavailableError(
-            f"the '{self.name}' report is of one session, not of {len(sessions)}",
-            hint="name one session",
+            f"the '{self.name}' report is of one session, not of {len(sessions)}", hint="name one session"
         )
 
 

@@ -129,9 +129,7 @@ class Store:
             os.utime(folder / MANIFEST)
         return stored
 
-    def make(
-        self, source: Artifact, step: Transform, say: Callable[[str], None] = lambda _: None
-    ) -> Stored:
+    def make(self, source: Artifact, step: Transform, say: Callable[[str], None] = lambda _: None) -> Stored:
         """The result of a step, made now unless it is in the store."""
         folder = self.root / self.key(source, step)
         found = self._take(folder)
@@ -276,8 +274,7 @@ def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, 
     except (IndexError, ValueError):
         tail = "\n".join(done.stderr.strip().splitlines()[-3:])
         raise ArtifactError(
-            f"'{step.name}' ended with exit code {done.returncode}: {tail or 'no message'}",
-            where=str(source.path),
+            f"'{step.name}' ended with exit code {done.returncode}: {tail or 'no message'}", where=str(source.path)
         ) from None
     if "error" in report:
         raise ArtifactError(report["error"], where=report.get("where"), hint=report.get("hint"))

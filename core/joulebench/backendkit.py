@@ -55,11 +55,7 @@ def asked_elsewhere(code: str) -> Any:
     """
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=True,
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
         )
         return json.loads(answer.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, OSError, ValueError, IndexError):
@@ -97,10 +93,7 @@ class LogitsSession(BackendSession):
         rows = np.asarray(self.logits(tokens), np.float64)[:-1]
         rows -= rows.max(-1, keepdims=True)
         totals = np.log(np.exp(rows).sum(-1))
-        return [
-            float(row[token] - total)
-            for row, total, token in zip(rows, totals, tokens[1:], strict=True)
-        ]
+        return [float(row[token] - total) for row, total, token in zip(rows, totals, tokens[1:], strict=True)]
 
     def memory(self) -> MemoryUse:
         """Nothing is known."""

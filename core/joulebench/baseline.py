@@ -42,11 +42,7 @@ class Baseline:
         ]
 
 
-def measure_idle(
-    accountant: Accountant,
-    seconds: float,
-    when: str,
-) -> Baseline | None:
+def measure_idle(accountant: Accountant, seconds: float, when: str) -> Baseline | None:
     """Idle power of every channel that yields joules; ``None`` where there is none.
 
     A sampler that does not start leaves the cell without a baseline, not the run without a cell.

@@ -17,13 +17,7 @@ from joulebench.meter.idle import IdlePower, combined_idle
 from joulebench.meter.sampling import Drained
 from joulebench.meter.simulated import device_rows, of_simulator
 from joulebench.meter.uncertainty import Interval, ratio_interval
-from joulebench.meter.windows import (
-    Accountant,
-    block_joules,
-    energy_row,
-    with_net,
-    without_energy,
-)
+from joulebench.meter.windows import Accountant, block_joules, energy_row, with_net, without_energy
 from joulebench.protocol import Block
 from joulebench.records import (
     ClockTriple,
@@ -89,11 +83,7 @@ class CellRecord:
     """Everything that is known of a cell and what of it is on disk."""
 
     def __init__(
-        self,
-        cell: PlannedCell,
-        writer: SessionWriter,
-        accountant: Accountant,
-        resumed_from: Session | None = None,
+        self, cell: PlannedCell, writer: SessionWriter, accountant: Accountant, resumed_from: Session | None = None
     ) -> None:
         self.cell = cell
         self.accountant = accountant
@@ -116,9 +106,7 @@ class CellRecord:
         self._started_at = datetime.now(tz=UTC)
         if resumed_from is not None:
             self._take_over(resumed_from)
-        self._streams: dict[str, TableStream] = {
-            name: writer.stream(cell.id, name) for name in _STREAMS
-        }
+        self._streams: dict[str, TableStream] = {name: writer.stream(cell.id, name) for name in _STREAMS}
 
     # -- going on after an interruption --------------------------------------------------------
 
@@ -156,9 +144,7 @@ class CellRecord:
         for name in _BY_BLOCK:
             table = session.table(name, self.cell.id)
             block = table.column("block")
-            kept = pc.or_(
-                pc.is_null(block), pc.is_in(block, value_set=pa.array(sorted(finished), block.type))
-            )
+            kept = pc.or_(pc.is_null(block), pc.is_in(block, value_set=pa.array(sorted(finished), block.type)))
             if table.num_rows and not pc.all(kept).as_py():
                 final = self._writer.cell_folder(self.cell.id) / f"{name}.arrow"
                 write_table(final, table.filter(kept).cast(versioned(CELL_TABLES[name])))
@@ -182,9 +168,7 @@ class CellRecord:
         self.simulated = block.simulated
         flags = [] if block.simulated else self._block_flags(turn, traces, contended=contended)
         energy = self._energy_rows(block, turn.number, traces, seen)
-        self._streams["requests"].append(
-            request_rows(self.cell.id, turn.number, block, self._clock)
-        )
+        self._streams["requests"].append(request_rows(self.cell.id, turn.number, block, self._clock))
         self._streams["samples"].write(sample_table(self.channels, block, samples))
         self._note_what_happened(block, turn, seen)
         self._streams["energy"].append(energy)
@@ -213,14 +197,10 @@ class CellRecord:
         )
         if not block.simulated:
             self.flags.update(dict.fromkeys(turn.flags))
-        self.measured.append(
-            Measured(self.next_process - 1, block_joules(energy), block.duration_s, block.units)
-        )
+        self.measured.append(Measured(self.next_process - 1, block_joules(energy), block.duration_s, block.units))
         self._add(each for request in block.requests for each in request.values.items())
 
-    def _block_flags(
-        self, turn: Turn, traces: Mapping[int, Trace], *, contended: bool
-    ) -> list[str]:
+    def _block_flags(self, turn: Turn, traces: Mapping[int, Trace], *, contended: bool) -> list[str]:
         """What disturbed a block; nothing of this machine can disturb simulated hardware."""
         flags = [*turn.flags, *(["contended"] if contended else [])]
         if throttled(self.channels, {index: trace.raw for index, trace in traces.items()}):
@@ -231,17 +211,14 @@ class CellRecord:
         for name, value in values:
             self._sums[name] = self._sums.get(name, 0.0) + value
 
-    def _energy_rows(
-        self, block: Block, number: int, traces: Mapping[int, Trace], seen: Seen
-    ) -> list[Row]:
+    def _energy_rows(self, block: Block, number: int, traces: Mapping[int, Trace], seen: Seen) -> list[Row]:
         rows: list[Row] = []
         idle_w = {index: power.power_w for index, power in self._idle_before().items()}
         for phase, index, found in self.accountant.block_energies(block, traces, idle_w):
             window = without_energy(found, "sampler_lost") if seen.sampler_lost else found
             rows.append(
-                energy_row(self.cell.id, number, phase, self.channels[index], window,
-                           block.cpu_s, seen.all_cpu_s)
-            )  # fmt: skip
+                energy_row(self.cell.id, number, phase, self.channels[index], window, block.cpu_s, seen.all_cpu_s)
+            )
         if block.simulated:
             rows = [of_simulator(row) for row in rows]
             rows += device_rows(self.cell.id, number, block)
@@ -279,9 +256,7 @@ class CellRecord:
         """Idle power of each channel from the baselines before and after."""
         before = self._idle_before()
         after = next((each.power for each in self.baselines if each.when == "after"), {})
-        return {
-            index: combined_idle(before[index], after[index]) for index in before if index in after
-        }
+        return {index: combined_idle(before[index], after[index]) for index in before if index in after}
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -290,9 +265,7 @@ class CellRecord:
         for stream in self._streams.values():
             stream.close()
 
-    def finish(
-        self, outcome: Row, quality_of: Callable[[dict[str, float]], Mapping[str, Scalar]]
-    ) -> None:
+    def finish(self, outcome: Row, quality_of: Callable[[dict[str, float]], Mapping[str, Scalar]]) -> None:
         """Fill in net energies, make every table final and write the cell's row."""
         for name, stream in self._streams.items():
             if name != "energy":

@@ -100,9 +100,13 @@ class CellRun:
         self._worker = WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
         self._worker.greet(GREETING_S)
         order = opening_order(
-            self.job, self.cell.backend_plugin, self.cell.device, self.job.runtime_steps,
-            self.cell.workload_plugin, edge_specs(self.channels, PID_FIELD),
-        )  # fmt: skip
+            self.job,
+            self.cell.backend_plugin,
+            self.cell.device,
+            self.job.runtime_steps,
+            self.cell.workload_plugin,
+            edge_specs(self.channels, PID_FIELD),
+        )
         answer = self._ask(order, "open_s", self.job.open_timeout_s)
         self._worker.watch(decoded(lambda told: int(told["pid"]), answer))
         worked = self._worked
@@ -116,13 +120,7 @@ class CellRun:
             except UnavailableError:
                 self._sampler = None  # each block of this process says sampler_lost
 
-    def _ask(
-        self,
-        order: Row,
-        limit_name: str,
-        limit_s: float,
-        idle: Callable[[], None] = lambda: None,
-    ) -> Row:
+    def _ask(self, order: Row, limit_name: str, limit_s: float, idle: Callable[[], None] = lambda: None) -> Row:
         assert self._worker is not None  # noqa: S101
         if self.job.cell_timeout_s is not None:
             left_s = max(0.1, self.job.cell_timeout_s - self._spent_s)
@@ -254,8 +252,9 @@ class CellRun:
         waiting = set(self._traced)
         deadline = time.monotonic() + _CLOSING_PERIODS * max(self._traced.values(), default=0.0)
         while self._sampling and time.monotonic() < deadline:
-            last = {index: t for index, t in zip(seen.samples.channel, seen.samples.t_ns,
-                                                 strict=True) if index in waiting}  # fmt: skip
+            last = {
+                index: t for index, t in zip(seen.samples.channel, seen.samples.t_ns, strict=True) if index in waiting
+            }
             if all(last.get(index, 0) >= end_ns for index in waiting):
                 return
             time.sleep(min(self._traced.values()) / 2)

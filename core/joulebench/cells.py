@@ -55,12 +55,8 @@ class PlannedCell:
         return {
             "backend": dict(self.backend_settings),
             "workload": dict(self.workload_settings),
-            "transforms": [
-                {"name": step.name, "settings": dict(step.settings)} for step in self.transforms
-            ],
-            "runtime": [
-                {"name": step.name, "settings": dict(step.settings)} for step in self.runtime_steps
-            ],
+            "transforms": [{"name": step.name, "settings": dict(step.settings)} for step in self.transforms],
+            "runtime": [{"name": step.name, "settings": dict(step.settings)} for step in self.runtime_steps],
         }
 
 

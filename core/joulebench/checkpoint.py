@@ -169,9 +169,7 @@ def inspect_checkpoint(folder: Path) -> CheckpointFacts:
     try:
         return _inspect(folder)
     except OSError as error:
-        raise ModelError(
-            f"cannot be read: {error.strerror}", where=error.filename or str(folder)
-        ) from None
+        raise ModelError(f"cannot be read: {error.strerror}", where=error.filename or str(folder)) from None
 
 
 def _inspect(folder: Path) -> CheckpointFacts:

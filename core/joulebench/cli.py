@@ -14,14 +14,8 @@ from joulebench.errors import JoulebenchError, unknown_name_hint
 
 #: Command names, the module and attribute that holds each, and its line of help.
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "doctor": (
-        "doctor:doctor",
-        "Say what this machine can measure, and what to do about the rest.",
-    ),
-    "plan": (
-        "plan:plan",
-        "Show what a profile would measure here, and what it would skip and why.",
-    ),
+    "doctor": ("doctor:doctor", "Say what this machine can measure, and what to do about the rest."),
+    "plan": ("plan:plan", "Show what a profile would measure here, and what it would skip and why."),
     "run": ("run:run", "Measure a profile and write a session."),
     "measure": ("measure:measure", "Run any command and say what it cost in joules and seconds."),
     "report": ("report:report", "Render a session: terminal, Markdown, CSV, JSON or HTML."),
@@ -30,14 +24,8 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Test this machine (and joulebench itself, with --rail) where the truth is known.",
     ),
     "models": ("models:models", "List, show and fetch models."),
-    "artifacts": (
-        "artifacts:artifacts",
-        "List, verify and prune converted models in the cache.",
-    ),
-    "env": (
-        "env:env",
-        "List, make and remove environments of plugins that need one of their own.",
-    ),
+    "artifacts": ("artifacts:artifacts", "List, verify and prune converted models in the cache."),
+    "env": ("env:env", "List, make and remove environments of plugins that need one of their own."),
     "profiles": ("profiles:profiles", "List and show profiles, and their JSON schema."),
     "plugin": ("plugin:plugin", "List plugins, write a new one, and check what they promise."),
     "session": ("session:session", "Verify a session's files and recover a broken one."),
@@ -59,18 +47,14 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return self._command_of_plugin(ctx, cmd_name)
         module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(
-            importlib.import_module(f"joulebench.commands.{module}"), attribute
-        )
+        command: click.Command = getattr(importlib.import_module(f"joulebench.commands.{module}"), attribute)
         return command
 
     @staticmethod
     def _command_of_plugin(ctx: click.Context, name: str) -> click.Command:
         added = _plugin_commands()
         if name not in added:
-            raise click.UsageError(
-                f"no such command '{name}'; {unknown_name_hint(name, [*_COMMANDS, *added])}", ctx
-            )
+            raise click.UsageError(f"no such command '{name}'; {unknown_name_hint(name, [*_COMMANDS, *added])}", ctx)
         return added[name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -89,10 +73,7 @@ def _plugin_commands() -> dict[str, click.Command]:
     return default_registry().commands()
 
 
-@click.group(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="joulebench")
 def cli() -> None:
     """What a small language model costs on this machine: joules, seconds, bytes, degrees.
@@ -105,9 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: turns errors into words and exit codes, once, here."""
     try:
         result = cli.main(
-            args=None if arguments is None else list(arguments),
-            prog_name="joulebench",
-            standalone_mode=False,
+            args=None if arguments is None else list(arguments), prog_name="joulebench", standalone_mode=False
         )
     except JoulebenchError as error:
         _fail(str(error), error.exit_code)

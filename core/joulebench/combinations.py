@@ -61,10 +61,12 @@ class Combination:
             for key, value in settings.items():
                 facts[key] = (*facts.get(key, ()), value)
         return facts | {
-            "model": (self.model,), "technique": (self.chain.label,),
-            "backend": (self.backend.label,), "device": (self.backend.device,),
+            "model": (self.model,),
+            "technique": (self.chain.label,),
+            "backend": (self.backend.label,),
+            "device": (self.backend.device,),
             "workload": (self.workload.label,),
-        }  # fmt: skip
+        }
 
 
 def backend_variants(
@@ -76,32 +78,23 @@ def backend_variants(
             yield BackendVariant(choice.label, backend, device, settings, place)
 
 
-def workload_variants(
-    profile: Profile, choice: Choice, workload: Workload
-) -> Iterator[WorkloadVariant]:
+def workload_variants(profile: Profile, choice: Choice, workload: Workload) -> Iterator[WorkloadVariant]:
     """One entry of ``[workload.…]`` with each of its settings."""
     for settings in expand(profile, "workload", choice, workload):
         yield WorkloadVariant(choice.label, workload, settings)
 
 
-def expand(
-    profile: Profile, kind: str, choice: Choice, plugin: Plugin
-) -> Iterator[dict[str, OptionValue]]:
+def expand(profile: Profile, kind: str, choice: Choice, plugin: Plugin) -> Iterator[dict[str, OptionValue]]:
     """All settings of one entry: every list of values is an axis."""
 
     def where(key: str) -> str:
         return profile.where(kind, choice.label, key)
 
     commands = {option.name for option in plugin.options if option.type == "command"}
-    axes = {
-        key: value if _is_axis(value, key in commands) else [value]
-        for key, value in choice.settings.items()
-    }
+    axes = {key: value if _is_axis(value, key in commands) else [value] for key, value in choice.settings.items()}
     for key, listed in axes.items():
         if not listed:
-            raise ProfileError(
-                "is an empty list", where=where(key), hint="give a value, or leave the key out"
-            )
+            raise ProfileError("is an empty list", where=where(key), hint="give a value, or leave the key out")
         if any(value in listed[:place] for place, value in enumerate(listed)):
             raise ProfileError("names one value twice", where=where(key))
     for values in itertools.product(*axes.values()):
@@ -144,9 +137,10 @@ def select(profile: Profile, combinations: Sequence[Combination]) -> list[Combin
     ]
     if not kept:
         raise ProfileError(
-            "include and exclude leave no cell", where=profile.file,
+            "include and exclude leave no cell",
+            where=profile.file,
             hint="every combination is excluded; loosen [[include]] or [[exclude]]",
-        )  # fmt: skip
+        )
     return kept
 
 
@@ -165,9 +159,10 @@ def select_backends(
         found = [replace(each, device=device) for each in variants if _matches(rest, each.facts())]
     if not found:
         raise ProfileError(
-            "matches no backend of the profile with all of its keys", where=profile.where(*path),
+            "matches no backend of the profile with all of its keys",
+            where=profile.where(*path),
             hint="each key fits some backend, but no backend has all of them",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -181,17 +176,13 @@ def _known(facts: Iterable[Mapping[str, Iterable[OptionValue]]]) -> dict[str, li
 
 
 def _check_pattern(
-    profile: Profile,
-    path: tuple[str, ...],
-    pattern: Mapping[str, object],
-    known: Mapping[str, Sequence[OptionValue]],
+    profile: Profile, path: tuple[str, ...], pattern: Mapping[str, object], known: Mapping[str, Sequence[OptionValue]]
 ) -> None:
     for key, wanted in pattern.items():
         if key not in known:
             raise ProfileError(
-                f"unknown key '{key}'", where=profile.where(*path, key),
-                hint=unknown_name_hint(key, known),
-            )  # fmt: skip
+                f"unknown key '{key}'", where=profile.where(*path, key), hint=unknown_name_hint(key, known)
+            )
         if key == "device":
             continue
         for value in _as_list(wanted):
@@ -204,10 +195,7 @@ def _check_pattern(
 
 
 def _matches(pattern: Mapping[str, object], facts: Mapping[str, tuple[OptionValue, ...]]) -> bool:
-    return all(
-        any(value in _as_list(wanted) for value in facts.get(key, ()))
-        for key, wanted in pattern.items()
-    )
+    return all(any(value in _as_list(wanted) for value in facts.get(key, ())) for key, wanted in pattern.items())
 
 
 def _as_list(value: object) -> list[object]:

@@ -132,9 +132,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(list(command))
     except FileNotFoundError:
-        raise CommandError(
-            f"command not found: {command[0]}", NOT_FOUND, "check its name and PATH"
-        ) from None
+        raise CommandError(f"command not found: {command[0]}", NOT_FOUND, "check its name and PATH") from None
     except OSError as error:
         raise CommandError(
             f"cannot run {command[0]}: {error.strerror}", NOT_EXECUTABLE, "is it an executable?"
@@ -179,9 +177,11 @@ def _passing_signals() -> Iterator[_Forwarding]:
         return
 
     handlers = {
-        signal.SIGINT: leave_it, signal.SIGQUIT: leave_it,
-        signal.SIGTERM: forwarding.pass_on, signal.SIGHUP: forwarding.pass_on,
-    }  # fmt: skip
+        signal.SIGINT: leave_it,
+        signal.SIGQUIT: leave_it,
+        signal.SIGTERM: forwarding.pass_on,
+        signal.SIGHUP: forwarding.pass_on,
+    }
     before = {
         number: signal.signal(number, handler)
         for number, handler in handlers.items()

@@ -65,9 +65,13 @@ def _as_transform(converter: Converter, place: Place, settings: Settings) -> Tra
     own = {each.name for each in converter.options}
     taken = {key: value for key, value in settings.items() if key in own}
     return Transform(
-        "converter", converter.name, converter.target,
-        converter.default_settings() | taken, place.versions, python=place.python,
-    )  # fmt: skip
+        "converter",
+        converter.name,
+        converter.target,
+        converter.default_settings() | taken,
+        place.versions,
+        python=place.python,
+    )
 
 
 def with_cure(reason: str | None, cure: str | None) -> str:

@@ -40,8 +40,7 @@ def pip_arguments(name: str) -> list[str]:
     path = Path(url2pathname(urlsplit(url).path))
     if not path.exists():
         raise InterpreterError(
-            f"'{name}' was installed from {path}, which is gone",
-            hint=f"install {name} again from a place that stays",
+            f"'{name}' was installed from {path}, which is gone", hint=f"install {name} again from a place that stays"
         )
     folder = origin.get("dir_info")
     if isinstance(folder, dict) and folder.get("editable"):

@@ -23,8 +23,7 @@ from joulebench.registry import Registry
 Say = Callable[[str], None]
 
 #: Lines of pip that say how far it is.
-_PROGRESS: Final = ("Collecting ", "Downloading ", "Building ", "Preparing ", "Installing ",
-                    "Using cached ")  # fmt: skip
+_PROGRESS: Final = ("Collecting ", "Downloading ", "Building ", "Preparing ", "Installing ", "Using cached ")
 #: pip names all packages in one line.
 _LONGEST_LINE: Final = 100
 _TAIL_LINES: Final = 3
@@ -49,9 +48,7 @@ def make_environment(
     base = base_python or sys.executable
     python_version = _checked_version(environment, base)
     sources = [
-        argument
-        for each in dict.fromkeys(("joulebench", *needed.distributions))
-        for argument in pip_arguments(each)
+        argument for each in dict.fromkeys(("joulebench", *needed.distributions)) for argument in pip_arguments(each)
     ]
     start = time.monotonic()
     with store.alone(name):
@@ -66,9 +63,8 @@ def make_environment(
             _install(python, arguments, log, name, say)
             _ask(python, needed, registry)
             record = Record(
-                name, folder.name, environment.requirements, __version__, python_version,
-                time.monotonic() - start,
-            )  # fmt: skip
+                name, folder.name, environment.requirements, __version__, python_version, time.monotonic() - start
+            )
             store.publish(record)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -89,15 +85,11 @@ def _checked_version(environment: Environment, base: str) -> str:
     version = done.stdout.strip()
     major, minor = (int(part) for part in version.split(".")[:2])
     least, below = environment.python_least, environment.python_below
-    if (least is not None and (major, minor) < least) or (
-        below is not None and (major, minor) >= below
-    ):
+    if (least is not None and (major, minor) < least) or (below is not None and (major, minor) >= below):
         raise InterpreterError(
-            f"environment '{environment.name}' needs Python {environment.python_range}, and this "
-            f"is {version}",
+            f"environment '{environment.name}' needs Python {environment.python_range}, and this is {version}",
             where=base,
-            hint=f"name another interpreter: joulebench env create {environment.name} "
-            "--python PATH",
+            hint=f"name another interpreter: joulebench env create {environment.name} --python PATH",
         )
     return version
 
@@ -105,23 +97,44 @@ def _checked_version(environment: Environment, base: str) -> str:
 def _make_venv(base: str, folder: Path) -> None:
     done = subprocess.run(
         [base, "-m", "venv", str(folder)],
-        capture_output=True, text=True, check=False, env=environ_for(OtherPython(base)),
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ_for(OtherPython(base)),
+    )
     if done.returncode != 0:
         raise InterpreterError(
-            f"no venv could be made: {_tail(done.stdout + done.stderr)}", where=base,
+            f"no venv could be made: {_tail(done.stdout + done.stderr)}",
+            where=base,
             hint="Debian and Ubuntu have venv in a package of its own: apt install python3-venv",
-        )  # fmt: skip
+        )
 
 
 def _install(python: OtherPython, arguments: Sequence[str], log: Path, name: str, say: Say) -> None:
     """Install by the venv's pip with the user's configuration, telling how far it is."""
-    command = [python.path, "-m", "pip", "install", "--no-input", "--progress-bar", "off",
-               "--disable-pip-version-check", *arguments]  # fmt: skip
-    with log.open("w", encoding="utf-8") as record, subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", env=environ_for(python),
-    ) as process:  # fmt: skip
+    command = [
+        python.path,
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--progress-bar",
+        "off",
+        "--disable-pip-version-check",
+        *arguments,
+    ]
+    with (
+        log.open("w", encoding="utf-8") as record,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environ_for(python),
+        ) as process,
+    ):
         assert process.stdout is not None  # noqa: S101
         for line in process.stdout:
             record.write(line)
@@ -130,8 +143,7 @@ def _install(python: OtherPython, arguments: Sequence[str], log: Path, name: str
                 say(told if len(told) <= _LONGEST_LINE else f"{told[: _LONGEST_LINE - 1]}…")
     if process.returncode != 0:
         raise InterpreterError(
-            f"pip could not install what environment '{name}' needs: "
-            f"{_tail(log.read_text(encoding='utf-8'))}",
+            f"pip could not install what environment '{name}' needs: {_tail(log.read_text(encoding='utf-8'))}",
             where=str(log),
             hint=f"arguments for pip may follow: joulebench env create {name} -- ARGUMENTS",
         )
@@ -150,6 +162,5 @@ def _ask(python: OtherPython, needed: Needed, registry: Registry) -> None:
         place = interpreters.ask(python, kind, registry.make(kind, name))
         if not place.availability.ok:
             raise InterpreterError(
-                f"{kind} '{name}' cannot work in the environment that was made for it: "
-                f"{place.availability.reason}"
+                f"{kind} '{name}' cannot work in the environment that was made for it: {place.availability.reason}"
             )

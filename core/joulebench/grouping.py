@@ -9,10 +9,7 @@ T = TypeVar("T")
 
 
 def fitting(
-    cells: Sequence[T],
-    needed: Callable[[T], float],
-    kin: Callable[[T], Hashable],
-    room: float,
+    cells: Sequence[T], needed: Callable[[T], float], kin: Callable[[T], Hashable], room: float
 ) -> list[list[T]]:
     """Groups of cells of which each fits into ``room`` bytes; all in one where they do.
 

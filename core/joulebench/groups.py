@@ -90,10 +90,7 @@ class GroupRun:
             protocol.number("gate_c_per_10_s"),
             protocol.number("gate_timeout_s"),
         )
-        periods = [
-            accountant.spec(index).update_period_s or DEFAULT_DITHER_S
-            for index in accountant.indices
-        ]
+        periods = [accountant.spec(index).update_period_s or DEFAULT_DITHER_S for index in accountant.indices]
         self._dither_s = max(periods, default=0.0)
         # What a late counter lends a block from before its start is then all idle power, which
         # the accountant can make good; the dither comes on top of it.
@@ -112,9 +109,7 @@ class GroupRun:
     def _baseline(self, when: str) -> None:
         if self._accountant.indices and self._protocol.number("idle_s") > 0:
             self._watcher.say(f"idle baseline {when} the blocks")
-        found: Baseline | None = measure_idle(
-            self._accountant, self._protocol.number("idle_s"), when
-        )
+        found: Baseline | None = measure_idle(self._accountant, self._protocol.number("idle_s"), when)
         if found is not None:
             for run in self._runs:
                 run.record.baselines.append(found)
@@ -187,8 +182,7 @@ class GroupRun:
             self._guard(run, partial(self._load, run))
         self._settle_requests([run for run in waiting if run.running])
         owed = {
-            id(run): math.ceil(max(0, self._target(run, targets) - len(run.record.measured)) / left)
-            for run in waiting
+            id(run): math.ceil(max(0, self._target(run, targets) - len(run.record.measured)) / left) for run in waiting
         }
         while turns := [run for run in waiting if run.running and self._owes(run, owed)]:
             self._rng.shuffle(turns)

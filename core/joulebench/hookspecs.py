@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from joulebench.api import (
-    Backend,
-    Converter,
-    FinishedCell,
-    Probe,
-    Renderer,
-    Technique,
-    Workload,
-)
+from joulebench.api import Backend, Converter, FinishedCell, Probe, Renderer, Technique, Workload
 
 if TYPE_CHECKING:
     import click

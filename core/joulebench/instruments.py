@@ -42,17 +42,14 @@ class Instruments:
         """What turns windows into energies, with the update periods as they were measured."""
         channels = self.sensors.channels
         periods = {
-            index: found.period_high_s
-            for index, found in self.calibrations.items()
-            if found.period_high_s is not None
+            index: found.period_high_s for index, found in self.calibrations.items() if found.period_high_s is not None
         }
         return Accountant(channels, edge_channels(channels), periods, self.frozen, margins)
 
     def channel_rows(self) -> list[Row]:
         """The channels as the session records them."""
         return [
-            channel_row(channel, self.calibrations.get(index))
-            for index, channel in enumerate(self.sensors.channels)
+            channel_row(channel, self.calibrations.get(index)) for index, channel in enumerate(self.sensors.channels)
         ]
 
     def probe_rows(self) -> list[Row]:

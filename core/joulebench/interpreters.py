@@ -74,8 +74,7 @@ def named_python(given: str, folder: Path) -> OtherPython:
     if "/" not in given:
         found = shutil.which(given)
         if found is None:
-            raise InterpreterError(f"no program '{given}' on the PATH",
-                                   hint="give the path of an interpreter")  # fmt: skip
+            raise InterpreterError(f"no program '{given}' on the PATH", hint="give the path of an interpreter")
         return OtherPython(found)
     # Not resolved: a venv's interpreter is a link, and finds its packages by where the link lies.
     path = folder / Path(given).expanduser()
@@ -116,9 +115,7 @@ class Interpreters:
                 return self.ask(self._store.python_of(wanted.name), kind, plugin)
             except InterpreterError as error:
                 fault = f"does not work: {error.what}"
-        missing = Availability.no(
-            f"environment '{wanted.name}' {fault}", f"joulebench env create {wanted.name}"
-        )
+        missing = Availability.no(f"environment '{wanted.name}' {fault}", f"joulebench env create {wanted.name}")
         return Place(None, missing, {})
 
     def ask(self, python: OtherPython, kind: str, plugin: Plugin) -> Place:
@@ -131,17 +128,16 @@ class Interpreters:
 
 def _ask(python: OtherPython, kind: str, plugin: Plugin) -> Place:
     wanted = plugin.environment_needs
-    names = [] if wanted is None else [
-        found[0] for each in wanted.requirements if (found := _DISTRIBUTION.match(each))
-    ]  # fmt: skip
+    names = [] if wanted is None else [found[0] for each in wanted.requirements if (found := _DISTRIBUTION.match(each))]
     told = _answer(python, {"plugins": [[kind, plugin.name]], "distributions": names})
     version = told.get("joulebench")
     if version != __version__:
         has = f"has joulebench {version}" if version else "has no joulebench"
         raise InterpreterError(
-            f"{has}, and this is {__version__}", where=python.path,
+            f"{has}, and this is {__version__}",
+            where=python.path,
             hint=f"{python.path} -m pip install joulebench=={__version__}",
-        )  # fmt: skip
+        )
     try:
         (said,) = told["plugins"]
         return Place(
@@ -158,17 +154,19 @@ def _answer(python: OtherPython, question: dict[str, Any]) -> dict[str, Any]:
     try:
         done = subprocess.run(
             [python.path, "-c", _QUESTION],
-            input=json.dumps(question), capture_output=True, text=True, check=True,
-            timeout=_TIMEOUT_S, env=environ_for(python),
-        )  # fmt: skip
+            input=json.dumps(question),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_TIMEOUT_S,
+            env=environ_for(python),
+        )
         told = json.loads(done.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or "").strip().splitlines() or ["no message"]
-        raise InterpreterError(f"ended with exit code {error.returncode}: {lines[-1]}",
-                               where=python.path) from None  # fmt: skip
+        raise InterpreterError(f"ended with exit code {error.returncode}: {lines[-1]}", where=python.path) from None
     except subprocess.TimeoutExpired:
-        raise InterpreterError(f"gave no answer within {_TIMEOUT_S:g} s",
-                               where=python.path) from None  # fmt: skip
+        raise InterpreterError(f"gave no answer within {_TIMEOUT_S:g} s", where=python.path) from None
     except (OSError, ValueError, IndexError) as error:
         raise InterpreterError(f"is no Python interpreter: {error}", where=python.path) from None
     if not isinstance(told, dict):

@@ -28,8 +28,15 @@ class Judge(Protocol):
 
 def equal_cells(run: CellRun) -> str:
     """Equal for cells that differ in their workload alone: what is seen of one holds for all."""
-    return repr((run.job.artifact.content_hash, run.cell.backend_plugin, run.cell.device,
-                 sorted(run.job.settings.items()), run.cell.runtime_steps))  # fmt: skip
+    return repr(
+        (
+            run.job.artifact.content_hash,
+            run.cell.backend_plugin,
+            run.cell.device,
+            sorted(run.job.settings.items()),
+            run.cell.runtime_steps,
+        )
+    )
 
 
 class Quality:
@@ -91,9 +98,7 @@ class Agreement:
         run.record.add_agreement(_record(run, reference, found, reason))
 
 
-def _record(
-    run: CellRun, reference: Reference, found: Comparison | None, reason: str | None
-) -> dict[str, Any]:
+def _record(run: CellRun, reference: Reference, found: Comparison | None, reason: str | None) -> dict[str, Any]:
     record = agreement_record(reference.about, found, reason)
     record["text_perplexity_ratio"] = _ratio(run.record.quality, reference.text)
     change = paired_windows(_windows(run.record.quality), _windows(reference.text))
@@ -119,7 +124,5 @@ def _ratio(quality: Mapping[str, Any], reference: Mapping[str, Any]) -> float | 
 
 def _is_full_precision(run: CellRun) -> bool:
     """Whether the cell computes with the checkpoint's own weights in float32."""
-    compressed = run.cell.runtime_steps or any(
-        step.kind == "technique" for step in run.cell.transforms
-    )
+    compressed = run.cell.runtime_steps or any(step.kind == "technique" for step in run.cell.transforms)
     return not compressed and run.facts.get("dtype") == FULL_PRECISION

@@ -28,10 +28,7 @@ def with_labels(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     axes_vary = _varying_axes(axes)
     settings_vary = _varying_settings(cells)
     labels = _numbered(
-        [
-            " ".join(_parts(cell, each, axes_vary, settings_vary))
-            for cell, each in zip(cells, axes, strict=True)
-        ]
+        [" ".join(_parts(cell, each, axes_vary, settings_vary)) for cell, each in zip(cells, axes, strict=True)]
     )
     return [
         replace(cell, id=_cell_id(number, label, cell), label=label)
@@ -53,9 +50,7 @@ def _settings(cell: PlannedCell) -> dict[tuple[str, str, str], object]:
     """Settings by axis, the entry's label on that axis, and name."""
     return {
         **{("backend", cell.backend, key): value for key, value in cell.backend_settings.items()},
-        **{
-            ("workload", cell.workload, key): value for key, value in cell.workload_settings.items()
-        },
+        **{("workload", cell.workload, key): value for key, value in cell.workload_settings.items()},
     }
 
 
@@ -75,10 +70,7 @@ def _varying_settings(cells: Sequence[PlannedCell]) -> set[tuple[str, str, str]]
 
 
 def _parts(
-    cell: PlannedCell,
-    axes: dict[str, str],
-    axes_vary: set[str],
-    settings_vary: set[tuple[str, str, str]],
+    cell: PlannedCell, axes: dict[str, str], axes_vary: set[str], settings_vary: set[tuple[str, str, str]]
 ) -> list[str]:
     settings = _settings(cell)
     parts: list[str] = []
@@ -92,14 +84,8 @@ def _parts(
     return parts
 
 
-def _shown(
-    settings: dict[tuple[str, str, str], object], axis: str, varying: set[tuple[str, str, str]]
-) -> list[str]:
-    return [
-        short_setting(key[2], value)
-        for key, value in settings.items()
-        if key[0] == axis and key in varying
-    ]
+def _shown(settings: dict[tuple[str, str, str], object], axis: str, varying: set[tuple[str, str, str]]) -> list[str]:
+    return [short_setting(key[2], value) for key, value in settings.items() if key[0] == axis and key in varying]
 
 
 def short_setting(name: str, value: object) -> str:

@@ -16,9 +16,12 @@ from joulebench.backendkit import allowed_cores
 
 _CPU_ROOT: Final = Path("/sys/devices/system/cpu")
 _THREAD_VARIABLES: Final = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
     "CUDA_VISIBLE_DEVICES",
-)  # fmt: skip
+)
 
 
 def _read(path: Path | str) -> str | None:

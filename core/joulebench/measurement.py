@@ -12,13 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from joulebench.api import Provenance
-from joulebench.meter.energy import (
-    FINE_PERIODS,
-    SMALLEST_PERIODS,
-    WindowEnergy,
-    single_window_interval,
-    total_energy,
-)
+from joulebench.meter.energy import FINE_PERIODS, SMALLEST_PERIODS, WindowEnergy, single_window_interval, total_energy
 from joulebench.meter.uncertainty import Interval
 
 #: Order in which totals are shown: the most trusted first.
@@ -112,8 +106,7 @@ _HINTS: Final = {
     "counter_ambiguous": "the counter may have wrapped unseen: its readings in between are missing",
     "children_not_counted": "the model follows the command's own process; what its children used "
     "is not in the estimate",
-    "forked": "the window was opened before a fork and closed in the child: measure inside one "
-    "process",
+    "forked": "the window was opened before a fork and closed in the child: measure inside one process",
     "sampler_lost": "the sampler process has ended: open a new joulebench.Meter()",
 }
 
@@ -220,10 +213,7 @@ class Measurement:
         if self.energy:
             first, *rest = self.rows()
             head = "".join(f"<th>{html.escape(cell)}</th>" for cell in first)
-            body = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-                for row in rest
-            )
+            body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rest)
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
         if self.notes:
             items = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
@@ -241,10 +231,7 @@ class Measurement:
             "flags": list(self.flags),
             "energy": [each.as_json() for each in self.energy],
             "totals": [each.as_json() for each in self.totals],
-            "missing": [
-                {"probe": each.probe, "reason": each.reason, "cure": each.cure}
-                for each in self.missing
-            ],
+            "missing": [{"probe": each.probe, "reason": each.reason, "cure": each.cure} for each in self.missing],
             "notes": list(self.notes),
         }
 
@@ -299,7 +286,4 @@ def time_text(seconds: float) -> str:
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines with aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

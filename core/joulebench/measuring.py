@@ -31,10 +31,21 @@ class Window:
     """A window that is opened by ``with`` and has its figures afterwards."""
 
     __slots__ = (
-        "__weakref__", "_children0", "_children1", "_idle",
-        "_lost", "_meter", "_raw0", "_raw1", "_result",
-        "_traces", "_usage0", "_usage1", "t0_ns", "t1_ns",
-    )  # fmt: skip
+        "__weakref__",
+        "_children0",
+        "_children1",
+        "_idle",
+        "_lost",
+        "_meter",
+        "_raw0",
+        "_raw1",
+        "_result",
+        "_traces",
+        "_usage0",
+        "_usage1",
+        "t0_ns",
+        "t1_ns",
+    )
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
@@ -44,9 +55,7 @@ class Window:
     def __enter__(self) -> Self:
         meter = self._meter
         if self.t0_ns:
-            raise JoulebenchError(
-                "a window can be opened once", hint="call joulebench.measure() for each block"
-            )
+            raise JoulebenchError("a window can be opened once", hint="call joulebench.measure() for each block")
         if meter.gauges and not meter.forked:
             meter.begin_gauges()
         meter.windows.add(self)

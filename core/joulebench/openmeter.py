@@ -270,9 +270,7 @@ class Meter:
             window = gauge_energy(start[0], end[0], self._specs[index], trace, period_s)
             yield self._figure(index, window, idle)
 
-    def _figure(
-        self, index: int, window: WindowEnergy, idle: Mapping[int, IdlePower]
-    ) -> EnergyFigure:
+    def _figure(self, index: int, window: WindowEnergy, idle: Mapping[int, IdlePower]) -> EnergyFigure:
         channel = self.channels[index]
         return EnergyFigure(
             channel.path,
@@ -316,15 +314,11 @@ def _measured_periods(channels: Sequence[Channel], seconds: float) -> dict[int, 
 
     found = calibrate([channels[index] for index in chosen], seconds)
     return {
-        index: each.period_high_s
-        for index, each in zip(chosen, found, strict=True)
-        if each.period_high_s is not None
+        index: each.period_high_s for index, each in zip(chosen, found, strict=True) if each.period_high_s is not None
     }
 
 
-def _sampling_plan(
-    channels: Sequence[Channel], most_power_w: float
-) -> tuple[dict[int, Channel], float]:
+def _sampling_plan(channels: Sequence[Channel], most_power_w: float) -> tuple[dict[int, Channel], float]:
     """What the sampler reads, by index, and the period (s) of the wrapping counters."""
     wrapping = {index: each for index, each in enumerate(channels) if each.wraps_at is not None}
     joules = [(each.wraps_at or 0) * each.scale for each in wrapping.values()]

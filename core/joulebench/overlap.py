@@ -25,10 +25,7 @@ def overlap_fault(judged: Path, seen: Path) -> str | None:
     share = shared_share(judged, seen)
     if share <= MOST_SHARED:
         return None
-    return (
-        f"shares {share:.0%} of its passages of {SEQUENCE_WORDS} words with {judged.name}, which "
-        "cells are judged on"
-    )
+    return f"shares {share:.0%} of its passages of {SEQUENCE_WORDS} words with {judged.name}, which cells are judged on"
 
 
 def shared_share(judged: Path, seen: Path) -> float:

@@ -54,11 +54,7 @@ class Placing:
             raise _as_profile_error(error, where) from None
 
     def worker(
-        self,
-        backend: Backend,
-        device: str,
-        place: Place,
-        steps: Sequence[tuple[RuntimeTechnique, Place]],
+        self, backend: Backend, device: str, place: Place, steps: Sequence[tuple[RuntimeTechnique, Place]]
     ) -> tuple[OtherPython | None, Availability]:
         """The one interpreter of a cell's worker, in which backend and techniques must work.
 
@@ -83,11 +79,7 @@ class Placing:
             return None, Availability.no(str(error))
 
     def _all_there(
-        self,
-        python: OtherPython,
-        backend: Backend,
-        device: str,
-        techniques: Sequence[RuntimeTechnique],
+        self, python: OtherPython, backend: Backend, device: str, techniques: Sequence[RuntimeTechnique]
     ) -> Availability:
         place = self._interpreters.place("backend", backend, python)
         for each in techniques:

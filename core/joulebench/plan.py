@@ -11,15 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from joulebench.api import (
-    Availability,
-    Backend,
-    Plugin,
-    RuntimeTechnique,
-    Settings,
-    Technique,
-    Workload,
-)
+from joulebench.api import Availability, Backend, Plugin, RuntimeTechnique, Settings, Technique, Workload
 from joulebench.artifacts import Transform
 from joulebench.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
 from joulebench.combinations import (
@@ -37,13 +29,7 @@ from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unkn
 from joulebench.estimate import least_time_s
 from joulebench.interpreters import Interpreters, Place
 from joulebench.labels import short_setting, with_labels
-from joulebench.models import (
-    CHECKPOINT_FORMAT,
-    Catalogue,
-    ModelRef,
-    resolve_model,
-    resolve_text,
-)
+from joulebench.models import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model, resolve_text
 from joulebench.otherpython import OtherPython
 from joulebench.overlap import overlap_fault
 from joulebench.placing import Placing
@@ -66,12 +52,7 @@ class SkipCellError(Exception):
         self.kind = kind
 
 
-def make_plan(
-    profile: Profile,
-    registry: Registry,
-    catalogue: Catalogue,
-    profile_dirs: Sequence[Path],
-) -> Plan:
+def make_plan(profile: Profile, registry: Registry, catalogue: Catalogue, profile_dirs: Sequence[Path]) -> Plan:
     """Plan a profile. Wrong use raises; what this machine lacks becomes skipped cells."""
     planner = _Planner(profile, registry, catalogue, profile_dirs)
     cells = with_labels([planner.cell(point) for point in planner.combinations()])
@@ -84,11 +65,7 @@ class _Planner:
     """Holds what all cells of a profile are judged by."""
 
     def __init__(
-        self,
-        profile: Profile,
-        registry: Registry,
-        catalogue: Catalogue,
-        profile_dirs: Sequence[Path],
+        self, profile: Profile, registry: Registry, catalogue: Catalogue, profile_dirs: Sequence[Path]
     ) -> None:
         self._profile = profile
         self._registry = registry
@@ -103,9 +80,7 @@ class _Planner:
         path = ("model", choice.label)
         for key in choice.settings:
             raise ProfileError(
-                f"unknown key '{key}'",
-                where=self._profile.where(*path, key),
-                hint=unknown_name_hint(key, ["source"]),
+                f"unknown key '{key}'", where=self._profile.where(*path, key), hint=unknown_name_hint(key, ["source"])
             )
         try:
             return resolve_model(choice.plugin, self._catalogue, self._profile.folder)
@@ -120,8 +95,7 @@ class _Planner:
         """All combinations that include and exclude leave, every name and value checked."""
         profile = self._profile
         if not profile.models:
-            raise ProfileError("names no model", where=profile.file,
-                               hint="add a table [model.NAME]")  # fmt: skip
+            raise ProfileError("names no model", where=profile.file, hint="add a table [model.NAME]")
         self._check_techniques()
         self._check_probes()
         for choice in profile.backends:
@@ -152,16 +126,13 @@ class _Planner:
     def _check_techniques(self) -> None:
         for chain in self._profile.techniques:
             for step in chain.steps:
-                technique = self._found(
-                    self._registry.technique, step.plugin, "technique", chain.label
-                )
+                technique = self._found(self._registry.technique, step.plugin, "technique", chain.label)
                 self._step_settings(chain, step, technique)
 
     def _step_settings(self, chain: Chain, step: Step, technique: Technique) -> Settings:
         return complete(
-            technique.options, step.settings,
-            lambda key: self._profile.where("technique", chain.label, key),
-        )  # fmt: skip
+            technique.options, step.settings, lambda key: self._profile.where("technique", chain.label, key)
+        )
 
     def _check_probes(self) -> None:
         for name, given in self._profile.probes.items():
@@ -202,9 +173,10 @@ class _Planner:
                     self._check_file(str(value), *path)
                     for fault in filter(None, (self._seen(judge, value) for judge in judged)):
                         raise ProfileError(
-                            fault, where=self._profile.where(*path),
+                            fault,
+                            where=self._profile.where(*path),
                             hint="give a text for calibration, such as 'builtin:calibration'",
-                        )  # fmt: skip
+                        )
 
     def _judged_files(self) -> list[Path]:
         """The texts that cells are judged on: perplexity's, and the agreement check's prompts."""
@@ -250,14 +222,25 @@ class _Planner:
             reason, kind = skip.reason, skip.kind
         backend, work = point.backend, point.workload
         return PlannedCell(
-            id="", label="", model=point.model, model_source=self.models[point.model].source,
-            technique=point.chain.label, backend=backend.label,
-            backend_plugin=backend.backend.name, device=backend.device,
-            backend_settings=backend.settings, workload=work.label,
-            workload_plugin=work.workload.name, workload_settings=work.settings,
-            unit=work.workload.unit, transforms=transforms, runtime_steps=runtime, reason=reason,
-            reason_kind=kind, python=python,
-        )  # fmt: skip
+            id="",
+            label="",
+            model=point.model,
+            model_source=self.models[point.model].source,
+            technique=point.chain.label,
+            backend=backend.label,
+            backend_plugin=backend.backend.name,
+            device=backend.device,
+            backend_settings=backend.settings,
+            workload=work.label,
+            workload_plugin=work.workload.name,
+            workload_settings=work.settings,
+            unit=work.workload.unit,
+            transforms=transforms,
+            runtime_steps=runtime,
+            reason=reason,
+            reason_kind=kind,
+            python=python,
+        )
 
     def _worker(self, chain: Chain, variant: BackendVariant) -> OtherPython | None:
         """The interpreter of the cell's worker, in which all that acts in it must work."""
@@ -277,8 +260,7 @@ class _Planner:
         _require(offer.availability)
         if variant.device not in offer.devices:
             raise SkipCellError(
-                f"device '{variant.device}' is not here; {variant.label} offers: "
-                f"{', '.join(offer.devices) or 'none'}",
+                f"device '{variant.device}' is not here; {variant.label} offers: {', '.join(offer.devices) or 'none'}",
                 "unavailable",
             )
 
@@ -306,9 +288,10 @@ class _Planner:
                 raise SkipCellError(f"{technique.name}: {fault}", "settings")
             transforms += self._convert(ref, current, (technique.accepts,))
             transforms.append(
-                Transform("technique", technique.name, technique.produces, settings,
-                          place.versions, python=place.python)
-            )  # fmt: skip
+                Transform(
+                    "technique", technique.name, technique.produces, settings, place.versions, python=place.python
+                )
+            )
             current = technique.produces
         settings = self._anchored(backend)
         wanted = backend.backend.conversion_settings(settings)
@@ -319,10 +302,7 @@ class _Planner:
         self, ref: ModelRef, source: str, targets: Iterable[str], settings: Settings | None = None
     ) -> list[Transform]:
         try:
-            return route(
-                self._converters, source, targets, ref.architecture, settings,
-                self._placing.converter,
-            )  # fmt: skip
+            return route(self._converters, source, targets, ref.architecture, settings, self._placing.converter)
         except NoRouteError as error:
             raise SkipCellError(str(error), "unavailable") from None
 
@@ -351,17 +331,18 @@ class _Planner:
             return {}
         path = ("agreement", "reference")
         variants = select_backends(self._profile, wanted.reference, *path, variants=self._backends)
-        named = [short_setting(key, value) for key, value in wanted.reference.items()
-                 if key not in ("backend", "device") and not isinstance(value, list)]  # fmt: skip
+        named = [
+            short_setting(key, value)
+            for key, value in wanted.reference.items()
+            if key not in ("backend", "device") and not isinstance(value, list)
+        ]
         found: dict[str, PlannedReference] = {}
         for model in self.models:
             planned = [self._reference(model, each, named) for each in variants]
             found[model] = next((each for each in planned if each.reason is None), planned[0])
         return found
 
-    def _reference(
-        self, model: str, variant: BackendVariant, named: Sequence[str]
-    ) -> PlannedReference:
+    def _reference(self, model: str, variant: BackendVariant, named: Sequence[str]) -> PlannedReference:
         transforms: tuple[Transform, ...] = ()
         reason = None
         try:
@@ -377,21 +358,23 @@ class _Planner:
         except SkipCellError as skip:
             reason = skip.reason
         return PlannedReference(
-            " ".join([variant.label, *named]), model, variant.label, variant.backend.name,
-            variant.device, variant.settings, transforms, reason, variant.place.python,
-        )  # fmt: skip
+            " ".join([variant.label, *named]),
+            model,
+            variant.label,
+            variant.backend.name,
+            variant.device,
+            variant.settings,
+            transforms,
+            reason,
+            variant.place.python,
+        )
 
     def _check_settings(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
         backend, work = point.backend, point.workload
-        settings = session_settings(
-            self._anchored(backend), backend.backend, runtime, self._registry
-        )  # fmt: skip
+        settings = session_settings(self._anchored(backend), backend.backend, runtime, self._registry)
         config = self.models[point.model].config
         if config is not None:
-            check_against_config(
-                backend.backend, backend.device, settings, work.workload,
-                work.settings, config,
-            )  # fmt: skip
+            check_against_config(backend.backend, backend.device, settings, work.workload, work.settings, config)
         fault = work.workload.check(work.settings)
         if fault:
             raise SkipCellError(fault, "settings")
@@ -403,8 +386,7 @@ def _require_capabilities(backend: Backend, settings: Settings, needed: Mapping[
     for capability, asker in sorted(needed.items()):
         if capability not in abilities:
             raise SkipCellError(
-                f"{asker} needs the capability '{capability}', which backend "
-                f"'{backend.name}' does not have",
+                f"{asker} needs the capability '{capability}', which backend '{backend.name}' does not have",
                 "capability",
             )
 
@@ -430,28 +412,19 @@ def session_settings(
         for name, value in technique.session_options(step.settings).items():
             if name not in options:
                 raise SkipCellError(
-                    f"technique '{step.name}' sets '{name}', which backend '{backend.name}' does "
-                    "not have",
-                    "settings",
+                    f"technique '{step.name}' sets '{name}', which backend '{backend.name}' does not have", "settings"
                 )
             try:
                 merged[name] = check_value(options[name], value, name)
             except ProfileError as error:
                 raise SkipCellError(
-                    f"technique '{step.name}' sets '{name}' for backend '{backend.name}': "
-                    f"{error.what}",
-                    "settings",
+                    f"technique '{step.name}' sets '{name}' for backend '{backend.name}': {error.what}", "settings"
                 ) from None
     return merged
 
 
 def check_against_config(
-    backend: Backend,
-    device: str,
-    settings: Settings,
-    workload: Workload,
-    work: Settings,
-    config: Mapping[str, object],
+    backend: Backend, device: str, settings: Settings, workload: Workload, work: Settings, config: Mapping[str, object]
 ) -> None:
     """Raise :class:`SkipCellError` where a model's config.json rules the combination out."""
     fault = backend.check(device, settings, config)
@@ -460,6 +433,4 @@ def check_against_config(
     limit = config.get("max_position_embeddings")
     needed = workload.tokens_needed(work)
     if isinstance(limit, int) and needed > limit:
-        raise SkipCellError(
-            f"the workload needs {needed} tokens of context; the model has {limit}", "settings"
-        )
+        raise SkipCellError(f"the workload needs {needed} tokens of context; the model has {limit}", "settings")

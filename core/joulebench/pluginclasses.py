@@ -68,26 +68,16 @@ def provided_by(plugin: object, entry_point: str) -> list[tuple[str, type[Plugin
     return provided
 
 
-def _check_class(
-    plugin_class: object, bases: tuple[type, ...], hook_name: str, entry_point: str
-) -> None:
+def _check_class(plugin_class: object, bases: tuple[type, ...], hook_name: str, entry_point: str) -> None:
     expected = " or ".join(base.__name__ for base in bases)
     if not (inspect.isclass(plugin_class) and issubclass(plugin_class, bases)):
-        raise PluginError(
-            f"{hook_name} returned {plugin_class!r}, which is no {expected} class",
-            where=entry_point,
-        )
+        raise PluginError(f"{hook_name} returned {plugin_class!r}, which is no {expected} class", where=entry_point)
     name = getattr(plugin_class, "name", None)
     if not isinstance(name, str) or not name or not name.replace("-", "_").isidentifier():
-        raise PluginError(
-            f"{plugin_class.__name__}.name must be a word of letters, digits, - and _",
-            where=entry_point,
-        )
+        raise PluginError(f"{plugin_class.__name__}.name must be a word of letters, digits, - and _", where=entry_point)
     if inspect.isabstract(plugin_class):
         missing = ", ".join(sorted(getattr(plugin_class, "__abstractmethods__", ())))
-        raise PluginError(
-            f"{plugin_class.__name__} does not implement: {missing}", where=entry_point
-        )
+        raise PluginError(f"{plugin_class.__name__} does not implement: {missing}", where=entry_point)
     fault = _fault(plugin_class)
     if fault is not None:
         raise PluginError(f"{plugin_class.__name__}.{fault}", where=entry_point)

@@ -45,9 +45,7 @@ def find_preset(name: str, folders: Iterable[Path], where: str) -> Preset:
     """The preset of that name, or a :class:`ProfileError` with the nearest one."""
     known = shipped_presets(folders)
     if name not in known:
-        raise ProfileError(
-            f"no protocol is named '{name}'", where=where, hint=unknown_name_hint(name, known)
-        )
+        raise ProfileError(f"no protocol is named '{name}'", where=where, hint=unknown_name_hint(name, known))
     return read_preset(known[name])
 
 
@@ -63,9 +61,7 @@ def read_preset(file: Path) -> Preset:
     where = partial(locate, str(file), text)
     for key in data:
         if key not in _KEYS:
-            raise ProfileError(
-                f"unknown key '{key}'", where=where((key,)), hint=unknown_name_hint(key, _KEYS)
-            )
+            raise ProfileError(f"unknown key '{key}'", where=where((key,)), hint=unknown_name_hint(key, _KEYS))
     if data.get("version") != _VERSION:
         raise ProfileError(f"must have version = {_VERSION}", where=where(("version",)))
     sections: dict[str, Mapping[str, Any]] = {}
@@ -77,9 +73,7 @@ def read_preset(file: Path) -> Preset:
         for name, value in given.items():
             place = where((section, name))
             if name not in known:
-                raise ProfileError(
-                    f"unknown key '{name}'", where=place, hint=unknown_name_hint(name, known)
-                )
+                raise ProfileError(f"unknown key '{name}'", where=place, hint=unknown_name_hint(name, known))
             check_value(known[name], value, place)
         sections[section] = given
     return Preset(file.stem, str(data.get("description", "")), sections)

@@ -41,9 +41,7 @@ class Sensors:
     def missing(self) -> dict[str, str]:
         """Reasons of the probes that cannot be read, by name."""
         return {
-            each.name: each.availability.reason or "not available"
-            for each in self.probes
-            if not each.availability.ok
+            each.name: each.availability.reason or "not available" for each in self.probes if not each.availability.ok
         }
 
 
@@ -69,9 +67,7 @@ def _rate(settings: Mapping[str, object], name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _inspect(
-    registry: Registry, name: str, given: dict[str, Any], profile: Profile | None
-) -> ProbeState:
+def _inspect(registry: Registry, name: str, given: dict[str, Any], profile: Profile | None) -> ProbeState:
     def where(key: str) -> str:
         return profile.where("probe", name, key) if profile is not None else f"probe.{name}.{key}"
 

@@ -26,8 +26,7 @@ PROFILE_VERSION: Final = 1
 _NAMED_TABLES: Final = ("model", "backend", "technique", "workload", "probe")
 #: The name becomes a part of the session folder's name.
 _NAME: Final = re.compile(r"\w[\w.+-]{0,63}")
-_TOP_KEYS: Final = ("version", "name", "description", *SECTIONS, *_NAMED_TABLES, "include",
-                    "exclude")  # fmt: skip
+_TOP_KEYS: Final = ("version", "name", "description", *SECTIONS, *_NAMED_TABLES, "include", "exclude")
 
 #: Gives the place of a key path in the profile, for an error.
 Where = Callable[..., str]
@@ -109,8 +108,7 @@ class Profile:
     def protocol_json(self) -> dict[str, Any]:
         """The protocol as it is in force, for the session: the preset's name and all numbers."""
         numbers = {name: value for name, value in self.protocol.items() if name != "preset"}
-        return {"preset": self.protocol.get("preset"), "protocol": numbers,
-                "sampler": dict(self.sampler)}  # fmt: skip
+        return {"preset": self.protocol.get("preset"), "protocol": numbers, "sampler": dict(self.sampler)}
 
 
 def find_profile(name: str, folders: Iterable[Path]) -> Path:
@@ -124,8 +122,7 @@ def find_profile(name: str, folders: Iterable[Path]) -> Path:
     if name in shipped:
         return shipped[name]
     raise ProfileError(
-        f"unknown profile '{name}'",
-        hint=unknown_name_hint(name, shipped) + "; or give the path of a .toml file",
+        f"unknown profile '{name}'", hint=unknown_name_hint(name, shipped) + "; or give the path of a .toml file"
     )
 
 
@@ -138,9 +135,7 @@ def shipped_profiles(folders: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def read_profile(
-    path: Path, overrides: Sequence[str] = (), profile_dirs: Iterable[Path] = ()
-) -> Profile:
+def read_profile(path: Path, overrides: Sequence[str] = (), profile_dirs: Iterable[Path] = ()) -> Profile:
     """Read a profile file and apply ``key.path=value`` overrides."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -152,11 +147,7 @@ def read_profile(
 
 
 def parse_profile(
-    text: str,
-    file: str,
-    folder: Path,
-    overrides: Sequence[str] = (),
-    profile_dirs: Iterable[Path] = (),
+    text: str, file: str, folder: Path, overrides: Sequence[str] = (), profile_dirs: Iterable[Path] = ()
 ) -> Profile:
     """Check the text of a profile. ``folder`` is what its relative paths start from.
 
@@ -177,9 +168,7 @@ def parse_profile(
     _check_top(data, where)
     preset = _preset_values(data, profile_dirs, where)
     sections = {
-        name: complete(
-            options, {**preset.get(name, {}), **_section(data, name, where)}, partial(where, name)
-        )
+        name: complete(options, {**preset.get(name, {}), **_section(data, name, where)}, partial(where, name))
         for name, options in SECTIONS.items()
     }
     profile = Profile(
@@ -198,9 +187,7 @@ def parse_profile(
         backends=_choices(data, "backend", "plugin", where),
         techniques=_chains(data, where),
         workloads=_choices(data, "workload", "plugin", where),
-        probes={
-            name: _table(data, ("probe", name), where) for name in _table(data, ("probe",), where)
-        },
+        probes={name: _table(data, ("probe", name), where) for name in _table(data, ("probe",), where)},
         include=_patterns(data, "include", where),
         exclude=_patterns(data, "exclude", where),
     )
@@ -246,27 +233,23 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 def _check_top(data: Mapping[str, Any], where: Where) -> None:
     for key in data:
         if key not in _TOP_KEYS:
-            raise ProfileError(
-                f"unknown key '{key}'", where=where(key), hint=unknown_name_hint(key, _TOP_KEYS)
-            )
+            raise ProfileError(f"unknown key '{key}'", where=where(key), hint=unknown_name_hint(key, _TOP_KEYS))
     version = data.get("version")
     if version is None:
-        raise ProfileError(
-            "has no version", where=where(), hint=f"add 'version = {PROFILE_VERSION}'"
-        )
+        raise ProfileError("has no version", where=where(), hint=f"add 'version = {PROFILE_VERSION}'")
     if isinstance(version, bool) or version != PROFILE_VERSION:
         raise ProfileError(
-            f"profile version {version!r}; this joulebench reads version {PROFILE_VERSION}",
-            where=where("version"),
+            f"profile version {version!r}; this joulebench reads version {PROFILE_VERSION}", where=where("version")
         )
     for key in ("name", "description"):
         if not isinstance(data.get(key, ""), str):
             raise ProfileError("must be text", where=where(key))
     if "name" in data and not _NAME.fullmatch(data["name"]):
         raise ProfileError(
-            f"{data['name']!r} cannot be part of a folder's name", where=where("name"),
+            f"{data['name']!r} cannot be part of a folder's name",
+            where=where("name"),
             hint="use letters, digits, and . + - _, starting with a letter or digit",
-        )  # fmt: skip
+        )
 
 
 def _table(data: Mapping[str, Any], path: tuple[str, ...], where: Where) -> dict[str, Any]:
@@ -274,9 +257,7 @@ def _table(data: Mapping[str, Any], path: tuple[str, ...], where: Where) -> dict
     for key in path:
         value = value.get(key, {})
         if not isinstance(value, dict):
-            raise ProfileError(
-                "must be a table", where=where(*path), hint=f"write [{'.'.join(path)}]"
-            )
+            raise ProfileError("must be a table", where=where(*path), hint=f"write [{'.'.join(path)}]")
     return dict(value)
 
 
@@ -288,21 +269,18 @@ def _section(data: Mapping[str, Any], name: str, where: Where) -> dict[str, Any]
     return table
 
 
-def _agreement(
-    data: Mapping[str, Any], values: Mapping[str, OptionValue], where: Where
-) -> Agreement:
+def _agreement(data: Mapping[str, Any], values: Mapping[str, OptionValue], where: Where) -> Agreement:
     reference = _table(data, ("agreement", "reference"), where)
     if not reference:
         raise ProfileError(
-            "names no reference", where=where("agreement"),
+            "names no reference",
+            where=where("agreement"),
             hint='add reference = { backend = "NAME" }, with settings of it where it has several',
-        )  # fmt: skip
+        )
     return Agreement(reference, str(values["prompts"]), int(values["count"]), int(values["tokens"]))
 
 
-def _choices(
-    data: Mapping[str, Any], kind: str, plugin_key: str, where: Where
-) -> tuple[Choice, ...]:
+def _choices(data: Mapping[str, Any], kind: str, plugin_key: str, where: Where) -> tuple[Choice, ...]:
     found: list[Choice] = []
     for label in _table(data, (kind,), where):
         settings = _table(data, (kind, label), where)
@@ -315,8 +293,7 @@ def _choices(
             raw = settings.pop("device", [])
             listed = [raw] if isinstance(raw, str) else raw
             if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
-                raise ProfileError("must be a device name or a list of them",
-                                   where=where(kind, label, "device"))  # fmt: skip
+                raise ProfileError("must be a device name or a list of them", where=where(kind, label, "device"))
             devices = tuple(listed)
         python = _python(settings, where(kind, label, "python")) if kind == "backend" else None
         found.append(Choice(label, plugin, settings, devices, named, python))
@@ -334,8 +311,7 @@ def _chains(data: Mapping[str, Any], where: Where) -> tuple[Chain, ...]:
             steps = settings.pop("steps")
             if settings:
                 extra = next(iter(settings))
-                raise ProfileError(f"'{extra}' cannot stand beside 'steps'",
-                                   where=where("technique", label, extra))  # fmt: skip
+                raise ProfileError(f"'{extra}' cannot stand beside 'steps'", where=where("technique", label, extra))
             chains.append(Chain(label, _steps(steps, where("technique", label, "steps"))))
         elif label == "none" and not settings:
             chains.append(Chain("none", ()))
@@ -379,9 +355,7 @@ def _patterns(data: Mapping[str, Any], key: str, where: Where) -> tuple[Mapping[
 def _check_whole(profile: Profile) -> None:
     for kind, chosen in (("backend", profile.backends), ("workload", profile.workloads)):
         if not chosen:
-            raise ProfileError(
-                f"names no {kind}", where=profile.file, hint=f"add a table [{kind}.NAME]"
-            )
+            raise ProfileError(f"names no {kind}", where=profile.file, hint=f"add a table [{kind}.NAME]")
     if profile.protocol["min_blocks"] > profile.protocol["max_blocks"]:  # type: ignore[operator]
         raise ProfileError("is more than max_blocks", where=profile.where("protocol", "min_blocks"))
     _check_margins(profile)

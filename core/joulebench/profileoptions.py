@@ -41,12 +41,8 @@ PROTOCOL_OPTIONS: Final = (
     Option("shuffle", "bool", True, "draw the order of prompts by the seed; false: as in the file"),
     Option("time_budget_s", "float", 600.0, "most measured time of a cell", minimum=0.1),
     Option("idle_s", "float", 10.0, "idle baseline before and after a group", minimum=0.0),
-    Option(
-        "margin_before_s", "float", 0.0, "idle wait before each block, sensors watched", minimum=0.0
-    ),
-    Option(
-        "margin_after_s", "float", 0.0, "idle wait after each block, sensors watched", minimum=0.0
-    ),
+    Option("margin_before_s", "float", 0.0, "idle wait before each block, sensors watched", minimum=0.0),
+    Option("margin_after_s", "float", 0.0, "idle wait after each block, sensors watched", minimum=0.0),
     Option(
         "counted_before_s",
         "float",
@@ -64,29 +60,11 @@ PROTOCOL_OPTIONS: Final = (
     Option("warmup_min_s", "float", 3.0, "least warm-up", minimum=0.0),
     Option("warmup_max_s", "float", 120.0, "most warm-up", minimum=0.0),
     Option("warmup_requests", "int", 300, "most requests of the warm-up", minimum=1),
-    Option(
-        "steady",
-        "share",
-        0.02,
-        "change between halves of the warm-up that counts as steady",
-        minimum=0.0,
-    ),
-    Option(
-        "gate_c",
-        "float",
-        2.0,
-        "thermal gate: distance to the first block's start, in °C",
-        minimum=0.0,
-    ),
+    Option("steady", "share", 0.02, "change between halves of the warm-up that counts as steady", minimum=0.0),
+    Option("gate_c", "float", 2.0, "thermal gate: distance to the first block's start, in °C", minimum=0.0),
     Option("gate_c_per_10_s", "float", 0.5, "thermal gate: slope, in °C per 10 s", minimum=0.0),
     Option("gate_timeout_s", "float", 180.0, "most wait for the thermal gate", minimum=0.0),
-    Option(
-        "contended",
-        "share",
-        0.05,
-        "other processes' share of one core that flags a block",
-        minimum=0.0,
-    ),
+    Option("contended", "share", 0.05, "other processes' share of one core that flags a block", minimum=0.0),
     Option("repeat_contended", "int", 1, "most repeats of a contended block", minimum=0),
     Option("turns", "bool", True, "cells of a group take turns, block by block"),
 )

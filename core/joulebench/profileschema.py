@@ -45,11 +45,7 @@ def _property(option: Option, axis: bool) -> dict[str, Any]:
 
 def _table(options: Iterable[Option], axis: bool, **more: dict[str, Any]) -> dict[str, Any]:
     properties = {option.name: _property(option, axis) for option in options}
-    return {
-        "type": "object",
-        "properties": {**properties, **more},
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": {**properties, **more}, "additionalProperties": False}
 
 
 def _named(plugins: Iterable[Plugin], key: str, **more: dict[str, Any]) -> dict[str, Any]:
@@ -62,14 +58,8 @@ def _named(plugins: Iterable[Plugin], key: str, **more: dict[str, Any]) -> dict[
     chooser = {"type": "string", "description": "the plugin; by default the label"}
     # An option of the same name may differ between plugins, so only its name is held here; the
     # plan checks the value.
-    properties: dict[str, Any] = {
-        name: {"description": option.doc} for name, option in options.items()
-    }
-    open_entry = {
-        "type": "object",
-        "properties": {**properties, key: chooser, **more},
-        "additionalProperties": False,
-    }
+    properties: dict[str, Any] = {name: {"description": option.doc} for name, option in options.items()}
+    open_entry = {"type": "object", "properties": {**properties, key: chooser, **more}, "additionalProperties": False}
     exact = {each.name: _table(each.options, True, **{key: chooser}, **more) for each in known}
     return {"type": "object", "properties": exact, "additionalProperties": open_entry}
 
@@ -84,11 +74,7 @@ def _switch(probe: Plugin) -> tuple[Option, ...]:
 def profile_schema(registry: Registry) -> dict[str, Any]:
     """JSON schema (draft 2020-12) of a profile with the installed plugins."""
     sections = {name: _table(options, False) for name, options in section_options().items()}
-    reference = {
-        "type": "object",
-        "minProperties": 1,
-        "description": "which backend is compared with",
-    }
+    reference = {"type": "object", "minProperties": 1, "description": "which backend is compared with"}
     sections["agreement"]["properties"]["reference"] = reference
     sections["agreement"]["required"] = ["reference"]
     # protocol = "NAME" is short for a table with this preset alone.

@@ -83,10 +83,7 @@ class RequestRecord:
 
     def phases(self) -> list[tuple[str, Edge, Edge]]:
         """(name, begin, end) of each phase."""
-        return [
-            (begin.kind, begin, end)
-            for begin, end in zip(self.edges[1:-1], self.edges[2:], strict=True)
-        ]
+        return [(begin.kind, begin, end) for begin, end in zip(self.edges[1:-1], self.edges[2:], strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,15 +102,10 @@ def planned_row(cell: PlannedCell) -> Row:
 
 def request_rows(cell_id: str, number: int, block: Block, clock: ClockTriple) -> list[Row]:
     """A row for each request of a block."""
-    return [
-        _request_row(cell_id, number, place, request, clock)
-        for place, request in enumerate(block.requests)
-    ]
+    return [_request_row(cell_id, number, place, request, clock) for place, request in enumerate(block.requests)]
 
 
-def _request_row(
-    cell_id: str, number: int, place: int, request: RequestRecord, clock: ClockTriple
-) -> Row:
+def _request_row(cell_id: str, number: int, place: int, request: RequestRecord, clock: ClockTriple) -> Row:
     seconds: dict[str, float] = {}
     for name, begin, end in request.phases():
         seconds[name] = seconds.get(name, 0.0) + (end.t_ns - begin.t_ns) * 1e-9
@@ -180,9 +175,7 @@ def block_totals(block: Block) -> Mapping[str, Any]:
     }
 
 
-def hottest_c(
-    channels: Sequence[Channel], traces: Mapping[int, Trace]
-) -> tuple[float | None, float | None]:
+def hottest_c(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> tuple[float | None, float | None]:
     """The hottest temperature at the start and at the end of a block."""
     ends: list[tuple[float, float]] = []
     for index, trace in traces.items():
@@ -199,9 +192,7 @@ def mean_cpu_hz(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> flo
     means = [
         channels[index].scale * sum(trace.raw) / len(trace.raw)
         for index, trace in traces.items()
-        if channels[index].quantity == "frequency"
-        and channels[index].domain.startswith("cpu")
-        and trace.raw
+        if channels[index].quantity == "frequency" and channels[index].domain.startswith("cpu") and trace.raw
     ]
     return sum(means) / len(means) if means else None
 
@@ -231,6 +222,4 @@ def sample_table(channels: Sequence[Channel], block: Block, drained: Drained) ->
 
 
 def _dictionary(indices: Sequence[int], names: Sequence[str]) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(
-        pa.array(indices, pa.int32()), pa.array(names, pa.string())
-    )
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(names, pa.string()))

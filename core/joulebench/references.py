@@ -72,9 +72,11 @@ class References:
 
     def _made(self, planned: PlannedReference) -> Reference:
         about: dict[str, Scalar] = {
-            "label": planned.label, "backend": planned.backend, "device": planned.device,
+            "label": planned.label,
+            "backend": planned.backend,
+            "device": planned.device,
             "prompts": self._prompts_name,
-        }  # fmt: skip
+        }
         if planned.reason is not None:
             return self._missing(about, planned.reason)
         self._say(f"reference {planned.label}: answering {self._count} prompts of {planned.model}")
@@ -93,9 +95,7 @@ class References:
         self._say(f"agreement is not checked: the reference {about['label']} cannot run: {reason}")
         return Reference(about, reason=f"the reference {about['label']} could not run: {reason}")
 
-    def _answered(
-        self, planned: PlannedReference, about: dict[str, Scalar], folder: Path
-    ) -> Reference:
+    def _answered(self, planned: PlannedReference, about: dict[str, Scalar], folder: Path) -> Reference:
         job = self._job_of(planned)
         worker = WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
         try:
@@ -107,9 +107,14 @@ class References:
                 return worker.ask(order, job.block_timeout_s, limit_name="limits.block_s")
 
             kept = ask(
-                {"op": "refer", "prompts": str(self._prompts), "count": self._count,
-                 "tokens": self._tokens, "folder": str(folder)}
-            )  # fmt: skip
+                {
+                    "op": "refer",
+                    "prompts": str(self._prompts),
+                    "count": self._count,
+                    "tokens": self._tokens,
+                    "folder": str(folder),
+                }
+            )
             text: Mapping[str, Any] = {}
             if self._text is not None and job.can_be_judged:
                 text = decoded(self._text.figures, ask(self._text.order()))

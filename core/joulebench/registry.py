@@ -131,9 +131,7 @@ class Registry:
                 self._admit(plugin, source)
                 self._pending.append((plugin, source))
 
-    def add(
-        self, plugin: object, entry_point: str, distribution: str = "", version: str = ""
-    ) -> None:
+    def add(self, plugin: object, entry_point: str, distribution: str = "", version: str = "") -> None:
         """Register one plugin module or object; raises :class:`PluginError` if it is unfit."""
         self._read_pending()
         source = _Source(entry_point, stated=(distribution, version))
@@ -192,11 +190,7 @@ class Registry:
         self._loaded.append(Loaded(source.entry_point, source.distribution, source.version, names))
 
     def _refuse_duplicate(
-        self,
-        kind: str,
-        plugin_class: type[Plugin],
-        source: _Source,
-        earlier: list[tuple[str, type[Plugin]]],
+        self, kind: str, plugin_class: type[Plugin], source: _Source, earlier: list[tuple[str, type[Plugin]]]
     ) -> None:
         name = plugin_class.name
         registered = self._classes[kind].get(name)
@@ -268,15 +262,12 @@ class Registry:
         self._read_pending()
         registered = self._classes[kind].get(name)
         if registered is None:
-            raise UnknownPluginError(
-                f"unknown {kind} '{name}'", hint=self._unknown_hint(kind, name)
-            )
+            raise UnknownPluginError(f"unknown {kind} '{name}'", hint=self._unknown_hint(kind, name))
         try:
             return registered.plugin_class()
         except Exception as error:  # a plugin may raise anything
             raise PluginError(
-                f"{kind} '{name}' cannot be made: {describe_failure(error)}",
-                where=registered.source.distribution,
+                f"{kind} '{name}' cannot be made: {describe_failure(error)}", where=registered.source.distribution
             ) from error
 
     def _unknown_hint(self, kind: str, name: str) -> str:

@@ -16,16 +16,7 @@ import pyarrow.ipc
 
 from joulebench.errors import SessionError, UnavailableError
 from joulebench.schema import CELL_TABLES
-from joulebench.session import (
-    SESSION_FILE,
-    Session,
-    as_now,
-    check_version,
-    decode,
-    read_stream,
-    scan_file,
-    unreadable,
-)
+from joulebench.session import SESSION_FILE, Session, as_now, check_version, decode, read_stream, scan_file, unreadable
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 #: Who asks with a password in the address must not find it in a report.
@@ -112,9 +103,7 @@ class RemoteSession(Session):
         where = f"{self._shown}/{SESSION_FILE}"
         table = self._read(f"{self._folder}/{SESSION_FILE}", where)
         if table is None:
-            raise SessionError(
-                "this is no joulebench session: it has no session.arrow", where=self._shown
-            )
+            raise SessionError("this is no joulebench session: it has no session.arrow", where=self._shown)
         check_version(table, where)
         self._take(table, where)
 

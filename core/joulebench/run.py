@@ -26,13 +26,7 @@ from joulebench.judging import Agreement, Judge, Quality
 from joulebench.labels import untaken
 from joulebench.machine import describe_machine, preflight, versions
 from joulebench.meter.margins import Margins
-from joulebench.models import (
-    CHECKPOINT_FORMAT,
-    Catalogue,
-    checkpoint_config,
-    obtain_model,
-    resolve_text,
-)
+from joulebench.models import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model, resolve_text
 from joulebench.overlap import overlap_fault
 from joulebench.plan import SkipCellError, check_against_config, session_settings
 from joulebench.profile import Profile
@@ -139,8 +133,7 @@ class Run:
                 references.forget()
         self._write_session("complete")
         forget_profile_file(self._writer.path)
-        counts = {status: list(self._statuses.values()).count(status)
-                  for status in ("ok", "failed", "skipped")}  # fmt: skip
+        counts = {status: list(self._statuses.values()).count(status) for status in ("ok", "failed", "skipped")}
         result = RunResult(self._writer.path, **counts)
         if result.ok == 0:
             raise NothingRanError(
@@ -202,12 +195,13 @@ class Run:
             workload = self._registry.workload(cell.workload_plugin)
             if prepared.config is not None:
                 check_against_config(
-                    backend, cell.device,
-                    session_settings(
-                        self._anchored(cell), backend, cell.runtime_steps, self._registry
-                    ),
-                    workload, cell.workload_settings, prepared.config,
-                )  # fmt: skip
+                    backend,
+                    cell.device,
+                    session_settings(self._anchored(cell), backend, cell.runtime_steps, self._registry),
+                    workload,
+                    cell.workload_settings,
+                    prepared.config,
+                )
         except SkipCellError as skip:
             self._skip(cell, skip.reason, skip.kind)
             return None
@@ -215,10 +209,7 @@ class Run:
             self._skip(cell, str(error), "artifact", status="failed")
             return None
         job = self._job_on(prepared, cell, self._resolved(workload.options, cell.workload_settings))
-        return replace(
-            job, judged=workload.judged,
-            runtime_steps=tuple(map(self._with_files, cell.runtime_steps)),
-        )  # fmt: skip
+        return replace(job, judged=workload.judged, runtime_steps=tuple(map(self._with_files, cell.runtime_steps)))
 
     def _with_files(self, step: RuntimeStep) -> RuntimeStep:
         """The step with its files as paths."""
@@ -229,18 +220,13 @@ class Run:
         """Everything that a reference needs, made now. Raises :class:`JoulebenchError`."""
         prepared = self._prepare(reference)
         backend = self._registry.backend(reference.backend_plugin)
-        fault = backend.check(
-            reference.device, self._anchored(reference), prepared.config or {}
-        )  # fmt: skip
+        fault = backend.check(reference.device, self._anchored(reference), prepared.config or {})
         if prepared.config is not None and fault:
             raise UnavailableError(fault)
         return self._job_on(prepared, reference, {})
 
     def _job_on(
-        self,
-        prepared: _Prepared,
-        planned: PlannedCell | PlannedReference,
-        workload_settings: dict[str, Any],
+        self, prepared: _Prepared, planned: PlannedCell | PlannedReference, workload_settings: dict[str, Any]
     ) -> Job:
         backend = self._registry.backend(planned.backend_plugin)
         settings = self._anchored(planned)
@@ -279,9 +265,8 @@ class Run:
 
     def _text(self, value: str) -> Path:
         return resolve_text(
-            value, self._catalogue, self._registry.profile_dirs(), self._profile.folder,
-            self._watcher.say,
-        )  # fmt: skip
+            value, self._catalogue, self._registry.profile_dirs(), self._profile.folder, self._watcher.say
+        )
 
     def _prepare(self, cell: PlannedCell | PlannedReference) -> _Prepared:
         artifact = self._model(cell.model)
@@ -334,9 +319,8 @@ class Run:
         if label not in self._models:
             try:
                 self._models[label] = obtain_model(
-                    self._plan.models[label], self._catalogue, self._profile.folder,
-                    self._watcher.say,
-                )  # fmt: skip
+                    self._plan.models[label], self._catalogue, self._profile.folder, self._watcher.say
+                )
             except JoulebenchError as error:
                 self._models[label] = error
         found = self._models[label]
@@ -346,9 +330,7 @@ class Run:
 
     def _skip(self, cell: PlannedCell, reason: str, kind: str, status: str = "skipped") -> None:
         self._watcher.say(f"{cell.label}: {status}: {reason}")
-        self._writer.write_cell(
-            {**planned_row(cell), "status": status, "cause": reason, "cause_kind": kind}
-        )
+        self._writer.write_cell({**planned_row(cell), "status": status, "cause": reason, "cause_kind": kind})
         self._ended(cell.id, status, reason)
 
     def _ended(self, cell_id: str, status: str, cause: str | None) -> None:
@@ -358,9 +340,7 @@ class Run:
 
     # -- measuring -------------------------------------------------------------------------------
 
-    def _groups(
-        self, jobs: Sequence[tuple[PlannedCell, Job]]
-    ) -> list[list[tuple[PlannedCell, Job]]]:
+    def _groups(self, jobs: Sequence[tuple[PlannedCell, Job]]) -> list[list[tuple[PlannedCell, Job]]]:
         """Cells of one workload that fit into memory together; alone where turns are off.
 
         Where not all of them fit, those of one backend stay together as far as they do.
@@ -386,22 +366,13 @@ class Run:
         references: References | None,
     ) -> None:
         names = ", ".join(cell.label for cell, _ in group)
-        self._watcher.say(
-            f"measuring in turns: {names}" if len(group) > 1 else f"measuring {names}"
-        )
-        runs = [
-            CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed))
-            for cell, job in group
-        ]
+        self._watcher.say(f"measuring in turns: {names}" if len(group) > 1 else f"measuring {names}")
+        runs = [CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed)) for cell, job in group]
         # A seed of the group's own: the order of blocks does not depend on what ran before.
         rng = random.Random(f"{self._seed} {group[0][0].id}")  # noqa: S311  an order, no secret
         try:
             if references is not None:
-                references.prepare(
-                    run.cell.model
-                    for run in runs
-                    if run.job.judged and run.record.agreement is None
-                )
+                references.prepare(run.cell.model for run in runs if run.job.judged and run.record.agreement is None)
             GroupRun(runs, self._protocol, self._accountant, self._watcher, judges, rng).run()
         except BaseException:
             for run in runs:
@@ -438,10 +409,15 @@ class Run:
         if wanted is None:
             return None
         return References(
-            self._writer.path, self._plan.references,
-            (wanted.prompts, self._text(wanted.prompts)), wanted.count, wanted.tokens,
-            self._scored_text(), self._reference_job, self._watcher.say,
-        )  # fmt: skip
+            self._writer.path,
+            self._plan.references,
+            (wanted.prompts, self._text(wanted.prompts)),
+            wanted.count,
+            wanted.tokens,
+            self._scored_text(),
+            self._reference_job,
+            self._watcher.say,
+        )
 
 
 def _needed(job: Job) -> float:

@@ -28,9 +28,7 @@ def check_writable(out: Path) -> None:
 
 
 def _unwritable(out: Path, error: OSError) -> SessionError:
-    return SessionError(
-        f"cannot be written: {error.strerror}", where=str(out), hint="choose another --out"
-    )
+    return SessionError(f"cannot be written: {error.strerror}", where=str(out), hint="choose another --out")
 
 
 def new_session_folder(out: Path, profile_name: str) -> Path:

@@ -179,9 +179,7 @@ BLOCKS: Final = pa.schema(
         _field("cell_id", _TEXT, "the cell"),
         _field("block", _I32, "number of the block within the cell"),
         _field("process", _I32, "worker process of the cell, from 0"),
-        _field(
-            "round", _I32, "round of randomised turns; the same number in cells that took turns"
-        ),
+        _field("round", _I32, "round of randomised turns; the same number in cells that took turns"),
         _field("position", _I32, "place within the round"),
         _field("t0_ns", _I64, "start", "ns"),
         _field("t1_ns", _I64, "end", "ns"),

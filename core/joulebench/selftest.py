@@ -78,26 +78,21 @@ class SelfTest:
         return not any(each.false_difference for each in self.compared)
 
 
-def twin_profile(
-    registry: Registry, name: str | None = None, overrides: Sequence[str] = ()
-) -> Profile:
+def twin_profile(registry: Registry, name: str | None = None, overrides: Sequence[str] = ()) -> Profile:
     """The profile's first model, backend and workload as two equal cells, ``a`` and ``b``.
 
     Without a name: a small model of random weights on the first backend that works here.
     """
     if name is None:
         backend_name = _first_backend(registry)
-        text = _PROFILE.format(
-            backend=backend_name, workload=_first_workload(registry, backend_name)
-        )
+        text = _PROFILE.format(backend=backend_name, workload=_first_workload(registry, backend_name))
         read = parse_profile(text, "selftest", Path.cwd(), overrides, registry.profile_dirs())
     else:
         folders = registry.profile_dirs()
         read = read_profile(find_profile(name, folders), overrides, folders)
     backend = read.backends[0]
     settings = {key: _first(value) for key, value in backend.settings.items()}
-    twins = [replace(backend, label=label, settings=settings, devices=backend.devices[:1])
-             for label in LABELS]  # fmt: skip
+    twins = [replace(backend, label=label, settings=settings, devices=backend.devices[:1]) for label in LABELS]
     workload = read.workloads[0]
     single = {key: _first(value) for key, value in workload.settings.items()}
     return replace(
@@ -171,20 +166,14 @@ def _check(plan: Plan) -> None:
 
 def judge(session: Session) -> SelfTest:
     """Compare the two cells of an A/A session in time and, where there is any, in energy."""
-    rows = (
-        session.cells()
-        .select(["cell_id", "model", "workload", "device", "unit", "status", "cause"])
-        .to_pylist()
-    )
+    rows = session.cells().select(["cell_id", "model", "workload", "device", "unit", "status", "cause"]).to_pylist()
     failed = next((row for row in rows if row["status"] != "ok"), None)
     if failed is not None or len(rows) != len(LABELS):
         cause = failed["cause"] if failed else "a cell has no record"
         raise NothingRanError(f"a cell of the self-test failed: {cause}")
     tables = [_BlocksOf(session, row["cell_id"]) for row in rows]
     unit = rows[0]["unit"]
-    compared = [
-        SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times()))
-    ]
+    compared = [SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times()))]
     for provenance in ("measured", "estimated", "simulated"):
         energies = [t.energies(provenance) for t in tables]
         if all(each is not None for each in energies):
@@ -246,20 +235,17 @@ def advice(found: SelfTest) -> list[str]:
     coarse = [
         each.comparison
         for each in found.compared
-        if each.comparison.smallest_detectable is None
-        or each.comparison.smallest_detectable > RESOLVES
+        if each.comparison.smallest_detectable is None or each.comparison.smallest_detectable > RESOLVES
     ]
     if not coarse and found.good():
         return []
     lines = []
     if not found.good():
         lines.append(
-            "equal cells in one process each differ by memory layout and placement: "
-            "--set protocol.processes=3"
+            "equal cells in one process each differ by memory layout and placement: --set protocol.processes=3"
         )
     lines.append(
-        "longer blocks (--set protocol.block_s=2) and more of them "
-        "(--set protocol.max_blocks=80) average more"
+        "longer blocks (--set protocol.block_s=2) and more of them (--set protocol.max_blocks=80) average more"
     )
     lines.append("a quieter machine: end other work, fix the CPU frequency, use mains power")
     return lines

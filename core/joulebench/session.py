@@ -94,9 +94,10 @@ def part_of(final: Path) -> Path:
 def _conform(batch: pa.RecordBatch, schema: pa.Schema, where: Path) -> pa.RecordBatch:
     if not batch.schema.equals(schema):
         raise SessionError(
-            "was written by another version of joulebench", where=str(where),
+            "was written by another version of joulebench",
+            where=str(where),
             hint="go on with the version that began the session, or start a new one",
-        )  # fmt: skip
+        )
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
@@ -240,9 +241,7 @@ class Session:
         try:
             return None if text is None else json.loads(text)
         except ValueError as error:
-            raise SessionError(
-                f"column {column} holds no JSON: {error}", where=str(self.path / SESSION_FILE)
-            ) from None
+            raise SessionError(f"column {column} holds no JSON: {error}", where=str(self.path / SESSION_FILE)) from None
 
     @property
     def cell_ids(self) -> list[str]:
@@ -334,9 +333,7 @@ class Session:
         return as_now(read(file), CELL_TABLES[name], str(file))
 
 
-def scan_file(
-    source: Any, columns: Sequence[str], schema: pa.Schema, where: str
-) -> Iterator[pa.RecordBatch]:
+def scan_file(source: Any, columns: Sequence[str], schema: pa.Schema, where: str) -> Iterator[pa.RecordBatch]:
     """The batches of an Arrow file with these columns alone; only they are decompressed."""
     try:
         names = pa.ipc.open_file(source).schema.names

@@ -11,15 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import JoulebenchError, SessionError
-from joulebench.remotesession import (
-    RemoteSession,
-    file_system,
-    is_file,
-    is_folder,
-    is_uri,
-    listed,
-    without_secret,
-)
+from joulebench.remotesession import RemoteSession, file_system, is_file, is_folder, is_uri, listed, without_secret
 from joulebench.session import SESSION_FILE, Session
 
 #: How far below a folder its sessions may lie.
@@ -49,9 +41,10 @@ def open_sessions(places: Sequence[str], say: Callable[[str], None]) -> list[Ses
         many = list(_openers(place))
         if not many:
             raise SessionError(
-                "no session is there", where=without_secret(place),
+                "no session is there",
+                where=without_secret(place),
                 hint="give a session's folder, a folder of such, or a pattern in quotes",
-            )  # fmt: skip
+            )
         for key, opener in many:
             if key in found:
                 continue

@@ -12,19 +12,30 @@ from typing import Any, Final
 from joulebench.api import Option, OptionValue, Settings
 from joulebench.errors import ProfileError, unknown_name_hint
 
-_BYTES: Final = re.compile(
-    r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)?\s*"
-)
+_BYTES: Final = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)?\s*")
 _SIZES: Final[dict[str | None, float]] = {
-    None: 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
-}  # fmt: skip
+    None: 1,
+    "B": 1,
+    "kB": 1e3,
+    "KB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "TB": 1e12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
 _TYPE_WORDS: Final = {
-    "str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
-    "file": "a path, builtin:NAME or catalogue:NAME", "share": 'a share such as "2%" or 0.02',
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "file": "a path, builtin:NAME or catalogue:NAME",
+    "share": 'a share such as "2%" or 0.02',
     "bytes": 'a size such as "4GiB" or a number of bytes',
     "command": 'a list of words such as ["./program", "--fast"]',
-}  # fmt: skip
+}
 
 
 def parse_share(value: object) -> float | None:
@@ -102,9 +113,15 @@ def anchored(options: Sequence[Option], values: Settings, folder: Path) -> dict[
 
 
 _PARSERS: Final[dict[str, Callable[[object], OptionValue | None]]] = {
-    "str": _as_text, "file": _as_text, "int": _as_int, "float": _as_float, "bool": _as_bool,
-    "share": parse_share, "bytes": parse_bytes, "command": parse_command,
-}  # fmt: skip
+    "str": _as_text,
+    "file": _as_text,
+    "int": _as_int,
+    "float": _as_float,
+    "bool": _as_bool,
+    "share": parse_share,
+    "bytes": parse_bytes,
+    "command": parse_command,
+}
 
 
 def check_value(option: Option, value: object, where: str) -> OptionValue:
@@ -131,9 +148,7 @@ def complete(
     known = {option.name: option for option in options}
     for name in given:
         if name not in known:
-            raise ProfileError(
-                f"unknown key '{name}'", where=where(name), hint=unknown_name_hint(name, known)
-            )
+            raise ProfileError(f"unknown key '{name}'", where=where(name), hint=unknown_name_hint(name, known))
     values: dict[str, OptionValue] = {}
     for name, option in known.items():
         if name in given:

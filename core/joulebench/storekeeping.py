@@ -99,9 +99,7 @@ def verify(entry: Entry) -> str | None:
     return None
 
 
-def prune(
-    store: Store, keys: Sequence[str], unused_days: float, *, dry_run: bool = False
-) -> Pruned:
+def prune(store: Store, keys: Sequence[str], unused_days: float, *, dry_run: bool = False) -> Pruned:
     """Remove the entries of ``keys``; without keys, damaged ones and those not used for long.
 
     What killed makers have left goes in any case. An entry that a run uses stays.
@@ -109,11 +107,7 @@ def prune(
     if not dry_run:
         sweep(store.root)
     oldest_s = time.time() - unused_days * _DAY_S
-    doomed = [
-        each
-        for each in chosen(store, keys)
-        if keys or each.stored is None or (each.used_s or 0.0) <= oldest_s
-    ]
+    doomed = [each for each in chosen(store, keys) if keys or each.stored is None or (each.used_s or 0.0) <= oldest_s]
     removed: list[str] = []
     in_use: list[str] = []
     freed_bytes = 0

@@ -53,9 +53,7 @@ class RequestRecorder:
 
     __slots__ = ("_cost", "_read", "costs", "edges", "token", "token_costs", "tokens")
 
-    def __init__(
-        self, read: Callable[[], list[int | None]], cost: CostReader | None = None
-    ) -> None:
+    def __init__(self, read: Callable[[], list[int | None]], cost: CostReader | None = None) -> None:
         self._read = read
         self._cost = cost
         self.edges: list[tuple[int, str, list[int | None]]] = []
@@ -124,9 +122,7 @@ class Job:
         self._requests: list[Request] = []
         if order["workload"] is not None:
             self._workload = registry.workload(order["workload"])
-            self._requests = list(
-                self._workload.requests(self._context(self._seed), self._workload_settings)
-            )
+            self._requests = list(self._workload.requests(self._context(self._seed), self._workload_settings))
             if not self._requests:
                 raise PluginError(f"workload '{order['workload']}' made no request")
         self._read = edge_reader([_of_process(each, self.pid) for each in order["edges"]])
@@ -178,19 +174,13 @@ class Job:
                 recorded.append((request, recorder, outcome))
         finally:
             gc.enable()
-        answer = {
-            "cpu_s": cpu_s,
-            "began_ns": began_ns,
-            "requests": [self._record(*each) for each in recorded],
-        }
+        answer = {"cpu_s": cpu_s, "began_ns": began_ns, "requests": [self._record(*each) for each in recorded]}
         # After the block, not before the next one: what a late counter lends a block from the
         # time before it should be the power of an idle machine.
         gc.collect()
         return answer
 
-    def _record(
-        self, request: Request, recorder: RequestRecorder, outcome: Outcome
-    ) -> dict[str, Any]:
+    def _record(self, request: Request, recorder: RequestRecorder, outcome: Outcome) -> dict[str, Any]:
         response = None
         if self._tokenizer is not None and outcome.output:
             response = self._tokenizer.decode(outcome.output)
@@ -274,8 +264,7 @@ class Job:
             "workspace_bytes": use.workspace_bytes,
             "device_peak_bytes": use.device_peak_bytes,
             "evidence": {
-                technique.name: dict(technique.evidence(self.session, own))
-                for technique, own in self._techniques
+                technique.name: dict(technique.evidence(self.session, own)) for technique, own in self._techniques
             },
         }
 
@@ -283,8 +272,7 @@ class Job:
 def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, Any]:
     """A source with the process that runs the model filled in."""
     return {
-        key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value
-        for key, value in source.items()
+        key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value for key, value in source.items()
     }
 
 
@@ -302,9 +290,7 @@ def _cost_reader(session: BackendSession) -> CostReader | None:
     return read
 
 
-def _runtime_techniques(
-    registry: Registry, steps: list[dict[str, Any]]
-) -> list[tuple[RuntimeTechnique, Settings]]:
+def _runtime_techniques(registry: Registry, steps: list[dict[str, Any]]) -> list[tuple[RuntimeTechnique, Settings]]:
     found: list[tuple[RuntimeTechnique, Settings]] = []
     for step in steps:
         technique = registry.technique(step["name"])
@@ -379,10 +365,7 @@ def _describe(error: Exception) -> dict[str, Any]:
 
     traceback.print_exc()
     memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
-    return {
-        "kind": "memory" if memory else "error",
-        "message": f"{type(error).__name__}: {error}",
-    }
+    return {"kind": "memory" if memory else "error", "message": f"{type(error).__name__}: {error}"}
 
 
 def main() -> None:

@@ -90,16 +90,10 @@ class WorkerProcess:
         """Check that the other side speaks this protocol."""
         version = self.ask({"op": "hello"}, timeout_s).get("protocol")
         if version != PROTOCOL_VERSION:
-            raise WorkerError(
-                Cause("error", f"the worker speaks protocol {version}, not {PROTOCOL_VERSION}")
-            )
+            raise WorkerError(Cause("error", f"the worker speaks protocol {version}, not {PROTOCOL_VERSION}"))
 
     def ask(
-        self,
-        order: Mapping[str, Any],
-        timeout_s: float,
-        idle: Callable[[], None] = lambda: None,
-        limit_name: str = "",
+        self, order: Mapping[str, Any], timeout_s: float, idle: Callable[[], None] = lambda: None, limit_name: str = ""
     ) -> dict[str, Any]:
         """Send a request and wait for its answer; raises :class:`WorkerError`.
 
@@ -119,9 +113,7 @@ class WorkerProcess:
             raise ToldError(Cause(str(told.get("kind", "error")), str(told.get("message", error))))
         return answer
 
-    def _read_line(
-        self, timeout_s: float, op: str, limit_name: str, idle: Callable[[], None]
-    ) -> bytes:
+    def _read_line(self, timeout_s: float, op: str, limit_name: str, idle: Callable[[], None]) -> bytes:
         assert self._process.stdout is not None  # noqa: S101
         deadline = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
@@ -138,9 +130,7 @@ class WorkerProcess:
                 if time.monotonic() > deadline:
                     self.kill()
                     name = f" ({limit_name})" if limit_name else ""
-                    message = (
-                        f"no answer to '{op}' within {timeout_s:g} s{name}; the worker was killed"
-                    )
+                    message = f"no answer to '{op}' within {timeout_s:g} s{name}; the worker was killed"
                     raise WorkerError(Cause("hang", message, signal="SIGKILL"))
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line

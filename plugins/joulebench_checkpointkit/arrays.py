@@ -46,14 +46,11 @@ class Checkpoint:
             raise ModelError(f"lacks the tensor '{name}'", where=str(self.folder))
         file, info = self._places[name]
         if info.shape != shape:
-            raise ModelError(
-                f"tensor '{name}' is {info.shape}; config.json says {shape}", where=str(file)
-            )
+            raise ModelError(f"tensor '{name}' is {info.shape}; config.json says {shape}", where=str(file))
         stored = _STORED.get(info.dtype)
         if stored is None:
             raise ModelError(
-                f"tensor '{name}' is of type {info.dtype}, not one of {', '.join(_STORED)}",
-                where=str(file),
+                f"tensor '{name}' is of type {info.dtype}, not one of {', '.join(_STORED)}", where=str(file)
             )
         if info.size_bytes != math.prod(shape) * np.dtype(stored).itemsize:
             raise ModelError(f"tensor '{name}' is not whole", where=str(file))

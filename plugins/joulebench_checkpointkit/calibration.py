@@ -15,12 +15,16 @@ from joulebench.errors import ArtifactError, ModelError
 _JUDGED: Final = frozenset({"builtin:evaluation", "builtin:short", "builtin:prompts"})
 
 CALIBRATION: Final = (
-    Option("calibration", "file", "builtin:calibration",
-           "text that the activations are taken from; never the one that quality is judged on"),
+    Option(
+        "calibration",
+        "file",
+        "builtin:calibration",
+        "text that the activations are taken from; never the one that quality is judged on",
+    ),
     Option("sequences", "int", 12, "stretches of the text that are read", minimum=1),
     Option("length", "int", 256, "tokens in each stretch", minimum=2),
     Option("seed", "int", 0, "chooses the stretches", minimum=0),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,11 @@ class Calibration:
     def of(cls, settings: Settings) -> Calibration:
         """From the options in :data:`CALIBRATION`, the text as a path."""
         return cls(
-            Path(str(settings["calibration"])), int(settings["sequences"]),
-            int(settings["length"]), int(settings["seed"]),
-        )  # fmt: skip
+            Path(str(settings["calibration"])),
+            int(settings["sequences"]),
+            int(settings["length"]),
+            int(settings["seed"]),
+        )
 
 
 def calibration_fault(settings: Settings, config: Mapping[str, object]) -> str | None:
@@ -76,9 +82,7 @@ def calibration_tokens(checkpoint: Path, wanted: Calibration) -> list[list[int]]
     try:
         text = wanted.text.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ArtifactError(
-            f"cannot be read for calibration: {error}", where=str(wanted.text)
-        ) from None
+        raise ArtifactError(f"cannot be read for calibration: {error}", where=str(wanted.text)) from None
     ids = list(tokenizer.encode(text, add_special_tokens=False).ids)
     found = len(ids) // wanted.length
     if found < wanted.sequences:

@@ -36,6 +36,4 @@ def even_groups(heads: int, kv_heads: int) -> None:
 def refuse_quantized(config: Mapping[str, object]) -> None:
     """Raise :class:`UnfitModelError` where the weights are stored quantized."""
     if config.get("quantization_config"):
-        raise UnfitModelError(
-            "the checkpoint is quantized already; take the one that it was made of"
-        )
+        raise UnfitModelError("the checkpoint is quantized already; take the one that it was made of")

@@ -118,8 +118,7 @@ class IntegerFile:
                 whole = columns % (groups * block) == 0
             except Exception as error:  # the library's and arithmetic's
                 raise ModelError(
-                    f"lacks what {SCHEME_FILE} names: {error}",
-                    where=str(self._folder / INTEGERS_FILE),
+                    f"lacks what {SCHEME_FILE} names: {error}", where=str(self._folder / INTEGERS_FILE)
                 ) from None
             if whole:
                 found[name] = 4 if int(notes["bits"]) <= 4 else 8
@@ -143,10 +142,7 @@ class IntegerFile:
 
 
 def write_integers(
-    checkpoint: Path,
-    technique: str,
-    matrices: Mapping[str, Integers],
-    notes: Mapping[str, Mapping[str, float]],
+    checkpoint: Path, technique: str, matrices: Mapping[str, Integers], notes: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Write the folder beside the weights in ``checkpoint``; ``notes`` go beside each's bits."""
     from safetensors.numpy import save_file
@@ -161,10 +157,7 @@ def write_integers(
     scheme = {
         "version": VERSION,
         "technique": technique,
-        "matrices": {
-            name: {"bits": each.bits, **notes.get(name, {})}
-            for name, each in sorted(matrices.items())
-        },
+        "matrices": {name: {"bits": each.bits, **notes.get(name, {})} for name, each in sorted(matrices.items())},
     }
     (folder / SCHEME_FILE).write_text(json.dumps(scheme, indent=1) + "\n", encoding="utf-8")
 
@@ -180,10 +173,7 @@ def _read_scheme(file: Path) -> dict[str, Any]:
     ):
         raise ModelError("does not say which matrices are integers", where=str(file))
     if scheme.get("version") != VERSION:
-        raise ModelError(
-            f"is of version {scheme.get('version')!r}; this joulebench reads {VERSION}",
-            where=str(file),
-        )
+        raise ModelError(f"is of version {scheme.get('version')!r}; this joulebench reads {VERSION}", where=str(file))
     return {**scheme, "matrices": matrices}
 
 

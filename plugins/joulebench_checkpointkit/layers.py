@@ -26,19 +26,13 @@ class DecoderLayers:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         try:
-            config = AutoConfig.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
-            )
+            config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
             # Without a mask this attention is causal; the sequences have no padding.
             config._attn_implementation = "sdpa"
             with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(
-                    config, dtype=torch.float32, trust_remote_code=False
-                )
+                model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"transformers does not take it: {error}", where=str(folder / "config.json")
-            ) from None
+            raise ModelError(f"transformers does not take it: {error}", where=str(folder / "config.json")) from None
         self._folder = folder
         self._layers = model.model.layers
         self._rotary = type(model.model.rotary_emb)(config)
@@ -64,25 +58,18 @@ class DecoderLayers:
     def _step(self, layer: torch.nn.Module, state: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(state.shape[1])[None]
         return layer(
-            state, attention_mask=None, position_ids=positions,
-            position_embeddings=self._rotary(state, positions),
-        )  # fmt: skip
+            state, attention_mask=None, position_ids=positions, position_embeddings=self._rotary(state, positions)
+        )
 
     def watch(
-        self,
-        layer: torch.nn.Module,
-        states: States,
-        modules: Iterable[str],
-        see: Callable[[str, torch.Tensor], None],
+        self, layer: torch.nn.Module, states: States, modules: Iterable[str], see: Callable[[str, torch.Tensor], None]
     ) -> States:
         """Run the sequences and show each of ``modules``' inputs, (tokens, features)."""
 
         def shower(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
             return lambda _, given: see(name, given[0].reshape(-1, given[0].shape[-1]))
 
-        hooks = [
-            layer.get_submodule(name).register_forward_pre_hook(shower(name)) for name in modules
-        ]
+        hooks = [layer.get_submodule(name).register_forward_pre_hook(shower(name)) for name in modules]
         try:
             return self.run(layer, states)
         finally:
@@ -90,16 +77,13 @@ class DecoderLayers:
                 hook.remove()
 
 
-def embed(
-    weights: Weights, sequences: Sequence[Sequence[int]], table: torch.Tensor | None = None
-) -> States:
+def embed(weights: Weights, sequences: Sequence[Sequence[int]], table: torch.Tensor | None = None) -> States:
     """The states before the first layer, by the checkpoint's embedding or another ``table``."""
     if table is None:
         table = weights.matrix(EMBEDDING)
     largest = max(max(each) for each in sequences)
     if largest >= len(table):
         raise ModelError(
-            f"its tokenizer gives the id {largest}; the embedding has {len(table)} rows",
-            where=str(weights.folder),
+            f"its tokenizer gives the id {largest}; the embedding has {len(table)} rows", where=str(weights.folder)
         )
     return [table[torch.tensor(each)].float()[None] for each in sequences]

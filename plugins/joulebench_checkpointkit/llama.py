@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench_checkpointkit.configuration import (
-    UnfitModelError,
-    count,
-    even_groups,
-    number,
-    refuse_quantized,
-)
+from joulebench_checkpointkit.configuration import UnfitModelError, count, even_groups, number, refuse_quantized
 from joulebench_checkpointkit.rotary import ROPE_KINDS, Rope
 
 #: ``config.json`` names of the model classes whose layers are the ones described here.
@@ -105,9 +99,7 @@ def _rope(config: Mapping[str, object]) -> Rope:
         raise UnfitModelError("the settings of its rotary positions are no table")
     kind = str(given.get("rope_type") or given.get("type") or "default")
     if kind not in ROPE_KINDS:
-        raise UnfitModelError(
-            f"rotary positions of type '{kind}' are not known, only {', '.join(ROPE_KINDS)}"
-        )
+        raise UnfitModelError(f"rotary positions of type '{kind}' are not known, only {', '.join(ROPE_KINDS)}")
     if any(number(each, "partial_rotary_factor", 1.0) != 1.0 for each in (given, config)):
         raise UnfitModelError("rotary positions on a part of each head are not known")
     theta = given if "rope_theta" in given else config

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench_checkpointkit.configuration import (
-    UnfitModelError,
-    count,
-    even_groups,
-    refuse_quantized,
-)
+from joulebench_checkpointkit.configuration import UnfitModelError, count, even_groups, refuse_quantized
 
 #: Types whose layers have the matrices below and nothing else that depends on their sizes.
 MODEL_TYPES: Final = ("llama", "mistral", "qwen2")
@@ -53,9 +48,7 @@ class Shape:
         """Read a ``config.json``. Raises :class:`UnfitModelError`."""
         kind = config.get("model_type")
         if kind not in MODEL_TYPES:
-            raise UnfitModelError(
-                f"takes models of type {', '.join(MODEL_TYPES)}, not '{kind or 'unknown'}'"
-            )
+            raise UnfitModelError(f"takes models of type {', '.join(MODEL_TYPES)}, not '{kind or 'unknown'}'")
         refuse_quantized(config)
         hidden, heads = count(config, "hidden_size"), count(config, "num_attention_heads")
         shape = cls(
@@ -77,6 +70,4 @@ class Shape:
     @property
     def input_widths(self) -> frozenset[int]:
         """Columns that the matrices have."""
-        return frozenset(
-            {self.hidden_size, self.num_attention_heads * self.head_dim, self.intermediate_size}
-        )
+        return frozenset({self.hidden_size, self.num_attention_heads * self.head_dim, self.intermediate_size})

@@ -37,9 +37,7 @@ class Weights:
                 # Mapped, not read: a tensor comes into memory when it is asked for.
                 opened = safe_open(file, framework="pt")
             except (OSError, SafetensorError) as error:
-                raise ModelError(
-                    f"is no whole safetensors file: {error}", where=str(file)
-                ) from None
+                raise ModelError(f"is no whole safetensors file: {error}", where=str(file)) from None
             self._open[file.name] = opened
             self.files |= dict.fromkeys(opened.keys(), file.name)
 
@@ -52,8 +50,7 @@ class Weights:
         found = self.tensor(name)
         if found.dtype not in _FLOATS:
             raise ModelError(
-                f"tensor '{name}' is of type {found.dtype}; only float32, bfloat16 and float16 "
-                "can be rewritten",
+                f"tensor '{name}' is of type {found.dtype}; only float32, bfloat16 and float16 can be rewritten",
                 where=str(self.folder),
             )
         return found
@@ -86,10 +83,7 @@ class Weights:
 
 
 def write_checkpoint(
-    source: Weights,
-    output: Path,
-    changed: Mapping[str, torch.Tensor],
-    names: Mapping[str, str] | None = None,
+    source: Weights, output: Path, changed: Mapping[str, torch.Tensor], names: Mapping[str, str] | None = None
 ) -> None:
     """Write ``source`` into ``output`` with ``changed`` tensors, file by file.
 

@@ -33,9 +33,11 @@ class Link:
         self._buffer = b""
         try:
             self._process = subprocess.Popen(
-                shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                shlex.split(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 env={**os.environ, **(environment or {})},
-            )  # fmt: skip
+            )
         except OSError as error:
             raise LinkError(
                 f"cannot be started: {error.strerror}",
@@ -58,9 +60,9 @@ class Link:
         said = self.ask({"op": "hello", "protocol": PROTOCOL_VERSION}, GREETING_S)
         if said.get("protocol") != PROTOCOL_VERSION:
             raise LinkError(
-                f"speaks version {said.get('protocol')!r} of the runtime protocol, not "
-                f"{PROTOCOL_VERSION}", where=self.command,
-            )  # fmt: skip
+                f"speaks version {said.get('protocol')!r} of the runtime protocol, not {PROTOCOL_VERSION}",
+                where=self.command,
+            )
         return said
 
     def ask(self, order: Mapping[str, Any], limit_s: float | None = None) -> dict[str, Any]:
@@ -96,9 +98,10 @@ class Link:
         while b"\n" not in self._buffer:
             if limit_s is not None and not self._readable(limit_s):
                 raise LinkError(
-                    f"gave no answer in {limit_s:g} s", where=self.command,
+                    f"gave no answer in {limit_s:g} s",
+                    where=self.command,
                     hint="it must flush its output after each line",
-                )  # fmt: skip
+                )
             piece = os.read(self._from, _CHUNK)
             if not piece:
                 raise self._ended()

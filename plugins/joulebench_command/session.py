@@ -20,9 +20,12 @@ class CommandSession(BackendSession):
     def __init__(self, link: Link, artifact: Artifact, device: str, settings: Settings) -> None:
         self._link = link
         order = {
-            "op": "open", "format": artifact.format, "artifact": str(artifact.path),
-            "device": device, "settings": {k: v for k, v in settings.items() if k != "command"},
-        }  # fmt: skip
+            "op": "open",
+            "format": artifact.format,
+            "artifact": str(artifact.path),
+            "device": device,
+            "settings": {k: v for k, v in settings.items() if k != "command"},
+        }
         opened = link.ask(order)
         self.vocabulary_size = _count(opened, "vocabulary_size", link.command)
         self.context_length = _count(opened, "context_length", link.command)
@@ -59,10 +62,7 @@ class CommandSession(BackendSession):
         answer = self._link.ask({"op": "score", "tokens": list(tokens)})
         scores = answer.get("scores")
         if not isinstance(scores, list) or len(scores) != len(tokens) - 1:
-            raise LinkError(
-                f"gave no list of {len(tokens) - 1} scores: {str(scores)[:80]}",
-                where=self._link.command,
-            )
+            raise LinkError(f"gave no list of {len(tokens) - 1} scores: {str(scores)[:80]}", where=self._link.command)
         return [float(each) for each in scores]
 
     def logits(self, tokens: Sequence[int]) -> Any:
@@ -74,10 +74,7 @@ class CommandSession(BackendSession):
             found = np.fromfile(file.name, np.float32)
         size = self.vocabulary_size or 0
         if found.size != len(tokens) * size:
-            raise LinkError(
-                f"wrote {found.size} logits, not {len(tokens)} rows of {size}",
-                where=self._link.command,
-            )
+            raise LinkError(f"wrote {found.size} logits, not {len(tokens)} rows of {size}", where=self._link.command)
         return found.reshape(len(tokens), size)
 
     def reset(self) -> None:
@@ -87,9 +84,7 @@ class CommandSession(BackendSession):
     def memory(self) -> MemoryUse:
         """The program's own account; what it does not say is unknown."""
         said = self._link.ask({"op": "memory"})
-        return MemoryUse(
-            **{name: _count(said, name, self._link.command) for name in MemoryUse.__slots__}
-        )
+        return MemoryUse(**{name: _count(said, name, self._link.command) for name in MemoryUse.__slots__})
 
     def traffic(self) -> Traffic:
         """What it said when it opened the model."""
@@ -108,8 +103,11 @@ def _count(said: Mapping[str, Any], name: str, command: str) -> int | None:
     value = said.get(name)
     if value is None or (type(value) is int and value >= 0):
         return value
-    raise PluginError(f"gave {json.dumps(value)} as {name}", where=command,
-                      hint="a whole number, or leave it out where it is not known")  # fmt: skip
+    raise PluginError(
+        f"gave {json.dumps(value)} as {name}",
+        where=command,
+        hint="a whole number, or leave it out where it is not known",
+    )
 
 
 def _facts(said: object, command: str) -> dict[str, Scalar]:
@@ -118,5 +116,6 @@ def _facts(said: object, command: str) -> dict[str, Scalar]:
     plain = (str, int, float, bool, type(None))
     if isinstance(said, dict) and all(isinstance(each, plain) for each in said.values()):
         return dict(said)
-    raise PluginError(f"gave {json.dumps(said)} as facts", where=command,
-                      hint="an object of texts, numbers, booleans and null")  # fmt: skip
+    raise PluginError(
+        f"gave {json.dumps(said)} as facts", where=command, hint="an object of texts, numbers, booleans and null"
+    )

@@ -36,8 +36,7 @@ class CpuProbe(Probe):
         stat = Path(str(settings["proc_root"])) / "stat"
         if not stat.exists():
             return Availability.no(
-                f"no {stat}: this system has no Linux proc file system",
-                "run on Linux, or mount proc in the container",
+                f"no {stat}: this system has no Linux proc file system", "run on Linux, or mount proc in the container"
             )
         if not _frequency_files(settings):
             return Availability(

@@ -30,10 +30,7 @@ def read_processor(proc: Path) -> Processor:
     logical = [block for block in blocks if "processor" in block]
     packages = {block.get("physical id", "0") for block in logical}
     # Without topology (ARM) each processor is a core.
-    cores = {
-        (block.get("physical id", "0"), block.get("core id", block["processor"]))
-        for block in logical
-    }
+    cores = {(block.get("physical id", "0"), block.get("core id", block["processor"])) for block in logical}
     flags = logical[0].get("flags") if logical else None
     return Processor(
         description="; ".join(f"{key}: {value}" for key, value in named.items()),

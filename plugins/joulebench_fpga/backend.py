@@ -32,24 +32,20 @@ class FpgaBackend(Backend):
     options = (
         Option("board", "str", "kv260", "shipped description of a device", choices=board_names()),
         Option("device_file", "file", None, "a description of one's own, in place of a board"),
-        Option(
-            "weights", "str", "int8", "weights of the layers; the head is int8 always",
-            choices=("int8", "int4"),
-        ),
+        Option("weights", "str", "int8", "weights of the layers; the head is int8 always", choices=("int8", "int4")),
         Option("group", "int", 64, "columns that share a scale, with int4 weights", minimum=2),
         Option("lanes", "int", None, "lanes of an engine; the device's when not set", minimum=1),
-        Option("engines", "int", None, "engines side by side; the device's when not set",
-               minimum=1, maximum=1024),
-        Option("clock_hz", "float", None, "clock; the device's when not set", minimum=1e3,
-               maximum=1e10),
-        Option("cache_tokens", "int", 2048, "positions of the KV cache, up to the model's context",
-               minimum=1),
+        Option("engines", "int", None, "engines side by side; the device's when not set", minimum=1, maximum=1024),
+        Option("clock_hz", "float", None, "clock; the device's when not set", minimum=1e3, maximum=1e10),
+        Option("cache_tokens", "int", 2048, "positions of the KV cache, up to the model's context", minimum=1),
         Option(
-            "verify", "str", "sampled",
+            "verify",
+            "str",
+            "sampled",
             "what of a token goes through the RTL when the model is opened",
             choices=("off", "sampled", "token"),
         ),
-    )  # fmt: skip
+    )
 
     def available(self) -> Availability:
         """Needs numpy; Amaranth and a C++ compiler only where something is verified."""
@@ -80,8 +76,7 @@ class FpgaBackend(Backend):
         if tools.ok:
             return None
         return (
-            f'verify = "{given["verify"]}" runs the engine\'s RTL: {tools.reason}; '
-            f'{tools.cure}, or set verify = "off"'
+            f'verify = "{given["verify"]}" runs the engine\'s RTL: {tools.reason}; {tools.cure}, or set verify = "off"'
         )
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:

@@ -50,25 +50,19 @@ class Setup:
     def nominal(self) -> CycleModel:
         """Cycles by the device's stated values."""
         device = self.device
-        machine = self.machine(
-            device.efficiency.value, device.bandwidth_bytes_per_s.value, device.latency_s.value
-        )
+        machine = self.machine(device.efficiency.value, device.bandwidth_bytes_per_s.value, device.latency_s.value)
         return CycleModel(self.layout, machine)
 
     def fastest(self) -> CycleModel:
         """Cycles by those ends of the memory's ranges that make it fast; the clock stays."""
         device = self.device
-        machine = self.machine(
-            device.efficiency.high, device.bandwidth_bytes_per_s.high, device.latency_s.low
-        )
+        machine = self.machine(device.efficiency.high, device.bandwidth_bytes_per_s.high, device.latency_s.low)
         return CycleModel(self.layout, machine)
 
     def slowest(self) -> CycleModel:
         """Cycles by the other ends."""
         device = self.device
-        machine = self.machine(
-            device.efficiency.low, device.bandwidth_bytes_per_s.low, device.latency_s.high
-        )
+        machine = self.machine(device.efficiency.low, device.bandwidth_bytes_per_s.low, device.latency_s.high)
         return CycleModel(self.layout, machine)
 
 
@@ -131,14 +125,10 @@ def fault_of(setup: Setup) -> str | None:
     size = f"{setup.engines} × {engine.lanes} lanes"
     needs = {
         "multipliers": (
-            device.multipliers_per_lane.value * lanes
-            + device.multipliers_per_engine.value * setup.engines,
+            device.multipliers_per_lane.value * lanes + device.multipliers_per_engine.value * setup.engines,
             device.multipliers.value,
         ),
-        "LUTs": (
-            device.luts_per_lane.value * lanes + device.luts_per_engine.value * setup.engines,
-            device.luts.value,
-        ),
+        "LUTs": (device.luts_per_lane.value * lanes + device.luts_per_engine.value * setup.engines, device.luts.value),
         "bytes of on-chip memory": (float(on_chip_bytes(setup)), device.on_chip_bytes.value),
     }
     for what, (needed, there) in needs.items():

@@ -72,9 +72,7 @@ class CycleModel:
         machine = self.machine
         rows = -(-product.rows // machine.engines)
         rate = machine.rate
-        return gemv_cycles(
-            machine.engine, rows, product.columns, rate.numerator, rate.denominator, product.group
-        )
+        return gemv_cycles(machine.engine, rows, product.columns, rate.numerator, rate.denominator, product.group)
 
     def product(self, product: Product) -> Cost:
         """All products of a kind."""

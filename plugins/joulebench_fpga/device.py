@@ -64,9 +64,7 @@ class Device:
 
 
 #: Names of the tables of a file that hold a quantity.
-QUANTITIES: Final = tuple(
-    name for name, field in Device.__dataclass_fields__.items() if field.type == "Quantity"
-)
+QUANTITIES: Final = tuple(name for name, field in Device.__dataclass_fields__.items() if field.type == "Quantity")
 _TEXTS: Final = ("name", "title", "memory")
 #: What a figure is there for, said where it is missing.
 _NEEDED_FOR: Final = {
@@ -84,9 +82,7 @@ def board_names() -> tuple[str, ...]:
 def board(name: str) -> Device:
     """A shipped description."""
     if name not in board_names():
-        raise DeviceFileError(
-            f"no board '{name}'", where="board", hint=unknown_name_hint(name, board_names())
-        )
+        raise DeviceFileError(f"no board '{name}'", where="board", hint=unknown_name_hint(name, board_names()))
     return read_device(_FOLDER / f"{name}.toml")
 
 
@@ -107,13 +103,10 @@ def _device(given: Mapping[str, Any], where: str) -> Device:
     known = {"version", "engine", *_TEXTS, *QUANTITIES}
     for key in given:
         if key not in known:
-            raise DeviceFileError(
-                f"unknown key '{key}'", where=where, hint=unknown_name_hint(key, known)
-            )
+            raise DeviceFileError(f"unknown key '{key}'", where=where, hint=unknown_name_hint(key, known))
     if given.get("version") != DEVICE_VERSION:
         raise DeviceFileError(
-            f"is of version {given.get('version')!r}; version = {DEVICE_VERSION} is understood",
-            where=where,
+            f"is of version {given.get('version')!r}; version = {DEVICE_VERSION} is understood", where=where
         )
     for key in _TEXTS:
         if not isinstance(given.get(key), str):

@@ -30,23 +30,16 @@ class Share:
     high_j: float
 
 
-def energy_shares(
-    device: Device, cost: Cost, seconds: float, shortest_s: float, longest_s: float
-) -> tuple[Share, ...]:
+def energy_shares(device: Device, cost: Cost, seconds: float, shortest_s: float, longest_s: float) -> tuple[Share, ...]:
     """The parts of the energy of some work that takes ``seconds``, at least and at most so long."""
     parts = (
         ("multiplications", cost.lane_macs * _PICO, device.mac_pj),
         ("memory", cost.dram_bytes * _BITS * _PICO, device.dram_pj_per_bit),
         ("on-chip memory", cost.on_chip_bytes * _BITS * _PICO, device.on_chip_pj_per_bit),
     )
-    shares = [
-        Share(name, amount * each.value, amount * each.low, amount * each.high)
-        for name, amount, each in parts
-    ]
+    shares = [Share(name, amount * each.value, amount * each.low, amount * each.high) for name, amount, each in parts]
     static = device.static_w
-    shares.append(
-        Share("static", static.value * seconds, static.low * shortest_s, static.high * longest_s)
-    )
+    shares.append(Share("static", static.value * seconds, static.low * shortest_s, static.high * longest_s))
     return tuple(shares)
 
 

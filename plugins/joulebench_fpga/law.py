@@ -67,13 +67,9 @@ class Engine:
                 hint=f"use {below} or {2 * below}",
             )
         if not MIN_LANES <= self.lanes <= MAX_LANES:
-            raise ProfileError(
-                f"{self.lanes} lanes: the engine has {MIN_LANES} to {MAX_LANES}", where="lanes"
-            )
+            raise ProfileError(f"{self.lanes} lanes: the engine has {MIN_LANES} to {MAX_LANES}", where="lanes")
         if self.weight_bits not in WEIGHT_BITS:
-            raise ProfileError(
-                f"weights of {self.weight_bits} bits: the engine takes 8 or 4", where="weight_bits"
-            )
+            raise ProfileError(f"weights of {self.weight_bits} bits: the engine takes 8 or 4", where="weight_bits")
         if not self.lanes <= self.max_columns <= MAX_COLUMNS or self.max_columns % self.lanes:
             raise ProfileError(
                 f"{self.max_columns} columns: a multiple of the {self.lanes} lanes, up to "
@@ -122,14 +118,7 @@ def pipeline_cycles(engine: Engine) -> int:
     return FIXED_STAGES + engine.tree_levels
 
 
-def gemv_cycles(
-    engine: Engine,
-    rows: int,
-    columns: int,
-    beats_num: int = 1,
-    beats_den: int = 1,
-    group: int = 0,
-) -> int:
+def gemv_cycles(engine: Engine, rows: int, columns: int, beats_num: int = 1, beats_den: int = 1, group: int = 0) -> int:
     """Cycles of a matrix of ``rows`` × ``columns`` times a vector that is already in the engine.
 
     Memory grants ``beats_num`` beats in ``beats_den`` cycles, at most one in each. Raises
@@ -140,12 +129,7 @@ def gemv_cycles(
 
 
 def stall_cycles(
-    engine: Engine,
-    rows: int,
-    columns: int,
-    beats_num: int = 1,
-    beats_den: int = 1,
-    group: int = 0,
+    engine: Engine, rows: int, columns: int, beats_num: int = 1, beats_den: int = 1, group: int = 0
 ) -> int:
     """Those of :func:`gemv_cycles` in which the engine waits for memory."""
     beats = rows * row_beats(engine, columns, group)

@@ -16,23 +16,35 @@ from joulebench_fpga.shape import engine_shape
 
 #: Positions that the token sees; papers rarely state theirs, and at this length it matters little.
 CONTEXT: Final = 128
-_LLAMA: Final[dict[str, Any]] = {
-    "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096,
-}  # fmt: skip
+_LLAMA: Final[dict[str, Any]] = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096}
 SHAPES: Final[dict[str, dict[str, Any]]] = {
     "LLaMA2-7B": {
-        **_LLAMA, "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
-        "num_hidden_layers": 32, "num_attention_heads": 32,
+        **_LLAMA,
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
     },
     "LLaMA3-8B": {
-        **_LLAMA, "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
-        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        **_LLAMA,
+        "vocab_size": 128256,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
     },
     "TinyLlama-1.1B": {
-        **_LLAMA, "vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632,
-        "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
+        **_LLAMA,
+        "vocab_size": 32000,
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 22,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +88,76 @@ class Published:
 _BOTH: Final = frozenset({"speed", "power"})
 _INT4: Final = (("weights", "int4"), ("group", 128))
 ROWS: Final = (
-    Published("Li et al.", "KV260", "LLaMA2-7B", 6.61e9, 4.25, 19.2e9, 4.9, None,
-              "arXiv 2502.10659", board="kv260", settings=_INT4),
-    Published("Hummingbird", "KV260", "LLaMA3-8B", 7.50e9, 4.0, 19.2e9, 4.8, 3.81,
-              "arXiv 2507.03308", frozenset({"power"}), "kv260", _INT4),
-    Published("Hummingbird", "ZCU104", "LLaMA3-8B", 7.50e9, 4.0, 38.4e9, 8.6, None,
-              "arXiv 2507.03308", board="kv260", settings=(*_INT4, ("engines", 8))),
-    Published("LlamaF", "ZCU102", "TinyLlama-1.1B", 1.03e9, 8.5, 19.2e9, 1.5, 5.1,
-              "arXiv 2409.11424", _BOTH, "zcu102"),
-    Published("FlightLLM", "U280", "LLaMA2-7B", 6.61e9, 3.5, 460e9, 55.0, 45.0,
-              "quoted by arXiv 2502.16473", _BOTH, "u280", _INT4),
-    Published("TerEffic", "U280", "2.7 B ternary", 2.7e9, 1.6, 460e9, 727.0, 46.0,
-              "arXiv 2502.16473; perhaps a batch"),
-    Published("TeLLMe v2", "KV260", "0.73 B ternary", 0.73e9, 1.6, 17.1e9, 25.0, 4.8,
-              "arXiv 2510.15926", _BOTH),
-    Published("SECDA-LLM", "PYNQ-Z1", "TinyLlama-1.1B", 1.03e9, 3.44, 2.1e9, 0.588, None,
-              "arXiv 2408.00462", frozenset({"speed"})),
-)  # fmt: skip
+    Published(
+        "Li et al.",
+        "KV260",
+        "LLaMA2-7B",
+        6.61e9,
+        4.25,
+        19.2e9,
+        4.9,
+        None,
+        "arXiv 2502.10659",
+        board="kv260",
+        settings=_INT4,
+    ),
+    Published(
+        "Hummingbird",
+        "KV260",
+        "LLaMA3-8B",
+        7.50e9,
+        4.0,
+        19.2e9,
+        4.8,
+        3.81,
+        "arXiv 2507.03308",
+        frozenset({"power"}),
+        "kv260",
+        _INT4,
+    ),
+    Published(
+        "Hummingbird",
+        "ZCU104",
+        "LLaMA3-8B",
+        7.50e9,
+        4.0,
+        38.4e9,
+        8.6,
+        None,
+        "arXiv 2507.03308",
+        board="kv260",
+        settings=(*_INT4, ("engines", 8)),
+    ),
+    Published("LlamaF", "ZCU102", "TinyLlama-1.1B", 1.03e9, 8.5, 19.2e9, 1.5, 5.1, "arXiv 2409.11424", _BOTH, "zcu102"),
+    Published(
+        "FlightLLM",
+        "U280",
+        "LLaMA2-7B",
+        6.61e9,
+        3.5,
+        460e9,
+        55.0,
+        45.0,
+        "quoted by arXiv 2502.16473",
+        _BOTH,
+        "u280",
+        _INT4,
+    ),
+    Published("TerEffic", "U280", "2.7 B ternary", 2.7e9, 1.6, 460e9, 727.0, 46.0, "arXiv 2502.16473; perhaps a batch"),
+    Published("TeLLMe v2", "KV260", "0.73 B ternary", 0.73e9, 1.6, 17.1e9, 25.0, 4.8, "arXiv 2510.15926", _BOTH),
+    Published(
+        "SECDA-LLM",
+        "PYNQ-Z1",
+        "TinyLlama-1.1B",
+        1.03e9,
+        3.44,
+        2.1e9,
+        0.588,
+        None,
+        "arXiv 2408.00462",
+        frozenset({"speed"}),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +185,9 @@ def setup_of(row: Published) -> Setup | None:
     """Our engine on the row's board; its memory's size is not asked for."""
     if row.board is None:
         return None
-    settings = {
-        **FpgaBackend().default_settings(), "board": row.board, "cache_tokens": CONTEXT,
-        **dict(row.settings),
-    }  # fmt: skip
+    settings = {**FpgaBackend().default_settings(), "board": row.board, "cache_tokens": CONTEXT, **dict(row.settings)}
     device = device_of(settings)
-    full = Quantity(row.bandwidth_bytes_per_s, row.bandwidth_bytes_per_s,
-                    row.bandwidth_bytes_per_s, row.source)  # fmt: skip
+    full = Quantity(row.bandwidth_bytes_per_s, row.bandwidth_bytes_per_s, row.bandwidth_bytes_per_s, row.source)
     roomy = Quantity(1e12, 1e12, 1e12, "not asked for")
     device = replace(device, bandwidth_bytes_per_s=full, memory_bytes=roomy)
     return set_up(settings, engine_shape(SHAPES[row.model]), device)
@@ -149,12 +210,11 @@ def modelled(row: Published) -> Modelled | None:
         slowest_tok_s=1 / seconds[2],
         fastest_tok_s=1 / seconds[1],
         compute_tok_s=lanes * setup.clock_hz / cost.lane_macs,
-        bandwidth_tok_s=device.bandwidth_bytes_per_s.value * device.efficiency.value
-        / setup.layout.weights_bytes(),
+        bandwidth_tok_s=device.bandwidth_bytes_per_s.value * device.efficiency.value / setup.layout.weights_bytes(),
         joules=sum(each.value_j for each in shares),
         low_j=sum(each.low_j for each in shares),
         high_j=sum(each.high_j for each in shares),
-    )  # fmt: skip
+    )
 
 
 def table_rows() -> list[list[str]]:
@@ -163,26 +223,45 @@ def table_rows() -> list[list[str]]:
 
 
 HEADER: Final = (
-    "design", "board", "model", "bound, tok/s", "published, tok/s", "published / bound",
-    "this model, tok/s", "this model / published", "bound by", "published, J/token",
+    "design",
+    "board",
+    "model",
+    "bound, tok/s",
+    "published, tok/s",
+    "published / bound",
+    "this model, tok/s",
+    "this model / published",
+    "bound by",
+    "published, J/token",
     "this model, J/token",
-)  # fmt: skip
+)
 
 
 def _texts(row: Published) -> list[str]:
     found = modelled(row)
     speed = f"{row.tok_s:g}" + _mark(row, "speed")
     joules = "–" if row.joules is None else f"{row.joules:.2g}" + _mark(row, "power")
-    ours = ["–"] * 3 if found is None else [
-        f"{found.tok_s:.3g} [{found.slowest_tok_s:.2g}, {found.fastest_tok_s:.2g}]",
-        f"{found.tok_s / row.tok_s:.2g}",
-        found.bound,
-    ]  # fmt: skip
+    ours = (
+        ["–"] * 3
+        if found is None
+        else [
+            f"{found.tok_s:.3g} [{found.slowest_tok_s:.2g}, {found.fastest_tok_s:.2g}]",
+            f"{found.tok_s / row.tok_s:.2g}",
+            found.bound,
+        ]
+    )
     energy = "–" if found is None else f"{found.joules:.2g} [{found.low_j:.2g}, {found.high_j:.2g}]"
     return [
-        f"{row.design} ({row.source})", row.board_name, row.model, f"{row.bound_tok_s:.3g}", speed,
-        f"{row.share_of_bound:.2f}", *ours, joules, energy,
-    ]  # fmt: skip
+        f"{row.design} ({row.source})",
+        row.board_name,
+        row.model,
+        f"{row.bound_tok_s:.3g}",
+        speed,
+        f"{row.share_of_bound:.2f}",
+        *ours,
+        joules,
+        energy,
+    ]
 
 
 def _mark(row: Published, what: str) -> str:

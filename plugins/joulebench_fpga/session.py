@@ -152,8 +152,7 @@ class FpgaSession(BackendSession):
         at = min(128, setup.cache_tokens)
         cost = self._ledger.model.decode(at)
         seconds = [
-            model.decode(at).cycles / setup.clock_hz
-            for model in (self._ledger.model, setup.fastest(), setup.slowest())
+            model.decode(at).cycles / setup.clock_hz for model in (self._ledger.model, setup.fastest(), setup.slowest())
         ]
         shares = energy_shares(device, cost, *seconds)
         engines = f"{setup.engines} × {setup.engine.lanes} lanes"
@@ -178,10 +177,7 @@ class FpgaSession(BackendSession):
             "token_cycles": cost.cycles,
             "token_s": seconds[0],
             "token_s_range": f"{seconds[1]:.6g} … {seconds[2]:.6g}",
-            **{
-                f"token_{share.name.replace(' ', '_').replace('-', '_')}_j": share.value_j
-                for share in shares
-            },
+            **{f"token_{share.name.replace(' ', '_').replace('-', '_')}_j": share.value_j for share in shares},
             "verify": self._checks.mode,
             "verified_gemvs": verified.gemvs,
             "verified_macs": verified.macs,

@@ -11,9 +11,7 @@ from joulebench_checkpointkit.llama import ARCHITECTURES, LlamaShape, foreign_ar
 def engine_shape(config: Mapping[str, object]) -> LlamaShape:
     """The model's sizes. Raises :class:`UnfitModelError` for a layer that is not modelled."""
     if (name := foreign_architecture(config)) is not None:
-        raise UnfitModelError(
-            f"its layers are those of {name}; only {', '.join(ARCHITECTURES)} is modelled"
-        )
+        raise UnfitModelError(f"its layers are those of {name}; only {', '.join(ARCHITECTURES)} is modelled")
     for key in ("attention_bias", "mlp_bias"):
         if config.get(key, False):
             raise UnfitModelError(f"its layers have biases ({key}), which the engine does not add")

@@ -13,9 +13,7 @@ from joulebench.errors import PluginError
 _TAIL_LINES: Final = 12
 
 
-def run_module(
-    module: str, arguments: Sequence[str], folder: Path, function: str | None = None
-) -> str:
+def run_module(module: str, arguments: Sequence[str], folder: Path, function: str | None = None) -> str:
     """What a tool printed that comes as a Python ``module``; its main may be a ``function``."""
     start = ["-m", module]
     if function is not None:
@@ -27,9 +25,7 @@ def run_tool(command: Sequence[str], folder: Path, name: str | None = None) -> s
     """What a tool printed; raises :class:`PluginError` with its last lines where it fails."""
     name = name or Path(command[0]).name
     try:
-        answer = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
-        )
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     except OSError as error:
         raise PluginError(f"cannot be started: {error}", where=name) from error
     if answer.returncode:

@@ -90,11 +90,7 @@ class Layout:
         shape = self.shape
         heads = shape.num_hidden_layers * shape.num_attention_heads
         return (
-            (
-                shape.hidden_size,
-                self.group,
-                2 * shape.num_hidden_layers,
-            ),  # before attention, before the MLP
+            (shape.hidden_size, self.group, 2 * shape.num_hidden_layers),  # before attention, before the MLP
             (shape.query_width, self.group, shape.num_hidden_layers),
             (shape.intermediate_size, self.group, shape.num_hidden_layers),
             (shape.head_dim, 0, heads),
@@ -134,9 +130,7 @@ class Layout:
     def position_bytes(self) -> int:
         """Keys and values of one position in all layers, with a scale for each head."""
         return (
-            2
-            * self.shape.num_hidden_layers
-            * (self.shape.kv_width + self.shape.num_key_value_heads * ROW_SCALE_BYTES)
+            2 * self.shape.num_hidden_layers * (self.shape.kv_width + self.shape.num_key_value_heads * ROW_SCALE_BYTES)
         )
 
     def weights_bytes(self) -> int:
@@ -147,11 +141,7 @@ class Layout:
 
     def stored_bytes(self) -> int:
         """All weights in memory; an untied embedding has a place of its own beside the head."""
-        own = (
-            0
-            if self.shape.tie_word_embeddings
-            else self.shape.vocab_size * self.embedding_row_bytes
-        )
+        own = 0 if self.shape.tie_word_embeddings else self.shape.vocab_size * self.embedding_row_bytes
         return self.weights_bytes() - self.embedding_row_bytes + own
 
     def cache_bytes(self, positions: int) -> int:

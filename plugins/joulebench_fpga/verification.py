@@ -114,9 +114,7 @@ class RtlProducts:
         shares = [slice(start, min(start + each, rows)) for start in range(0, rows, each)]
         return shares if self._all_engines else shares[:1]
 
-    def _run(
-        self, name: str, weights: Array, x: Array, bits: Literal[8, 4], group: int = 0
-    ) -> Array:
+    def _run(self, name: str, weights: Array, x: Array, bits: Literal[8, 4], group: int = 0) -> Array:
         """One product through the RTL: accumulators as int32, (rows,) or (rows, groups)."""
         import numpy as np
 
@@ -164,9 +162,7 @@ def verify(model: IntegerLlama, setup: Setup, mode: Mode, seed: str) -> Verified
     rtl = build(setup.engine)
     source = random.Random(seed)  # noqa: S311  a sample, no secret
     shape = setup.shape
-    layers = set(
-        source.sample(range(shape.num_hidden_layers), min(SAMPLED_LAYERS, shape.num_hidden_layers))
-    )
+    layers = set(source.sample(range(shape.num_hidden_layers), min(SAMPLED_LAYERS, shape.num_hidden_layers)))
     whole = mode == "token"
 
     def wanted(layer: int | None, head: int) -> bool:

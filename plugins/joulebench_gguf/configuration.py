@@ -51,9 +51,7 @@ def frequency_factors(shape: LlamaShape) -> list[float] | None:
     if shape.rope.kind != "llama3":
         return None
     scaling = shape.rope.scaling
-    factor, low, high = (
-        scaling[key] for key in ("factor", "low_freq_factor", "high_freq_factor")
-    )  # fmt: skip
+    factor, low, high = (scaling[key] for key in ("factor", "low_freq_factor", "high_freq_factor"))
     original = scaling["original_max_position_embeddings"]
     divisors: list[float] = []
     for pair in range(0, shape.head_dim, 2):

@@ -7,14 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import (
-    Availability,
-    Converter,
-    Option,
-    Settings,
-    distribution_versions,
-    require_modules,
-)
+from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
 from joulebench.errors import ModelError
 
 #: ``general.architecture`` and the ``config.json`` name of the one family that is understood.
@@ -34,11 +27,7 @@ class GgufImport(Converter):
     target = "hf"
     options = (
         Option(
-            "dtype",
-            "str",
-            "bfloat16",
-            "number type of the written weights",
-            choices=("bfloat16", "float32", "float16"),
+            "dtype", "str", "bfloat16", "number type of the written weights", choices=("bfloat16", "float32", "float16")
         ),
     )
 

@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import (
-    Availability,
-    Converter,
-    Option,
-    Settings,
-    distribution_versions,
-    require_modules,
-)
+from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
 from joulebench_checkpointkit.integers import PACK_CHOICES, IntegerFile
 
 #: ``config.json`` name of the one family that is understood.
@@ -35,19 +28,17 @@ class GgufExport(Converter):
     target = "gguf"
     options = (
         Option(
-            "dtype",
-            "str",
-            "float32",
-            "number type of the written matrices",
-            choices=("float32", "bfloat16", "float16"),
+            "dtype", "str", "float32", "number type of the written matrices", choices=("float32", "bfloat16", "float16")
         ),
         Option(
-            "pack", "str", "auto",
+            "pack",
+            "str",
+            "auto",
             "a quantized checkpoint's integers: as Q4_0 and Q8_0 blocks of the very same integers, "
             "or as floating-point numbers like the rest",
             choices=PACK_CHOICES,
         ),
-    )  # fmt: skip
+    )
 
     def available(self) -> Availability:
         """Needs the ``gguf`` package and numpy; no model runtime."""
@@ -77,9 +68,12 @@ class GgufExport(Converter):
         checkpoint = Checkpoint(source)
         shape = shape_of(checkpoint)
         write_gguf(
-            output / "model.gguf", checkpoint, shape,
+            output / "model.gguf",
+            checkpoint,
+            shape,
             vocabulary=read_vocabulary(source, shape.vocab_size),
-            ids=special_ids(checkpoint), factors=frequency_factors(shape),
+            ids=special_ids(checkpoint),
+            factors=frequency_factors(shape),
             dtype=str(settings.get("dtype", "float32")),
             integers=None if settings.get("pack") == "dense" else IntegerFile.beside(source),
-        )  # fmt: skip
+        )

@@ -102,19 +102,13 @@ def read_special_ids(file: GgufFile) -> SpecialIds:
 def _refuse_other_models(file: GgufFile) -> None:
     architecture = file.text("general.architecture")
     if architecture != "llama":
-        raise ArtifactError(
-            f"architecture '{architecture}' is not llama", where=str(file.path), hint=_SCOPE
-        )
+        raise ArtifactError(f"architecture '{architecture}' is not llama", where=str(file.path), hint=_SCOPE)
     if file.integer("llama.expert_count"):
-        raise ArtifactError(
-            "mixtures of experts are not imported", where=str(file.path), hint=_SCOPE
-        )
+        raise ArtifactError("mixtures of experts are not imported", where=str(file.path), hint=_SCOPE)
     if "rope_freqs.weight" in file.tensor_names:
         # The factors are there, but not the parameters that config.json describes them by.
         raise ArtifactError(
-            "rope frequencies scaled one by one (rope_freqs.weight) are not imported",
-            where=str(file.path),
-            hint=_SCOPE,
+            "rope frequencies scaled one by one (rope_freqs.weight) are not imported", where=str(file.path), hint=_SCOPE
         )
 
 
@@ -122,19 +116,13 @@ def _refuse_unequal_heads(file: GgufFile, head_dim: int) -> None:
     for key in ("llama.attention.value_length", "llama.rope.dimension_count"):
         size = file.integer(key)
         if size is not None and size != head_dim:
-            raise ArtifactError(
-                f"'{key}' is {size} where heads are {head_dim} wide",
-                where=str(file.path),
-                hint=_SCOPE,
-            )
+            raise ArtifactError(f"'{key}' is {size} where heads are {head_dim} wide", where=str(file.path), hint=_SCOPE)
 
 
 def _rope(file: GgufFile) -> Rope:
     kind = file.text("llama.rope.scaling.type") or "none"
     if kind not in ("none", "linear"):
-        raise ArtifactError(
-            f"rope scaling '{kind}' is not imported", where=str(file.path), hint=_SCOPE
-        )
+        raise ArtifactError(f"rope scaling '{kind}' is not imported", where=str(file.path), hint=_SCOPE)
     theta = file.number("llama.rope.freq_base") or DEFAULT_ROPE_THETA
     factor = file.number("llama.rope.scaling.factor")
     if kind == "linear" and factor not in (None, 1.0):

@@ -89,9 +89,8 @@ def _pattern(step: Mapping[str, Any]) -> object:
 
 def _refusal(file: Path, what: str) -> ArtifactError:
     return ArtifactError(
-        what, where=str(file),
-        hint="exported are the tokenizers of GPT-2, SmolLM, Llama 3 and Llama 2 (SentencePiece)",
-    )  # fmt: skip
+        what, where=str(file), hint="exported are the tokenizers of GPT-2, SmolLM, Llama 3 and Llama 2 (SentencePiece)"
+    )
 
 
 #: Steps of each known byte-level pre-tokenizer. The names are llama.cpp's (src/llama-vocab.cpp).

@@ -74,8 +74,7 @@ class GgufFile:
         # Exactly that type: a bool is an int to isinstance.
         if type(value) is not kind:
             raise ModelError(
-                f"metadata '{key}' is a {type(value).__name__}, not a {kind.__name__}",
-                where=str(self.path),
+                f"metadata '{key}' is a {type(value).__name__}, not a {kind.__name__}", where=str(self.path)
             )
         return value
 
@@ -99,7 +98,6 @@ class GgufFile:
             values = dequantize(tensor.data, tensor.tensor_type)
         except NotImplementedError as error:
             raise ArtifactError(
-                f"tensor '{name}': type {tensor.tensor_type.name} cannot be dequantized here",
-                where=str(self.path),
+                f"tensor '{name}': type {tensor.tensor_type.name} cannot be dequantized here", where=str(self.path)
             ) from error
         return values.astype("float32", copy=False).reshape(self.tensor_shape(name))

@@ -41,6 +41,7 @@ def piece_scores(
 
 def _refusal(file: Path, what: str) -> ArtifactError:
     return ArtifactError(
-        f"byte-fallback BPE that is no SentencePiece model: {what}", where=str(file),
+        f"byte-fallback BPE that is no SentencePiece model: {what}",
+        where=str(file),
         hint="llama.cpp would cut texts differently",
-    )  # fmt: skip
+    )

@@ -43,8 +43,7 @@ def write_tokenizer(file: GgufFile, shape: LlamaShape, output: Path) -> None:
     tokens = file.texts("tokenizer.ggml.tokens")
     if not tokens or len(tokens) > shape.vocab_size:
         raise ModelError(
-            f"{len(tokens or [])} tokens for an embedding of {shape.vocab_size} rows",
-            where=str(file.path),
+            f"{len(tokens or [])} tokens for an embedding of {shape.vocab_size} rows", where=str(file.path)
         )
     tokenizer = _build(file, tokens)
     tokenizer.save(str(output / "tokenizer.json"), pretty=False)
@@ -64,10 +63,7 @@ def _build(file: GgufFile, tokens: list[str]) -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate(tokens)}
     try:
         model = BPE(
-            vocab=vocabulary,
-            merges=[_pair(merge) for merge in merges],
-            fuse_unk=False,
-            ignore_merges=pre in _LLAMA3,
+            vocab=vocabulary, merges=[_pair(merge) for merge in merges], fuse_unk=False, ignore_merges=pre in _LLAMA3
         )
     except Exception as error:  # the library raises bare Exception for an inconsistent vocabulary
         raise ModelError(f"merges and tokens disagree: {error}", where=str(file.path)) from error
@@ -97,10 +93,7 @@ def _cutter(pre: str, file: GgufFile) -> PreTokenizer:
         return pre_tokenizers.ByteLevel(add_prefix_space=False)
     if pre in _DIGIT_WISE:
         return pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Digits(individual_digits=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False),
-            ]
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
     if pre in _LLAMA3:
         return pre_tokenizers.Sequence(
@@ -139,9 +132,7 @@ def _framing(file: GgufFile, tokens: list[str], pre: str) -> object:
         special.append((tokens[eos], eos))
     if not special:
         return plain
-    framed = processors.TemplateProcessing(
-        single=template, pair=[*template, "$B"], special_tokens=special
-    )
+    framed = processors.TemplateProcessing(single=template, pair=[*template, "$B"], special_tokens=special)
     return processors.Sequence([plain, framed])
 
 

@@ -61,9 +61,7 @@ def _read(content: Mapping[str, Any], folder: Path, size: int) -> Vocabulary:
     file = folder / "tokenizer.json"
     model = content.get("model") or {}
     if model.get("type") != "BPE":
-        raise ArtifactError(
-            f"tokenizers of type '{model.get('type')}' are not exported; BPE is", where=str(file)
-        )
+        raise ArtifactError(f"tokenizers of type '{model.get('type')}' are not exported; BPE is", where=str(file))
     added = {int(each["id"]): each for each in content.get("added_tokens") or []}
     tokens, types = _tokens(model["vocab"], added, size, file)
     merges = [_pair(each) for each in model.get("merges") or []]
@@ -78,18 +76,21 @@ def _read(content: Mapping[str, Any], folder: Path, size: int) -> Vocabulary:
         kind, pre = "gpt2", pre_name(content, file)
     configuration = read_optional(folder / "tokenizer_config.json")
     ids = {token: index for index, token in enumerate(tokens)}
-    specials = {
-        role: ids[text]
-        for role in _ROLES
-        if (text := _text(configuration.get(f"{role}_token"))) in ids
-    }
+    specials = {role: ids[text] for role in _ROLES if (text := _text(configuration.get(f"{role}_token"))) in ids}
     add_bos, add_eos = _framing(content.get("post_processor"), specials, ids)
     return Vocabulary(
-        model=kind, pre=pre, tokens=tokens, types=types,
+        model=kind,
+        pre=pre,
+        tokens=tokens,
+        types=types,
         merges=() if scores else tuple(" ".join(pair) for pair in merges),
-        scores=scores, special_ids=specials, add_bos=add_bos, add_eos=add_eos,
-        add_space_prefix=prefix, chat_template=_chat_template(folder, configuration),
-    )  # fmt: skip
+        scores=scores,
+        special_ids=specials,
+        add_bos=add_bos,
+        add_eos=add_eos,
+        add_space_prefix=prefix,
+        chat_template=_chat_template(folder, configuration),
+    )
 
 
 def _tokens(
@@ -98,9 +99,7 @@ def _tokens(
     plain = {index: token for token, index in vocabulary.items()}
     last = max([*plain, *added], default=-1)
     if last >= size:
-        raise ModelError(
-            f"has a token with id {last} for an embedding of {size} rows", where=str(file)
-        )
+        raise ModelError(f"has a token with id {last} for an embedding of {size} rows", where=str(file))
     tokens: list[str] = []
     types: list[int] = []
     for index in range(size):
@@ -114,9 +113,7 @@ def _tokens(
     return tuple(tokens), tuple(types)
 
 
-def _fallback_types(
-    tokens: tuple[str, ...], types: tuple[int, ...], unknown: object
-) -> tuple[int, ...]:
+def _fallback_types(tokens: tuple[str, ...], types: tuple[int, ...], unknown: object) -> tuple[int, ...]:
     """Types with the bytes (``<0x41>``) and the unknown token marked as such."""
     named = {f"<0x{byte:02X}>" for byte in range(256)}
 
@@ -126,9 +123,7 @@ def _fallback_types(
     return tuple(marked(*each) for each in zip(tokens, types, strict=True))
 
 
-def _framing(
-    processor: object, specials: Mapping[str, int], ids: Mapping[str, int]
-) -> tuple[bool, bool]:
+def _framing(processor: object, specials: Mapping[str, int], ids: Mapping[str, int]) -> tuple[bool, bool]:
     """Whether the tokenizer itself puts bos before and eos behind a text."""
     before: list[int | None] = []
     behind: list[int | None] = []

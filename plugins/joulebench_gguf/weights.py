@@ -48,9 +48,7 @@ def write_weights(file: GgufFile, shape: LlamaShape, path: Path, dtype: str) -> 
                 out.write(encode(_restored(file, shape, source)).tobytes())
             except OverflowError as error:
                 raise ArtifactError(
-                    f"{target}: {error}",
-                    where=str(file.path),
-                    hint="set dtype to bfloat16 or float32",
+                    f"{target}: {error}", where=str(file.path), hint="set dtype to bfloat16 or float32"
                 ) from error
 
 
@@ -76,8 +74,7 @@ def _check_sizes(file: GgufFile, shape: LlamaShape) -> None:
     for name, expected in tensor_sizes(shape).items():
         if file.tensor_shape(name) != expected:
             raise ModelError(
-                f"tensor '{name}' is {file.tensor_shape(name)}; the metadata says {expected}",
-                where=str(file.path),
+                f"tensor '{name}' is {file.tensor_shape(name)}; the metadata says {expected}", where=str(file.path)
             )
 
 

@@ -18,11 +18,7 @@ from joulebench_gguf.tensors import listed, rotated_heads, tensor_names, tensor_
 from joulebench_gguf.vocabulary import Vocabulary
 
 #: What the gguf package calls each type, for a tensor and for a file that is mostly of it.
-_TYPES: Final = {
-    "float32": ("F32", "ALL_F32"),
-    "float16": ("F16", "MOSTLY_F16"),
-    "bfloat16": ("BF16", "MOSTLY_BF16"),
-}
+_TYPES: Final = {"float32": ("F32", "ALL_F32"), "float16": ("F16", "MOSTLY_F16"), "bfloat16": ("BF16", "MOSTLY_BF16")}
 _WIDTHS: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 _FREQUENCIES: Final = "rope_freqs.weight"
 
@@ -58,12 +54,14 @@ def write_gguf(
         kind = dtype if len(size) > 1 else "float32"
         types[name] = TYPES[packed[names[name]]] if names[name] in packed else kind
         writer.add_tensor_info(
-            name, size, np.dtype(np.float32), _bytes_of(types[name], int(np.prod(size))),
+            name,
+            size,
+            np.dtype(np.float32),
+            _bytes_of(types[name], int(np.prod(size))),
             raw_dtype=gguf.GGMLQuantizationType[_TYPES.get(types[name], (types[name],))[0]],
-        )  # fmt: skip
+        )
     if factors is not None:
-        writer.add_tensor_info(_FREQUENCIES, (len(factors),), np.dtype(np.float32),
-                               4 * len(factors))  # fmt: skip
+        writer.add_tensor_info(_FREQUENCIES, (len(factors),), np.dtype(np.float32), 4 * len(factors))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -78,9 +76,8 @@ def write_gguf(
             writer.write_tensor_data(np.ascontiguousarray(encoder(types[name])(values)))
         except OverflowError as error:
             raise ArtifactError(
-                f"{source}: {error}", where=str(checkpoint.folder),
-                hint="set dtype to bfloat16 or float32",
-            ) from error  # fmt: skip
+                f"{source}: {error}", where=str(checkpoint.folder), hint="set dtype to bfloat16 or float32"
+            ) from error
     if factors is not None:
         writer.write_tensor_data(np.array(factors, np.float32))
     writer.close()
@@ -98,17 +95,14 @@ def _source_names(checkpoint: Checkpoint, shape: LlamaShape) -> dict[str, str]:
     # A tied head is the embedding once more; old checkpoints keep the rope's frequencies.
     harmless = {"lm_head.weight"} if shape.tie_word_embeddings else set()
     unknown = sorted(
-        name
-        for name in present - set(names.values()) - harmless
-        if not name.endswith("rotary_emb.inv_freq")
+        name for name in present - set(names.values()) - harmless if not name.endswith("rotary_emb.inv_freq")
     )
     if unknown:
         raise ArtifactError(listed("has tensors that a llama model has not", unknown), where=where)
     for name, source in names.items():
         if checkpoint.shape(source) != sizes[name]:
             raise ModelError(
-                f"tensor '{source}' is {checkpoint.shape(source)}; config.json says {sizes[name]}",
-                where=where,
+                f"tensor '{source}' is {checkpoint.shape(source)}; config.json says {sizes[name]}", where=where
             )
     return names
 

@@ -12,9 +12,22 @@ from joulebench_hardware.repeating import SECONDS, RepeatedKernel
 
 #: In the order in which a decode step comes to them.
 NAMES: Final = (
-    "embedding", "norm", "q_proj", "k_proj", "v_proj", "rotary", "cache_update", "attention",
-    "o_proj", "residual_add", "gate_proj", "up_proj", "silu_mul", "down_proj", "head",
-)  # fmt: skip
+    "embedding",
+    "norm",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "rotary",
+    "cache_update",
+    "attention",
+    "o_proj",
+    "residual_add",
+    "gate_proj",
+    "up_proj",
+    "silu_mul",
+    "down_proj",
+    "head",
+)
 #: All of them as one token uses them.
 ALL: Final = "all"
 
@@ -52,8 +65,7 @@ class Operators(RepeatedKernel):
             if each.name == wanted:
                 return each
         raise PluginError(
-            f"this backend has no operator '{wanted}'",
-            hint=f"it has: {', '.join(each.name for each in offered)}",
+            f"this backend has no operator '{wanted}'", hint=f"it has: {', '.join(each.name for each in offered)}"
         )
 
     def work(self, kernel: Kernel) -> float:

@@ -29,13 +29,7 @@ class MatMul(_Product):
     name: ClassVar[str] = "matmul"
     summary: ClassVar[str] = "rate of matrix × matrix, the limit of a prefill"
     options: ClassVar[tuple[Option, ...]] = (
-        Option(
-            "size",
-            "int",
-            2048,
-            "rows of the square matrices; more on an accelerator",
-            minimum=1,
-        ),
+        Option("size", "int", 2048, "rows of the square matrices; more on an accelerator", minimum=1),
         SECONDS,
     )
 

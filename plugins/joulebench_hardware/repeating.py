@@ -80,9 +80,7 @@ class RepeatedKernel(Workload):
         self._values = {name: float(value) for name, value in known.items() if value is not None}
         self._opened = session
 
-    def perform(
-        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
-    ) -> Outcome:
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """Run the kernel so often."""
         kernel = self._kernel
         assert kernel is not None  # noqa: S101  setup() comes first

@@ -11,22 +11,7 @@ JOULEBENCH_API = 1
 @hookimpl
 def joulebench_techniques() -> list[type[Technique]]:
     """One that keeps all in fewer bits, and those that keep some positions."""
-    from joulebench_kvcache.evict import (
-        KvExpectedAttention,
-        KvFastGen,
-        KvH2o,
-        KvSnapKv,
-        KvTova,
-        KvWindow,
-    )
+    from joulebench_kvcache.evict import KvExpectedAttention, KvFastGen, KvH2o, KvSnapKv, KvTova, KvWindow
     from joulebench_kvcache.quantize import KvQuantize
 
-    return [
-        KvQuantize,
-        KvWindow,
-        KvH2o,
-        KvSnapKv,
-        KvTova,
-        KvExpectedAttention,
-        KvFastGen,
-    ]
+    return [KvQuantize, KvWindow, KvH2o, KvSnapKv, KvTova, KvExpectedAttention, KvFastGen]

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from joulebench.api import (
-    BackendSession,
-    Option,
-    OptionValue,
-    RuntimeTechnique,
-    Scalar,
-    Settings,
-)
+from joulebench.api import BackendSession, Option, OptionValue, RuntimeTechnique, Scalar, Settings
 
 
 def _sinks(default: int) -> Option:
@@ -21,14 +14,16 @@ def _sinks(default: int) -> Option:
 
 _BUDGET = Option("budget", "int", 512, "positions that each layer keeps", minimum=1)
 _SHARE = Option(
-    "share", "share", None, "the budget as a share of the prompt, in place of budget",
-    minimum=0.01, maximum=1.0,
-)  # fmt: skip
+    "share", "share", None, "the budget as a share of the prompt, in place of budget", minimum=0.01, maximum=1.0
+)
 _CHUNK = Option(
-    "chunk", "int", 64,
+    "chunk",
+    "int",
+    64,
     "tokens read at once where a text is scored; the cache is cut to its budget after each",
-    minimum=1, maximum=128,
-)  # fmt: skip
+    minimum=1,
+    maximum=128,
+)
 
 
 class _Evicts(RuntimeTechnique):
@@ -60,11 +55,17 @@ class KvWindow(_Evicts):
     policy = "window"
     requires = frozenset({"kv.window"})
     options = (
-        _BUDGET, _sinks(4),
-        Option("chunk", "int", 64,
-               "tokens read at once, in prompts too; the cache is cut to its budget after each",
-               minimum=1, maximum=128),
-    )  # fmt: skip
+        _BUDGET,
+        _sinks(4),
+        Option(
+            "chunk",
+            "int",
+            64,
+            "tokens read at once, in prompts too; the cache is cut to its budget after each",
+            minimum=1,
+            maximum=128,
+        ),
+    )
 
 
 class KvH2o(_Evicts):
@@ -74,11 +75,12 @@ class KvH2o(_Evicts):
     summary = "KV cache of heavy hitters and the last positions (H2O)"
     policy = "h2o"
     options = (
-        _BUDGET, _SHARE, _sinks(0),
-        Option("window", "int", None,
-               "last positions that always stay; half of the budget when not set", minimum=0),
+        _BUDGET,
+        _SHARE,
+        _sinks(0),
+        Option("window", "int", None, "last positions that always stay; half of the budget when not set", minimum=0),
         _CHUNK,
-    )  # fmt: skip
+    )
 
 
 class KvSnapKv(_Evicts):
@@ -88,12 +90,14 @@ class KvSnapKv(_Evicts):
     summary = "KV cache of what a prompt's last queries look at (SnapKV)"
     policy = "snapkv"
     options = (
-        _BUDGET, _SHARE, _sinks(0),
-        Option("window", "int", 32,
-               "last positions of the prompt, whose queries choose and which always stay",
-               minimum=1),
+        _BUDGET,
+        _SHARE,
+        _sinks(0),
+        Option(
+            "window", "int", 32, "last positions of the prompt, whose queries choose and which always stay", minimum=1
+        ),
         _CHUNK,
-    )  # fmt: skip
+    )
 
 
 class KvTova(_Evicts):
@@ -125,12 +129,18 @@ class KvFastGen(_Evicts):
     summary = "KV cache by a policy for each head; frees what a layer's widest head leaves"
     policy = "fastgen"
     options = (
-        Option("recovery", "share", 0.95,
-               "share of a head's attention that its kept positions must have", minimum=0.01,
-               maximum=1.0),
-        Option("local", "share", 0.3, "local window, as a share of the prompt", minimum=0.01,
-               maximum=1.0),
-        Option("frequent", "share", 0.3, "most looked-at positions, as a share of the prompt",
-               minimum=0.01, maximum=1.0),
-        _sinks(4), _CHUNK,
-    )  # fmt: skip
+        Option(
+            "recovery",
+            "share",
+            0.95,
+            "share of a head's attention that its kept positions must have",
+            minimum=0.01,
+            maximum=1.0,
+        ),
+        Option("local", "share", 0.3, "local window, as a share of the prompt", minimum=0.01, maximum=1.0),
+        Option(
+            "frequent", "share", 0.3, "most looked-at positions, as a share of the prompt", minimum=0.01, maximum=1.0
+        ),
+        _sinks(4),
+        _CHUNK,
+    )

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from joulebench.api import (
-    BackendSession,
-    Option,
-    OptionValue,
-    RuntimeTechnique,
-    Scalar,
-    Settings,
-)
+from joulebench.api import BackendSession, Option, OptionValue, RuntimeTechnique, Scalar, Settings
 
 _CAPABILITY: Final = "kv.quantized"
 
@@ -30,19 +23,9 @@ class KvQuantize(RuntimeTechnique):
     requires = frozenset({_CAPABILITY})
     options: ClassVar[tuple[Option, ...]] = (
         Option("bits", "int", 8, "bits of each key and value", choices=(8, 5, 4, 2)),
+        Option("group", "int", None, "numbers that share a scale; as the backend has it when not set", minimum=8),
         Option(
-            "group",
-            "int",
-            None,
-            "numbers that share a scale; as the backend has it when not set",
-            minimum=8,
-        ),
-        Option(
-            "residual",
-            "int",
-            None,
-            "last positions in full precision; as the backend has it when not set",
-            minimum=0,
+            "residual", "int", None, "last positions in full precision; as the backend has it when not set", minimum=0
         ),
     )
 

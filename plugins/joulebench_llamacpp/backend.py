@@ -22,9 +22,7 @@ from joulebench_llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_
 from joulebench_llamacpp.kvwindow import KvWindow
 
 #: KV types that llama.cpp has kernels for, and how many numbers share a scale (ggml-common.h).
-KV_TYPES: Final = {
-    "f32": 1, "f16": 1, "bf16": 1, "q8_0": 32, "q5_1": 32, "q5_0": 32, "q4_1": 32, "q4_0": 32,
-}  # fmt: skip
+KV_TYPES: Final = {"f32": 1, "f16": 1, "bf16": 1, "q8_0": 32, "q5_1": 32, "q5_0": 32, "q4_1": 32, "q4_0": 32}
 #: The KV types of so many bits that kv_bits means.
 TYPE_OF_BITS: Final = {8: "q8_0", 5: "q5_1", 4: "q4_0"}
 #: The KV type of the same precision as the weights.
@@ -44,63 +42,61 @@ class LlamaCppBackend(Backend):
     capabilities = frozenset({"generate", "score", "logits", "kv.quantized", "kv.window"})
     options = (
         Option(
-            "dtype", "str", "float32",
+            "dtype",
+            "str",
+            "float32",
             "number type of the matrices in the GGUF file that is made of a checkpoint",
             choices=("float32", "bfloat16", "float16"),
         ),
         Option(
-            "pack", "str", "auto",
+            "pack",
+            "str",
+            "auto",
             "a quantized checkpoint's integers in the GGUF file: as Q4_0 and Q8_0 blocks of the "
             "very same integers (auto), or dense in dtype",
             choices=PACK_CHOICES,
         ),
         Option("threads", "int", None, "threads; all allowed cores when not set", minimum=1),
         Option(
-            "context_tokens", "int", 2048,
-            "positions that the KV cache has room for; at most the model's context", minimum=1,
+            "context_tokens",
+            "int",
+            2048,
+            "positions that the KV cache has room for; at most the model's context",
+            minimum=1,
         ),
-        Option(
-            "batch_tokens", "int", 2048, "most tokens of a prompt in one call (n_batch)", minimum=1
-        ),
-        Option(
-            "ubatch_tokens", "int", 512, "most tokens computed at once (n_ubatch)", minimum=1
-        ),
+        Option("batch_tokens", "int", 2048, "most tokens of a prompt in one call (n_batch)", minimum=1),
+        Option("ubatch_tokens", "int", 512, "most tokens computed at once (n_ubatch)", minimum=1),
         Option("mmap", "bool", True, "map the file into memory; otherwise read it"),
         Option(
-            "flash_attention", "str", "auto",
+            "flash_attention",
+            "str",
+            "auto",
             "fused attention; it rounds float32 keys and values to float16, so auto is off for an "
             "f32 KV cache and else as llama.cpp decides",
             choices=("auto", "on", "off"),
         ),
+        Option("kv_type_k", "str", None, "type of cached keys; as dtype when not set", choices=tuple(KV_TYPES)),
+        Option("kv_type_v", "str", None, "type of cached values; as dtype when not set", choices=tuple(KV_TYPES)),
         Option(
-            "kv_type_k", "str", None, "type of cached keys; as dtype when not set",
-            choices=tuple(KV_TYPES),
-        ),
-        Option(
-            "kv_type_v", "str", None, "type of cached values; as dtype when not set",
-            choices=tuple(KV_TYPES),
-        ),
-        Option(
-            "kv_bits", "int", None,
+            "kv_bits",
+            "int",
+            None,
             "bits of cached keys and values, in place of both types: 8 is q8_0, 5 q5_1, 4 q4_0",
             choices=tuple(TYPE_OF_BITS),
         ),
-        Option(
-            "kv_policy", "str", None, "which positions the KV cache keeps; all when not set",
-            choices=("window",),
-        ),
+        Option("kv_policy", "str", None, "which positions the KV cache keeps; all when not set", choices=("window",)),
         Option("kv_budget", "int", 512, "positions that are kept under kv_policy", minimum=1),
         Option("kv_sinks", "int", 4, "first positions that kv_policy always keeps", minimum=0),
         Option(
-            "kv_chunk", "int", 64,
+            "kv_chunk",
+            "int",
+            64,
             "tokens read at once under kv_policy; the cache is cut to its budget after each",
-            minimum=1, maximum=128,
+            minimum=1,
+            maximum=128,
         ),
-        Option(
-            "gpu_layers", "int", None, "layers on the GPU; all when not set, none on device cpu",
-            minimum=0,
-        ),
-    )  # fmt: skip
+        Option("gpu_layers", "int", None, "layers on the GPU; all when not set, none on device cpu", minimum=0),
+    )
 
     def available(self) -> Availability:
         """Needs numpy and one of the two packages that bring llama.cpp."""
@@ -112,10 +108,7 @@ class LlamaCppBackend(Backend):
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU, and the GPUs that the installed library was built for and finds here."""
-        return (
-            cpu_device(),
-            *(Device(name, description) for name, description in gpu_devices().items()),
-        )
+        return (cpu_device(), *(Device(name, description) for name, description in gpu_devices().items()))
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses KV types that cannot work, and layers on a GPU that is not asked for."""
@@ -158,12 +151,7 @@ def complete(settings: Settings) -> dict[str, OptionValue]:
     kv_type = full_kv_type(given)
     if given.get("kv_bits") is not None:
         kv_type = TYPE_OF_BITS[int(given["kv_bits"])]
-    full: dict[str, OptionValue] = {
-        "threads": allowed_cores(),
-        "kv_type_k": kv_type,
-        "kv_type_v": kv_type,
-        **given,
-    }
+    full: dict[str, OptionValue] = {"threads": allowed_cores(), "kv_type_k": kv_type, "kv_type_v": kv_type, **given}
     kinds = (str(full["kv_type_k"]), str(full["kv_type_v"]))
     # llama.cpp casts f32 keys and values to f16 for it (llama-graph.cpp, build_attn_mha): full
     # precision would be gone. Quantized values leave no choice.
@@ -178,9 +166,7 @@ def full_kv_type(settings: Settings) -> str:
 
 
 def _head_size(config: Mapping[str, object]) -> int | None:
-    size, hidden, heads = (
-        config.get(key) for key in ("head_dim", "hidden_size", "num_attention_heads")
-    )
+    size, hidden, heads = (config.get(key) for key in ("head_dim", "hidden_size", "num_attention_heads"))
     if isinstance(size, int):
         return size
     return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None

@@ -32,9 +32,7 @@ IMPORTANCE_MATRICES: Final = "quantize.imatrix.entries_count"
 IMPORTANCE_SEQUENCES: Final = "quantize.imatrix.chunks_count"
 FLASH_ATTENTION: Final = {"auto": -1, "off": 0, "on": 1}
 #: ggml.h, enum ggml_type
-GGML_TYPES: Final = {
-    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30,
-}  # fmt: skip
+GGML_TYPES: Final = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "bf16": 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +192,15 @@ def fill_quantize(params: Any, options: QuantizeOptions, package: str) -> None:
     """
     no_type = params.token_embedding_type  # GGML_TYPE_COUNT, which grows with the library
     expected = {
-        "nthread": 0, "ftype": _FTYPE_Q8_0, "output_tensor_type": no_type,
-        "allow_requantize": False, "quantize_output_tensor": True, "only_copy": False,
-        "pure": False, "keep_split": False,
-    }  # fmt: skip
+        "nthread": 0,
+        "ftype": _FTYPE_Q8_0,
+        "output_tensor_type": no_type,
+        "allow_requantize": False,
+        "quantize_output_tensor": True,
+        "only_copy": False,
+        "pure": False,
+        "keep_split": False,
+    }
     unlike = [name for name, value in expected.items() if getattr(params, name) != value]
     if unlike or int(no_type) <= max(GGML_TYPES.values()):
         raise _unfit(package, unlike or ["token_embedding_type"])
@@ -216,16 +219,19 @@ def check_layout(model: Any, context: Any, package: str) -> None:
     """
     # Defaults that have never changed, spread over both structures.
     expected = {
-        "split_mode": (model, SPLIT_MODE_LAYER), "vocab_only": (model, False),
-        "n_seq_max": (context, 1), "rope_scaling_type": (context, -1),
-        "flash_attn_type": (context, FLASH_ATTENTION["auto"]), "yarn_ext_factor": (context, -1.0),
-        "type_k": (context, GGML_TYPES["f16"]), "type_v": (context, GGML_TYPES["f16"]),
-        "embeddings": (context, False), "offload_kqv": (context, True), "n_samplers": (context, 0),
-    }  # fmt: skip
-    unlike = [
-        name for name, (params, value) in expected.items()
-        if getattr(params, name, None) != value
-    ]  # fmt: skip
+        "split_mode": (model, SPLIT_MODE_LAYER),
+        "vocab_only": (model, False),
+        "n_seq_max": (context, 1),
+        "rope_scaling_type": (context, -1),
+        "flash_attn_type": (context, FLASH_ATTENTION["auto"]),
+        "yarn_ext_factor": (context, -1.0),
+        "type_k": (context, GGML_TYPES["f16"]),
+        "type_v": (context, GGML_TYPES["f16"]),
+        "embeddings": (context, False),
+        "offload_kqv": (context, True),
+        "n_samplers": (context, 0),
+    }
+    unlike = [name for name, (params, value) in expected.items() if getattr(params, name, None) != value]
     for params, name in ((model, "load_mode"), (context, "n_outputs_max")):
         if not hasattr(params, name):
             unlike.append(name)
@@ -235,8 +241,7 @@ def check_layout(model: Any, context: Any, package: str) -> None:
 
 def _unfit(package: str, unlike: Sequence[str]) -> UnavailableError:
     return UnavailableError(
-        f"{package} and the llama.cpp library that it loads do not fit together "
-        f"(unexpected: {', '.join(unlike)})",
+        f"{package} and the llama.cpp library that it loads do not fit together (unexpected: {', '.join(unlike)})",
         hint=f"install a current {package} anew, and set no variable that points it at "
         "another library (LLAMA_CPP_LIB_PATH, LLAMA_CPP_LIB)",
     )

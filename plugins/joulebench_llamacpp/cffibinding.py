@@ -47,10 +47,7 @@ class CffiBinding(Binding):
         LOG_CALLBACKS.append(callback)
         library.llama_log_set(callback, ffi.NULL)
         library.llama_backend_init()
-        check_layout(
-            library.llama_model_default_params(), library.llama_context_default_params(),
-            _PACKAGE,
-        )  # fmt: skip
+        check_layout(library.llama_model_default_params(), library.llama_context_default_params(), _PACKAGE)
 
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> CffiDecoder | None:
         """Load a file and make a context; ``None`` where the library refuses (see its log)."""
@@ -88,9 +85,7 @@ class CffiBinding(Binding):
     def quantize(self, source: str, target: str, options: QuantizeOptions) -> int:
         """Write the file ``source`` in another type; 0 or the library's code (see its log)."""
         ffi, library = self._ffi, self._library
-        params = ffi.new(
-            "struct llama_model_quantize_params *", library.llama_model_quantize_default_params()
-        )
+        params = ffi.new("struct llama_model_quantize_params *", library.llama_model_quantize_default_params())
         fill_quantize(params, options, _PACKAGE)
         kept: list[Any] = []  # what the structure only points to
         if options.importance is not None:
@@ -121,9 +116,7 @@ class CffiBinding(Binding):
 
     def _overrides(self, importance: Importance, kept: list[Any]) -> Any:
         """What the file is to say of the matrix; an entry without a key ends the list."""
-        said = {
-            IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences,
-        }  # fmt: skip
+        said = {IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences}
         entries = self._ffi.new("struct llama_model_kv_override[]", len(said) + 1)
         for entry, (key, value) in zip(entries, said.items(), strict=False):
             entry.tag, entry.key, entry.val_i64 = OVERRIDE_INT, key.encode(), value
@@ -138,9 +131,7 @@ class CffiBinding(Binding):
     def gpus(self) -> Mapping[str, str]:
         """Descriptions of the GPUs that the library finds, by the library's name of them."""
         library, string = self._library, self._ffi.string
-        devices = [
-            library.ggml_backend_dev_get(index) for index in range(library.ggml_backend_dev_count())
-        ]
+        devices = [library.ggml_backend_dev_get(index) for index in range(library.ggml_backend_dev_count())]
         return {
             string(library.ggml_backend_dev_name(each)).decode(): string(
                 library.ggml_backend_dev_description(each)
@@ -153,10 +144,7 @@ class CffiBinding(Binding):
 class CffiDecoder:
     """One context of ``llama-cpp-py-sync``."""
 
-    def __init__(
-        self, ffi: Any, library: Any, model: Any, context: Any, options: ContextOptions,
-        watch: Any,
-    ) -> None:  # fmt: skip
+    def __init__(self, ffi: Any, library: Any, model: Any, context: Any, options: ContextOptions, watch: Any) -> None:
         self._watch = watch  # the library keeps the address of the callback alone
         self._ffi, self._library, self._model, self._context = ffi, library, model, context
         self._memory = library.llama_get_memory(context)
@@ -208,9 +196,7 @@ class CffiDecoder:
             return None
         given = text.encode()
         room = self._ffi.new("int32_t[]", len(given) + 1)  # no token is shorter than a byte
-        count = library.llama_tokenize(
-            vocabulary, given, len(given), room, len(given) + 1, False, False
-        )
+        count = library.llama_tokenize(vocabulary, given, len(given), room, len(given) + 1, False, False)
         return list(room[0 : max(0, count)])
 
     def forget(self, first: int, end: int) -> bool:

@@ -23,19 +23,20 @@ def matrix_type(tensors: Sequence[Tensor]) -> str:
     return ",".join(sorted(kinds))
 
 
-def compute_facts(
-    tensors: Sequence[Tensor], allocated: Allocations, device: str
-) -> dict[str, Scalar]:
+def compute_facts(tensors: Sequence[Tensor], allocated: Allocations, device: str) -> dict[str, Scalar]:
     """What the weights are and in which numbers their products are computed on the CPU.
 
     ``products`` pairs each type of matrix with the type that its inputs are rounded to. Both are
     ``None`` on a GPU, whose kernels are its own, and where the library cannot be asked.
     """
     tied = all(each.name != _HEAD for each in tensors)
-    kinds = sorted({
-        each.type for each in tensors
-        if _is_matrix(each) and (tied or each.name != _EMBEDDING)  # else only looked up
-    })  # fmt: skip
+    kinds = sorted(
+        {
+            each.type
+            for each in tensors
+            if _is_matrix(each) and (tied or each.name != _EMBEDDING)  # else only looked up
+        }
+    )
     inputs = input_types(kinds) if device == "cpu" else None
     return {
         "weight_types": shares(counted((each.type, each.count) for each in tensors)),
@@ -43,9 +44,7 @@ def compute_facts(
             sum(each.size_bytes for each in tensors), sum(each.count for each in tensors)
         ),
         "compute": None if inputs is None else computed_in(inputs.values()),
-        "products": None
-        if inputs is None
-        else ",".join(f"{kind}×{inputs[kind]}" for kind in kinds),
+        "products": None if inputs is None else ",".join(f"{kind}×{inputs[kind]}" for kind in kinds),
         "repacked_bytes": allocated.repacked_bytes,
     }
 
@@ -77,10 +76,7 @@ def kv_position_bytes(tensors: Sequence[Tensor], allocated: Allocations) -> int 
     """
     total = 0
     for suffix, kind in (("attn_k", allocated.kv_type_k), ("attn_v", allocated.kv_type_v)):
-        rows = [
-            each.sizes[1] for each in tensors
-            if each.name.endswith(f".{suffix}.weight") and _is_matrix(each)
-        ]  # fmt: skip
+        rows = [each.sizes[1] for each in tensors if each.name.endswith(f".{suffix}.weight") and _is_matrix(each)]
         if not rows or kind is None or kind not in TYPES:
             return None
         block, block_bytes = TYPES[kind]

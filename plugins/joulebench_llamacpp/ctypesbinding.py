@@ -38,16 +38,11 @@ class CtypesBinding(Binding):
 
         self._api = api
         self._library: Any = api._lib
-        callback = api.llama_log_callback(
-            lambda level, text, _: log.add(level, text.decode("utf-8", "replace"))
-        )
+        callback = api.llama_log_callback(lambda level, text, _: log.add(level, text.decode("utf-8", "replace")))
         LOG_CALLBACKS.append(callback)
         api.llama_log_set(callback, ctypes.c_void_p(0))
         api.llama_backend_init()
-        check_layout(
-            api.llama_model_default_params(), api.llama_context_default_params(),
-            _PACKAGE,
-        )  # fmt: skip
+        check_layout(api.llama_model_default_params(), api.llama_context_default_params(), _PACKAGE)
 
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> CtypesDecoder | None:
         """Load a file and make a context; ``None`` where the library refuses (see its log)."""
@@ -94,9 +89,7 @@ class CtypesBinding(Binding):
 
     def _overrides(self, importance: Importance) -> Any:
         """What the file is to say of the matrix; an entry without a key ends the list."""
-        said = {
-            IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences,
-        }  # fmt: skip
+        said = {IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences}
         entries = (self._api.llama_model_kv_override * (len(said) + 1))()
         for entry, (key, value) in zip(entries, said.items(), strict=False):
             entry.tag, entry.key, entry.value.val_i64 = OVERRIDE_INT, key.encode(), value
@@ -135,9 +128,7 @@ class CtypesBinding(Binding):
 class CtypesDecoder:
     """One context of ``llama-cpp-python``."""
 
-    def __init__(
-        self, api: Any, model: Any, context: Any, options: ContextOptions, watch: Any
-    ) -> None:
+    def __init__(self, api: Any, model: Any, context: Any, options: ContextOptions, watch: Any) -> None:
         self._api, self._model, self._context = api, model, context
         self._watch = watch  # the library keeps the address of the callback alone
         self._memory = api.llama_get_memory(context)
@@ -187,9 +178,7 @@ class CtypesDecoder:
             return None
         given = text.encode()
         room = (ctypes.c_int32 * (len(given) + 1))()  # no token is shorter than a byte
-        count = self._api.llama_tokenize(
-            vocabulary, given, len(given), room, len(room), False, False
-        )
+        count = self._api.llama_tokenize(vocabulary, given, len(given), room, len(room), False, False)
         return list(room[: max(0, count)])
 
     def forget(self, first: int, end: int) -> bool:

@@ -16,16 +16,37 @@ from joulebench.errors import ModelError
 
 #: ggml.h, enum ggml_type, with ggml-common.h: name, numbers in a block, bytes of a block.
 _TYPES: Final = {
-    0: ("f32", 1, 4), 1: ("f16", 1, 2), 2: ("q4_0", 32, 18), 3: ("q4_1", 32, 20),
-    6: ("q5_0", 32, 22), 7: ("q5_1", 32, 24), 8: ("q8_0", 32, 34), 9: ("q8_1", 32, 36),
-    10: ("q2_k", 256, 84), 11: ("q3_k", 256, 110), 12: ("q4_k", 256, 144), 13: ("q5_k", 256, 176),
-    14: ("q6_k", 256, 210), 15: ("q8_k", 256, 292), 16: ("iq2_xxs", 256, 66),
-    17: ("iq2_xs", 256, 74), 18: ("iq3_xxs", 256, 98), 19: ("iq1_s", 256, 50),
-    20: ("iq4_nl", 32, 18), 21: ("iq3_s", 256, 110), 22: ("iq2_s", 256, 82),
-    23: ("iq4_xs", 256, 136), 29: ("iq1_m", 256, 56), 30: ("bf16", 1, 2), 34: ("tq1_0", 256, 54),
-    35: ("tq2_0", 256, 66), 39: ("mxfp4", 32, 17), 40: ("nvfp4", 64, 36), 41: ("q1_0", 128, 18),
+    0: ("f32", 1, 4),
+    1: ("f16", 1, 2),
+    2: ("q4_0", 32, 18),
+    3: ("q4_1", 32, 20),
+    6: ("q5_0", 32, 22),
+    7: ("q5_1", 32, 24),
+    8: ("q8_0", 32, 34),
+    9: ("q8_1", 32, 36),
+    10: ("q2_k", 256, 84),
+    11: ("q3_k", 256, 110),
+    12: ("q4_k", 256, 144),
+    13: ("q5_k", 256, 176),
+    14: ("q6_k", 256, 210),
+    15: ("q8_k", 256, 292),
+    16: ("iq2_xxs", 256, 66),
+    17: ("iq2_xs", 256, 74),
+    18: ("iq3_xxs", 256, 98),
+    19: ("iq1_s", 256, 50),
+    20: ("iq4_nl", 32, 18),
+    21: ("iq3_s", 256, 110),
+    22: ("iq2_s", 256, 82),
+    23: ("iq4_xs", 256, 136),
+    29: ("iq1_m", 256, 56),
+    30: ("bf16", 1, 2),
+    34: ("tq1_0", 256, 54),
+    35: ("tq2_0", 256, 66),
+    39: ("mxfp4", 32, 17),
+    40: ("nvfp4", 64, 36),
+    41: ("q1_0", 128, 18),
     42: ("q2_0", 64, 18),
-}  # fmt: skip
+}
 #: Numbers in a block and bytes of a block, by the type's name.
 TYPES: Final = {name: (block, size) for name, block, size in _TYPES.values()}
 TYPE_NUMBERS: Final = {name: number for number, (name, _, _) in _TYPES.items()}
@@ -69,9 +90,10 @@ def _read(source: BinaryIO, path: Path) -> list[Tensor]:
     (version,) = _numbers(source, "<I")
     if version not in _VERSIONS:
         raise ModelError(
-            f"GGUF version {version} cannot be read; versions 2 and 3 can", where=str(path),
+            f"GGUF version {version} cannot be read; versions 2 and 3 can",
+            where=str(path),
             hint="convert the model again with a current tool",
-        )  # fmt: skip
+        )
     tensors, keys = _numbers(source, "<QQ")
     alignment = _DEFAULT_ALIGNMENT
     for _ in range(keys):
@@ -141,6 +163,4 @@ def _skip(source: BinaryIO, kind: int, limit: int) -> None:
 
 
 def _damaged(path: Path, what: str) -> ModelError:
-    return ModelError(
-        f"not a complete GGUF file: {what}", where=str(path), hint="fetch or convert it again"
-    )
+    return ModelError(f"not a complete GGUF file: {what}", where=str(path), hint="fetch or convert it again")

@@ -25,11 +25,19 @@ class _Tensor(ctypes.Structure):
     """
 
     _fields_ = (
-        ("type", ctypes.c_int), ("buffer", ctypes.c_void_p), ("ne", ctypes.c_int64 * 4),
-        ("nb", ctypes.c_size_t * 4), ("op", ctypes.c_int), ("op_params", ctypes.c_int32 * 16),
-        ("flags", ctypes.c_int32), ("src", ctypes.c_void_p * 10), ("view_src", ctypes.c_void_p),
-        ("view_offs", ctypes.c_size_t), ("data", ctypes.c_void_p), ("name", ctypes.c_char * 64),
-    )  # fmt: skip
+        ("type", ctypes.c_int),
+        ("buffer", ctypes.c_void_p),
+        ("ne", ctypes.c_int64 * 4),
+        ("nb", ctypes.c_size_t * 4),
+        ("op", ctypes.c_int),
+        ("op_params", ctypes.c_int32 * 16),
+        ("flags", ctypes.c_int32),
+        ("src", ctypes.c_void_p * 10),
+        ("view_src", ctypes.c_void_p),
+        ("view_offs", ctypes.c_size_t),
+        ("data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 64),
+    )
 
 
 class ProductInputs:
@@ -73,10 +81,7 @@ class ProductInputs:
                 hint="set imatrix = false; importance matrices are for dense models, and for a "
                 "llama.cpp whose tensors are laid out as in the versions that were tried",
             )
-        return {
-            name.decode(): (total / self._counts[name]).astype(np.float32)
-            for name, total in self._sums.items()
-        }
+        return {name.decode(): (total / self._counts[name]).astype(np.float32) for name, total in self._sums.items()}
 
     def _seen(self, tensor: Any, ask: bool) -> bool:
         if not tensor.src[0] or not tensor.src[1]:

@@ -41,8 +41,7 @@ def installed_binding() -> Installed:
             return Installed(module, Path(spec.origin).parent, numpy)
     missing = Availability.no(
         f"not installed: {' or '.join(DISTRIBUTIONS.values())}",
-        "pip install 'joulebench[llamacpp]', or without a C++ compiler "
-        "'joulebench[llamacpp-prebuilt]'",
+        "pip install 'joulebench[llamacpp]', or without a C++ compiler 'joulebench[llamacpp-prebuilt]'",
     )
     return Installed(None, None, missing)
 

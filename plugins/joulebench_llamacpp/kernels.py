@@ -21,18 +21,24 @@ _CPU_LIBRARY: Final = "libggml-cpu"
 _NAMES: Final = {number: name for name, number in TYPE_NUMBERS.items()}
 #: Number types by the type of the inputs; the 8-bit ones hold int8 and scales.
 _NUMBERS: Final = {
-    "f32": "float32", "f16": "float16", "bf16": "bfloat16",
-    "q8_0": "int8", "q8_1": "int8", "q8_k": "int8",
-}  # fmt: skip
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "q8_0": "int8",
+    "q8_1": "int8",
+    "q8_k": "int8",
+}
 
 
 class _Traits(ctypes.Structure):
     """``struct ggml_type_traits_cpu`` (ggml-cpu.h)."""
 
     _fields_ = (
-        ("from_float", ctypes.c_void_p), ("vec_dot", ctypes.c_void_p),
-        ("vec_dot_type", ctypes.c_int), ("nrows", ctypes.c_int64),
-    )  # fmt: skip
+        ("from_float", ctypes.c_void_p),
+        ("vec_dot", ctypes.c_void_p),
+        ("vec_dot_type", ctypes.c_int),
+        ("nrows", ctypes.c_int64),
+    )
 
 
 def input_types(kinds: Iterable[str]) -> dict[str, str] | None:

@@ -26,9 +26,7 @@ class KvUse:
         return length if self.window is None else self.window.kept(length)
 
 
-def kv_account(
-    tensors: Sequence[Tensor], allocated: Allocations, use: KvUse, length: int
-) -> dict[str, Scalar]:
+def kv_account(tensors: Sequence[Tensor], allocated: Allocations, use: KvUse, length: int) -> dict[str, Scalar]:
     """After ``length`` tokens.
 
     Bytes are counted from the tensors' shapes. What is claimed follows from the settings, what is
@@ -52,8 +50,9 @@ def kv_account(
         "kv_type": f"{allocated.kv_type_k}, {allocated.kv_type_v}",
         "kv_evicted": None if use.window is None else evicted,
         "note": "nothing was evicted: no sequence was longer than what is kept"
-                if use.window is not None and not evicted else None,
-    }  # fmt: skip
+        if use.window is not None and not evicted
+        else None,
+    }
 
 
 def _position_bytes(tensors: Sequence[Tensor], allocated: Allocations, kind: str) -> int | None:

@@ -37,9 +37,7 @@ class KvWindow:
     def fault(self) -> str | None:
         """Why this is no window, or ``None``."""
         if self.sinks >= self.budget:
-            return (
-                f"kv_budget = {self.budget} leaves no last positions beside {self.sinks} first ones"
-            )
+            return f"kv_budget = {self.budget} leaves no last positions beside {self.sinks} first ones"
         return None
 
     def kept(self, length: int) -> int:

@@ -40,14 +40,10 @@ def load_binding(log: LibraryLog, module: str | None = None) -> Binding:
             f"the llama.cpp library of '{module}' cannot be loaded: {error}",
             hint="install 'joulebench[llamacpp]' anew (pip install --force-reinstall)",
         ) from error
-    raise UnavailableError(
-        found.availability.reason or "no binding of llama.cpp", hint=found.availability.cure
-    )
+    raise UnavailableError(found.availability.reason or "no binding of llama.cpp", hint=found.availability.cure)
 
 
-def open_session(
-    path: Path, device: str, settings: Settings, module: str | None = None
-) -> LlamaCppSession:
+def open_session(path: Path, device: str, settings: Settings, module: str | None = None) -> LlamaCppSession:
     """A session on the GGUF file ``path``, or the one in that folder.
 
     ``module`` names the binding to use instead of the preferred one. Raises
@@ -85,16 +81,21 @@ def open_session(
     if decoder is None:
         raise _refused(file, log.last_errors())
     return LlamaCppSession(
-        decoder, tensors, log, read_allocations(log.lines),
+        decoder,
+        tensors,
+        log,
+        read_allocations(log.lines),
         {
-            "device": device, "threads": int(settings["threads"]),
+            "device": device,
+            "threads": int(settings["threads"]),
             "batch_tokens": batch_tokens,
-            "ubatch_tokens": int(settings["ubatch_tokens"]), "mmap": bool(settings["mmap"]),
+            "ubatch_tokens": int(settings["ubatch_tokens"]),
+            "mmap": bool(settings["mmap"]),
             "binding": type(binding).__module__.rpartition(".")[2],
             "system_info": binding.system_info(),
         },
         KvUse(full_kv_type(settings), None if bits is None else int(bits), window),
-    )  # fmt: skip
+    )
 
 
 def _refused(file: Path, said: str) -> JoulebenchError | MemoryError:
@@ -109,7 +110,5 @@ def gguf_in(path: Path) -> Path:
         return path
     found = sorted(path.glob("*.gguf"))
     if len(found) != 1:
-        raise ModelError(
-            f"holds {len(found)} .gguf files; exactly one is expected", where=str(path)
-        )
+        raise ModelError(f"holds {len(found)} .gguf files; exactly one is expected", where=str(path))
     return found[0]

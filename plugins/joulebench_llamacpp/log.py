@@ -22,14 +22,12 @@ _MIB: Final = 2**20
 PRINTED_BYTES: Final = _MIB / 100
 _BUFFER: Final = re.compile(r"\b(model|KV|compute|output) buffer size = +([\d.]+) MiB")
 #: Buffers of copies of matrices in the order of the CPU's own kernels (ggml-cpu, extra buffers).
-_REPACKED: Final = re.compile(
-    r"\b(?:CPU_REPACK|CPU_KLEIDIAI\w*|AMX) model buffer size = +([\d.]+) MiB"
+_REPACKED: Final = re.compile(r"\b(?:CPU_REPACK|CPU_KLEIDIAI\w*|AMX) model buffer size = +([\d.]+) MiB")
+_KV: Final = re.compile(r"llama_kv_cache: size = +[\d.]+ MiB \( *(\d+) cells.*K \((\w+)\).*V \((\w+)\)")
+_FLASH: Final = re.compile(
+    r"flash_attn += (\w+)$|Flash Attention (enabled)|(enabling) flash_attn"
+    r"|Flash Attention not supported, set to (disabled)"
 )
-_KV: Final = re.compile(
-    r"llama_kv_cache: size = +[\d.]+ MiB \( *(\d+) cells.*K \((\w+)\).*V \((\w+)\)"
-)
-_FLASH: Final = re.compile(r"flash_attn += (\w+)$|Flash Attention (enabled)|(enabling) flash_attn"
-                           r"|Flash Attention not supported, set to (disabled)")  # fmt: skip
 
 
 class LibraryLog:
@@ -97,11 +95,15 @@ def read_allocations(lines: Iterable[str]) -> Allocations:
             flash = {"enabled": True, "enabling": True, "disabled": False}.get(word, flash)
     workspace = [sums[kind] for kind in ("compute", "output") if kind in sums]
     return Allocations(
-        weights_bytes=_whole(sums.get("model")), kv_bytes=_whole(sums.get("KV")),
-        workspace_bytes=_whole(sum(workspace)) if workspace else None, kv_cells=cells,
-        kv_type_k=kind_k, kv_type_v=kind_v, flash_attention=flash,
+        weights_bytes=_whole(sums.get("model")),
+        kv_bytes=_whole(sums.get("KV")),
+        workspace_bytes=_whole(sum(workspace)) if workspace else None,
+        kv_cells=cells,
+        kv_type_k=kind_k,
+        kv_type_v=kind_v,
+        flash_attention=flash,
         repacked_bytes=_whole(repacked if "model" in sums else None),
-    )  # fmt: skip
+    )
 
 
 def _whole(size: float | None) -> int | None:

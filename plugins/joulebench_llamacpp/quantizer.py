@@ -9,13 +9,7 @@ from typing import Any
 from joulebench.api import Settings
 from joulebench.backendkit import allowed_cores
 from joulebench.errors import ArtifactError, ModelError
-from joulebench_llamacpp.binding import (
-    Binding,
-    ContextOptions,
-    Importance,
-    ModelOptions,
-    QuantizeOptions,
-)
+from joulebench_llamacpp.binding import Binding, ContextOptions, Importance, ModelOptions, QuantizeOptions
 from joulebench_llamacpp.filetypes import FILE_TYPES
 from joulebench_llamacpp.header import TYPE_NUMBERS, Tensor, read_tensors
 from joulebench_llamacpp.importance import ProductInputs
@@ -23,9 +17,7 @@ from joulebench_llamacpp.loading import gguf_in, load_binding
 from joulebench_llamacpp.log import LibraryLog
 
 
-def quantize_file(
-    source: Path, target: Path, settings: Settings, module: str | None = None
-) -> None:
+def quantize_file(source: Path, target: Path, settings: Settings, module: str | None = None) -> None:
     """Write the GGUF file in ``source`` (a folder or the file) as ``target``.
 
     ``module`` names the binding to use instead of the preferred one. Raises :class:`ModelError`
@@ -35,9 +27,7 @@ def quantize_file(
     tensors = read_tensors(file)
     log = LibraryLog()
     binding = load_binding(log, module)
-    importance = (
-        measure_importance(binding, log, file, tensors, settings) if settings["imatrix"] else None
-    )
+    importance = measure_importance(binding, log, file, tensors, settings) if settings["imatrix"] else None
     head = settings.get("head")
     options = QuantizeOptions(
         file_type=FILE_TYPES[str(settings["type"])].number,
@@ -49,8 +39,7 @@ def quantize_file(
     code = binding.quantize(str(file), str(target), options)
     if code:
         raise ArtifactError(
-            f"llama.cpp cannot quantize it: {log.last_errors() or 'it does not say why'}",
-            where=str(file),
+            f"llama.cpp cannot quantize it: {log.last_errors() or 'it does not say why'}", where=str(file)
         )
 
 
@@ -63,29 +52,32 @@ def measure_importance(
     """
     length, wanted = int(settings["length"]), int(settings["sequences"])
     seen = ProductInputs(
-        {each.name: each.sizes for each in tensors
-         if each.name.startswith("blk.") and len(each.sizes) == 2}
-    )  # fmt: skip
+        {each.name: each.sizes for each in tensors if each.name.startswith("blk.") and len(each.sizes) == 2}
+    )
     decoder = binding.open(
         str(file),
         ModelOptions(mmap=True, gpu=None, gpu_layers=None),
         ContextOptions(
-            context_tokens=length, batch_tokens=length, ubatch_tokens=length,
-            logits_tokens=length, threads=allowed_cores(), kv_type_k="f32", kv_type_v="f32",
-            flash_attention="off", offload=False, watch=seen,
+            context_tokens=length,
+            batch_tokens=length,
+            ubatch_tokens=length,
+            logits_tokens=length,
+            threads=allowed_cores(),
+            kv_type_k="f32",
+            kv_type_v="f32",
+            flash_attention="off",
+            offload=False,
+            watch=seen,
         ),
-    )  # fmt: skip
+    )
     if decoder is None:
-        raise ModelError(
-            f"llama.cpp cannot load it: {log.last_errors() or 'it does not say why'}",
-            where=str(file),
-        )
+        raise ModelError(f"llama.cpp cannot load it: {log.last_errors() or 'it does not say why'}", where=str(file))
     try:
         if decoder.context_tokens < length:
             raise ArtifactError(
-                f"stretches of {length} tokens are longer than the model's context of "
-                f"{decoder.context_tokens}", where=str(file),
-            )  # fmt: skip
+                f"stretches of {length} tokens are longer than the model's context of {decoder.context_tokens}",
+                where=str(file),
+            )
         text = Path(str(settings["calibration"]))
         ids = _ids(decoder, text, file)
         for stretch in calibration_stretches(ids, wanted, length, int(settings["seed"]), text):
@@ -116,9 +108,7 @@ def _ids(decoder: Any, text: Path, file: Path) -> list[int]:
     return found
 
 
-def calibration_stretches(
-    ids: list[int], wanted: int, length: int, seed: int, text: Path
-) -> list[list[int]]:
+def calibration_stretches(ids: list[int], wanted: int, length: int, seed: int, text: Path) -> list[list[int]]:
     """Stretches that do not overlap, chosen by the seed."""
     found = len(ids) // length
     if found < wanted:

@@ -37,30 +37,36 @@ class GgufQuantize(ArtifactTechnique):
     produces = "gguf"
     options = (
         Option(
-            "type", "str", "q4_k_m",
+            "type",
+            "str",
+            "q4_k_m",
             "type of the file; which matrix gets which of its types, llama.cpp decides",
             choices=tuple(FILE_TYPES),
         ),
         Option(
-            "pure", "bool", False,
-            "every matrix in the type itself, without llama.cpp's choice of more bits for some",
+            "pure", "bool", False, "every matrix in the type itself, without llama.cpp's choice of more bits for some"
         ),
         Option(
-            "head", "str", None,
+            "head",
+            "str",
+            None,
             "type of the output head, or of the embedding that serves as one; llama.cpp's choice "
             "(8 or 6 bits) when not set",
             choices=HEAD_TYPES,
         ),
         Option(
-            "imatrix", "bool", False,
-            "weigh errors by the mean squares of the matrices' inputs on the calibration text",
+            "imatrix", "bool", False, "weigh errors by the mean squares of the matrices' inputs on the calibration text"
         ),
-        Option("calibration", "file", "builtin:calibration",
-               "text for the importance matrix; never the one that quality is judged on"),
+        Option(
+            "calibration",
+            "file",
+            "builtin:calibration",
+            "text for the importance matrix; never the one that quality is judged on",
+        ),
         Option("sequences", "int", 12, "stretches of the text that are read", minimum=1),
         Option("length", "int", 256, "tokens in each stretch", minimum=16),
         Option("seed", "int", 0, "chooses the stretches", minimum=0),
-    )  # fmt: skip
+    )
 
     def available(self) -> Availability:
         """Needs one of the packages that bring llama.cpp, and gguf to look into the result."""

@@ -11,13 +11,7 @@ import numpy as np
 from joulebench.api import BackendSession, MemoryUse, Scalar, Traffic
 from joulebench.errors import JoulebenchError
 from joulebench_llamacpp.binding import Decoder
-from joulebench_llamacpp.counting import (
-    compute_facts,
-    kv_allocated_bytes,
-    kv_position_bytes,
-    matrix_type,
-    traffic_of,
-)
+from joulebench_llamacpp.counting import compute_facts, kv_allocated_bytes, kv_position_bytes, matrix_type, traffic_of
 from joulebench_llamacpp.header import Tensor
 from joulebench_llamacpp.kvaccount import KvUse, kv_account
 from joulebench_llamacpp.log import Allocations, LibraryLog

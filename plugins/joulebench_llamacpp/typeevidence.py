@@ -7,14 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Scalar
-from joulebench.weightkit import (
-    bits_per_weight,
-    counted,
-    relative_error,
-    sampled,
-    shares,
-    source_evidence,
-)
+from joulebench.weightkit import bits_per_weight, counted, relative_error, sampled, shares, source_evidence
 from joulebench_llamacpp.binding import IMPORTANCE_MATRICES, IMPORTANCE_SEQUENCES
 from joulebench_llamacpp.filetypes import FileType
 from joulebench_llamacpp.header import Tensor, read_tensors
@@ -64,9 +57,7 @@ class _Values:
         from gguf import GGUFReader
 
         self._reader: Any = GGUFReader(file)
-        self._tensors = {
-            str(each.name): each for each in self._reader.tensors if len(each.shape) == 2
-        }
+        self._tensors = {str(each.name): each for each in self._reader.tensors if len(each.shape) == 2}
 
     def number(self, key: str) -> int:
         """A number in the metadata; 0 where it is not there."""

@@ -14,10 +14,6 @@ JOULEBENCH_API = 1
 @hookimpl
 def joulebench_techniques() -> list[type[Technique]]:
     """One that quantizes, two that write zeros."""
-    from joulebench_llmcompressor.techniques import (
-        LlmCompressorGptq,
-        LlmCompressorSparseGpt,
-        LlmCompressorWanda,
-    )
+    from joulebench_llmcompressor.techniques import LlmCompressorGptq, LlmCompressorSparseGpt, LlmCompressorWanda
 
     return [LlmCompressorGptq, LlmCompressorWanda, LlmCompressorSparseGpt]

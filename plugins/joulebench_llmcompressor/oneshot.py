@@ -45,22 +45,25 @@ class Modifier:
         if self.kind == "gptq":
             from llmcompressor.modifiers.quantization import GPTQModifier
 
-            weights = {"num_bits": self.bits, "type": "int", "strategy": "group",
-                       "group_size": self.group, "symmetric": True}  # fmt: skip
+            weights = {
+                "num_bits": self.bits,
+                "type": "int",
+                "strategy": "group",
+                "group_size": self.group,
+                "symmetric": True,
+            }
             return GPTQModifier(
                 config_groups={"all": {"targets": ["Linear"], "weights": weights}},
-                ignore=["lm_head"], dampening_frac=self.damping,
-            )  # fmt: skip
+                ignore=["lm_head"],
+                dampening_frac=self.damping,
+            )
         from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
 
         if self.kind == "wanda":
-            return WandaPruningModifier(
-                sparsity=self.sparsity, mask_structure=self.mask, **everywhere
-            )
+            return WandaPruningModifier(sparsity=self.sparsity, mask_structure=self.mask, **everywhere)
         return SparseGPTModifier(
-            sparsity=self.sparsity, mask_structure=self.mask, dampening_frac=self.damping,
-            **everywhere,
-        )  # fmt: skip
+            sparsity=self.sparsity, mask_structure=self.mask, dampening_frac=self.damping, **everywhere
+        )
 
 
 def compress(source: Path, output: Path, calibration: Calibration, modifier: Modifier) -> None:
@@ -70,16 +73,17 @@ def compress(source: Path, output: Path, calibration: Calibration, modifier: Mod
 
     torch.manual_seed(calibration.seed)
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        source, dtype=torch.float32, local_files_only=True
-    ).eval()
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True).eval()
     rows = [torch.tensor(ids) for ids in calibration_tokens(source, calibration)]
     batches = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows]
     oneshot(
-        model=model, processor=tokenizer, recipe=[modifier.build()],
+        model=model,
+        processor=tokenizer,
+        recipe=[modifier.build()],
         dataset=torch.utils.data.DataLoader(batches, batch_size=1),
-        num_calibration_samples=len(batches), max_seq_length=calibration.length,
-    )  # fmt: skip
+        num_calibration_samples=len(batches),
+        max_seq_length=calibration.length,
+    )
     weights = _dequantized(model) if modifier.quantizes else model.state_dict()
     _write(source, output, weights)
 
@@ -92,9 +96,11 @@ def _dequantized(model: Any) -> Mapping[str, torch.Tensor]:
     with tempfile.TemporaryDirectory(prefix="joulebench-") as folder:
         model.save_pretrained(folder, save_compressed=True)
         read = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True,
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
             quantization_config=CompressedTensorsConfig(dequantize=True),
-        )  # fmt: skip
+        )
         weights: Mapping[str, torch.Tensor] = read.state_dict()
         return weights
 
@@ -112,8 +118,7 @@ def _write(source: Path, output: Path, weights: Mapping[str, torch.Tensor]) -> N
                     continue
                 if new.shape != old.shape or new.device.type == "meta":
                     raise ModelError(
-                        f"'{name}' came back from llmcompressor in the shape {tuple(new.shape)}",
-                        where=str(source),
+                        f"'{name}' came back from llmcompressor in the shape {tuple(new.shape)}", where=str(source)
                     )
                 tensors[name] = new.detach().to(old.dtype).contiguous()
     save_file(tensors, output / _WEIGHTS, metadata={"format": "pt"})

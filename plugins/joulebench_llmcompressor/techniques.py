@@ -7,15 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from joulebench.api import (
-    ArtifactTechnique,
-    Availability,
-    Environment,
-    Option,
-    Scalar,
-    Settings,
-    distribution_versions,
-)
+from joulebench.api import ArtifactTechnique, Availability, Environment, Option, Scalar, Settings, distribution_versions
 from joulebench_checkpointkit.calibration import CALIBRATION, Calibration, calibration_fault
 
 if TYPE_CHECKING:
@@ -28,24 +20,29 @@ ENVIRONMENT: Final = Environment(
     python_least=(3, 11),
 )
 #: What decides the numbers.
-LIBRARIES: Final = (
-    "llmcompressor", "compressed-tensors", "torch", "transformers", "safetensors", "tokenizers",
-)  # fmt: skip
+LIBRARIES: Final = ("llmcompressor", "compressed-tensors", "torch", "transformers", "safetensors", "tokenizers")
 
-_PATTERNS: Final[Mapping[str, tuple[int, int] | None]] = {
-    "unstructured": None, "2:4": (2, 4), "4:8": (4, 8),
-}  # fmt: skip
+_PATTERNS: Final[Mapping[str, tuple[int, int] | None]] = {"unstructured": None, "2:4": (2, 4), "4:8": (4, 8)}
 _PRUNING: Final = (
-    Option("sparsity", "share", 0.5, "share of the weights of each matrix that becomes zero",
-           minimum=0.01, maximum=0.99),
-    Option("pattern", "str", "unstructured",
-           "N:M leaves N non-zero weights in each M neighbours of a row; needs a sparsity of 50 %",
-           choices=tuple(_PATTERNS)),
-)  # fmt: skip
+    Option(
+        "sparsity", "share", 0.5, "share of the weights of each matrix that becomes zero", minimum=0.01, maximum=0.99
+    ),
+    Option(
+        "pattern",
+        "str",
+        "unstructured",
+        "N:M leaves N non-zero weights in each M neighbours of a row; needs a sparsity of 50 %",
+        choices=tuple(_PATTERNS),
+    ),
+)
 _DAMPING: Final = Option(
-    "damping", "float", 0.01, "what is added to the diagonal of the Hessian, as a part of its mean",
-    minimum=1e-6, maximum=10.0,
-)  # fmt: skip
+    "damping",
+    "float",
+    0.01,
+    "what is added to the diagonal of the Hessian, as a part of its mean",
+    minimum=1e-6,
+    maximum=10.0,
+)
 
 
 class _ByLlmCompressor(ArtifactTechnique):
@@ -60,9 +57,7 @@ class _ByLlmCompressor(ArtifactTechnique):
         """Whether llmcompressor is installed; asked in its environment."""
         if "llmcompressor" in distribution_versions(LIBRARIES):
             return Availability.yes()
-        return Availability.no(
-            "not installed: llmcompressor", f"joulebench env create {ENVIRONMENT.name}"
-        )
+        return Availability.no("not installed: llmcompressor", f"joulebench env create {ENVIRONMENT.name}")
 
     def versions(self) -> Mapping[str, str]:
         """The libraries of the environment."""
@@ -117,9 +112,8 @@ class LlmCompressorGptq(_ByLlmCompressor):
         from joulebench_llmcompressor.oneshot import Modifier
 
         return Modifier(
-            "gptq", bits=int(settings["bits"]), group=int(settings["group"]),
-            damping=float(settings["damping"]),
-        )  # fmt: skip
+            "gptq", bits=int(settings["bits"]), group=int(settings["group"]), damping=float(settings["damping"])
+        )
 
 
 class _WritesZeros(_ByLlmCompressor):
@@ -170,6 +164,5 @@ class LlmCompressorSparseGpt(_WritesZeros):
         from joulebench_llmcompressor.oneshot import Modifier
 
         return Modifier(
-            "sparsegpt", sparsity=float(settings["sparsity"]), mask=_mask(settings),
-            damping=float(settings["damping"]),
-        )  # fmt: skip
+            "sparsegpt", sparsity=float(settings["sparsity"]), mask=_mask(settings), damping=float(settings["damping"])
+        )

@@ -68,13 +68,7 @@ def _line(path: str, key: str) -> FileSource:
 
 
 def _gauge(
-    name: str,
-    source: FileSource,
-    scale: float,
-    domain: str,
-    *,
-    rate_hz: float = 10.0,
-    note: str = "",
+    name: str, source: FileSource, scale: float, domain: str, *, rate_hz: float = 10.0, note: str = ""
 ) -> Channel:
     return Channel(
         path=f"memory/{domain}/{name}" if domain != "cgroup" else "memory/cgroup",

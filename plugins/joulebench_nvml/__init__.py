@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from joulebench.api import (
-    Availability,
-    Channel,
-    Option,
-    Probe,
-    Settings,
-    distribution_versions,
-    require_modules,
-)
+from joulebench.api import Availability, Channel, Option, Probe, Settings, distribution_versions, require_modules
 from joulebench.hookspecs import hookimpl
 
 JOULEBENCH_API = 1

@@ -49,19 +49,13 @@ class _Kind:
 #: Energy stands alone: it is read at window edges, where nothing else may cost time.
 _KINDS: Final[dict[str, _Kind]] = {
     "energy": _Kind("energy", "J", 1e-3, "energy", "counter", _ENERGY_RATE_HZ, note=_ENERGY_NOTE),
-    "power": _Kind(
-        "power", "W", 1e-3, "power", "gauge", _ENERGY_RATE_HZ, _POWER_UNCERTAINTY, _POWER_NOTE
-    ),
+    "power": _Kind("power", "W", 1e-3, "power", "gauge", _ENERGY_RATE_HZ, _POWER_UNCERTAINTY, _POWER_NOTE),
     "temperature": _Kind("temperature", "degC", 1.0),
     "sm_clock": _Kind("frequency", "Hz", 1e6),
     "memory_clock": _Kind("frequency", "Hz", 1e6),
-    "slowdown": _Kind(
-        "throttle", "count", 1.0, note="bit mask of NVML's slowdown reasons; 0 is unthrottled"
-    ),
+    "slowdown": _Kind("throttle", "count", 1.0, note="bit mask of NVML's slowdown reasons; 0 is unthrottled"),
     "memory_used": _Kind("memory", "bytes", 1.0),
-    "utilization": _Kind(
-        "utilization", "1", 0.01, note="share of the driver's last period with any kernel running"
-    ),
+    "utilization": _Kind("utilization", "1", 0.01, note="share of the driver's last period with any kernel running"),
 }
 
 
@@ -173,9 +167,7 @@ def _channels(gpu: Gpu) -> Iterator[Channel]:
         groups.setdefault(_KINDS[name].group, []).append(name)
     for names in groups.values():
         for item, name in enumerate(names):
-            source = ReaderSource(
-                "joulebench_nvml.reader:GpuReader", f"{gpu.index}:{','.join(names)}", item
-            )
+            source = ReaderSource("joulebench_nvml.reader:GpuReader", f"{gpu.index}:{','.join(names)}", item)
             yield _channel(gpu, name, source)
 
 

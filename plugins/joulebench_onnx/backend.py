@@ -58,9 +58,7 @@ class _OnnxRuntimeBackend(Backend):
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the distributions that bring the runtime, and of numpy."""
-        return distribution_versions(
-            ("onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn", "onnx", "numpy")
-        )
+        return distribution_versions(("onnxruntime", "onnxruntime-gpu", "onnxruntime-qnn", "onnx", "numpy"))
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU; what other hardware an execution provider uses is that provider's matter."""
@@ -94,13 +92,7 @@ class OnnxBackend(_OnnxRuntimeBackend):
     accepts = ("onnx",)
     mode = "desktop"
     options = (
-        Option(
-            "threads",
-            "int",
-            None,
-            "threads inside an operator; all allowed cores when not set",
-            minimum=1,
-        ),
+        Option("threads", "int", None, "threads inside an operator; all allowed cores when not set", minimum=1),
         _CACHE_TOKENS,
         Option(
             "graph_optimization",
@@ -143,8 +135,5 @@ class OnnxMobileBackend(_OnnxRuntimeBackend):
         """Refuses, beside what the other refuses, a model that is too large for ORT format."""
         fault = super().check(device, settings, config)
         if fault is None and (size := 4 * graph_shape(config).parameters) > MAX_ORT_BYTES:
-            return (
-                f"its {size:,} bytes of float32 do not fit into ORT format, which holds "
-                f"{MAX_ORT_BYTES:,}"
-            )
+            return f"its {size:,} bytes of float32 do not fit into ORT format, which holds {MAX_ORT_BYTES:,}"
         return fault

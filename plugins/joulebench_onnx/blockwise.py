@@ -107,8 +107,13 @@ def _product(copy: Copy, node: Any, product: Product, wanted: Blockwise) -> bool
         N_BITS_PRODUCT,
         [node.input[0], *_store(copy, product.weight, packed, bits)],
         node.output[0],
-        domain=CONTRIB, K=inputs, N=outputs, bits=bits, block_size=wanted.block, **level,
-    )  # fmt: skip
+        domain=CONTRIB,
+        K=inputs,
+        N=outputs,
+        bits=bits,
+        block_size=wanted.block,
+        **level,
+    )
     return True
 
 
@@ -122,17 +127,20 @@ def _lookup(copy: Copy, node: Any, wanted: Blockwise) -> bool:
     flat = Packed(packed.data.reshape(len(packed.data), -1), packed.scales, packed.zero_points)
     data, *rest = _store(copy, f"{name}.rows", flat, bits)
     copy.graph.node(
-        N_BITS_LOOKUP, [data, node.input[1], *rest], node.output[0],
-        domain=CONTRIB, gather_axis=0, quantize_axis=1, block_size=wanted.block, bits=bits,
-    )  # fmt: skip
+        N_BITS_LOOKUP,
+        [data, node.input[1], *rest],
+        node.output[0],
+        domain=CONTRIB,
+        gather_axis=0,
+        quantize_axis=1,
+        block_size=wanted.block,
+        bits=bits,
+    )
     return True
 
 
 def _store(copy: Copy, name: str, packed: Packed, bits: int) -> list[str]:
-    stored = [
-        copy.graph.weight(f"{name}_Q{bits}", packed.data),
-        copy.graph.weight(f"{name}_scales", packed.scales),
-    ]
+    stored = [copy.graph.weight(f"{name}_Q{bits}", packed.data), copy.graph.weight(f"{name}_scales", packed.scales)]
     if packed.zero_points is not None:
         stored.append(copy.graph.weight(f"{name}_zero_points", packed.zero_points))
     return stored

@@ -16,9 +16,7 @@ from joulebench_onnx.rewriting import Copy, rewrite
 _HIDDEN: Final = "Kept"
 
 
-def quantize_to_int8(
-    source: Path, output: Path, *, per_channel: bool, head: bool, reduce_range: bool
-) -> None:
+def quantize_to_int8(source: Path, output: Path, *, per_channel: bool, head: bool, reduce_range: bool) -> None:
     """Write the model in ``source`` with int8 matrices into ``output``.
 
     The tool makes each Gemm a MatMul: the output head multiplies a transposed table, apart from the
@@ -34,16 +32,18 @@ def quantize_to_int8(
         rewrite(source, prepared, _hiding if not head else _keeping)
         try:
             quantize_dynamic(
-                prepared / MODEL_FILE, output / MODEL_FILE, op_types_to_quantize=["MatMul"],
-                per_channel=per_channel, reduce_range=reduce_range, weight_type=QuantType.QInt8,
+                prepared / MODEL_FILE,
+                output / MODEL_FILE,
+                op_types_to_quantize=["MatMul"],
+                per_channel=per_channel,
+                reduce_range=reduce_range,
+                weight_type=QuantType.QInt8,
                 use_external_data_format=True,
                 # Shapes cannot be inferred beyond onnxruntime's own attention operator.
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-            )  # fmt: skip
+            )
         except Exception as error:  # the tool's errors have no common class
-            raise ArtifactError(
-                f"onnxruntime cannot quantize it: {error}", where=str(source)
-            ) from error
+            raise ArtifactError(f"onnxruntime cannot quantize it: {error}", where=str(source)) from error
     if not head:
         _reveal(output / MODEL_FILE)
 

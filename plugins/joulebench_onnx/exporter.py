@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import (
-    Availability,
-    Converter,
-    Option,
-    Settings,
-    distribution_versions,
-    require_modules,
-)
+from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
 from joulebench.errors import ArtifactError
 from joulebench_checkpointkit.configuration import UnfitModelError
 from joulebench_checkpointkit.integers import PACK_CHOICES
@@ -21,16 +14,19 @@ from joulebench_checkpointkit.llama import ARCHITECTURES
 from joulebench_onnx.shape import graph_shape
 
 PACK: Final = Option(
-    "pack", "str", "auto",
-    "a quantized checkpoint's integers: as MatMulNBits of the very same integers (auto), or dense "
-    "in float32",
+    "pack",
+    "str",
+    "auto",
+    "a quantized checkpoint's integers: as MatMulNBits of the very same integers (auto), or dense in float32",
     choices=PACK_CHOICES,
-)  # fmt: skip
+)
 ACTIVATIONS: Final = Option(
-    "activations", "str", "float32",
+    "activations",
+    "str",
+    "float32",
     "what packed integers are multiplied in: float32, or int8, which rounds activations as well",
     choices=("float32", "int8"),
-)  # fmt: skip
+)
 
 
 class OnnxExport(Converter):

@@ -54,12 +54,7 @@ def plain_error(file: Path, error: Exception) -> Exception:
 
 def _detail_in(message: str) -> str:
     """What onnxruntime says of versions and operators, which is the end of its message."""
-    for mark in (
-        "Unsupported model IR version",
-        "Current official support",
-        "No Op",
-        "The ORT format model version",
-    ):
+    for mark in ("Unsupported model IR version", "Current official support", "No Op", "The ORT format model version"):
         if mark in message:
             return f" ({message[message.rindex(mark) :].strip().splitlines()[0]})"
     return ""

@@ -36,10 +36,7 @@ class GraphFile:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._data.close()
 
@@ -49,18 +46,14 @@ class GraphFile:
         from onnx import StringStringEntryProto, TensorProto, helper
 
         self._data.write(b"\0" * (-self._data.tell() % _ALIGNMENT))
-        place = {
-            "location": DATA_FILE, "offset": str(self._data.tell()), "length": str(values.nbytes),
-        }  # fmt: skip
+        place = {"location": DATA_FILE, "offset": str(self._data.tell()), "length": str(values.nbytes)}
         self._initializers.append(
             TensorProto(
                 name=name,
                 dims=values.shape,
                 data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
                 data_location=TensorProto.EXTERNAL,
-                external_data=[
-                    StringStringEntryProto(key=key, value=value) for key, value in place.items()
-                ],
+                external_data=[StringStringEntryProto(key=key, value=value) for key, value in place.items()],
             )
         )
         self._data.write(memoryview(np.ascontiguousarray(values)).cast("B"))
@@ -87,14 +80,7 @@ class GraphFile:
 
         names = [outputs] if isinstance(outputs, str) else list(outputs)
         self._nodes.append(
-            helper.make_node(
-                operator,
-                list(inputs),
-                names,
-                name=f"{names[0]}/{operator}",
-                domain=domain,
-                **attributes,
-            )
+            helper.make_node(operator, list(inputs), names, name=f"{names[0]}/{operator}", domain=domain, **attributes)
         )
         return names[0]
 
@@ -124,9 +110,7 @@ class GraphFile:
         """Write the model file; equal graphs give equal bytes."""
         from onnx import helper
 
-        graph = helper.make_graph(
-            self._nodes, name, self._inputs, self._outputs, self._initializers
-        )
+        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._initializers)
         model = helper.make_model(
             graph,
             producer_name="joulebench",
@@ -141,6 +125,4 @@ def _value_info(name: str, dtype: type, shape: Sequence[int | str]) -> Any:
     import numpy as np
     from onnx import helper
 
-    return helper.make_tensor_value_info(
-        name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), list(shape)
-    )
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), list(shape))

@@ -19,14 +19,11 @@ from typing import Any, Final
 from joulebench.errors import ModelError
 
 #: Operators whose second input is a matrix that every element of is multiplied and added.
-PRODUCTS: Final = frozenset({
-    "MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat",
-    "DynamicQuantizeMatMul",
-})  # fmt: skip
+PRODUCTS: Final = frozenset(
+    {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+)
 #: Those of them that multiply whole numbers of 8 bits (onnxruntime, docs/ContribOperators.md).
-INT8_PRODUCTS: Final = frozenset({
-    "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
-})  # fmt: skip
+INT8_PRODUCTS: Final = frozenset({"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
 #: A product with a matrix of few bits, and the look-up in such a table; both state their bits.
 N_BITS_PRODUCT: Final = "MatMulNBits"
 N_BITS_LOOKUP: Final = "GatherBlockQuantized"
@@ -119,27 +116,16 @@ def _looks_up_rows(node: Node, place: int) -> bool:
 def take_inventory(file: Path) -> Inventory:
     """Read an .onnx or .ort file in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "joulebench_onnx.inventory", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-m", "joulebench_onnx.inventory", str(file)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise ModelError(f"its tensors cannot be listed: {tail[0]}", where=str(file))
     content = json.loads(done.stdout)
     return Inventory(
-        {
-            name: Tensor(**{**each, "shape": tuple(each["shape"])})
-            for name, each in content["tensors"].items()
-        },
+        {name: Tensor(**{**each, "shape": tuple(each["shape"])}) for name, each in content["tensors"].items()},
         tuple(
-            Node(
-                each["operator"],
-                tuple(each["inputs"]),
-                tuple(each["outputs"]),
-                each["integers"],
-            )
+            Node(each["operator"], tuple(each["inputs"]), tuple(each["outputs"]), each["integers"])
             for each in content["nodes"]
         ),
     )
@@ -208,10 +194,7 @@ def _read_ort(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
             node.OpType().decode(),
             tuple(each.decode() for each in _items(node.Inputs, node.InputsLength())),
             tuple(each.decode() for each in _items(node.Outputs, node.OutputsLength())),
-            {
-                each.Name().decode(): each.I()
-                for each in _items(node.Attributes, node.AttributesLength())
-            },
+            {each.Name().decode(): each.I() for each in _items(node.Attributes, node.AttributesLength())},
         )
         for node in _items(graph.Nodes, graph.NodesLength())
     ]

@@ -31,9 +31,7 @@ def present_name(layer: int, part: str) -> str:
     return f"present.{layer}.{part}"
 
 
-def write_llama(
-    graph: GraphFile, checkpoint: Checkpoint, shape: LlamaShape, packing: Packing | None = None
-) -> None:
+def write_llama(graph: GraphFile, checkpoint: Checkpoint, shape: LlamaShape, packing: Packing | None = None) -> None:
     """Add all nodes and weights of the model, and save it.
 
     One sequence (batch 1). ``input_ids`` (1, tokens) stand after what the cache holds;
@@ -71,9 +69,7 @@ class _LlamaWriter:
         for layer in range(shape.num_hidden_layers):
             state = self._layer(layer, state)
         kept = graph.node("Gather", [state, LOGIT_POSITIONS], "model.kept", axis=1)
-        flat = graph.node(
-            "Squeeze", [kept, graph.constant("batch_axis", np.array([0], np.int64))], "model.rows"
-        )
+        flat = graph.node("Squeeze", [kept, graph.constant("batch_axis", np.array([0], np.int64))], "model.rows")
         normed = self._norm(flat, "model.norm")
         self._head(normed, embedding if shape.tie_word_embeddings else "lm_head.weight", rows)
         graph.output(LOGITS, np.float32, ("kept", shape.vocab_size))
@@ -117,15 +113,20 @@ class _LlamaWriter:
         mixed = self.graph.node(
             "GroupQueryAttention",
             [
-                q, k, v, past_name(layer, "key"), past_name(layer, "value"), LAST_POSITION,
-                TOTAL_LENGTH, "cos_cache", "sin_cache",
+                q,
+                k,
+                v,
+                past_name(layer, "key"),
+                past_name(layer, "value"),
+                LAST_POSITION,
+                TOTAL_LENGTH,
+                "cos_cache",
+                "sin_cache",
             ],
             [f"{prefix}.attention", present_name(layer, "key"), present_name(layer, "value")],
             domain=CONTRIB,
-            **attention_attributes(
-                shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim
-            ),
-        )  # fmt: skip
+            **attention_attributes(shape.num_attention_heads, shape.num_key_value_heads, shape.head_dim),
+        )
         return self._linear(mixed, f"{prefix}.o_proj", queries, hidden, biased)
 
     def _mlp(self, prefix: str, state: str) -> str:
@@ -140,9 +141,13 @@ class _LlamaWriter:
         weight = f"{name}.weight"
         self.graph.weight(weight, self.checkpoint.tensor(weight, (self.shape.hidden_size,)))
         return self.graph.node(
-            "SimplifiedLayerNormalization", [state, weight], name,
-            axis=-1, epsilon=self.shape.rms_norm_eps, stash_type=1,
-        )  # fmt: skip
+            "SimplifiedLayerNormalization",
+            [state, weight],
+            name,
+            axis=-1,
+            epsilon=self.shape.rms_norm_eps,
+            stash_type=1,
+        )
 
     def _linear(self, state: str, name: str, width: int, height: int, biased: bool) -> str:
         """``state`` times a matrix, plus its bias."""

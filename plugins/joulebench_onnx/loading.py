@@ -10,13 +10,7 @@ import onnxruntime
 from joulebench.api import Artifact, Settings
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
 from joulebench_onnx.failures import CONVERT_AGAIN, plain_error
-from joulebench_onnx.llamagraph import (
-    CONTEXT_KEY,
-    INPUT_IDS,
-    LAST_POSITION,
-    LOGIT_POSITIONS,
-    TOTAL_LENGTH,
-)
+from joulebench_onnx.llamagraph import CONTEXT_KEY, INPUT_IDS, LAST_POSITION, LOGIT_POSITIONS, TOTAL_LENGTH
 from joulebench_onnx.providers import CPU_PROVIDER, PROVIDERS
 from joulebench_onnx.session import OnnxSession
 
@@ -104,8 +98,7 @@ def provider_list(asked: str, threads: int) -> list[Any]:
 
 def _provider_error(asked: str, found: str) -> JoulebenchError:
     return UnavailableError(
-        f"onnxruntime {onnxruntime.__version__} cannot use the provider '{asked}' "
-        f"({PROVIDERS[asked]}); {found}",
+        f"onnxruntime {onnxruntime.__version__} cannot use the provider '{asked}' ({PROVIDERS[asked]}); {found}",
         hint="install an onnxruntime that is built with it, or set provider = 'cpu'",
     )
 
@@ -113,10 +106,7 @@ def _provider_error(asked: str, found: str) -> JoulebenchError:
 def _context(runtime: Any, file: Path) -> int:
     """Positions that the model's tables have; refuses a graph of another form."""
     present = {each.name for each in runtime.get_inputs()}
-    missing = [
-        name for name in (INPUT_IDS, LOGIT_POSITIONS, LAST_POSITION, TOTAL_LENGTH)
-        if name not in present
-    ]  # fmt: skip
+    missing = [name for name in (INPUT_IDS, LOGIT_POSITIONS, LAST_POSITION, TOTAL_LENGTH) if name not in present]
     context = runtime.get_modelmeta().custom_metadata_map.get(CONTEXT_KEY, "")
     if missing or not context.isdigit():
         what = f"the input '{missing[0]}'" if missing else f"'{CONTEXT_KEY}' in its metadata"

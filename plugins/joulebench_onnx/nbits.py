@@ -45,14 +45,18 @@ class Packing:
         rows, columns = dense.shape
         stem = name.removesuffix(".weight")
         blocks = graph.weight(f"{stem}.integers", in_blocks(matrix, bits))
-        scales = graph.weight(
-            f"{stem}.scales", matrix.scales_of_blocks(BLOCK).astype("<f4").reshape(-1)
-        )
+        scales = graph.weight(f"{stem}.scales", matrix.scales_of_blocks(BLOCK).astype("<f4").reshape(-1))
         return graph.node(
-            "MatMulNBits", [state, blocks, scales], output, domain=CONTRIB,
-            K=columns, N=rows, bits=bits, block_size=BLOCK,
+            "MatMulNBits",
+            [state, blocks, scales],
+            output,
+            domain=CONTRIB,
+            K=columns,
+            N=rows,
+            bits=bits,
+            block_size=BLOCK,
             accuracy_level=ACTIVATIONS[self.activations],
-        )  # fmt: skip
+        )
 
 
 def in_blocks(matrix: Integers, bits: int) -> Array:

@@ -8,15 +8,7 @@ from typing import Final
 
 from joulebench.api import Scalar
 from joulebench.weightkit import bits_per_weight, counted, joined, shares
-from joulebench_onnx.inventory import (
-    INT8_PRODUCTS,
-    N_BITS_LOOKUP,
-    N_BITS_PRODUCT,
-    PRODUCTS,
-    Inventory,
-    Node,
-    Tensor,
-)
+from joulebench_onnx.inventory import INT8_PRODUCTS, N_BITS_LOOKUP, N_BITS_PRODUCT, PRODUCTS, Inventory, Node, Tensor
 
 #: MatMulNBits' attribute accuracy_level: inputs are rounded to int8 (docs/ContribOperators.md).
 _INT8_INPUTS: Final = 4
@@ -124,8 +116,4 @@ def _weights_of(node: Node, inventory: Inventory) -> Iterator[tuple[str, str, in
 
 def _is_weight(name: str, tensor: Tensor) -> bool:
     """Whether it is of the model: neither a table, nor a scale, nor an index."""
-    return (
-        tensor.dtype.startswith(("float", "bfloat"))
-        and name not in _TABLES
-        and not name.endswith(_OF_MATRICES)
-    )
+    return tensor.dtype.startswith(("float", "bfloat")) and name not in _TABLES and not name.endswith(_OF_MATRICES)

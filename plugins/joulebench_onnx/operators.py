@@ -28,9 +28,14 @@ from joulebench_onnx.llamagraph import attention_attributes
 from joulebench_onnx.pieces import Piece, all_at_once, one_by_one, stored_array, stored_tensor
 
 _LINEARS: Final[Mapping[str, str]] = {
-    "q_proj": "self_attn", "k_proj": "self_attn", "v_proj": "self_attn", "o_proj": "self_attn",
-    "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "mlp",
-}  # fmt: skip
+    "q_proj": "self_attn",
+    "k_proj": "self_attn",
+    "v_proj": "self_attn",
+    "o_proj": "self_attn",
+    "gate_proj": "mlp",
+    "up_proj": "mlp",
+    "down_proj": "mlp",
+}
 _EMBEDDING: Final = "model.embed_tokens.weight"
 _HEAD: Final = "lm_head.weight"
 #: Rows of the embedding that are looked up in turn: which are read, the text decides.
@@ -55,9 +60,14 @@ def model_operators(
     try:
         maker = _Maker(model, file.parent, inventory, settings, np.random.default_rng(0))
         return [
-            maker.embedding(), maker.norm(), *(maker.linear(name) for name in _LINEARS),
-            maker.attention(context), maker.residual_add(), maker.silu_mul(), maker.head(),
-        ]  # fmt: skip
+            maker.embedding(),
+            maker.norm(),
+            *(maker.linear(name) for name in _LINEARS),
+            maker.attention(context),
+            maker.residual_add(),
+            maker.silu_mul(),
+            maker.head(),
+        ]
     except KeyError as error:
         raise JoulebenchError(
             f"the operators of this model are not known: no float32 {error} lies beside its graph",
@@ -92,9 +102,15 @@ class _Maker:
                 own["b"] = self._tensor(f"{prefix}.bias")
         width, height = stored[0]["w"].shape
         return self._kernel(
-            name, nodes, {"x": self._activation(width)}, (1, 1, height), stored,
-            operations=2 * width * height, per_token=self.layers, detail=f"{height} × {width}",
-        )  # fmt: skip
+            name,
+            nodes,
+            {"x": self._activation(width)},
+            (1, 1, height),
+            stored,
+            operations=2 * width * height,
+            per_token=self.layers,
+            detail=f"{height} × {width}",
+        )
 
     def head(self) -> Kernel:
         """The product with the whole vocabulary."""
@@ -102,9 +118,15 @@ class _Maker:
         rows, width = weight.shape
         nodes = [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)]
         return self._kernel(
-            "head", nodes, {"x": self._random(1, width)}, (1, rows), [{"w": weight}],
-            operations=2 * rows * width, per_token=1, detail=f"{rows} × {width}",
-        )  # fmt: skip
+            "head",
+            nodes,
+            {"x": self._random(1, width)},
+            (1, rows),
+            [{"w": weight}],
+            operations=2 * rows * width,
+            per_token=1,
+            detail=f"{rows} × {width}",
+        )
 
     def embedding(self) -> Kernel:
         """One row of the table; the rows are far apart, so that no two share a page."""
@@ -126,15 +148,17 @@ class _Maker:
         stored = [{"w": self._tensor(name)} for name in [*names, "model.norm.weight"]]
         (width,) = stored[0]["w"].shape
         nodes = [
-            helper.make_node(
-                "SimplifiedLayerNormalization", ["x", "w"], ["y"],
-                axis=-1, epsilon=_EPSILON, stash_type=1,
-            )
-        ]  # fmt: skip
+            helper.make_node("SimplifiedLayerNormalization", ["x", "w"], ["y"], axis=-1, epsilon=_EPSILON, stash_type=1)
+        ]
         return self._kernel(
-            "norm", nodes, {"x": self._activation(width)}, (1, 1, width), stored,
-            operations=4 * width, per_token=len(stored),  # square, sum, scale, weight
-        )  # fmt: skip
+            "norm",
+            nodes,
+            {"x": self._activation(width)},
+            (1, 1, width),
+            stored,
+            operations=4 * width,
+            per_token=len(stored),  # square, sum, scale, weight
+        )
 
     def residual_add(self) -> Kernel:
         """The sum of what goes around a block and what comes out of it."""
@@ -142,9 +166,8 @@ class _Maker:
         given = {"x": self._activation(width), "other": self._activation(width)}
         nodes = [helper.make_node("Add", ["x", "other"], ["y"])]
         return self._kernel(
-            "residual_add", nodes, given, (1, 1, width), [{}],
-            operations=width, per_token=2 * self.layers,
-        )  # fmt: skip
+            "residual_add", nodes, given, (1, 1, width), [{}], operations=width, per_token=2 * self.layers
+        )
 
     def silu_mul(self) -> Kernel:
         """silu(gate) × up."""
@@ -156,9 +179,14 @@ class _Maker:
             helper.make_node("Mul", ["silu", "up"], ["y"]),
         ]
         return self._kernel(
-            "silu_mul", nodes, given, (1, 1, width), [{}],
-            operations=5 * width, per_token=self.layers,  # negate, exp, add, divide; multiply
-        )  # fmt: skip
+            "silu_mul",
+            nodes,
+            given,
+            (1, 1, width),
+            [{}],
+            operations=5 * width,
+            per_token=self.layers,  # negate, exp, add, divide; multiply
+        )
 
     def attention(self, context: int) -> Kernel:
         """GroupQueryAttention on the session's own cache: rotation, write, products, softmax."""
@@ -169,15 +197,14 @@ class _Maker:
             buffer[:, :, :context] = self._random(1, kv_heads, context, head_dim)
         tables = {name: self._tensor(name) for name in ("cos_cache", "sin_cache")}
         shared = {
-            "q": self._activation(query_width), "k": self._activation(kv_width),
-            "v": self._activation(kv_width), "last": np.array([context], np.int32),
+            "q": self._activation(query_width),
+            "k": self._activation(kv_width),
+            "v": self._activation(kv_width),
+            "last": np.array([context], np.int32),
             "total": np.array([context + 1], np.int32),
-        }  # fmt: skip
+        }
         result = np.empty((1, 1, query_width), np.float32)
-        pairs = [
-            (self.model.cache[layer, "key"], self.model.cache[layer, "value"])
-            for layer in range(self.layers)
-        ]
+        pairs = [(self.model.cache[layer, "key"], self.model.cache[layer, "value"]) for layer in range(self.layers)]
         nodes = [
             helper.make_node(
                 "GroupQueryAttention",
@@ -226,17 +253,12 @@ class _Maker:
         """A kernel that reads all of its weights and inputs and writes ``y``."""
         outputs = [{"y": np.empty(result, np.float32)} for _ in stored]
         piece = Piece(nodes, [given] * len(stored), outputs, stored)
-        run = (
-            all_at_once(piece, self.folder, self.settings)
-            if stored[0]
-            else one_by_one(piece, self.settings)
-        )
+        run = all_at_once(piece, self.folder, self.settings) if stored[0] else one_by_one(piece, self.settings)
         moved = sum(each.size_bytes for each in stored[0].values())
         moved += sum(each.nbytes for each in [*given.values(), *outputs[0].values()])
         return Kernel(
-            name, run, moved, operations, per_token,
-            f"float32, {detail}" if detail else "float32", len(stored),
-        )  # fmt: skip
+            name, run, moved, operations, per_token, f"float32, {detail}" if detail else "float32", len(stored)
+        )
 
     def _tensor(self, name: str) -> Tensor:
         return stored_tensor(self.inventory, name)

@@ -7,13 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import (
-    Availability,
-    Converter,
-    Settings,
-    distribution_versions,
-    require_modules,
-)
+from joulebench.api import Availability, Converter, Settings, distribution_versions, require_modules
 from joulebench.errors import ArtifactError
 
 ORT_FILE: Final = "model.ort"
@@ -61,19 +55,12 @@ class OrtFormat(Converter):
             )
         # Read when the module is called; this process converts and does nothing else.
         os.environ[_LEVEL_VARIABLE] = LEVEL
-        from onnxruntime.tools.convert_onnx_models_to_ort import (
-            OptimizationStyle,
-            convert_onnx_models_to_ort,
-        )
+        from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
 
         try:
-            convert_onnx_models_to_ort(
-                source, output, [OptimizationStyle.Fixed], enable_type_reduction=True
-            )
+            convert_onnx_models_to_ort(source, output, [OptimizationStyle.Fixed], enable_type_reduction=True)
         except Exception as error:  # onnxruntime's own errors have no common class
-            raise ArtifactError(f"onnxruntime cannot convert it: {error}", where=str(source)) from (
-                error
-            )
+            raise ArtifactError(f"onnxruntime cannot convert it: {error}", where=str(source)) from (error)
         _rename_only(output, "*.ort", ORT_FILE)
         _rename_only(output, "*.config", OPERATORS_FILE)
         _forget_folder(output / OPERATORS_FILE, output)
@@ -89,7 +76,5 @@ def _rename_only(folder: Path, pattern: str, name: str) -> None:
     """Give the one file of a pattern its name, which in the tool's hands depends on settings."""
     found = list(folder.glob(pattern))
     if len(found) != 1:
-        raise ArtifactError(
-            f"onnxruntime wrote {len(found)} files {pattern}, not one", where=str(folder)
-        )
+        raise ArtifactError(f"onnxruntime wrote {len(found)} files {pattern}, not one", where=str(folder))
     found[0].rename(folder / name)

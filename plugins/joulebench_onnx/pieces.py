@@ -99,9 +99,7 @@ def all_at_once(piece: Piece, folder: Path, settings: Settings) -> Callable[[int
 def _shared(instances: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     """Names under which all instances have one and the same array, or tensor."""
     first = instances[0] if instances else {}
-    return frozenset(
-        name for name, own in first.items() if all(each[name] is own for each in instances)
-    )
+    return frozenset(name for name, own in first.items() if all(each[name] is own for each in instances))
 
 
 def _renamed(place: int, shared: frozenset[str], name: str) -> str:
@@ -117,9 +115,7 @@ def _copied(node: Any, rename: Callable[[str], str]) -> Any:
 
 
 def _constant(name: str, tensor: Tensor) -> Any:
-    place = {
-        "location": tensor.file, "offset": str(tensor.offset), "length": str(tensor.size_bytes),
-    }  # fmt: skip
+    place = {"location": tensor.file, "offset": str(tensor.offset), "length": str(tensor.size_bytes)}
     return TensorProto(
         name=name,
         dims=tensor.shape,
@@ -148,9 +144,8 @@ def _session(
 ) -> Any:
     """A session on a graph of these nodes, with the options of the model's own."""
     graph = helper.make_graph(
-        list(nodes), "piece", list(_value_infos(given)), list(_value_infos(results)),
-        list(constants),
-    )  # fmt: skip
+        list(nodes), "piece", list(_value_infos(given)), list(_value_infos(results)), list(constants)
+    )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
     model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=opsets)
     # A model in ORT format was optimised before: to this level.
@@ -159,9 +154,7 @@ def _session(
     if folder is not None:
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(folder))
     return onnxruntime.InferenceSession(
-        model.SerializeToString(),
-        options,
-        providers=provider_list(str(settings["provider"]), int(settings["threads"])),
+        model.SerializeToString(), options, providers=provider_list(str(settings["provider"]), int(settings["threads"]))
     )
 
 

@@ -29,8 +29,7 @@ def missing_reason(provider: str) -> str | None:
     if PROVIDERS[provider] in built:
         return None
     return (
-        f"the installed onnxruntime has no {PROVIDERS[provider]}; it has: "
-        f"{', '.join(built) or 'none that can be told'}"
+        f"the installed onnxruntime has no {PROVIDERS[provider]}; it has: {', '.join(built) or 'none that can be told'}"
     )
 
 

@@ -58,19 +58,24 @@ class OnnxDynamicInt8(_OnnxTypes):
         Option("per_channel", "bool", True, "a scale for each output of a matrix, not one for all"),
         Option("head", "bool", True, "the output head as well; apart from a tied embedding then"),
         Option(
-            "reduce_range", "bool", False,
+            "reduce_range",
+            "bool",
+            False,
             "7 bits for the matrices: for processors without VNNI, whose sums may overflow",
         ),
-    )  # fmt: skip
+    )
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the model and its weights; raises ModelError or ArtifactError."""
         from joulebench_onnx.dynamicint8 import quantize_to_int8
 
         quantize_to_int8(
-            source, output, per_channel=bool(settings["per_channel"]),
-            head=bool(settings["head"]), reduce_range=bool(settings["reduce_range"]),
-        )  # fmt: skip
+            source,
+            output,
+            per_channel=bool(settings["per_channel"]),
+            head=bool(settings["head"]),
+            reduce_range=bool(settings["reduce_range"]),
+        )
 
 
 class OnnxMatMulNBits(_OnnxTypes):
@@ -83,16 +88,15 @@ class OnnxMatMulNBits(_OnnxTypes):
         Option("block", "int", 32, "inputs that share a scale", choices=(32, 64, 128)),
         Option("symmetric", "bool", True, "without a zero point for each block"),
         Option(
-            "accuracy_level", "int", 4,
-            "how the kernels may compute: 4 rounds inputs to int8, 1 keeps float32, 0 leaves it to "
-            "the runtime",
+            "accuracy_level",
+            "int",
+            4,
+            "how the kernels may compute: 4 rounds inputs to int8, 1 keeps float32, 0 leaves it to the runtime",
             choices=(0, 1, 4),
         ),
-        Option("head_bits", "int", None, "bits of the output head; as bits when not set",
-               choices=(4, 8, _FULL)),
-        Option("embedding_bits", "int", _FULL, "bits of the embedding that is looked up",
-               choices=(4, 8, _FULL)),
-    )  # fmt: skip
+        Option("head_bits", "int", None, "bits of the output head; as bits when not set", choices=(4, 8, _FULL)),
+        Option("embedding_bits", "int", _FULL, "bits of the embedding that is looked up", choices=(4, 8, _FULL)),
+    )
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the model and its weights; raises ModelError or ArtifactError."""
@@ -100,11 +104,13 @@ class OnnxMatMulNBits(_OnnxTypes):
 
         bits = int(settings["bits"])
         wanted = Blockwise(
-            bits=bits, block=int(settings["block"]), symmetric=bool(settings["symmetric"]),
+            bits=bits,
+            block=int(settings["block"]),
+            symmetric=bool(settings["symmetric"]),
             accuracy_level=int(settings["accuracy_level"]),
             head_bits=int(settings.get("head_bits", bits)),
             embedding_bits=int(settings["embedding_bits"]),
-        )  # fmt: skip
+        )
         quantize_in_blocks(source, output, wanted)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:

@@ -24,9 +24,7 @@ _SCORE_CHUNK: Final = 128
 class OnnxSession(BackendSession):
     """One sequence on one model. The KV cache is one buffer, which scoring uses as well."""
 
-    def __init__(
-        self, runtime: Any, file: Path, *, mode: str, cache_tokens: int, settings: Settings
-    ) -> None:
+    def __init__(self, runtime: Any, file: Path, *, mode: str, cache_tokens: int, settings: Settings) -> None:
         self._runtime, self._file = runtime, file
         self._mode, self._settings = mode, settings
         self._model = model = BoundModel(runtime, cache_tokens)

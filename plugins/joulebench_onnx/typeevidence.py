@@ -9,15 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from joulebench.api import Scalar
-from joulebench.weightkit import (
-    counted,
-    joined,
-    relative_error,
-    sampled,
-    shares,
-    source_evidence,
-    tally,
-)
+from joulebench.weightkit import counted, joined, relative_error, sampled, shares, source_evidence, tally
 from joulebench_onnx.blockwise import Packed, unpack
 from joulebench_onnx.inventory import INT8_PRODUCTS, N_BITS_LOOKUP, N_BITS_PRODUCT, Inventory
 from joulebench_onnx.llamagraph import LOGIT_POSITIONS
@@ -36,9 +28,7 @@ def type_evidence(before: Path, after: Path) -> dict[str, Scalar]:
     weights = model_weights(old.inventory)
     return {
         "operators": tally(node.operator for node in new.inventory.nodes),
-        "stored_types": shares(
-            counted((each.dtype, each.size_bytes) for each in new.inventory.tensors.values())
-        ),
+        "stored_types": shares(counted((each.dtype, each.size_bytes) for each in new.inventory.tensors.values())),
         "weight_types": facts["weight_types"],
         "compute": facts["compute"],
         "bits_per_weight": model_bits(new.inventory),

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from joulebench.api import (
-    Availability,
-    Channel,
-    Option,
-    Probe,
-    ReaderSource,
-    Settings,
-    provenance_of_file,
-)
+from joulebench.api import Availability, Channel, Option, Probe, ReaderSource, Settings, provenance_of_file
 from joulebench.hookspecs import hookimpl
 from joulebench_perf.events import Event, Fault, find_event
 
@@ -32,12 +24,7 @@ class PerfProbe(Probe):
     name = "perf"
     summary = "CPU package power from perf's energy events, a cross-check of RAPL"
     options = (
-        Option(
-            "root",
-            "str",
-            "/sys/bus/event_source/devices",
-            "folder with the kernel's performance monitoring units",
-        ),
+        Option("root", "str", "/sys/bus/event_source/devices", "folder with the kernel's performance monitoring units"),
         Option("event", "str", "energy-pkg", "event of the unit 'power'"),
     )
 
@@ -76,8 +63,7 @@ def _channel(event: Event, place: int, cpu: int) -> Channel:
         counted=False,
         rate_hz=_RATE_HZ,
         update_period_s=1.0 / _RATE_HZ,
-        note=f"perf {event.name} on CPU {cpu}: mean power between looks; the same registers as "
-        "RAPL's, so never added",
+        note=f"perf {event.name} on CPU {cpu}: mean power between looks; the same registers as RAPL's, so never added",
     )
 
 

@@ -49,8 +49,7 @@ def find_event(root: Path, name: str) -> Event | Fault:
     if not folder.is_dir():
         return Fault(
             f"no perf unit for energy: {folder} does not exist",
-            "bare metal with a processor that has RAPL: sudo modprobe rapl (intel_rapl_perf on "
-            "kernels before 5.10)",
+            "bare metal with a processor that has RAPL: sudo modprobe rapl (intel_rapl_perf on kernels before 5.10)",
         )
     try:
         terms = _text(folder / "events" / name)

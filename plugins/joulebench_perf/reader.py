@@ -14,9 +14,15 @@ from typing import Final
 #: System call numbers of perf_event_open (asm/unistd.h); aarch64, riscv64 and loongarch64 share the
 #: generic table.
 _CALLS: Final = {
-    "x86_64": 298, "i686": 336, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "armv7l": 364,
-    "ppc64le": 319, "s390x": 331,
-}  # fmt: skip
+    "x86_64": 298,
+    "i686": 336,
+    "aarch64": 241,
+    "riscv64": 241,
+    "loongarch64": 241,
+    "armv7l": 364,
+    "ppc64le": 319,
+    "s390x": 331,
+}
 _FLAG_FD_CLOEXEC: Final = 8  # PERF_FLAG_FD_CLOEXEC, include/uapi/linux/perf_event.h
 #: Length of perf_event_attr's first published form (PERF_ATTR_SIZE_VER0); all kernels take it.
 _ATTR_BYTES: Final = 64
@@ -45,9 +51,13 @@ def open_event(unit_type: int, config: int, cpu: int) -> int:
     attributes = _Attributes(type=unit_type, size=_ATTR_BYTES, config=config)
     library = ctypes.CDLL(None, use_errno=True)
     descriptor = library.syscall(
-        ctypes.c_long(number), ctypes.byref(attributes), ctypes.c_long(-1), ctypes.c_long(cpu),
-        ctypes.c_long(-1), ctypes.c_ulong(_FLAG_FD_CLOEXEC),
-    )  # fmt: skip
+        ctypes.c_long(number),
+        ctypes.byref(attributes),
+        ctypes.c_long(-1),
+        ctypes.c_long(cpu),
+        ctypes.c_long(-1),
+        ctypes.c_ulong(_FLAG_FD_CLOEXEC),
+    )
     if descriptor < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -22,23 +22,33 @@ class ContextualSparsity(RuntimeTechnique):
     summary = "leaves out MLP channels by each token's gate; a gain only where rows are picked"
     requires = frozenset({_CAPABILITY})
     options: ClassVar[tuple[Option, ...]] = (
-        Option("active", "share", 0.5, "share of the channels that stay active on the calibration "
-               "text", minimum=0.01, maximum=1.0),
-        Option("kernel", "str", "auto",
-               "inactive channels are left out of one token's work (gather), or computed and "
-               "masked (mask); auto takes what a trial shows to be faster",
-               choices=("auto", "gather", "mask")),
-        Option("calibration", "file", "builtin:calibration",
-               "text that the thresholds are from; never the one that quality is judged on"),
-    )  # fmt: skip
+        Option(
+            "active",
+            "share",
+            0.5,
+            "share of the channels that stay active on the calibration text",
+            minimum=0.01,
+            maximum=1.0,
+        ),
+        Option(
+            "kernel",
+            "str",
+            "auto",
+            "inactive channels are left out of one token's work (gather), or computed and "
+            "masked (mask); auto takes what a trial shows to be faster",
+            choices=("auto", "gather", "mask"),
+        ),
+        Option(
+            "calibration",
+            "file",
+            "builtin:calibration",
+            "text that the thresholds are from; never the one that quality is judged on",
+        ),
+    )
 
     def session_options(self, settings: Settings) -> Settings:
         """The share, the way to compute, and the text."""
-        return {
-            "mlp_active": settings["active"],
-            "mlp_kernel": settings["kernel"],
-            "mlp_text": settings["calibration"],
-        }
+        return {"mlp_active": settings["active"], "mlp_kernel": settings["kernel"], "mlp_text": settings["calibration"]}
 
     def evidence(self, session: BackendSession, settings: Settings) -> Mapping[str, Scalar]:
         """Active shares over the layers as the last tokens had them, and how it is computed."""

@@ -29,15 +29,12 @@ def prune_by_magnitude(source: Path, output: Path, sparsity: float, pattern: Pat
             name = matrix_name(layer, module)
             matrix = weights.matrix(name)
             scores = matrix.float().abs()
-            keep = keep_in_matrix(scores, sparsity) if pattern is None else keep_pattern(
-                scores, pattern)  # fmt: skip
+            keep = keep_in_matrix(scores, sparsity) if pattern is None else keep_pattern(scores, pattern)
             changed[name] = matrix.masked_fill(~keep, 0)
     write_checkpoint(weights, output, changed)
 
 
-def prune_by_wanda(
-    source: Path, output: Path, calibration: Calibration, sparsity: float, pattern: Pattern
-) -> None:
+def prune_by_wanda(source: Path, output: Path, calibration: Calibration, sparsity: float, pattern: Pattern) -> None:
     """Zero the weights with the least \\|weight\\| · ‖input‖₂ in each row or group."""
 
     def prune(matrix: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
@@ -49,12 +46,7 @@ def prune_by_wanda(
 
 
 def prune_by_sparsegpt(
-    source: Path,
-    output: Path,
-    calibration: Calibration,
-    sparsity: float,
-    pattern: Pattern,
-    damping: float,
+    source: Path, output: Path, calibration: Calibration, sparsity: float, pattern: Pattern, damping: float
 ) -> None:
     """Zero weights by SparseGPT and correct the others."""
 
@@ -64,9 +56,7 @@ def prune_by_sparsegpt(
     _prune_layers(source, output, calibration, lambda inputs: inputs.T @ inputs, prune)
 
 
-def _prune_layers(
-    source: Path, output: Path, calibration: Calibration, gather: Gather, prune: Prune
-) -> None:
+def _prune_layers(source: Path, output: Path, calibration: Calibration, gather: Gather, prune: Prune) -> None:
     """Prune layer by layer; a layer's inputs are those that the pruned layers before it give."""
     weights = Weights(source)
     sequences = calibration_tokens(source, calibration)
@@ -95,9 +85,7 @@ def _pruned_layers(
     return changed
 
 
-def _gathered(
-    layers: DecoderLayers, layer: torch.nn.Module, states: States, gather: Gather
-) -> dict[str, torch.Tensor]:
+def _gathered(layers: DecoderLayers, layer: torch.nn.Module, states: States, gather: Gather) -> dict[str, torch.Tensor]:
     """What is gathered of each distinct input of the layer's matrices, over all sequences."""
     found: dict[str, torch.Tensor] = {}
 

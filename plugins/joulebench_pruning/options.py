@@ -8,21 +8,18 @@ from typing import Final
 from joulebench.api import Option, Settings
 
 #: (non-zero weights, group size) along the inputs of a matrix; ``None``: anywhere.
-PATTERNS: Final[Mapping[str, tuple[int, int] | None]] = {
-    "unstructured": None,
-    "2:4": (2, 4),
-    "4:8": (4, 8),
-}
+PATTERNS: Final[Mapping[str, tuple[int, int] | None]] = {"unstructured": None, "2:4": (2, 4), "4:8": (4, 8)}
 
 SPARSITY: Final = Option(
-    "sparsity", "share", 0.5, "share of the weights of each matrix that becomes zero",
-    minimum=0.01, maximum=0.99,
-)  # fmt: skip
+    "sparsity", "share", 0.5, "share of the weights of each matrix that becomes zero", minimum=0.01, maximum=0.99
+)
 PATTERN: Final = Option(
-    "pattern", "str", "unstructured",
+    "pattern",
+    "str",
+    "unstructured",
     "N:M leaves N non-zero weights in each M neighbours of a row; both have a sparsity of 50 %",
     choices=tuple(PATTERNS),
-)  # fmt: skip
+)
 
 
 def pattern_fault(settings: Settings) -> str | None:

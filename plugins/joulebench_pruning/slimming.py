@@ -37,8 +37,7 @@ def _slim(weights: Weights, output: Path, target: Shape, calibration: Calibratio
     changed: dict[str, torch.Tensor] = {}
     for place, index in enumerate(kept):
         stored = weights.layer(index)
-        score = _by_norms(stored, shape) if activations is None else activations.scores(
-            index, stored, shape)  # fmt: skip
+        score = _by_norms(stored, shape) if activations is None else activations.scores(index, stored, shape)
         cut = _cut(stored, score, shape, target)
         for name, tensor in cut.items():
             whole = f"{LAYER_PREFIX}{place}.{name}"
@@ -77,10 +76,7 @@ class _Activations:
 
         layer = self._layers.layer(index, stored)
         self._layers.watch(layer, self.states, (_ATTENTION_OUT, _MLP_OUT), see)
-        added = {
-            name: squares[name] * layer.get_submodule(name).weight.square().sum(0)
-            for name in squares
-        }
+        added = {name: squares[name] * layer.get_submodule(name).weight.square().sum(0) for name in squares}
         self._layers.forget(index)
         heads = added[_ATTENTION_OUT].view(shape.num_key_value_heads, -1).sum(1)
         return _Scores(added[_MLP_OUT], heads)
@@ -109,15 +105,17 @@ def _by_norms(stored: Tensors, shape: Shape) -> _Scores:
     count = shape.num_key_value_heads
     heads = sum(
         squares(module, dim).view(count, -1).sum(1)
-        for module, dim in (("self_attn.q_proj", 1), ("self_attn.k_proj", 1),
-                            ("self_attn.v_proj", 1), (_ATTENTION_OUT, 0))
-    )  # fmt: skip
+        for module, dim in (
+            ("self_attn.q_proj", 1),
+            ("self_attn.k_proj", 1),
+            ("self_attn.v_proj", 1),
+            (_ATTENTION_OUT, 0),
+        )
+    )
     return _Scores(channels, heads)
 
 
-def _kept_layers(
-    weights: Weights, shape: Shape, target: Shape, activations: _Activations | None
-) -> list[int]:
+def _kept_layers(weights: Weights, shape: Shape, target: Shape, activations: _Activations | None) -> list[int]:
     """Places of the layers that stay, in order."""
     everything = range(shape.num_hidden_layers)
     if target.num_hidden_layers == shape.num_hidden_layers:
@@ -145,9 +143,12 @@ def _cut(stored: Tensors, scores: _Scores, shape: Shape, target: Shape) -> dict[
     keys = _spread(heads, shape.head_dim)
     queries = _spread(heads, shape.group * shape.head_dim)
     rows = {
-        "self_attn.q_proj": queries, "self_attn.k_proj": keys, "self_attn.v_proj": keys,
-        "mlp.gate_proj": channels, "mlp.up_proj": channels,
-    }  # fmt: skip
+        "self_attn.q_proj": queries,
+        "self_attn.k_proj": keys,
+        "self_attn.v_proj": keys,
+        "mlp.gate_proj": channels,
+        "mlp.up_proj": channels,
+    }
     columns = {_ATTENTION_OUT: queries, _MLP_OUT: channels}
     cut: dict[str, torch.Tensor] = {}
     for name, tensor in stored.items():

@@ -33,9 +33,7 @@ def prune_and_correct(
     return rest
 
 
-def _prune_block(
-    block: torch.Tensor, factor: torch.Tensor, sparsity: float, pattern: Pattern
-) -> torch.Tensor:
+def _prune_block(block: torch.Tensor, factor: torch.Tensor, sparsity: float, pattern: Pattern) -> torch.Tensor:
     """Prune columns in place, from left to right; returns the errors that later columns make good.
 
     The score of a weight is w² / d², d the factor's diagonal: the loss that dropping it causes.

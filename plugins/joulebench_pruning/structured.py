@@ -38,18 +38,32 @@ class PruneStructured(ArtifactTechnique):
     accepts = "hf"
     produces = "hf"
     options = (
-        Option("keep_mlp", "share", None, "share of each layer's MLP channels that stays",
-               minimum=0.01, maximum=1.0),
-        Option("mlp_multiple", "int", 32, "the MLP's width becomes a multiple of this, since "
-               "runtimes quantize in blocks (32; llama.cpp's k-quants 256)", minimum=1),
-        Option("keep_kv_heads", "int", None, "key/value heads that stay in each layer, each with "
-               "the query heads that share it", minimum=1),
+        Option("keep_mlp", "share", None, "share of each layer's MLP channels that stays", minimum=0.01, maximum=1.0),
+        Option(
+            "mlp_multiple",
+            "int",
+            32,
+            "the MLP's width becomes a multiple of this, since "
+            "runtimes quantize in blocks (32; llama.cpp's k-quants 256)",
+            minimum=1,
+        ),
+        Option(
+            "keep_kv_heads",
+            "int",
+            None,
+            "key/value heads that stay in each layer, each with the query heads that share it",
+            minimum=1,
+        ),
         Option("keep_layers", "int", None, "layers that stay", minimum=1),
-        Option("scores", "str", "activation", "what is kept: what matters on the calibration "
-               "text, or what has the largest weights (no text is read)",
-               choices=("activation", "magnitude")),
+        Option(
+            "scores",
+            "str",
+            "activation",
+            "what is kept: what matters on the calibration text, or what has the largest weights (no text is read)",
+            choices=("activation", "magnitude"),
+        ),
         *CALIBRATION,
-    )  # fmt: skip
+    )
 
     def available(self) -> Availability:
         """Needs torch and its companions; no accelerator."""

@@ -24,9 +24,7 @@ def slimmer(shape: Shape, settings: Settings) -> Shape:
     heads = kv_heads * shape.group
     if shape.hidden_size % heads:
         fitting = [
-            str(each)
-            for each in range(1, shape.num_key_value_heads)
-            if shape.hidden_size % (each * shape.group) == 0
+            str(each) for each in range(1, shape.num_key_value_heads) if shape.hidden_size % (each * shape.group) == 0
         ]
         raise UnfitModelError(
             f"keep_kv_heads = {kv_heads} leaves {heads} heads, which do not divide the hidden size "
@@ -50,9 +48,7 @@ def _width(shape: Shape, settings: Settings) -> int:
         return shape.intermediate_size
     multiple = int(settings["mlp_multiple"])
     if multiple > shape.intermediate_size:
-        raise UnfitModelError(
-            f"mlp_multiple is {multiple}; the MLP is {shape.intermediate_size} wide"
-        )
+        raise UnfitModelError(f"mlp_multiple is {multiple}; the MLP is {shape.intermediate_size} wide")
     exact = float(settings["keep_mlp"]) * shape.intermediate_size
     nearest = int(exact / multiple + 0.5) * multiple
     return min(max(multiple, nearest), shape.intermediate_size)

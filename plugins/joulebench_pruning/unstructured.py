@@ -55,10 +55,7 @@ class _WritesZeros(ArtifactTechnique):
         if pattern is not None:
             for width in sorted(shape.input_widths):
                 if width % pattern[1]:
-                    return (
-                        f"pattern {settings['pattern']} does not divide matrices that are "
-                        f"{width} wide"
-                    )
+                    return f"pattern {settings['pattern']} does not divide matrices that are {width} wide"
         return pattern_fault(settings)
 
     @abstractmethod
@@ -86,9 +83,7 @@ class PruneMagnitude(_WritesZeros):
         """Write the pruned checkpoint; raises :class:`~joulebench.errors.ModelError`."""
         from joulebench_pruning.methods import prune_by_magnitude
 
-        prune_by_magnitude(
-            source, output, float(settings["sparsity"]), PATTERNS[str(settings["pattern"])]
-        )
+        prune_by_magnitude(source, output, float(settings["sparsity"]), PATTERNS[str(settings["pattern"])])
 
 
 class _Calibrated(_WritesZeros):
@@ -117,9 +112,8 @@ class PruneWanda(_Calibrated):
         from joulebench_pruning.methods import prune_by_wanda
 
         prune_by_wanda(
-            source, output, Calibration.of(settings), float(settings["sparsity"]),
-            PATTERNS[str(settings["pattern"])],
-        )  # fmt: skip
+            source, output, Calibration.of(settings), float(settings["sparsity"]), PATTERNS[str(settings["pattern"])]
+        )
 
 
 class PruneSparseGpt(_Calibrated):
@@ -132,17 +126,28 @@ class PruneSparseGpt(_Calibrated):
     name = "prune-sparsegpt"
     summary = "zeroes weights and corrects the others; stays dense on disk, no faster"
     options: ClassVar[tuple[Option, ...]] = (
-        SPARSITY, PATTERN, *CALIBRATION,
-        Option("damping", "float", 0.01,
-               "what is added to the diagonal of the Hessian, as a part of its mean",
-               minimum=1e-6, maximum=10.0),
-    )  # fmt: skip
+        SPARSITY,
+        PATTERN,
+        *CALIBRATION,
+        Option(
+            "damping",
+            "float",
+            0.01,
+            "what is added to the diagonal of the Hessian, as a part of its mean",
+            minimum=1e-6,
+            maximum=10.0,
+        ),
+    )
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the pruned checkpoint; raises ModelError or ArtifactError."""
         from joulebench_pruning.methods import prune_by_sparsegpt
 
         prune_by_sparsegpt(
-            source, output, Calibration.of(settings), float(settings["sparsity"]),
-            PATTERNS[str(settings["pattern"])], float(settings["damping"]),
-        )  # fmt: skip
+            source,
+            output,
+            Calibration.of(settings),
+            float(settings["sparsity"]),
+            PATTERNS[str(settings["pattern"])],
+            float(settings["damping"]),
+        )

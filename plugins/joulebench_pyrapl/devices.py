@@ -19,9 +19,7 @@ def inspect_devices() -> Availability:
     try:
         found = counter_files()
     except PermissionError as error:
-        return Availability.no(
-            f"pyRAPL may not read {error.filename}", "see the probe 'rapl', which names the cure"
-        )
+        return Availability.no(f"pyRAPL may not read {error.filename}", "see the probe 'rapl', which names the cure")
     except Exception as error:  # pyRAPL raises its own classes, and OSError for missing files
         return Availability.no(
             f"pyRAPL finds no RAPL: {type(error).__name__} {error}".rstrip(),
@@ -52,8 +50,7 @@ def _channel(item: int, file: Path) -> Channel:
         rate_hz=100.0,
         update_period_s=_UPDATE_PERIOD_S,
         wraps_at=_modulus(file.parent),
-        note="read by pyRAPL, which itself does not undo wraps; the same counter as RAPL's, so "
-        "never added",
+        note="read by pyRAPL, which itself does not undo wraps; the same counter as RAPL's, so never added",
     )
 
 

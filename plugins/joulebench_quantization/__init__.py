@@ -11,11 +11,7 @@ JOULEBENCH_API = 1
 @hookimpl
 def joulebench_techniques() -> list[type[Technique]]:
     """Those that round a checkpoint, and types that a runtime gives weights when it loads them."""
-    from joulebench_quantization.equivalent import (
-        QuantizeAwq,
-        QuantizeRotate,
-        QuantizeSmoothQuant,
-    )
+    from joulebench_quantization.equivalent import QuantizeAwq, QuantizeRotate, QuantizeSmoothQuant
     from joulebench_quantization.techniques import QuantizeGptq, QuantizeRtn, QuantizeZeroQuant
     from joulebench_quantization.torch_types import (
         TorchHalf,
@@ -25,6 +21,14 @@ def joulebench_techniques() -> list[type[Technique]]:
     )
 
     return [
-        QuantizeRtn, QuantizeZeroQuant, QuantizeGptq, QuantizeAwq, QuantizeSmoothQuant,
-        QuantizeRotate, TorchHalf, TorchInt8Dynamic, TorchInt8WeightOnly, TorchInt4WeightOnly,
-    ]  # fmt: skip
+        QuantizeRtn,
+        QuantizeZeroQuant,
+        QuantizeGptq,
+        QuantizeAwq,
+        QuantizeSmoothQuant,
+        QuantizeRotate,
+        TorchHalf,
+        TorchInt8Dynamic,
+        TorchInt8WeightOnly,
+        TorchInt4WeightOnly,
+    ]

@@ -38,9 +38,13 @@ class QuantizeAwq(RewritesWeights):
     name = "quantize-awq"
     summary = "AWQ: scales channels by their activations before rounding to nearest"
     options: ClassVar[tuple[Option, ...]] = (
-        bits_option(4), group_option(32), clip_option("search"), rounding_option("nearest", "none"),
-        EMBEDDING, *CALIBRATION,
-    )  # fmt: skip
+        bits_option(4),
+        group_option(32),
+        clip_option("search"),
+        rounding_option("nearest", "none"),
+        EMBEDDING,
+        *CALIBRATION,
+    )
 
     def recipe(self, shape: Shape, settings: Settings) -> Recipe:
         """Calibrate, scale, round."""
@@ -52,9 +56,12 @@ class QuantizeAwq(RewritesWeights):
         # α is searched on scales that hit the largest weight; clipping comes after, as in AWQ.
         scale = Scaling(shape, activation_aware(Grid(grid.bits, grid.group)), everywhere=True)
         return Recipe(
-            self.name, calibration=Calibration.of(settings), scale=scale,
-            round=_rounding(settings), embedding=settings["embedding"] == "int8",
-        )  # fmt: skip
+            self.name,
+            calibration=Calibration.of(settings),
+            scale=scale,
+            round=_rounding(settings),
+            embedding=settings["embedding"] == "int8",
+        )
 
 
 class QuantizeSmoothQuant(RewritesWeights):
@@ -69,12 +76,21 @@ class QuantizeSmoothQuant(RewritesWeights):
     name = "quantize-smoothquant"
     summary = "SmoothQuant: evens activations out against 8-bit weights, for int8 kernels"
     options: ClassVar[tuple[Option, ...]] = (
-        bits_option(8), group_option(0), clip_option("none"), rounding_option("nearest", "none"),
-        Option("strength", "float", 0.5,
-               "how much of the range goes from activations into weights (the paper's α)",
-               minimum=0.0, maximum=1.0),
-        EMBEDDING, *CALIBRATION,
-    )  # fmt: skip
+        bits_option(8),
+        group_option(0),
+        clip_option("none"),
+        rounding_option("nearest", "none"),
+        Option(
+            "strength",
+            "float",
+            0.5,
+            "how much of the range goes from activations into weights (the paper's α)",
+            minimum=0.0,
+            maximum=1.0,
+        ),
+        EMBEDDING,
+        *CALIBRATION,
+    )
 
     def recipe(self, shape: Shape, settings: Settings) -> Recipe:
         """Calibrate, scale what norms feed, round."""
@@ -82,10 +98,12 @@ class QuantizeSmoothQuant(RewritesWeights):
         from joulebench_quantization.scaling import Scaling, smoothing
 
         return Recipe(
-            self.name, calibration=Calibration.of(settings),
+            self.name,
+            calibration=Calibration.of(settings),
             scale=Scaling(shape, smoothing(float(settings["strength"])), everywhere=False),
-            round=_rounding(settings), embedding=settings["embedding"] == "int8",
-        )  # fmt: skip
+            round=_rounding(settings),
+            embedding=settings["embedding"] == "int8",
+        )
 
 
 class QuantizeRotate(RewritesWeights):
@@ -100,16 +118,25 @@ class QuantizeRotate(RewritesWeights):
     name = "quantize-rotate"
     summary = "QuaRot/SpinQuant: rotates the model (R1, R2) so that its weights round better"
     options: ClassVar[tuple[Option, ...]] = (
-        bits_option(4), group_option(32), clip_option("none"),
+        bits_option(4),
+        group_option(32),
+        clip_option("none"),
         rounding_option("nearest", "gptq", "none"),
-        Option("rotation", "str", "hadamard",
-               "hadamard: of the width's largest power of two, times a random rotation of what is "
-               "left, with random signs; orthogonal: random throughout",
-               choices=("hadamard", "orthogonal")),
+        Option(
+            "rotation",
+            "str",
+            "hadamard",
+            "hadamard: of the width's largest power of two, times a random rotation of what is "
+            "left, with random signs; orthogonal: random throughout",
+            choices=("hadamard", "orthogonal"),
+        ),
         Option("rotation_seed", "int", 0, "draws the rotation", minimum=0),
         Option("heads", "bool", True, "turn the heads' values as well (R2)"),
-        EMBEDDING, DAMPING, ACT_ORDER, *CALIBRATION,
-    )  # fmt: skip
+        EMBEDDING,
+        DAMPING,
+        ACT_ORDER,
+        *CALIBRATION,
+    )
 
     def calibrates(self, settings: Settings) -> bool:
         """Only GPTQ looks at a text."""
@@ -120,15 +147,14 @@ class QuantizeRotate(RewritesWeights):
         from joulebench_quantization.recipe import Recipe
         from joulebench_quantization.rotation import Rotation
 
-        rotation = Rotation(
-            shape, str(settings["rotation"]), int(settings["rotation_seed"]),
-            bool(settings["heads"]),
-        )  # fmt: skip
+        rotation = Rotation(shape, str(settings["rotation"]), int(settings["rotation_seed"]), bool(settings["heads"]))
         return Recipe(
-            self.name, rotation=rotation,
+            self.name,
+            rotation=rotation,
             calibration=Calibration.of(settings) if self.calibrates(settings) else None,
-            round=_rounding(settings), embedding=settings["embedding"] == "int8",
-        )  # fmt: skip
+            round=_rounding(settings),
+            embedding=settings["embedding"] == "int8",
+        )
 
 
 def _rounding(settings: Settings) -> Round | None:

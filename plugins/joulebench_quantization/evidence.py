@@ -19,9 +19,7 @@ from joulebench_checkpointkit.weights import Weights, sizes
 _SCALE_BITS: Final = 16
 #: torch's names of what safetensors calls by a letter and a number.
 _NAMES: Final = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-ACTIVATIONS: Final = (
-    "not rounded by these files; int8 only where the kernel of a runtime rounds them itself"
-)
+ACTIVATIONS: Final = "not rounded by these files; int8 only where the kernel of a runtime rounds them itself"
 ON_DISK: Final = "dense float32, not smaller; converters pack the integers"
 
 
@@ -102,10 +100,11 @@ def _of_integers(found: IntegerFile, weights: Weights) -> dict[str, Scalar]:
 
 def _dtypes(weights: Weights) -> str:
     """Shares of the parameters by number type: ``float32 78.9 %, bfloat16 21.1 %``."""
-    return shares(counted(
-        (_NAMES.get(kind := weights.dtype(name), kind), math.prod(weights.shape(name)))
-        for name in weights.files
-    ))  # fmt: skip
+    return shares(
+        counted(
+            (_NAMES.get(kind := weights.dtype(name), kind), math.prod(weights.shape(name))) for name in weights.files
+        )
+    )
 
 
 def _matrix_names(weights: Weights) -> Iterator[str]:

@@ -13,9 +13,7 @@ from joulebench_quantization.grid import Grid, Rounded
 _BLOCK: Final = 128
 
 
-def round_and_correct(
-    weight: torch.Tensor, gram: torch.Tensor, grid: Grid, damping: float, act_order: bool
-) -> Rounded:
+def round_and_correct(weight: torch.Tensor, gram: torch.Tensor, grid: Grid, damping: float, act_order: bool) -> Rounded:
     """The rounded matrix that gives nearly the same products with the inputs behind ``gram``.
 
     ``weight`` is float32, (outputs, inputs); ``gram`` is XᵀX over all tokens, (inputs, inputs).
@@ -32,9 +30,7 @@ def round_and_correct(
 class _Rounding:
     """Works on the transpose, so that a column of the matrix lies in one piece."""
 
-    def __init__(
-        self, weight: torch.Tensor, gram: torch.Tensor, grid: Grid, damping: float, act_order: bool
-    ) -> None:
+    def __init__(self, weight: torch.Tensor, gram: torch.Tensor, grid: Grid, damping: float, act_order: bool) -> None:
         columns = weight.shape[1]
         self._weight, self._grid = weight, grid
         self._width = grid.width(columns)
@@ -64,9 +60,8 @@ class _Rounding:
         steps = torch.empty_like(self._steps)
         steps[self._order] = self._steps
         return Rounded.of(
-            self._weight, self._grid.bits, steps.T.contiguous(), self._scales.T.contiguous(),
-            self._clipped,
-        )  # fmt: skip
+            self._weight, self._grid.bits, steps.T.contiguous(), self._scales.T.contiguous(), self._clipped
+        )
 
     def _block(self, start: int, end: int) -> torch.Tensor:
         block, factor = self._rest[start:end], self._factor[start:end, start:end]

@@ -95,9 +95,7 @@ class Rounded:
     squares: float
 
     @classmethod
-    def of(
-        cls, exact: torch.Tensor, bits: int, steps: torch.Tensor, scales: torch.Tensor, clipped: int
-    ) -> Rounded:
+    def of(cls, exact: torch.Tensor, bits: int, steps: torch.Tensor, scales: torch.Tensor, clipped: int) -> Rounded:
         """From the matrix as it was and the integers it was rounded to."""
         integers = steps.to(torch.int8)
         error = dequantized(integers, scales) - exact

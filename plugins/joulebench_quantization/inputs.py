@@ -45,10 +45,7 @@ class Inputs:
 
     def divided(self, scale: torch.Tensor) -> Inputs:
         """The same with each input divided by its positive ``scale``, (inputs,)."""
-        return Inputs(
-            self.count, self.magnitudes / scale, self.largest / scale,
-            self.gram / scale / scale[:, None],
-        )  # fmt: skip
+        return Inputs(self.count, self.magnitudes / scale, self.largest / scale, self.gram / scale / scale[:, None])
 
 
 def gathered(layers: DecoderLayers, layer: torch.nn.Module, states: States) -> dict[str, Inputs]:

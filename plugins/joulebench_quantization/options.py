@@ -19,38 +19,45 @@ def bits_option(default: int) -> Option:
 def group_option(default: int) -> Option:
     """Weights that share a scale."""
     return Option(
-        "group", "int", default,
+        "group",
+        "int",
+        default,
         "neighbours in a row that share a scale; 0: the whole row, one scale for each output",
         choices=(0, 32, 64, 128),
-    )  # fmt: skip
+    )
 
 
 def clip_option(default: str) -> Option:
     """How a group's scale is chosen."""
     return Option(
-        "clip", "str", default,
+        "clip",
+        "str",
+        default,
         "none: the largest weight of a group is hit; search: the scale with the least squared "
         "error is, which may clip it",
         choices=("none", "search"),
-    )  # fmt: skip
+    )
 
 
 #: What else is rounded.
 EMBEDDING: Final = Option(
-    "embedding", "str", "float",
+    "embedding",
+    "str",
+    "float",
     "the embedding and the output head: as they are, or rounded to 8 bits in groups of 32",
     choices=("float", "int8"),
-)  # fmt: skip
+)
 DAMPING: Final = Option(
-    "damping", "float", 0.01,
+    "damping",
+    "float",
+    0.01,
     "what GPTQ adds to the diagonal of the Hessian, as a part of its mean",
-    minimum=1e-6, maximum=10.0,
-)  # fmt: skip
+    minimum=1e-6,
+    maximum=10.0,
+)
 # Without it, an input channel that is much larger than the others may come late, when few columns
 # are left to correct its error: on the embedded model GPTQ is then no better than plain rounding.
-ACT_ORDER: Final = Option(
-    "act_order", "bool", True, "GPTQ rounds the columns with the largest inputs first"
-)
+ACT_ORDER: Final = Option("act_order", "bool", True, "GPTQ rounds the columns with the largest inputs first")
 
 
 def rounding_option(*choices: str) -> Option:
@@ -60,9 +67,7 @@ def rounding_option(*choices: str) -> Option:
         "gptq": "gptq: with GPTQ's corrections",
         "none": "none: not at all, for a later step of a chain to do it",
     }
-    return Option(
-        "rounding", "str", choices[0], "; ".join(words[each] for each in choices), choices=choices
-    )
+    return Option("rounding", "str", choices[0], "; ".join(words[each] for each in choices), choices=choices)
 
 
 def grid_fault(settings: Settings, widths: Iterable[int], hidden: int) -> str | None:

@@ -18,8 +18,7 @@ from joulebench_quantization.rotation import Rotation
 Round: TypeAlias = Callable[[torch.Tensor, "Inputs | None"], Rounded]
 #: Makes a layer that computes the same, and says what its matrices' inputs are then.
 Scale: TypeAlias = Callable[
-    [Mapping[str, torch.Tensor], Mapping[str, Inputs]],
-    tuple[dict[str, torch.Tensor], dict[str, Inputs]],
+    [Mapping[str, torch.Tensor], Mapping[str, Inputs]], tuple[dict[str, torch.Tensor], dict[str, Inputs]]
 ]
 
 

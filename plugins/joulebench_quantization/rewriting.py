@@ -85,8 +85,7 @@ class _Rewriting:
         """The outer tensors, then layer by layer, each on what the changed ones before it give."""
         calibration = self._recipe.calibration
         # The text first: it is what is most likely refused.
-        sequences = None if calibration is None else calibration_tokens(
-            self._weights.folder, calibration)  # fmt: skip
+        sequences = None if calibration is None else calibration_tokens(self._weights.folder, calibration)
         self._outside()
         count = Shape.of(self._weights.config).num_hidden_layers
         if sequences is None:
@@ -102,9 +101,7 @@ class _Rewriting:
         rotation = self._recipe.rotation
         if rotation is not None:
             table, norm = self._matrix(EMBEDDING), self._matrix(FINAL_NORM)
-            tied = HEAD not in self._weights.files or bool(
-                self._weights.config.get("tie_word_embeddings")
-            )
+            tied = HEAD not in self._weights.files or bool(self._weights.config.get("tie_word_embeddings"))
             self.changed[HEAD] = rotation.head(table if tied else self._matrix(HEAD), norm)
             self.changed[EMBEDDING] = rotation.embedding(table)
             self.changed[FINAL_NORM] = torch.ones_like(norm)
@@ -112,8 +109,7 @@ class _Rewriting:
             for name in (EMBEDDING, HEAD):
                 if name in self.changed or name in self._weights.files:
                     table = self.changed.get(name)
-                    self._put(name, round_to_nearest(
-                        self._matrix(name) if table is None else table, _BYTES))  # fmt: skip
+                    self._put(name, round_to_nearest(self._matrix(name) if table is None else table, _BYTES))
 
     def _matrix(self, name: str) -> torch.Tensor:
         return self._weights.matrix(name).float()
@@ -136,19 +132,14 @@ class _Rewriting:
         return after
 
     def _layer(
-        self,
-        index: int,
-        inputs: Mapping[str, Inputs],
-        stored: Mapping[str, torch.Tensor] | None = None,
+        self, index: int, inputs: Mapping[str, Inputs], stored: Mapping[str, torch.Tensor] | None = None
     ) -> Mapping[str, torch.Tensor]:
         """Scale and round; returns the layer as it is written."""
         stored = self._stored(index) if stored is None else stored
         made = dict(stored)
         if self._recipe.scale is not None:
             made, inputs = self._recipe.scale(made, inputs)
-            self._keep(index, {
-                name: each for name, each in made.items() if each is not stored[name]
-            })  # fmt: skip
+            self._keep(index, {name: each for name, each in made.items() if each is not stored[name]})
         if self._recipe.round is not None:
             for module, shared in INPUT_SHARED_WITH.items():
                 rounded = self._recipe.round(made[f"{module}.weight"], inputs.get(shared))

@@ -43,9 +43,7 @@ class Scaling:
     choose: Choose
     everywhere: bool
 
-    def __call__(
-        self, tensors: Tensors, inputs: LayerInputs
-    ) -> tuple[dict[str, torch.Tensor], dict[str, Inputs]]:
+    def __call__(self, tensors: Tensors, inputs: LayerInputs) -> tuple[dict[str, torch.Tensor], dict[str, Inputs]]:
         """The layer that computes the same, and what its matrices' inputs are then."""
         made, seen = dict(tensors), dict(inputs)
         for shared, source in _SOURCES.items():
@@ -67,9 +65,7 @@ class Scaling:
             seen[shared] = seen[shared].divided(scale)
         return made, seen
 
-    def _of_values(
-        self, matrices: Sequence[torch.Tensor], inputs: Inputs
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _of_values(self, matrices: Sequence[torch.Tensor], inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
         """(scale of each row of the values' projection, the same for each column of the output's).
 
         Query heads that share a key/value head share its scales: chosen for their mean inputs.

@@ -102,18 +102,13 @@ class QuantizeRtn(RewritesWeights):
 
     name = "quantize-rtn"
     summary = "rounds weights to nearest, in symmetric groups; packs exactly for all runtimes"
-    options: ClassVar[tuple[Option, ...]] = (
-        bits_option(8), group_option(32), clip_option("none"), EMBEDDING,
-    )  # fmt: skip
+    options: ClassVar[tuple[Option, ...]] = (bits_option(8), group_option(32), clip_option("none"), EMBEDDING)
 
     def recipe(self, shape: Shape, settings: Settings) -> Recipe:
         """Round."""
         from joulebench_quantization.recipe import Recipe, by_nearest
 
-        return Recipe(
-            self.name, round=by_nearest(grid_of(settings)),
-            embedding=settings["embedding"] == "int8",
-        )  # fmt: skip
+        return Recipe(self.name, round=by_nearest(grid_of(settings)), embedding=settings["embedding"] == "int8")
 
 
 class QuantizeZeroQuant(QuantizeRtn):
@@ -128,9 +123,7 @@ class QuantizeZeroQuant(QuantizeRtn):
 
     name = "quantize-zeroquant"
     summary = "ZeroQuant: weights in groups; activations int8 only where the runtime's kernel is"
-    options: ClassVar[tuple[Option, ...]] = (
-        bits_option(8), group_option(64), clip_option("none"), EMBEDDING,
-    )  # fmt: skip
+    options: ClassVar[tuple[Option, ...]] = (bits_option(8), group_option(64), clip_option("none"), EMBEDDING)
 
 
 class QuantizeGptq(RewritesWeights):
@@ -143,18 +136,22 @@ class QuantizeGptq(RewritesWeights):
     name = "quantize-gptq"
     summary = "GPTQ: rounds weights column by column and corrects the others for the error"
     options: ClassVar[tuple[Option, ...]] = (
-        bits_option(4), group_option(32), clip_option("none"), EMBEDDING, DAMPING, ACT_ORDER,
+        bits_option(4),
+        group_option(32),
+        clip_option("none"),
+        EMBEDDING,
+        DAMPING,
+        ACT_ORDER,
         *CALIBRATION,
-    )  # fmt: skip
+    )
 
     def recipe(self, shape: Shape, settings: Settings) -> Recipe:
         """Calibrate, round with corrections."""
         from joulebench_quantization.recipe import Recipe, by_gptq
 
         return Recipe(
-            self.name, calibration=Calibration.of(settings),
-            round=by_gptq(
-                grid_of(settings), float(settings["damping"]), bool(settings["act_order"])
-            ),
+            self.name,
+            calibration=Calibration.of(settings),
+            round=by_gptq(grid_of(settings), float(settings["damping"]), bool(settings["act_order"])),
             embedding=settings["embedding"] == "int8",
-        )  # fmt: skip
+        )

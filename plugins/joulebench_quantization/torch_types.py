@@ -21,13 +21,19 @@ from joulebench.api import (
 
 #: What a session with these capabilities states among its facts.
 _FACTS: Final = (
-    "dtype", "weight_types", "bits_per_weight", "embedding_type", "head_type", "linear_modules",
-    "compute", "weights_kernel", "output_type",
-)  # fmt: skip
+    "dtype",
+    "weight_types",
+    "bits_per_weight",
+    "embedding_type",
+    "head_type",
+    "linear_modules",
+    "compute",
+    "weights_kernel",
+    "output_type",
+)
 _HEAD: Final = Option(
-    "head", "bool", True,
-    "the output head as well; where it shares the embedding's matrix, it gets one of its own",
-)  # fmt: skip
+    "head", "bool", True, "the output head as well; where it shares the embedding's matrix, it gets one of its own"
+)
 
 
 class _LoadedAs(RuntimeTechnique):
@@ -44,10 +50,7 @@ class _LoadedAs(RuntimeTechnique):
     def evidence(self, session: BackendSession, settings: Settings) -> Mapping[str, Scalar]:
         """What the session holds after a block, and what its linear layers were seen to do."""
         facts = session.facts()
-        return {
-            "weights_bytes": session.memory().weights_bytes,
-            **{name: facts.get(name) for name in _FACTS},
-        }
+        return {"weights_bytes": session.memory().weights_bytes, **{name: facts.get(name) for name in _FACTS}}
 
 
 class TorchHalf(_LoadedAs):
@@ -56,9 +59,7 @@ class TorchHalf(_LoadedAs):
     name = "torch-half"
     summary = "bfloat16 or float16 when loaded, weights and activations"
     requires = frozenset({"weights.half"})
-    options = (
-        Option("type", "str", "bfloat16", "number type", choices=("bfloat16", "float16")),
-    )  # fmt: skip
+    options = (Option("type", "str", "bfloat16", "number type", choices=("bfloat16", "float16")),)
 
     def session_options(self, settings: Settings) -> Settings:
         """The number type of everything."""
@@ -113,11 +114,13 @@ class TorchInt4WeightOnly(_ByTorchao):
         _HEAD,
         Option("group", "int", 32, "inputs that share a scale", choices=(32, 64, 128)),
         Option(
-            "type", "str", "bfloat16",
+            "type",
+            "str",
+            "bfloat16",
             "number type of the rest; in float32 the kernel is far slower than without int4",
             choices=("bfloat16", "float32"),
         ),
-    )  # fmt: skip
+    )
 
     def session_options(self, settings: Settings) -> Settings:
         """How the backend shall hold the weights, in what groups, and the rest."""

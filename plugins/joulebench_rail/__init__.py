@@ -35,9 +35,7 @@ class RailProbe(Probe):
     def inspect(self, settings: Settings) -> Availability:
         """Only where the profile asks for it: nobody should find simulated joules by surprise."""
         if "scenario" not in settings:
-            return Availability.no(
-                "simulates, and no profile asks for it", '[probe.rail] scenario = "constant"'
-            )
+            return Availability.no("simulates, and no profile asks for it", '[probe.rail] scenario = "constant"')
         try:
             _scenario(settings)
         except JoulebenchError as error:
@@ -54,18 +52,35 @@ class RailProbe(Probe):
         if sensor.kind == "gauge":
             return (
                 Channel(
-                    "rail/power", "power", "W", "gauge", source, _GAUGE_SCALE_W, "simulated",
-                    "rail", rate_hz=2 / sensor.period_s if sensor.period_s > 0.02 else 100.0,
-                    resolution=_GAUGE_SCALE_W, note=note,
+                    "rail/power",
+                    "power",
+                    "W",
+                    "gauge",
+                    source,
+                    _GAUGE_SCALE_W,
+                    "simulated",
+                    "rail",
+                    rate_hz=2 / sensor.period_s if sensor.period_s > 0.02 else 100.0,
+                    resolution=_GAUGE_SCALE_W,
+                    note=note,
                 ),
-            )  # fmt: skip
+            )
         return (
             Channel(
-                "rail/energy", "energy", "J", "counter", source, _COUNTER_SCALE_J, "simulated",
-                "rail", rate_hz=100.0, resolution=sensor.quantum_j, wraps_at=sensor.wraps_at,
+                "rail/energy",
+                "energy",
+                "J",
+                "counter",
+                source,
+                _COUNTER_SCALE_J,
+                "simulated",
+                "rail",
+                rate_hz=100.0,
+                resolution=sensor.quantum_j,
+                wraps_at=sensor.wraps_at,
                 note=note,
             ),
-        )  # fmt: skip
+        )
 
 
 def _scenario(settings: Settings) -> Scenario:
@@ -88,15 +103,10 @@ def reader_argument(scenario: Scenario, seed: int, zero_ns: int) -> str:
                 for e in machine
                 if isinstance(e, Level)
             ],
-            "pulses": [
-                [e.power_w, e.period_s, e.on_s, e.phase_s]
-                for e in machine
-                if isinstance(e, PulseTrain)
-            ],
+            "pulses": [[e.power_w, e.period_s, e.on_s, e.phase_s] for e in machine if isinstance(e, PulseTrain)],
             "drifts": [[e.w_per_s, e.start_s] for e in machine if isinstance(e, Drift)],
             "noise": [
-                [e.sd_w, e.correlation_s, e.correlation_s / GRID_STEPS, seed + place]
-                for place, e in enumerate(noise)
+                [e.sd_w, e.correlation_s, e.correlation_s / GRID_STEPS, seed + place] for place, e in enumerate(noise)
             ],
             "kind": sensor.kind,
             "period_s": sensor.period_s,

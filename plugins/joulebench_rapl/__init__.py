@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from joulebench.api import (
-    Availability,
-    Channel,
-    FileSource,
-    Option,
-    Probe,
-    Settings,
-    provenance_of_file,
-)
+from joulebench.api import Availability, Channel, FileSource, Option, Probe, Settings, provenance_of_file
 from joulebench.hookspecs import hookimpl
 from joulebench_rapl import access
 from joulebench_rapl.zones import Zone, find_zones

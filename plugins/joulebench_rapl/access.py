@@ -30,8 +30,7 @@ def no_zones(root: Path, proc: Path = Path("/proc"), top: Path = Path("/")) -> A
         )
     return Availability.no(
         reason,
-        "load the driver: sudo modprobe intel_rapl_msr (AMD too, since Linux 5.8); "
-        "other processors have no RAPL",
+        "load the driver: sudo modprobe intel_rapl_msr (AMD too, since Linux 5.8); other processors have no RAPL",
     )
 
 

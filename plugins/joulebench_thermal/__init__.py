@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from joulebench.api import (
-    Availability,
-    Channel,
-    FileSource,
-    Option,
-    Probe,
-    ReaderSource,
-    Settings,
-    provenance_of_file,
-)
+from joulebench.api import Availability, Channel, FileSource, Option, Probe, ReaderSource, Settings, provenance_of_file
 from joulebench.hookspecs import hookimpl
 from joulebench_thermal.sensors import Sensor, find_sensors
 from joulebench_thermal.throttle import core_count_files, package_count_files
@@ -31,12 +22,7 @@ class ThermalProbe(Probe):
     options = (
         Option("root", "str", "/sys/class", "folder with hwmon and thermal"),
         Option("cpu_root", "str", "/sys/devices/system/cpu", "the processors in sysfs"),
-        Option(
-            "cores",
-            "bool",
-            False,
-            "read each core's own sensor as well (wakes idle cores, which costs energy)",
-        ),
+        Option("cores", "bool", False, "read each core's own sensor as well (wakes idle cores, which costs energy)"),
     )
 
     def inspect(self, settings: Settings) -> Availability:

@@ -45,10 +45,22 @@ class TorchBackend(Backend):
     name = "torch"
     summary = "PyTorch and transformers, eager or compiled"
     accepts = ("hf",)
-    capabilities = frozenset({
-        "generate", "score", "logits", "encode", "train", "hardware", "operators",
-        "kv.quantized", "kv.window", "kv.evict", "mlp.contextual", *WEIGHT_CAPABILITIES,
-    })  # fmt: skip
+    capabilities = frozenset(
+        {
+            "generate",
+            "score",
+            "logits",
+            "encode",
+            "train",
+            "hardware",
+            "operators",
+            "kv.quantized",
+            "kv.window",
+            "kv.evict",
+            "mlp.contextual",
+            *WEIGHT_CAPABILITIES,
+        }
+    )
     options = (
         Option(
             "dtype",
@@ -57,13 +69,7 @@ class TorchBackend(Backend):
             "number type of weights, activations and KV cache",
             choices=("float32", "bfloat16", "float16"),
         ),
-        Option(
-            "threads",
-            "int",
-            None,
-            "threads inside an operator; all allowed cores when not set",
-            minimum=1,
-        ),
+        Option("threads", "int", None, "threads inside an operator; all allowed cores when not set", minimum=1),
         Option("attention", "str", "sdpa", "attention kernel", choices=("sdpa", "eager")),
         Option(
             "cache",
@@ -72,13 +78,7 @@ class TorchBackend(Backend):
             "KV cache that grows with the sequence, or of a fixed size",
             choices=("dynamic", "static"),
         ),
-        Option(
-            "cache_tokens",
-            "int",
-            2048,
-            "positions in a static cache; at most the model's context",
-            minimum=1,
-        ),
+        Option("cache_tokens", "int", 2048, "positions in a static cache; at most the model's context", minimum=1),
         Option("compile", "bool", False, "compile the decode step; needs a static cache"),
         Option("optimizer", "str", "adamw", "for train steps", choices=("adamw", "sgd")),
         Option("learning_rate", "float", 1e-5, "of train steps", minimum=0.0),
@@ -88,8 +88,7 @@ class TorchBackend(Backend):
             "mlp_active",
             "share",
             None,
-            "share of the MLP's channels that a token may use, by thresholds on the gate; all when "
-            "not set",
+            "share of the MLP's channels that a token may use, by thresholds on the gate; all when not set",
             minimum=0.01,
             maximum=1.0,
         ),
@@ -97,8 +96,7 @@ class TorchBackend(Backend):
             "mlp_kernel",
             "str",
             "auto",
-            "of a token's inactive channels: left out (gather), or computed and masked (mask); "
-            "auto tries both",
+            "of a token's inactive channels: left out (gather), or computed and masked (mask); auto tries both",
             choices=("auto", "gather", "mask"),
         ),
         Option("mlp_text", "str", None, "path of the text that mlp_active's thresholds are from"),
@@ -115,17 +113,12 @@ class TorchBackend(Backend):
     def devices(self) -> tuple[Device, ...]:
         """The CPU, and CUDA devices that torch can use, numbered as torch numbers them."""
         cuda = cuda_device_names() if any(Path("/dev").glob("nvidia[0-9]*")) else ()
-        return (
-            cpu_device(),
-            *(Device(f"cuda:{index}", name) for index, name in enumerate(cuda)),
-        )
+        return (cpu_device(), *(Device(f"cuda:{index}", name) for index, name in enumerate(cuda)))
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses other models than causal ones, and a compilation that cannot work."""
         classes = config.get("architectures")
-        if isinstance(classes, list) and not any(
-            str(name).endswith(_CAUSAL_ENDINGS) for name in classes
-        ):
+        if isinstance(classes, list) and not any(str(name).endswith(_CAUSAL_ENDINGS) for name in classes):
             return f"{', '.join(map(str, classes))} is no causal language model"
         if settings.get("compile"):
             if settings.get("cache") != "static":

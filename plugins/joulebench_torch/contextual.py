@@ -40,9 +40,7 @@ class SparseMlp(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self, dense: Any, threshold: float) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj, self.down_proj = (
-            dense.gate_proj, dense.up_proj, dense.down_proj,
-        )  # fmt: skip
+        self.gate_proj, self.up_proj, self.down_proj = (dense.gate_proj, dense.up_proj, dense.down_proj)
         self.act_fn = dense.act_fn
         self.threshold = threshold
         self.gathers = False
@@ -65,9 +63,7 @@ class SparseMlp(torch.nn.Module):  # type: ignore[misc]
         result: torch.Tensor = self.down_proj(opened * active * self.up_proj(states))
         return result
 
-    def _gathered(
-        self, states: torch.Tensor, opened: torch.Tensor, active: torch.Tensor
-    ) -> torch.Tensor:
+    def _gathered(self, states: torch.Tensor, opened: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
         where = active.view(-1).nonzero()[:, 0]
         self.steps.append((where.numel(), active.numel()))
         up = torch.mv(self.up_proj.weight.index_select(0, where), states.view(-1))
@@ -75,9 +71,11 @@ class SparseMlp(torch.nn.Module):  # type: ignore[misc]
             up += self.up_proj.bias.index_select(0, where)
         # Rows of the transposed matrix, weighed and summed: they lie together in memory.
         result = torch.nn.functional.embedding_bag(
-            where[None], self.down_proj.weight.t(), mode="sum",
+            where[None],
+            self.down_proj.weight.t(),
+            mode="sum",
             per_sample_weights=(opened.view(-1).index_select(0, where) * up)[None],
-        )  # fmt: skip
+        )
         if self.down_proj.bias is not None:
             result = result + self.down_proj.bias
         return result.view(states.shape)
@@ -96,9 +94,7 @@ class SparseMlp(torch.nn.Module):  # type: ignore[misc]
     def has_rows(self) -> bool:
         """Whether the matrices are plain ones, of which rows can be picked."""
         plain = (torch.Tensor, torch.nn.Parameter)
-        weights: list[Any] = [
-            getattr(part, "weight", None) for part in (self.up_proj, self.down_proj)
-        ]
+        weights: list[Any] = [getattr(part, "weight", None) for part in (self.up_proj, self.down_proj)]
         return all(type(each) in plain and each.is_floating_point() for each in weights)
 
     def active_share(self) -> float | None:
@@ -106,8 +102,7 @@ class SparseMlp(torch.nn.Module):  # type: ignore[misc]
         passed = list(self.steps) or ([self.read] if self.read is not None else [])
         if not passed:
             return None
-        active = sum(float(each.sum().item()) if isinstance(each, torch.Tensor) else each
-                     for each, _ in passed)  # fmt: skip
+        active = sum(float(each.sum().item()) if isinstance(each, torch.Tensor) else each for each, _ in passed)
         return active / sum(total for _, total in passed)
 
 
@@ -119,8 +114,9 @@ class SparseMlps:
         #: Time of gathering over time of masking, where both were tried.
         self._trial: float | None = None
         if kernel == "gather" and not mlps[0].has_rows:
-            raise ModelError("its matrices are no plain ones, of which rows could be picked",
-                             hint="set mlp_kernel = 'mask'")  # fmt: skip
+            raise ModelError(
+                "its matrices are no plain ones, of which rows could be picked", hint="set mlp_kernel = 'mask'"
+            )
         if kernel == "gather" or (kernel == "auto" and self._gathering_is_faster()):
             for mlp in mlps:
                 mlp.lay_out_for_gathering()
@@ -184,16 +180,13 @@ def open_sparse_mlps(model: Any, folder: Path, settings: Settings) -> SparseMlps
         return None
     layers = model.base_model.layers
     if any(_PARTS - set(dict(layer.mlp.named_children())) for layer in layers):
-        raise ModelError("its MLPs have no gate, by which channels could be chosen",
-                         where=str(folder))  # fmt: skip
+        raise ModelError("its MLPs have no gate, by which channels could be chosen", where=str(folder))
     tokens = _tokens(folder, Path(str(settings["mlp_text"])))
     thresholds = _thresholds(model, tokens, float(wanted))
     for layer, threshold in zip(layers, thresholds, strict=True):
         layer.mlp = SparseMlp(layer.mlp, threshold)
     with torch.no_grad():  # not inference_mode: its tensors could not be trained
-        return SparseMlps(
-            [layer.mlp for layer in layers], float(wanted), str(settings["mlp_kernel"])
-        )
+        return SparseMlps([layer.mlp for layer in layers], float(wanted), str(settings["mlp_kernel"]))
 
 
 def _thresholds(model: Any, tokens: list[int], wanted: float) -> list[float]:
@@ -201,14 +194,14 @@ def _thresholds(model: Any, tokens: list[int], wanted: float) -> list[float]:
     seen: dict[int, list[torch.Tensor]] = {}
 
     def remember(index: int, act: Any) -> Callable[[Any, Any, torch.Tensor], None]:
-        return lambda _, __, gate: seen.setdefault(index, []).append(
-            act(gate).abs().flatten().float().cpu()
-        )
+        return lambda _, __, gate: seen.setdefault(index, []).append(act(gate).abs().flatten().float().cpu())
 
     layers = model.base_model.layers
     found: list[list[float]] = [[] for _ in layers]
-    hooks = [layer.mlp.gate_proj.register_forward_hook(remember(index, layer.mlp.act_fn))
-             for index, layer in enumerate(layers)]  # fmt: skip
+    hooks = [
+        layer.mlp.gate_proj.register_forward_hook(remember(index, layer.mlp.act_fn))
+        for index, layer in enumerate(layers)
+    ]
     try:
         with torch.inference_mode():
             for start in range(0, len(tokens), _STRETCH):
@@ -230,8 +223,7 @@ def _tokens(folder: Path, text: Path) -> list[int]:
 
     file = folder / "tokenizer.json"
     if not file.is_file():
-        raise ModelError("has no tokenizer.json, without which no text can be read for thresholds",
-                         where=str(folder))  # fmt: skip
+        raise ModelError("has no tokenizer.json, without which no text can be read for thresholds", where=str(folder))
     try:
         content = text.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -239,10 +231,7 @@ def _tokens(folder: Path, text: Path) -> list[int]:
     ids: list[int] = Tokenizer.from_file(str(file)).encode(content, add_special_tokens=False).ids
     whole = min(len(ids), _CALIBRATION_TOKENS) // _STRETCH * _STRETCH
     if not whole:
-        raise ModelError(
-            f"is too short for thresholds: {len(ids)} tokens; {_STRETCH} are needed",
-            where=str(text),
-        )
+        raise ModelError(f"is too short for thresholds: {len(ids)} tokens; {_STRETCH} are needed", where=str(text))
     return ids[:whole]
 
 

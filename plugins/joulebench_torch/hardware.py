@@ -37,9 +37,7 @@ def hardware_kernel(name: str, size: int, device: torch.device, dtype: torch.dty
         return _product(name, size, device, dtype)
     if name == "launch":
         return _launch(device)
-    raise JoulebenchError(
-        f"torch has no hardware kernel '{name}'", hint=f"there are: {', '.join(_NAMES)}"
-    )
+    raise JoulebenchError(f"torch has no hardware kernel '{name}'", hint=f"there are: {', '.join(_NAMES)}")
 
 
 def repeated(once: Callable[[], object], device: torch.device) -> Callable[[int], None]:
@@ -99,9 +97,7 @@ def _read(elements: int, device: torch.device) -> Kernel:
     runs = {way: repeated(once, device) for way, once in ways.items()}
     fastest = min(runs, key=lambda way: _shortest_s(runs[way]))
     # What it computes on the way is none of its work.
-    return Kernel(
-        "read", runs[fastest], matrix.nbytes, detail=f"float32, {rows} rows, {fastest}"
-    )  # fmt: skip
+    return Kernel("read", runs[fastest], matrix.nbytes, detail=f"float32, {rows} rows, {fastest}")
 
 
 def _shortest_s(run: Callable[[int], None]) -> float:

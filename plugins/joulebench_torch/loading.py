@@ -62,7 +62,5 @@ def _load_model(folder: Path, dtype: str, attention: str) -> Any:
     missing = sorted(report["missing_keys"])
     if missing:
         # transformers would go on with random numbers in their place
-        raise ModelError(
-            f"{len(missing)} weights are missing, such as {missing[0]}", where=str(folder)
-        )
+        raise ModelError(f"{len(missing)} weights are missing, such as {missing[0]}", where=str(folder))
     return model

@@ -22,9 +22,7 @@ def weight_bytes(model: Any) -> int:
     from joulebench_torch.weightcount import packed_bytes, plain_tensors
 
     held = (*model.parameters(), *model.buffers())
-    return packed_bytes(model) + storage_bytes(
-        tensor for each in held for tensor in plain_tensors(each)
-    )
+    return packed_bytes(model) + storage_bytes(tensor for each in held for tensor in plain_tensors(each))
 
 
 def cache_bytes(cache: Any) -> int:

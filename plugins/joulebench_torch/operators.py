@@ -24,9 +24,7 @@ from joulebench_torch.hardware import repeated
 from joulebench_torch.weightcount import held_weights
 
 
-def model_operators(
-    model: Any, context: int, *, static_positions: int | None, device: torch.device
-) -> list[Kernel]:
+def model_operators(model: Any, context: int, *, static_positions: int | None, device: torch.device) -> list[Kernel]:
     """The operators of one token after ``context`` positions.
 
     ``static_positions`` is the size of a static cache, which attention then walks over whole, its
@@ -35,11 +33,7 @@ def model_operators(
     layers = _llama_layers(model)
     with torch.inference_mode():
         shapes = _Shapes.of(model, context, static_positions, device)
-        return [
-            *_linears(layers, model, shapes),
-            *_attention(layers, shapes),
-            *_elementwise(model, layers, shapes),
-        ]
+        return [*_linears(layers, model, shapes), *_attention(layers, shapes), *_elementwise(model, layers, shapes)]
 
 
 #: The modules of a llama's layer and of its parts. Another module in a layer is an operator that
@@ -60,9 +54,7 @@ def _llama_layers(model: Any) -> Any:
         if part in _LAYER
     }
     if first != _LAYER:
-        raise JoulebenchError(
-            f"the operators of a {type(model).__name__} are not known", hint="a llama's are"
-        )
+        raise JoulebenchError(f"the operators of a {type(model).__name__} are not known", hint="a llama's are")
     return layers
 
 
@@ -79,16 +71,19 @@ class _Shapes:
     device: torch.device
 
     @classmethod
-    def of(
-        cls, model: Any, context: int, static_positions: int | None, device: torch.device
-    ) -> _Shapes:
+    def of(cls, model: Any, context: int, static_positions: int | None, device: torch.device) -> _Shapes:
         config = model.config
         hidden = torch.randn((1, 1, config.hidden_size), device=device).to(model.dtype)
         attention = model.model.layers[0].self_attn
         return cls(
-            hidden, config.num_attention_heads, config.num_key_value_heads, attention.head_dim,
-            context, static_positions, device,
-        )  # fmt: skip
+            hidden,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            attention.head_dim,
+            context,
+            static_positions,
+            device,
+        )
 
     def random(self, *shape: int) -> torch.Tensor:
         return torch.randn(shape, device=self.device).to(self.hidden.dtype)
@@ -132,32 +127,22 @@ def _linear(name: str, modules: Sequence[Any], shapes: _Shapes) -> Kernel:
 
 def _attention(layers: Any, shapes: _Shapes) -> list[Kernel]:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.llama.modeling_llama import (
-        apply_rotary_pos_emb,
-        eager_attention_forward,
-    )
+    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, eager_attention_forward
 
     first = layers[0].self_attn
-    attend = ALL_ATTENTION_FUNCTIONS.get_interface(
-        first.config._attn_implementation, eager_attention_forward
-    )
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(first.config._attn_implementation, eager_attention_forward)
     read = shapes.context + 1  # what stands before, and the token itself
     allocated = shapes.static_positions or read
     query = shapes.random(1, shapes.heads, 1, shapes.head_size)
     new = shapes.random(1, shapes.kv_heads, 1, shapes.head_size)
-    caches = [
-        tuple(shapes.random(1, shapes.kv_heads, allocated, shapes.head_size) for _ in range(2))
-        for _ in layers
-    ]
+    caches = [tuple(shapes.random(1, shapes.kv_heads, allocated, shapes.head_size) for _ in range(2)) for _ in layers]
     mask = None
     if shapes.static_positions is not None:
         mask = torch.zeros((1, 1, 1, allocated), dtype=query.dtype, device=shapes.device)
         mask[..., read:] = torch.finfo(query.dtype).min
 
     def attention(layer: Any, keys: torch.Tensor, values: torch.Tensor) -> object:
-        return attend(
-            layer.self_attn, query, keys, values, mask, dropout=0.0, scaling=first.scaling
-        )
+        return attend(layer.self_attn, query, keys, values, mask, dropout=0.0, scaling=first.scaling)
 
     cosine, sine = (shapes.random(1, 1, shapes.head_size) for _ in range(2))
     itemsize = query.element_size()
@@ -166,10 +151,9 @@ def _attention(layers: Any, shapes: _Shapes) -> list[Kernel]:
     return [
         Kernel(
             "attention",
-            shapes.cycle([
-                partial(attention, layer, keys, values)
-                for layer, (keys, values) in zip(layers, caches, strict=True)
-            ]),
+            shapes.cycle(
+                [partial(attention, layer, keys, values) for layer, (keys, values) in zip(layers, caches, strict=True)]
+            ),
             cached_bytes + 2 * query.nbytes,
             # query × keys and weights × values: a multiply and an add for each
             4 * query.numel() * read,
@@ -191,12 +175,10 @@ def _attention(layers: Any, shapes: _Shapes) -> list[Kernel]:
             3 * rotated,  # x·cos + rotated(x)·sin
             len(layers),
         ),
-    ]  # fmt: skip
+    ]
 
 
-def _append(
-    keys: torch.Tensor, values: torch.Tensor, new: torch.Tensor, shapes: _Shapes
-) -> Callable[[], object]:
+def _append(keys: torch.Tensor, values: torch.Tensor, new: torch.Tensor, shapes: _Shapes) -> Callable[[], object]:
     """What the session's kind of cache does with the keys and values of a new position."""
     if shapes.static_positions is not None:
         at = torch.tensor([shapes.context], device=shapes.device)
@@ -204,9 +186,7 @@ def _append(
     old_keys, old_values = keys[:, :, : shapes.context], values[:, :, : shapes.context]
     # contiguous, as transformers' own cache is
     old_keys, old_values = old_keys.contiguous(), old_values.contiguous()
-    return lambda: (
-        torch.cat([old_keys, new], dim=-2), torch.cat([old_values, new], dim=-2),
-    )  # fmt: skip
+    return lambda: (torch.cat([old_keys, new], dim=-2), torch.cat([old_values, new], dim=-2))
 
 
 def _elementwise(model: Any, layers: Any, shapes: _Shapes) -> list[Kernel]:
@@ -215,11 +195,9 @@ def _elementwise(model: Any, layers: Any, shapes: _Shapes) -> list[Kernel]:
     act = layers[0].mlp.act_fn
     width = layers[0].mlp.gate_proj.out_features
     gate, up = shapes.random(1, 1, width), shapes.random(1, 1, width)
-    norms = [
-        norm
-        for layer in layers
-        for norm in (layer.input_layernorm, layer.post_attention_layernorm)
-    ] + [model.model.norm]  # fmt: skip
+    norms = [norm for layer in layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)] + [
+        model.model.norm
+    ]
     table = model.model.embed_tokens
     rows = table.weight.shape[0]
     # Far apart, so that no two rows share a page: which are read, the text decides.
@@ -233,13 +211,7 @@ def _elementwise(model: Any, layers: Any, shapes: _Shapes) -> list[Kernel]:
             4 * hidden.numel(),  # square, sum, scale, weight
             len(norms),
         ),
-        Kernel(
-            "embedding",
-            shapes.cycle([partial(table, id_) for id_ in ids]),
-            2 * row_bytes,
-            0,
-            1,
-        ),
+        Kernel("embedding", shapes.cycle([partial(table, id_) for id_ in ids]), 2 * row_bytes, 0, 1),
         Kernel(
             "silu_mul",
             shapes.cycle([lambda: act(gate) * up]),
@@ -248,10 +220,6 @@ def _elementwise(model: Any, layers: Any, shapes: _Shapes) -> list[Kernel]:
             len(layers),
         ),
         Kernel(
-            "residual_add",
-            shapes.cycle([lambda: hidden + other]),
-            3 * hidden.nbytes,
-            hidden.numel(),
-            2 * len(layers),
+            "residual_add", shapes.cycle([lambda: hidden + other]), 3 * hidden.nbytes, hidden.numel(), 2 * len(layers)
         ),
     ]

@@ -116,19 +116,13 @@ class TorchSession(BackendSession):
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
         """Logits after the last of ``ids``, shaped (1, 1, vocabulary)."""
         result = self.model(
-            input_ids=ids,
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=1,
-            **{self._cache_name: self._cache},
+            input_ids=ids, position_ids=positions, use_cache=True, logits_to_keep=1, **{self._cache_name: self._cache}
         )
         return result.logits
 
     def _new_cache(self) -> Any:
         if self._kind == "static":
-            return transformers.StaticCache(
-                config=self.model.config, max_cache_len=self.context_length
-            )
+            return transformers.StaticCache(config=self.model.config, max_cache_len=self.context_length)
         if self._caches is not None:
             return self._caches.for_answer(0)
         return transformers.DynamicCache(config=self.model.config)
@@ -138,9 +132,7 @@ class TorchSession(BackendSession):
             raise JoulebenchError("an empty prompt cannot be read")
         if self.context_length is not None and length > self.context_length:
             hint = "raise cache_tokens" if self._kind == "static" else "shorten the prompt"
-            raise JoulebenchError(
-                f"{length} tokens do not fit into {self.context_length} positions", hint=hint
-            )
+            raise JoulebenchError(f"{length} tokens do not fit into {self.context_length} positions", hint=hint)
 
     def _check_step(self) -> None:
         if not self._length:
@@ -161,9 +153,7 @@ class TorchSession(BackendSession):
                 chunk = ids[:, start : min(start + size, len(tokens) - 1)]
                 result = self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
                 targets = ids[0, start + 1 : start + 1 + chunk.shape[1]]
-                loss = torch.nn.functional.cross_entropy(
-                    result.logits[0].float(), targets, reduction="none"
-                )
+                loss = torch.nn.functional.cross_entropy(result.logits[0].float(), targets, reduction="none")
                 found.extend((-loss).tolist())
             if self._caches is not None:
                 self._scored = self._caches.account(cache)
@@ -177,10 +167,9 @@ class TorchSession(BackendSession):
             # A cache of its own, as for scores; a chunk at a time bounds what the device holds.
             cache, size = self._text_cache(len(tokens))
             chunks = [
-                self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
-                .logits[0].float().cpu()
+                self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache}).logits[0].float().cpu()
                 for chunk in ids.split(size, dim=1)
-            ]  # fmt: skip
+            ]
             return torch.cat(chunks).numpy()
 
     def _text_cache(self, tokens: int) -> tuple[Any, int]:
@@ -204,9 +193,7 @@ class TorchSession(BackendSession):
         if len(tokens) < 2:
             raise JoulebenchError("a train step needs two tokens: one to predict the other from")
         if not can_train(self.model):
-            raise JoulebenchError(
-                "quantized weights cannot be trained", hint="set weights = 'dtype'"
-            )
+            raise JoulebenchError("quantized weights cannot be trained", hint="set weights = 'dtype'")
         if self._optimizer is None:
             self._optimizer = self._new_optimizer()
         ids = torch.tensor([tokens], dtype=torch.long, device=self._device)

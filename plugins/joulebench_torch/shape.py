@@ -7,13 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import (
-    Availability,
-    Converter,
-    Settings,
-    distribution_versions,
-    require_modules,
-)
+from joulebench.api import Availability, Converter, Settings, distribution_versions, require_modules
 from joulebench.errors import ModelError
 
 _DTYPES: Final = ("float32", "bfloat16", "float16")
@@ -48,18 +42,13 @@ class ShapeInit(Converter):
         from transformers import AutoConfig, AutoModelForCausalLM
 
         try:
-            config = AutoConfig.from_pretrained(
-                str(source), local_files_only=True, trust_remote_code=False
-            )
+            config = AutoConfig.from_pretrained(str(source), local_files_only=True, trust_remote_code=False)
             # One generator, in the order of the modules, on the CPU: the same on every machine.
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(
-                config, dtype=getattr(torch, dtype), trust_remote_code=False
-            )
+            model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
-                f"no causal language model can be made of it: {error}",
-                where=str(source / "config.json"),
+                f"no causal language model can be made of it: {error}", where=str(source / "config.json")
             ) from error
         model.save_pretrained(str(output))
 

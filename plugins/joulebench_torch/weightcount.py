@@ -71,8 +71,7 @@ def held_weights(model: Any) -> list[Held]:
 def can_train(model: Any) -> bool:
     """Whether all weights are plain tensors of floating-point numbers."""
     return not packed_bytes(model) and all(
-        each.is_floating_point() and not is_traceable_wrapper_subclass(each)
-        for each in model.parameters()
+        each.is_floating_point() and not is_traceable_wrapper_subclass(each) for each in model.parameters()
     )
 
 
@@ -94,10 +93,7 @@ def plain_tensors(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
 
 def only_looked_up(weight: Held, head: Any) -> bool:
     """Whether a weight is an embedding that does not serve as the output head as well."""
-    return (
-        isinstance(weight.owner, torch.nn.Embedding)
-        and getattr(head, "weight", None) is not weight.owner.weight
-    )
+    return isinstance(weight.owner, torch.nn.Embedding) and getattr(head, "weight", None) is not weight.owner.weight
 
 
 def weight_facts(model: Any) -> dict[str, Scalar]:
@@ -197,8 +193,6 @@ def _watched(layer: Any, model: Any) -> _Run:
         given = torch.zeros((1, 1, layer.in_features), dtype=model.dtype, device=model.device)
         with _Listener() as heard:
             result = layer(given)
-    products = tuple(
-        name for name in dict.fromkeys(heard.names) if any(part in name for part in _PRODUCT_WORDS)
-    )
+    products = tuple(name for name in dict.fromkeys(heard.names) if any(part in name for part in _PRODUCT_WORDS))
     whole = _INT8_OPERATORS.intersection(products)
     return _Run(products, "int8" if whole else _word(given.dtype), _word(result.dtype))

@@ -39,9 +39,7 @@ def _to_dynamic_int8(model: Any, left: Any) -> None:
     try:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError as error:  # announced since torch 2.10
-        raise UnavailableError(
-            f"torch {torch.__version__} has no dynamic quantization any more", hint=_GONE
-        ) from error
+        raise UnavailableError(f"torch {torch.__version__} has no dynamic quantization any more", hint=_GONE) from error
     spec: dict[Any, Any] = {torch.nn.Linear: per_channel_dynamic_qconfig}
     spec |= {name: None for name, module in model.named_modules() if module is left}
     with warnings.catch_warnings():
@@ -57,8 +55,7 @@ def _by_torchao(model: Any, kind: str, left: Any, group: int) -> None:
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and kind == INT4 and module.in_features % group:
             raise ModelError(
-                f"weights_group = {group} does not divide the {module.in_features} inputs of "
-                f"'{name}'",
+                f"weights_group = {group} does not divide the {module.in_features} inputs of '{name}'",
                 hint="set a smaller weights_group",
             )
 

@@ -18,22 +18,23 @@ _BY_TORCHAO: Final = (INT8, INT4)
 
 #: Capabilities for runtime techniques: the session takes the option ``weights`` with that value
 #: (``weights.half``: ``dtype`` with a type of 16 bits), ``weights_head`` and ``weights_group``.
-CAPABILITIES: Final = frozenset(
-    {"weights.half", *(f"weights.{kind}" for kind in (INT8_DYNAMIC, INT8, INT4))}
-)
+CAPABILITIES: Final = frozenset({"weights.half", *(f"weights.{kind}" for kind in (INT8_DYNAMIC, INT8, INT4))})
 OPTIONS: Final = (
     Option(
-        "weights", "str", PLAIN,
+        "weights",
+        "str",
+        PLAIN,
         "how matrices of linear layers are held: as dtype says, or quantized when they are loaded",
         choices=(PLAIN, INT8_DYNAMIC, INT8, INT4),
     ),
     Option(
-        "weights_head", "bool", True,
+        "weights_head",
+        "bool",
+        True,
         "quantize the output head too; where it shares the embedding's matrix, it gets its own",
     ),
-    Option("weights_group", "int", 32, "inputs that share a scale in int4",
-           choices=(32, 64, 128)),
-)  # fmt: skip
+    Option("weights_group", "int", 32, "inputs that share a scale in int4", choices=(32, 64, 128)),
+)
 
 
 def weights_fault(device: str, settings: Settings, config: Mapping[str, object]) -> str | None:

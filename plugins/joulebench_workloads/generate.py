@@ -6,16 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from joulebench.api import (
-    BackendSession,
-    Option,
-    Outcome,
-    Recorder,
-    Request,
-    Settings,
-    Workload,
-    WorkloadContext,
-)
+from joulebench.api import BackendSession, Option, Outcome, Recorder, Request, Settings, Workload, WorkloadContext
 from joulebench.errors import ProfileError
 from joulebench_workloads.prompts import prompt_requests
 
@@ -58,13 +49,14 @@ class Generate(Workload):
                 )
             self._ends = context.eos_tokens
         return prompt_requests(
-            context, Path(str(settings["prompts"])), bool(settings["chat"]),
-            int(settings["new_tokens"]), int(settings["max_prompt_tokens"]),
-        )  # fmt: skip
+            context,
+            Path(str(settings["prompts"])),
+            bool(settings["chat"]),
+            int(settings["new_tokens"]),
+            int(settings["max_prompt_tokens"]),
+        )
 
-    def perform(
-        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
-    ) -> Outcome:
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """Prefill and decode one prompt. The first token belongs to the prefill."""
         session.reset()
         output = [0] * request.new_tokens
@@ -85,8 +77,5 @@ class Generate(Workload):
                 output[place] = step()
                 stamp()
         return Outcome(
-            prefill_tokens=len(request.tokens),
-            decode_tokens=len(output) - 1,
-            units=float(len(output)),
-            output=output,
+            prefill_tokens=len(request.tokens), decode_tokens=len(output) - 1, units=float(len(output)), output=output
         )

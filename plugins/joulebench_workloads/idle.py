@@ -6,16 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from joulebench.api import (
-    BackendSession,
-    Option,
-    Outcome,
-    Recorder,
-    Request,
-    Settings,
-    Workload,
-    WorkloadContext,
-)
+from joulebench.api import BackendSession, Option, Outcome, Recorder, Request, Settings, Workload, WorkloadContext
 
 
 class Idle(Workload):
@@ -27,17 +18,13 @@ class Idle(Workload):
     requires: ClassVar[frozenset[str]] = frozenset()
     phases: ClassVar[tuple[str, ...]] = ()
     judged: ClassVar[bool] = False
-    options: ClassVar[tuple[Option, ...]] = (
-        Option("seconds", "float", 1.0, "length of a request", minimum=0.01),
-    )
+    options: ClassVar[tuple[Option, ...]] = (Option("seconds", "float", 1.0, "length of a request", minimum=0.01),)
 
     def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
         """One request, again and again."""
         return [Request(0)]
 
-    def perform(
-        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
-    ) -> Outcome:
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """Sleep; the unit is the second slept."""
         seconds = float(settings["seconds"])
         start = time.perf_counter()

@@ -7,16 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from joulebench.api import (
-    BackendSession,
-    Option,
-    Outcome,
-    Recorder,
-    Request,
-    Settings,
-    Workload,
-    WorkloadContext,
-)
+from joulebench.api import BackendSession, Option, Outcome, Recorder, Request, Settings, Workload, WorkloadContext
 from joulebench.errors import ProfileError
 from joulebench_workloads.prompts import random_tokens, read_text
 
@@ -34,9 +25,7 @@ class Prefill(Workload):
     unit: ClassVar[str] = "token"
     requires: ClassVar[frozenset[str]] = frozenset({"generate"})
     phases: ClassVar[tuple[str, ...]] = ("prefill",)
-    options: ClassVar[tuple[Option, ...]] = (
-        Option("length", "int", 512, "tokens of a prompt", minimum=1),
-    )
+    options: ClassVar[tuple[Option, ...]] = (Option("length", "int", 512, "tokens of a prompt", minimum=1),)
 
     def tokens_needed(self, settings: Settings) -> int:
         """The prompt and its first token."""
@@ -46,12 +35,9 @@ class Prefill(Workload):
         """Random sequences from the seed."""
         source = random.Random(context.seed)  # noqa: S311
         length = int(settings["length"])
-        return [Request(index, random_tokens(source, context, length), 1)
-                for index in range(SEQUENCES)]  # fmt: skip
+        return [Request(index, random_tokens(source, context, length), 1) for index in range(SEQUENCES)]
 
-    def perform(
-        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
-    ) -> Outcome:
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """One prefill; its unit is the prompt token."""
         session.reset()
         record.phase("prefill")
@@ -79,8 +65,7 @@ class Decode(Workload):
             "text",
             "file",
             None,
-            "text that the contexts are stretches of; random tokens when not set, and for a "
-            "model without a tokenizer",
+            "text that the contexts are stretches of; random tokens when not set, and for a model without a tokenizer",
         ),
     )
 
@@ -95,17 +80,14 @@ class Decode(Workload):
         if "text" in settings and context.tokenize is not None:
             stretches = _stretches(source, context.tokenize, Path(str(settings["text"])), length)
             return [Request(index, each, new) for index, each in enumerate(stretches)]
-        return [Request(index, random_tokens(source, context, length), new)
-                for index in range(SEQUENCES)]  # fmt: skip
+        return [Request(index, random_tokens(source, context, length), new) for index in range(SEQUENCES)]
 
     def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
         """Fill the KV cache."""
         session.reset()
         session.prefill(request.tokens)
 
-    def perform(
-        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
-    ) -> Outcome:
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """Only steps."""
         output = [0] * request.new_tokens
         step, stamp = session.step, record.token
@@ -135,8 +117,6 @@ def _stretches(
         start = source.randrange(max(1, len(text) - enough))
         tokens = tokenize(text[start : start + enough], False)
         if len(tokens) < length:
-            raise ProfileError(
-                f"gives only {len(tokens)} tokens; a context needs {length}", where=str(path)
-            )
+            raise ProfileError(f"gives only {len(tokens)} tokens; a context needs {length}", where=str(path))
         first = source.randrange(len(tokens) - length + 1)
         yield tuple(tokens[first : first + length])

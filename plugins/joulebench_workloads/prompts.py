@@ -46,15 +46,12 @@ def _prompt(line: str, path: Path, number: int) -> str:
         text = None
     if not isinstance(text, str) or not text:
         raise ProfileError(
-            'is no JSON object with a "text"', where=f"{path}:{number}",
-            hint='each line: {"id": "…", "text": "…"}',
-        )  # fmt: skip
+            'is no JSON object with a "text"', where=f"{path}:{number}", hint='each line: {"id": "…", "text": "…"}'
+        )
     return text
 
 
-def prompt_requests(
-    context: WorkloadContext, path: Path, chat: bool, new_tokens: int, limit: int
-) -> list[Request]:
+def prompt_requests(context: WorkloadContext, path: Path, chat: bool, new_tokens: int, limit: int) -> list[Request]:
     """A request for each prompt, in an order drawn by the seed (or the file's), cut to ``limit``.
 
     What is cut is the prompt's end. A model without a tokenizer gets random ids, as many as the

@@ -67,16 +67,10 @@ class Score(Workload):
         window = int(settings["window"])
         usable = min(len(tokens), int(settings["tokens"])) // window * window
         if usable == 0:
-            raise ProfileError(f"has only {len(tokens)} tokens; a window needs {window}",
-                               where=str(path))  # fmt: skip
-        return [
-            Request(start // window, tuple(tokens[start : start + window]))
-            for start in range(0, usable, window)
-        ]
+            raise ProfileError(f"has only {len(tokens)} tokens; a window needs {window}", where=str(path))
+        return [Request(start // window, tuple(tokens[start : start + window])) for start in range(0, usable, window)]
 
-    def perform(
-        self, session: BackendSession, request: Request, settings: Settings, record: Recorder
-    ) -> Outcome:
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """One window."""
         session.reset()
         record.phase("score")

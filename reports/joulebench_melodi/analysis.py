@@ -131,17 +131,13 @@ def _analysed(group: Group, seed: int) -> GroupAnalysis:
         points=len(group.energy_j),
         prompts=resampler.prompts,
         resamples=resampler.resamples,
-        ratio_of_sums=maker.figure(
-            bootstrap.ratio_of_sums(group.energy_j, tokens, resampler), "J/token"
-        ),
+        ratio_of_sums=maker.figure(bootstrap.ratio_of_sums(group.energy_j, tokens, resampler), "J/token"),
         ratio_of_sums_in_order=maker.in_order(),
         mean_of_ratios=maker.figure(bootstrap.mean(ratios, resampler), "J/token"),
         median_of_ratios=maker.figure(resampler.median(ratios), "J/token"),
         correlations=quantities,
         features=ranked,
-        length_model=maker.model(
-            "E = a + b·n_response", ("a (a prompt)", "b (a response token)"), [tokens]
-        ),
+        length_model=maker.model("E = a + b·n_response", ("a (a prompt)", "b (a response token)"), [tokens]),
         phase_model=maker.model(
             "E = a + b·n_prefill + c·n_decode",
             ("a (a prompt)", "b (a prefill token)", "c (a decode token)"),
@@ -178,10 +174,14 @@ class _Maker:
 
     def figure(self, found: Estimate, unit: str, n: int | None = None) -> Figure:
         return Figure(
-            found.value, unit, found.low, found.high,
-            self._resampler.prompts if n is None else n, self._group.provenance,
+            found.value,
+            unit,
+            found.low,
+            found.high,
+            self._resampler.prompts if n is None else n,
+            self._group.provenance,
             "bootstrap over prompts",
-        )  # fmt: skip
+        )
 
     def in_order(self) -> Figure:
         """ΣE / Σ tokens with the meter's interval of a series of blocks."""
@@ -191,9 +191,15 @@ class _Maker:
         tokens = self._group.quantities[LENGTH]
         found = ratio_interval(self._group.energy_j.tolist(), tokens.tolist())
         return Figure(
-            found.mean, "J/token", found.low, found.high, round(found.n_eff or found.n),
-            self._group.provenance, "delta method, widened for correlation", found.flags,
-        )  # fmt: skip
+            found.mean,
+            "J/token",
+            found.low,
+            found.high,
+            round(found.n_eff or found.n),
+            self._group.provenance,
+            "delta method, widened for correlation",
+            found.flags,
+        )
 
     def none(self, unit: str, reason: str) -> Figure:
         return Figure(None, unit, provenance=self._group.provenance, reason_if_null=reason)
@@ -215,9 +221,7 @@ class _Maker:
             return Correlation(name, self.none("1", same), self.none("1", same))
         n = resampler.prompts
         nothing = "it is the length" if name == LENGTH else "the length leaves nothing to explain"
-        beyond = (
-            self.none("1", nothing) if found.beyond is None else self.figure(found.beyond, "1", n)
-        )
+        beyond = self.none("1", nothing) if found.beyond is None else self.figure(found.beyond, "1", n)
         return Correlation(name, self.figure(found.r, "1", n), beyond)
 
     def model(self, formula: str, names: Sequence[str], columns: Sequence[Array]) -> Model:
@@ -232,9 +236,7 @@ class _Maker:
             found = bootstrap.linear_model(self._group.energy_j[known], kept, resampler)
         if found is None:
             reason = _why_no_model(names, kept)
-            nothing = tuple(
-                (name, self.none(unit, reason)) for name, unit in zip(names, units, strict=True)
-            )
+            nothing = tuple((name, self.none(unit, reason)) for name, unit in zip(names, units, strict=True))
             return Model(formula, nothing, self.none("1", reason), self.none("J", reason), None)
         n = resampler.prompts
         terms = tuple(

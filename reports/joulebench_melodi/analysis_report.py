@@ -34,10 +34,11 @@ class AnalysisRenderer(Renderer):
     summary = "MELODI's analysis: what the energy goes with, and which findings hold here"
     options = (
         Option("form", "str", "text", "how it is written", choices=("text", "markdown", "json")),
-        Option("channel", "str", None, "analyse the energy of this channel instead of the counted "
-               "total of each provenance"),
+        Option(
+            "channel", "str", None, "analyse the energy of this channel instead of the counted total of each provenance"
+        ),
         Option("seed", "int", 0, "seed of the resampling", minimum=0),
-    )  # fmt: skip
+    )
     suffix: ClassVar[str] = ""
 
     def available(self) -> Availability:
@@ -51,18 +52,16 @@ class AnalysisRenderer(Renderer):
 
         channel = settings.get("channel")
         if channel is not None:
-            channels = [each["channel"] for each in session.row["channels"] or ()
-                        if each["quantity"] in ("energy", "power")]  # fmt: skip
+            channels = [
+                each["channel"] for each in session.row["channels"] or () if each["quantity"] in ("energy", "power")
+            ]
             if channel not in channels:
                 raise SessionError(
-                    f"the session has no energy channel '{channel}'", where="--option channel",
+                    f"the session has no energy channel '{channel}'",
+                    where="--option channel",
                     hint=f"it has: {', '.join(channels) or 'none'}",
-                )  # fmt: skip
-        found = analyse(
-            session,
-            channel=None if channel is None else str(channel),
-            seed=int(settings.get("seed", 0)),
-        )
+                )
+        found = analyse(session, channel=None if channel is None else str(channel), seed=int(settings.get("seed", 0)))
         form = settings.get("form", "text")
         if form == "json":
             return as_json(found)
@@ -71,11 +70,7 @@ class AnalysisRenderer(Renderer):
 
 def as_json(found: Analysis) -> str:
     """Every figure with interval, provenance and reason."""
-    document = {
-        "format": "joulebench-melodi-analysis",
-        "format_version": FORMAT_VERSION,
-        **dataclasses.asdict(found),
-    }
+    document = {"format": "joulebench-melodi-analysis", "format_version": FORMAT_VERSION, **dataclasses.asdict(found)}
     return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -112,39 +107,47 @@ def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
     size = f"{group.prompts} prompts, {group.requests} requests; {group.resamples:,} resamples"
     yield _Part(f"{group.label}", 2, (f"energy: {methods}", size, *group.notes))
     yield _Part(
-        "Joules per response token", 3, (), ("figure", f"J/token {mark}".strip()),
+        "Joules per response token",
+        3,
+        (),
+        ("figure", f"J/token {mark}".strip()),
         (
             ("ratio of sums: ΣE / Σ response tokens", _figure(group.ratio_of_sums)),
-            ("the same, allowing for prompts in a row that are alike",
-             _figure(group.ratio_of_sums_in_order)),
+            ("the same, allowing for prompts in a row that are alike", _figure(group.ratio_of_sums_in_order)),
             ("mean of the prompts' ratios", _figure(group.mean_of_ratios)),
             ("median of the prompts' ratios", _figure(group.median_of_ratios)),
         ),
-    )  # fmt: skip
+    )
     yield _Part(
-        "What the energy goes with (Pearson's r)", 3, (),
+        "What the energy goes with (Pearson's r)",
+        3,
+        (),
         ("column", "r", "r among answers of equal length"),
         tuple(_correlation(each) for each in group.correlations),
-    )  # fmt: skip
+    )
     if group.features:
         shown = group.features[:_SHOWN_FEATURES]
         yield _Part(
-            f"Features of the prompt: the strongest {len(shown)} of {len(group.features)}", 3, (),
+            f"Features of the prompt: the strongest {len(shown)} of {len(group.features)}",
+            3,
+            (),
             ("column", "r", "r among answers of equal length"),
             tuple(_correlation(each) for each in shown),
-        )  # fmt: skip
+        )
     yield _Part(
-        "Models", 3, _residuals(group), ("model", "term", "value"),
+        "Models",
+        3,
+        _residuals(group),
+        ("model", "term", "value"),
         tuple(row for model in (group.length_model, group.phase_model) for row in _model(model)),
-    )  # fmt: skip
+    )
     yield _findings("MELODI's findings here", 3, group.findings)
 
 
 def _findings(heading: str, level: int, findings: Sequence[Finding]) -> _Part:
     return _Part(
-        heading, level,
-        tuple(f"{each.claim}: {each.verdict} – {each.why}{_of(each.figure)}" for each in findings),
-    )  # fmt: skip
+        heading, level, tuple(f"{each.claim}: {each.verdict} – {each.why}{_of(each.figure)}" for each in findings)
+    )
 
 
 def _of(figure: Figure | None) -> str:
@@ -195,8 +198,7 @@ def _residuals(group: GroupAnalysis) -> tuple[str, ...]:
     if found is None:
         return ()
     low, middle, high = (number(each, 3) for each in found)
-    return (f"residuals of {group.phase_model.formula}: 5 % below {low} J, median {middle} J, "
-            f"5 % above {high} J",)  # fmt: skip
+    return (f"residuals of {group.phase_model.formula}: 5 % below {low} J, median {middle} J, 5 % above {high} J",)
 
 
 # -- text and Markdown ----------------------------------------------------------------------------
@@ -211,17 +213,13 @@ def as_text(found: Analysis) -> str:
             lines.append("=-"[part.level - 1] * min(_WIDTH, len(plain(part.heading))))
         lines += _aligned(part)
         for remark in part.remarks:
-            lines += textwrap.wrap(
-                plain(remark), _WIDTH, initial_indent="  ", subsequent_indent="    "
-            )
+            lines += textwrap.wrap(plain(remark), _WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines).strip("\n") + "\n"
 
 
 def _aligned(part: _Part) -> Iterator[str]:
     rows = [part.header, *part.rows] if part.rows else []
-    widths = (
-        [max(len(plain(row[i])) for row in rows) for i in range(len(part.header))] if rows else []
-    )
+    widths = [max(len(plain(row[i])) for row in rows) for i in range(len(part.header))] if rows else []
     for row in rows:
         cells = [plain(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield f"  {'  '.join(cells)}".rstrip()

@@ -154,9 +154,7 @@ class Correlated:
     beyond: Estimate | None
 
 
-def correlation(
-    x: Array, y: Array, resampler: Resampler, given: Array | None = None
-) -> Correlated | None:
+def correlation(x: Array, y: Array, resampler: Resampler, given: Array | None = None) -> Correlated | None:
     """Pearson's r of ``x`` and ``y``, and the partial one given ``given``; ``None`` if constant.
 
     The interval is the wider one of the bootstrap's and Fisher's z (Fisher 1921; for a partial
@@ -184,9 +182,7 @@ def correlation(
     return Correlated(r, _estimate_r(_partial, of_all, drawn, n - 1))
 
 
-def _estimate_r(
-    statistic: Callable[[Array], Array], of_all: Array, drawn: Array, n: int
-) -> Estimate:
+def _estimate_r(statistic: Callable[[Array], Array], of_all: Array, drawn: Array, n: int) -> Estimate:
     import numpy as np
 
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -256,9 +252,7 @@ def linear_model(y: Array, columns: Sequence[Array], resampler: Resampler) -> Li
         return None
     centre = [float(column.mean()) for column in columns]
     scale = [float(column.std()) for column in columns]
-    z = np.column_stack(
-        [np.ones(n), *((c - m) / s for c, m, s in zip(columns, centre, scale, strict=True))]
-    )
+    z = np.column_stack([np.ones(n), *((c - m) / s for c, m, s in zip(columns, centre, scale, strict=True))])
     if np.linalg.matrix_rank(z, tol=1e-9 * math.sqrt(n)) < k:
         return None
     t = _standard(y)

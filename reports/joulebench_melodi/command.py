@@ -14,8 +14,7 @@ def import_group() -> None:
 
 @import_group.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE")
-@click.option("--out", required=True, type=click.Path(path_type=Path),
-              help="Folder of the session, new or empty.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the session, new or empty.")
 def melodi(files: tuple[Path, ...], out: Path) -> None:
     """Read published MELODI tables (CSV) into a session, and say what is wrong with them.
 
@@ -33,9 +32,7 @@ def melodi(files: tuple[Path, ...], out: Path) -> None:
         raise SessionError(f"two tables have the name {twice[0]}", hint="rename one of them")
     made = import_tables(tables, out)
     for name, found in made.faults:
-        click.echo(
-            f"{plain(name)}: " + (_count(len(found), "fault") if found else "no fault found")
-        )
+        click.echo(f"{plain(name)}: " + (_count(len(found), "fault") if found else "no fault found"))
         for each in found:
             click.echo(f"  {plain(fault_text(each))}")
     prompts, cells = _count(made.rows, "prompt"), _count(made.cells, "cell")

@@ -65,9 +65,7 @@ def read_table(path: Path) -> PublishedTable:
     try:
         header = next(reader, None)
         if not header or not any(name.strip() for name in header):
-            raise SessionError(
-                "is empty", where=str(path), hint="give a table that MELODI wrote, as CSV"
-            )
+            raise SessionError("is empty", where=str(path), hint="give a table that MELODI wrote, as CSV")
         _check_header(header, path)
         start = reader.line_num + 1
         records: list[tuple[int, list[str]]] = []
@@ -108,17 +106,14 @@ def _check_header(header: list[str], path: Path) -> None:
         raise SessionError(
             f"is no MELODI table: it lacks the columns {', '.join(missing)}",
             where=f"{path}:1",
-            hint="the published columns are on docs/melodi.md; 'joulebench report SESSION "
-            "--format melodi' writes them",
+            hint="the published columns are on docs/melodi.md; 'joulebench report SESSION --format melodi' writes them",
         )
     twice = sorted({name for name in header if not is_index(name) and header.count(name) > 1})
     if twice:
         raise SessionError(f"has the column {', '.join(twice)} more than once", where=f"{path}:1")
 
 
-def _table(
-    path: Path, data: bytes, header: list[str], records: Sequence[tuple[int, list[str]]]
-) -> PublishedTable:
+def _table(path: Path, data: bytes, header: list[str], records: Sequence[tuple[int, list[str]]]) -> PublishedTable:
     indices = [place for place, name in enumerate(header) if is_index(name)]
     unnamed: dict[int, list[str]] = {place: [] for place in indices}
     rows: list[PublishedRow] = []

@@ -43,9 +43,20 @@ class Finding:
 def findings(table: PublishedTable) -> tuple[Finding, ...]:
     """Every fault of a table, in the order of a reader's interest."""
     checks = (
-        _device, _silent, _index_columns, _impossible, _zeros, _negatives, _times, _clocks,
-        _totals, _cold, _drift, _missing, _unknown_columns,
-    )  # fmt: skip
+        _device,
+        _silent,
+        _index_columns,
+        _impossible,
+        _zeros,
+        _negatives,
+        _times,
+        _clocks,
+        _totals,
+        _cold,
+        _drift,
+        _missing,
+        _unknown_columns,
+    )
     return tuple(found for check in checks for found in check(table))
 
 
@@ -114,9 +125,7 @@ def _index_columns(table: PublishedTable) -> Iterator[Finding]:
     shown = ", ".join(f"'{name}'" if name else "one without a name" for name, _ in table.unnamed)
     kinds = {values for _, values in table.unnamed}
     equal = len(kinds) < len(table.unnamed)
-    constant = [
-        f"'{name}'" for name, values in table.unnamed if len(set(values)) == 1 < len(values)
-    ]
+    constant = [f"'{name}'" for name, values in table.unnamed if len(set(values)) == 1 < len(values)]
     said = "; unnamed duplicates of each other" if equal else ""
     same = f"; the same in every row: {', '.join(constant)}" if constant else ""
     yield Finding(
@@ -187,12 +196,7 @@ def _zeros(table: PublishedTable) -> Iterator[Finding]:
 
 def _negatives(table: PublishedTable) -> Iterator[Finding]:
     for name in (*ENERGIES, *DURATIONS, *TOKENS):
-        yield from _of_rows(
-            table,
-            "negative",
-            f"{name} is negative: read as unknown",
-            partial(_is_negative, name),
-        )
+        yield from _of_rows(table, "negative", f"{name} is negative: read as unknown", partial(_is_negative, name))
 
 
 def _times(table: PublishedTable) -> Iterator[Finding]:
@@ -223,9 +227,7 @@ def _clocks(table: PublishedTable) -> Iterator[Finding]:
             return False
         return abs((end - start).total_seconds() - row.clock_s) > 1e-3
 
-    yield from _of_rows(
-        table, "clock_differs", "clock_duration is not end_time - start_time", differs
-    )
+    yield from _of_rows(table, "clock_differs", "clock_duration is not end_time - start_time", differs)
 
 
 def _totals(table: PublishedTable) -> Iterator[Finding]:
@@ -236,9 +238,7 @@ def _totals(table: PublishedTable) -> Iterator[Finding]:
             return False
         return abs(math.fsum(part or 0.0 for part in parts) - total) > _SAME * abs(total)
 
-    yield from _of_rows(
-        table, "total_differs", "energy_consumption_llm_total is not CPU + GPU", differs
-    )
+    yield from _of_rows(table, "total_differs", "energy_consumption_llm_total is not CPU + GPU", differs)
 
 
 def _cold(table: PublishedTable) -> Iterator[Finding]:
@@ -248,10 +248,7 @@ def _cold(table: PublishedTable) -> Iterator[Finding]:
 
     longest = max((row.numbers.get("load_duration") or 0 for row in table.rows), default=0)
     yield from _of_rows(
-        table,
-        "cold_start",
-        f"loading the model is inside the prompt's energy (up to {longest * 1e-9:.1f} s)",
-        is_cold,
+        table, "cold_start", f"loading the model is inside the prompt's energy (up to {longest * 1e-9:.1f} s)", is_cold
     )
 
 
@@ -286,12 +283,7 @@ def _ratio(rows: Sequence[PublishedRow]) -> float | None:
 def _missing(table: PublishedTable) -> Iterator[Finding]:
     for name in (*TOKENS, *ENERGIES):
         if name in table.columns:
-            yield from _of_rows(
-                table,
-                "missing",
-                f"{name} is empty",
-                partial(_is_missing, name),
-            )
+            yield from _of_rows(table, "missing", f"{name} is empty", partial(_is_missing, name))
         else:
             what = f"there is no column {name}"
             yield Finding("missing", what, len(table.rows), len(table.rows))
@@ -300,7 +292,4 @@ def _missing(table: PublishedTable) -> Iterator[Finding]:
 def _unknown_columns(table: PublishedTable) -> Iterator[Finding]:
     if table.unknown:
         shown = ", ".join(f"'{name}'" for name in table.unknown)
-        yield Finding(
-            "unknown_columns", f"not MELODI's and left out: {shown}", len(table.rows),
-            len(table.rows),
-        )  # fmt: skip
+        yield Finding("unknown_columns", f"not MELODI's and left out: {shown}", len(table.rows), len(table.rows))

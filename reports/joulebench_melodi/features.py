@@ -22,17 +22,36 @@ Feature = float | str | None
 
 #: Scores of textstat that need no word list.
 _PLAIN_SCORES: Final = (
-    "automated_readability_index", "coleman_liau_index", "mcalpine_eflaw", "reading_time",
-    "gutierrez_polini", "osman", "gulpease_index", "lexicon_count", "char_count", "letter_count",
+    "automated_readability_index",
+    "coleman_liau_index",
+    "mcalpine_eflaw",
+    "reading_time",
+    "gutierrez_polini",
+    "osman",
+    "gulpease_index",
+    "lexicon_count",
+    "char_count",
+    "letter_count",
     "sentence_count",
-)  # fmt: skip
+)
 #: Scores that count syllables by NLTK's copy of the CMU dictionary, which is no package.
 _SYLLABLE_SCORES: Final = (
-    "flesch_reading_ease", "flesch_kincaid_grade", "gunning_fog", "smog_index",
-    "linsear_write_formula", "dale_chall_readability_score", "text_standard",
-    "spache_readability", "fernandez_huerta", "szigriszt_pazos", "crawford",
-    "wiener_sachtextformel", "syllable_count", "polysyllabcount", "monosyllabcount",
-)  # fmt: skip
+    "flesch_reading_ease",
+    "flesch_kincaid_grade",
+    "gunning_fog",
+    "smog_index",
+    "linsear_write_formula",
+    "dale_chall_readability_score",
+    "text_standard",
+    "spache_readability",
+    "fernandez_huerta",
+    "szigriszt_pazos",
+    "crawford",
+    "wiener_sachtextformel",
+    "syllable_count",
+    "polysyllabcount",
+    "monosyllabcount",
+)
 _LONG_WORD: Final = 6
 _PERSONAL: Final = frozenset({"i", "we", "you", "he", "she", "they"})
 #: Penn Treebank tags of each part of speech, by their beginnings.
@@ -159,9 +178,7 @@ def _words(prompt: str, stop_words: frozenset[str] | None) -> dict[str, Feature]
         "unique_word_count": float(unique),
         "avg_sentence_length": per_sentence,
         "long_word_count": float(sum(len(word) > _LONG_WORD for word in words)),
-        "stop_word_count": None
-        if stop_words is None
-        else float(sum(word.lower() in stop_words for word in words)),
+        "stop_word_count": None if stop_words is None else float(sum(word.lower() in stop_words for word in words)),
         "personal_pronouns": float(sum(word.lower() in _PERSONAL for word in words)),
         "word_count_squared": float(count**2),
         "avg_sentence_length_cubed": per_sentence**3,
@@ -180,8 +197,7 @@ def _grammar(prompt: str, words: Feature) -> dict[str, Feature]:
     }
     tags: Sequence[str] = [tag for _, tag in PatternTagger().tag(prompt)]
     counts = {
-        name: float(sum(tag.startswith(starts) and tag not in _NOT for tag in tags))
-        for name, starts in _TAGS.items()
+        name: float(sum(tag.startswith(starts) and tag not in _NOT for tag in tags)) for name, starts in _TAGS.items()
     }
     counts["noun_count"] = float(sum(tag in _TAGS["noun_count"] for tag in tags))
     found |= counts

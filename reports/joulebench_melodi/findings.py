@@ -43,10 +43,7 @@ class Finding:
 
 
 def group_findings(
-    group: Group,
-    quantities: Sequence[Correlation],
-    features: Sequence[Correlation],
-    resampler: Resampler,
+    group: Group, quantities: Sequence[Correlation], features: Sequence[Correlation], resampler: Resampler
 ) -> tuple[Finding, ...]:
     """The findings that one group can be asked for."""
     by_name = {each.column: each for each in quantities}
@@ -120,10 +117,7 @@ def _beyond_text(each: Correlation) -> str:
     beyond = each.beyond
     if beyond.value is None or beyond.low is None or beyond.high is None:
         return ""
-    return (
-        f"; among answers of equal length r = {beyond.value:.3f} "
-        f"[{beyond.low:.3f}, {beyond.high:.3f}]"
-    )
+    return f"; among answers of equal length r = {beyond.value:.3f} [{beyond.low:.3f}, {beyond.high:.3f}]"
 
 
 def _complexity(features: Sequence[Correlation], barred: str | None) -> Finding:
@@ -159,9 +153,14 @@ def _widened(figure: Figure, tests: int) -> Figure:
     if bounds is None or figure.low is None or figure.high is None:
         return Figure(figure.value, figure.unit, n=figure.n, provenance=figure.provenance)
     return Figure(
-        figure.value, figure.unit, min(figure.low, bounds[0]), max(figure.high, bounds[1]),
-        figure.n, figure.provenance, "Fisher's z, Bonferroni",
-    )  # fmt: skip
+        figure.value,
+        figure.unit,
+        min(figure.low, bounds[0]),
+        max(figure.high, bounds[1]),
+        figure.n,
+        figure.provenance,
+        "Fisher's z, Bonferroni",
+    )
 
 
 def _gpu_share(group: Group, resampler: Resampler) -> Finding:
@@ -183,14 +182,17 @@ def _gpu_share(group: Group, resampler: Resampler) -> Finding:
     drawn = resampler if both.all() else group.resampler(0, both)
     found = bootstrap.ratio_of_sums(gpu[both], (cpu + gpu)[both], drawn)
     figure = Figure(
-        found.value, "1", found.low, found.high, drawn.prompts, group.provenance,
+        found.value,
+        "1",
+        found.low,
+        found.high,
+        drawn.prompts,
+        group.provenance,
         "ratio of sums; bootstrap over prompts",
-    )  # fmt: skip
+    )
     verdict: Verdict = "cannot tell"
     if found.low is not None and found.high is not None and drawn.prompts >= _FEWEST:
-        verdict = (
-            "holds" if found.low > 0.5 else "does not hold" if found.high < 0.5 else "cannot tell"
-        )
+        verdict = "holds" if found.low > 0.5 else "does not hold" if found.high < 0.5 else "cannot tell"
     return Finding(claim, verdict, figure, "the GPU's share of the energy of GPU and CPU")
 
 
@@ -204,8 +206,7 @@ def device_finding(groups: Sequence[Group], seed: int) -> Finding:
         (one, other)
         for one, other in combinations(known, 2)
         if one.device != other.device
-        and (one.model, one.technique, one.provenance)
-        == (other.model, other.technique, other.provenance)
+        and (one.model, one.technique, one.provenance) == (other.model, other.technique, other.provenance)
     ]
     if not pairs:
         why = "no model was measured on two devices with energies of one provenance"
@@ -215,10 +216,9 @@ def device_finding(groups: Sequence[Group], seed: int) -> Finding:
     if any(each.low is not None and (each.low > 1 or (each.high or 1) < 1) for each in compared):
         verdict = "holds"
     elif all(
-        each.low is not None and each.high is not None
-        and each.low > 1 - _ALIKE and each.high < 1 + _ALIKE
+        each.low is not None and each.high is not None and each.low > 1 - _ALIKE and each.high < 1 + _ALIKE
         for each in compared
-    ):  # fmt: skip
+    ):
         verdict = "does not hold"
     largest = max(range(len(pairs)), key=lambda i: abs(math.log(compared[i].value or 1.0)))
     one, other = pairs[largest]
@@ -236,18 +236,19 @@ def _compared(one: Group, other: Group, seed: int, pairs: int) -> Figure:
     spreads: list[float] = []
     for place, group in enumerate((one, other)):
         found = bootstrap.ratio_of_sums(
-            group.energy_j, group.quantities["response_token_length"],
-            group.resampler(seed + place),
-        )  # fmt: skip
+            group.energy_j, group.quantities["response_token_length"], group.resampler(seed + place)
+        )
         if found.value <= 0 or found.low is None or found.high is None or found.low <= 0:
             return Figure(None, "1", provenance=one.provenance, reason_if_null="no interval")
         logs.append(math.log(found.value))
-        spreads.append(
-            (math.log(found.high) - math.log(found.low)) / (2 * t_quantile(0.975, _NORMAL))
-        )
+        spreads.append((math.log(found.high) - math.log(found.low)) / (2 * t_quantile(0.975, _NORMAL)))
     ratio, half = logs[0] - logs[1], z * math.hypot(*spreads)
     return Figure(
-        math.exp(ratio), "1", math.exp(ratio - half), math.exp(ratio + half),
-        min(len(one.energy_j), len(other.energy_j)), one.provenance,
+        math.exp(ratio),
+        "1",
+        math.exp(ratio - half),
+        math.exp(ratio + half),
+        min(len(one.energy_j), len(other.energy_j)),
+        one.provenance,
         "ratio of J/token; bootstrap over prompts",
-    )  # fmt: skip
+    )

@@ -51,10 +51,7 @@ def import_tables(tables: Sequence[PublishedTable], folder: Path) -> Imported:
 
 def _claim(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise SessionError(
-            "exists already and is no empty folder", where=str(folder),
-            hint="give --out a new folder",
-        )  # fmt: skip
+        raise SessionError("exists already and is no empty folder", where=str(folder), hint="give --out a new folder")
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -70,9 +67,7 @@ class _Cell:
     faults: tuple[Finding, ...]
 
 
-def _cells(
-    tables: Sequence[PublishedTable], faults: Mapping[str, tuple[Finding, ...]]
-) -> Iterator[_Cell]:
+def _cells(tables: Sequence[PublishedTable], faults: Mapping[str, tuple[Finding, ...]]) -> Iterator[_Cell]:
     """One cell for each model and device of each table."""
     number = 0
     for table in tables:
@@ -82,13 +77,10 @@ def _cells(
             groups.setdefault(key, []).append((place, row))
         silent = silent_columns(table.rows)
         for (model, device), rows in groups.items():
-            label = " · ".join(
-                [model, Path(table.name).stem, *([device] if device is not None else [])]
-            )
+            label = " · ".join([model, Path(table.name).stem, *([device] if device is not None else [])])
             yield _Cell(
-                f"{number:03d}-{_slug(label)}", label, model, device, table, tuple(rows), silent,
-                faults[table.name],
-            )  # fmt: skip
+                f"{number:03d}-{_slug(label)}", label, model, device, table, tuple(rows), silent, faults[table.name]
+            )
             number += 1
 
 
@@ -110,9 +102,7 @@ def _span(rows: Sequence[PublishedRow]) -> tuple[datetime | None, datetime | Non
 # -- rows of the session's tables -----------------------------------------------------------------
 
 
-def _session_row(
-    name: str, tables: Sequence[PublishedTable], cells: Sequence[_Cell]
-) -> dict[str, Any]:
+def _session_row(name: str, tables: Sequence[PublishedTable], cells: Sequence[_Cell]) -> dict[str, Any]:
     from joulebench.schema import SCHEMA_VERSION, SESSION
 
     start, end = _span([row for table in tables for row in table.rows])
@@ -125,18 +115,13 @@ def _session_row(
         created_at=start,
         finished_at=end,
         profile_name="published MELODI tables",
-        plan_json=json.dumps(
-            {"cells": [{"id": cell.id, "label": cell.label, "model": cell.model} for cell in cells]}
-        ),
+        plan_json=json.dumps({"cells": [{"id": cell.id, "label": cell.label, "model": cell.model} for cell in cells]}),
         machine_json=json.dumps({}),
         versions_json=json.dumps({}),
         clock_start=_same_clock(start),
         clock_end=_same_clock(end),
         channels=[_channel_row(sensor) for sensor in SENSORS],
-        probes=[
-            {"probe": PROBE, "available": True, "reason": None, "cure": None},
-            *_missing_sensors(cells),
-        ],
+        probes=[{"probe": PROBE, "available": True, "reason": None, "cure": None}, *_missing_sensors(cells)],
     )
     return row
 

@@ -71,9 +71,7 @@ class Group:
         return Resampler(np.unique(kept, return_inverse=True)[1], seed)
 
 
-def groups(
-    requests: Iterable[MeasuredRequest], libraries: Libraries, channel: str | None = None
-) -> Iterator[Group]:
+def groups(requests: Iterable[MeasuredRequest], libraries: Libraries, channel: str | None = None) -> Iterator[Group]:
     """Groups of each provenance that has an energy; of one ``channel`` alone where it is given."""
     by_configuration: dict[str, list[MeasuredRequest]] = {}
     for each in requests:
@@ -91,9 +89,7 @@ def groups(
 
 
 def _provenance_of(requests: Sequence[MeasuredRequest], channel: str) -> Provenance | None:
-    return next(
-        (e.provenance for each in requests for e in each.energies if e.channel == channel), None
-    )
+    return next((e.provenance for each in requests for e in each.energies if e.channel == channel), None)
 
 
 class _Described:
@@ -115,24 +111,15 @@ class _Described:
 
 
 def _group(
-    requests: Sequence[MeasuredRequest],
-    provenance: Provenance,
-    energies: Sequence[Joules],
-    described: _Described,
+    requests: Sequence[MeasuredRequest], provenance: Provenance, energies: Sequence[Joules], described: _Described
 ) -> Iterator[Group]:
     import numpy as np
 
-    answered = [
-        (each, energy)
-        for each, energy in zip(requests, energies, strict=True)
-        if each.response_tokens
-    ]
+    answered = [(each, energy) for each, energy in zip(requests, energies, strict=True) if each.response_tokens]
     used = [(each, energy) for each, energy in answered if energy.fit_j is not None]
     if not used:
         return
-    dropped: Counter[str] = Counter(
-        flag for _, energy in answered if energy.fit_j is None for flag in energy.flags
-    )
+    dropped: Counter[str] = Counter(flag for _, energy in answered if energy.fit_j is None for flag in energy.flags)
     places = _places([each for each, _ in used])
     count = max(places) + 1
     of_point = np.asarray(places)
@@ -162,9 +149,7 @@ def _group(
         block_flags=sum((Counter(cell.block_flags) for cell in cells.values()), Counter[str]()),
         dropped=dropped,
         energy_j=averaged([energy.fit_j for _, energy in used]),
-        quantities={
-            name: averaged([value(each) for each, _ in used]) for name, value in _QUANTITIES.items()
-        },
+        quantities={name: averaged([value(each) for each, _ in used]) for name, value in _QUANTITIES.items()},
         features={name: averaged([_number(text.get(name)) for text in texts]) for name in FEATURES},
         parts={
             "cpu": averaged([each.energy(provenance, "cpu").fit_j for each, _ in used]),

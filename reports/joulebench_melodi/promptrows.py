@@ -66,11 +66,7 @@ def block_row(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
 
 
 def energy_rows(
-    cell_id: str,
-    place: int,
-    row: PublishedRow,
-    columns: Container[str],
-    silent: Container[str],
+    cell_id: str, place: int, row: PublishedRow, columns: Container[str], silent: Container[str]
 ) -> Iterator[dict[str, Any]]:
     """The energies in the table's ``columns``, unknown where a sensor was ``silent``."""
     for sensor in SENSORS:

@@ -59,9 +59,7 @@ class _Readings:
     ticks: Trace = NO_TRACE
 
 
-def request_energies(
-    session: Session, cell_id: str
-) -> Mapping[tuple[int, int], tuple[ChannelEnergy, ...]]:
+def request_energies(session: Session, cell_id: str) -> Mapping[tuple[int, int], tuple[ChannelEnergy, ...]]:
     """The energies of a cell's requests by (block, request), of every energy or power channel."""
     requests = session.table("requests", cell_id).select(["block", "request", "t0_ns", "t1_ns"])
     rows: list[dict[str, Any]] = requests.to_pylist()
@@ -69,20 +67,13 @@ def request_energies(
     for row in rows:
         in_block[row["block"]] = in_block.get(row["block"], 0) + 1
     energy = _block_energies(session.table("energy", cell_id))
-    channels = [
-        channel
-        for channel in session.row["channels"] or ()
-        if channel["quantity"] in ("energy", "power")
-    ]
+    channels = [channel for channel in session.row["channels"] or () if channel["quantity"] in ("energy", "power")]
     alone = all(count == 1 for count in in_block.values()) and all(
-        each.gross_j is not None or _FATAL & set(each.flags) or _NO_READ in each.flags
-        for each in energy.values()
+        each.gross_j is not None or _FATAL & set(each.flags) or _NO_READ in each.flags for each in energy.values()
     )
     readings = {} if alone else _readings(session.table("samples", cell_id), channels)
     return {
-        (row["block"], row["request"]): tuple(
-            _of_request(row, in_block[row["block"]], channels, energy, readings)
-        )
+        (row["block"], row["request"]): tuple(_of_request(row, in_block[row["block"]], channels, energy, readings))
         for row in rows
     }
 
@@ -177,26 +168,26 @@ def _of_request(
 
 
 def _without(block: ChannelEnergy, flags: tuple[str, ...]) -> ChannelEnergy:
-    return ChannelEnergy(
-        block.channel, block.domain, block.provenance, block.method, block.counted, None, None,
-        flags,
-    )  # fmt: skip
+    return ChannelEnergy(block.channel, block.domain, block.provenance, block.method, block.counted, None, None, flags)
 
 
 def _from_readings(
-    row: Mapping[str, Any],
-    channel: Mapping[str, Any],
-    block: ChannelEnergy,
-    readings: _Readings,
+    row: Mapping[str, Any], channel: Mapping[str, Any], block: ChannelEnergy, readings: _Readings
 ) -> ChannelEnergy:
     window, spec = _window(row, channel, readings)
     if window is None or spec is None:
         return _without(block, (_NO_READ,))
     strict = refused_if_short(window, spec)
     return ChannelEnergy(
-        block.channel, block.domain, block.provenance, block.method, block.counted,
-        strict.gross_j, window.gross_j, window.flags,
-    )  # fmt: skip
+        block.channel,
+        block.domain,
+        block.provenance,
+        block.method,
+        block.counted,
+        strict.gross_j,
+        window.gross_j,
+        window.flags,
+    )
 
 
 def _window(

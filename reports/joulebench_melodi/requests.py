@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
 Part = Literal["cpu", "gpu"]
 #: How the domains of the two parts begin.
-_DOMAINS: Final[Mapping[Part, tuple[str, ...]]] = {
-    "cpu": ("cpu", "package", "dram", "process-cpu"),
-    "gpu": ("gpu",),
-}
+_DOMAINS: Final[Mapping[Part, tuple[str, ...]]] = {"cpu": ("cpu", "package", "dram", "process-cpu"), "gpu": ("gpu",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +81,7 @@ class MeasuredRequest:
     @property
     def provenances(self) -> frozenset[Provenance]:
         """Provenances of which this request has an energy."""
-        return frozenset(
-            each.provenance for each in self.energies if each.counted and each.fit_j is not None
-        )
+        return frozenset(each.provenance for each in self.energies if each.counted and each.fit_j is not None)
 
     def energy(self, provenance: Provenance, part: Part | None = None) -> Joules:
         """Sum over the counted channels of one provenance, or over those of a part."""
@@ -95,9 +90,7 @@ class MeasuredRequest:
             [
                 each
                 for each in self.energies
-                if each.counted
-                and each.provenance == provenance
-                and (starts is None or each.domain.startswith(starts))
+                if each.counted and each.provenance == provenance and (starts is None or each.domain.startswith(starts))
             ]
         )
 
@@ -136,9 +129,7 @@ def measured_requests(session: Session) -> Iterator[MeasuredRequest]:
                 yield _request(facts, row, energies[row["block"], row["request"]])
 
 
-def _facts(
-    cell_id: str, row: Mapping[str, Any], block_flags: Sequence[Sequence[str] | None]
-) -> CellFacts:
+def _facts(cell_id: str, row: Mapping[str, Any], block_flags: Sequence[Sequence[str] | None]) -> CellFacts:
     published = _object(row.get("facts_json")).get("published")
     faults = published.get("faults", ()) if isinstance(published, dict) else ()
     return CellFacts(
@@ -174,9 +165,7 @@ def _object(text: str | None) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _request(
-    cell: CellFacts, row: Mapping[str, Any], energies: tuple[ChannelEnergy, ...]
-) -> MeasuredRequest:
+def _request(cell: CellFacts, row: Mapping[str, Any], energies: tuple[ChannelEnergy, ...]) -> MeasuredRequest:
     values = _object(row["values_json"])
     return MeasuredRequest(
         cell,

@@ -33,28 +33,38 @@ class PublishedSensor:
 _PUBLISHED: Final = "published with MELODI, measured by others"
 SENSORS: Final = (
     PublishedSensor(
-        "energy_consumption_llm_gpu", "gpu", "measured", True,
-        f"{_PUBLISHED}: nvidia-smi power polled at 10 Hz and integrated, with the margins of its "
-        "window",
+        "energy_consumption_llm_gpu",
+        "gpu",
+        "measured",
+        True,
+        f"{_PUBLISHED}: nvidia-smi power polled at 10 Hz and integrated, with the margins of its window",
     ),
     PublishedSensor(
-        "energy_consumption_llm_cpu", "process-cpu", "estimated", True,
+        "energy_consumption_llm_cpu",
+        "process-cpu",
+        "estimated",
+        True,
         f"{_PUBLISHED}: Scaphandre's share of the CPU's energy for the processes whose command "
         "line matched, with the margins of its window; children that did not match are missing",
     ),
     PublishedSensor(
-        "energy_consumption_llm_total", "process-total", "estimated", False,
+        "energy_consumption_llm_total",
+        "process-total",
+        "estimated",
+        False,
         f"{_PUBLISHED}: the sum of its CPU and GPU columns",
     ),
     PublishedSensor(
-        "energy_consumption_llm", "process-all", "estimated", False,
-        f"{_PUBLISHED}: the energy that its analysis takes",
+        "energy_consumption_llm", "process-all", "estimated", False, f"{_PUBLISHED}: the energy that its analysis takes"
     ),
     PublishedSensor(
-        "energy_consumption_monitoring", "monitoring", "estimated", False,
+        "energy_consumption_monitoring",
+        "monitoring",
+        "estimated",
+        False,
         f"{_PUBLISHED}: what the monitors themselves took",
     ),
-)  # fmt: skip
+)
 
 
 def channel_of(column: str) -> str:

@@ -23,9 +23,18 @@ Value = str | int | float | None
 
 #: Columns that ``extended`` adds after the published ones.
 EXTENDED: Final = (
-    "energy_provenance", "energy_method", "energy_flags", "cell", "backend", "device",
-    "technique", "workload", "block", "request", "prompt_index",
-)  # fmt: skip
+    "energy_provenance",
+    "energy_method",
+    "energy_flags",
+    "cell",
+    "backend",
+    "device",
+    "technique",
+    "workload",
+    "block",
+    "request",
+    "prompt_index",
+)
 #: First characters that spreadsheets take for a formula (OWASP, "CSV Injection").
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -37,13 +46,27 @@ class MelodiRenderer(Renderer):
     summary = "one row per request in the columns of a published MELODI table"
     suffix: ClassVar[str] = ".melodi.csv"
     options = (
-        Option("provenance", "str", None, "take energies of this provenance alone; else the most "
-               "trusted that the session has", choices=PROVENANCES),
-        Option("type", "str", None, "the kind of device, such as laptop1 or server; else what the "
-               "session knows of the machine"),
-        Option("extended", "bool", False, "add joulebench's own columns after the published ones: "
-               "provenance, method and flags of the energy, cell, block, request"),
-    )  # fmt: skip
+        Option(
+            "provenance",
+            "str",
+            None,
+            "take energies of this provenance alone; else the most trusted that the session has",
+            choices=PROVENANCES,
+        ),
+        Option(
+            "type",
+            "str",
+            None,
+            "the kind of device, such as laptop1 or server; else what the session knows of the machine",
+        ),
+        Option(
+            "extended",
+            "bool",
+            False,
+            "add joulebench's own columns after the published ones: "
+            "provenance, method and flags of the energy, cell, block, request",
+        ),
+    )
 
     def render(self, session: Session, settings: Settings) -> str:
         """The table; unknown is an empty field. What it cannot say goes to standard error."""
@@ -144,9 +167,7 @@ def _energy(each: MeasuredRequest, provenance: Provenance | None) -> Joules:
     return each.energy(provenance)
 
 
-def _energies(
-    each: MeasuredRequest, provenance: Provenance | None, total: Joules
-) -> dict[str, Value]:
+def _energies(each: MeasuredRequest, provenance: Provenance | None, total: Joules) -> dict[str, Value]:
     """kWh by column: a published table's own, else sums over the domains of one provenance."""
     if any(energy.channel.startswith("melodi/") for energy in each.energies):
         found = {
@@ -155,10 +176,7 @@ def _energies(
             if name.startswith("energy_consumption_")
         }
     else:
-        parts = {
-            part: None if provenance is None else each.energy(provenance, part).gross_j
-            for part in ("cpu", "gpu")
-        }
+        parts = {part: None if provenance is None else each.energy(provenance, part).gross_j for part in ("cpu", "gpu")}
         found = {
             "energy_consumption_llm_cpu": parts["cpu"],
             "energy_consumption_llm_gpu": parts["gpu"],
@@ -190,9 +208,7 @@ def _inert(value: Value) -> Value:
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
-def _notes(
-    requests: Sequence[MeasuredRequest], provenance: Provenance | None, libraries: Libraries
-) -> list[str]:
+def _notes(requests: Sequence[MeasuredRequest], provenance: Provenance | None, libraries: Libraries) -> list[str]:
     notes: list[str] = []
     totals = [_energy(each, provenance) for each in requests]
     unknown = [total for total in totals if total.gross_j is None]

@@ -25,9 +25,14 @@ def joulebench_renderers() -> list[type[Renderer]]:
     from joulebench_reports.terminal import TerminalRenderer
 
     return [
-        TerminalRenderer, MarkdownRenderer, CsvRenderer, JsonRenderer, JsonLinesRenderer,
-        HtmlRenderer, PerfettoRenderer,
-    ]  # fmt: skip
+        TerminalRenderer,
+        MarkdownRenderer,
+        CsvRenderer,
+        JsonRenderer,
+        JsonLinesRenderer,
+        HtmlRenderer,
+        PerfettoRenderer,
+    ]
 
 
 @hookimpl

@@ -71,9 +71,8 @@ class Advice:
     def as_good(self) -> tuple[Choice, ...]:
         """Those of which no difference from the best is shown."""
         return tuple(
-            each for each in self.ranked[1:]
-            if each.verdict is not None and each.verdict.outcome != "costs more"
-        )  # fmt: skip
+            each for each in self.ranked[1:] if each.verdict is not None and each.verdict.outcome != "costs more"
+        )
 
 
 def advise(
@@ -87,17 +86,14 @@ def advise(
     """Advice for each model and workload of a session; kernels of the hardware are left out."""
     working = [cell for cell in shown if cell.kernel is None]
     return [
-        _Adviser(session, group, limits, max_loss).advice(aim, objectives)
-        for group in work_groups(session, working)
+        _Adviser(session, group, limits, max_loss).advice(aim, objectives) for group in work_groups(session, working)
     ]
 
 
 class _Adviser:
     """One model and workload, in energies of one provenance."""
 
-    def __init__(
-        self, session: Session, group: WorkGroup, limits: Sequence[Limit], max_loss: float | None
-    ) -> None:
+    def __init__(self, session: Session, group: WorkGroup, limits: Sequence[Limit], max_loss: float | None) -> None:
         self._session = session
         self._group = group
         self._limits = limits
@@ -105,8 +101,7 @@ class _Adviser:
         self._series: dict[str, CellSeries] = {}
         self._cells = {cell.id: cell for cell in group.cells}
         self._provenance = next(
-            (p for p in PROVENANCES if any(energy_of(c, p).value is not None for c in group.cells)),
-            None,
+            (p for p in PROVENANCES if any(energy_of(c, p).value is not None for c in group.cells)), None
         )
         self._reference = _reference(group)
 
@@ -120,16 +115,17 @@ class _Adviser:
             else:
                 refused.append((cell.label, fault))
         kept.sort(key=lambda cell: self._value(cell, aim) or 0.0)
-        candidates = [
-            Candidate(cell.id, cell.label, {o: self._value(cell, o) for o in objectives})
-            for cell in kept
-        ]
+        candidates = [Candidate(cell.id, cell.label, {o: self._value(cell, o) for o in objectives}) for cell in kept]
         return Advice(
-            self._group.model, self._group.workload, aim, self._provenance,
+            self._group.model,
+            self._group.workload,
+            aim,
+            self._provenance,
             None if self._reference is None else self._reference.label,
-            self._ranked(kept, aim), tuple(refused),
+            self._ranked(kept, aim),
+            tuple(refused),
             pareto_front(candidates, objectives, self._surely_less),
-        )  # fmt: skip
+        )
 
     def _fault(self, cell: CellSummary, aim: Aim) -> str | None:
         """Why a cell cannot be advised."""
@@ -216,10 +212,17 @@ class _Adviser:
         doubts = (limit.doubt(cell, self._provenance) for limit in self._limits)
         rate = rate_of(cell)
         return Choice(
-            cell.id, cell.label, energy_of(cell, self._provenance).unit,
-            self._value(cell, "energy"), rate.value, rate.unit, self._value(cell, "memory"),
-            self._value(cell, "loss"), verdict, tuple(each for each in doubts if each is not None),
-        )  # fmt: skip
+            cell.id,
+            cell.label,
+            energy_of(cell, self._provenance).unit,
+            self._value(cell, "energy"),
+            rate.value,
+            rate.unit,
+            self._value(cell, "memory"),
+            self._value(cell, "loss"),
+            verdict,
+            tuple(each for each in doubts if each is not None),
+        )
 
 
 def _reference(group: WorkGroup) -> CellSummary | None:

@@ -15,8 +15,7 @@ from joulebench_reports.wording import MARKS, data_size, number, plain
 _FORMAT: Final = "joulebench-advice"
 _FORMAT_VERSION: Final = 1
 _AIMS: Final = {"energy": "energy", "time": "time a unit", "memory": "peak memory"}
-_OBJECTIVES: Final = {"energy": "energy", "loss": "loss of perplexity", "memory": "peak memory",
-                      "time": "time a unit"}  # fmt: skip
+_OBJECTIVES: Final = {"energy": "energy", "loss": "loss of perplexity", "memory": "peak memory", "time": "time a unit"}
 
 
 def as_text(found: Sequence[Advice]) -> str:
@@ -93,9 +92,6 @@ def as_json(found: Sequence[Advice]) -> str:
     document = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
-        "advice": [
-            {**dataclasses.asdict(each), "as_good": [c.label for c in each.as_good]}
-            for each in found
-        ],
+        "advice": [{**dataclasses.asdict(each), "as_good": [c.label for c in each.as_good]} for each in found],
     }
     return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -14,19 +14,31 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("session")
-@click.option("--for", "aim", type=click.Choice(("energy", "time", "memory")), default="energy",
-              show_default=True,
-              help="What the best has least of: energy, time or memory.")  # fmt: skip
-@click.option("--limit", "limits", multiple=True, metavar="NAME<VALUE",
-              help="What must be kept, such as 'peak_memory<500MB'. Names: peak_memory, "
-                   "device_memory, disk, energy, rate, ttft, tpot, perplexity. "
-                   "Repeatable.")  # fmt: skip
-@click.option("--max-loss", metavar="PERCENT",
-              help="Most growth of perplexity over the uncompressed model, as 2%.")  # fmt: skip
-@click.option("--objective", "objectives", multiple=True,
-              type=click.Choice(("energy", "loss", "memory", "time")),
-              help="Of the Pareto front: energy, loss, memory, time. Repeatable. "
-                   "Default: the first three.")  # fmt: skip
+@click.option(
+    "--for",
+    "aim",
+    type=click.Choice(("energy", "time", "memory")),
+    default="energy",
+    show_default=True,
+    help="What the best has least of: energy, time or memory.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME<VALUE",
+    help="What must be kept, such as 'peak_memory<500MB'. Names: peak_memory, "
+    "device_memory, disk, energy, rate, ttft, tpot, perplexity. "
+    "Repeatable.",
+)
+@click.option("--max-loss", metavar="PERCENT", help="Most growth of perplexity over the uncompressed model, as 2%.")
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    type=click.Choice(("energy", "loss", "memory", "time")),
+    help="Of the Pareto front: energy, loss, memory, time. Repeatable. Default: the first three.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def advise(
     session: str,
@@ -51,14 +63,11 @@ def advise(
     wanted = [parse_limit(each) for each in limits]
     loss = _percent(max_loss)
     read = open_session(session)
-    found = advice.advise(
-        read, summarise(read).shown, aim, wanted, loss, objectives or DEFAULT_OBJECTIVES
-    )
+    found = advice.advise(read, summarise(read).shown, aim, wanted, loss, objectives or DEFAULT_OBJECTIVES)
     if as_json:
         click.echo(advicetext.as_json(found), nl=False)
     else:
-        click.echo(advicetext.as_text(found) if found else "No cell of a model has figures.\n",
-                   nl=False)  # fmt: skip
+        click.echo(advicetext.as_text(found) if found else "No cell of a model has figures.\n", nl=False)
     return 0 if any(each.best is not None for each in found) else 1
 
 
@@ -67,7 +76,5 @@ def _percent(text: str | None) -> float | None:
         return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if match is None:
-        raise click.BadParameter(
-            f"'{text}' is not a percentage such as 2%", param_hint="--max-loss"
-        )
+        raise click.BadParameter(f"'{text}' is not a percentage such as 2%", param_hint="--max-loss")
     return float(match[1]) / 100

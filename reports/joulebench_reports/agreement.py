@@ -74,13 +74,10 @@ def _agreement(data: Mapping[str, Any]) -> Agreement:
             **values,
             "reference": _reference(data["reference"], data),
             "divergences": tuple(
-                Divergence(**{name: each[name] for name in fields})
-                for each in data["divergences"] or ()
+                Divergence(**{name: each[name] for name in fields}) for each in data["divergences"] or ()
             ),
             "disagrees": tuple(data["disagrees"]),
-            "intervals": {
-                name: (low, high) for name, (low, high) in (data.get("intervals") or {}).items()
-            },
+            "intervals": {name: (low, high) for name, (low, high) in (data.get("intervals") or {}).items()},
         }
     )
 
@@ -163,9 +160,7 @@ def _count(n: int, noun: str) -> str:
 
 
 #: Figures whose intervals are columns of the table for spreadsheets.
-_WITH_INTERVAL: Final = (
-    "agreed_share", "top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio",
-)  # fmt: skip
+_WITH_INTERVAL: Final = ("agreed_share", "top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio")
 
 
 def _bounds_text(bounds: tuple[float | None, float | None], factor: float) -> str:
@@ -189,8 +184,16 @@ def csv_columns(found: Agreement | None) -> Iterator[tuple[str, str | int | floa
     """Columns of the table for spreadsheets; empty where nothing was compared."""
     for name in ("reference", "reason"):
         yield f"agreement_{name}", None if found is None else getattr(found, name)
-    for name in ("agreed_tokens", "compared_tokens", "ties", "top1_share", "kl_nats_mean",
-                 "kl_nats_max", "perplexity_ratio", "text_perplexity_ratio"):  # fmt: skip
+    for name in (
+        "agreed_tokens",
+        "compared_tokens",
+        "ties",
+        "top1_share",
+        "kl_nats_mean",
+        "kl_nats_max",
+        "perplexity_ratio",
+        "text_perplexity_ratio",
+    ):
         yield name, None if found is None else getattr(found, name)
     for name in _WITH_INTERVAL:
         low, high = (None, None) if found is None else bounds_of(found, name)
@@ -222,10 +225,9 @@ def detail_pairs(found: Agreement | None) -> Iterator[tuple[str, str]]:
             text = number(factor * value, 4 if unit else 3) + unit
             yield name, text + _bounds_text(bounds_of(found, key), factor)
     for name, key, ratio in (
-        ("perplexity of the reference's answers, change", "perplexity_ratio",
-         found.perplexity_ratio),
+        ("perplexity of the reference's answers, change", "perplexity_ratio", found.perplexity_ratio),
         ("perplexity of the text, change", "text_perplexity_ratio", found.text_perplexity_ratio),
-    ):  # fmt: skip
+    ):
         if ratio is not None:
             low, high = bounds_of(found, key)
             bounds = _bounds_text((low and low - 1, high and high - 1), 100.0)

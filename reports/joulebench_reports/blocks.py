@@ -126,9 +126,7 @@ def block_energies(rows: pa.Table) -> dict[int, BlockEnergy]:
         return {}
     channels = pc.count_distinct(rows["channel"]).as_py()
     gross_u2 = pc.power(rows["gross_u_j"], 2)
-    idle_u2 = pc.max_element_wise(
-        pc.subtract(pc.power(rows["net_u_j"], 2), gross_u2), 0.0, skip_nulls=False
-    )
+    idle_u2 = pc.max_element_wise(pc.subtract(pc.power(rows["net_u_j"], 2), gross_u2), 0.0, skip_nulls=False)
     squared = rows.append_column("idle_u2", idle_u2)
     result: dict[int, BlockEnergy] = {}
     for block, sums in _sums(squared, ("gross_j", "net_j", "attributed_j", "idle_u2")).items():
@@ -159,10 +157,7 @@ def _sums(table: pa.Table, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
         [(column, "sum", strict) for column in columns] + [([], "count_all")]
     )
     return {
-        row["block"]: {
-            "rows": row["count_all"],
-            **{column: row[f"{column}_sum"] for column in columns},
-        }
+        row["block"]: {"rows": row["count_all"], **{column: row[f"{column}_sum"] for column in columns}}
         for row in grouped.to_pylist()
     }
 

@@ -53,9 +53,7 @@ def _kept(file: Path) -> str | None:
 def _keep(file: Path, bundle: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     data = bundle.encode()
-    for target, content in (
-        (file, data), (_hash_file(file), hashlib.sha256(data).hexdigest().encode())
-    ):  # fmt: skip
+    for target, content in ((file, data), (_hash_file(file), hashlib.sha256(data).hexdigest().encode())):
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         temporary.write_bytes(content)
         temporary.replace(target)

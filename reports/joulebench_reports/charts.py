@@ -37,19 +37,11 @@ class Chart:
     unfolded: bool = False
 
 
-def bars(
-    title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenance: str | None
-) -> Chart:
+def bars(title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenance: str | None) -> Chart:
     """A bar with its interval for each label; all figures are of one unit and provenance."""
     colour = f"var:--{provenance or 'accent'}"
     values: list[Json] = [
-        {
-            "cell": plain(label),
-            "value": figure.value,
-            "low": figure.low,
-            "high": figure.high,
-            "text": figure.text,
-        }
+        {"cell": plain(label), "value": figure.value, "low": figure.low, "high": figure.high, "text": figure.text}
         for label, figure in figures
     ]
     y: Json = {
@@ -67,10 +59,7 @@ def bars(
         "scale": {"domain": [bottom, top + 0.25 * (top - bottom)], "nice": False},
         "axis": {"tickCount": 6},
     }
-    tip = [
-        {"field": name, "type": "nominal", "title": shown}
-        for name, shown in (("cell", "cell"), ("text", unit))
-    ]
+    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in (("cell", "cell"), ("text", unit))]
     spec: Json = {
         "description": title,
         "width": "container",
@@ -79,17 +68,11 @@ def bars(
         "data": {"values": values},
         "encoding": {"y": y, "tooltip": tip},
         "layer": [
-            {
-                "mark": {"type": "bar", "height": 18, "opacity": 0.3, "color": colour},
-                "encoding": {"x": x},
-            },
+            {"mark": {"type": "bar", "height": 18, "opacity": 0.3, "color": colour}, "encoding": {"x": x}},
             {
                 "transform": [{"filter": "datum.low != null && datum.high != null"}],
                 "mark": {"type": "rule", "strokeWidth": 2, "color": colour},
-                "encoding": {
-                    "x": {"field": "low", "type": "quantitative"},
-                    "x2": {"field": "high"},
-                },
+                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
             },
             {
                 "mark": {
@@ -105,10 +88,7 @@ def bars(
             {
                 "transform": [{"calculate": "max(datum.value, datum.high || 0)", "as": "end"}],
                 "mark": {"type": "text", "align": "left", "dx": 10, "color": "var:--ink"},
-                "encoding": {
-                    "x": {"field": "end", "type": "quantitative"},
-                    "text": {"field": "text"},
-                },
+                "encoding": {"x": {"field": "end", "type": "quantitative"}, "text": {"field": "text"}},
             },
         ],
     }

@@ -60,9 +60,8 @@ class Claim:
             return f"no such cell in this session. {self.reading}"
         counts = ", ".join(
             f"{words} {sum(case.outcome == outcome for case in self.cases)}"
-            for outcome, words in (("does", "holds for"), ("does not", "fails for"),
-                                   ("open", "open for"))
-        )  # fmt: skip
+            for outcome, words in (("does", "holds for"), ("does not", "fails for"), ("open", "open for"))
+        )
         told = "; ".join(f"{plain(case.label)}: {case.figures}" for case in _told(self.cases))
         return f"{counts} of {len(self.cases)}. {told}. {self.reading}"
 
@@ -88,30 +87,27 @@ def judge_claims(costs: Sequence[TechniqueCost]) -> tuple[Claim, ...]:
     quantized = [each for each in costs if each.families == ("quantized",)]
     return (
         _judged(
-            f"Pruning makes a model {_percent(_SMALLER)} smaller "
-            f"at less than {_percent(_LOSS)} loss",
+            f"Pruning makes a model {_percent(_SMALLER)} smaller at less than {_percent(_LOSS)} loss",
             "Size is that of the files; loss is the growth of perplexity.",
-            pruned, _pruning,
+            pruned,
+            _pruning,
         ),
         _judged(
             f"Quantization takes {_percent(_LESS_COMPUTE)} less computing",
             "Computing is read as processor time for a unit of work.",
-            quantized, _computing,
+            quantized,
+            _computing,
         ),
         _judged(
             f"Quantization makes inference {_percent(_FASTER)} faster",
             "Speed is tokens a second of decoding (else work a second).",
-            quantized, _speed,
+            quantized,
+            _speed,
         ),
-    )  # fmt: skip
+    )
 
 
-def _judged(
-    text: str,
-    reading: str,
-    costs: Sequence[TechniqueCost],
-    judge: Callable[[TechniqueCost], Case],
-) -> Claim:
+def _judged(text: str, reading: str, costs: Sequence[TechniqueCost], judge: Callable[[TechniqueCost], Case]) -> Claim:
     cases = tuple(judge(each) for each in costs)
     outcomes = {case.outcome for case in cases}
     verdict: Verdict = "not testable here"
@@ -129,9 +125,7 @@ def _pruning(cost: TechniqueCost) -> Case:
     that loses little and is not so small says nothing: it was not pruned that far.
     """
     loss = cost.perplexity
-    figures = (
-        f"{_less(cost.size)} on disk ({cost.evidence or 'no evidence'}), perplexity {_more(loss)}"
-    )
+    figures = f"{_less(cost.size)} on disk ({cost.evidence or 'no evidence'}), perplexity {_more(loss)}"
     outcome: Outcome = "open"
     if loss.low is not None and loss.high is not None and cost.size.value is not None:
         small = cost.size.value <= 1 - _SMALLER

@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from joulebench_reports.agreement import agreed_share, agrees_text, change_text
 from joulebench_reports.figures import CellSummary, Figure
 from joulebench_reports.trust import flag_words, mark
-from joulebench_reports.wording import (
-    MARKS,
-    UNKNOWN,
-    data_size,
-    number,
-    plain,
-    seconds,
-    with_interval,
-)
+from joulebench_reports.wording import MARKS, UNKNOWN, data_size, number, plain, seconds, with_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +117,8 @@ def _agreement_columns(cells: Sequence[CellSummary]) -> list[Column]:
             rank=0 if any(each.disagrees for each in known) else 1,
         ),
         Column("KL nats", lambda c: number(kl(c), 2), kl, rank=5),
-        Column("Δppl" if on_text else "Δppl answers", lambda c: change_text(ratio(c)), ratio,
-               rank=4),
-    ]  # fmt: skip
+        Column("Δppl" if on_text else "Δppl answers", lambda c: change_text(ratio(c)), ratio, rank=4),
+    ]
 
 
 def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
@@ -135,23 +126,10 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
     energy = energy_header(cells)
     columns = [
         Column("cell", lambda c: plain(c.label)),
-        Column(
-            energy,
-            lambda c: energy_text(c.headline, energy),
-            lambda c: c.headline.value,
-            apart=True,
-        ),
-        Column(
-            "net",
-            _net_text,
-            lambda c: c.headline_net.value,
-            rank=3,
-            apart=True,
-        ),
+        Column(energy, lambda c: energy_text(c.headline, energy), lambda c: c.headline.value, apart=True),
+        Column("net", _net_text, lambda c: c.headline_net.value, rank=3, apart=True),
         Column("tok/s", _rate_text, lambda c: c.speed.decode_tok_s.value, apart=True),
-        Column(
-            "rate", _work_rate_text, lambda c: None if c.kernel is None else c.rate.value, rank=1
-        ),
+        Column("rate", _work_rate_text, lambda c: None if c.kernel is None else c.rate.value, rank=1),
         Column("MBU", lambda c: share_text(c.mbu), lambda c: c.mbu.value, rank=2),
         Column("MFU", lambda c: share_text(c.mfu), lambda c: c.mfu.value, rank=2),
         Column(
@@ -168,19 +146,8 @@ def overview_columns(cells: Sequence[CellSummary]) -> list[Column]:
             rank=1,
             apart=True,
         ),
-        Column(
-            "peak mem",
-            _peak_text,
-            _peak_bytes,
-            rank=1,
-            apart=True,
-        ),
-        Column(
-            "ppl",
-            lambda c: number(c.quality.perplexity, 4),
-            lambda c: c.quality.perplexity,
-            rank=1,
-        ),
+        Column("peak mem", _peak_text, _peak_bytes, rank=1, apart=True),
+        Column("ppl", lambda c: number(c.quality.perplexity, 4), lambda c: c.quality.perplexity, rank=1),
         *_agreement_columns(cells),
         Column("flags", lambda c: plain(flag_words(c)) or "none", rank=2),
     ]

@@ -19,22 +19,42 @@ _NARROWEST: Final = 60
 @click.command()
 @click.argument("baseline")
 @click.argument("current", required=False)
-@click.option("--threshold", "given", multiple=True, metavar="[METRIC=]PERCENT",
-              help="Change for the worse that counts, as 5% or energy=3%. Repeatable. "
-                   "Default: 5%.")  # fmt: skip
-@click.option("--metric", "metrics", multiple=True, type=click.Choice(_GROUPS),
-              help="Compare energy, time, memory or quality alone. Repeatable. "
-                   "Default: all.")  # fmt: skip
-@click.option("--ignore", "ignored", multiple=True, metavar="NAME",
-              help="Match cells that differ in this, such as backend.threads. "
-                   "Repeatable.")  # fmt: skip
-@click.option("--format", "name", default="terminal", show_default=True,
-              type=click.Choice(("terminal", "markdown", "json")),
-              help="markdown is a comment for a pull request.")  # fmt: skip
+@click.option(
+    "--threshold",
+    "given",
+    multiple=True,
+    metavar="[METRIC=]PERCENT",
+    help="Change for the worse that counts, as 5% or energy=3%. Repeatable. Default: 5%.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    type=click.Choice(_GROUPS),
+    help="Compare energy, time, memory or quality alone. Repeatable. Default: all.",
+)
+@click.option(
+    "--ignore",
+    "ignored",
+    multiple=True,
+    metavar="NAME",
+    help="Match cells that differ in this, such as backend.threads. Repeatable.",
+)
+@click.option(
+    "--format",
+    "name",
+    default="terminal",
+    show_default=True,
+    type=click.Choice(("terminal", "markdown", "json")),
+    help="markdown is a comment for a pull request.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: --format json.")
-@click.option("--save-baseline", type=click.Path(path_type=Path), metavar="FILE",
-              help="Keep the figures of the one session given as a baseline file, "
-                   "and compare nothing.")  # fmt: skip
+@click.option(
+    "--save-baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the figures of the one session given as a baseline file, and compare nothing.",
+)
 def compare(
     baseline: str,
     current: str | None,
@@ -63,9 +83,7 @@ def compare(
         return 0
     if current is None:
         raise click.UsageError("missing argument 'CURRENT': what is compared with the baseline")
-    found = compare_sides(
-        _read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored
-    )  # fmt: skip
+    found = compare_sides(_read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored)
     form = "json" if as_json else name
     if form == "terminal":
         width = max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST)
@@ -92,14 +110,10 @@ def _thresholds(given: tuple[str, ...]) -> dict[Group, float]:
     for text in given:
         match = re.fullmatch(r"(?:([a-z]+)=)?(\d+(?:\.\d+)?)\s*%", text.strip())
         if match is None:
-            raise click.BadParameter(
-                f"'{text}' is not a percentage such as 5% or energy=3%", param_hint="--threshold"
-            )
+            raise click.BadParameter(f"'{text}' is not a percentage such as 5% or energy=3%", param_hint="--threshold")
         group, share = match[1], float(match[2]) / 100
         if group is not None and group not in _GROUPS:
-            raise click.BadParameter(
-                f"no metric '{group}'; valid: {', '.join(_GROUPS)}", param_hint="--threshold"
-            )
+            raise click.BadParameter(f"no metric '{group}'; valid: {', '.join(_GROUPS)}", param_hint="--threshold")
         for each in _GROUPS:
             if group == each or (group is None and each not in found):
                 found[each] = share

@@ -67,10 +67,7 @@ def rule(found: RunComparison) -> str:
             "the machine between them is in no interval."
         )
     if any(_processes(each) < 2 for each in tested):
-        parts.append(
-            "Cells of one process: how processes differ from start to start is in no interval "
-            "either."
-        )
+        parts.append("Cells of one process: how processes differ from start to start is in no interval either.")
     if any(not METRICS[each.metric].scatters for each in found.changes):
         parts.append("Peak memory and perplexity have no interval: the threshold alone judges.")
     return " ".join(parts)
@@ -130,8 +127,9 @@ def as_terminal(found: RunComparison, width: int) -> str:
     from rich.text import Text
 
     out = io.StringIO()
-    console = Console(file=out, width=width, highlight=False, markup=False, emoji=False,
-                      color_system=None, legacy_windows=False)  # fmt: skip
+    console = Console(
+        file=out, width=width, highlight=False, markup=False, emoji=False, color_system=None, legacy_windows=False
+    )
     console.print(Text(headline(found).capitalize()))
     console.print(Text(f"baseline: {_title_of(found.baseline)}"))
     console.print(Text(f"current:  {_title_of(found.current)}"))
@@ -139,8 +137,7 @@ def as_terminal(found: RunComparison, width: int) -> str:
         console.print()
         _terminal_table(console, _ordered(found))
         console.print(Text(rule(found)))
-    _terminal_notes(console, "Not the same in both runs",
-                    [("", plain(each)) for each in found.differences])  # fmt: skip
+    _terminal_notes(console, "Not the same in both runs", [("", plain(each)) for each in found.differences])
     _terminal_notes(console, "Only in the baseline", _missing(found.only_baseline))
     _terminal_notes(console, "Only in the current run", _missing(found.only_current))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -160,9 +157,8 @@ def _terminal_table(console: Console, changes: Sequence[Change]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
     for place, header in enumerate(_HEADER):
         table.add_column(
-            Text(header), justify="right" if place in _RIGHT else "left",
-            no_wrap=place in _RIGHT, overflow="fold",
-        )  # fmt: skip
+            Text(header), justify="right" if place in _RIGHT else "left", no_wrap=place in _RIGHT, overflow="fold"
+        )
     for change in changes:
         table.add_row(*map(Text, row(change)))
     console.print(table)

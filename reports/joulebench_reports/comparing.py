@@ -14,12 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from joulebench.meter.comparison import (
-    Comparison,
-    LogMean,
-    compare_apart,
-    corrected_for_many,
-)
+from joulebench.meter.comparison import Comparison, LogMean, compare_apart, corrected_for_many
 from joulebench_reports.differences import Difference, differences, same_sensor_scale
 from joulebench_reports.matching import match
 from joulebench_reports.sides import GROUPS, METRICS, Estimate, Group, Side, SideCell
@@ -116,22 +111,14 @@ def compare_sides(
         for before, after in matched.pairs
         for each in _changes(before, after, groups, limits, same_scale=same_scale)
     ]
-    return RunComparison(
-        baseline, current, limits, _judged(raw), found, matched.only_baseline,
-        matched.only_current,
-    )  # fmt: skip
+    return RunComparison(baseline, current, limits, _judged(raw), found, matched.only_baseline, matched.only_current)
 
 
 _Raw = tuple[Change, Comparison | None]
 
 
 def _changes(
-    before: SideCell,
-    after: SideCell,
-    groups: Sequence[Group],
-    limits: Mapping[Group, float],
-    *,
-    same_scale: bool,
+    before: SideCell, after: SideCell, groups: Sequence[Group], limits: Mapping[Group, float], *, same_scale: bool
 ) -> list[_Raw]:
     found: list[_Raw] = []
     for name, metric in METRICS.items():
@@ -144,9 +131,15 @@ def _changes(
         common = [key for key in theirs if key in ours]
         for key in dict.fromkeys([*theirs, *ours]):
             empty = Change(
-                after.label, name, (ours.get(key) or theirs[key]).unit, key, theirs.get(key),
-                ours.get(key), limits[metric.group], "not_compared",
-            )  # fmt: skip
+                after.label,
+                name,
+                (ours.get(key) or theirs[key]).unit,
+                key,
+                theirs.get(key),
+                ours.get(key),
+                limits[metric.group],
+                "not_compared",
+            )
             if key in common:
                 found.append(_pair(empty, theirs[key], ours[key], same_scale=same_scale))
             elif not common and theirs and ours:
@@ -175,9 +168,7 @@ def _pair(empty: Change, before: Estimate, after: Estimate, *, same_scale: bool)
 
 
 def _log(estimate: Estimate) -> LogMean:
-    return LogMean(
-        math.log(estimate.value), estimate.u, estimate.df, estimate.n, estimate.processes
-    )
+    return LogMean(math.log(estimate.value), estimate.u, estimate.df, estimate.n, estimate.processes)
 
 
 def _with_scales(comparison: Comparison, before: Estimate, after: Estimate) -> Comparison:
@@ -189,18 +180,14 @@ def _with_scales(comparison: Comparison, before: Estimate, after: Estimate) -> C
     # Satterthwaite's rule with a scale that is known for sure (GUM G.4.1).
     df = comparison.df * (u / comparison.u_log) ** 4 if comparison.u_log > 0 else 1e9
     base = LogMean(0.0, 0.0, 1.0, comparison.n, None)
-    wider = compare_apart(
-        LogMean(math.log(comparison.ratio or 1.0), u, df, comparison.n, None), base
-    )
+    wider = compare_apart(LogMean(math.log(comparison.ratio or 1.0), u, df, comparison.n, None), base)
     return replace(wider, flags=comparison.flags)
 
 
 def _judged(raw: Sequence[_Raw]) -> tuple[Change, ...]:
     """The changes with their intervals at the corrected level, and their verdicts."""
     places = [i for i, (_, comparison) in enumerate(raw) if comparison is not None]
-    corrected = dict(
-        zip(places, corrected_for_many([c for _, c in raw if c is not None]), strict=True)
-    )
+    corrected = dict(zip(places, corrected_for_many([c for _, c in raw if c is not None]), strict=True))
     return tuple(_verdict(change, corrected.get(i)) for i, (change, _) in enumerate(raw))
 
 

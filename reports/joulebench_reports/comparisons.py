@@ -9,14 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from joulebench_reports.charts import (
-    Chart,
-    Json,
-    bars,
-    chart_id,
-    figure_header,
-    figure_rows,
-)
+from joulebench_reports.charts import Chart, Json, bars, chart_id, figure_header, figure_rows
 from joulebench_reports.figures import PROVENANCES, CellSummary, Figure
 from joulebench_reports.wording import plain
 
@@ -64,9 +57,7 @@ def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:
     for what, pick in _RATES:
         for simulated in (False, True):
             rates = [
-                (cell, pick(cell))
-                for cell in cells
-                if cell.simulated == simulated and pick(cell).value is not None
+                (cell, pick(cell)) for cell in cells if cell.simulated == simulated and pick(cell).value is not None
             ]
             # A simulated device's seconds are none of this machine's.
             kind = "simulated" if simulated else None
@@ -89,17 +80,17 @@ _RATES: Final[tuple[tuple[str, Callable[[CellSummary], Figure]], ...]] = (
 )
 
 
-def ranked(
-    title: str, unit: str, found: Sequence[Entry], provenance: str | None, *, lowest: bool
-) -> list[Chart]:
+def ranked(title: str, unit: str, found: Sequence[Entry], provenance: str | None, *, lowest: bool) -> list[Chart]:
     """All as bars where they are few; else a strip of all and bars of the best."""
     if len(found) <= MOST_BARS:
         return [bars(title, unit, _labelled(found), provenance)]
     word = "lowest" if lowest else "highest"
     best = sorted(found, key=lambda each: each[1].value or 0.0, reverse=not lowest)[:TOP]
     top = f"{title}: the {TOP} {word} of {len(found)}"
-    return [strip(f"{title}: all {len(found)} cells", unit, found, provenance),
-            bars(top, unit, _labelled(best), provenance)]  # fmt: skip
+    return [
+        strip(f"{title}: all {len(found)} cells", unit, found, provenance),
+        bars(top, unit, _labelled(best), provenance),
+    ]
 
 
 def _labelled(found: Sequence[Entry]) -> list[tuple[str, Figure]]:
@@ -112,16 +103,17 @@ def strip(title: str, unit: str, found: Sequence[Entry], provenance: str | None)
     names = sorted(set(groups.values()))
     colour = f"var:--{provenance or 'accent'}"
     values: list[Json] = [
-        {"cell": plain(cell.label), "group": groups[cell.id], "value": figure.value,
-         "text": figure.text}
+        {"cell": plain(cell.label), "group": groups[cell.id], "value": figure.value, "text": figure.text}
         for cell, figure in found
-    ]  # fmt: skip
+    ]
     x: Json = {
-        "field": "value", "type": "quantitative", "scale": {"zero": False},
-        "axis": {"tickCount": 8}, "title": f"{unit}{f' ({provenance})' if provenance else ''}",
-    }  # fmt: skip
-    tip = [{"field": name, "type": "nominal", "title": shown}
-           for name, shown in (("cell", "cell"), ("text", unit))]  # fmt: skip
+        "field": "value",
+        "type": "quantitative",
+        "scale": {"zero": False},
+        "axis": {"tickCount": 8},
+        "title": f"{unit}{f' ({provenance})' if provenance else ''}",
+    }
+    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in (("cell", "cell"), ("text", unit))]
     spec: Json = {
         "description": title,
         "width": "container",
@@ -129,13 +121,16 @@ def strip(title: str, unit: str, found: Sequence[Entry], provenance: str | None)
         "height": _STRIP_ROW_PX * len(names) + _STRIP_AXIS_PX,
         "data": {"values": values},
         "encoding": {
-            "y": {"field": "group", "type": "nominal", "sort": names,
-                  "axis": {"title": None, "labelLimit": 300, "ticks": False, "domain": False}},
+            "y": {
+                "field": "group",
+                "type": "nominal",
+                "sort": names,
+                "axis": {"title": None, "labelLimit": 300, "ticks": False, "domain": False},
+            }
         },
         "layer": [
             {
-                "mark": {"type": "tick", "color": colour, "opacity": 0.55, "thickness": 1.5,
-                         "height": 14},
+                "mark": {"type": "tick", "color": colour, "opacity": 0.55, "thickness": 1.5, "height": 14},
                 "encoding": {"x": x, "tooltip": tip},
             },
             {
@@ -143,7 +138,7 @@ def strip(title: str, unit: str, found: Sequence[Entry], provenance: str | None)
                 "encoding": {"x": {**x, "aggregate": "median"}},
             },
         ],
-    }  # fmt: skip
+    }
     return Chart(
         chart_id(title),
         title,
@@ -160,9 +155,7 @@ def group_names(cells: Sequence[CellSummary]) -> dict[str, str]:
     """The group of each cell by its id: by what tells them apart in a number that can be read."""
     for axes in _AXES:
         telling = [axis for axis in axes if len({getattr(cell, axis) for cell in cells}) > 1]
-        names = {
-            cell.id: " · ".join(plain(getattr(cell, axis)) for axis in telling) for cell in cells
-        }
+        names = {cell.id: " · ".join(plain(getattr(cell, axis)) for axis in telling) for cell in cells}
         if 1 < len(set(names.values())) <= _MOST_GROUPS:
             return names
     return {cell.id: "all" for cell in cells}

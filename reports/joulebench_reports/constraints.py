@@ -13,12 +13,14 @@ from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench_reports.figures import CellSummary, Figure
 from joulebench_reports.wording import data_size, number, plain, seconds
 
-_BYTES: Final = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9,
-                 "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}  # fmt: skip
+_BYTES: Final = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 _SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge
-}  # fmt: skip
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _FORM: Final = re.compile(r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(\S*)\s*")
 
 
@@ -61,9 +63,7 @@ QUANTITIES: Final[Mapping[str, _Quantity]] = {
     "rate": _Quantity({"": 1.0, "tok/s": 1.0}, number, rate_of),
     "ttft": _Quantity(_SECONDS, seconds, lambda cell, _: cell.speed.ttft_median_s),
     "tpot": _Quantity(_SECONDS, seconds, lambda cell, _: cell.speed.tpot_s),
-    "perplexity": _Quantity(
-        {"": 1.0}, lambda x: number(x, 4), lambda cell, _: Figure(cell.quality.perplexity, "1")
-    ),
+    "perplexity": _Quantity({"": 1.0}, lambda x: number(x, 4), lambda cell, _: Figure(cell.quality.perplexity, "1")),
 }
 
 
@@ -99,20 +99,15 @@ def parse_limit(text: str) -> Limit:
     """A limit as it is written. Raises :class:`JoulebenchError` that says what is wrong."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise JoulebenchError(
-            f"'{text}' is not NAME<VALUE, such as peak_memory<500MB", where="--limit"
-        )
+        raise JoulebenchError(f"'{text}' is not NAME<VALUE, such as peak_memory<500MB", where="--limit")
     name, comparison, value, unit = match.groups()
     quantity = QUANTITIES.get(name)
     if quantity is None:
-        raise JoulebenchError(
-            f"no quantity '{name}'", where="--limit", hint=unknown_name_hint(name, QUANTITIES)
-        )
+        raise JoulebenchError(f"no quantity '{name}'", where="--limit", hint=unknown_name_hint(name, QUANTITIES))
     if unit not in quantity.units:
         units = ", ".join(each or "none" for each in quantity.units)
         raise JoulebenchError(
-            f"{name} has no unit '{unit}'" if unit else f"{name} needs a unit",
-            where="--limit", hint=f"valid: {units}",
-        )  # fmt: skip
+            f"{name} has no unit '{unit}'" if unit else f"{name} needs a unit", where="--limit", hint=f"valid: {units}"
+        )
     written = f"{name.replace('_', ' ')} {comparison} {value}" + (f" {unit}" if unit else "")
     return Limit(name, comparison, float(value) * quantity.units[unit], written)

@@ -16,14 +16,7 @@ from joulebench_reports.deciding import Energies, corrected
 from joulebench_reports.figures import CellSummary, Quality
 from joulebench_reports.pareto import Front, Objective
 from joulebench_reports.series import CellSeries, read_series
-from joulebench_reports.techniquetable import (
-    BackendCosts,
-    Baseline,
-    Bounded,
-    CostTable,
-    Relative,
-    TechniqueCost,
-)
+from joulebench_reports.techniquetable import BackendCosts, Baseline, Bounded, CostTable, Relative, TechniqueCost
 from joulebench_reports.wording import number
 from joulebench_reports.workgroups import WorkGroup, work_groups
 
@@ -75,19 +68,16 @@ class _Costing:
                 _title(cells, by_backend),
                 None if (base := _baseline(cells)) is None else _figures(base),
                 tuple(
-                    _cost(cell, base, energies.get(cell.id), rates.get(cell.id),
-                          processors.get(cell.id))
+                    _cost(cell, base, energies.get(cell.id), rates.get(cell.id), processors.get(cell.id))
                     for cell in cells
                     if cell.technique != _UNCOMPRESSED
                 ),
             )
             for cells in by_backend.values()
             if any(cell.technique != _UNCOMPRESSED for cell in cells)
-        )  # fmt: skip
-        costs = [each for backend in backends for each in backend.costs]
-        return CostTable(
-            self._group.model, self._group.workload, backends, self._fronts(), judge_claims(costs)
         )
+        costs = [each for backend in backends for each in backend.costs]
+        return CostTable(self._group.model, self._group.workload, backends, self._fronts(), judge_claims(costs))
 
     def _fronts(self) -> tuple[Front, ...]:
         """Quality against energy, and against memory."""
@@ -106,8 +96,7 @@ class _Costing:
     ) -> dict[str, tuple[Provenance | None, Relative]]:
         held = Energies(self._session)
         judged = corrected([(cell, *held.compare(cell, base)) for cell, base in pairs])
-        return {cell.id: (provenance, _relative(found, why)) for cell, provenance, found, why
-                in judged}  # fmt: skip
+        return {cell.id: (provenance, _relative(found, why)) for cell, provenance, found, why in judged}
 
     def _ratios(
         self, pairs: Sequence[tuple[CellSummary, CellSummary]], part: _Ratio, *, inverse: bool
@@ -176,9 +165,12 @@ def _inverse(found: Relative) -> Relative:
     if not found.value:
         return found
     return Relative(
-        1 / found.value, None if not found.high else 1 / found.high,
-        None if not found.low else 1 / found.low, found.reason, found.in_turns,
-    )  # fmt: skip
+        1 / found.value,
+        None if not found.high else 1 / found.high,
+        None if not found.low else 1 / found.low,
+        found.reason,
+        found.in_turns,
+    )
 
 
 # -- one cell ---------------------------------------------------------------------------------
@@ -188,10 +180,20 @@ def _figures(cell: CellSummary) -> Baseline:
     rate = rate_of(cell)
     kl, top1, greedy = _against_reference(cell)
     return Baseline(
-        cell.id, cell.label, cell.memory.artifact_bytes, cell.headline.value, cell.headline.unit,
-        cell.headline.provenance, rate.value, rate.unit, cell.memory.rss_peak_bytes,
-        cell.quality.perplexity, kl, top1, greedy,
-    )  # fmt: skip
+        cell.id,
+        cell.label,
+        cell.memory.artifact_bytes,
+        cell.headline.value,
+        cell.headline.unit,
+        cell.headline.provenance,
+        rate.value,
+        rate.unit,
+        cell.memory.rss_peak_bytes,
+        cell.quality.perplexity,
+        kl,
+        top1,
+        greedy,
+    )
 
 
 def _cost(
@@ -206,12 +208,22 @@ def _cost(
     kl, top1, greedy = _against_reference(cell)
     size = _single("artifact_bytes", cell, base)
     return TechniqueCost(
-        cell.id, cell.label, cell.technique, families(cell.evidence, cell.facts),
-        evidence_words(cell.evidence, cell.facts, size.value), size, joules, provenance,
-        rate or nothing, processor or nothing,
+        cell.id,
+        cell.label,
+        cell.technique,
+        families(cell.evidence, cell.facts),
+        evidence_words(cell.evidence, cell.facts, size.value),
+        size,
+        joules,
+        provenance,
+        rate or nothing,
+        processor or nothing,
         _single("rss_peak_bytes", cell, base),
-        nothing if base is None else _quality_change(cell.quality, base.quality), kl, top1, greedy,
-    )  # fmt: skip
+        nothing if base is None else _quality_change(cell.quality, base.quality),
+        kl,
+        top1,
+        greedy,
+    )
 
 
 def _single(name: str, cell: CellSummary, base: CellSummary | None) -> Relative:
@@ -307,9 +319,7 @@ def families(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar]) -> tup
     return tuple(found)
 
 
-def evidence_words(
-    evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar], size: float | None
-) -> str:
+def evidence_words(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar], size: float | None) -> str:
     """``50 % zeros, stored densely``; ``34 % fewer parameters``; ``4.5 bits a weight, was 16``."""
     found: list[str] = []
     for step in _steps(evidence).values():

@@ -26,8 +26,7 @@ def writable_schema(schema: pa.Schema) -> pa.Schema:
 
     def flat(field: pa.Field) -> pa.Field:
         kind = field.type
-        plain = not (pa.types.is_nested(kind) or pa.types.is_dictionary(kind)
-                     or pa.types.is_timestamp(kind))  # fmt: skip
+        plain = not (pa.types.is_nested(kind) or pa.types.is_dictionary(kind) or pa.types.is_timestamp(kind))
         return field if plain else field.with_type(pa.string())
 
     return pa.schema([flat(field) for field in schema])
@@ -66,8 +65,7 @@ def _joined(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow as pa
 
-    texts = [None if value is None else json.dumps(value, default=str)
-             for value in column.to_pylist()]  # fmt: skip
+    texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
     return pa.chunked_array([pa.array(texts, pa.string())])
 
 

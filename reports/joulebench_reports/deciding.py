@@ -31,12 +31,15 @@ def _table(session: Session, group: WorkGroup) -> VerdictTable:
     held = Energies(session)
     pairs = [(cell, *held.compare(cell, base)) for cell in group.others]
     return VerdictTable(
-        group.model, group.workload, base.id, base.label,
+        group.model,
+        group.workload,
+        base.id,
+        base.label,
         tuple(
             Verdict(cell.id, cell.label, provenance, comparison, reason)
             for cell, provenance, comparison, reason in corrected(pairs)
         ),
-    )  # fmt: skip
+    )
 
 
 Judged = tuple[CellSummary, Provenance | None, Comparison | None, str | None]
@@ -61,9 +64,7 @@ class Energies:
             self._known[cell.id] = read_energies(self._session, cell.id, cell.unit)
         return self._known[cell.id].energy(provenance)
 
-    def compare(
-        self, cell: CellSummary, base: CellSummary
-    ) -> tuple[Provenance | None, Comparison | None, str | None]:
+    def compare(self, cell: CellSummary, base: CellSummary) -> tuple[Provenance | None, Comparison | None, str | None]:
         """Provenance, comparison, and the reason where there is none."""
         provenance, reason = common_provenance(cell, base)
         if provenance is None:

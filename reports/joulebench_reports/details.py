@@ -21,9 +21,7 @@ def cell_details(cell: CellSummary, table: _Table, badge: _Badge) -> list[Child]
     )
     parts: list[Child] = [h("p", plain(identity), class_="facts")]
     if cell.simulation_s is not None:
-        took = (
-            f"Simulated hardware. The simulation took {seconds(cell.simulation_s)} on this machine."
-        )
+        took = f"Simulated hardware. The simulation took {seconds(cell.simulation_s)} on this machine."
         parts.append(h("p", took, class_="facts"))
     header = ("figure", "value", "unit", "n", "provenance", "method, flags, or why it is unknown")
     parts.append(table(header, [_row(name, f, badge) for name, f in _figures(cell)]))
@@ -56,11 +54,7 @@ def _figures(cell: CellSummary) -> list[tuple[str, Figure]]:
             ("energy, mean of ratios", each.mean_of_ratios),
             ("energy without disturbed blocks", each.without_flagged),
             ("mean power", each.power_w),
-            *(
-                (f"energy of {phase}, per token of it", f)
-                for phase, f in each.phases
-                if f.value is not None
-            ),
+            *((f"energy of {phase}, per token of it", f) for phase, f in each.phases if f.value is not None),
         ]
     if not cell.energy:
         found.append(("energy, gross", cell.headline))

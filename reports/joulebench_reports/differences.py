@@ -34,16 +34,12 @@ class Difference:
         return f"{self.area} {self.name}: {before} → {after}{count}"
 
 
-def differences(
-    baseline: Side, current: Side, pairs: Sequence[tuple[SideCell, SideCell]]
-) -> tuple[Difference, ...]:
+def differences(baseline: Side, current: Side, pairs: Sequence[tuple[SideCell, SideCell]]) -> tuple[Difference, ...]:
     """Everything that was not the same, the widest first."""
     found = _differing("machine", baseline.machine, current.machine)
     found += _differing("state", baseline.state, current.state)
     if baseline.protocol is None or current.protocol is None:
-        before, after = (
-            "unreadable" if side.protocol is None else "known" for side in (baseline, current)
-        )
+        before, after = ("unreadable" if side.protocol is None else "known" for side in (baseline, current))
         found.append(Difference("protocol", "of the profile", before, after))
     else:
         found += _differing("protocol", baseline.protocol, current.protocol)
@@ -80,10 +76,7 @@ def _of_cells(pairs: Sequence[tuple[SideCell, SideCell]]) -> list[Difference]:
         found += _sensors(before, after)
         for each in found:
             counts[each] = counts.get(each, 0) + 1
-    return [
-        Difference(each.area, each.name, each.before, each.after, count)
-        for each, count in counts.items()
-    ]
+    return [Difference(each.area, each.name, each.before, each.after, count) for each, count in counts.items()]
 
 
 def _short(digest: str | None) -> str | None:
@@ -95,9 +88,7 @@ def _sensors(before: SideCell, after: SideCell) -> list[Difference]:
     return [
         Difference("sensor", f"of {each.provenance} energy", each.basis, ours[each.provenance])
         for each in before.estimates
-        if each.metric == "energy"
-        and each.provenance in ours
-        and ours[each.provenance] != each.basis
+        if each.metric == "energy" and each.provenance in ours and ours[each.provenance] != each.basis
     ]
 
 

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 from joulebench.api import Provenance
 from joulebench.meter.margins import MARGINS_COUNTED
 from joulebench_reports import intervals
-from joulebench_reports.blocks import (
-    Block,
-    BlockEnergy,
-    block_energies,
-    distinct,
-    energy_rows,
-    flag_names,
-)
+from joulebench_reports.blocks import Block, BlockEnergy, block_energies, distinct, energy_rows, flag_names
 from joulebench_reports.figures import PROVENANCES, ChannelReport, EnergySummary, Figure
 from joulebench_reports.flags import explain
 
@@ -27,11 +20,7 @@ Part = Callable[[BlockEnergy], float | None]
 
 
 def summarise_energy(
-    energy: pa.Table,
-    blocks: Sequence[Block],
-    unit: str,
-    phases: Mapping[str, str],
-    channels: Sequence[ChannelReport],
+    energy: pa.Table, blocks: Sequence[Block], unit: str, phases: Mapping[str, str], channels: Sequence[ChannelReport]
 ) -> tuple[EnergySummary, ...]:
     """One summary for each provenance that has rows; ``phases`` maps a phase to its token count.
 
@@ -43,10 +32,7 @@ def summarise_energy(
         rows = energy_rows(energy, provenance, "total")
         if rows.num_rows:
             maker = _maker(rows, provenance, unit)
-            found = [
-                (phase, _phase(energy, provenance, phase, field, blocks))
-                for phase, field in phases.items()
-            ]
+            found = [(phase, _phase(energy, provenance, phase, field, blocks)) for phase, field in phases.items()]
             used = [channel for channel in channels if channel.channel in distinct(rows, "channel")]
             result.append(_of_provenance(maker, rows, blocks, found, used))
     return tuple(result)
@@ -90,9 +76,7 @@ def _attributed(part: BlockEnergy) -> float | None:
     return part.attributed_j
 
 
-def _phase(
-    energy: pa.Table, provenance: Provenance, phase: str, field: str, blocks: Sequence[Block]
-) -> Figure:
+def _phase(energy: pa.Table, provenance: Provenance, phase: str, field: str, blocks: Sequence[Block]) -> Figure:
     rows = energy_rows(energy, provenance, phase)
     return _maker(rows, provenance, "J/token").ratio(blocks, field, _gross)
 
@@ -119,12 +103,7 @@ class _Maker:
     """Makes figures out of one set of block energies."""
 
     def __init__(
-        self,
-        sums: Mapping[int, BlockEnergy],
-        provenance: Provenance,
-        unit: str,
-        method: str,
-        flags: tuple[str, ...],
+        self, sums: Mapping[int, BlockEnergy], provenance: Provenance, unit: str, method: str, flags: tuple[str, ...]
     ) -> None:
         self._sums = sums
         self.provenance = provenance
@@ -135,9 +114,7 @@ class _Maker:
     def in_unit(self, unit: str) -> _Maker:
         return _Maker(self._sums, self.provenance, unit, self._method, self._flags)
 
-    def ratio(
-        self, blocks: Sequence[Block], field: str, part: Part, scale_u: float | None = None
-    ) -> Figure:
+    def ratio(self, blocks: Sequence[Block], field: str, part: Part, scale_u: float | None = None) -> Figure:
         """Ratio of sums: energy over the blocks' ``field``."""
         points, flags = self._points(blocks, field, part)
         return intervals.ratio_of_sums(
@@ -171,9 +148,7 @@ class _Maker:
             reason=self._reason(blocks, points),
         )
 
-    def _points(
-        self, blocks: Sequence[Block], field: str, part: Part
-    ) -> tuple[list[intervals.Point], tuple[str, ...]]:
+    def _points(self, blocks: Sequence[Block], field: str, part: Part) -> tuple[list[intervals.Point], tuple[str, ...]]:
         points: list[intervals.Point] = []
         for block in blocks:
             energy = self._sums.get(block.number, _NOTHING)

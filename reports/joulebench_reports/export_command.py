@@ -10,30 +10,32 @@ import click
 if TYPE_CHECKING:
     from joulebench_reports.exporting import Form
 
-_TABLES: Final = (
-    "summary", "session", "cells", "blocks", "energy", "requests", "samples", "events",
-)  # fmt: skip
+_TABLES: Final = ("summary", "session", "cells", "blocks", "energy", "requests", "samples", "events")
 
 
 @click.command()
 @click.argument("sessions", nargs=-1, required=True, metavar="SESSION")
-@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Folder to write into.")  # fmt: skip
-@click.option("--format", "form", default="parquet", show_default=True,
-              type=click.Choice(("parquet", "csv")), help="parquet or csv.")  # fmt: skip
-@click.option("--table", "tables", multiple=True, type=click.Choice(_TABLES),
-              help="Write this table alone: summary, session, cells, blocks, energy, requests, "
-                   "samples or events. Repeatable. Default: all.")  # fmt: skip
-@click.option("--baseline", metavar="CELL",
-              help="Label or id of the cell that the others are held against in "
-                   "summary.")  # fmt: skip
-def export(
-    sessions: tuple[str, ...],
-    folder: Path,
-    form: Form,
-    tables: tuple[str, ...],
-    baseline: str | None,
-) -> None:
+@click.option(
+    "--to", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Folder to write into."
+)
+@click.option(
+    "--format",
+    "form",
+    default="parquet",
+    show_default=True,
+    type=click.Choice(("parquet", "csv")),
+    help="parquet or csv.",
+)
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=click.Choice(_TABLES),
+    help="Write this table alone: summary, session, cells, blocks, energy, requests, "
+    "samples or events. Repeatable. Default: all.",
+)
+@click.option("--baseline", metavar="CELL", help="Label or id of the cell that the others are held against in summary.")
+def export(sessions: tuple[str, ...], folder: Path, form: Form, tables: tuple[str, ...], baseline: str | None) -> None:
     """Write a session's tables, or those of several, as Parquet or CSV files.
 
     One file for each table; every row names its session. 'summary' has the figures and verdicts of

@@ -25,19 +25,13 @@ if TYPE_CHECKING:
 
 Form = Literal["parquet", "csv"]
 #: Files by name; ``summary`` has the figures of the reports, a row for each cell.
-TABLES: Final = (
-    "summary", "session", "cells", "blocks", "energy", "requests", "samples", "events",
-)  # fmt: skip
+TABLES: Final = ("summary", "session", "cells", "blocks", "energy", "requests", "samples", "events")
 #: The table of a session behind a file, where it is called otherwise.
 _BEHIND: Final = {"cells": "cell"}
 
 
 def export(
-    sessions: Sequence[Session],
-    summary: SessionSummary,
-    folder: Path,
-    form: Form,
-    tables: Sequence[str] = TABLES,
+    sessions: Sequence[Session], summary: SessionSummary, folder: Path, form: Form, tables: Sequence[str] = TABLES
 ) -> list[Path]:
     """Write the tables; returns the files. Raises where one of them is there already."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,9 +39,7 @@ def export(
     described = [folder / "datapackage.json"] if form == "csv" else []
     for file in (*files.values(), *described):
         if file.exists() or file.is_symlink():
-            raise SessionError(
-                "is there already", where=str(file), hint="give --to another folder, or remove it"
-            )
+            raise SessionError("is there already", where=str(file), hint="give --to another folder, or remove it")
     schemas: dict[str, pa.Schema] = {}
     for name, file in files.items():
         batches = _batches(name, sessions, summary)
@@ -159,20 +151,40 @@ def summary_table(summary: SessionSummary) -> pa.Table:
 
 
 #: Columns of text, also where no cell has any.
-_TEXTS: Final = frozenset({
-    "id", "label", "model", "technique", "backend", "device", "workload", "unit", "status", "cause",
-    "energy_unit", "energy_provenance", "energy_reason_if_null", "work_rate_unit", "flags",
-    "agreement_reference", "agreement_reason", "disagrees", "verdict_baseline", "verdict",
-    "verdict_text", "session", "protocol", "machine",
-})  # fmt: skip
+_TEXTS: Final = frozenset(
+    {
+        "id",
+        "label",
+        "model",
+        "technique",
+        "backend",
+        "device",
+        "workload",
+        "unit",
+        "status",
+        "cause",
+        "energy_unit",
+        "energy_provenance",
+        "energy_reason_if_null",
+        "work_rate_unit",
+        "flags",
+        "agreement_reference",
+        "agreement_reason",
+        "disagrees",
+        "verdict_baseline",
+        "verdict",
+        "verdict_text",
+        "session",
+        "protocol",
+        "machine",
+    }
+)
 
 
 # -- files --------------------------------------------------------------------------------------
 
 
-def _write(
-    file: Path, name: str, schema: pa.Schema, pieces: Iterator[pa.Table], form: Form
-) -> pa.Schema:
+def _write(file: Path, name: str, schema: pa.Schema, pieces: Iterator[pa.Table], form: Form) -> pa.Schema:
     """One file, under its name only once it is whole; returns the schema that it has."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     write = _write_parquet if form == "parquet" else _write_csv
@@ -184,9 +196,7 @@ def _write(
     return written
 
 
-def _write_parquet(
-    file: Path, name: str, schema: pa.Schema, pieces: Iterator[pa.Table]
-) -> pa.Schema:
+def _write_parquet(file: Path, name: str, schema: pa.Schema, pieces: Iterator[pa.Table]) -> pa.Schema:
     import pyarrow.parquet as pq
 
     described = schema.with_metadata({"joulebench": json.dumps(described_columns(name, schema))})
@@ -212,8 +222,7 @@ def described_columns(name: str, schema: pa.Schema) -> Mapping[str, object]:
     """Units and meanings by column, for readers that do not know Arrow's own metadata."""
     from joulebench.schema import SCHEMA_VERSION
 
-    said = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
-            for field in schema}  # fmt: skip
+    said = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()} for field in schema}
     return {
         "table": name,
         "schema_version": SCHEMA_VERSION,

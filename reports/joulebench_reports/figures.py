@@ -271,9 +271,7 @@ class SessionSummary:
     def shown(self) -> tuple[CellSummary, ...]:
         """Cells that have figures to show: done, or cut off with blocks on disk."""
         return tuple(
-            cell
-            for cell in self.cells
-            if cell.status == "ok" or (cell.status == "unfinished" and cell.blocks > 0)
+            cell for cell in self.cells if cell.status == "ok" or (cell.status == "unfinished" and cell.blocks > 0)
         )
 
     @property

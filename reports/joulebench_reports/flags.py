@@ -21,14 +21,12 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "disagrees": "a full-precision cell that does not say the same as the reference, beyond "
         "what rounding explains: it may not run the same model, and its other figures are then no "
         "comparison of runtimes",
-        "idle_drift": "idle power before and after the blocks differed too much, so net energy is "
-        "refused",
+        "idle_drift": "idle power before and after the blocks differed too much, so net energy is refused",
         "insufficient_resolution": "the window is too short for the sensor's update period; its "
         "energy is usable only within a fit over many windows",
         "coarse_resolution": "the window is long enough for 5 % of its energy but not for 1 %; "
         "longer blocks would help",
-        "samples_missing": "the sampler has no reading around or within the window, so its energy "
-        "is null",
+        "samples_missing": "the sampler has no reading around or within the window, so its energy is null",
         "sensor_lost": "the sensor could not be read at an edge of the window; its energy is null",
         "empty_window": "the window has no length; its energy is null",
         "no_windows": "the phase has no window in this block",
@@ -39,10 +37,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "protocol asks: it is more than the work itself took",
         "counter_frozen": "the counter never changed in all the time it was watched, so nothing "
         "that it says is believed; its energy is null",
-        "counter_ambiguous": "the counter may have wrapped more than once between reads; the "
-        "window's energy is null",
-        "counter_reset": "the counter jumped back without a wrap (driver reload, suspend); the "
-        "window's energy is null",
+        "counter_ambiguous": "the counter may have wrapped more than once between reads; the window's energy is null",
+        "counter_reset": "the counter jumped back without a wrap (driver reload, suspend); the window's energy is null",
         "gauge_integrated": "the energy is polled power integrated over time; how the sensor "
         "averages is unknown, so short changes may be missed",
         "sampler_lost": "the sampler process died, so energy is null; time and memory stay",

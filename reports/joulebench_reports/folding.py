@@ -36,14 +36,9 @@ def folds(name: str, found: Sequence[Fold]) -> Element:
     data = data_block(name, {"texts": list(texts), "parts": parts})
     holders = [_details(each, part=str(place), of=name) for place, each in enumerate(found)]
     note = h("p", _NOTE, class_="facts")
-    scrolled = h("div", *holders, class_="scroll tall", tabindex="0", role="group",
-                 aria_label="folded parts")  # fmt: skip
+    scrolled = h("div", *holders, class_="scroll tall", tabindex="0", role="group", aria_label="folded parts")
     return h("div", note, scrolled, data)
 
 
-def _details(
-    fold: Fold, *content: Child, part: str | None = None, of: str | None = None
-) -> Element:
-    return h(
-        "details", h("summary", plain(fold.label)), *content, id=fold.id, data_part=part, data_of=of
-    )
+def _details(fold: Fold, *content: Child, part: str | None = None, of: str | None = None) -> Element:
+    return h("details", h("summary", plain(fold.label)), *content, id=fold.id, data_part=part, data_of=of)

@@ -46,9 +46,7 @@ def ratio_of_sums(
         return _unknown(unit, provenance, method, flags, reason)
     total = math.fsum(point.work for point in points)
     interval = uncertainty.ratio_interval(
-        [point.value for point in points],
-        [point.work for point in points],
-        [point.process for point in points],
+        [point.value for point in points], [point.work for point in points], [point.process for point in points]
     )
     common = math.fsum(point.common_u or 0.0 for point in points)
     interval = uncertainty.widened(interval, common / total)
@@ -75,23 +73,13 @@ def mean_of_ratios(
 
 
 def _unknown(
-    unit: str,
-    provenance: Provenance | None,
-    method: str,
-    flags: tuple[str, ...],
-    reason: str | None,
+    unit: str, provenance: Provenance | None, method: str, flags: tuple[str, ...], reason: str | None
 ) -> Figure:
-    return Figure(
-        None, unit, provenance=provenance, method=method, flags=flags, reason_if_null=reason
-    )
+    return Figure(None, unit, provenance=provenance, method=method, flags=flags, reason_if_null=reason)
 
 
 def _figure(
-    interval: uncertainty.Interval,
-    unit: str,
-    provenance: Provenance | None,
-    method: str,
-    flags: tuple[str, ...],
+    interval: uncertainty.Interval, unit: str, provenance: Provenance | None, method: str, flags: tuple[str, ...]
 ) -> Figure:
     return Figure(
         interval.mean,

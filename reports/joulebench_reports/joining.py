@@ -38,9 +38,7 @@ def alone(session: Session, summary: SessionSummary) -> Sources:
     return Sources({cell.id: (session, cell.id) for cell in summary.cells})
 
 
-def join(
-    sessions: Sequence[Session], baseline: str | None = None
-) -> tuple[SessionSummary, Sources]:
+def join(sessions: Sequence[Session], baseline: str | None = None) -> tuple[SessionSummary, Sources]:
     """One summary of all sessions, and where its cells come from.
 
     ``baseline`` is looked up in each session. Raises :class:`JoulebenchError` where none has it.
@@ -68,9 +66,7 @@ def _check_baseline(sessions: Sequence[Session], baseline: str | None) -> None:
     if baseline is None or any(_has(each, baseline) for each in sessions):
         return
     known = {label for each in sessions for label in each.labels().values()}
-    raise JoulebenchError(
-        f"no cell is named '{baseline}'", where="baseline", hint=unknown_name_hint(baseline, known)
-    )
+    raise JoulebenchError(f"no cell is named '{baseline}'", where="baseline", hint=unknown_name_hint(baseline, known))
 
 
 def session_names(found: Sequence[SessionSummary]) -> list[str]:
@@ -103,8 +99,7 @@ def _renamed(summary: SessionSummary, name: str, number: int) -> SessionSummary:
             baseline_id=identifier(table.baseline_id),
             baseline=label(table.baseline),
             verdicts=tuple(
-                replace(each, cell_id=identifier(each.cell_id), label=label(each.label))
-                for each in table.verdicts
+                replace(each, cell_id=identifier(each.cell_id), label=label(each.label)) for each in table.verdicts
             ),
         )
 
@@ -112,8 +107,7 @@ def _renamed(summary: SessionSummary, name: str, number: int) -> SessionSummary:
         summary,
         name=name,
         cells=tuple(
-            replace(cell, id=identifier(cell.id), label=label(cell.label), session=name)
-            for cell in summary.cells
+            replace(cell, id=identifier(cell.id), label=label(cell.label), session=name) for cell in summary.cells
         ),
         verdicts=tuple(map(verdicts, summary.verdicts)),
         costs=tuple(replace(each, model=label(each.model)) for each in summary.costs),

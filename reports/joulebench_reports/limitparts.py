@@ -55,8 +55,7 @@ def parts(
         if limits:
             body += [h("h3", "Measured limits"), _limits(limits)]
             doubts = limit_notes(cells)
-            body += [h("p", f"{plain(term)}: {plain(text)}.", class_="facts")
-                     for term, text in doubts]  # fmt: skip
+            body += [h("p", f"{plain(term)}: {plain(text)}.", class_="facts") for term, text in doubts]
         found.append(("limits", "The machine's limits and the cells below them", body))
     tables = operators.operator_tables(cells)
     if tables:

@@ -82,10 +82,7 @@ def with_shares(cells: Sequence[CellSummary]) -> tuple[CellSummary, ...]:
     """The cells with their MBU and MFU, null with the reason where there is none."""
     limits = find_limits(cells)
     return tuple(
-        replace(cell, mbu=_mbu(cell, limits), mfu=_mfu(cell, limits))
-        if cell.kernel is None
-        else cell
-        for cell in cells
+        replace(cell, mbu=_mbu(cell, limits), mfu=_mfu(cell, limits)) if cell.kernel is None else cell for cell in cells
     )
 
 

@@ -60,9 +60,7 @@ def render_summary(summary: SessionSummary) -> str:
         *(line for cells in summary.apart for line in _operators(cells)),
         *_memory(summary.shown),
     ]
-    missing = [
-        trust.Note(f"{c.label} ({c.status})", c.cause or "no cause") for c in summary.missing
-    ]
+    missing = [trust.Note(f"{c.label} ({c.status})", c.cause or "no cause") for c in summary.missing]
     lines += _notes("Cells without figures", missing)
     lines += _notes("What could not be measured, and why", trust.unmeasured(summary))
     lines += _notes("How far to trust this", trust.trust_notes(summary))
@@ -106,17 +104,20 @@ def _techniques(tables: Sequence[techniquetable.CostTable]) -> list[str]:
     for found in tables:
         lines += [f"## {escape(found.caption)}", "", *(escape(note) + "\n" for note in found.notes)]
         for each in found.backends:
-            lines += [f"### {escape(each.backend)}", "", _row(techniquetable.HEADER),
-                      "| --- |" + " ---: |" * (len(techniquetable.HEADER) - 2) + " --- |",
-                      *map(_row, techniquetable.rows(each)), ""]  # fmt: skip
+            lines += [
+                f"### {escape(each.backend)}",
+                "",
+                _row(techniquetable.HEADER),
+                "| --- |" + " ---: |" * (len(techniquetable.HEADER) - 2) + " --- |",
+                *map(_row, techniquetable.rows(each)),
+                "",
+            ]
         lines += ["### Claims of the survey", "", _row(claims.HEADER), "| --- | --- | --- |"]
         lines += [_row((each.text, each.verdict, each.why)) for each in found.claims]
         lines.append("")
-        fronts = [trust.Note(f"Pareto front of {term}", text)
-                  for term, text in techniquetable.front_lines(found)]  # fmt: skip
+        fronts = [trust.Note(f"Pareto front of {term}", text) for term, text in techniquetable.front_lines(found)]
         lines += [f"- **{escape(note.term)}**: {escape(note.text)}" for note in fronts]
-        lines += [f"- {escape(what)} is unknown: {escape(why)}"
-                  for what, why in techniquetable.missing(found)]  # fmt: skip
+        lines += [f"- {escape(what)} is unknown: {escape(why)}" for what, why in techniquetable.missing(found)]
         lines.append("")
     return lines
 
@@ -161,9 +162,4 @@ def _row(texts: Sequence[str]) -> str:
 def _notes(heading: str, notes: Sequence[trust.Note]) -> list[str]:
     if not notes:
         return []
-    return [
-        f"## {heading}",
-        "",
-        *(f"- **{escape(note.term)}**: {escape(note.text)}" for note in notes),
-        "",
-    ]
+    return [f"## {heading}", "", *(f"- **{escape(note.term)}**: {escape(note.text)}" for note in notes), ""]

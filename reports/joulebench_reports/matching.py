@@ -49,9 +49,7 @@ def _check(ignored: Sequence[str], cells: Sequence[SideCell]) -> None:
     known = {name for cell in cells for name in cell.identity}
     for name in ignored:
         if name not in known:
-            raise JoulebenchError(
-                f"no cell has '{name}'", where="--ignore", hint=unknown_name_hint(name, known)
-            )
+            raise JoulebenchError(f"no cell has '{name}'", where="--ignore", hint=unknown_name_hint(name, known))
 
 
 def _by_key(side: Side, ignored: Sequence[str]) -> dict[_Key, SideCell]:
@@ -60,8 +58,7 @@ def _by_key(side: Side, ignored: Sequence[str]) -> dict[_Key, SideCell]:
         key = tuple(sorted((k, v) for k, v in cell.identity.items() if k not in ignored))
         if key in found and ignored:
             raise JoulebenchError(
-                f"'{found[key].label}' and '{cell.label}' of {side.session_id} differ only in "
-                f"{' and '.join(ignored)}",
+                f"'{found[key].label}' and '{cell.label}' of {side.session_id} differ only in {' and '.join(ignored)}",
                 where="--ignore",
                 hint="ignore less, or measure one of them alone",
             )
@@ -69,17 +66,11 @@ def _by_key(side: Side, ignored: Sequence[str]) -> dict[_Key, SideCell]:
     return found
 
 
-def _why(
-    cell: SideCell, other: SideCell | None, others: Mapping[_Key, SideCell], there: str
-) -> str:
+def _why(cell: SideCell, other: SideCell | None, others: Mapping[_Key, SideCell], there: str) -> str:
     """Why a cell has no partner: what became of it there, or in what the nearest differs."""
     if other is not None:
         return f"{other.status} in {there}" + (f": {other.cause}" if other.cause else "")
-    near = min(
-        others.values(),
-        key=lambda each: len(_differing(cell.identity, each.identity)),
-        default=None,
-    )
+    near = min(others.values(), key=lambda each: len(_differing(cell.identity, each.identity)), default=None)
     if near is None:
         return f"{there} has no cells"
     names = _differing(cell.identity, near.identity)

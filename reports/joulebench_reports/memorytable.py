@@ -17,9 +17,19 @@ NOTE: Final = (
     "interpreter and heaps; below zero, the runtime holds pages that were never touched."
 )
 HEADER: Final = (
-    "cell", "peak RSS", "PSS", "anonymous", "model's files", "other files",
-    "runtime: weights", "KV allocated", "KV used", "workspace", "beyond it", "device peak",
-)  # fmt: skip
+    "cell",
+    "peak RSS",
+    "PSS",
+    "anonymous",
+    "model's files",
+    "other files",
+    "runtime: weights",
+    "KV allocated",
+    "KV used",
+    "workspace",
+    "beyond it",
+    "device peak",
+)
 
 
 def beyond_account(memory: Memory) -> int | None:
@@ -27,9 +37,7 @@ def beyond_account(memory: Memory) -> int | None:
 
     ``None`` where the kernel's figures or the weights are unknown, or the model lies on a device.
     """
-    anonymous, mapped, weights = (
-        memory.rss_anon_bytes, memory.rss_model_bytes, memory.weights_bytes
-    )  # fmt: skip
+    anonymous, mapped, weights = (memory.rss_anon_bytes, memory.rss_model_bytes, memory.weights_bytes)
     if anonymous is None or mapped is None or weights is None or memory.device_peak_bytes:
         return None
     named = weights + (memory.kv_allocated_bytes or 0) + (memory.workspace_bytes or 0)
@@ -47,11 +55,18 @@ def rows(cells: Sequence[CellSummary]) -> list[tuple[str, ...]]:
 
 def _sizes(memory: Memory) -> tuple[int | None, ...]:
     return (
-        memory.rss_peak_bytes, memory.pss_bytes, memory.rss_anon_bytes, memory.rss_model_bytes,
-        _other_files(memory), memory.weights_bytes, memory.kv_allocated_bytes,
-        memory.kv_used_bytes, memory.workspace_bytes, beyond_account(memory),
+        memory.rss_peak_bytes,
+        memory.pss_bytes,
+        memory.rss_anon_bytes,
+        memory.rss_model_bytes,
+        _other_files(memory),
+        memory.weights_bytes,
+        memory.kv_allocated_bytes,
+        memory.kv_used_bytes,
+        memory.workspace_bytes,
+        beyond_account(memory),
         memory.device_peak_bytes,
-    )  # fmt: skip
+    )
 
 
 def _other_files(memory: Memory) -> int | None:

@@ -12,9 +12,7 @@ from joulebench_reports.limits import Place, find_limits, place_of
 from joulebench_reports.trust import mark
 from joulebench_reports.wording import UNKNOWN, number, percent, plain, seconds
 
-HEADER = (
-    "operator", "a call", "per token", "of a token", "share", "J per token", "GB/s", "of bandwidth",
-)  # fmt: skip
+HEADER = ("operator", "a call", "per token", "of a token", "share", "J per token", "GB/s", "of bandwidth")
 NOTE = (
     "Each operator alone, at the shapes of one decode step, going through the layers in turn. "
     "“share” is of the whole token, or of the sum where the session has no decode cell for it; "
@@ -75,8 +73,7 @@ def operator_tables(cells: Sequence[CellSummary]) -> list[OperatorTable]:
         if cell.kernel is not None and cell.kernel.per_token and cell.rate.value:
             groups.setdefault((*_setting(cell), cell.kernel.context), []).append(cell)
     limits = find_limits(cells)
-    return [_table(group, cells, _bandwidth(group[0], limits.bandwidth))
-            for group in groups.values()]  # fmt: skip
+    return [_table(group, cells, _bandwidth(group[0], limits.bandwidth)) for group in groups.values()]
 
 
 def _setting(cell: CellSummary) -> tuple[object, ...]:
@@ -90,9 +87,7 @@ def _bandwidth(cell: CellSummary, known: Mapping[Place, CellSummary]) -> float |
     return None if limit is None else limit.rate.value
 
 
-def _table(
-    group: Sequence[CellSummary], cells: Sequence[CellSummary], bandwidth: float | None
-) -> OperatorTable:
+def _table(group: Sequence[CellSummary], cells: Sequence[CellSummary], bandwidth: float | None) -> OperatorTable:
     first = group[0]
     context = first.kernel.context if first.kernel is not None else None
     moved = math.fsum(_token_bytes(cell) for cell in group if _name(cell) != ALL)
@@ -100,8 +95,13 @@ def _table(
     single = tuple(line for line in lines if line.name != ALL)
     whole = _whole(first, context, cells)
     rate = whole.speed.decode_tok_s if whole is not None else None
-    parts = [first.model, *([first.technique] if first.technique != "none" else []),
-             first.backend, str(place_of(first) or first.device), first.dtype]  # fmt: skip
+    parts = [
+        first.model,
+        *([first.technique] if first.technique != "none" else []),
+        first.backend,
+        str(place_of(first) or first.device),
+        first.dtype,
+    ]
     return OperatorTable(
         title=" · ".join(part for part in parts if part),
         context=context,
@@ -156,9 +156,7 @@ def _line(cell: CellSummary, bandwidth: float | None, whole_bytes: float) -> Ope
     )
 
 
-def _whole(
-    first: CellSummary, context: int | None, cells: Sequence[CellSummary]
-) -> CellSummary | None:
+def _whole(first: CellSummary, context: int | None, cells: Sequence[CellSummary]) -> CellSummary | None:
     """The cell of the same setting that decodes with the nearest context."""
     found = [
         cell
@@ -168,11 +166,7 @@ def _whole(
         and cell.speed.decode_tok_s.value is not None
         and cell.token.decode_context is not None
     ]
-    return min(
-        found,
-        key=lambda cell: abs((cell.token.decode_context or 0.0) - (context or 0)),
-        default=None,
-    )
+    return min(found, key=lambda cell: abs((cell.token.decode_context or 0.0) - (context or 0)), default=None)
 
 
 def _decode_energy(cell: CellSummary) -> Figure | None:
@@ -192,8 +186,7 @@ def inverse(rate: Figure, unit: str) -> Figure:
     low = 1 / rate.high if rate.high else None
     high = 1 / rate.low if rate.low and rate.low > 0 else None
     bounded = low is not None and high is not None
-    return replace(rate, value=1 / rate.value, unit=unit, low=low if bounded else None,
-                   high=high if bounded else None)  # fmt: skip
+    return replace(rate, value=1 / rate.value, unit=unit, low=low if bounded else None, high=high if bounded else None)
 
 
 def total(parts: Iterable[Figure], unit: str) -> Figure:
@@ -210,8 +203,7 @@ def total(parts: Iterable[Figure], unit: str) -> Figure:
     if all(half is not None for half in halves):
         half = math.sqrt(math.fsum((each or 0.0) ** 2 for each in halves))
         low, high = value - half, value + half
-    return Figure(value, unit, low, high, min(figure.n for figure in figures),
-                  provenances.pop(), "sum of operators")  # fmt: skip
+    return Figure(value, unit, low, high, min(figure.n for figure in figures), provenances.pop(), "sum of operators")
 
 
 # -- as text ------------------------------------------------------------------------------------
@@ -255,9 +247,7 @@ def _row(line: OperatorLine, whole: Figure, intervals: bool) -> tuple[str, ...]:
     )
 
 
-def _costs(
-    time: Figure, energy: Figure | None, whole: Figure, intervals: bool
-) -> tuple[str, str, str]:
+def _costs(time: Figure, energy: Figure | None, whole: Figure, intervals: bool) -> tuple[str, str, str]:
     """Time of a token, its share of ``whole``, and joules of a token."""
     return (
         _text(time.times(1e3, "ms"), intervals, "ms"),

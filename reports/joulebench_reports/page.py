@@ -43,10 +43,11 @@ class HtmlRenderer(Renderer):
     by_default: ClassVar[bool] = True
     options = (
         Option("charts", "bool", True, "draw charts where joulebench[html] is installed"),
-        Option("timelines", "int", timelinepart.MOST_CELLS,
-               "cells whose readings over time are in the page", minimum=0),
+        Option(
+            "timelines", "int", timelinepart.MOST_CELLS, "cells whose readings over time are in the page", minimum=0
+        ),
         verdicts.BASELINE,
-    )  # fmt: skip
+    )
 
     def available(self) -> Availability:
         """Always: without the optional extra the page has tables only."""
@@ -71,10 +72,7 @@ def _page(summary: SessionSummary, sources: Sources, settings: Settings) -> str:
 
 
 def build_page(
-    summary: SessionSummary,
-    sources: Sources,
-    runtime: str | None,
-    timelines: int = timelinepart.MOST_CELLS,
+    summary: SessionSummary, sources: Sources, runtime: str | None, timelines: int = timelinepart.MOST_CELLS
 ) -> str:
     """The document; scripts may run only if their hash is the one that is named here."""
     own, own_hash = script(_asset("page.js"))
@@ -106,11 +104,7 @@ def build_page(
             sections.head(summary),
             sections.navigation([name for name, _, _ in parts]),
             h("main", *(sections.section(name, head, *body) for name, head, body in parts)),
-            h(
-                "footer",
-                f"joulebench {plain(summary.joulebench_version)}, "
-                f"session {plain(summary.session_id)}",
-            ),
+            h("footer", f"joulebench {plain(summary.joulebench_version)}, session {plain(summary.session_id)}"),
             *scripts,
         ),
         lang="en",
@@ -155,8 +149,7 @@ def _parts(summary: SessionSummary, sources: Sources, timelines: int, drawn: boo
         parts.append(("missing", "Cells without figures", [missing]))
     unmeasured = trust.unmeasured(summary)
     if unmeasured:
-        parts.append(("unmeasured", "What could not be measured, and why",
-                      [sections.notes(unmeasured)]))  # fmt: skip
+        parts.append(("unmeasured", "What could not be measured, and why", [sections.notes(unmeasured)]))
     trusted = trust.trust_notes(summary)
     if trusted:
         parts.append(("trust", "How far to trust this", [sections.notes(trusted)]))
@@ -187,11 +180,13 @@ def _figures_of(summary: SessionSummary, drawn: bool) -> list[_Part]:
     for place, found in enumerate(limits):
         name = summary.parts[place].name if summary.parts else ""
         for identifier, heading, content in found:
-            parts.append((
-                f"{identifier}-{place + 1}" if name else identifier,
-                f"{heading}: {plain(name)}" if name else heading,
-                content,
-            ))  # fmt: skip
+            parts.append(
+                (
+                    f"{identifier}-{place + 1}" if name else identifier,
+                    f"{heading}: {plain(name)}" if name else heading,
+                    content,
+                )
+            )
     return parts
 
 
@@ -233,9 +228,7 @@ def _figure(chart: Chart, drawn: bool) -> Element:
     return h(
         "figure",
         h("figcaption", plain(chart.title), " ", sections.badge(chart.provenance)),
-        h("div", class_="chart", data_chart=chart.id, role="group", aria_label=chart.description)
-        if drawn
-        else None,
+        h("div", class_="chart", data_chart=chart.id, role="group", aria_label=chart.description) if drawn else None,
         h(
             "details",
             h("summary", "Data of this chart"),

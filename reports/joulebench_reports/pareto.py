@@ -50,18 +50,14 @@ class Front:
     unplaced: tuple[tuple[str, str], ...]
 
 
-def pareto_front(
-    candidates: Sequence[Candidate], objectives: Sequence[Objective], surely_less: SurelyLess
-) -> Front:
+def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective], surely_less: SurelyLess) -> Front:
     """Place the candidates."""
     used = tuple(o for o in objectives if any(c.values.get(o) is not None for c in candidates))
     placed = [c for c in candidates if all(c.values.get(o) is not None for o in used)]
     on: list[str] = []
     off: list[tuple[str, str]] = []
     for cell in placed:
-        better = next(
-            (other for other in placed if _dominates(other, cell, used, surely_less)), None
-        )
+        better = next((other for other in placed if _dominates(other, cell, used, surely_less)), None)
         if better is None:
             on.append(cell.label)
         else:
@@ -71,34 +67,21 @@ def pareto_front(
         tuple(o for o in objectives if o not in used),
         tuple(on) if used else (),
         tuple(off),
-        tuple(
-            (c.label, ", ".join(o for o in used if c.values.get(o) is None))
-            for c in candidates
-            if c not in placed
-        ),
+        tuple((c.label, ", ".join(o for o in used if c.values.get(o) is None)) for c in candidates if c not in placed),
     )
 
 
-def _dominates(
-    other: Candidate, cell: Candidate, objectives: Sequence[Objective], surely_less: SurelyLess
-) -> bool:
+def _dominates(other: Candidate, cell: Candidate, objectives: Sequence[Objective], surely_less: SurelyLess) -> bool:
     if other.cell_id == cell.cell_id:
         return False
     pairs = [(o, other.values[o] or 0.0, cell.values[o] or 0.0) for o in objectives]
     if not all(mine <= theirs + _leeway(o, theirs) for o, mine, theirs in pairs):
         return False
-    return any(
-        mine < theirs and _is_less(other, cell, o, (mine, theirs), surely_less)
-        for o, mine, theirs in pairs
-    )
+    return any(mine < theirs and _is_less(other, cell, o, (mine, theirs), surely_less) for o, mine, theirs in pairs)
 
 
 def _is_less(
-    other: Candidate,
-    cell: Candidate,
-    objective: Objective,
-    values: tuple[float, float],
-    surely_less: SurelyLess,
+    other: Candidate, cell: Candidate, objective: Objective, values: tuple[float, float], surely_less: SurelyLess
 ) -> bool:
     told = None if objective == "memory" else surely_less(other.cell_id, cell.cell_id, objective)
     if told is None and objective in ("memory", "loss"):

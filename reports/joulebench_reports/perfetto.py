@@ -36,19 +36,14 @@ class PerfettoRenderer(Renderer):
     summary = "a trace of blocks, phases, tokens and sensors for ui.perfetto.dev (JSON)"
     suffix: ClassVar[str] = ".perfetto.json"
     options = (
-        Option("points", "int", _POINTS, "most points of a sensor's track", minimum=10,
-               maximum=1_000_000),
+        Option("points", "int", _POINTS, "most points of a sensor's track", minimum=10, maximum=1_000_000),
         Option("tokens", "int", _TOKENS, "most tokens of a cell", minimum=0, maximum=10_000_000),
-    )  # fmt: skip
+    )
 
     def render(self, session: Session, settings: Settings) -> str:
         """One JSON object. Text of models and prompts is in it as JSON strings alone."""
-        detail = Detail(
-            buckets=int(settings.get("points", _POINTS)),
-            tokens=int(settings.get("tokens", _TOKENS)),
-        )
-        cells = [_Cell(session, place, each, detail)
-                 for place, each in enumerate(session.cell_ids, start=1)]  # fmt: skip
+        detail = Detail(buckets=int(settings.get("points", _POINTS)), tokens=int(settings.get("tokens", _TOKENS)))
+        cells = [_Cell(session, place, each, detail) for place, each in enumerate(session.cell_ids, start=1)]
         start_ns = min((s for cell in cells if (s := cell.start_ns) is not None), default=0)
         events = [event for cell in cells for event in cell.events(start_ns)]
         trace = {
@@ -98,28 +93,39 @@ class _Cell:
     def _meta(self, name: str, about: Mapping[str, object], track: int = 0) -> Event:
         return {"name": name, "ph": "M", "ts": 0, "pid": self._pid, "tid": track, "args": about}
 
-    def _slice(
-        self, name: str, track: str, t0_ns: int, t1_ns: int, origin_ns: int, about: Event
-    ) -> Event:
+    def _slice(self, name: str, track: str, t0_ns: int, t1_ns: int, origin_ns: int, about: Event) -> Event:
         return {
-            "name": name, "cat": track, "ph": "X", "ts": _us(t0_ns - origin_ns),
-            "dur": _us(max(0, t1_ns - t0_ns)), "pid": self._pid, "tid": _TRACKS[track],
+            "name": name,
+            "cat": track,
+            "ph": "X",
+            "ts": _us(t0_ns - origin_ns),
+            "dur": _us(max(0, t1_ns - t0_ns)),
+            "pid": self._pid,
+            "tid": _TRACKS[track],
             "args": about,
-        }  # fmt: skip
+        }
 
     def _block_slices(self, origin_ns: int) -> Iterator[Event]:
         names = ["block", "process", "round", "t0_ns", "t1_ns", "units", "flags"]
         for row in _timed(self._blocks, names):
-            about = {"process": row["process"], "round": row["round"], "units": row["units"],
-                     "flags": ", ".join(row["flags"] or ())}  # fmt: skip
+            about = {
+                "process": row["process"],
+                "round": row["round"],
+                "units": row["units"],
+                "flags": ", ".join(row["flags"] or ()),
+            }
             name = f"block {row['block']}"
             yield self._slice(name, "blocks", row["t0_ns"], row["t1_ns"], origin_ns, about)
 
     def _request_slices(self, origin_ns: int) -> Iterator[Event]:
         names = ["block", "request", "t0_ns", "t1_ns", "prefill_tokens", "decode_tokens", "ttft_s"]
         for row in _timed(self._requests, names):
-            about = {"block": row["block"], "prefill_tokens": row["prefill_tokens"],
-                     "decode_tokens": row["decode_tokens"], "ttft_s": row["ttft_s"]}  # fmt: skip
+            about = {
+                "block": row["block"],
+                "prefill_tokens": row["prefill_tokens"],
+                "decode_tokens": row["decode_tokens"],
+                "ttft_s": row["ttft_s"],
+            }
             name = f"request {row['request']}"
             yield self._slice(name, "requests", row["t0_ns"], row["t1_ns"], origin_ns, about)
 
@@ -133,8 +139,7 @@ class _Cell:
             same = before is not None and all(before[n] == row[n] for n in ("block", "request"))
             if before is not None and same and before["detail"] not in (None, "start", "end"):
                 about = {"block": row["block"], "request": row["request"]}
-                yield self._slice(plain(before["detail"]), "phases", before["t_ns"], row["t_ns"],
-                                  origin_ns, about)  # fmt: skip
+                yield self._slice(plain(before["detail"]), "phases", before["t_ns"], row["t_ns"], origin_ns, about)
             before = row if row["t_ns"] is not None else None
 
     def _token_slices(self, origin_ns: int) -> Iterator[Event]:
@@ -157,10 +162,15 @@ class _Cell:
         """What else happened: waits of the gate, faults of sensors."""
         for mark in self._timeline.marks:
             yield {
-                "name": plain(mark.kind), "cat": "events", "ph": "i", "s": "p",
-                "ts": self._in_us(mark.t0_s, origin_ns), "pid": self._pid,
-                "tid": _TRACKS["events"], "args": {"detail": plain(mark.label)},
-            }  # fmt: skip
+                "name": plain(mark.kind),
+                "cat": "events",
+                "ph": "i",
+                "s": "p",
+                "ts": self._in_us(mark.t0_s, origin_ns),
+                "pid": self._pid,
+                "tid": _TRACKS["events"],
+                "args": {"detail": plain(mark.label)},
+            }
 
     def _counters(self, origin_ns: int) -> Iterator[Event]:
         """Power in W, memory in MiB, temperature in °C; each named with its provenance."""
@@ -172,8 +182,14 @@ class _Cell:
                 name = f"{plain(series.channel)}, {unit} ({series.provenance})"
                 for t_s, value in zip(series.t_s, series.mean, strict=True):
                     if value is not None:
-                        yield {"name": name, "ph": "C", "ts": self._in_us(t_s, origin_ns),
-                               "pid": self._pid, "tid": 0, "args": {unit: value}}  # fmt: skip
+                        yield {
+                            "name": name,
+                            "ph": "C",
+                            "ts": self._in_us(t_s, origin_ns),
+                            "pid": self._pid,
+                            "tid": 0,
+                            "args": {unit: value},
+                        }
 
     def _in_us(self, t_s: float, origin_ns: int) -> float:
         return _us(round(t_s * 1e9) + self._start_ns - origin_ns)

@@ -24,8 +24,7 @@ def phase_charts(cells: Sequence[CellSummary]) -> list[Chart]:
             (cell.label, phases)
             for cell in cells
             for energy in cell.energy
-            if energy.provenance == provenance
-            and (phases := [(n, f) for n, f in energy.phases if f.value is not None])
+            if energy.provenance == provenance and (phases := [(n, f) for n, f in energy.phases if f.value is not None])
         ]
         if found:
             charts.append(_chart(found, provenance))
@@ -50,11 +49,7 @@ def _chart(found: Sequence[tuple[str, _Phases]], provenance: str) -> Chart:
         "value is in the table below the chart",
         _spec(title, shown, provenance),
         _HEADER,
-        tuple(
-            (label, phase, f.text, str(f.n), provenance, f.method)
-            for label, phases in found
-            for phase, f in phases
-        ),
+        tuple((label, phase, f.text, str(f.n), provenance, f.method) for label, phases in found for phase, f in phases),
     )
 
 
@@ -66,28 +61,33 @@ def _least(phases: _Phases) -> float:
 
 def _spec(title: str, shown: Sequence[tuple[str, _Phases]], provenance: str) -> Json:
     values: list[Json] = [
-        {"cell": plain(label), "phase": phase, "value": f.value, "low": f.low, "high": f.high,
-         "text": f.text}
+        {"cell": plain(label), "phase": phase, "value": f.value, "low": f.low, "high": f.high, "text": f.text}
         for label, phases in shown
         for phase, f in phases
-    ]  # fmt: skip
+    ]
     colour: Json = {
-        "field": "phase", "type": "nominal", "title": "phase",
+        "field": "phase",
+        "type": "nominal",
+        "title": "phase",
         "scale": {"domain": list(_PHASES), "range": ["var:--prefill", "var:--decode"]},
         "legend": {"orient": "top"},
-    }  # fmt: skip
-    x: Json = {"field": "value", "type": "quantitative", "axis": {"tickCount": 8},
-               "title": f"J per token of the phase ({provenance})"}  # fmt: skip
-    layers: list[Json] = [
-        {"mark": {"type": "bar", "opacity": 0.75}, "encoding": {"x": x, "color": colour}},
-    ]
+    }
+    x: Json = {
+        "field": "value",
+        "type": "quantitative",
+        "axis": {"tickCount": 8},
+        "title": f"J per token of the phase ({provenance})",
+    }
+    layers: list[Json] = [{"mark": {"type": "bar", "opacity": 0.75}, "encoding": {"x": x, "color": colour}}]
     bounded = [row for row in values if row["low"] is not None and row["high"] is not None]
     if bounded:
-        layers.append({
-            "data": {"values": bounded},
-            "mark": {"type": "rule", "strokeWidth": 2, "color": "var:--ink"},
-            "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
-        })  # fmt: skip
+        layers.append(
+            {
+                "data": {"values": bounded},
+                "mark": {"type": "rule", "strokeWidth": 2, "color": "var:--ink"},
+                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
+            }
+        )
     return {
         "description": title,
         "width": "container",
@@ -95,12 +95,17 @@ def _spec(title: str, shown: Sequence[tuple[str, _Phases]], provenance: str) -> 
         "height": _CELL_PX * len(shown) + _AXIS_PX,
         "data": {"values": values},
         "encoding": {
-            "y": {"field": "cell", "type": "nominal", "sort": None,
-                  "axis": {"title": None, "labelLimit": 260, "ticks": False, "domain": False}},
+            "y": {
+                "field": "cell",
+                "type": "nominal",
+                "sort": None,
+                "axis": {"title": None, "labelLimit": 260, "ticks": False, "domain": False},
+            },
             "yOffset": {"field": "phase", "type": "nominal", "sort": list(_PHASES)},
-            "tooltip": [{"field": name, "type": "nominal", "title": shown_as}
-                        for name, shown_as in (("cell", "cell"), ("phase", "phase"),
-                                               ("text", "J/token"))],
+            "tooltip": [
+                {"field": name, "type": "nominal", "title": shown_as}
+                for name, shown_as in (("cell", "cell"), ("phase", "phase"), ("text", "J/token"))
+            ],
         },
         "layer": layers,
-    }  # fmt: skip
+    }

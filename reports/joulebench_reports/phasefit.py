@@ -33,16 +33,11 @@ class _Window:
 def needs_fit(energy: EnergySummary) -> bool:
     """Whether both phases exist and one of them has no figure from its own windows."""
     phases = dict(energy.phases)
-    return all(name in phases for name in _PHASES) and any(
-        phases[name].value is None for name in _PHASES
-    )
+    return all(name in phases for name in _PHASES) and any(phases[name].value is None for name in _PHASES)
 
 
 def with_fitted_phases(
-    energy: EnergySummary,
-    requests: pa.Table,
-    samples: pa.Table,
-    channels: Sequence[ChannelReport],
+    energy: EnergySummary, requests: pa.Table, samples: pa.Table, channels: Sequence[ChannelReport]
 ) -> EnergySummary:
     """The summary with fitted figures in place of missing phases, or with the reason why not."""
     used = [each for each in channels if each.channel in energy.channels]
@@ -58,14 +53,10 @@ def with_fitted_phases(
         if total is not None:
             kept.append(window)
             joules.append(total)
-    fit = fit_energy(
-        joules, [each.prefill_tokens for each in kept], [each.decode_tokens for each in kept]
-    )
+    fit = fit_energy(joules, [each.prefill_tokens for each in kept], [each.decode_tokens for each in kept])
     if fit.reason is not None:
         return _noted(energy, f"no fit: {fit.reason}")
-    return replace(
-        energy, phases=tuple((name, _fitted(name, old, fit)) for name, old in energy.phases)
-    )
+    return replace(energy, phases=tuple((name, _fitted(name, old, fit)) for name, old in energy.phases))
 
 
 def _windows(requests: pa.Table) -> list[_Window]:
@@ -88,9 +79,7 @@ def _edges(samples: pa.Table, channels: Sequence[str]) -> Mapping[str, dict[int,
     return found
 
 
-def _energy(
-    window: _Window, channels: Sequence[ChannelReport], edges: Mapping[str, dict[int, int]]
-) -> float | None:
+def _energy(window: _Window, channels: Sequence[ChannelReport], edges: Mapping[str, dict[int, int]]) -> float | None:
     """Joules of one request over the counted channels, whatever its length."""
     total = 0.0
     for channel in channels:
@@ -112,10 +101,7 @@ def _energy(
 def _fitted(name: str, old: Figure, fit: EnergyFit) -> Figure:
     if old.value is not None:
         return old
-    interval: Interval | None = {
-        "prefill": fit.per_prefill_token_j,
-        "decode": fit.per_decode_token_j,
-    }.get(name)
+    interval: Interval | None = {"prefill": fit.per_prefill_token_j, "decode": fit.per_decode_token_j}.get(name)
     if interval is None:
         return old
     return replace(
@@ -150,6 +136,5 @@ def fit_missing_phases(
         return tuple(summaries)
     samples = read_samples()
     return tuple(
-        with_fitted_phases(each, requests, samples, channels) if needs_fit(each) else each
-        for each in summaries
+        with_fitted_phases(each, requests, samples, channels) if needs_fit(each) else each for each in summaries
     )

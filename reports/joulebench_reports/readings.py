@@ -46,8 +46,7 @@ def edge_readings(session: Session, cell_id: str) -> pa.Table:
     from joulebench.schema import SAMPLES
 
     found = [
-        batch.filter(named(batch.column("origin"), "edge"))
-        for batch in session.scan("samples", cell_id, _COLUMNS)
+        batch.filter(named(batch.column("origin"), "edge")) for batch in session.scan("samples", cell_id, _COLUMNS)
     ]
     return pa.Table.from_batches(found) if found else SAMPLES.empty_table()
 

@@ -76,15 +76,26 @@ def points_of(cells: Sequence[CellSummary]) -> list[Point]:
         prefill, decode = cell.speed.prefill_tok_s, cell.speed.decode_tok_s
         if prefill.value and work.prefill_bytes and work.prefill_operations and work.prompt:
             found.append(
-                Point(label, "prefill", work.prefill_operations / work.prefill_bytes,
-                      prefill.times(work.prefill_operations / work.prompt, "FLOP/s"),
-                      place, cell.dtype)
-            )  # fmt: skip
+                Point(
+                    label,
+                    "prefill",
+                    work.prefill_operations / work.prefill_bytes,
+                    prefill.times(work.prefill_operations / work.prompt, "FLOP/s"),
+                    place,
+                    cell.dtype,
+                )
+            )
         if decode.value and work.decode_bytes and work.operations:
             found.append(
-                Point(label, "decode", work.operations / work.decode_bytes,
-                      decode.times(work.operations, "FLOP/s"), place, cell.dtype)
-            )  # fmt: skip
+                Point(
+                    label,
+                    "decode",
+                    work.operations / work.decode_bytes,
+                    decode.times(work.operations, "FLOP/s"),
+                    place,
+                    cell.dtype,
+                )
+            )
     return found
 
 
@@ -135,8 +146,7 @@ def _row(point: Point, roofs: Sequence[Roof]) -> tuple[str, ...]:
     allowed = None if own is None else own.at(point.intensity)
     reached = point.rate.value
     share = None if allowed is None or reached is None else reached / allowed
-    return (point.label, point.phase, number(point.intensity), number(_giga(reached)),
-            percent(share))  # fmt: skip
+    return (point.label, point.phase, number(point.intensity), number(_giga(reached)), percent(share))
 
 
 def _giga(value: float | None) -> float | None:
@@ -181,35 +191,57 @@ def _frame(roofs: Sequence[Roof], points: Sequence[Point]) -> _Frame:
 def _spec(roofs: Sequence[Roof], points: Sequence[Point], texts: Mapping[str, str]) -> Json:
     frame = _frame(roofs, points)
     x: Json = {
-        "field": "x", "type": "quantitative", "title": "operations for each byte, FLOP/B",
+        "field": "x",
+        "type": "quantitative",
+        "title": "operations for each byte, FLOP/B",
         "scale": {"type": "log", "domain": [frame.left, frame.right], "nice": False},
         "axis": {"tickCount": 6, "format": "~g", "grid": True},
-    }  # fmt: skip
+    }
     y: Json = {
-        "field": "y", "type": "quantitative", "title": "operations a second, GFLOP/s",
+        "field": "y",
+        "type": "quantitative",
+        "title": "operations a second, GFLOP/s",
         "scale": {"type": "log", "domain": [frame.bottom, frame.top], "nice": False},
         "axis": {"tickCount": 6, "format": "~g", "grid": True},
-    }  # fmt: skip
+    }
     names = [_in_words(roof) for roof in roofs]
     dash: Json = {
-        "field": "roof", "type": "nominal", "title": "measured limits", "sort": None,
-        "scale": {"domain": names,
-                  "range": [_DASHES[i % len(_DASHES)] for i in range(len(names))]},
-        "legend": {"orient": "bottom", "labelLimit": 400, "columns": 2, "symbolSize": 500,
-                   "symbolStrokeColor": "var:--ink"},
-    }  # fmt: skip
+        "field": "roof",
+        "type": "nominal",
+        "title": "measured limits",
+        "sort": None,
+        "scale": {"domain": names, "range": [_DASHES[i % len(_DASHES)] for i in range(len(names))]},
+        "legend": {
+            "orient": "bottom",
+            "labelLimit": 400,
+            "columns": 2,
+            "symbolSize": 500,
+            "symbolStrokeColor": "var:--ink",
+        },
+    }
     phase: Json = {
-        "field": "phase", "type": "nominal", "title": "phase",
+        "field": "phase",
+        "type": "nominal",
+        "title": "phase",
         "scale": {"domain": ["prefill", "decode"], "range": ["var:--prefill", "var:--decode"]},
         "legend": {"orient": "bottom", "symbolSize": 90},
-    }  # fmt: skip
+    }
     shape: Json = {
-        "field": "phase", "type": "nominal", "title": "phase",
+        "field": "phase",
+        "type": "nominal",
+        "title": "phase",
         "scale": {"domain": ["prefill", "decode"], "range": ["square", "circle"]},
-    }  # fmt: skip
-    tip = [{"field": name, "type": "nominal", "title": shown}
-           for name, shown in (("cell", "cell"), ("phase", "phase"), ("x_text", "FLOP/byte"),
-                               ("y_text", "GFLOP/s"), ("share", "of its roof"))]  # fmt: skip
+    }
+    tip = [
+        {"field": name, "type": "nominal", "title": shown}
+        for name, shown in (
+            ("cell", "cell"),
+            ("phase", "phase"),
+            ("x_text", "FLOP/byte"),
+            ("y_text", "GFLOP/s"),
+            ("share", "of its roof"),
+        )
+    ]
     return {
         "description": "Roofline",
         "width": "container",
@@ -219,31 +251,47 @@ def _spec(roofs: Sequence[Roof], points: Sequence[Point], texts: Mapping[str, st
             {
                 "data": {"values": [row for roof in roofs for row in _roof_line(roof, frame)]},
                 "mark": {"type": "line", "strokeWidth": 2, "color": "var:--soft", "clip": True},
-                "encoding": {"x": x, "y": y, "strokeDash": dash,
-                             "order": {"field": "x", "type": "quantitative"}},
+                "encoding": {"x": x, "y": y, "strokeDash": dash, "order": {"field": "x", "type": "quantitative"}},
             },
             {
                 "data": {"values": _roof_labels(roofs, frame)},
-                "mark": {"type": "text", "align": {"expr": "datum.align"},
-                         "dx": {"expr": "datum.dx"}, "dy": {"expr": "datum.dy"},
-                         "color": "var:--soft", "fontSize": 12},
+                "mark": {
+                    "type": "text",
+                    "align": {"expr": "datum.align"},
+                    "dx": {"expr": "datum.dx"},
+                    "dy": {"expr": "datum.dy"},
+                    "color": "var:--soft",
+                    "fontSize": 12,
+                },
                 "encoding": {"x": x, "y": y, "text": {"field": "text"}},
             },
             {
                 "data": {"values": _point_rows(points, roofs)},
-                "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1,
-                         "stroke": "var:--surface", "strokeWidth": 1},
+                "mark": {
+                    "type": "point",
+                    "filled": True,
+                    "size": 90,
+                    "opacity": 1,
+                    "stroke": "var:--surface",
+                    "strokeWidth": 1,
+                },
                 "encoding": {"x": x, "y": y, "color": phase, "shape": shape, "tooltip": tip},
             },
             {
                 "data": {"values": _point_labels(points, frame, texts)},
-                "mark": {"type": "text", "align": "left", "dx": 9, "baseline": "middle",
-                         "color": "var:--ink", "fontSize": 12},
+                "mark": {
+                    "type": "text",
+                    "align": "left",
+                    "dx": 9,
+                    "baseline": "middle",
+                    "color": "var:--ink",
+                    "fontSize": 12,
+                },
                 "encoding": {"x": x, "y": y, "text": {"field": "text"}},
             },
         ],
         "resolve": {"legend": {"strokeDash": "independent"}},
-    }  # fmt: skip
+    }
 
 
 def _roof_line(roof: Roof, frame: _Frame) -> list[Json]:
@@ -265,13 +313,13 @@ def _roof_labels(roofs: Sequence[Roof], frame: _Frame) -> list[Json]:
     for roof in roofs:
         if roof.operations_s is not None:
             text = f"{number(roof.operations_s / 1e9)} GFLOP/s"
-            labels.append({"x": frame.right, "y": roof.operations_s / 1e9, "text": text,
-                           "align": "right", "dx": 0, "dy": -9})  # fmt: skip
+            labels.append(
+                {"x": frame.right, "y": roof.operations_s / 1e9, "text": text, "align": "right", "dx": 0, "dy": -9}
+            )
     for bytes_s in dict.fromkeys(roof.bytes_s for roof in roofs if roof.bytes_s is not None):
         x = max(frame.left, frame.bottom * 1e9 / bytes_s) * 1.08
         y = bytes_s * x / 1e9
-        labels.append({"x": x, "y": y, "text": f"{number(bytes_s / 1e9)} GB/s",
-                       "align": "left", "dx": 14, "dy": 9})  # fmt: skip
+        labels.append({"x": x, "y": y, "text": f"{number(bytes_s / 1e9)} GB/s", "align": "left", "dx": 14, "dy": 9})
     return labels
 
 
@@ -279,10 +327,17 @@ def _point_rows(points: Sequence[Point], roofs: Sequence[Roof]) -> list[Json]:
     rows: list[Json] = []
     for point in points:
         label, phase, x_text, y_text, share = _row(point, roofs)
-        rows.append({
-            "x": point.intensity, "y": _giga(point.rate.value), "cell": label, "phase": phase,
-            "x_text": x_text, "y_text": y_text, "share": share,
-        })  # fmt: skip
+        rows.append(
+            {
+                "x": point.intensity,
+                "y": _giga(point.rate.value),
+                "cell": label,
+                "phase": phase,
+                "x_text": x_text,
+                "y_text": y_text,
+                "share": share,
+            }
+        )
     return rows
 
 

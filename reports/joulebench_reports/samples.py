@@ -28,9 +28,7 @@ def request_samples(sources: Sources, cells: Sequence[CellSummary]) -> Element |
     characters = _FEW_CHARACTERS if many else MOST_CHARACTERS
     found = [(cell, _first(*sources.of(cell), requests)) for cell in cells]
     parts = [
-        Fold(cell.label, [child for row in rows for child in _request(row, characters)])
-        for cell, rows in found
-        if rows
+        Fold(cell.label, [child for row in rows for child in _request(row, characters)]) for cell, rows in found if rows
     ]
     return folds("requests-data", parts) if parts else None
 
@@ -38,8 +36,16 @@ def request_samples(sources: Sources, cells: Sequence[CellSummary]) -> Element |
 def _first(session: Session, cell_id: str, most: int) -> list[dict[str, Any]]:
     import pyarrow.compute as pc
 
-    columns = ["block", "request", "prefill_tokens", "decode_tokens", "ttft_s", "duration_s",
-               "device_ttft_s", "device_s"]  # fmt: skip
+    columns = [
+        "block",
+        "request",
+        "prefill_tokens",
+        "decode_tokens",
+        "ttft_s",
+        "duration_s",
+        "device_ttft_s",
+        "device_s",
+    ]
     rows: list[dict[str, Any]] = []
     for batch in session.scan("requests", cell_id, [*columns, "prompt", "response"]):
         text = pc.or_(pc.is_valid(batch.column("prompt")), pc.is_valid(batch.column("response")))
@@ -51,9 +57,7 @@ def _first(session: Session, cell_id: str, most: int) -> list[dict[str, Any]]:
 
 def _request(row: dict[str, Any], characters: int) -> list[Child]:
     simulated = row["device_s"] is not None
-    ttft_s, all_s = (row["device_ttft_s"], row["device_s"]) if simulated else (
-        row["ttft_s"], row["duration_s"]
-    )  # fmt: skip
+    ttft_s, all_s = (row["device_ttft_s"], row["device_s"]) if simulated else (row["ttft_s"], row["duration_s"])
     facts = (
         f"block {row['block']}, request {row['request']}: {row['prefill_tokens']} prompt tokens, "
         f"{row['decode_tokens']} tokens after the first, TTFT {seconds(ttft_s)}, "

@@ -25,9 +25,7 @@ def section(identifier: str, title: str, *children: Child) -> Element:
     return h("section", h("h2", title), *children, id=identifier)
 
 
-def table(
-    header: Sequence[Child], rows: Sequence[Sequence[Child]], numeric_from: int = 10**6
-) -> Element:
+def table(header: Sequence[Child], rows: Sequence[Sequence[Child]], numeric_from: int = 10**6) -> Element:
     """A plain table; columns from ``numeric_from`` on are set right."""
 
     def place(index: int) -> str | None:
@@ -46,9 +44,7 @@ def scrolling(label: str, *children: Child, rows: int) -> Element:
 
 def notes(found: Sequence[trust.Note]) -> Element:
     """Terms and what is to be said about them."""
-    pairs = [
-        child for note in found for child in (h("dt", plain(note.term)), h("dd", plain(note.text)))
-    ]
+    pairs = [child for note in found for child in (h("dt", plain(note.term)), h("dd", plain(note.text)))]
     return h("dl", *pairs)
 
 
@@ -56,10 +52,7 @@ def head(summary: SessionSummary) -> Element:
     """Title, machine, date and the provenance banner."""
     started = (summary.created_at or "").replace("T", " ").replace("+00:00", " UTC")
     kinds = dict.fromkeys(
-        each.provenance
-        for cell in summary.shown
-        for each in cell.energy
-        if each.gross.value is not None
+        each.provenance for cell in summary.shown for each in cell.energy if each.gross.value is not None
     )
     facts = [summary.profile_name, started or "date unknown", f"session {summary.status}"]
     if summary.protocol:
@@ -176,12 +169,7 @@ def _rank(cell: CellSummary) -> str:
 
 def _overview_cell(cell: CellSummary, sort_key: object, text: str) -> Element:
     value = sort_key(cell) if callable(sort_key) else None
-    return h(
-        "td",
-        text,
-        class_="num" if sort_key else "words",
-        data_sort=None if value is None else repr(float(value)),
-    )
+    return h("td", text, class_="num" if sort_key else "words", data_sort=None if value is None else repr(float(value)))
 
 
 def _why(figure: Figure) -> Element:
@@ -195,30 +183,19 @@ def _slug(cell: CellSummary) -> str:
 def details(cells: Sequence[CellSummary]) -> Element:
     """Every figure of every cell, folded."""
     return folds(
-        "details-data",
-        [
-            Fold(cell.label, cell_details(cell, table, badge), f"cell-{_slug(cell)}")
-            for cell in cells
-        ],
+        "details-data", [Fold(cell.label, cell_details(cell, table, badge), f"cell-{_slug(cell)}") for cell in cells]
     )
 
 
 def missing_cells(cells: Sequence[CellSummary]) -> Element:
     """Cells without figures, each with its cause."""
-    rows = [
-        (cell.label, cell.status, cell.cause_kind or UNKNOWN, cell.cause or "no cause recorded")
-        for cell in cells
-    ]
+    rows = [(cell.label, cell.status, cell.cause_kind or UNKNOWN, cell.cause or "no cause recorded") for cell in cells]
     return table(("cell", "status", "kind", "cause"), rows)
 
 
 def legend() -> Element:
     """What each provenance means."""
-    pairs = [
-        child
-        for name, text in trust.LEGEND.items()
-        for child in (h("dt", badge(name)), h("dd", text))
-    ]
+    pairs = [child for name, text in trust.LEGEND.items() for child in (h("dt", badge(name)), h("dd", text))]
     return h("dl", *pairs)
 
 
@@ -232,9 +209,7 @@ def flattened(value: object, prefix: str = "") -> list[tuple[str, str]]:
     """(key, text) of every leaf of a JSON value; null is shown as unknown."""
     if isinstance(value, Mapping):
         return [
-            pair
-            for key, inner in value.items()
-            for pair in flattened(inner, f"{prefix}.{key}" if prefix else str(key))
+            pair for key, inner in value.items() for pair in flattened(inner, f"{prefix}.{key}" if prefix else str(key))
         ]
     if isinstance(value, (list, tuple)):
         if not value or any(isinstance(inner, (Mapping, list)) for inner in value):

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance
 from joulebench.meter.comparison import CellBlocks
-from joulebench_reports.blocks import (
-    Block,
-    BlockEnergy,
-    block_energies,
-    energy_rows,
-    read_blocks,
-)
+from joulebench_reports.blocks import Block, BlockEnergy, block_energies, energy_rows, read_blocks
 from joulebench_reports.figures import PROVENANCES
 from joulebench_reports.units import shown_unit
 
@@ -49,9 +43,7 @@ class CellSeries:
         found = [
             (block, top, bottom)
             for block in self.blocks
-            if (top := above(block)) is not None
-            and (bottom := below(block)) is not None
-            and bottom > 0
+            if (top := above(block)) is not None and (bottom := below(block)) is not None and bottom > 0
         ]
         if not found:
             return None

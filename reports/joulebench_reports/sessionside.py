@@ -43,8 +43,7 @@ def side_of(session: Session) -> Side:
         protocol=_protocol(session),
         versions={**flat(summary.versions), "joulebench": summary.joulebench_version},
         cells=tuple(
-            _cell(session, cell, rows.get(cell.id) or planned_row(session, cell.id), summary)
-            for cell in summary.cells
+            _cell(session, cell, rows.get(cell.id) or planned_row(session, cell.id), summary) for cell in summary.cells
         ),
     )
 
@@ -87,12 +86,17 @@ def _protocol(session: Session) -> Facts | None:
     return {name: value for name, value in flat(profile.protocol).items() if name != "seed"}
 
 
-def _cell(
-    session: Session, cell: CellSummary, row: Mapping[str, Any], summary: SessionSummary
-) -> SideCell:
+def _cell(session: Session, cell: CellSummary, row: Mapping[str, Any], summary: SessionSummary) -> SideCell:
     identity: dict[str, Scalar | None] = {name: row.get(name) for name in _AXES}
-    identity.update({"model": cell.model, "technique": cell.technique, "backend": cell.backend,
-                     "device": cell.device, "workload": cell.workload})  # fmt: skip
+    identity.update(
+        {
+            "model": cell.model,
+            "technique": cell.technique,
+            "backend": cell.backend,
+            "device": cell.device,
+            "workload": cell.workload,
+        }
+    )
     identity.update(flat(_settings(row)))
     estimates: tuple[Estimate, ...] = ()
     if cell in summary.shown:
@@ -123,9 +127,13 @@ def _energies(cell: CellSummary, series: CellSeries) -> list[Estimate]:
     for each in cell.energy:
         basis = ", ".join([*each.channels, *each.methods, *each.notes])
         estimate = _of_blocks(
-            "energy", each.gross.unit, series.energy(each.provenance), provenance=each.provenance,
-            basis=basis, scale_u=each.scale_relative_uncertainty,
-        )  # fmt: skip
+            "energy",
+            each.gross.unit,
+            series.energy(each.provenance),
+            provenance=each.provenance,
+            basis=basis,
+            scale_u=each.scale_relative_uncertainty,
+        )
         found += [] if estimate is None else [estimate]
     return found
 
@@ -168,9 +176,8 @@ def _of_blocks(
         low = None if interval.low is None else math.exp(interval.low)
         high = None if interval.high is None else math.exp(interval.high)
     return Estimate(
-        metric, unit, math.exp(log), mean.u, mean.df, mean.n, mean.processes, low, high, provenance,
-        basis, scale_u,
-    )  # fmt: skip
+        metric, unit, math.exp(log), mean.u, mean.df, mean.n, mean.processes, low, high, provenance, basis, scale_u
+    )
 
 
 def _single(cell: CellSummary) -> list[Estimate]:

@@ -27,21 +27,16 @@ RANGES: Final = "both are computed from ranges of inputs, without scatter"
 ELSEWHERE: Final = "its hardware is simulated, not this machine"
 _METHOD: Final = "model; ratio of sums; low and high by the ranges of its inputs"
 #: Flags of repetition and of this machine, which say nothing of a computed figure.
-_KEPT_FLAGS: Final = ("input_range", "no_energy_model", "time_budget", "resumed", "disagrees",
-                      "unfinished")  # fmt: skip
+_KEPT_FLAGS: Final = ("input_range", "no_energy_model", "time_budget", "resumed", "disagrees", "unfinished")
 
 
-def with_device_time(
-    cell: CellSummary, blocks: pa.Table, requests: pa.Table, energy: pa.Table
-) -> CellSummary:
+def with_device_time(cell: CellSummary, blocks: pa.Table, requests: pa.Table, energy: pa.Table) -> CellSummary:
     """The cell in its own time base; unchanged where nothing is simulated."""
     if blocks["device_s"].null_count == blocks.num_rows:
         return cell
     unit = shown_unit(cell.unit)
     read = read_blocks(blocks, requests, unit.per)
-    by_device = requests.set_column(
-        requests.schema.get_field_index("ttft_s"), "ttft_s", requests["device_ttft_s"]
-    )
+    by_device = requests.set_column(requests.schema.get_field_index("ttft_s"), "ttft_s", requests["device_ttft_s"])
     energies = tuple(_with_ranges(each, energy, read) for each in cell.energy)
     headline = next((each.gross for each in energies if each.gross.value is not None), None)
     return replace(
@@ -61,9 +56,7 @@ def with_device_time(
 _NO_NET: Final = "the device's idle power is part of its model, not a baseline of this machine"
 
 
-def _with_ranges(
-    summary: EnergySummary, energy: pa.Table, blocks: Sequence[Block]
-) -> EnergySummary:
+def _with_ranges(summary: EnergySummary, energy: pa.Table, blocks: Sequence[Block]) -> EnergySummary:
     """The summary with ranges in place of intervals, where the energy rows have ranges.
 
     The scatter between blocks is that of their prompts: another run would give the same again.
@@ -83,9 +76,7 @@ def _with_ranges(
         mean_of_ratios=_bare(summary.mean_of_ratios),
         without_flagged=_bare(summary.without_flagged),
         power_w=of(summary.power_w, "total", "duration_s"),
-        phases=tuple(
-            (name, of(figure, name, names.get(name, "units"))) for name, figure in summary.phases
-        ),
+        phases=tuple((name, of(figure, name, names.get(name, "units"))) for name, figure in summary.phases),
     )
 
 
@@ -105,11 +96,7 @@ def _bounds(energy: pa.Table) -> dict[str, dict[int, tuple[float | None, float |
 
 def _ranged(figure: Figure, bounds: _Bounds, blocks: Sequence[Block], work: str) -> Figure:
     done = [(bounds.get(block.number, (None, None)), getattr(block, work)) for block in blocks]
-    known = [
-        (low, high, amount)
-        for (low, high), amount in done
-        if low is not None and high is not None and amount
-    ]
+    known = [(low, high, amount) for (low, high), amount in done if low is not None and high is not None and amount]
     if figure.value is None or len(known) != len(blocks):
         return _bare(figure)
     total = math.fsum(amount for _, _, amount in known)
@@ -151,12 +138,14 @@ def notes(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     simulated = [cell for cell in cells if cell.simulated]
     if simulated:
-        found.append((
-            "simulated",
-            "speed and energy of these cells are computed for hardware that is not here and are "
-            "compared with no measured or estimated figure; [low, high] is what the ranges of the "
-            "model's inputs allow, no statistical interval",
-        ))  # fmt: skip
+        found.append(
+            (
+                "simulated",
+                "speed and energy of these cells are computed for hardware that is not here and are "
+                "compared with no measured or estimated figure; [low, high] is what the ranges of the "
+                "model's inputs allow, no statistical interval",
+            )
+        )
     for cell in simulated:
         parts = [
             str(cell.facts.get("hardware") or "simulated hardware"),

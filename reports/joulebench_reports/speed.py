@@ -48,17 +48,9 @@ def _rate(blocks: Sequence[Block], above: str, below: str, unit: str) -> Figure:
 
 
 def _mean_duration(blocks: Sequence[Block]) -> Figure:
-    points = [
-        intervals.Point(block.duration_s, 1.0, block.process)
-        for block in blocks
-        if block.duration_s is not None
-    ]
+    points = [intervals.Point(block.duration_s, 1.0, block.process) for block in blocks if block.duration_s is not None]
     return intervals.mean_of_ratios(
-        points,
-        unit="s",
-        provenance=None,
-        method="mean over blocks",
-        reason=None if points else "no blocks",
+        points, unit="s", provenance=None, method="mean over blocks", reason=None if points else "no blocks"
     )
 
 

@@ -37,9 +37,7 @@ def save_baseline(side: Side, file: Path) -> None:
     """
     if not any(cell.estimates for cell in side.cells):
         raise SessionError("no cell has figures to keep", where=side.session_id)
-    document = {
-        "format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(side)
-    }  # fmt: skip
+    document = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(side)}
     text = json.dumps(finite(document), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -60,20 +58,23 @@ def read_baseline(file: Path) -> Side:
         raise SessionError(f"cannot be read: {error.strerror}", where=str(file)) from None
     except (ValueError, RecursionError) as error:
         raise SessionError(
-            f"no baseline ({error})", where=str(file),
+            f"no baseline ({error})",
+            where=str(file),
             hint="'joulebench compare SESSION --save-baseline FILE' writes one",
-        ) from None  # fmt: skip
+        ) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise SessionError(
-            "no baseline of joulebench", where=str(file),
+            "no baseline of joulebench",
+            where=str(file),
             hint="'joulebench compare SESSION --save-baseline FILE' writes one",
-        )  # fmt: skip
+        )
     version = document.get("format_version")
     if version != FORMAT_VERSION:
         raise SessionError(
             f"a baseline of format {version!r}; this joulebench reads {FORMAT_VERSION}",
-            where=str(file), hint="write it anew from its session, or use the joulebench it is of",
-        )  # fmt: skip
+            where=str(file),
+            hint="write it anew from its session, or use the joulebench it is of",
+        )
     rest = {k: v for k, v in document.items() if k not in ("format", "format_version")}
     return _side(_Record(rest, str(file), ""))
 
@@ -150,9 +151,7 @@ class _Record:
     def many(self, key: str, read: Callable[[_Record], _T]) -> tuple[_T, ...]:
         values = self._take(key, lambda v: isinstance(v, list), "a list")
         base = f"{self._path}.{key}" if self._path else key
-        return tuple(
-            read(_Record(each, self._file, f"{base}[{place}]")) for place, each in enumerate(values)
-        )
+        return tuple(read(_Record(each, self._file, f"{base}[{place}]")) for place, each in enumerate(values))
 
     def end(self) -> None:
         for key in self._values:

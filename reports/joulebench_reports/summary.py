@@ -85,9 +85,7 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
         protocol=_preset(session),
     )
     return replace(
-        summary,
-        verdicts=verdict_tables(session, summary.shown, baseline),
-        costs=cost_tables(session, summary.shown),
+        summary, verdicts=verdict_tables(session, summary.shown, baseline), costs=cost_tables(session, summary.shown)
     )
 
 
@@ -106,18 +104,12 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _probes(row: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
-    return tuple(
-        ProbeReport(p["probe"], bool(p["available"]), p["reason"], p["cure"])
-        for p in row["probes"] or ()
-    )
+    return tuple(ProbeReport(p["probe"], bool(p["available"]), p["reason"], p["cure"]) for p in row["probes"] or ())
 
 
 def _channels(row: Mapping[str, Any]) -> tuple[ChannelReport, ...]:
     names = ChannelReport.__dataclass_fields__
-    return tuple(
-        ChannelReport(**{name: channel.get(name) for name in names})
-        for channel in row["channels"] or ()
-    )
+    return tuple(ChannelReport(**{name: channel.get(name) for name in names}) for channel in row["channels"] or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,31 +172,21 @@ def empty_cell(cell_id: str) -> CellSummary:
 def _blockless(row: Mapping[str, Any]) -> CellSummary:
     from joulebench.schema import BLOCKS, ENERGY, REQUESTS, SAMPLES
 
-    empty = _Tables(
-        BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table(), SAMPLES.empty_table
-    )
+    empty = _Tables(BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table(), SAMPLES.empty_table)
     return _summarise(row, empty, (), ())
 
 
 def _cell(
-    session: Session,
-    row: Mapping[str, Any],
-    channels: Sequence[ChannelReport],
-    probes: Sequence[ProbeReport],
+    session: Session, row: Mapping[str, Any], channels: Sequence[ChannelReport], probes: Sequence[ProbeReport]
 ) -> CellSummary:
-    blocks, requests, energy = (
-        session.table(name, row["cell_id"]) for name in ("blocks", "requests", "energy")
-    )
+    blocks, requests, energy = (session.table(name, row["cell_id"]) for name in ("blocks", "requests", "energy"))
     samples = partial(edge_readings, session, row["cell_id"])
     cell = _summarise(row, _Tables(blocks, requests, energy, samples), channels, probes)
     return with_device_time(cell, blocks, requests, energy)
 
 
 def _summarise(
-    row: Mapping[str, Any],
-    tables: _Tables,
-    channels: Sequence[ChannelReport],
-    probes: Sequence[ProbeReport],
+    row: Mapping[str, Any], tables: _Tables, channels: Sequence[ChannelReport], probes: Sequence[ProbeReport]
 ) -> CellSummary:
     unit = shown_unit(row.get("unit") or "unit")
     blocks = block_sums.read_blocks(tables.blocks, tables.requests, unit.per)
@@ -239,9 +221,7 @@ def _summarise(
         memory=_memory(row),
         quality=_quality(row),
         agreement=read_agreement(row.get("agreement_json")),
-        temperature_max_c=max(
-            (b.temperature_c for b in blocks if b.temperature_c is not None), default=None
-        ),
+        temperature_max_c=max((b.temperature_c for b in blocks if b.temperature_c is not None), default=None),
         observer=_observer(row),
         flags=_flags(row, blocks, energy, processes),
         evidence=_scalars(row.get("evidence_json")),
@@ -265,9 +245,7 @@ def _headline(figures: Sequence[Figure], unit: str, absent: str | None) -> Figur
     return Figure(None, unit, reason_if_null=absent or reasons)
 
 
-def _no_energy(
-    row: Mapping[str, Any], probes: Sequence[ProbeReport], has_blocks: bool, has_rows: bool
-) -> str | None:
+def _no_energy(row: Mapping[str, Any], probes: Sequence[ProbeReport], has_blocks: bool, has_rows: bool) -> str | None:
     """Why the whole cell has no energy, where the reason is not in the energy figures."""
     fatal = [flag for flag in row.get("flags") or () if flag in _FATAL_FLAGS]
     if fatal:
@@ -346,10 +324,7 @@ def _observer(row: Mapping[str, Any]) -> ObserverTax:
 
 
 def _flags(
-    row: Mapping[str, Any],
-    blocks: Sequence[block_sums.Block],
-    energy: Sequence[EnergySummary],
-    processes: int,
+    row: Mapping[str, Any], blocks: Sequence[block_sums.Block], energy: Sequence[EnergySummary], processes: int
 ) -> tuple[FlagCount, ...]:
     """Flags of the cell, its blocks and its energy figures, each once."""
     counts: dict[str, int | None] = {}

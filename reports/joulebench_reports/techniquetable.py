@@ -23,9 +23,17 @@ _UNSEEN_PERCENT: Final = 0.01
 _APART: Final = "†"
 
 HEADER: Final = (
-    "technique", "size on disk", "energy", "speed", "peak mem", "perplexity", "KL nats", "top-1",
-    "same tokens", "what was done",
-)  # fmt: skip
+    "technique",
+    "size on disk",
+    "energy",
+    "speed",
+    "peak mem",
+    "perplexity",
+    "KL nats",
+    "top-1",
+    "same tokens",
+    "what was done",
+)
 #: Above the tables, in every report that has them.
 NOTE: Final = (
     "Against the uncompressed model on the same backend with the same settings (its row has the "
@@ -35,9 +43,7 @@ NOTE: Final = (
     "equal greedy tokens are against the reference of the agreement check, over its prompts. "
     "Size and peak memory are single readings."
 )
-_APART_NOTE: Final = (
-    f"{_APART} The two cells did not take turns: what drifted between them is in no interval."
-)
+_APART_NOTE: Final = f"{_APART} The two cells did not take turns: what drifted between them is in no interval."
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,21 +199,33 @@ def _baseline_row(found: Baseline) -> tuple[str, ...]:
     mark = MARKS.get(found.provenance or "measured", "")
     energy = UNKNOWN if found.energy is None else f"{number(found.energy)} {found.energy_unit}"
     return (
-        "none", data_size(found.size_bytes), f"{energy} {mark}".strip(),
+        "none",
+        data_size(found.size_bytes),
+        f"{energy} {mark}".strip(),
         UNKNOWN if found.rate is None else f"{number(found.rate)} {found.rate_unit}",
-        data_size(found.memory_bytes), number(found.perplexity, 4), _plain_figure(found.kl),
-        share_words(found.top1), share_words(found.greedy), "the model as it is",
-    )  # fmt: skip
+        data_size(found.memory_bytes),
+        number(found.perplexity, 4),
+        _plain_figure(found.kl),
+        share_words(found.top1),
+        share_words(found.greedy),
+        "the model as it is",
+    )
 
 
 def _row(found: TechniqueCost) -> tuple[str, ...]:
     mark = MARKS.get(found.provenance or "measured", "") if found.energy.value else ""
     return (
-        plain(found.technique), change_words(found.size),
-        f"{change_words(found.energy)} {mark}".strip(), change_words(found.rate),
-        change_words(found.memory), change_words(found.perplexity), _plain_figure(found.kl),
-        share_words(found.top1), share_words(found.greedy), plain(found.evidence) or UNKNOWN,
-    )  # fmt: skip
+        plain(found.technique),
+        change_words(found.size),
+        f"{change_words(found.energy)} {mark}".strip(),
+        change_words(found.rate),
+        change_words(found.memory),
+        change_words(found.perplexity),
+        _plain_figure(found.kl),
+        share_words(found.top1),
+        share_words(found.greedy),
+        plain(found.evidence) or UNKNOWN,
+    )
 
 
 def missing(table: CostTable) -> list[tuple[str, str]]:
@@ -218,9 +236,7 @@ def missing(table: CostTable) -> list[tuple[str, str]]:
             figure: Relative = getattr(each, name)
             if figure.value is None and figure.reason:
                 found.setdefault((name, figure.reason), []).append(each.label)
-    return [
-        (f"{name} of {_cells(labels)}", plain(reason)) for (name, reason), labels in found.items()
-    ]
+    return [(f"{name} of {_cells(labels)}", plain(reason)) for (name, reason), labels in found.items()]
 
 
 def _cells(labels: Sequence[str]) -> str:

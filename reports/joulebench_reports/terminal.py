@@ -82,11 +82,7 @@ def render_summary(summary: SessionSummary, width: int, color: bool) -> str:
             _operators(console, each)
     _missing_cells(console, summary.missing)
     _notes(console, "What could not be measured, and why", trust.unmeasured(summary))
-    _notes(
-        console,
-        "How far to trust this",
-        trust.trust_notes(summary, trust.flag_letters(summary.shown)),
-    )
+    _notes(console, "How far to trust this", trust.trust_notes(summary, trust.flag_letters(summary.shown)))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
@@ -209,12 +205,10 @@ def _techniques(console: Console, tables: Sequence[techniquetable.CostTable], wi
         for each in found.backends:
             header, rows = _narrowed(techniquetable.HEADER, techniquetable.rows(each), width)
             console.print(Text(plain(each.backend), style="cyan"))
-            table = Table(box=box.SIMPLE_HEAD, padding=(0, _MARGIN, 0, 0), pad_edge=False,
-                          show_edge=False)  # fmt: skip
+            table = Table(box=box.SIMPLE_HEAD, padding=(0, _MARGIN, 0, 0), pad_edge=False, show_edge=False)
             for place, name in enumerate(header):
                 left = place == 0 or name == "what was done"
-                table.add_column(Text(name), justify="left" if left else "right",
-                                 no_wrap=not left, overflow="fold")  # fmt: skip
+                table.add_column(Text(name), justify="left" if left else "right", no_wrap=not left, overflow="fold")
             for row in rows:
                 table.add_row(*map(Text, row))
             console.print(table)
@@ -228,9 +222,7 @@ def _techniques(console: Console, tables: Sequence[techniquetable.CostTable], wi
         _notes(console, "What of the techniques is unknown", unknown)
 
 
-def _narrowed(
-    header: Sequence[str], rows: Sequence[Sequence[str]], width: int
-) -> tuple[list[str], list[list[str]]]:
+def _narrowed(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[list[str], list[list[str]]]:
     """The columns that fit; a text that may fold counts by its longest word."""
     kept = list(range(len(header)))
 
@@ -279,10 +271,7 @@ def _missing_cells(console: Console, cells: Sequence[CellSummary]) -> None:
     _notes(
         console,
         "Cells without figures",
-        [
-            trust.Note(f"{cell.label} {cell.status}", cell.cause or "no cause recorded")
-            for cell in cells
-        ],
+        [trust.Note(f"{cell.label} {cell.status}", cell.cause or "no cause recorded") for cell in cells],
     )
 
 

@@ -41,9 +41,7 @@ class Thinning:
     count from ``start_ns``. A counter becomes a power: joules over seconds between its readings.
     """
 
-    def __init__(
-        self, channel: ChannelReport, scale: float, start_ns: int, span_s: float, buckets: int
-    ) -> None:
+    def __init__(self, channel: ChannelReport, scale: float, start_ns: int, span_s: float, buckets: int) -> None:
         self._channel = channel
         self._scale = scale
         self._start_ns = start_ns
@@ -97,16 +95,9 @@ class Thinning:
             return None
         steps = pc.subtract(raw[1:], raw[:-1])
         elapsed = pc.divide(pc.cast(pc.subtract(t_ns[1:], t_ns[:-1]), "float64"), 1e9)
-        good = pc.and_(
-            pc.greater_equal(steps, 0),
-            pc.and_(pc.greater(elapsed, 0), pc.less(elapsed, 2 * self._width)),
-        )
+        good = pc.and_(pc.greater_equal(steps, 0), pc.and_(pc.greater(elapsed, 0), pc.less(elapsed, 2 * self._width)))
         joules = pc.multiply(pc.cast(steps, "float64"), self._scale)
-        return {
-            "t": self._seconds(t_ns[1:]).filter(good),
-            "top": joules.filter(good),
-            "bottom": elapsed.filter(good),
-        }
+        return {"t": self._seconds(t_ns[1:]).filter(good), "top": joules.filter(good), "bottom": elapsed.filter(good)}
 
     def series(self) -> Series | None:
         """The line; ``None`` where fewer than two readings, or none that can be used, were seen."""
@@ -114,10 +105,20 @@ class Thinning:
 
         if self._readings < 2 or not self._parts:
             return None
-        merged = pa.concat_tables(self._parts).group_by("bucket", use_threads=False).aggregate(
-            [("t_sum", "sum"), ("t_count", "sum"), ("top_sum", "sum"), ("bottom_sum", "sum"),
-             ("ratio_min", "min"), ("ratio_max", "max")]
-        )  # fmt: skip
+        merged = (
+            pa.concat_tables(self._parts)
+            .group_by("bucket", use_threads=False)
+            .aggregate(
+                [
+                    ("t_sum", "sum"),
+                    ("t_count", "sum"),
+                    ("top_sum", "sum"),
+                    ("bottom_sum", "sum"),
+                    ("ratio_min", "min"),
+                    ("ratio_max", "max"),
+                ]
+            )
+        )
         points = merged.sort_by("bucket").to_pylist()
         return self._line(points) if points else None
 
@@ -160,9 +161,8 @@ def _summed(columns: dict[str, pa.Array], width: float) -> pa.Table:
     ratio = pc.divide(columns["top"], columns["bottom"])
     table = pa.table({**columns, "bucket": buckets, "ratio": ratio})
     return table.group_by("bucket", use_threads=False).aggregate(
-        [("t", "sum"), ("t", "count"), ("top", "sum"), ("bottom", "sum"), ("ratio", "min"),
-         ("ratio", "max")]
-    )  # fmt: skip
+        [("t", "sum"), ("t", "count"), ("top", "sum"), ("bottom", "sum"), ("ratio", "min"), ("ratio", "max")]
+    )
 
 
 def _short(value: float) -> float:

@@ -74,11 +74,7 @@ class Timeline:
     @property
     def end_s(self) -> float:
         """When the last thing that is shown ends."""
-        lines = [
-            *self.power_w,
-            *self.temperature_c,
-            *(s for _, each in self.memory_mib for s in each),
-        ]
+        lines = [*self.power_w, *self.temperature_c, *(s for _, each in self.memory_mib for s in each)]
         ends = [line.t_s[-1] for line in lines if line.t_s]
         return max([*ends, *(span.t1_s for span in self.spans)], default=0.0)
 
@@ -102,10 +98,12 @@ def read_timeline(
         channel.channel: Thinning(
             channel,
             scales.get(channel.channel, 1.0) / (_MIB if channel.quantity == "memory" else 1),
-            start_ns, (end_ns - start_ns) * 1e-9, detail.buckets,
+            start_ns,
+            (end_ns - start_ns) * 1e-9,
+            detail.buckets,
         )
         for channel in chosen
-    }  # fmt: skip
+    }
     if lines:
         for batch in tick_batches(session, cell_id):
             for line in lines.values():
@@ -123,9 +121,7 @@ def read_timeline(
         start_ns=start_ns,
         power_w=panel(_power_channels(channels)),
         memory_mib=tuple(
-            (domain, found)
-            for domain, group in _memory_by_domain(channels).items()
-            if (found := panel(group))
+            (domain, found) for domain, group in _memory_by_domain(channels).items() if (found := panel(group))
         ),
         temperature_c=panel(_temperatures(channels)),
         spans=spans,
@@ -179,9 +175,7 @@ def _memory_by_domain(channels: Sequence[ChannelReport]) -> dict[str, list[Chann
 # -- blocks, phases, tokens, events -------------------------------------------------------------
 
 
-def _spans(
-    blocks: pa.Table, requests: pa.Table, start_ns: int, most: int
-) -> tuple[tuple[Span, ...], int]:
+def _spans(blocks: pa.Table, requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[Span, ...], int]:
     found: list[Span] = []
     left_out = max(0, blocks.num_rows - most) + max(0, requests.num_rows - most)
     for row in blocks.slice(0, most).select(["block", "t0_ns", "t1_ns"]).to_pylist():

@@ -71,18 +71,18 @@ def _time_axis(field: str, last: bool) -> Json:
 def _lanes(timeline: Timeline, last: bool) -> Json:
     kinds = [kind for kind in _LANES if any(span.kind == kind for span in timeline.spans)]
     rows = [*kinds, *([_TOKENS] if timeline.tokens_s else [])]
-    y: Json = {"field": "kind", "type": "nominal", "sort": rows, "title": None,
-               "scale": {"domain": rows}}  # fmt: skip
+    y: Json = {"field": "kind", "type": "nominal", "sort": rows, "title": None, "scale": {"domain": rows}}
     layers: list[Json] = [
         {
             "data": {"name": "spans"},
-            "mark": {"type": "bar", "height": 12, "stroke": "var:--surface", "strokeWidth": 0.5,
-                     "clip": True},
+            "mark": {"type": "bar", "height": 12, "stroke": "var:--surface", "strokeWidth": 0.5, "clip": True},
             "encoding": {
                 "x2": {"field": "t1"},
                 "y": y,
                 "color": {
-                    "field": "kind", "type": "nominal", "legend": None,
+                    "field": "kind",
+                    "type": "nominal",
+                    "legend": None,
                     "scale": {"domain": kinds, "range": [_LANES[kind] for kind in kinds]},
                 },
                 "tooltip": [
@@ -94,20 +94,19 @@ def _lanes(timeline: Timeline, last: bool) -> Json:
                 ],
             },
         }
-    ]  # fmt: skip
+    ]
     if timeline.tokens_s:
-        layers.append({
-            "data": {"name": "tokens"},
-            "mark": {"type": "tick", "thickness": 1, "height": 12, "color": "var:--decode",
-                     "clip": True},
-            "encoding": {"y": y, "tooltip": [{"field": "t0", "type": "quantitative",
-                                              "title": "token known at, s"}]},
-        })  # fmt: skip
-    return {
-        "height": _LANE_PX * len(rows),
-        "encoding": {"x": _time_axis("t0", last)},
-        "layer": layers,
-    }
+        layers.append(
+            {
+                "data": {"name": "tokens"},
+                "mark": {"type": "tick", "thickness": 1, "height": 12, "color": "var:--decode", "clip": True},
+                "encoding": {
+                    "y": y,
+                    "tooltip": [{"field": "t0", "type": "quantitative", "title": "token known at, s"}],
+                },
+            }
+        )
+    return {"height": _LANE_PX * len(rows), "encoding": {"x": _time_axis("t0", last)}, "layer": layers}
 
 
 def _panel(panel: Panel, *, with_marks: bool, last: bool) -> Json:
@@ -123,19 +122,12 @@ def _panel(panel: Panel, *, with_marks: bool, last: bool) -> Json:
     colour = {
         "field": "channel",
         "type": "nominal",
-        "legend": {
-            "title": None,
-            "orient": "right",
-            "labelLimit": 190,
-            "symbolType": "stroke",
-            "symbolOpacity": 1,
-        },
+        "legend": {"title": None, "orient": "right", "labelLimit": 190, "symbolType": "stroke", "symbolOpacity": 1},
         "scale": {"range": [f"var:--series-{n}" for n in range(1, 9)]},
     }
     layers: list[Json] = [
         {
-            "mark": {"type": "line", "strokeWidth": 1.6, "invalid": "break-paths-filter-domains",
-                     "clip": True},
+            "mark": {"type": "line", "strokeWidth": 1.6, "invalid": "break-paths-filter-domains", "clip": True},
             "encoding": {
                 "y": {**y, "field": "mean"},
                 "color": colour,
@@ -147,8 +139,8 @@ def _panel(panel: Panel, *, with_marks: bool, last: bool) -> Json:
                     {"field": "mean", "type": "quantitative", "title": title},
                 ],
             },
-        },
-    ]  # fmt: skip
+        }
+    ]
     if any(value is not None for line in series for value in line.low):
         layers.insert(
             0,
@@ -193,14 +185,13 @@ def _lines(series: Sequence[Series]) -> list[Json]:
             "each": {"channel": plain(line.channel), "provenance": line.provenance},
             "columns": {
                 name: list(values)
-                for name, values in (("t", line.t_s), ("mean", line.mean), ("low", line.low),
-                                     ("high", line.high))
+                for name, values in (("t", line.t_s), ("mean", line.mean), ("low", line.low), ("high", line.high))
                 # A counter has no lowest and highest: the columns would be nulls.
                 if any(value is not None for value in values)
             },
         }
         for line in series
-    ]  # fmt: skip
+    ]
 
 
 def _span_columns(found: Sequence[Span]) -> list[Json]:
@@ -238,12 +229,5 @@ def series_rows(timeline: Timeline) -> list[tuple[str, ...]]:
             if means:
                 middle = sum(means) / len(means)
                 figures = (min(means), middle, max(means))
-                rows.append(
-                    (
-                        line.channel,
-                        panel.unit,
-                        line.provenance,
-                        *(number(value) for value in figures),
-                    )
-                )
+                rows.append((line.channel, panel.unit, line.provenance, *(number(value) for value in figures)))
     return rows

@@ -14,14 +14,7 @@ from joulebench_reports.joining import Sources
 from joulebench_reports.markup import Child, Element, data_block, h
 from joulebench_reports.readings import channels_of
 from joulebench_reports.sections import badge, table
-from joulebench_reports.timeline import (
-    BUCKETS,
-    MOST_SPANS,
-    MOST_TOKENS,
-    Detail,
-    Timeline,
-    read_timeline,
-)
+from joulebench_reports.timeline import BUCKETS, MOST_SPANS, MOST_TOKENS, Detail, Timeline, read_timeline
 from joulebench_reports.timelinechart import series_rows, timeline_data, timeline_spec
 from joulebench_reports.wording import plain
 
@@ -36,9 +29,7 @@ _LEAST_BUCKETS: Final = 60
 _LEAST_SPANS: Final = 100
 
 
-def read_timelines(
-    sources: Sources, cells: Sequence[CellSummary], most: int
-) -> list[tuple[CellSummary, Timeline]]:
+def read_timelines(sources: Sources, cells: Sequence[CellSummary], most: int) -> list[tuple[CellSummary, Timeline]]:
     """The timelines of the first cells that have one."""
     chosen = cells[:most]
     found: list[tuple[CellSummary, Timeline]] = []
@@ -70,26 +61,37 @@ def timeline_part(
         return [h("p", no_charts, class_="box"), _series_table(lines)]
     kinds = dict.fromkeys(each.provenance for _, line in lines for each in line.power_w)
     data = {
-        cell.id: {"spec": timeline_spec(line, plain(cell.label)), "data": timeline_data(line),
-                  "end": round(line.end_s, 3)}
+        cell.id: {
+            "spec": timeline_spec(line, plain(cell.label)),
+            "data": timeline_data(line),
+            "end": round(line.end_s, 3),
+        }
         for cell, line in lines
-    }  # fmt: skip
+    }
     return [
         _tools(lines),
         h(
             "figure",
-            h("figcaption", "Power, memory and temperature; blocks, phases and tokens on top ",
-              *map(badge, kinds)),
-            h("div", class_="chart", id="timeline-chart", role="group",
-              aria_label="Power, memory and temperature over time of the chosen cell; "
-              "the table below has each series' range"),
+            h("figcaption", "Power, memory and temperature; blocks, phases and tokens on top ", *map(badge, kinds)),
+            h(
+                "div",
+                class_="chart",
+                id="timeline-chart",
+                role="group",
+                aria_label="Power, memory and temperature over time of the chosen cell; "
+                "the table below has each series' range",
+            ),
             *(h("p", text, class_="facts") for text in _left_out(lines, cells)),
             h("details", h("summary", "Range of each series, all cells"), _series_table(lines)),
         ),
-        h("p", "Lines are means of short spans with lowest and highest reading as a band; all raw "
-          "samples are in the session's cells/…/samples.arrow.", class_="facts"),
+        h(
+            "p",
+            "Lines are means of short spans with lowest and highest reading as a band; all raw "
+            "samples are in the session's cells/…/samples.arrow.",
+            class_="facts",
+        ),
         data_block("timeline-data", data),
-    ]  # fmt: skip
+    ]
 
 
 def _tools(lines: Sequence[tuple[CellSummary, Timeline]]) -> Element:
@@ -97,11 +99,7 @@ def _tools(lines: Sequence[tuple[CellSummary, Timeline]]) -> Element:
     return h(
         "p",
         h("label", "Cell ", for_="timeline-cell"),
-        h(
-            "select",
-            *(h("option", plain(cell.label), value=cell.id) for cell, _ in lines),
-            id="timeline-cell",
-        ),
+        h("select", *(h("option", plain(cell.label), value=cell.id) for cell, _ in lines), id="timeline-cell"),
         h("label", "from, s ", for_="timeline-from"),
         h("input", id="timeline-from", type="number", min="0", step="any"),
         h("label", "to, s ", for_="timeline-to"),

@@ -88,8 +88,7 @@ def _decode_context(requests: pa.Table) -> float | None:
     """
     import pyarrow.compute as pc
 
-    known = requests.filter(pc.and_(pc.is_valid(requests["prefill_tokens"]),
-                                    pc.greater(requests["decode_tokens"], 0)))  # fmt: skip
+    known = requests.filter(pc.and_(pc.is_valid(requests["prefill_tokens"]), pc.greater(requests["decode_tokens"], 0)))
     if known.num_rows == 0:
         return None
     before = _first_values(known).get("context_tokens") or 0.0
@@ -106,8 +105,7 @@ def _mean_prompt(requests: pa.Table) -> float | None:
     """Mean tokens of a prefill."""
     import pyarrow.compute as pc
 
-    read = requests.filter(pc.and_(pc.is_valid(requests["prefill_s"]),
-                                   pc.greater(requests["prefill_tokens"], 0)))  # fmt: skip
+    read = requests.filter(pc.and_(pc.is_valid(requests["prefill_s"]), pc.greater(requests["prefill_tokens"], 0)))
     if read.num_rows == 0:
         return None
     mean: float = pc.mean(read["prefill_tokens"]).as_py()

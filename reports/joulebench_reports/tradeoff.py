@@ -67,9 +67,7 @@ def front_of(cells: Sequence[CellSummary]) -> Front:
 
     candidates = [
         Candidate(
-            cell.id,
-            cell.id,
-            {"energy": cell.headline.value, "loss": (cell.quality.perplexity or 0.0) / best - 1},
+            cell.id, cell.id, {"energy": cell.headline.value, "loss": (cell.quality.perplexity or 0.0) / best - 1}
         )
         for cell in cells
     ]
@@ -110,9 +108,7 @@ def _chart(key: _Group, cells: Sequence[CellSummary]) -> Chart:
     )
 
 
-def _spec(
-    title: str, unit: str, provenance: str, cells: Sequence[CellSummary], front: set[str]
-) -> Json:
+def _spec(title: str, unit: str, provenance: str, cells: Sequence[CellSummary], front: set[str]) -> Json:
     colour = f"var:--{provenance}"
     ordered = sorted((c for c in cells if c.id in front), key=lambda c: c.headline.value or 0.0)
     values = [_row(cell, on_front=cell.id in front) for cell in cells]
@@ -121,9 +117,7 @@ def _spec(
     names = [_row(cell, on_front=cell.id in front) for cell in _with_room(told, cells)]
     dense = len(cells) > _MOST_INTERVALS
     bounded = [
-        row
-        for row in values
-        if row["low"] is not None and row["high"] is not None and (row["front"] or not dense)
+        row for row in values if row["low"] is not None and row["high"] is not None and (row["front"] or not dense)
     ]
     x: Json = {
         "field": "x",
@@ -144,33 +138,41 @@ def _spec(
     layers: list[Json] = [
         {
             "data": {"values": [_row(cell, on_front=True) for cell in ordered]},
-            "mark": {"type": "line", "interpolate": "step-after", "color": "var:--muted",
-                     "strokeWidth": 1.5},
+            "mark": {"type": "line", "interpolate": "step-after", "color": "var:--muted", "strokeWidth": 1.5},
             "encoding": {"x": x, "y": y},
         },
         {
-            "mark": {"type": "point", "shape": SHAPES.get(provenance, "circle"), "size": 80,
-                     "fill": colour, "stroke": colour, "strokeWidth": 1.8},
+            "mark": {
+                "type": "point",
+                "shape": SHAPES.get(provenance, "circle"),
+                "size": 80,
+                "fill": colour,
+                "stroke": colour,
+                "strokeWidth": 1.8,
+            },
             "encoding": {
-                "x": x, "y": y, "tooltip": tip,
+                "x": x,
+                "y": y,
+                "tooltip": tip,
                 "fillOpacity": {"condition": {"test": "datum.front", "value": 1}, "value": 0},
                 "strokeOpacity": {"condition": {"test": "datum.front", "value": 1}, "value": 0.7},
             },
         },
         {
             "data": {"values": names},
-            "mark": {"type": "text", "align": "left", "dx": 9, "dy": -7, "color": "var:--ink",
-                     "limit": 240},
+            "mark": {"type": "text", "align": "left", "dx": 9, "dy": -7, "color": "var:--ink", "limit": 240},
             "encoding": {"x": x, "y": y, "text": {"field": "cell"}},
         },
-    ]  # fmt: skip
+    ]
     if bounded:
-        layers.insert(1, {
-            "data": {"values": bounded},
-            "mark": {"type": "rule", "strokeWidth": 1.5, "color": colour, "opacity": 0.6},
-            "encoding": {"x": {"field": "low", "type": "quantitative"},
-                         "x2": {"field": "high"}, "y": y},
-        })  # fmt: skip
+        layers.insert(
+            1,
+            {
+                "data": {"values": bounded},
+                "mark": {"type": "rule", "strokeWidth": 1.5, "color": colour, "opacity": 0.6},
+                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}, "y": y},
+            },
+        )
     return {
         "description": title,
         "width": "container",
@@ -192,19 +194,17 @@ def _perplexity_scale(cells: Sequence[CellSummary]) -> Json:
 
 def _with_room(front: Sequence[CellSummary], cells: Sequence[CellSummary]) -> list[CellSummary]:
     """Those of the front whose names do not run into one that stands already."""
-    places = {cell.id: (cell.headline.value or 0.0, cell.quality.perplexity or 0.0)
-              for cell in cells}  # fmt: skip
+    places = {cell.id: (cell.headline.value or 0.0, cell.quality.perplexity or 0.0) for cell in cells}
     sizes = [max(each) - min(each) or 1.0 for each in zip(*places.values(), strict=True)]
     kept: list[CellSummary] = []
     for cell in front:
         apart = [
             any(
                 abs(a - b) > share * size
-                for a, b, share, size in zip(places[cell.id], places[other.id], _NAME_SHARE, sizes,
-                                             strict=True)
+                for a, b, share, size in zip(places[cell.id], places[other.id], _NAME_SHARE, sizes, strict=True)
             )
             for other in kept
-        ]  # fmt: skip
+        ]
         if all(apart):
             kept.append(cell)
     return kept[:_MOST_NAMED]
@@ -213,8 +213,12 @@ def _with_room(front: Sequence[CellSummary], cells: Sequence[CellSummary]) -> li
 def _row(cell: CellSummary, *, on_front: bool) -> Json:
     head = cell.headline
     return {
-        "cell": plain(cell.label), "x": head.value, "low": head.low, "high": head.high,
-        "y": cell.quality.perplexity, "front": on_front,
+        "cell": plain(cell.label),
+        "x": head.value,
+        "low": head.low,
+        "high": head.high,
+        "y": cell.quality.perplexity,
+        "front": on_front,
         "text": head.text,
         "ppl": number(cell.quality.perplexity, 4),
-    }  # fmt: skip
+    }

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 
 from joulebench_reports import simulated
 from joulebench_reports.agreement import agreement_notes, missing_figures
-from joulebench_reports.figures import (
-    PROVENANCES,
-    CellSummary,
-    EnergySummary,
-    Figure,
-    SessionSummary,
-)
+from joulebench_reports.figures import PROVENANCES, CellSummary, EnergySummary, Figure, SessionSummary
 from joulebench_reports.flags import explain
 from joulebench_reports.limits import limit_notes
 from joulebench_reports.wording import MARKS, data_size, number, percent, plain, seconds
@@ -100,9 +94,7 @@ def banner(summary: SessionSummary) -> str:
     tail = ", ".join(reasons) or next(
         (c.headline.reason_if_null for c in summary.shown if c.headline.reason_if_null), ""
     )
-    return f"Energy: {text}" + (
-        f" – no energy sensor; not available here: {plain(tail)}" if tail else ""
-    )
+    return f"Energy: {text}" + (f" – no energy sensor; not available here: {plain(tail)}" if tail else "")
 
 
 def _first_clause(reason: str) -> str:
@@ -119,11 +111,7 @@ def _origin(provenance: str, energies: list[EnergySummary]) -> str:
 
 
 def _absent_sensors(summary: SessionSummary) -> list[Note]:
-    return [
-        Note(probe.probe, probe.reason or "not available")
-        for probe in summary.probes
-        if not probe.available
-    ]
+    return [Note(probe.probe, probe.reason or "not available") for probe in summary.probes if not probe.available]
 
 
 def unmeasured(summary: SessionSummary) -> list[Note]:
@@ -164,10 +152,7 @@ def _grouped(cells: Iterable[list[tuple[str, str, str]]]) -> list[Note]:
     for missing in cells:
         for what, why, label in missing:
             by_statement.setdefault((what, why), []).append(label)
-    return [
-        Note(what, f"{why} ({_cells_in_words(labels)})")
-        for (what, why), labels in by_statement.items()
-    ]
+    return [Note(what, f"{why} ({_cells_in_words(labels)})") for (what, why), labels in by_statement.items()]
 
 
 def _cells_in_words(labels: list[str]) -> str:
@@ -215,10 +200,7 @@ def _protocol_notes(summary: SessionSummary) -> list[Note]:
 
 def _repetition_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
     """Blocks and processes of each cell; of many cells, equal ones together."""
-    said = [
-        (cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}")
-        for cell in cells
-    ]
+    said = [(cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}") for cell in cells]
     if len(said) <= _MOST_ALONE:
         return [Note(label, text) for label, text in said]
     together: dict[str, list[str]] = {}
@@ -256,9 +238,7 @@ def _observer_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
     notes: list[Note] = []
     shares = [c.observer.cpu_share for c in cells if c.observer.cpu_share is not None]
     if shares:
-        notes.append(
-            Note("observer tax", f"the sampler used at most {percent(max(shares))} of one core")
-        )
+        notes.append(Note("observer tax", f"the sampler used at most {percent(max(shares))} of one core"))
     ticks = sum(cell.observer.ticks or 0 for cell in cells)
     if ticks:
         missed = sum(cell.observer.missed or 0 for cell in cells)
@@ -302,9 +282,7 @@ def _disturbance(cell: CellSummary, energy: EnergySummary) -> list[Note]:
 
 def flag_words(cell: CellSummary) -> str:
     """The cell's flags in a table: name, with the number of blocks that carry it."""
-    words = [
-        flag.flag if flag.blocks is None else f"{flag.flag} ×{flag.blocks}" for flag in cell.flags
-    ]
+    words = [flag.flag if flag.blocks is None else f"{flag.flag} ×{flag.blocks}" for flag in cell.flags]
     return ", ".join(words)
 
 

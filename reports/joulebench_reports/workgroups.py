@@ -29,9 +29,7 @@ class WorkGroup:
         return tuple(cell for cell in self.cells if cell.id != self.baseline.id)
 
 
-def work_groups(
-    session: Session, shown: Sequence[CellSummary], baseline: str | None = None
-) -> list[WorkGroup]:
+def work_groups(session: Session, shown: Sequence[CellSummary], baseline: str | None = None) -> list[WorkGroup]:
     """The groups in the order of their first cells.
 
     The baseline of a group is the cell of the agreement check's reference (the uncompressed
@@ -51,11 +49,13 @@ def work_groups(
     references = _references(session)
     return [
         WorkGroup(
-            cells[0].model, cells[0].workload,
-            named if named in cells else _baseline_of(cells, rows, references), tuple(cells),
+            cells[0].model,
+            cells[0].workload,
+            named if named in cells else _baseline_of(cells, rows, references),
+            tuple(cells),
         )
         for cells in grouped.values()
-    ]  # fmt: skip
+    ]
 
 
 def planned_row(session: Session, cell_id: str) -> Mapping[str, Any]:
@@ -74,9 +74,7 @@ def planned_row(session: Session, cell_id: str) -> Mapping[str, Any]:
 
 def _steps(planned: object) -> list[dict[str, object]]:
     """Names and settings of the steps of a chain, as a cell's row has them."""
-    steps = (
-        [each for each in planned if isinstance(each, dict)] if isinstance(planned, list) else []
-    )
+    steps = [each for each in planned if isinstance(each, dict)] if isinstance(planned, list) else []
     return [{"name": each.get("name"), "settings": each.get("settings")} for each in steps]
 
 
@@ -115,9 +113,7 @@ def _references(session: Session) -> dict[str, Mapping[str, Any]]:
 
 
 def _baseline_of(
-    cells: Sequence[CellSummary],
-    rows: Mapping[str, Mapping[str, Any]],
-    references: Mapping[str, Mapping[str, Any]],
+    cells: Sequence[CellSummary], rows: Mapping[str, Mapping[str, Any]], references: Mapping[str, Mapping[str, Any]]
 ) -> CellSummary:
     wanted = references.get(cells[0].model)
     if wanted is not None:

@@ -33,11 +33,8 @@ class _Counting(Probe):
     def channels(self, settings: Settings) -> tuple[Channel, ...]:
         source = ReaderSource("bad_reader:Counter", self.argument)
         return (
-            Channel(
-                f"{self.name}/board", "energy", "J", "counter", source, 1e-6, "simulated",
-                "board", rate_hz=20.0,
-            ),
-        )  # fmt: skip
+            Channel(f"{self.name}/board", "energy", "J", "counter", source, 1e-6, "simulated", "board", rate_hz=20.0),
+        )
 
 
 class Frozen(_Counting):

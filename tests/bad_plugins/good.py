@@ -31,12 +31,7 @@ class Meter(Probe):
 
     def channels(self, settings: Settings) -> tuple[Channel, ...]:
         source = FileSource(str(Path(str(settings["file"])).resolve()))
-        return (
-            Channel(
-                "meter/board", "power", "W", "gauge", source, 1e-6, "simulated", "machine",
-                rate_hz=50.0,
-            ),
-        )  # fmt: skip
+        return (Channel("meter/board", "power", "W", "gauge", source, 1e-6, "simulated", "machine", rate_hz=50.0),)
 
 
 @hookimpl

@@ -21,10 +21,9 @@ class WrongUnit(Probe):
         gauge = ReaderSource("bad_reader:Gauge", "2500")
         return (
             Channel(
-                "wrong-unit/board", "power", "W", "gauge", gauge, 1.0, "simulated", "board",
-                counted=True, rate_hz=20.0,
+                "wrong-unit/board", "power", "W", "gauge", gauge, 1.0, "simulated", "board", counted=True, rate_hz=20.0
             ),
-        )  # fmt: skip
+        )
 
 
 @hookimpl

@@ -10,9 +10,19 @@ from typing import Final
 BAD_PLUGINS: Final = Path(__file__).parents[1] / "bad_plugins"
 #: The twelve, by what is wrong with them.
 TWELVE: Final = (
-    "crash-at-import", "crash-at-open", "crash-in-step", "hang", "wrong-unit", "leak", "prints",
-    "duplicate", "old-api", "wrong-types", "never-available", "slow-import",
-)  # fmt: skip
+    "crash-at-import",
+    "crash-at-open",
+    "crash-in-step",
+    "hang",
+    "wrong-unit",
+    "leak",
+    "prints",
+    "duplicate",
+    "old-api",
+    "wrong-types",
+    "never-available",
+    "slow-import",
+)
 
 
 def install(site: Path, distribution: str, *entry_points: str) -> None:
@@ -20,8 +30,7 @@ def install(site: Path, distribution: str, *entry_points: str) -> None:
     info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\nRequires-Dist: joulebench\n"
-        "Requires-Dist: numpy\n"
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\nRequires-Dist: joulebench\nRequires-Dist: numpy\n"
     )
     lines = [f"{name} = {name.replace('-', '_')}" for name in entry_points]
     (info / "entry_points.txt").write_text("[joulebench]\n" + "\n".join(lines) + "\n")

@@ -51,8 +51,7 @@ def wheel(folder: Path, name: str, version: str, modules: dict[str, str], **more
     files = {
         **modules,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\n"
-        "Tag: py3-none-any\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         **{f"{info}/{key}": text for key, text in more.items()},
     }
     record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
@@ -65,20 +64,32 @@ def wheel(folder: Path, name: str, version: str, modules: dict[str, str], **more
 
 def shouting_site(folder: Path, requirement: str | None = None) -> Path:
     """A folder for PYTHONPATH with a plugin whose technique needs an environment."""
-    tiny = wheel(folder, "tinydep", "1.0", {
-        "tinydep.py": "def shout(text):\n    return text.upper() + '!'\n"
-    })  # fmt: skip
+    tiny = wheel(folder, "tinydep", "1.0", {"tinydep.py": "def shout(text):\n    return text.upper() + '!'\n"})
     wanted = requirement or f"tinydep @ {tiny.as_uri()}"
     plugin = wheel(
-        folder, "shouter", "1.0", {"shouter.py": PLUGIN.format(requirement=wanted)},
+        folder,
+        "shouter",
+        "1.0",
+        {"shouter.py": PLUGIN.format(requirement=wanted)},
         **{"entry_points.txt": "[joulebench]\nshouter = shouter\n"},
-    )  # fmt: skip
+    )
     site = folder / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index",
-         "--disable-pip-version-check", "--target", str(site), str(plugin)],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-index",
+            "--disable-pip-version-check",
+            "--target",
+            str(site),
+            str(plugin),
+        ],
         check=True,
-    )  # fmt: skip
+    )
     return site
 
 
@@ -95,8 +106,13 @@ def finished(root: Path, name: str, requirements: tuple[str, ...], /, **changes:
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").symlink_to(sys.executable)
     record = {
-        "name": name, "folder": folder.name, "requirements": list(requirements),
-        "joulebench": __version__, "python": "3.11.2", "seconds": 1.0, **changes,
-    }  # fmt: skip
+        "name": name,
+        "folder": folder.name,
+        "requirements": list(requirements),
+        "joulebench": __version__,
+        "python": "3.11.2",
+        "seconds": 1.0,
+        **changes,
+    }
     (root / "environments" / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
     return folder

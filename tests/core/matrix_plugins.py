@@ -83,10 +83,7 @@ def technique(name: str, accepts: str = "hf", produces: str = "hf") -> type[Arti
 
     class Made(ArtifactTechnique):
         stage: Literal["checkpoint", "artifact"] = "checkpoint" if produces == "hf" else "artifact"
-        options = (
-            Option("share", "share", 0.5, "", maximum=0.9),
-            Option("text", "file", None, ""),
-        )
+        options = (Option("share", "share", 0.5, "", maximum=0.9), Option("text", "file", None, ""))
 
         def check(self, settings: Any, config: Mapping[str, object]) -> str | None:
             return "too little is left" if settings["share"] > 0.8 else None
@@ -120,10 +117,7 @@ def workload(name: str, requires: Sequence[str] = ("generate",)) -> type[Workloa
 
     class Made(Workload):
         unit = "token"
-        options = (
-            Option("length", "int", 10, "", minimum=1),
-            Option("text", "file", None, ""),
-        )
+        options = (Option("length", "int", 10, "", minimum=1), Option("text", "file", None, ""))
 
         def tokens_needed(self, settings: Any) -> int:
             return int(settings["length"])
@@ -155,9 +149,12 @@ def _is_function(value: object) -> bool:
 
 
 _HOOKS = {
-    Backend: "backends", Converter: "converters", ArtifactTechnique: "techniques",
-    RuntimeTechnique: "techniques", Workload: "workloads",
-}  # fmt: skip
+    Backend: "backends",
+    Converter: "converters",
+    ArtifactTechnique: "techniques",
+    RuntimeTechnique: "techniques",
+    Workload: "workloads",
+}
 
 
 def registry_of(*classes: type[Plugin]) -> Registry:

@@ -55,8 +55,13 @@ def table(seed: int = 3) -> Any:
     return logits.astype(np.float32)
 
 
-def compared(own: Any, folder: Path, prompts: Sequence[list[int]] = ([1, 2], [5]),
-             tokens: int = 6, capabilities: frozenset[str] = ALL) -> Comparison:  # fmt: skip
+def compared(
+    own: Any,
+    folder: Path,
+    prompts: Sequence[list[int]] = ([1, 2], [5]),
+    tokens: int = 6,
+    capabilities: frozenset[str] = ALL,
+) -> Comparison:
     keep_reference(Table(table()), prompts, tokens, folder)
     return compare(Table(own), capabilities, folder, None)
 
@@ -108,9 +113,7 @@ def test_tokens_are_counted_by_answer_as_in_all(tmp_path: Path) -> None:
         assert sum(held for _, held in counts) == found.compared_tokens
 
 
-def test_a_worker_that_does_not_tell_answers_apart_costs_the_intervals_only(
-    tmp_path: Path,
-) -> None:
+def test_a_worker_that_does_not_tell_answers_apart_costs_the_intervals_only(tmp_path: Path) -> None:
     data = compared(table(), tmp_path).to_json()
     del data["forced"]["by_prompt"]
     record = agreement_record({"label": "x"}, Comparison.from_json(data), None)
@@ -145,9 +148,7 @@ def test_a_divergence_tells_position_tokens_and_gap(tmp_path: Path) -> None:
     assert found.tolerance == pytest.approx(TIE_SHARE * (3.0 - row.mean()), rel=1e-6)
 
 
-def test_what_follows_a_tie_is_not_compared_and_what_follows_another_divergence_is_wrong(
-    tmp_path: Path,
-) -> None:
+def test_what_follows_a_tie_is_not_compared_and_what_follows_another_divergence_is_wrong(tmp_path: Path) -> None:
     tie, real = parted(tmp_path, 1e-5), parted(tmp_path, 1.0)
     assert (tie.ties, tie.agreed_tokens, tie.compared_tokens) == (1, 8, 8)
     assert (real.ties, real.agreed_tokens, real.compared_tokens) == (0, 8, 12)
@@ -246,9 +247,7 @@ def test_a_model_without_tokenizer_gets_the_same_random_prompts_for_a_seed(tmp_p
 def test_prompts_are_cut_so_that_the_answer_fits_the_context(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("one\n\ntwo\nthree\n")
-    found = prompt_tokens(
-        Table(table()), lambda text, chat: [len(text)] * 100 if chat else [], file, 2, 30, 1
-    )
+    found = prompt_tokens(Table(table()), lambda text, chat: [len(text)] * 100 if chat else [], file, 2, 30, 1)
     assert found == [[3] * 10, [3] * 10]
     with pytest.raises(ProfileError, match="no room for a prompt"):
         prompt_tokens(Table(table()), None, file, 2, 40, 1)

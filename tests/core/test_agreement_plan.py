@@ -65,9 +65,7 @@ def test_every_model_has_its_reference_and_its_own_way_there() -> None:
 def test_a_reference_that_shows_no_logits_says_so() -> None:
     found = reference('{ backend = "b" }')
     assert found.reason is not None
-    assert "a reference needs the capability 'logits', which backend 'b' does not have" in (
-        found.reason
-    )
+    assert "a reference needs the capability 'logits', which backend 'b' does not have" in (found.reason)
 
 
 def test_a_device_that_is_not_here_is_the_reason() -> None:
@@ -92,9 +90,7 @@ def test_a_reference_may_be_a_backend_whose_cells_are_excluded() -> None:
         ('"a"', "must be a table", "agreement.reference"),
     ],
 )
-def test_a_pattern_that_can_match_nothing_is_an_error_with_its_place(
-    pattern: str, told: str, hint: str
-) -> None:
+def test_a_pattern_that_can_match_nothing_is_an_error_with_its_place(pattern: str, told: str, hint: str) -> None:
     with pytest.raises(ProfileError) as caught:
         planned(pattern)
     text = str(caught.value)
@@ -141,6 +137,4 @@ def test_joulebench_plan_says_what_is_compared_with_what(bench: Bench) -> None:
 
     line = "agreement is checked first: 3 × 5 tokens against truth [cpu], prompts of builtin:short"
     assert line in told("toy")
-    assert "agreement is not checked: the reference truth [cpu] cannot run: a reference needs" in (
-        told("mutetoy")
-    )
+    assert "agreement is not checked: the reference truth [cpu] cannot run: a reference needs" in (told("mutetoy"))

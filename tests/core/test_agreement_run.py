@@ -18,15 +18,12 @@ TOY = {"prefill_s": 0.0, "step_s": 0.0}
 
 def _more(reference: str = '{ backend = "truth" }', more: str = "") -> str:
     return (
-        f"\n[agreement]\nreference = {reference}\nprompts = 'prompts.txt'\n"
-        f"count = {PROMPTS}\ntokens = {TOKENS}\n{more}"
+        f"\n[agreement]\nreference = {reference}\nprompts = 'prompts.txt'\ncount = {PROMPTS}\ntokens = {TOKENS}\n{more}"
     )
 
 
-def _run(bench: Bench, backends: Mapping[str, Mapping[str, object]], more: str, **protocol: Any
-         ) -> Done:  # fmt: skip
-    profile = bench.profile({name: {**TOY, **each} for name, each in backends.items()},
-                            more=more, **protocol)  # fmt: skip
+def _run(bench: Bench, backends: Mapping[str, Mapping[str, object]], more: str, **protocol: Any) -> Done:
+    profile = bench.profile({name: {**TOY, **each} for name, each in backends.items()}, more=more, **protocol)
     return bench.run(profile, "--no-report")
 
 
@@ -41,11 +38,14 @@ def done(tmp_path_factory: pytest.TempPathFactory, toy_environment: dict[str, st
     """One run of cells that agree, part at ties, part for good, and show no logits."""
     bench = Bench(tmp_path_factory.mktemp("agreement"), toy_environment)
     backends: dict[str, Mapping[str, object]] = {
-        "truth": {}, "same": {}, "ties": {"errs": "at ties"},
+        "truth": {},
+        "same": {},
+        "ties": {"errs": "at ties"},
         "wrong": {"errs": "at the third token"},
         "rough": {"errs": "at the third token", "dtype": "bfloat16"},
-        "blurred": {"blur": 0.5}, "mute": {"plugin": "mutetoy"},
-    }  # fmt: skip
+        "blurred": {"blur": 0.5},
+        "mute": {"plugin": "mutetoy"},
+    }
     found = _run(bench, backends, _more(more='[quality]\ntext = "prompts.txt"\n'))
     assert found.code == 0, found.errors
     return found
@@ -128,8 +128,9 @@ def test_blocks_are_measured_as_ever(done: Done) -> None:
 
 
 def test_where_the_model_does_not_run_nothing_is_compared_or_scored(bench: Bench) -> None:
-    done = _run(bench, {"truth": {}}, "[workload.idle]\nseconds = 0.05\n" + _more(
-        more='[quality]\ntext = "prompts.txt"\n'))  # fmt: skip
+    done = _run(
+        bench, {"truth": {}}, "[workload.idle]\nseconds = 0.05\n" + _more(more='[quality]\ntext = "prompts.txt"\n')
+    )
     assert done.code == 0, done.errors
     rows = {row["workload"]: row for row in done.session.cells().to_pylist()}
     assert rows["idle"]["status"] == "ok"
@@ -141,9 +142,7 @@ def test_where_the_model_does_not_run_nothing_is_compared_or_scored(bench: Bench
 # -- what goes wrong ---------------------------------------------------------------------------
 
 
-def test_a_reference_that_crashes_leaves_the_reason_and_the_cells_are_measured(
-    bench: Bench,
-) -> None:
+def test_a_reference_that_crashes_leaves_the_reason_and_the_cells_are_measured(bench: Bench) -> None:
     backends = {"truth": {"crash": "segfault", "at": "logits"}, "same": {}}
     done = _run(bench, backends, _more() + '[[exclude]]\nbackend = "truth"\n')
     assert done.code == 0, done.errors
@@ -161,9 +160,7 @@ def test_a_reference_without_logits_is_no_reference_and_the_plan_says_so(bench: 
 
 
 @pytest.mark.parametrize(("crash", "told"), [("segfault", "SIGSEGV"), ("raise", "told to raise")])
-def test_a_check_that_fails_costs_the_check_and_not_the_cell(
-    bench: Bench, crash: str, told: str
-) -> None:
+def test_a_check_that_fails_costs_the_check_and_not_the_cell(bench: Bench, crash: str, told: str) -> None:
     done = _run(bench, {"truth": {}, "bad": {"crash": crash, "at": "logits"}}, _more())
     assert done.code == 0, done.errors
     assert told in _agreement(done, "bad")["reason"]
@@ -182,9 +179,7 @@ def test_a_cell_of_several_processes_is_compared_once(bench: Bench) -> None:
     assert done.cell("truth")["processes"] == 3
 
 
-def test_what_was_compared_before_a_kill_is_kept_and_the_reference_not_asked_again(
-    bench: Bench,
-) -> None:
+def test_what_was_compared_before_a_kill_is_kept_and_the_reference_not_asked_again(bench: Bench) -> None:
     backends = {"truth": {}, "wrong": {"errs": "at the third token", "step_s": 0.02}}
     profile = bench.profile(backends, more=_more(), min_blocks=8, max_blocks=8)
     started = bench.start(profile, "--no-report")

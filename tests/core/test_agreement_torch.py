@@ -54,24 +54,23 @@ calibrate_s = 0
 
 
 @pytest.fixture(scope="module")
-def cells(
-    tiny_checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Any]]:
+def cells(tiny_checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Rows by number type. The reference, float32 with the other kernel, is not measured itself."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "p.toml").write_text(PROFILE.format(model=tiny_checkpoint))
     done = subprocess.run(
         [sys.executable, "-m", "joulebench", "run", "p.toml", "--out", "out", "--no-report"],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=500,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
         env={**os.environ, CACHE_VARIABLE: str(cache)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     (session,) = (folder / "out").iterdir()
     return {
-        json.loads(row["settings_json"])["backend"]["dtype"]: {
-            **row,
-            "agreement": json.loads(row["agreement_json"]),
-        }
+        json.loads(row["settings_json"])["backend"]["dtype"]: {**row, "agreement": json.loads(row["agreement_json"])}
         for row in Session(session).cells().to_pylist()
     }
 
@@ -88,9 +87,7 @@ def test_float32_agrees_with_itself_on_another_kernel(cells: dict[str, dict[str,
     assert "disagrees" not in cell["flags"]
 
 
-def test_bfloat16_differs_by_what_its_rounding_makes_and_is_not_flagged(
-    cells: dict[str, dict[str, Any]],
-) -> None:
+def test_bfloat16_differs_by_what_its_rounding_makes_and_is_not_flagged(cells: dict[str, dict[str, Any]]) -> None:
     cell = cells["bfloat16"]
     found = cell["agreement"]
     assert found["kl_nats_mean"] > 100 * cells["float32"]["agreement"]["kl_nats_mean"]
@@ -99,9 +96,7 @@ def test_bfloat16_differs_by_what_its_rounding_makes_and_is_not_flagged(
     assert "disagrees" not in cell["flags"]
 
 
-def test_prompts_are_the_file_s_through_the_tokenizer(
-    cells: dict[str, dict[str, Any]],
-) -> None:
+def test_prompts_are_the_file_s_through_the_tokenizer(cells: dict[str, dict[str, Any]]) -> None:
     about = cells["float32"]["agreement"]["reference"]
     assert about["random_prompts"] is False
     assert about["label"] == "torch float32 sdpa"

@@ -99,16 +99,12 @@ def test_a_step_is_done_once_and_then_found(store: Store, source: Artifact) -> N
     assert (made.artifact.path / "text").read_text("utf-8") == "HELLO"
     assert made.artifact.lineage == ("given", "upper(how=well)")
     assert made.evidence == {"letters": 5}
-    assert (made.artifact.content_hash, made.artifact.size_bytes) == hash_content(
-        made.artifact.path
-    )
+    assert (made.artifact.content_hash, made.artifact.size_bytes) == hash_content(made.artifact.path)
     assert store.make(source, step(), said.append) == made
     assert said == ["upper(how=well): source"]
 
 
-def test_content_settings_versions_and_format_each_make_another_artifact(
-    store: Store, source: Artifact
-) -> None:
+def test_content_settings_versions_and_format_each_make_another_artifact(store: Store, source: Artifact) -> None:
     keys = {
         store.key(source, step()),
         store.key(replace(source, content_hash="0" * 64), step()),
@@ -121,9 +117,7 @@ def test_content_settings_versions_and_format_each_make_another_artifact(
     assert len(keys) == 7
 
 
-def test_a_file_counts_by_its_content_wherever_it_lies(
-    store: Store, source: Artifact, tmp_path: Path
-) -> None:
+def test_a_file_counts_by_its_content_wherever_it_lies(store: Store, source: Artifact, tmp_path: Path) -> None:
     def key(name: str, text: str, setting: str) -> str:
         (tmp_path / name).write_text(text, "utf-8")
         named = replace(step(), settings={"text": setting}, files={"text": tmp_path / name})
@@ -133,9 +127,7 @@ def test_a_file_counts_by_its_content_wherever_it_lies(
     assert key("a", "two", "builtin:a") != key("b", "one", "b.txt")
 
 
-def test_a_technique_is_given_the_path_and_the_lineage_the_name(
-    store: Store, source: Artifact, tmp_path: Path
-) -> None:
+def test_a_technique_is_given_the_path_and_the_lineage_the_name(store: Store, source: Artifact, tmp_path: Path) -> None:
     (tmp_path / "chosen").write_text("well", "utf-8")
     named = replace(step("builtin:chosen"), files={"how": tmp_path / "chosen"})
     with pytest.raises(ArtifactError, match=r"got .*chosen"):
@@ -172,9 +164,7 @@ def test_a_folders_hash_is_that_of_names_and_contents(tmp_path: Path) -> None:
         ("nothing", "'upper' wrote nothing"),
     ],
 )
-def test_a_step_that_fails_says_why_and_leaves_nothing(
-    store: Store, source: Artifact, how: str, words: str
-) -> None:
+def test_a_step_that_fails_says_why_and_leaves_nothing(store: Store, source: Artifact, how: str, words: str) -> None:
     with pytest.raises(ArtifactError) as caught:
         store.make(source, step(how))
     assert words in str(caught.value)
@@ -197,8 +187,9 @@ print(made.artifact.path)
 
 
 def start_making(store: Store, source: Artifact, how: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", _MAKE], stdin=subprocess.PIPE, text=True,
-                               stdout=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MAKE], stdin=subprocess.PIPE, text=True, stdout=subprocess.PIPE, start_new_session=True
+    )
     assert process.stdin is not None
     job = {"root": str(store.root.parent), "source": str(source.path), "how": how}
     process.stdin.write(json.dumps(job))
@@ -214,9 +205,7 @@ def test_two_runs_at_once_end_with_one_whole_artifact(store: Store, source: Arti
     assert left_over(store) == [store.key(source, step())]
 
 
-def test_what_a_killed_run_leaves_is_not_used_and_goes_with_the_next(
-    store: Store, source: Artifact
-) -> None:
+def test_what_a_killed_run_leaves_is_not_used_and_goes_with_the_next(store: Store, source: Artifact) -> None:
     run = start_making(store, source, "hang")
     deadline = time.monotonic() + 60
     while not list(store.root.glob(".making-*/content/half")):
@@ -252,9 +241,7 @@ def test_content_that_is_gone_is_an_error_too(store: Store, source: Artifact) ->
         store.find(source, step())
 
 
-def test_a_folder_without_a_manifest_stands_in_the_way_and_is_named(
-    store: Store, source: Artifact
-) -> None:
+def test_a_folder_without_a_manifest_stands_in_the_way_and_is_named(store: Store, source: Artifact) -> None:
     folder = store.root / store.key(source, step())
     (folder / "content").mkdir(parents=True)
     with pytest.raises(ArtifactError, match="cannot be put in place"):

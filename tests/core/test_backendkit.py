@@ -17,9 +17,7 @@ def test_threads_are_those_set_or_one_for_each_allowed_core() -> None:
 
 
 def test_the_answer_is_the_last_line_of_another_process() -> None:
-    code = (
-        "import sys, xml.dom, json; print('chatter'); print(json.dumps('xml.dom' in sys.modules))"
-    )
+    code = "import sys, xml.dom, json; print('chatter'); print(json.dumps('xml.dom' in sys.modules))"
     before = "xml.dom" in sys.modules
     assert asked_elsewhere(code) is True
     assert ("xml.dom" in sys.modules) is before

@@ -53,17 +53,15 @@ def refused(cli: Cli, tmp_path: Path):
     ("text", "words"),
     [
         ("verson = 1\n", ("p.toml:1: verson", "did you mean 'version'")),
-        (f"{BASE}[protocol]\nprocesess = 3\n",
-         ("p.toml:7: protocol.procesess", "did you mean 'processes'")),
-        (BASE.replace("[workload", "dtpye = 'x'\n[workload"),
-         ("p.toml:5: backend.torch.dtpye", "did you mean 'dtype'")),
-        (f"{BASE}new_token = 3\n",
-         ("p.toml:6: workload.generate.new_token", "did you mean 'new_tokens'")),
-        (f"{BASE}[probe.rapl]\nrooot = 'x'\n",
-         ("p.toml:7: probe.rapl.rooot", "did you mean 'root'")),
+        (f"{BASE}[protocol]\nprocesess = 3\n", ("p.toml:7: protocol.procesess", "did you mean 'processes'")),
+        (
+            BASE.replace("[workload", "dtpye = 'x'\n[workload"),
+            ("p.toml:5: backend.torch.dtpye", "did you mean 'dtype'"),
+        ),
+        (f"{BASE}new_token = 3\n", ("p.toml:6: workload.generate.new_token", "did you mean 'new_tokens'")),
+        (f"{BASE}[probe.rapl]\nrooot = 'x'\n", ("p.toml:7: probe.rapl.rooot", "did you mean 'root'")),
         (BASE.replace("source", "sorce"), ("p.toml:3: model.m.sorce", "did you mean 'source'")),
-        (f"{BASE}[[include]]\nbakend = 'torch'\n",
-         ("p.toml:7: include.bakend", "did you mean 'backend'")),
+        (f"{BASE}[[include]]\nbakend = 'torch'\n", ("p.toml:7: include.bakend", "did you mean 'backend'")),
         (f"{BASE}[[exclude]]\nbackend = 'torch'\n", ("p.toml: include and exclude leave no cell",)),
         (f"{BASE}new_tokens = -1\n", ("p.toml:6: workload.generate.new_tokens: -1 is below",)),
         (f"{BASE}new_tokens = 'x'\n", ("p.toml:6:", "must be a whole number, not 'x'")),
@@ -73,26 +71,28 @@ def refused(cli: Cli, tmp_path: Path):
         ("version = 9\n", ("p.toml:1: version", "reads version 1")),
         ("version = 'x\n", ("p.toml: not valid TOML",)),
         ("model = 3\nversion = 1\n", ("p.toml:1: model: must be a table", "[model]")),
-        (BASE.replace("torch", "troch"),
-         ("p.toml:4: backend.troch: unknown backend 'troch'", "did you mean 'torch'")),
+        (BASE.replace("torch", "troch"), ("p.toml:4: backend.troch: unknown backend 'troch'", "did you mean 'torch'")),
         (BASE.replace("generate", "genrate"), ("p.toml:5: workload.genrate", "'generate'")),
         (f"{BASE}[technique.prunne]\n", ("p.toml:6: technique.prunne: unknown technique",)),
         (f"{BASE}[probe.rapll]\n", ("p.toml:6: probe.rapll: unknown probe", "'rapl'")),
-        (BASE.replace("shape:tiny-llama", "smollm2-135m-instrct"),
-         ("p.toml:3: model.m.source: unknown model", "did you mean 'smollm2-135m-instruct'")),
-        (BASE.replace("shape:tiny-llama", "shape:tiny-lama"),
-         ("p.toml:3: model.m.source: unknown shape", "did you mean 'tiny-llama'")),
+        (
+            BASE.replace("shape:tiny-llama", "smollm2-135m-instrct"),
+            ("p.toml:3: model.m.source: unknown model", "did you mean 'smollm2-135m-instruct'"),
+        ),
+        (
+            BASE.replace("shape:tiny-llama", "shape:tiny-lama"),
+            ("p.toml:3: model.m.source: unknown shape", "did you mean 'tiny-llama'"),
+        ),
         (BASE.replace("shape:", "s3:"), ("p.toml:3:", "unknown kind of model 's3:'", "path:DIR")),
         (BASE.replace("shape:tiny-llama", "hf:org/name"), ("p.toml:3:", "pin the revision")),
         (BASE.replace("shape:tiny-llama", "hf:a/b@../../up"), ("p.toml:3:", "must be hf:ORG")),
         (BASE.replace("shape:tiny-llama", "shape:tiny-llama#x"), ("p.toml:3:", "whole number")),
-        (f"{BASE}prompts = 'absent.txt'\n",
-         ("p.toml:6: workload.generate.prompts: cannot read", "No such file")),
+        (f"{BASE}prompts = 'absent.txt'\n", ("p.toml:6: workload.generate.prompts: cannot read", "No such file")),
         (f"{BASE}prompts = '/'\n", ("p.toml:6:", "Is a directory")),
         (f"{BASE}prompts = 'builtin:shrt'\n", ("p.toml:6:", "did you mean 'short'")),
         (f"{BASE}[quality]\ntext = 'catalogue:boolq'\n", ("p.toml:7: quality.text: no text",)),
     ],
-)  # fmt: skip
+)
 def test_a_fault_in_a_profile_is_named_with_its_line(refused, text: str, words) -> None:
     refused(text, *words)
 
@@ -103,13 +103,10 @@ def test_a_malformed_override_is_refused(refused, override: str) -> None:
 
 
 def test_an_override_of_a_wrong_type_is_blamed_itself(refused) -> None:
-    refused(BASE, "--set protocol.seed: must be a whole number", "'x'",
-            arguments=("--set", "protocol.seed=x"))  # fmt: skip
+    refused(BASE, "--set protocol.seed: must be a whole number", "'x'", arguments=("--set", "protocol.seed=x"))
 
 
-def test_a_backend_that_nothing_provides_is_refused_with_what_others_lack(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_a_backend_that_nothing_provides_is_refused_with_what_others_lack(cli: Cli, tmp_path: Path) -> None:
     # A finder that hides torch from this process stands for an installation without it.
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as u\nreal = u.find_spec\n"
@@ -119,8 +116,7 @@ def test_a_backend_that_nothing_provides_is_refused_with_what_others_lack(
     (tmp_path / "p.toml").write_text(BASE.replace("backend.torch", "backend.onnxx"), "utf-8")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     answer = cli("plan", "p.toml", cwd=tmp_path, environment={"PYTHONPATH": path})
-    assert_one_plain_error(answer, "unknown backend 'onnxx'", "valid: ",
-                           "torch needs: pip install 'joulebench[torch]'")  # fmt: skip
+    assert_one_plain_error(answer, "unknown backend 'onnxx'", "valid: ", "torch needs: pip install 'joulebench[torch]'")
 
 
 @pytest.mark.parametrize(
@@ -200,9 +196,7 @@ def test_a_checkpoint_that_brings_code_is_refused(refused, checkpoint: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "", ".."])
-def test_an_index_that_leads_out_of_the_folder_is_refused(
-    refused, checkpoint: Path, name: str
-) -> None:
+def test_an_index_that_leads_out_of_the_folder_is_refused(refused, checkpoint: Path, name: str) -> None:
     index = checkpoint / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"w": name}}), "utf-8")
     refused(PATH_MODEL, PLACE, "names a file outside the folder")
@@ -231,9 +225,13 @@ def test_a_checkpoint_that_may_not_be_read_is_named(cli: Cli, checkpoint: Path, 
 def test_a_cache_that_may_not_be_written_is_named(cli: Cli, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     answer = cli(
-        "models", "fetch", "shape:tiny-llama", cwd=tmp_path, privileged=False,
+        "models",
+        "fetch",
+        "shape:tiny-llama",
+        cwd=tmp_path,
+        privileged=False,
         environment={"JOULEBENCH_CACHE": str(tmp_path / "cache")},
-    )  # fmt: skip
+    )
     assert_one_plain_error(answer, str(tmp_path / "cache"), "Permission denied")
 
 

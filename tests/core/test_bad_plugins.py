@@ -44,9 +44,16 @@ calibrate_s = 0.1
 file = "power1_input"
 """
 _BACKENDS: Final = (
-    "good", "crash-at-open", "crash-in-step", "hang", "leak", "prints", "wrong-types",
-    "never-available", "slow-import",
-)  # fmt: skip
+    "good",
+    "crash-at-open",
+    "crash-in-step",
+    "hang",
+    "leak",
+    "prints",
+    "wrong-types",
+    "never-available",
+    "slow-import",
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +66,14 @@ def _joulebench(
     environment: dict[str, str], *arguments: str, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "joulebench", *arguments], cwd=cwd, env=environment,
-        capture_output=True, text=True, check=False, timeout=500,
-    )  # fmt: skip
+        [sys.executable, "-m", "joulebench", *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
 
 
 # -- the list -------------------------------------------------------------------------------------
@@ -79,10 +91,13 @@ def listed(environment: dict[str, str]) -> dict[str, Any]:
     [
         ("crash-at-import", "OSError: no driver of version 7 (crash_at_import.py:5)"),
         ("old-api", "written for plugin API 0; this joulebench has 1"),
-        ("duplicate", "backend 'torch' is provided by both 'joulebench' (torch) and "
-                      "'joulebench-bad' (duplicate); the first one is kept"),
+        (
+            "duplicate",
+            "backend 'torch' is provided by both 'joulebench' (torch) and "
+            "'joulebench-bad' (duplicate); the first one is kept",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_listed_as_broken_with_its_reason(
     listed: dict[str, Any], entry_point: str, words: str
 ) -> None:
@@ -102,8 +117,7 @@ def test_all_others_are_listed_beside_the_good_ones(listed: dict[str, Any]) -> N
 
 
 def test_an_entry_point_that_is_left_out_is_not_imported(environment: dict[str, str]) -> None:
-    found = _joulebench({**environment, "JOULEBENCH_WITHOUT": "prints,slow-import"},
-                        "plugin", "list", "--json")  # fmt: skip
+    found = _joulebench({**environment, "JOULEBENCH_WITHOUT": "prints,slow-import"}, "plugin", "list", "--json")
     errors = {each["entry_point"]: each["error"] for each in json.loads(found.stdout)["broken"]}
     assert errors["prints"] == errors["slow-import"] == "left out, as JOULEBENCH_WITHOUT asks"
     assert "prints 1.0" not in found.stderr
@@ -166,9 +180,7 @@ def test_the_check_has_nothing_to_say_against_the_good_one(
 
 
 @pytest.mark.slow
-def test_a_crash_or_hang_says_where_it_was(
-    checked: tuple[int, dict[str, list[dict[str, Any]]]],
-) -> None:
+def test_a_crash_or_hang_says_where_it_was(checked: tuple[int, dict[str, list[dict[str, Any]]]]) -> None:
     for entry_point, place in (("crash-at-open", "crash_at_open.py"), ("hang", "hang.py")):
         faults = [each for each in checked[1][entry_point] if each["status"] == "fault"]
         assert all(place in each["advice"] for each in faults)
@@ -187,11 +199,8 @@ _LIES: Final = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("subject", "check"), list(_LIES))
-def test_lies_are_found(
-    checked: tuple[int, dict[str, list[dict[str, Any]]]], subject: str, check: str
-) -> None:
-    (found,) = [each for each in checked[1]["dishonest"]
-                if (each["subject"], each["check"]) == (subject, check)]  # fmt: skip
+def test_lies_are_found(checked: tuple[int, dict[str, list[dict[str, Any]]]], subject: str, check: str) -> None:
+    (found,) = [each for each in checked[1]["dishonest"] if (each["subject"], each["check"]) == (subject, check)]
     assert found["status"] == "fault"
     assert _LIES[subject, check] in found["what"]
 
@@ -259,8 +268,11 @@ def test_what_works_is_measured_right_beside_them(session: Session, backend: str
     for request in session.table("requests", row["cell_id"]).to_pylist():
         assert len(request["output_tokens"]) == 8
         assert all(b == (a + 1) % 256 for a, b in pairwise(request["output_tokens"]))
-    energy = [each for each in session.table("energy", row["cell_id"]).to_pylist()
-              if (each["channel"], each["phase"]) == ("meter/board", "total")]  # fmt: skip
+    energy = [
+        each
+        for each in session.table("energy", row["cell_id"]).to_pylist()
+        if (each["channel"], each["phase"]) == ("meter/board", "total")
+    ]
     known = [each for each in energy if each["gross_j"] is not None]
     assert len(energy) == 3
     # A busy machine may cost a block its samples, which the row then says.

@@ -14,8 +14,7 @@ from joulebench.testing.livefiles import NumberFile
 
 
 def _channel(path: Path) -> Channel:
-    return Channel("test/one", "energy", "J", "counter", FileSource(str(path)), 1e-6, "simulated",
-                   "machine")  # fmt: skip
+    return Channel("test/one", "energy", "J", "counter", FileSource(str(path)), 1e-6, "simulated", "machine")
 
 
 def _clock(file: NumberFile, value_at: Callable[[float], int], read_ns: int) -> Callable[[], int]:

@@ -31,8 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_is_counted_by_its_headers_alone(folder: Path) -> None:
-    header = {"__metadata__": {"format": "pt"}, "w": entry(2),
-              "b": entry(2, 2, begin=8, end=16, dtype="BF16")}  # fmt: skip
+    header = {"__metadata__": {"format": "pt"}, "w": entry(2), "b": entry(2, 2, begin=8, end=16, dtype="BF16")}
     safetensors(folder / "model.safetensors", header, bytes(16))
     facts = inspect_checkpoint(folder)
     assert (facts.parameters, facts.weights_bytes) == (6, 16)
@@ -40,9 +39,7 @@ def test_a_checkpoint_is_counted_by_its_headers_alone(folder: Path) -> None:
     assert architecture_of(facts.config) == "A"
 
 
-def test_the_count_agrees_with_a_file_that_the_safetensors_library_wrote(
-    tiny_checkpoint: Path,
-) -> None:
+def test_the_count_agrees_with_a_file_that_the_safetensors_library_wrote(tiny_checkpoint: Path) -> None:
     from safetensors import safe_open
 
     with safe_open(tiny_checkpoint / "model.safetensors", framework="np") as file:
@@ -55,15 +52,12 @@ def test_a_sharded_checkpoint_is_what_its_index_names(folder: Path) -> None:
     for name in ("a", "b", "stray"):
         safetensors(folder / f"{name}.safetensors", {"w": entry(2)}, bytes(8))
     (folder / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"w": "b.safetensors", "v": "a.safetensors", "u": "b.safetensors"}}',
-        "utf-8",
+        '{"weight_map": {"w": "b.safetensors", "v": "a.safetensors", "u": "b.safetensors"}}', "utf-8"
     )
     assert [file.name for file in weight_files(folder)] == ["a.safetensors", "b.safetensors"]
 
 
-@pytest.mark.parametrize(
-    "index", ["[]", "{}", "x", '{"weight_map": []}', '{"weight_map": {"a": 3, "b": "c"}}']
-)
+@pytest.mark.parametrize("index", ["[]", "{}", "x", '{"weight_map": []}', '{"weight_map": {"a": 3, "b": "c"}}'])
 def test_a_damaged_index_is_an_error_at_its_file(folder: Path, index: str) -> None:
     (folder / "model.safetensors.index.json").write_text(index, "utf-8")
     with pytest.raises(ModelError) as caught:
@@ -87,21 +81,25 @@ def test_a_config_that_is_no_object_is_refused(folder: Path, config: str) -> Non
 @pytest.mark.parametrize(
     "header",
     [
-        [], 3, {"w": 3}, {"w": {}}, {"w": {**entry(2), "data_offsets": [0]}},
-        {"w": {**entry(2), "data_offsets": ["0", "8"]}}, {"w": {**entry(2), "shape": 2}},
-        {"w": {**entry(2), "shape": ["2"]}}, {"w": {**entry(2), "shape": [-2]}},
+        [],
+        3,
+        {"w": 3},
+        {"w": {}},
+        {"w": {**entry(2), "data_offsets": [0]}},
+        {"w": {**entry(2), "data_offsets": ["0", "8"]}},
+        {"w": {**entry(2), "shape": 2}},
+        {"w": {**entry(2), "shape": ["2"]}},
+        {"w": {**entry(2), "shape": [-2]}},
         {"w": entry(2, begin=8, end=0)},
     ],
-)  # fmt: skip
+)
 def test_a_damaged_header_is_refused(tmp_path: Path, header: object) -> None:
     with pytest.raises(ModelError, match="damaged"):
         read_header(safetensors(tmp_path / "x.safetensors", header, bytes(8)))
 
 
 @pytest.mark.parametrize(("size", "state"), [(7, "truncated"), (9, "longer than its header says")])
-def test_a_file_of_another_length_than_its_header_says_is_refused(
-    tmp_path: Path, size: int, state: str
-) -> None:
+def test_a_file_of_another_length_than_its_header_says_is_refused(tmp_path: Path, size: int, state: str) -> None:
     with pytest.raises(ModelError, match=state):
         read_header(safetensors(tmp_path / "x.safetensors", {"w": entry(2)}, bytes(size)))
 
@@ -117,9 +115,14 @@ def test_any_bytes_are_a_header_or_an_error_for_the_user(tmp_path: Path, content
 
 @pytest.mark.parametrize(
     ("config", "architecture"),
-    [({}, None), ({"architectures": []}, None), ({"architectures": "A"}, None),
-     ({"architectures": [3]}, None), ({"architectures": ["A", "B"]}, "A")],
-)  # fmt: skip
+    [
+        ({}, None),
+        ({"architectures": []}, None),
+        ({"architectures": "A"}, None),
+        ({"architectures": [3]}, None),
+        ({"architectures": ["A", "B"]}, "A"),
+    ],
+)
 def test_the_architecture_is_the_first_name_if_there_is_one(
     config: dict[str, object], architecture: str | None
 ) -> None:

@@ -44,13 +44,12 @@ def test_without_a_command_the_help_goes_to_standard_error_as_wrong_use(cli: Cli
     assert "Commands:" in answer.stderr
 
 
-def test_a_plan_is_one_json_document_with_a_reason_for_what_is_skipped(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_a_plan_is_one_json_document_with_a_reason_for_what_is_skipped(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(
         'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\n'
-        "[workload.prefill]\nlength = [8, 100000]\n", "utf-8",
-    )  # fmt: skip
+        "[workload.prefill]\nlength = [8, 100000]\n",
+        "utf-8",
+    )
     answer = cli("plan", "p.toml", "--json", cwd=tmp_path)
     assert (answer.code, answer.stderr) == (0, "")
     plan = json.loads(answer.stdout)
@@ -59,13 +58,12 @@ def test_a_plan_is_one_json_document_with_a_reason_for_what_is_skipped(
     assert plan["estimate_s"] > 0
 
 
-def test_a_plan_for_people_says_what_runs_what_does_not_and_how_long(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_a_plan_for_people_says_what_runs_what_does_not_and_how_long(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(
         'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\n'
-        "[workload.prefill]\nlength = [8, 100000]\n", "utf-8",
-    )  # fmt: skip
+        "[workload.prefill]\nlength = [8, 100000]\n",
+        "utf-8",
+    )
     out = cli("plan", "p.toml", cwd=tmp_path).stdout
     assert "run   torch prefill length=8" in out
     assert "skip  torch prefill length=100000" in out
@@ -108,8 +106,9 @@ def test_fetching_a_shape_names_the_folder_that_was_made(cli: Cli) -> None:
 def test_a_reader_that_leaves_gets_no_complaint(cache: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([sys.executable, "-m", "joulebench", "profiles", "schema"],
-                          stdout=write, stderr=subprocess.PIPE, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "joulebench", "profiles", "schema"], stdout=write, stderr=subprocess.PIPE, check=False
+    )
     os.close(write)
     assert done.stderr == b""
 
@@ -130,22 +129,19 @@ def _outcome(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> object:
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (ProfileError("is wrong", where="f:1", hint="mend it"), 2,
-         "joulebench: error: f:1: is wrong\n  hint: mend it\n"),
+        (
+            ProfileError("is wrong", where="f:1", hint="mend it"),
+            2,
+            "joulebench: error: f:1: is wrong\n  hint: mend it\n",
+        ),
         (NothingRanError("nothing ran"), 1, "joulebench: error: nothing ran\n"),
-        (PermissionError(13, "Permission denied", "/x"), 2,
-         "joulebench: error: /x: Permission denied\n"),
-        (OSError(28, "No space left on device"), 2,
-         "joulebench: error: No space left on device\n"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "joulebench: error: /x: Permission denied\n"),
+        (OSError(28, "No space left on device"), 2, "joulebench: error: No space left on device\n"),
         (KeyboardInterrupt(), 130, "joulebench: stopped\n"),
     ],
-)  # fmt: skip
+)
 def test_an_error_becomes_words_and_an_exit_code(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: BaseException,
-    code: int,
-    words: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, words: str
 ) -> None:
     assert _outcome(monkeypatch, error) == code
     assert capsys.readouterr().err.lstrip("\n") == words

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from joulebench.meter.clusters import (
-    log_ratio_over_clusters,
-    paired_windows,
-    ratio_over_clusters,
-    share_over_clusters,
-)
+from joulebench.meter.clusters import log_ratio_over_clusters, paired_windows, ratio_over_clusters, share_over_clusters
 
 
 def test_clusters_of_equal_size_have_the_interval_of_their_means() -> None:
@@ -95,17 +90,13 @@ def coverage(clusters: int, spread: float, share: float, all_or_none: float) -> 
 @pytest.mark.parametrize("share", [0.6, 0.9, 0.98])
 @pytest.mark.parametrize("spread", [0.3, 4.0, 50.0])
 @pytest.mark.parametrize("clusters", [8, 16, 32])
-def test_a_share_of_answers_that_part_is_held_whatever_they_are(
-    clusters: int, spread: float, share: float
-) -> None:
+def test_a_share_of_answers_that_part_is_held_whatever_they_are(clusters: int, spread: float, share: float) -> None:
     assert coverage(clusters, spread, share, all_or_none=1.0) >= 0.915
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9])
 @pytest.mark.parametrize("clusters", [8, 16, 32])
-def test_a_share_of_nearly_independent_tokens_is_held_as_often_as_it_says(
-    clusters: int, share: float
-) -> None:
+def test_a_share_of_nearly_independent_tokens_is_held_as_often_as_it_says(clusters: int, share: float) -> None:
     assert 0.93 <= coverage(clusters, 50.0, share, all_or_none=0.0) <= 0.98
 
 

@@ -17,9 +17,13 @@ _THRESHOLD = "100%"
 
 def joulebench(bench: Bench, *arguments: str | Path) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "joulebench", *map(str, arguments)], check=False,
-        capture_output=True, text=True, env=bench.environment, cwd=bench.folder,
-    )  # fmt: skip
+        [sys.executable, "-m", "joulebench", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=bench.environment,
+        cwd=bench.folder,
+    )
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout
 
@@ -51,9 +55,7 @@ def test_a_run_is_no_worse_than_itself_and_a_slowed_one_is(bench: Bench) -> None
     code, text = joulebench(bench, "compare", stored, slowed.folder, *common)
     assert code == 1
     assert "backend.step_s = 0.02, here 0.2" in json.loads(text)["only_current"][0]["reason"]
-    code, text = joulebench(
-        bench, "compare", stored, slowed.folder, *common, "--ignore", "backend.step_s"
-    )
+    code, text = joulebench(bench, "compare", stored, slowed.folder, *common, "--ignore", "backend.step_s")
     assert code == 3
     assert changes(text)["tpot"]["verdict"] == "worse"
 

@@ -17,8 +17,18 @@ WRAP = 1_500_000
 
 
 def channel(path: str, **changes: object) -> Channel:
-    made = Channel(path, "energy", "J", "counter", FileSource("/none"), 1e-6, "simulated",
-                   "package-0", update_period_s=1e-3, wraps_at=WRAP)  # fmt: skip
+    made = Channel(
+        path,
+        "energy",
+        "J",
+        "counter",
+        FileSource("/none"),
+        1e-6,
+        "simulated",
+        "package-0",
+        update_period_s=1e-3,
+        wraps_at=WRAP,
+    )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -34,8 +44,7 @@ def shown(seconds: float, scale: float = 1.0, lag_s: float = 0.0) -> int:
 def read(second_at: Callable[[float], int], first_at: Callable[[float], int] = shown) -> CrossCheck:
     """Sandwiches every 2.3 ms for 1 s, 10 µs from read to read."""
     sandwiches = [
-        (first_at(t), second_at(t + 1e-5), first_at(t + 2e-5))
-        for t in (0.1 + 2.3e-3 * number for number in range(430))
+        (first_at(t), second_at(t + 1e-5), first_at(t + 2e-5)) for t in (0.1 + 2.3e-3 * number for number in range(430))
     ]
     return judge(FIRST, SECOND, sandwiches, 430 * 2.3e-3)
 
@@ -95,8 +104,7 @@ def test_files_are_read_in_turn(tmp_path: Path) -> None:
         file.write(shown(now_s))
 
     source = FileSource(str(file.path))
-    found = cross_check(replace(FIRST, source=source), replace(SECOND, source=source), 0.5,
-                        lambda: now_s, pause)  # fmt: skip
+    found = cross_check(replace(FIRST, source=source), replace(SECOND, source=source), 0.5, lambda: now_s, pause)
     file.close()
     assert found.agrees is True
     assert found.readings == 250

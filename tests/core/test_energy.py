@@ -100,9 +100,7 @@ def test_a_tick_out_of_order_beside_an_edge_is_not_taken_for_a_reset() -> None:
         (10.1, None, True),
     ],
 )
-def test_resolution_is_judged_by_update_periods(
-    duration_s: float, flag: str | None, given_j: bool
-) -> None:
+def test_resolution_is_judged_by_update_periods(duration_s: float, flag: str | None, given_j: bool) -> None:
     end = (round(duration_s * S), 50_000)
     window = counter_energy((0, 0), end, NVML)
     assert window.flags == ((flag,) if flag else ())
@@ -127,8 +125,7 @@ def test_a_single_window_has_the_edge_term_and_the_scale_in_its_interval() -> No
 
 def test_a_phase_sums_windows_and_is_judged_by_their_mean_length() -> None:
     pieces = [
-        counter_energy_for_fit((i * S, 0), (i * S + 15_000_000 * (1 + i), 600_000 * (1 + i)), RAPL)
-        for i in range(2)
+        counter_energy_for_fit((i * S, 0), (i * S + 15_000_000 * (1 + i), 600_000 * (1 + i)), RAPL) for i in range(2)
     ]
     assert pieces[0].flags == ("insufficient_resolution",)
     phase = phase_energy(pieces, RAPL)  # 45 ms in two windows: mean 22.5 periods
@@ -176,9 +173,7 @@ def test_a_gauge_is_integrated_with_interpolated_edges() -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 5), (5, 11)])
-def test_a_gauge_whose_samples_do_not_bracket_the_window_gives_nothing(
-    start: int, end: int
-) -> None:
+def test_a_gauge_whose_samples_do_not_bracket_the_window_gives_nothing(start: int, end: int) -> None:
     trace = Trace([i * S for i in range(11)], [1000] * 11)
     window = gauge_energy(start * S, end * S, SensorSpec(1e-3, 1.0), trace, 1.0)
     assert (window.gross_j, window.flags) == (None, ("gauge_integrated", "samples_missing"))
@@ -235,10 +230,7 @@ def test_attribution_is_a_share_by_cpu_time_and_null_where_nothing_was_counted()
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    start=st.integers(0, 999_999),
-    steps=st.lists(st.integers(0, 249_000), min_size=1, max_size=60),
-)
+@given(start=st.integers(0, 999_999), steps=st.lists(st.integers(0, 249_000), min_size=1, max_size=60))
 def test_wraps_never_lose_or_invent_energy(start: int, steps: list[int]) -> None:
     spec = SensorSpec(1.0, None, 1.0, 1_000_000, max_power_w=2_490_000.0)  # a quarter in 100 ms
     times, raw, now = [], [], start
@@ -306,9 +298,7 @@ def test_the_fit_finds_joules_per_request_and_token() -> None:
         ([1, 2], [3, 5], "too few"),
     ],
 )
-def test_requests_that_cannot_be_told_apart_are_not_fitted(
-    prefill: list[int], decode: list[int], reason: str
-) -> None:
+def test_requests_that_cannot_be_told_apart_are_not_fitted(prefill: list[int], decode: list[int], reason: str) -> None:
     fit = fit_energy([float(i) for i in range(len(prefill))], list(prefill), list(decode))
     assert fit.per_prefill_token_j is None
     assert reason in (fit.reason or "")

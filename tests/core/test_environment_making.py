@@ -33,15 +33,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(place: Path) -> Command:
     """``joulebench`` with a plugin that needs an environment, and a cache of its own."""
     site = shouting_site(place)
-    environment = {
-        **os.environ, "PYTHONPATH": str(site), "JOULEBENCH_CACHE": str(place / "cache"),
-    }  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(site), "JOULEBENCH_CACHE": str(place / "cache")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "joulebench", *arguments], env=environment, text=True,
-            capture_output=True, check=False, timeout=400,
-        )  # fmt: skip
+            [sys.executable, "-m", "joulebench", *arguments],
+            env=environment,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=400,
+        )
 
     run.environment = environment  # type: ignore[attr-defined]
     return run
@@ -61,15 +63,14 @@ def row(command: Command) -> dict[str, Any]:
     return found
 
 
-def test_what_was_made_has_this_joulebench_the_plugin_and_what_it_needs(
-    made: Environments, command: Command
-) -> None:
+def test_what_was_made_has_this_joulebench_the_plugin_and_what_it_needs(made: Environments, command: Command) -> None:
     found = row(command)
     assert (found["ready"], found["needed_by"]) == (True, ["shout"])
     python = made.python_of("shouting").path
     code = "import joulebench, shouter, tinydep, sys; print(joulebench.__version__, sys.prefix)"
-    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True,
-                          env={"PATH": os.environ["PATH"]})  # fmt: skip
+    told = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
+    )
     version, prefix = told.stdout.split()
     assert version == __version__
     assert Path(prefix).parent == made.root
@@ -80,8 +81,7 @@ def test_the_technique_runs_in_its_environment_and_its_versions_are_in_the_key(
 ) -> None:
     profile = place / "p.toml"
     profile.write_text(
-        'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\n'
-        "[workload.generate]\n[technique.shout]\n"
+        'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\n[workload.generate]\n[technique.shout]\n'
     )
     told = json.loads(command("plan", str(profile), "--json").stdout)
     step = told["cells"][0]["transforms"][-1]
@@ -92,8 +92,7 @@ def test_the_technique_runs_in_its_environment_and_its_versions_are_in_the_key(
     source.mkdir()
     (source / "text").write_text("hello")
     monkeypatch.setenv("PYTHONPATH", "/nowhere/that/leads/it/astray")
-    step = Transform("technique", "shout", "hf", {}, {"tinydep": "1.0"},
-                     python=made.python_of("shouting"))  # fmt: skip
+    step = Transform("technique", "shout", "hf", {}, {"tinydep": "1.0"}, python=made.python_of("shouting"))
     found = Store(place / "store").make(Artifact("hf", source, *hash_content(source)), step)
     assert (found.artifact.path / "text").read_text() == "HELLO!"
     assert Path(str(found.evidence["prefix"])).parent == made.root
@@ -113,8 +112,10 @@ def half_made(command: Command, place: Path) -> Environments:
     started = subprocess.Popen(
         [sys.executable, "-m", "joulebench", "env", "create", "shouting"],
         env={**command.environment, "JOULEBENCH_CACHE": str(cache)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     until(lambda: store.folders("shouting"), "a folder")
     os.killpg(started.pid, signal.SIGKILL)
     started.wait(timeout=30)
@@ -125,8 +126,9 @@ def test_a_creation_that_was_killed_leaves_what_is_recognised_and_does_not_count
     half_made: Environments, command: Command
 ) -> None:
     environment = {**command.environment, "JOULEBENCH_CACHE": str(half_made.root.parent)}
-    listed = subprocess.run([sys.executable, "-m", "joulebench", "env", "list"], env=environment,
-                            capture_output=True, text=True, check=True)  # fmt: skip
+    listed = subprocess.run(
+        [sys.executable, "-m", "joulebench", "env", "list"], env=environment, capture_output=True, text=True, check=True
+    )
     assert "is half made" in listed.stdout
     half_made.remove("shouting")
     assert half_made.folders("shouting") == []
@@ -136,10 +138,13 @@ def test_pip_s_failure_is_told_and_leaves_only_its_log(tmp_path: Path) -> None:
     site = shouting_site(tmp_path, requirement="tinydep @ file:///no/such/wheel.whl")
     cache = tmp_path / "cache"
     done = subprocess.run(
-        [sys.executable, "-m", "joulebench", "env", "create", "shouting"], text=True,
+        [sys.executable, "-m", "joulebench", "env", "create", "shouting"],
+        text=True,
         env={**os.environ, "PYTHONPATH": str(site), "JOULEBENCH_CACHE": str(cache)},
-        capture_output=True, check=False, timeout=400,
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+        timeout=400,
+    )
     assert done.returncode == 2
     assert "pip could not install what environment 'shouting' needs" in done.stderr
     assert "Traceback" not in done.stderr
@@ -154,8 +159,10 @@ def test_an_interpreter_that_is_too_old_or_none_is_refused_before_anything_is_ma
     old = tmp_path / "python"
     old.write_text("#!/bin/sh\necho 2.7.18\n")
     old.chmod(0o755)
-    for name, words in ((str(old), "needs Python 3.11 or newer, and this is 2.7.18"),
-                        ("/no/such/python", "cannot be run")):  # fmt: skip
+    for name, words in (
+        (str(old), "needs Python 3.11 or newer, and this is 2.7.18"),
+        ("/no/such/python", "cannot be run"),
+    ):
         done = command("env", "create", "llmcompressor", "--python", name)
         assert done.returncode == 2
         assert words in done.stderr

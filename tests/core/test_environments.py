@@ -81,9 +81,7 @@ def test_one_name_for_two_environments_is_refused_with_both_plugins() -> None:
         (workload("odd"), "environment_needs is for techniques, converters and backends"),
     ],
 )
-def test_an_environment_of_the_wrong_kind_breaks_its_plugin_alone(
-    made: type[Any], words: str
-) -> None:
+def test_an_environment_of_the_wrong_kind_breaks_its_plugin_alone(made: type[Any], words: str) -> None:
     made.environment_needs = WANTED if issubclass(made, Workload) else "own"
     with pytest.raises(PluginError, match=words):
         registry_of(made)
@@ -131,9 +129,7 @@ def test_an_environment_that_is_not_what_is_needed_says_why(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7"])
-def test_a_damaged_record_is_a_fault_and_can_be_removed(
-    tmp_path: Path, store: Environments, text: str
-) -> None:
+def test_a_damaged_record_is_a_fault_and_can_be_removed(tmp_path: Path, store: Environments, text: str) -> None:
     finished(tmp_path, "own", WANTED.requirements)
     store.record_file("own").write_text(text)
     assert "damaged record" in (store.fault(WANTED) or "")
@@ -148,9 +144,7 @@ def test_a_lost_interpreter_is_a_fault(tmp_path: Path, store: Environments) -> N
     assert store.fault(WANTED) == "has lost its interpreter"
 
 
-def test_removing_what_was_never_made_names_what_there_is(
-    tmp_path: Path, store: Environments
-) -> None:
+def test_removing_what_was_never_made_names_what_there_is(tmp_path: Path, store: Environments) -> None:
     finished(tmp_path, "own", WANTED.requirements)
     with pytest.raises(InterpreterError, match="no environment 'owm'") as caught:
         store.remove("owm")
@@ -170,16 +164,15 @@ sys.stdin.read()
 def user(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that uses the environment."""
     finished(tmp_path, "own", WANTED.requirements)
-    with subprocess.Popen([sys.executable, "-c", _HOLD, str(tmp_path)], text=True,
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
         yield process
 
 
-def test_an_environment_in_use_stays_until_its_user_has_ended(
-    user: subprocess.Popen[str], store: Environments
-) -> None:
+def test_an_environment_in_use_stays_until_its_user_has_ended(user: subprocess.Popen[str], store: Environments) -> None:
     assert store.busy("own")
     with pytest.raises(InterpreterError, match="in use or being made"):
         store.remove("own")
@@ -220,9 +213,7 @@ def test_a_distribution_from_an_index_is_pinned_to_its_version(installed: Any) -
     assert installed(None) == ["made-up==2.5"]
 
 
-def test_a_distribution_comes_from_where_it_came_from_before(
-    installed: Any, tmp_path: Path
-) -> None:
+def test_a_distribution_comes_from_where_it_came_from_before(installed: Any, tmp_path: Path) -> None:
     source = tmp_path / "a folder"
     source.mkdir()
     origin = {"url": source.as_uri(), "dir_info": {"editable": True}}
@@ -233,15 +224,15 @@ def test_a_distribution_comes_from_where_it_came_from_before(
     ("origin", "wanted"),
     [
         ({"url": "https://host/x.whl", "archive_info": {}}, "made-up @ https://host/x.whl"),
-        ({"url": "https://host/r", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
-         "made-up @ git+https://host/r@c0ffee"),
+        (
+            {"url": "https://host/r", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            "made-up @ git+https://host/r@c0ffee",
+        ),
         ("not json", "made-up==2.5"),
         ("[]", "made-up==2.5"),
     ],
-)  # fmt: skip
-def test_other_origins_are_told_as_pip_takes_them(
-    installed: Any, origin: object, wanted: str
-) -> None:
+)
+def test_other_origins_are_told_as_pip_takes_them(installed: Any, origin: object, wanted: str) -> None:
     assert installed(origin) == [wanted]
 
 
@@ -297,9 +288,7 @@ def test_an_interpreter_with_this_joulebench_answers_as_the_plugin_does_here() -
         (f'echo \'{{"joulebench": "{__version__}", "plugins": []}}\'', "answers nonsense"),
     ],
 )
-def test_an_interpreter_that_does_not_serve_says_why(
-    tmp_path: Path, script: str, words: str
-) -> None:
+def test_an_interpreter_that_does_not_serve_says_why(tmp_path: Path, script: str, words: str) -> None:
     with pytest.raises(InterpreterError) as caught:
         ask(program(tmp_path / "python", script))
     assert words in str(caught.value)
@@ -315,9 +304,7 @@ def test_an_interpreter_is_asked_once_for_each_plugin(tmp_path: Path) -> None:
     assert count.read_text() == "x\n"
 
 
-def test_another_interpreter_is_not_led_to_this_one_s_packages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_another_interpreter_is_not_led_to_this_one_s_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     assert environ_for(None)["PYTHONPATH"] == "/somewhere"
     assert "PYTHONPATH" not in environ_for(OtherPython("python"))
@@ -348,8 +335,7 @@ def planned(more: str) -> Any:
         f"[workload.generate]\n[technique.prune-magnitude]\n{more}"
     )
     folders = registry.profile_dirs()
-    return make_plan(parse_profile(text, "p.toml", Path("/")), registry,
-                     read_catalogue(folders), folders)  # fmt: skip
+    return make_plan(parse_profile(text, "p.toml", Path("/")), registry, read_catalogue(folders), folders)
 
 
 def test_an_interpreter_of_one_s_own_runs_the_transform_and_gives_its_versions() -> None:
@@ -379,9 +365,7 @@ def test_a_plan_as_json_holds_no_path_of_an_interpreter() -> None:
         ('python = "/bin/false"', "ended with exit code 1"),
     ],
 )
-def test_an_interpreter_that_cannot_serve_is_wrong_use_and_said_where(
-    more: str, words: str
-) -> None:
+def test_an_interpreter_that_cannot_serve_is_wrong_use_and_said_where(more: str, words: str) -> None:
     with pytest.raises(ProfileError) as caught:
         planned(more)
     assert words in str(caught.value)
@@ -394,9 +378,7 @@ def test_an_interpreter_of_a_backend_is_checked_as_well() -> None:
         plan_of(text, A)
 
 
-def test_the_interpreter_makes_no_other_artifact_where_versions_are_the_same(
-    tmp_path: Path,
-) -> None:
+def test_the_interpreter_makes_no_other_artifact_where_versions_are_the_same(tmp_path: Path) -> None:
     from joulebench.api import Artifact
 
     source = Artifact("hf", tmp_path, "0" * 64, 0)
@@ -428,8 +410,7 @@ def test_a_worker_cannot_be_in_two_environments() -> None:
     other = Place(OtherPython("/two/python", "two"), Availability.yes(), {})
     _, found = Placing(profile, Interpreters()).worker(A(), "cpu", there, [(Acts(), other)])
     assert found.reason == (
-        "backend 'a' needs environment one, technique 'acts' needs environment two: one worker "
-        "cannot be in both"
+        "backend 'a' needs environment one, technique 'acts' needs environment two: one worker cannot be in both"
     )
 
 
@@ -443,8 +424,7 @@ def test_the_list_names_what_is_missing_and_how_to_make_it(cli: Any, tmp_path: P
     assert answer.code == 0
     assert "joulebench env create llmcompressor" in answer.stdout
     assert "joulebench env remove left" in answer.stdout
-    rows = {row["name"]: row for row in json.loads(cli("env", "list", "--json",
-                                                       environment=here).stdout)}  # fmt: skip
+    rows = {row["name"]: row for row in json.loads(cli("env", "list", "--json", environment=here).stdout)}
     assert rows["llmcompressor"]["ready"] is False
     assert "llmcompressor-gptq" in rows["llmcompressor"]["needed_by"]
 
@@ -470,9 +450,7 @@ def test_a_plan_says_what_is_missing(cli: Any, tmp_path: Path) -> None:
     )
     answer = cli("plan", profile, environment={"JOULEBENCH_CACHE": str(tmp_path)})
     assert answer.code == 0
-    assert "environment 'llmcompressor' is missing (joulebench env create llmcompressor)" in (
-        answer.stdout
-    )
+    assert "environment 'llmcompressor' is missing (joulebench env create llmcompressor)" in (answer.stdout)
 
 
 def test_a_worker_of_another_interpreter_speaks_the_protocol_and_inherits_no_packages(

@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import ModelError, UnavailableError
-from joulebench.fetch import (
-    WheelFile,
-    catalogue_text,
-    verify_wheel_file,
-    wheel_file,
-    wheel_file_path,
-)
+from joulebench.fetch import WheelFile, catalogue_text, verify_wheel_file, wheel_file, wheel_file_path
 
 CONTENT = b'{"passage": "one"}\n\n{"passage": " two "}\n{"passage": "one"}\n'
 
@@ -46,9 +40,13 @@ def serve(index: Path, content: bytes = CONTENT, requires: str = "") -> WheelFil
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     return WheelFile(
-        "textpack==1.0", hashlib.sha256(wheel.read_bytes()).hexdigest(), "textpack/data.jsonl",
-        hashlib.sha256(content).hexdigest(), len(content), "text",
-    )  # fmt: skip
+        "textpack==1.0",
+        hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        "textpack/data.jsonl",
+        hashlib.sha256(content).hexdigest(),
+        len(content),
+        "text",
+    )
 
 
 def quiet(_: str) -> None:
@@ -83,9 +81,7 @@ def test_a_wheel_of_another_hash_is_refused_by_pip(index: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"sha256": "0" * 64}, {"size_bytes": 3}, {"size_bytes": 10_000, "sha256": "1" * 64}]
 )
-def test_a_member_of_another_hash_or_longer_than_described_is_refused(
-    index: Path, change: dict[str, object]
-) -> None:
+def test_a_member_of_another_hash_or_longer_than_described_is_refused(index: Path, change: dict[str, object]) -> None:
     wanted = replace(serve(index), **change)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="has sha256"):
         wheel_file(wanted, quiet)

@@ -44,8 +44,16 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 
 def _channel(path: str, quantity: str, kind: str = "gauge", scale: float = 1e-3) -> Channel:
     unit = {"temperature": "degC", "frequency": "Hz"}.get(quantity, "count")
-    return Channel("t/" + path, quantity, unit, kind, FileSource(path), scale,  # type: ignore[arg-type]
-                   "simulated", "cpu")  # fmt: skip
+    return Channel(
+        "t/" + path,
+        quantity,
+        unit,
+        kind,
+        FileSource(path),
+        scale,  # type: ignore[arg-type]
+        "simulated",
+        "cpu",
+    )
 
 
 def _gate(made: FakeTemperatures, timeout_s: float = 180.0) -> ThermalGate:
@@ -104,9 +112,7 @@ def test_without_a_temperature_the_block_says_so() -> None:
         ([], 0.0, False),
     ],
 )
-def test_a_warm_up_is_over_when_its_latest_halves_agree(
-    durations: list[float], least_s: float, steady: bool
-) -> None:
+def test_a_warm_up_is_over_when_its_latest_halves_agree(durations: list[float], least_s: float, steady: bool) -> None:
     assert is_steady(durations, least_s, 0.02) is steady
 
 

@@ -29,9 +29,7 @@ def test_cells_of_one_backend_stay_with_their_uncompressed_cell() -> None:
 
 def test_small_backends_share_a_group() -> None:
     cells = [*CELLS, ("z", "none", 1.0), ("z", "a", 1.0)]
-    assert groups(cells, 5.0) == [
-        ["x none", "x a", "x b"], ["y none", "y a", "y b", "z none", "z a"]
-    ]  # fmt: skip
+    assert groups(cells, 5.0) == [["x none", "x a", "x b"], ["y none", "y a", "y b", "z none", "z a"]]
 
 
 def test_a_backend_that_does_not_fit_is_cut() -> None:
@@ -42,13 +40,8 @@ def test_nothing_makes_no_group() -> None:
     assert fitting([], lambda _: 1.0, lambda _: 0, 1.0) == []
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from("xyz"), st.text(max_size=2), st.floats(0.1, 9.0))),
-    st.floats(0.5, 20.0),
-)
-def test_every_cell_is_in_one_group_and_a_group_of_several_fits(
-    cells: list[Cell], room: float
-) -> None:
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.text(max_size=2), st.floats(0.1, 9.0))), st.floats(0.5, 20.0))
+def test_every_cell_is_in_one_group_and_a_group_of_several_fits(cells: list[Cell], room: float) -> None:
     found = fitting(cells, lambda each: each[2], lambda each: each[0], room)
     assert sorted(each for group in found for each in group) == sorted(cells)
     for group in found:

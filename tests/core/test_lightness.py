@@ -8,8 +8,21 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "onnxruntime", "pyarrow", "rich", "numpy", "tokenizers",
-         "safetensors", "gguf", "jinja2", "pynvml", "asyncio", "multiprocessing")  # fmt: skip
+HEAVY = (
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "pyarrow",
+    "rich",
+    "numpy",
+    "tokenizers",
+    "safetensors",
+    "gguf",
+    "jinja2",
+    "pynvml",
+    "asyncio",
+    "multiprocessing",
+)
 #: Top-level modules beside Python's own and ours that --help may import.
 ALLOWED = {"click", "pluggy"}
 _DUMP = """
@@ -23,8 +36,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 def imported_by(*arguments: str) -> set[str]:
-    done = subprocess.run([sys.executable, "-c", _DUMP, *arguments], check=True,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", _DUMP, *arguments], check=True, capture_output=True, text=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -33,9 +45,7 @@ def imported_by(*arguments: str) -> set[str]:
     [("--help",), ("--version",), ("plugin", "list"), ("profiles", "list"), ("plan", "quick")],
     ids=" ".join,
 )
-def test_a_command_that_measures_nothing_imports_no_heavy_library(
-    cache: object, arguments: tuple[str, ...]
-) -> None:
+def test_a_command_that_measures_nothing_imports_no_heavy_library(cache: object, arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) & set(HEAVY) == set()
 
 

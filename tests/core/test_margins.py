@@ -38,9 +38,7 @@ def test_a_counter_between_its_readings_rises_evenly() -> None:
 
 def test_margins_put_idle_energy_into_the_figure() -> None:
     margins = Margins(1.0, 2.0, 0.5, 0.5)
-    found = energy_with_margins(
-        BUSY_FROM, BUSY_TO, margins, SPEC, trace(), is_gauge=False, sampling_period_s=0.1
-    )
+    found = energy_with_margins(BUSY_FROM, BUSY_TO, margins, SPEC, trace(), is_gauge=False, sampling_period_s=0.1)
     assert found.gross_j == pytest.approx(22 + 0.5 + 0.5, abs=2e-3)
     assert found.duration_s == pytest.approx(3.0)
     assert "margins_counted" in found.flags
@@ -69,26 +67,33 @@ def test_a_gap_in_the_readings_leaves_no_energy() -> None:
 
 def test_a_counter_that_fell_back_leaves_no_energy() -> None:
     whole = trace()
-    reset = Trace(whole.t_ns, [raw if t < 11 * NS else raw - 15_000
-                               for t, raw in zip(whole.t_ns, whole.raw, strict=True)])  # fmt: skip
+    reset = Trace(
+        whole.t_ns, [raw if t < 11 * NS else raw - 15_000 for t, raw in zip(whole.t_ns, whole.raw, strict=True)]
+    )
     found = traced_energy(BUSY_FROM, BUSY_TO, SPEC, reset, 0.1)
     assert (found.gross_j, found.flags) == (None, ("counter_reset",))
 
 
 def test_the_accountant_takes_them_for_the_block_and_not_for_its_phases() -> None:
-    channel = Channel("c/total", "energy", "J", "counter", FileSource("/x"), 1e-3, "simulated",
-                      "board", rate_hz=10.0, update_period_s=0.001)  # fmt: skip
+    channel = Channel(
+        "c/total",
+        "energy",
+        "J",
+        "counter",
+        FileSource("/x"),
+        1e-3,
+        "simulated",
+        "board",
+        rate_hz=10.0,
+        update_period_s=0.001,
+    )
     edges = tuple(
         Edge(t, kind, (round(joules(t) * 1000),))
-        for t, kind in ((BUSY_FROM, "start"), (BUSY_FROM, "prefill"), (11 * NS, "decode"),
-                        (BUSY_TO, "end"))
-    )  # fmt: skip
+        for t, kind in ((BUSY_FROM, "start"), (BUSY_FROM, "prefill"), (11 * NS, "decode"), (BUSY_TO, "end"))
+    )
     request = RequestRecord(0, edges, 1, 1, 1.0, (), (), {}, None, None)
     accountant = Accountant([channel], [0], {}, margins=Margins(1, 1, 0.5, 0.25))
-    found = {
-        phase: energy
-        for phase, _, energy in accountant.block_energies(Block((request,), 0.1), {0: trace()})
-    }
+    found = {phase: energy for phase, _, energy in accountant.block_energies(Block((request,), 0.1), {0: trace()})}
     assert found["total"].gross_j == pytest.approx(22.75, abs=2e-3)
     assert found["decode"].gross_j == pytest.approx(11.0, abs=2e-3)
     assert "margins_counted" not in found["decode"].flags

@@ -73,9 +73,7 @@ def test_a_block_consumes_what_the_counter_rose_by(tree: FakePowercap, meter: Me
     assert gross(m, "rapl/package-0/dram") == pytest.approx(10.0, abs=1e-4)
 
 
-def test_the_total_adds_package_and_dram_and_not_what_lies_inside(
-    tree: FakePowercap, meter: Meter
-) -> None:
+def test_the_total_adds_package_and_dram_and_not_what_lies_inside(tree: FakePowercap, meter: Meter) -> None:
     with meter.measure() as m:
         time.sleep(0.03)
         tree.advance(5.0)
@@ -83,9 +81,7 @@ def test_the_total_adds_package_and_dram_and_not_what_lies_inside(
     assert m.simulated_j == pytest.approx(70.0, abs=1e-3)
 
 
-def test_a_live_tree_is_measured_within_the_stated_worst_case(
-    tree: FakePowercap, meter: Meter
-) -> None:
+def test_a_live_tree_is_measured_within_the_stated_worst_case(tree: FakePowercap, meter: Meter) -> None:
     with tree.live(), meter.measure() as m:
         time.sleep(SLEEP_S)
     assert within(figure(m, "rapl/package-0"), WATTS * m.seconds)
@@ -102,23 +98,17 @@ def test_a_fake_tree_never_counts_as_measured(tree: FakePowercap) -> None:
     assert m.estimated_j < 60.0
 
 
-def test_the_interval_of_a_single_window_is_that_of_two_late_edges(
-    tree: FakePowercap, meter: Meter
-) -> None:
+def test_the_interval_of_a_single_window_is_that_of_two_late_edges(tree: FakePowercap, meter: Meter) -> None:
     with meter.measure() as m:
         time.sleep(0.15)
         tree.advance(5.0)
     found = figure(m, "rapl/package-0")
     assert found.interval is not None
-    assert found.interval.half_width == pytest.approx(
-        1.96 * (2 / 12) ** 0.5 * 60.0 / m.seconds * 1e-3, rel=0.001
-    )
+    assert found.interval.half_width == pytest.approx(1.96 * (2 / 12) ** 0.5 * 60.0 / m.seconds * 1e-3, rel=0.001)
     assert found.worst_j == pytest.approx(60.0 / m.seconds * 1e-3, rel=0.001)
 
 
-def test_a_window_too_short_for_the_sensor_claims_no_energy_and_says_how_long_would_do(
-    meter: Meter,
-) -> None:
+def test_a_window_too_short_for_the_sensor_claims_no_energy_and_says_how_long_would_do(meter: Meter) -> None:
     with meter.measure() as m:
         pass
     found = figure(m, "rapl/package-0")
@@ -160,11 +150,7 @@ def test_many_wraps_inside_a_window_are_counted_by_the_sampler(tmp_path: Path) -
 
 def test_a_window_in_which_wraps_may_hide_has_no_energy(tmp_path: Path) -> None:
     zone = Zone("intel-rapl:0", "package-0", WATTS, max_range_uj=1_000_000, start_uj=10)
-    with (
-        FakePowercap(tmp_path, [zone]) as tree,
-        Meter(settings(tmp_path)) as meter,
-        meter.measure() as m,
-    ):
+    with FakePowercap(tmp_path, [zone]) as tree, Meter(settings(tmp_path)) as meter, meter.measure() as m:
         time.sleep(0.05)
         tree.advance(0.001)
     assert figure(m, "rapl/package-0").gross_j is None
@@ -232,9 +218,7 @@ def test_figures_of_an_open_window_are_refused(meter: Meter) -> None:
         _ = m.seconds
 
 
-def test_a_window_closed_in_a_forked_child_claims_no_energy(
-    tree: FakePowercap, meter: Meter
-) -> None:
+def test_a_window_closed_in_a_forked_child_claims_no_energy(tree: FakePowercap, meter: Meter) -> None:
     receiving, sending = os.pipe()
     with meter.measure() as m:
         time.sleep(0.03)
@@ -343,9 +327,17 @@ def test_an_unknown_probe_in_the_settings_is_named() -> None:
 
 def gauge_sensors(file: Path) -> Sensors:
     channel = Channel(
-        path="board/in", quantity="power", unit="W", kind="gauge", source=FileSource(str(file)),
-        scale=1e-3, provenance="simulated", domain="board", rate_hz=50.0, update_period_s=1e-3,
-    )  # fmt: skip
+        path="board/in",
+        quantity="power",
+        unit="W",
+        kind="gauge",
+        source=FileSource(str(file)),
+        scale=1e-3,
+        provenance="simulated",
+        domain="board",
+        rate_hz=50.0,
+        update_period_s=1e-3,
+    )
     return Sensors((ProbeState("board", Availability.yes(), (channel,)),), (channel,))
 
 
@@ -360,9 +352,7 @@ def test_a_gauge_without_a_counter_is_integrated_over_the_window(tmp_path: Path)
             assert found.gross_j == pytest.approx(7.0 * m.seconds, rel=1e-3)
 
 
-def test_a_gauge_of_a_domain_with_a_counter_is_left_to_the_counter(
-    tree: FakePowercap, tmp_path: Path
-) -> None:
+def test_a_gauge_of_a_domain_with_a_counter_is_left_to_the_counter(tree: FakePowercap, tmp_path: Path) -> None:
     NumberFile(tmp_path / "power", 7_000)
     gauge = gauge_sensors(tmp_path / "power").channels[0]
     counter = replace(gauge, path="board/energy", quantity="energy", unit="J", kind="counter")
@@ -389,10 +379,15 @@ def test_a_sampler_that_dies_costs_the_gauges_energy_and_not_the_time(tmp_path: 
 def test_text_from_plugins_comes_out_inert_in_a_notebook() -> None:
     hostile = "<script>alert(1)</script>"
     shown = Measurement(
-        1.0, 1.0, 0.0, None, 1,
+        1.0,
+        1.0,
+        0.0,
+        None,
+        1,
         (EnergyFigure(hostile, hostile, "estimated", True, WindowEnergy(1.0, 0.1, "model")),),
-        (hostile,), (MissingProbe(hostile, hostile, hostile),),
-    )._repr_html_()  # fmt: skip
+        (hostile,),
+        (MissingProbe(hostile, hostile, hostile),),
+    )._repr_html_()
     assert "<script>" not in shown
     assert shown.count("&lt;script&gt;") >= 5
 
@@ -418,9 +413,13 @@ def test_importing_joulebench_imports_none_of_the_meter() -> None:
 def measure_command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from joulebench.cli import main; main()", "measure"]
     return subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, check=False, timeout=60,
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
         **options,  # type: ignore[call-overload]
-    )  # fmt: skip
+    )
 
 
 def measured_json(*arguments: str) -> dict[str, object]:
@@ -484,9 +483,16 @@ def test_a_termination_before_the_command_is_known_reaches_it_too() -> None:
 def test_the_command_is_measured_by_a_live_counter(tree: FakePowercap) -> None:
     with tree.live():
         found = measured_json(
-            "--calibrate", "0.2", "--set", f"probe.rapl.root='{tree.root}'",
-            "--set", "probe.estimate.enabled=false", "--", "sleep", str(SLEEP_S),
-        )  # fmt: skip
+            "--calibrate",
+            "0.2",
+            "--set",
+            f"probe.rapl.root='{tree.root}'",
+            "--set",
+            "probe.estimate.enabled=false",
+            "--",
+            "sleep",
+            str(SLEEP_S),
+        )
     (run,) = found["runs"]  # type: ignore[misc]
     total = next(each for each in run["totals"] if each["provenance"] == "simulated")
     truth = (WATTS + DRAM_WATTS) * run["seconds"]
@@ -497,9 +503,17 @@ def test_the_command_is_measured_by_a_live_counter(tree: FakePowercap) -> None:
 def test_the_estimate_follows_the_command_and_is_labelled(tmp_path: Path) -> None:
     burn = "import time; e = time.process_time() + 0.2\nwhile time.process_time() < e: pass"
     found = measured_json(
-        "--set", f"probe.rapl.root='{tmp_path}'", "--set", "probe.estimate.idle_w=0.0",
-        "--set", "probe.estimate.core_w=10.0", "--", sys.executable, "-c", burn,
-    )  # fmt: skip
+        "--set",
+        f"probe.rapl.root='{tmp_path}'",
+        "--set",
+        "probe.estimate.idle_w=0.0",
+        "--set",
+        "probe.estimate.core_w=10.0",
+        "--",
+        sys.executable,
+        "-c",
+        burn,
+    )
     (run,) = found["runs"]  # type: ignore[misc]
     (total,) = run["totals"]
     assert total["provenance"] == "estimated"
@@ -518,9 +532,8 @@ def test_an_estimate_that_misses_the_commands_children_says_so() -> None:
 
 def test_without_any_sensor_the_joules_are_null_with_reason_and_cure(tmp_path: Path) -> None:
     found = measured_json(
-        "--set", f"probe.rapl.root='{tmp_path}'", "--set", "probe.estimate.enabled=false",
-        "--", "true",
-    )  # fmt: skip
+        "--set", f"probe.rapl.root='{tmp_path}'", "--set", "probe.estimate.enabled=false", "--", "true"
+    )
     (run,) = found["runs"]  # type: ignore[misc]
     assert (run["energy"], run["totals"]) == ([], [])
     missing = {each["probe"]: each for each in run["missing"]}
@@ -544,9 +557,8 @@ def test_a_small_commands_peak_memory_is_a_bound_and_a_large_ones_is_known() -> 
 def test_repeated_runs_give_the_interval_of_their_mean(tree: FakePowercap, tmp_path: Path) -> None:
     with tree.live():
         found = measured_json(
-            "--repeat", "3", "--calibrate", "0", "--set", f"probe.rapl.root='{tree.root}'",
-            "--", "sleep", "0.05",
-        )  # fmt: skip
+            "--repeat", "3", "--calibrate", "0", "--set", f"probe.rapl.root='{tree.root}'", "--", "sleep", "0.05"
+        )
     runs: list[dict[str, float]] = found["runs"]  # type: ignore[assignment]
     mean: dict[str, dict[str, float]] = found["mean"]  # type: ignore[assignment]
     assert len(runs) == 3

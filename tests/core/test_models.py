@@ -9,14 +9,7 @@ import pytest
 
 from joulebench.api import Artifact
 from joulebench.errors import ModelError, ProfileError
-from joulebench.models import (
-    Catalogue,
-    checkpoint_config,
-    obtain_model,
-    read_catalogue,
-    resolve_model,
-    resolve_text,
-)
+from joulebench.models import Catalogue, checkpoint_config, obtain_model, read_catalogue, resolve_model, resolve_text
 from joulebench.registry import default_registry
 from joulebench.tokenizing import CheckpointTokenizer
 
@@ -43,9 +36,16 @@ def catalogue_of(tmp_path: Path, text: str) -> Catalogue:
 
 @pytest.mark.parametrize(
     "text",
-    ["[model.x]\n", "[model.x]\nsource = []\n", "[shape.x]\n", "[text.x]\n", "model = 3\n",
-     "[model]\nx = 3\n", "not toml"],
-)  # fmt: skip
+    [
+        "[model.x]\n",
+        "[model.x]\nsource = []\n",
+        "[shape.x]\n",
+        "[text.x]\n",
+        "model = 3\n",
+        "[model]\nx = 3\n",
+        "not toml",
+    ],
+)
 def test_a_damaged_catalogue_is_an_error_at_its_file(tmp_path: Path, text: str) -> None:
     with pytest.raises(ModelError) as caught:
         catalogue_of(tmp_path, text)
@@ -62,9 +62,7 @@ def test_of_two_folders_with_one_model_the_first_wins(tmp_path: Path) -> None:
     assert read_catalogue(folders).models["x"].summary == "first"
 
 
-def test_a_catalogue_model_is_known_before_it_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_catalogue_model_is_known_before_it_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOULEBENCH_CACHE", str(tmp_path / "empty"))
     text = f'[model.x]\nparameters = 10\n[[model.x.source]]\nformat = "gguf"{WHEEL}'
     ref = resolve_model("x", catalogue_of(tmp_path, text), tmp_path)
@@ -72,9 +70,7 @@ def test_a_catalogue_model_is_known_before_it_is_fetched(
     assert not (tmp_path / "empty").exists(), "nothing is made by looking"
 
 
-def test_a_path_is_taken_from_the_profiles_folder(
-    catalogue: Catalogue, tiny_checkpoint: Path
-) -> None:
+def test_a_path_is_taken_from_the_profiles_folder(catalogue: Catalogue, tiny_checkpoint: Path) -> None:
     ref = resolve_model(f"path:{tiny_checkpoint.name}", catalogue, tiny_checkpoint.parent)
     assert (ref.format, ref.architecture) == ("hf", "LlamaForCausalLM")
     artifact = obtain_model(ref, catalogue, tiny_checkpoint.parent, lambda _: None)
@@ -84,20 +80,30 @@ def test_a_path_is_taken_from_the_profiles_folder(
 
 @pytest.mark.parametrize(
     "source",
-    ["absent", "path:absent", "path:absent.gguf", "hf:a/b", "hf:a@b", "hf:a/b@", "hf:a/b@x/../../y",
-     "hf:a/b@..", "shape:absent", "shape:absent.json", "shape:tiny-llama#-1", "s3:x", ":", ""],
-)  # fmt: skip
-def test_a_source_that_means_nothing_is_refused(
-    catalogue: Catalogue, tmp_path: Path, source: str
-) -> None:
+    [
+        "absent",
+        "path:absent",
+        "path:absent.gguf",
+        "hf:a/b",
+        "hf:a@b",
+        "hf:a/b@",
+        "hf:a/b@x/../../y",
+        "hf:a/b@..",
+        "shape:absent",
+        "shape:absent.json",
+        "shape:tiny-llama#-1",
+        "s3:x",
+        ":",
+        "",
+    ],
+)
+def test_a_source_that_means_nothing_is_refused(catalogue: Catalogue, tmp_path: Path, source: str) -> None:
     with pytest.raises(ModelError):
         resolve_model(source, catalogue, tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "3"])
-def test_a_shapes_config_must_be_a_json_object(
-    catalogue: Catalogue, tmp_path: Path, content: str
-) -> None:
+def test_a_shapes_config_must_be_a_json_object(catalogue: Catalogue, tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content, "utf-8")
     with pytest.raises(ModelError) as caught:
         resolve_model("shape:x.json", catalogue, tmp_path)
@@ -120,9 +126,7 @@ def test_a_shape_is_a_config_and_a_seed_and_another_seed_is_another_model(
     assert config["hidden_size"] == 64
 
 
-def test_two_config_files_of_one_name_are_two_shapes(
-    cache: Path, catalogue: Catalogue, tmp_path: Path
-) -> None:
+def test_two_config_files_of_one_name_are_two_shapes(cache: Path, catalogue: Catalogue, tmp_path: Path) -> None:
     for folder, size in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.json").write_text(json.dumps({"size": size}), "utf-8")
@@ -132,9 +136,7 @@ def test_two_config_files_of_one_name_are_two_shapes(
     assert checkpoint_config(second) == {"size": 2}
 
 
-def test_texts_are_found_by_path_builtin_or_catalogue(
-    cache: Path, catalogue: Catalogue, tmp_path: Path
-) -> None:
+def test_texts_are_found_by_path_builtin_or_catalogue(cache: Path, catalogue: Catalogue, tmp_path: Path) -> None:
     folders = default_registry().profile_dirs()
     assert resolve_text("x.txt", catalogue, folders, tmp_path) == tmp_path / "x.txt"
     assert resolve_text("builtin:short", catalogue, folders, tmp_path).name == "short.jsonl"
@@ -143,9 +145,7 @@ def test_texts_are_found_by_path_builtin_or_catalogue(
 
 
 @pytest.mark.parametrize("value", ["builtin:shrt", "builtin:", "catalogue:boolq", "catalogue:"])
-def test_a_text_that_is_not_there_is_refused_with_what_is(
-    catalogue: Catalogue, tmp_path: Path, value: str
-) -> None:
+def test_a_text_that_is_not_there_is_refused_with_what_is(catalogue: Catalogue, tmp_path: Path, value: str) -> None:
     with pytest.raises(ProfileError, match="valid: "):
         resolve_text(value, catalogue, default_registry().profile_dirs(), tmp_path)
 
@@ -172,9 +172,14 @@ def test_chat_puts_the_prompt_through_the_models_template(tiny_checkpoint: Path)
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ raise_exception('no') }}", "{% for %}", "{{ ''.__class__.__mro__ }}",
-     "{{ messages.append(1) }}", "{{ nothing.at.all }}"],
-)  # fmt: skip
+    [
+        "{{ raise_exception('no') }}",
+        "{% for %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.append(1) }}",
+        "{{ nothing.at.all }}",
+    ],
+)
 def test_a_template_that_fails_or_reaches_for_python_is_refused(
     tiny_checkpoint: Path, tmp_path: Path, template: str
 ) -> None:

@@ -37,9 +37,7 @@ def test_the_shipped_texts_share_nothing() -> None:
     ],
     ids=["copy", "case and punctuation", "with more around it", "an excerpt", "a half, hidden"],
 )
-def test_a_copy_is_found_under_another_name_and_form(
-    tmp_path: Path, change: object, share: float
-) -> None:
+def test_a_copy_is_found_under_another_name_and_form(tmp_path: Path, change: object, share: float) -> None:
     judged = written(tmp_path, "judged.txt", " ".join(WORDS))
     seen = written(tmp_path, "seen.txt", change(WORDS))  # type: ignore[operator]
     assert shared_share(judged, seen) == pytest.approx(share, abs=0.01)

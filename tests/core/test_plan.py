@@ -23,9 +23,7 @@ BASE = "[backend.a]\n[workload.work]\n"
 
 def test_a_list_of_values_is_an_axis_and_all_axes_are_crossed() -> None:
     plan = plan_of("[backend.a]\nthreads = [1, 2]\n[workload.work]\nlength = [5, 6, 7]\n", A)
-    crossed = {
-        (cell.backend_settings["threads"], cell.workload_settings["length"]) for cell in plan.cells
-    }
+    crossed = {(cell.backend_settings["threads"], cell.workload_settings["length"]) for cell in plan.cells}
     assert crossed == {(threads, length) for threads in (1, 2) for length in (5, 6, 7)}
     assert len(plan.cells) == 6
 
@@ -72,21 +70,15 @@ def test_a_backend_that_fails_to_say_whether_it_works_costs_its_own_cells_only()
 
 def test_a_missing_capability_is_the_reason_and_names_who_asks_for_it() -> None:
     plan = plan_of("[backend.a]\n[workload.scoring]\n", A, workload("scoring", ["score"]))
-    assert plan.cells[0].reason == (
-        "workload 'scoring' needs the capability 'score', which backend 'a' does not have"
-    )
+    assert plan.cells[0].reason == ("workload 'scoring' needs the capability 'score', which backend 'a' does not have")
 
 
 def test_a_runtime_technique_asks_for_its_capability_and_reaches_the_cell() -> None:
     able = backend("able", capabilities=("generate", "kv.quantized"))
     body = "[technique.small-cache]\nbits = 2\n[backend.a]\n[backend.able]\n[workload.work]\n"
     unable_cell, able_cell = plan_of(body, A, able, SmallCache).cells
-    assert "technique 'small-cache' needs the capability 'kv.quantized'" in (
-        unable_cell.reason or ""
-    )
-    assert [(step.name, step.settings) for step in able_cell.runtime_steps] == [
-        ("small-cache", {"bits": 2})
-    ]
+    assert "technique 'small-cache' needs the capability 'kv.quantized'" in (unable_cell.reason or "")
+    assert [(step.name, step.settings) for step in able_cell.runtime_steps] == [("small-cache", {"bits": 2})]
     assert able_cell.runnable
 
 
@@ -95,8 +87,9 @@ def test_a_value_that_the_backend_does_not_have_is_the_reason() -> None:
     body = "[technique.small-cache]\nbits = 3\n[backend.able]\n[workload.work]\n"
     (cell,) = plan_of(body, able, SmallCache).cells
     assert (cell.reason, cell.reason_kind) == (
-        "technique 'small-cache' sets 'bits' for backend 'able': 3 is none of: 8, 4, 2", "settings",
-    )  # fmt: skip
+        "technique 'small-cache' sets 'bits' for backend 'able': 3 is none of: 8, 4, 2",
+        "settings",
+    )
 
 
 def test_an_option_that_the_backend_does_not_have_is_the_reason() -> None:
@@ -104,9 +97,7 @@ def test_an_option_that_the_backend_does_not_have_is_the_reason() -> None:
     able.options = tuple(each for each in able.options if each.name != "bits")
     body = "[technique.small-cache]\n[backend.able]\n[workload.work]\n"
     (cell,) = plan_of(body, able, SmallCache).cells
-    assert cell.reason == (
-        "technique 'small-cache' sets 'bits', which backend 'able' does not have"
-    )
+    assert cell.reason == ("technique 'small-cache' sets 'bits', which backend 'able' does not have")
 
 
 def test_a_request_longer_than_the_models_context_is_skipped() -> None:
@@ -125,24 +116,24 @@ def test_settings_that_a_workload_rules_out_are_skipped_with_its_words() -> None
 
 def test_the_chain_of_converters_is_found_by_formats_alone() -> None:
     (cell,) = plan_of(
-        "[backend.x]\n[workload.work]\n", backend("x", accepts=("packed",)),
-        converter("second", "graph", "packed"), converter("first", "hf", "graph"),
+        "[backend.x]\n[workload.work]\n",
+        backend("x", accepts=("packed",)),
+        converter("second", "graph", "packed"),
+        converter("first", "hf", "graph"),
         converter("astray", "hf", "nowhere"),
-    ).cells  # fmt: skip
+    ).cells
     assert [step.name for step in cell.transforms] == ["init", "first", "second"]
 
 
 def test_the_shortest_chain_is_taken_and_of_equal_ones_that_to_the_first_format() -> None:
     converters = [
-        converter("long-1", "hf", "mid")(), converter("long-2", "mid", "best")(),
-        converter("to-second", "hf", "second")(), converter("to-first", "hf", "first")(),
-    ]  # fmt: skip
-    assert [step.name for step in route(converters, "hf", ("best", "second"), None)] == [
-        "to-second"
+        converter("long-1", "hf", "mid")(),
+        converter("long-2", "mid", "best")(),
+        converter("to-second", "hf", "second")(),
+        converter("to-first", "hf", "first")(),
     ]
-    assert [step.name for step in route(converters, "hf", ("first", "second"), None)] == [
-        "to-first"
-    ]
+    assert [step.name for step in route(converters, "hf", ("best", "second"), None)] == ["to-second"]
+    assert [step.name for step in route(converters, "hf", ("first", "second"), None)] == ["to-first"]
     assert route(converters, "hf", ("second", "hf"), None) == []
 
 
@@ -152,14 +143,9 @@ def test_a_backend_s_settings_reach_the_converters_that_have_an_option_of_that_n
     choosy.options = (option,)
     runs = backend("x", accepts=("packed",))
     runs.conversion_settings = lambda self, settings: dict(settings)  # type: ignore[method-assign]
-    cells = plan_of(
-        '[backend.x]\ndtype = ["float32", "int8"]\n[workload.work]\n', runs, plain, choosy
-    ).cells
+    cells = plan_of('[backend.x]\ndtype = ["float32", "int8"]\n[workload.work]\n', runs, plain, choosy).cells
     steps = [{each.name: dict(each.settings) for each in cell.transforms[1:]} for cell in cells]
-    assert steps == [
-        {"plain": {}, "choosy": {"dtype": "float32"}},
-        {"plain": {}, "choosy": {"dtype": "int8"}},
-    ]
+    assert steps == [{"plain": {}, "choosy": {"dtype": "float32"}}, {"plain": {}, "choosy": {"dtype": "int8"}}]
 
 
 def test_converters_in_a_circle_end_in_a_reason() -> None:
@@ -170,35 +156,38 @@ def test_converters_in_a_circle_end_in_a_reason() -> None:
 
 def test_without_a_converter_the_reason_names_both_formats_and_what_each_candidate_lacks() -> None:
     (cell,) = plan_of(
-        "[backend.x]\n[workload.work]\n", backend("x", accepts=("packed",)),
+        "[backend.x]\n[workload.work]\n",
+        backend("x", accepts=("packed",)),
         converter("picky", "hf", "packed", fault="only for Huge"),
         converter("absent", "hf", "packed", missing="not installed: tool"),
-    ).cells  # fmt: skip
+    ).cells
     assert cell.reason == (
-        "no way from format 'hf' to packed: absent: not installed: tool (the cure); "
-        "picky: only for Huge"
+        "no way from format 'hf' to packed: absent: not installed: tool (the cure); picky: only for Huge"
     )
 
 
 def test_a_chain_of_techniques_is_applied_in_order_with_conversions_between() -> None:
     body = (
-        '[technique.both]\nsteps = [{name = "prune", share = "10%"}, {name = "pack"}]\n'
-        "[backend.x]\n[workload.work]\n"
+        '[technique.both]\nsteps = [{name = "prune", share = "10%"}, {name = "pack"}]\n[backend.x]\n[workload.work]\n'
     )
     (cell,) = plan_of(
-        body, backend("x", accepts=("packed",)), technique("prune"),
-        technique("pack", accepts="graph", produces="packed"), converter("to-graph", "hf", "graph"),
-    ).cells  # fmt: skip
+        body,
+        backend("x", accepts=("packed",)),
+        technique("prune"),
+        technique("pack", accepts="graph", produces="packed"),
+        converter("to-graph", "hf", "graph"),
+    ).cells
     assert [(step.kind, step.name) for step in cell.transforms] == [
-        ("converter", "init"), ("technique", "prune"), ("converter", "to-graph"),
+        ("converter", "init"),
+        ("technique", "prune"),
+        ("converter", "to-graph"),
         ("technique", "pack"),
-    ]  # fmt: skip
+    ]
     assert cell.transforms[1].settings == {"share": 0.1}
 
 
 def test_settings_of_a_technique_that_do_not_fit_the_model_skip_the_cell() -> None:
-    plan = plan_of("[technique.none]\n[technique.prune]\nshare = 0.85\n" + BASE, A,
-                   technique("prune"))  # fmt: skip
+    plan = plan_of("[technique.none]\n[technique.prune]\nshare = 0.85\n" + BASE, A, technique("prune"))
     assert [cell.technique for cell in plan.cells if cell.runnable] == ["none"]
     assert plan.cells[1].reason == "prune: too little is left"
 
@@ -223,8 +212,7 @@ def test_a_name_that_no_plugin_has_is_an_error_at_its_line(body: str, where: str
 def test_a_technique_is_checked_even_where_its_cells_could_not_run() -> None:
     missing = Availability.no("not installed")
     with pytest.raises(ProfileError, match="above the most"):
-        plan_of("[technique.prune]\nshare = 0.99\n" + BASE, backend("a", missing=missing),
-                technique("prune"))  # fmt: skip
+        plan_of("[technique.prune]\nshare = 0.99\n" + BASE, backend("a", missing=missing), technique("prune"))
 
 
 # -- include and exclude ------------------------------------------------------------------------
@@ -234,9 +222,7 @@ MATRIX = '[backend.a]\ndtype = ["float32", "int8"]\nthreads = [1, 2]\n[workload.
 
 def kept(patterns: str) -> set[tuple[object, object]]:
     plan = plan_of(MATRIX + patterns, A)
-    return {
-        (cell.backend_settings["dtype"], cell.backend_settings["threads"]) for cell in plan.cells
-    }
+    return {(cell.backend_settings["dtype"], cell.backend_settings["threads"]) for cell in plan.cells}
 
 
 def test_include_keeps_what_any_of_its_patterns_matches() -> None:
@@ -245,9 +231,7 @@ def test_include_keeps_what_any_of_its_patterns_matches() -> None:
 
 
 def test_exclude_removes_what_all_keys_of_a_pattern_match() -> None:
-    assert kept('[[exclude]]\ndtype = "int8"\nthreads = 2\n') == {
-        ("float32", 1), ("float32", 2), ("int8", 1),
-    }  # fmt: skip
+    assert kept('[[exclude]]\ndtype = "int8"\nthreads = 2\n') == {("float32", 1), ("float32", 2), ("int8", 1)}
 
 
 def test_exclude_wins_over_include() -> None:
@@ -258,9 +242,7 @@ def test_a_list_in_a_pattern_matches_any_of_its_values() -> None:
     assert len(kept("[[include]]\nthreads = [1, 2]\n")) == 4
 
 
-def test_a_file_of_a_technique_must_be_there_and_not_be_what_quality_is_judged_on(
-    tmp_path: Path,
-) -> None:
+def test_a_file_of_a_technique_must_be_there_and_not_be_what_quality_is_judged_on(tmp_path: Path) -> None:
     (tmp_path / "judged.txt").write_text("words")
     (tmp_path / "seen.txt").write_text("other words")
     quality = f'[quality]\ntext = "{tmp_path}/judged.txt"\n'
@@ -324,9 +306,7 @@ _DTYPES = st.lists(st.sampled_from(["float32", "int8"]), min_size=1, unique=True
 
 
 @given(a=_VALUES, b=_VALUES, dtypes=_DTYPES, lengths=_VALUES)
-def test_labels_and_ids_tell_all_cells_apart(
-    a: list[int], b: list[int], dtypes: list[str], lengths: list[int]
-) -> None:
+def test_labels_and_ids_tell_all_cells_apart(a: list[int], b: list[int], dtypes: list[str], lengths: list[int]) -> None:
     body = (
         f"[backend.a]\nthreads = {a}\ndtype = {json.dumps(dtypes)}\n"
         f'[backend.b]\nplugin = "a"\nthreads = {b}\n'
@@ -352,9 +332,7 @@ def test_long_paths_are_short_in_labels_and_still_told_apart() -> None:
     (cell,) = plan_of(BASE, A).cells
     paths = [f"/{'deep/' * 30}{folder}/prompts.jsonl" for folder in ("x", "y")]
     labelled = with_labels([replace(cell, workload_settings={"text": path}) for path in paths])
-    assert [each.label for each in labelled] == [
-        "a work prompts.jsonl #1", "a work prompts.jsonl #2",
-    ]  # fmt: skip
+    assert [each.label for each in labelled] == ["a work prompts.jsonl #1", "a work prompts.jsonl #2"]
     assert all(len(each.id) < 100 for each in labelled)
 
 

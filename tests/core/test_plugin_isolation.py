@@ -44,17 +44,19 @@ def test_an_import_that_never_ends_is_interrupted_and_named(tmp_path: Path) -> N
     install(tmp_path, "endless-plugin", "while True: pass")
     # In a process of its own: here pytest's own timer is left alone.
     done = subprocess.run(
-        [sys.executable, "-c", _ENDLESS], capture_output=True, text=True, check=True, timeout=60,
+        [sys.executable, "-c", _ENDLESS],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
+    )
     errors, rest = json.loads(done.stdout)
     assert "not done after 0.5 s (endless_plugin.py:1)" in errors["endless-plugin"]
     assert rest == [True, [0.0, 0.0]]
 
 
-def test_somebody_else_s_timer_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_somebody_else_s_timer_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "quick-plugin", "JOULEBENCH_API = 1")
     rung: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, _frame: rung.append(number))
@@ -75,10 +77,11 @@ def test_what_a_plugin_prints_while_it_is_imported_is_no_output(
     assert (captured.out, captured.err) == ("", "hello\n")
 
 
-def test_ours_come_first_whatever_others_are_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(tmp_path, "aaa-plugin", """
+def test_ours_come_first_whatever_others_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(
+        tmp_path,
+        "aaa-plugin",
+        """
         from joulebench.api import Workload
         from joulebench.hookspecs import hookimpl
         JOULEBENCH_API = 1
@@ -88,7 +91,8 @@ def test_ours_come_first_whatever_others_are_called(
             def perform(self, session, request, settings, record): raise NotImplementedError
         @hookimpl
         def joulebench_workloads(): return [Mine]
-        """)  # fmt: skip
+        """,
+    )
     found = _loaded(tmp_path, monkeypatch)
     assert found.distribution_of("workload", "idle") == "joulebench"
     (broken,) = [each for each in found.broken if each.entry_point == "aaa-plugin"]
@@ -117,9 +121,7 @@ def _with(made: Any, **attributes: object) -> Any:
         ("workloads", _with(workload("w"), phases="decode"), "phases must be a tuple of texts"),
     ],
 )
-def test_a_statement_of_a_wrong_type_is_refused_when_it_is_read(
-    hook: str, made: Any, words: str
-) -> None:
+def test_a_statement_of_a_wrong_type_is_refused_when_it_is_read(hook: str, made: Any, words: str) -> None:
     with pytest.raises(PluginError, match=f"Made.{words}"):
         Registry().add(plugin(**{hook: [made]}), "x")
 

@@ -31,9 +31,7 @@ def written(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = made / "joulebench_acme_all-0.1.0.dist-info"
     info.mkdir()
     requires = "".join(f"Requires-Dist: {each}\n" for each in project["dependencies"])
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n{requires}"
-    )
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n{requires}")
     points = project["entry-points"]["joulebench"]
     lines = "".join(f"{name} = {module}\n" for name, module in points.items())
     (info / "entry_points.txt").write_text(f"[joulebench]\n{lines}")
@@ -42,8 +40,7 @@ def written(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_has_all_that_a_distribution_needs(written: Path) -> None:
     names = {each.relative_to(written).as_posix() for each in written.rglob("*") if each.is_file()}
-    assert {"pyproject.toml", "README.md", ".github/workflows/test.yml",
-            "joulebench_acme_all/__init__.py"} <= names  # fmt: skip
+    assert {"pyproject.toml", "README.md", ".github/workflows/test.yml", "joulebench_acme_all/__init__.py"} <= names
     for kind in KINDS:
         assert {f"joulebench_acme_all/{kind}.py", f"tests/test_{kind}.py"} <= names
     for file in written.rglob("*"):
@@ -63,10 +60,14 @@ def test_every_plugin_in_it_is_listed(written: Path, cli: Cli) -> None:
 def test_every_plugin_in_it_keeps_its_contract(written: Path) -> None:
     pytest.importorskip("safetensors")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=written,
-        env={**os.environ, "PYTHONPATH": str(written)}, capture_output=True, text=True,
-        check=False, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=written,
+        env={**os.environ, "PYTHONPATH": str(written)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
 
@@ -74,9 +75,12 @@ def test_every_plugin_in_it_keeps_its_contract(written: Path) -> None:
 def test_it_is_typed_and_tidy(written: Path) -> None:
     pytest.importorskip("mypy")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "joulebench_acme_all"], cwd=written,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "mypy", "--strict", "joulebench_acme_all"],
+        cwd=written,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -95,9 +99,7 @@ def test_it_is_typed_and_tidy(written: Path) -> None:
         ("joulebench-acme", "is put before it anyway"),
     ],
 )
-def test_a_name_that_would_not_work_is_refused(
-    cli: Cli, tmp_path: Path, name: str, words: str
-) -> None:
+def test_a_name_that_would_not_work_is_refused(cli: Cli, tmp_path: Path, name: str, words: str) -> None:
     answer = cli("plugin", "new", name, "--kind", "probe", "--into", tmp_path)
     assert answer.code == 2
     assert words in answer.stderr
@@ -121,9 +123,7 @@ def test_a_folder_that_exists_is_left_alone(cli: Cli, tmp_path: Path) -> None:
     assert [each.name for each in folder.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.parametrize(
-    "arguments", [["acme"], ["acme", "--kind", "nonsense"], ["--kind", "probe"]], ids=" ".join
-)
+@pytest.mark.parametrize("arguments", [["acme"], ["acme", "--kind", "nonsense"], ["--kind", "probe"]], ids=" ".join)
 def test_what_is_left_out_is_wrong_use(cli: Cli, arguments: list[str]) -> None:
     answer = cli("plugin", "new", *arguments)
     assert answer.code == 2

@@ -39,9 +39,7 @@ def test_a_protocol_that_is_a_name_is_the_preset_alone(folder: Path) -> None:
 
 
 def test_a_command_line_can_ask_for_a_preset_and_change_a_number_of_it(folder: Path) -> None:
-    profile = parse(
-        f"{BASE}[protocol]\nmin_blocks = 9\n", folder, "protocol=slow", "protocol.max_blocks=8"
-    )
+    profile = parse(f"{BASE}[protocol]\nmin_blocks = 9\n", folder, "protocol=slow", "protocol.max_blocks=8")
     assert (profile.protocol["min_blocks"], profile.protocol["max_blocks"]) == (7, 8)
 
 

@@ -29,11 +29,19 @@ class Steady(Probe):
     def channels(self, settings: Settings) -> tuple[Channel, ...]:
         source = FileSource("none")
         return (
-            Channel(f"steady/{settings['label']}", "energy", "J", "counter", source, 1.0,
-                    "simulated", "machine", rate_hz=100.0),
-            Channel("steady/memory", "memory", "bytes", "gauge", source, 1.0, "simulated",
-                    "machine"),
-        )  # fmt: skip
+            Channel(
+                f"steady/{settings['label']}",
+                "energy",
+                "J",
+                "counter",
+                source,
+                1.0,
+                "simulated",
+                "machine",
+                rate_hz=100.0,
+            ),
+            Channel("steady/memory", "memory", "bytes", "gauge", source, 1.0, "simulated", "machine"),
+        )
 
 
 class Plugins:
@@ -81,17 +89,13 @@ def _paths(sensors: Sensors) -> list[str]:
         ("off", "switched off"),
     ],
 )
-def test_a_probe_that_fails_is_left_out_with_its_reason(
-    registry: Registry, mode: str, reason: str
-) -> None:
+def test_a_probe_that_fails_is_left_out_with_its_reason(registry: Registry, mode: str, reason: str) -> None:
     sensors, said = _asked(registry, mode)
     assert reason in said
     assert _paths(sensors) == ["steady/one", "steady/memory"]
 
 
-def test_a_probe_that_never_answers_is_left_out(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_probe_that_never_answers_is_left_out(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "ANSWER_S", 0.2)
     start = time.monotonic()
     sensors, said = _asked(registry, "hang")

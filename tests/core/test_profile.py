@@ -29,9 +29,7 @@ def test_a_section_that_is_not_written_has_its_defaults() -> None:
 
 def test_quality_is_judged_only_where_the_profile_asks() -> None:
     assert parse(BASE).quality is None
-    assert parse(BASE + "[quality]\n").quality == {
-        "text": "builtin:evaluation", "tokens": 2048, "window": 512,
-    }  # fmt: skip
+    assert parse(BASE + "[quality]\n").quality == {"text": "builtin:evaluation", "tokens": 2048, "window": 512}
 
 
 def test_the_name_is_the_files_unless_it_is_given() -> None:
@@ -51,18 +49,16 @@ def test_techniques_are_none_unless_they_are_named() -> None:
 
 def test_a_technique_is_a_chain_of_one_step_or_of_several() -> None:
     profile = parse(
-        BASE
-        + '[technique.none]\n[technique.prune]\nshare = 0.5\n[technique.half]\nname = "prune"\n'
+        BASE + '[technique.none]\n[technique.prune]\nshare = 0.5\n[technique.half]\nname = "prune"\n'
         '[technique.both]\nsteps = [{name = "prune", share = 0.1}, {name = "pack"}]\n'
     )
-    found = {
-        chain.label: [(step.plugin, dict(step.settings)) for step in chain.steps]
-        for chain in profile.techniques
-    }
+    found = {chain.label: [(step.plugin, dict(step.settings)) for step in chain.steps] for chain in profile.techniques}
     assert found == {
-        "none": [], "prune": [("prune", {"share": 0.5})], "half": [("prune", {})],
+        "none": [],
+        "prune": [("prune", {"share": 0.5})],
+        "half": [("prune", {})],
         "both": [("prune", {"share": 0.1}), ("pack", {})],
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -104,9 +100,14 @@ def test_a_profile_without_an_axis_says_which_table_to_add(lacking: str) -> None
 
 @pytest.mark.parametrize(
     ("override", "value"),
-    [("backend.b.x=3", 3), ("backend.b.x=[1, 2]", [1, 2]), ('backend.b.x="3"', "3"),
-     ("backend.b.x = bare word", "bare word"), ("backend.b.x=true", True)],
-)  # fmt: skip
+    [
+        ("backend.b.x=3", 3),
+        ("backend.b.x=[1, 2]", [1, 2]),
+        ('backend.b.x="3"', "3"),
+        ("backend.b.x = bare word", "bare word"),
+        ("backend.b.x=true", True),
+    ],
+)
 def test_an_override_is_toml_and_a_bare_word_is_text(override: str, value: object) -> None:
     assert parse(BASE, override).backends[0].settings["x"] == value
 
@@ -116,9 +117,7 @@ def test_an_override_may_add_a_table() -> None:
     assert [choice.label for choice in profile.backends] == ["b", "new"]
 
 
-@pytest.mark.parametrize(
-    "override", ["", "x", "=3", ".a=3", "a..b=3", "version.x=3", "protocol.seed=1\nmax_blocks=3"]
-)
+@pytest.mark.parametrize("override", ["", "x", "=3", ".a=3", "a..b=3", "version.x=3", "protocol.seed=1\nmax_blocks=3"])
 def test_a_malformed_override_is_refused(override: str) -> None:
     with pytest.raises(ProfileError) as caught:
         parse(BASE, override)
@@ -165,9 +164,7 @@ def test_every_shipped_profile_is_read() -> None:
     assert "quick" in shipped
 
 
-@given(
-    st.text(max_size=200) | st.from_regex(r"(version = 1\n)?(\[[a-z.\"]+\]\n[a-z]+ = .{1,5}\n)*")
-)
+@given(st.text(max_size=200) | st.from_regex(r"(version = 1\n)?(\[[a-z.\"]+\]\n[a-z]+ = .{1,5}\n)*"))
 def test_any_text_gives_a_profile_or_an_error_for_the_user(text: str) -> None:
     with contextlib.suppress(JoulebenchError):  # anything else fails the test
         parse(text)

@@ -11,8 +11,7 @@ from toyrun import PROTOCOL, Bench, Done
 
 WATTS = 5.0
 #: Shorter than the published ones, for the sake of the test.
-MARGINS = {"margin_before_s": 0.3, "margin_after_s": 0.4, "counted_before_s": 0.1,
-           "counted_after_s": 0.2}  # fmt: skip
+MARGINS = {"margin_before_s": 0.3, "margin_after_s": 0.4, "counted_before_s": 0.1, "counted_after_s": 0.2}
 #: Nothing of the short protocol of the other tests: the preset's numbers hold.
 OPEN = {name: None for name in PROTOCOL if name not in ("contended", "seed")}
 
@@ -23,9 +22,7 @@ def run(bench: Bench) -> Done:
     (bench.folder / "prompts.txt").write_text(
         "\n".join(" ".join(["word"] * (number + 1)) for number in range(12)) + "\n"
     )
-    profile = bench.profile(
-        {"toy": {}}, probes={"toymeter": {"mode": "gauge"}}, preset="melodi", **OPEN, **MARGINS,
-    )  # fmt: skip
+    profile = bench.profile({"toy": {}}, probes={"toymeter": {"mode": "gauge"}}, preset="melodi", **OPEN, **MARGINS)
     done = bench.run(profile)
     assert done.code == 0, done.errors
     return done
@@ -64,8 +61,11 @@ def test_the_session_records_the_procedure_and_reports_say_so(run: Done, bench: 
     assert "protocol melodi" in page
     shown = subprocess.run(
         [sys.executable, "-m", "joulebench", "report", str(run.folder), "--format", "json"],
-        capture_output=True, text=True, check=True, env=bench.environment,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env=bench.environment,
+    ).stdout
     cell = json.loads(shown)["cells"][0]
     assert cell["energy"][0]["power_w"]["value"] is None
     assert "margins" in cell["energy"][0]["power_w"]["reason_if_null"]
@@ -73,9 +73,8 @@ def test_the_session_records_the_procedure_and_reports_say_so(run: Done, bench: 
 
 def test_passes_stop_at_the_end_of_the_list_and_processes_share_it(bench: Bench) -> None:
     profile = bench.profile(
-        {"a": {}, "b": {}}, passes=2, processes=3, requests_per_block=5, min_blocks=None,
-        max_blocks=None,
-    )  # fmt: skip
+        {"a": {}, "b": {}}, passes=2, processes=3, requests_per_block=5, min_blocks=None, max_blocks=None
+    )
     done = bench.run(profile, "--no-report")
     assert done.code == 0, done.errors
     for name in ("a", "b"):

@@ -52,16 +52,16 @@ calibrate_s = 0
 
 
 @pytest.fixture(scope="module")
-def rows(
-    tiny_checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Any]]:
+def rows(tiny_checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Rows of the cells by technique."""
     folder = tmp_path_factory.mktemp("intervals")
     (folder / "p.toml").write_text(PROFILE.format(model=tiny_checkpoint))
     subprocess.run(
         [sys.executable, "-m", "joulebench", "run", "p.toml", "--no-report", "--quiet"],
-        cwd=folder, check=True, env={**os.environ, CACHE_VARIABLE: str(cache)},
-    )  # fmt: skip
+        cwd=folder,
+        check=True,
+        env={**os.environ, CACHE_VARIABLE: str(cache)},
+    )
     (session,) = (folder / "sessions").iterdir()
     return {row["technique"]: row for row in Session(session).cells().to_pylist()}
 
@@ -87,8 +87,12 @@ def test_the_uncompressed_cell_is_the_reference_itself(rows: dict[str, dict[str,
 def test_a_pruned_cell_s_figures_lie_in_their_intervals(rows: dict[str, dict[str, Any]]) -> None:
     found = json.loads(rows["prune-magnitude"]["agreement_json"])
     assert set(found["intervals"]) == {
-        "agreed_share", "top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio"
-    }  # fmt: skip
+        "agreed_share",
+        "top1_share",
+        "kl_nats_mean",
+        "perplexity_ratio",
+        "text_perplexity_ratio",
+    }
     for name in ("top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio"):
         low, high = found["intervals"][name]
         assert low <= found[name] <= high

@@ -10,18 +10,7 @@ import pytest
 from scipy import integrate
 
 from joulebench.meter.energy import SensorSpec, Trace, counter_energy, gauge_energy
-from joulebench.testing.rail import (
-    Constant,
-    Counter,
-    Gauge,
-    Line,
-    Noise,
-    Pulses,
-    Rail,
-    Ramp,
-    Schedule,
-    Step,
-)
+from joulebench.testing.rail import Constant, Counter, Gauge, Line, Noise, Pulses, Rail, Ramp, Schedule, Step
 from joulebench.testing.rail_cells import simulate_cell
 from joulebench.testing.rail_coverage import coverage
 from joulebench.testing.rail_faults import fault_study
@@ -60,9 +49,7 @@ def test_noise_has_its_spread_and_its_correlation_time() -> None:
     power = [(b - a) / 0.1 for a, b in pairwise(sums)]
     mean = math.fsum(power) / len(power)
     variance = math.fsum((p - mean) ** 2 for p in power) / len(power)
-    lag5 = math.fsum((a - mean) * (b - mean) for a, b in zip(power, power[5:], strict=False)) / len(
-        power
-    )
+    lag5 = math.fsum((a - mean) * (b - mean) for a, b in zip(power, power[5:], strict=False)) / len(power)
     assert math.sqrt(variance) == pytest.approx(2.0, rel=0.08)
     assert lag5 / variance == pytest.approx(math.exp(-1), abs=0.08)
 
@@ -105,9 +92,7 @@ def test_a_gauge_that_sees_25_of_100_ms_is_off_by_two_thirds_and_the_counter_exa
     true_j = rail.energy_j(1.0, 11.0)
     assert seen.gross_j == pytest.approx(true_j * (1 + 2 / 3), rel=1e-3)
     counter = Counter(rail, period_s=0.1, quantum_counts=1000, phase_s=0.05)
-    exact = counter_energy(
-        (S, counter.read(S)), (11 * S, counter.read(11 * S)), SensorSpec(1e-6, 0.1, 1e-3)
-    )
+    exact = counter_energy((S, counter.read(S)), (11 * S, counter.read(11 * S)), SensorSpec(1e-6, 0.1, 1e-3))
     assert exact.gross_j == pytest.approx(true_j, abs=2e-3)
 
 
@@ -121,9 +106,7 @@ def test_a_cell_is_the_same_by_seed_and_another_by_another() -> None:
 BOUNDS = (0.90, 0.99)
 
 
-@pytest.mark.parametrize(
-    "name", ["constant", "stopping", "processes", "wraps", "short-windows", "coarse-counter"]
-)
+@pytest.mark.parametrize("name", ["constant", "stopping", "processes", "wraps", "short-windows", "coarse-counter"])
 def test_intervals_hold_the_truth_in_95_of_100_cells(name: str) -> None:
     row = coverage(BY_NAME[name], 300, seed=5)
     for quantity in (row.gross, row.net, row.j_per_token):
@@ -183,9 +166,7 @@ def test_edges_locked_to_the_sensor_would_be_wrong_each_time_alike() -> None:
     spec = SensorSpec(1e-6, 0.1, 1e-6)
     found = [
         counter_energy(
-            (t := k * 5 * S + S // 100, counter.read(t)),
-            (e := t + 3 * S + 8 * S // 100, counter.read(e)),
-            spec,
+            (t := k * 5 * S + S // 100, counter.read(t)), (e := t + 3 * S + 8 * S // 100, counter.read(e)), spec
         ).gross_j
         for k in range(20)
     ]

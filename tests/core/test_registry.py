@@ -107,9 +107,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_what_others_need() -> 
     registry = registry_with(plugin(backends=[backend("torchy"), backend("z", missing=missing)]))
     with pytest.raises(UnknownPluginError) as caught:
         registry.backend("torchi")
-    assert caught.value.hint == (
-        "did you mean 'torchy'? valid: torchy, z; z needs: pip install 'dist[z]'"
-    )
+    assert caught.value.hint == ("did you mean 'torchy'? valid: torchy, z; z needs: pip install 'dist[z]'")
 
 
 def test_a_plugin_that_raises_when_asked_whether_it_works_does_not() -> None:
@@ -187,15 +185,18 @@ def install(site: Path, name: str, source: str) -> None:
         ("def broken(:", "SyntaxError"),
         ("JOULEBENCH_API = 99", "written for plugin API 99"),
         ("x = 1", "does not state the plugin API"),
-        ("""
+        (
+            """
          from joulebench.hookspecs import hookimpl
          JOULEBENCH_API = 1
          @hookimpl
          def joulebench_backends():
              import absent_module
-         """, "No module named 'absent_module'"),
+         """,
+            "No module named 'absent_module'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_distribution_is_listed_with_its_error_and_all_else_works(
     cli: Cli, tmp_path: Path, source: str, words: str
 ) -> None:
@@ -210,7 +211,10 @@ def test_a_broken_distribution_is_listed_with_its_error_and_all_else_works(
 
 
 def test_a_name_that_is_taken_is_listed_with_both_distributions(cli: Cli, tmp_path: Path) -> None:
-    install(tmp_path, "zz-plugin", """
+    install(
+        tmp_path,
+        "zz-plugin",
+        """
         from joulebench.api import Backend
         from joulebench.hookspecs import hookimpl
         JOULEBENCH_API = 1
@@ -220,13 +224,17 @@ def test_a_name_that_is_taken_is_listed_with_both_distributions(cli: Cli, tmp_pa
             def open(self, artifact, device, settings): raise NotImplementedError
         @hookimpl
         def joulebench_backends(): return [Other]
-        """)  # fmt: skip
+        """,
+    )
     out = cli("plugin", "list", environment={"PYTHONPATH": str(tmp_path)}).stdout
     assert "backend 'torch' is provided by both 'joulebench' (torch) and 'zz-plugin'" in out
 
 
 def test_a_strangers_command_is_in_the_help_and_can_be_called(cli: Cli, tmp_path: Path) -> None:
-    install(tmp_path, "acme-plugin", """
+    install(
+        tmp_path,
+        "acme-plugin",
+        """
         import click
         from joulebench.hookspecs import hookimpl
         JOULEBENCH_API = 1
@@ -234,7 +242,8 @@ def test_a_strangers_command_is_in_the_help_and_can_be_called(cli: Cli, tmp_path
         def hello(): click.echo("hello")
         @hookimpl
         def joulebench_commands(): return {"hello": hello}
-        """)  # fmt: skip
+        """,
+    )
     environment = {"PYTHONPATH": str(tmp_path)}
     shown = cli("--help", environment=environment).stdout
     assert ["hello", "Says", "hello."] in [line.split() for line in shown.splitlines()]
@@ -242,12 +251,16 @@ def test_a_strangers_command_is_in_the_help_and_can_be_called(cli: Cli, tmp_path
 
 
 def test_a_plugin_that_breaks_in_a_hook_does_not_break_the_help(cli: Cli, tmp_path: Path) -> None:
-    install(tmp_path, "acme-plugin", """
+    install(
+        tmp_path,
+        "acme-plugin",
+        """
         from joulebench.hookspecs import hookimpl
         JOULEBENCH_API = 1
         @hookimpl
         def joulebench_commands(): raise RuntimeError("no")
-        """)  # fmt: skip
+        """,
+    )
     answer = cli("--help", environment={"PYTHONPATH": str(tmp_path)})
     assert (answer.code, answer.stderr) == (0, "")
 
@@ -255,7 +268,10 @@ def test_a_plugin_that_breaks_in_a_hook_does_not_break_the_help(cli: Cli, tmp_pa
 def test_an_interrupt_while_plugins_load_is_no_fault_of_the_plugin(tmp_path: Path) -> None:
     install(tmp_path, "acme-plugin", "raise KeyboardInterrupt")
     done = subprocess.run(
-        [sys.executable, "-m", "joulebench", "plugin", "list"], check=False, capture_output=True,
-        text=True, env={"PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
+        [sys.executable, "-m", "joulebench", "plugin", "list"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
     assert (done.returncode, done.stderr.strip()) == (130, "joulebench: stopped")

@@ -44,6 +44,4 @@ def test_a_file_that_was_read_is_anonymous_memory(model: Path) -> None:
     assert before["rss_anon_bytes"] is not None
     assert after["rss_anon_bytes"] is not None
     assert after["rss_anon_bytes"] - before["rss_anon_bytes"] > len(content) / 2
-    assert set(after) == {
-        "rss_bytes", "rss_peak_bytes", "rss_anon_bytes", "rss_file_bytes", "pss_bytes"
-    }  # fmt: skip
+    assert set(after) == {"rss_bytes", "rss_peak_bytes", "rss_anon_bytes", "rss_file_bytes", "pss_bytes"}

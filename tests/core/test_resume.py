@@ -45,9 +45,7 @@ def _meter() -> dict[str, dict[str, object]]:
     return {"toymeter": {"mode": "gauge"}}
 
 
-def test_a_killed_run_leaves_no_process_and_resumes_with_every_finished_block(
-    bench: Bench,
-) -> None:
+def test_a_killed_run_leaves_no_process_and_resumes_with_every_finished_block(bench: Bench) -> None:
     profile = bench.profile(
         {"fast": {"crash": "raise"}, "a": {"step_s": 0.02}, "b": {"step_s": 0.02}},
         min_blocks=8,
@@ -85,9 +83,8 @@ def test_a_killed_run_leaves_no_process_and_resumes_with_every_finished_block(
 def test_a_sampler_that_rests_ends_with_its_parent_whoever_inherits_it(bench: Bench) -> None:
     """As in a container whose first process shares the session: no orphaned group, no SIGHUP."""
     profile = bench.profile(
-        {"a": {"step_s": 0.05}, "b": {"step_s": 0.05}}, max_blocks=50, min_blocks=50,
-        probes=_meter(),
-    )  # fmt: skip
+        {"a": {"step_s": 0.05}, "b": {"step_s": 0.05}}, max_blocks=50, min_blocks=50, probes=_meter()
+    )
     code = (
         "import ctypes, subprocess, sys\n"
         "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER\n"
@@ -98,9 +95,13 @@ def test_a_sampler_that_rests_ends_with_its_parent_whoever_inherits_it(bench: Be
     out = bench.folder / "out"
     reaper = subprocess.Popen(
         [sys.executable, "-c", code, "run", str(profile), "--out", str(out)],
-        env=bench.environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        env=bench.environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         assert reaper.stdout is not None
         pid = int(reaper.stdout.readline())
@@ -146,9 +147,8 @@ def test_ctrl_c_exits_with_130_says_how_to_go_on_and_leaves_no_process(bench: Be
 def interrupted(bench: Bench) -> Path:
     """A session that was killed after some blocks of its only cell."""
     profile = bench.profile(
-        {"a": {"step_s": 0.01}}, min_blocks=6, max_blocks=6, probes=_meter(),
-        requests_per_block=2, processes=2,
-    )  # fmt: skip
+        {"a": {"step_s": 0.01}}, min_blocks=6, max_blocks=6, probes=_meter(), requests_per_block=2, processes=2
+    )
     started = bench.start(profile, "--no-report")
     _ready(started, 2)
     started.end(signal.SIGKILL)
@@ -219,9 +219,8 @@ def test_blocks_keep_their_length_when_a_resumed_worker_is_slower(bench: Bench) 
 
 def test_a_finished_cell_is_not_run_again(bench: Bench) -> None:
     profile = bench.profile(
-        {"first": {"crash": "raise"}, "second": {"step_s": 0.05}}, turns=False, min_blocks=6,
-        max_blocks=6,
-    )  # fmt: skip
+        {"first": {"crash": "raise"}, "second": {"step_s": 0.05}}, turns=False, min_blocks=6, max_blocks=6
+    )
     started = bench.start(profile, "--no-report")
     _ready(started, 2)
     started.end(signal.SIGKILL)

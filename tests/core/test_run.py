@@ -7,15 +7,7 @@ import sys
 import time
 from itertools import pairwise
 
-from toyrun import (
-    Bench,
-    Done,
-    command_of,
-    cpu_ticks_of,
-    state_of,
-    until,
-    write_toy_checkpoint,
-)
+from toyrun import Bench, Done, command_of, cpu_ticks_of, state_of, until, write_toy_checkpoint
 
 from joulebench.session import Session
 from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor
@@ -80,9 +72,7 @@ def test_the_seed_decides_the_order_of_blocks_and_the_prompts(bench: Bench) -> N
     assert _answers(first) == _answers(again) != _answers(other)
 
 
-def test_cells_of_a_group_take_turns_so_that_each_round_holds_every_cell_once(
-    bench: Bench,
-) -> None:
+def test_cells_of_a_group_take_turns_so_that_each_round_holds_every_cell_once(bench: Bench) -> None:
     done = bench.run(bench.profile({"a": {}, "b": {}}, min_blocks=6, max_blocks=6), "--no-report")
     order = [cell for cell, _ in _order(done)]
     rounds = [frozenset(order[place : place + 2]) for place in range(0, 12, 2)]
@@ -99,9 +89,7 @@ def test_without_turns_a_cell_is_done_before_the_next_begins(bench: Bench) -> No
 
 def test_a_worker_that_waits_for_its_turn_uses_no_processor_time(bench: Bench) -> None:
     profile = bench.profile(
-        {"a": {"spin": True, "step_s": 0.1}, "b": {"spin": True, "step_s": 0.1}},
-        min_blocks=3,
-        max_blocks=3,
+        {"a": {"spin": True, "step_s": 0.1}, "b": {"spin": True, "step_s": 0.1}}, min_blocks=3, max_blocks=3
     )
     started = bench.start(profile, "--no-report")
     seen: dict[int, list[tuple[str | None, int]]] = {}
@@ -113,11 +101,7 @@ def test_a_worker_that_waits_for_its_turn_uses_no_processor_time(bench: Bench) -
     started.process.communicate()
     assert len(seen) == 2
     for looks in seen.values():
-        waiting = [
-            after - before
-            for (was, before), (now, after) in pairwise(looks)
-            if was == now == "T"
-        ]  # fmt: skip
+        waiting = [after - before for (was, before), (now, after) in pairwise(looks) if was == now == "T"]
         assert len(waiting) >= 10
         assert sum(waiting) == 0
         assert looks[-1][1] - looks[0][1] >= 10  # ticks of 10 ms: its thread does spin
@@ -216,9 +200,7 @@ def test_what_a_runtime_prints_and_reads_cannot_break_the_protocol(bench: Bench)
 
 
 def test_a_contended_block_is_repeated_and_both_are_kept(bench: Bench) -> None:
-    profile = bench.profile(
-        {"a": {"step_s": 0.1}}, min_blocks=2, max_blocks=2, contended=0.05, repeat_contended=1
-    )
+    profile = bench.profile({"a": {"step_s": 0.1}}, min_blocks=2, max_blocks=2, contended=0.05, repeat_contended=1)
     burner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         done = bench.run(profile, "--no-report")
@@ -235,8 +217,7 @@ def test_a_contended_block_is_repeated_and_both_are_kept(bench: Bench) -> None:
 def test_blocks_wait_for_the_temperature_of_the_first_one(bench: Bench) -> None:
     """The sensor jumps by 20 degrees at its first reading after the start and stays there."""
     tree = FakeTemperatures(
-        bench.folder,
-        [Chip("coretemp", [Sensor("Package id 0", lambda t: 40.0 if t < 2 else 60.0)])],
+        bench.folder, [Chip("coretemp", [Sensor("Package id 0", lambda t: 40.0 if t < 2 else 60.0)])]
     )
     profile = bench.profile(
         {"a": {"prefill_s": 0.3}},
@@ -253,8 +234,7 @@ def test_blocks_wait_for_the_temperature_of_the_first_one(bench: Bench) -> None:
     assert rows[2]["gate_wait_s"] >= 0.5
     assert rows[0]["temperature_start_c"] == 40.0
     assert rows[2]["temperature_start_c"] == 60.0
-    waits = [row for row in Session(started.session_folder()).table("events").to_pylist()
-             if row["kind"] == "gate_wait"]  # fmt: skip
+    waits = [row for row in Session(started.session_folder()).table("events").to_pylist() if row["kind"] == "gate_wait"]
     assert waits[-1]["block"] == 2
 
 
@@ -273,9 +253,13 @@ def test_the_parent_of_a_run_loads_no_model_runtime_and_stays_small(bench: Bench
         "print(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=bench.environment, cwd=bench.folder,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        env=bench.environment,
+        cwd=bench.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     peak_kib = int(done.stdout.split("VmHWM:")[1].split()[0])
     print(f"VmHWM of the parent: {peak_kib / 1024:.1f} MiB")
@@ -283,8 +267,9 @@ def test_the_parent_of_a_run_loads_no_model_runtime_and_stays_small(bench: Bench
 
 
 def test_a_cell_that_exceeds_its_whole_time_fails_and_names_the_limit(bench: Bench) -> None:
-    profile = bench.profile({"a": {"prefill_s": 0.3}}, limits={"cell_s": 2.0}, warmup_max_s=60.0,
-                            warmup_requests=100, warmup_min_s=60.0)  # fmt: skip
+    profile = bench.profile(
+        {"a": {"prefill_s": 0.3}}, limits={"cell_s": 2.0}, warmup_max_s=60.0, warmup_requests=100, warmup_min_s=60.0
+    )
     done = bench.run(profile, "--no-report")
     assert done.code == 1
     assert done.cell("a")["cause_kind"] == "hang"

@@ -63,9 +63,7 @@ def test_edges_come_in_the_order_of_the_sources_and_a_failed_one_is_unknown(tmp_
     assert read() == [2, None, None, 1]
 
 
-def test_a_factory_is_loaded_without_running_its_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_factory_is_loaded_without_running_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "heavy_package"
     package.mkdir()
     (package / "__init__.py").write_text("raise SystemExit('the plugin itself was imported')\n")
@@ -87,7 +85,5 @@ def test_the_file_needs_the_standard_library_alone() -> None:
         "print(sorted(name for name in found if name.partition('.')[0] not in"
         " sys.stdlib_module_names))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -20,10 +20,7 @@ from joulebench.testing.livefiles import NumberFile
 
 
 def channel(source: FileSource | ReaderSource, rate_hz: float = 100.0) -> Channel:
-    return Channel(
-        "test/one", "memory", "bytes", "gauge", source, 1.0, "simulated", "process",
-        rate_hz=rate_hz,
-    )  # fmt: skip
+    return Channel("test/one", "memory", "bytes", "gauge", source, 1.0, "simulated", "process", rate_hz=rate_hz)
 
 
 @pytest.fixture
@@ -73,9 +70,7 @@ def test_samples_carry_the_values_and_times_of_their_reading(number: NumberFile)
         later = _sampled(sampler, 5)
     assert set(first.raw) == {7}
     assert set(later.raw) <= {7, 8}
-    assert all(
-        raw == 8 for t, raw in zip(later.t_ns, later.raw, strict=True) if t > changed
-    )  # fmt: skip
+    assert all(raw == 8 for t, raw in zip(later.t_ns, later.raw, strict=True) if t > changed)
     times = first.t_ns + later.t_ns
     assert times == sorted(times)
     assert times[-1] > begin
@@ -141,9 +136,7 @@ def test_a_paused_sampler_rests_without_a_wake_up(number: NumberFile) -> None:
         assert state_of(sampler.pid) == "S"
 
 
-def test_after_a_resume_the_first_sample_is_there_before_the_caller_goes_on(
-    number: NumberFile,
-) -> None:
+def test_after_a_resume_the_first_sample_is_there_before_the_caller_goes_on(number: NumberFile) -> None:
     slow = replace(channel(source(number), 2.0), path="test/slow")
     with Sampler([channel(source(number)), slow], None) as sampler:
         sampler.await_tick()
@@ -185,9 +178,7 @@ def test_a_source_that_fails_is_a_fault_once_an_outage(number: NumberFile) -> No
     assert faults[0][1] == 0
 
 
-def test_a_file_that_is_not_there_is_a_fault_and_no_reason_to_stop(
-    number: NumberFile, tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_there_is_a_fault_and_no_reason_to_stop(number: NumberFile, tmp_path: Path) -> None:
     gone = replace(channel(FileSource(str(tmp_path / "gone"))), path="test/gone")
     with Sampler([channel(source(number)), gone], None) as sampler:
         drained = _sampled(sampler, 3)

@@ -15,9 +15,11 @@ from joulebench.registry import default_registry
 jsonschema = pytest.importorskip("jsonschema")
 
 BASE: dict[str, Any] = {
-    "version": 1, "model": {"m": {"source": "shape:tiny-llama"}}, "backend": {"torch": {}},
+    "version": 1,
+    "model": {"m": {"source": "shape:tiny-llama"}},
+    "backend": {"torch": {}},
     "workload": {"generate": {}},
-}  # fmt: skip
+}
 SHIPPED = shipped_profiles(default_registry().profile_dirs())
 
 

@@ -54,11 +54,28 @@ def test_a_scenario_of_ones_own_is_studied_alone(tmp_path: Path) -> None:
 
 def test_the_table_names_each_scenario_and_what_is_outside() -> None:
     _, text = invoke(
-        "--rail", "--cells", "20", "--scenario", "constant", "--scenario", "too-short",
-        "--pairs", "10", "--windows", "1000",
-    )  # fmt: skip
-    for part in ("constant", "too-short", "refused", "outside 93–97 % and not flagged", "J/token",
-                 "10 pairs", "1000 windows", "0 wrong energies stated"):  # fmt: skip
+        "--rail",
+        "--cells",
+        "20",
+        "--scenario",
+        "constant",
+        "--scenario",
+        "too-short",
+        "--pairs",
+        "10",
+        "--windows",
+        "1000",
+    )
+    for part in (
+        "constant",
+        "too-short",
+        "refused",
+        "outside 93–97 % and not flagged",
+        "J/token",
+        "10 pairs",
+        "1000 windows",
+        "0 wrong energies stated",
+    ):
         assert part in text
 
 
@@ -126,10 +143,16 @@ def test_a_false_difference_is_bad_and_asks_for_more_processes() -> None:
 def test_an_a_a_test_runs_by_the_real_machinery() -> None:
     pytest.importorskip("torch")
     overrides = [
-        "protocol.min_blocks=4", "protocol.max_blocks=4", "protocol.block_s=0.02",
-        "protocol.idle_s=0.3", "protocol.warmup_min_s=0.1", "protocol.warmup_max_s=0.3",
-        "protocol.repeat_contended=0", "sampler.calibrate_s=0.2", "backend.torch.threads=1",
-    ]  # fmt: skip
+        "protocol.min_blocks=4",
+        "protocol.max_blocks=4",
+        "protocol.block_s=0.02",
+        "protocol.idle_s=0.3",
+        "protocol.warmup_min_s=0.1",
+        "protocol.warmup_max_s=0.3",
+        "protocol.repeat_contended=0",
+        "sampler.calibrate_s=0.2",
+        "backend.torch.threads=1",
+    ]
     code, text = invoke("--json", *(word for each in overrides for word in ("--set", each)))
     found = json.loads(text)
     time_found = found["compared"][0]

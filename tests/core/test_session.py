@@ -26,8 +26,13 @@ pa = pytest.importorskip("pyarrow")
 
 
 def block(cell: str, number: int) -> dict[str, Any]:
-    return {**dict.fromkeys(CELL_TABLES["blocks"].names), "cell_id": cell, "block": number,
-            "duration_s": 1.5, "flags": []}  # fmt: skip
+    return {
+        **dict.fromkeys(CELL_TABLES["blocks"].names),
+        "cell_id": cell,
+        "block": number,
+        "duration_s": 1.5,
+        "flags": [],
+    }
 
 
 def sample(tick: int) -> dict[str, Any]:
@@ -40,8 +45,15 @@ def make_session(path: Path, cells: dict[str, int], **more: Any) -> SessionWrite
     path.mkdir()
     writer = SessionWriter(path)
     plan = json.dumps({"cells": [{"id": cell} for cell in cells]})
-    writer.write_session({**dict.fromkeys(SESSION.names), "schema_version": SCHEMA_VERSION,
-                          "plan_json": plan, "status": "complete", **more})  # fmt: skip
+    writer.write_session(
+        {
+            **dict.fromkeys(SESSION.names),
+            "schema_version": SCHEMA_VERSION,
+            "plan_json": plan,
+            "status": "complete",
+            **more,
+        }
+    )
     for cell, blocks in cells.items():
         for table in CELL_TABLES.keys() - {"cell"}:
             stream = writer.stream(cell, table)
@@ -83,8 +95,10 @@ def test_a_session_is_readable_in_one_line_by_arrow_polars_duckdb_and_pandas(pat
     pl = pytest.importorskip("polars")
     assert pl.read_ipc(path / "cells" / "a" / "blocks.arrow")["duration_s"].sum() == 4.5
     assert set(pl.read_ipc(path / "cells" / "a" / "samples.arrow")["channel"].to_list()) == {
-        "probe/0", "probe/1", "probe/2",
-    }  # fmt: skip
+        "probe/0",
+        "probe/1",
+        "probe/2",
+    }
 
     duckdb = pytest.importorskip("duckdb")
     blocks = ds.dataset(files, format="arrow")  # noqa: F841  (DuckDB finds it by name)
@@ -149,12 +163,9 @@ def test_a_column_that_an_older_version_did_not_write_is_unknown(path: Path) -> 
     assert Session(path).json("machine_json") is None
 
 
-@settings(max_examples=300, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), cut=st.booleans())
-def test_a_damaged_file_is_read_or_refused_and_never_crashes(
-    path: Path, place: float, value: int, cut: bool
-) -> None:
+def test_a_damaged_file_is_read_or_refused_and_never_crashes(path: Path, place: float, value: int, cut: bool) -> None:
     file = path / "cells" / "a" / "blocks.arrow"
     whole = file.read_bytes()
     at = int(place * len(whole))
@@ -206,9 +217,7 @@ def test_a_folder_of_cells_that_is_a_link_is_not_read(path: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["blocks.arrow", "blocks.arrow.part"])
-def test_a_table_that_is_a_link_is_neither_read_nor_recovered(
-    path: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_table_that_is_a_link_is_neither_read_nor_recovered(path: Path, tmp_path: Path, name: str) -> None:
     outside = (path / "cells" / "a" / "blocks.arrow").rename(tmp_path / "outside.arrow")
     (path / "cells" / "a" / name).symlink_to(outside)
     assert Session(path).table("blocks", "a").num_rows == 0
@@ -237,8 +246,7 @@ while True:
 
 def kill_a_writer(final: Path, batches: int) -> int:
     """Write until so many batches are reported, then kill -9; rows that were reported."""
-    writer = subprocess.Popen([sys.executable, "-c", _WRITE, str(final)], stdout=subprocess.PIPE,
-                              text=True)  # fmt: skip
+    writer = subprocess.Popen([sys.executable, "-c", _WRITE, str(final)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     for _ in range(batches):
         reported = int(writer.stdout.readline())
@@ -248,9 +256,7 @@ def kill_a_writer(final: Path, batches: int) -> int:
     return reported
 
 
-def test_kill_9_loses_no_batch_that_was_handed_over_and_recover_makes_it_final(
-    tmp_path: Path, cli: Cli
-) -> None:
+def test_kill_9_loses_no_batch_that_was_handed_over_and_recover_makes_it_final(tmp_path: Path, cli: Cli) -> None:
     path = tmp_path / "s"
     make_session(path, {"a": 1})
     final = path / "cells" / "a" / "samples.arrow"

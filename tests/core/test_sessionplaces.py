@@ -23,13 +23,15 @@ def write(path: Path, cells: int = 2) -> Path:
     writer = SessionWriter(path)
     ids = [f"c{number}" for number in range(cells)]
     plan = {"cells": [{"id": each, "label": f"cell {each}"} for each in ids]}
-    writer.write_session({"schema_version": SCHEMA_VERSION, "session_id": path.name,
-                          "status": "complete", "plan_json": json.dumps(plan)})  # fmt: skip
+    writer.write_session(
+        {"schema_version": SCHEMA_VERSION, "session_id": path.name, "status": "complete", "plan_json": json.dumps(plan)}
+    )
     for place, each in enumerate(ids):
         stream = writer.stream(each, "samples")
         for block in range(3):
-            stream.append([{"t_ns": 1000 * block + i, "channel": f"ch{i % 2}", "raw": i,
-                            "origin": "tick"} for i in range(10)])  # fmt: skip
+            stream.append(
+                [{"t_ns": 1000 * block + i, "channel": f"ch{i % 2}", "raw": i, "origin": "tick"} for i in range(10)]
+            )
         if place % 2:
             stream.close()  # this cell was cut off
         else:
@@ -123,12 +125,9 @@ def test_a_remote_session_reads_as_the_local_one_does(lab: Path, memory: str) ->
 
 
 @pytest.mark.parametrize(
-    ("inside", "expected"),
-    [("", ["a", "b", "c"]), ("/[ab]", ["a", "b"]), ("/*/c", ["c"]), ("/b", ["b"])],
+    ("inside", "expected"), [("", ["a", "b", "c"]), ("/[ab]", ["a", "b"]), ("/*/c", ["c"]), ("/b", ["b"])]
 )
-def test_folders_and_patterns_work_in_an_address(
-    memory: str, inside: str, expected: list[str]
-) -> None:
+def test_folders_and_patterns_work_in_an_address(memory: str, inside: str, expected: list[str]) -> None:
     assert names(open_sessions([memory + inside], say)) == expected
 
 
@@ -188,8 +187,7 @@ def test_a_large_table_is_written_in_batches_that_can_be_scanned(tmp_path: Path)
     count = 600_000
     text = pa.DictionaryArray.from_arrays(pa.nulls(count, pa.int32()).fill_null(0), ["x"])
     rows = pa.array(range(count), pa.int64())
-    table = pa.Table.from_arrays([rows, text, rows, text],
-                                 schema=versioned(CELL_TABLES["samples"]))  # fmt: skip
+    table = pa.Table.from_arrays([rows, text, rows, text], schema=versioned(CELL_TABLES["samples"]))
     write_table(tmp_path / "s" / "cells" / "c0" / "samples.arrow", table)
     sizes = [batch.num_rows for batch in session.scan("samples", "c0", ["t_ns"])]
     assert sum(sizes) == count

@@ -27,11 +27,16 @@ backend = "z"
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        (("version",), 1), (("protocol",), 3), (("protocol", "seed"), 4),
-        (("backend", "x.y", "threads"), 6), (("a", "b", "c", "d"), 8), (("include", "backend"), 10),
-        (("nowhere",), None), (("protocol", "threads"), None),
+        (("version",), 1),
+        (("protocol",), 3),
+        (("protocol", "seed"), 4),
+        (("backend", "x.y", "threads"), 6),
+        (("a", "b", "c", "d"), 8),
+        (("include", "backend"), 10),
+        (("nowhere",), None),
+        (("protocol", "threads"), None),
     ],
-)  # fmt: skip
+)
 def test_a_key_is_found_at_its_line(path: tuple[str, ...], line: int | None) -> None:
     assert line_of(TEXT, path) == line
 
@@ -47,16 +52,13 @@ def test_a_key_that_an_override_has_set_is_placed_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
-    [("4GiB", 4 << 30), ("4 GB", 4 * 10**9), ("1.5 KiB", 1536), ("7", 7), (7, 7), (" 2 B ", 2)],
+    ("text", "size"), [("4GiB", 4 << 30), ("4 GB", 4 * 10**9), ("1.5 KiB", 1536), ("7", 7), (7, 7), (" 2 B ", 2)]
 )
 def test_sizes_are_read_with_decimal_and_binary_units(text: object, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize(
-    "bad", ["", "GB", "...GB", "1.2.3 GB", "4 gb", "-1", True, None, [], "9" * 400]
-)
+@pytest.mark.parametrize("bad", ["", "GB", "...GB", "1.2.3 GB", "4 gb", "-1", True, None, [], "9" * 400])
 def test_what_is_no_size_is_none(bad: object) -> None:
     assert parse_bytes(bad) is None
 
@@ -73,9 +75,7 @@ def test_what_is_no_share_is_none(bad: object) -> None:
 
 @pytest.mark.parametrize("kind", ["int", "float", "share", "bytes"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), True, "x", [], {}])
-def test_no_number_is_not_finite_and_no_truth_value_is_a_number(
-    kind: OptionType, value: object
-) -> None:
+def test_no_number_is_not_finite_and_no_truth_value_is_a_number(kind: OptionType, value: object) -> None:
     with pytest.raises(ProfileError, match="must be"):
         check_value(Option("x", kind, None, ""), value, "here")
 

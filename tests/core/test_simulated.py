@@ -22,10 +22,12 @@ from joulebench.protocol import Block
 def cost(seconds: float, joules: float | None = None) -> dict[str, Any]:
     factor = None if joules is None else joules
     return {
-        "device_s": seconds, "cycles": round(seconds * 100), "energy_j": factor,
+        "device_s": seconds,
+        "cycles": round(seconds * 100),
+        "energy_j": factor,
         "energy_low_j": None if joules is None else joules / 2,
         "energy_high_j": None if joules is None else joules * 2,
-    }  # fmt: skip
+    }
 
 
 def request(start_s: float, simulated: bool = True, **more: Any) -> dict[str, Any]:
@@ -34,11 +36,19 @@ def request(start_s: float, simulated: bool = True, **more: Any) -> dict[str, An
         "token_s": [start_s + s for s in (2.0, 3.0, 5.0)],
     }
     return {
-        "prompt_index": 0, "prefill_tokens": 4, "decode_tokens": 2, "units": 3.0,
+        "prompt_index": 0,
+        "prefill_tokens": 4,
+        "decode_tokens": 2,
+        "units": 3.0,
         "edges": [[1, "start", []], [2, "prefill", []], [100, "decode", []], [300, "end", []]],
-        "output": [1, 2, 3], "token_t_ns": [90, 200, 290], "values": {}, "prompt": None,
-        "response": None, "simulated": told if simulated else None, **more,
-    }  # fmt: skip
+        "output": [1, 2, 3],
+        "token_t_ns": [90, 200, 290],
+        "values": {},
+        "prompt": None,
+        "response": None,
+        "simulated": told if simulated else None,
+        **more,
+    }
 
 
 def block(*requests: dict[str, Any]) -> Block:
@@ -47,9 +57,7 @@ def block(*requests: dict[str, Any]) -> Block:
 
 def test_differences_and_sums_keep_unknown_unknown() -> None:
     known, unknown = SimulatedCost(3.0, 300, 9.0, 8.0, 10.0), SimulatedCost(1.0)
-    assert spent(SimulatedCost(1.0, 100, 4.0, 3.0, 5.0), known) == SimulatedCost(
-        2.0, 200, 5.0, 5.0, 5.0
-    )
+    assert spent(SimulatedCost(1.0, 100, 4.0, 3.0, 5.0), known) == SimulatedCost(2.0, 200, 5.0, 5.0, 5.0)
     assert spent(unknown, known) == SimulatedCost(2.0)
     assert total([known, known]) == SimulatedCost(6.0, 600, 18.0, 16.0, 20.0)
     assert total([known, unknown]) == SimulatedCost(4.0)
@@ -58,13 +66,19 @@ def test_differences_and_sums_keep_unknown_unknown() -> None:
 def test_a_request_is_told_in_seconds_of_the_device() -> None:
     one = block(request(7.0)).requests[0]
     assert request_columns(one) == {
-        "device_s": 5.0, "device_ttft_s": 2.0, "device_prefill_s": 2.0, "device_decode_s": 3.0,
-        "device_tpot_s": 1.5, "device_token_s": [2.0, 3.0, 5.0],
-    }  # fmt: skip
+        "device_s": 5.0,
+        "device_ttft_s": 2.0,
+        "device_prefill_s": 2.0,
+        "device_decode_s": 3.0,
+        "device_tpot_s": 1.5,
+        "device_token_s": [2.0, 3.0, 5.0],
+    }
     assert one.simulated is not None
     assert {name: c.device_s for name, c in phase_costs(one, one.simulated).items()} == {
-        "total": 5.0, "prefill": 2.0, "decode": 3.0,
-    }  # fmt: skip
+        "total": 5.0,
+        "prefill": 2.0,
+        "decode": 3.0,
+    }
 
 
 def test_a_block_on_this_machine_has_no_seconds_of_a_device() -> None:
@@ -99,9 +113,7 @@ def test_a_simulation_without_an_energy_model_has_no_joules() -> None:
 
 def test_this_machine_s_joules_are_kept_flagged_and_not_counted() -> None:
     row = {"counted": True, "flags": ["gauge_integrated"], "gross_j": 12.0}
-    assert of_simulator(row) == {
-        "counted": False, "flags": ["gauge_integrated", "simulator"], "gross_j": 12.0,
-    }  # fmt: skip
+    assert of_simulator(row) == {"counted": False, "flags": ["gauge_integrated", "simulator"], "gross_j": 12.0}
 
 
 def test_what_makes_no_sense_is_refused() -> None:

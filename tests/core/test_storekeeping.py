@@ -38,12 +38,18 @@ class Shelf:
         digest, size = hash_content(content)
         manifest = folder / "artifact.json"
         manifest.write_text(
-            json.dumps({
-                "format": "packed", "hash": digest, "size_bytes": size,
-                "lineage": ["given", name], "evidence": {}, "seconds": 1.0,
-            }),
+            json.dumps(
+                {
+                    "format": "packed",
+                    "hash": digest,
+                    "size_bytes": size,
+                    "lineage": ["given", name],
+                    "evidence": {},
+                    "seconds": 1.0,
+                }
+            ),
             "utf-8",
-        )  # fmt: skip
+        )
         used_s = time.time() - used_days_ago * DAY_S
         os.utime(manifest, (used_s, used_s))
         return folder
@@ -68,9 +74,7 @@ def test_an_empty_cache_is_no_fault(shelf: Shelf, capsys: pytest.CaptureFixture[
     assert run(capsys, "prune") == (0, "0 artifacts, 0.0 MB freed\n")
 
 
-def test_the_list_says_what_each_is_the_last_used_first(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_list_says_what_each_is_the_last_used_first(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = shelf.put("old", 40), shelf.put("new", 1)
     assert shelf.store.find(SOURCE, step("old")) is not None  # a use
     listed = json.loads(run(capsys, "list", "--json")[1])
@@ -82,9 +86,7 @@ def test_the_list_says_what_each_is_the_last_used_first(
     assert "2 artifacts" in text
 
 
-def test_verify_finds_a_changed_byte_and_a_lost_end(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_finds_a_changed_byte_and_a_lost_end(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
     whole, changed, cut = shelf.put("whole"), shelf.put("changed"), shelf.put("cut")
     (changed / "content" / "weights").write_text("Changed" + "changed" * 999, "utf-8")
     (cut / "content" / "weights").write_text("cu", "utf-8")
@@ -96,9 +98,7 @@ def test_verify_finds_a_changed_byte_and_a_lost_end(
     assert run(capsys, "verify", whole.name[:10])[0] == 0
 
 
-def test_prune_takes_what_is_damaged_or_long_unused(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prune_takes_what_is_damaged_or_long_unused(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
     recent, old, damaged = shelf.put("recent", 29), shelf.put("old", 31), shelf.put("damaged")
     (damaged / "artifact.json").write_text("{", "utf-8")
     left = shelf.store.root / ".making-killed"
@@ -112,9 +112,7 @@ def test_prune_takes_what_is_damaged_or_long_unused(
     assert list(shelf.store.root.iterdir()) == []
 
 
-def test_prune_by_key_takes_that_one_alone(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prune_by_key_takes_that_one_alone(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = shelf.put("one"), shelf.put("two", 99)
     assert run(capsys, "prune", one.name[:12])[0] == 0
     assert [each.name for each in shelf.store.root.iterdir()] == [two.name]
@@ -124,9 +122,7 @@ def test_prune_by_key_takes_that_one_alone(
     assert "no artifact of that key" in capsys.readouterr().err
 
 
-def test_what_another_process_uses_is_not_pruned(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_another_process_uses_is_not_pruned(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shelf.put("used")
     hold = (
         "import sys\nfrom pathlib import Path\nfrom joulebench.api import Artifact\n"

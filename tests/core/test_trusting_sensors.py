@@ -13,10 +13,16 @@ from joulebench.protocol import Block, Edge, RequestRecord
 
 def channel(path: str) -> Channel:
     return Channel(
-        path="sensor/energy", quantity="energy", unit="J", kind="counter",
-        source=FileSource(path), scale=1e-6, provenance="measured", domain="package-0",
+        path="sensor/energy",
+        quantity="energy",
+        unit="J",
+        kind="counter",
+        source=FileSource(path),
+        scale=1e-6,
+        provenance="measured",
+        domain="package-0",
         update_period_s=0.001,
-    )  # fmt: skip
+    )
 
 
 def block() -> Block:
@@ -51,9 +57,7 @@ def test_the_block_length_that_a_slow_sensor_needs_is_said_before_the_run() -> N
     assert shortest_block_s(0.1, 0.001, 20) == pytest.approx(17.89, abs=0.01)
 
 
-def test_a_period_in_which_the_reader_itself_was_kept_waiting_is_not_the_sensors(
-    tmp_path: Path,
-) -> None:
+def test_a_period_in_which_the_reader_itself_was_kept_waiting_is_not_the_sensors(tmp_path: Path) -> None:
     """A counter of 10 ms, read each 1 ms, but for every third period, when the reader sleeps."""
     file = tmp_path / "energy_uj"
     now_ns = 0

@@ -81,16 +81,9 @@ def test_the_formulas_of_a_correlated_mean_follow_by_hand(white: float) -> None:
 
 @pytest.mark.parametrize(
     ("n", "r", "low", "high"),
-    [
-        (20, 0.0, 0.945, 0.98),
-        (20, 0.3, 0.925, 0.965),
-        (20, 0.6, 0.91, 0.955),
-        (50, 0.6, 0.93, 0.965),
-    ],
+    [(20, 0.0, 0.945, 0.98), (20, 0.3, 0.925, 0.965), (20, 0.6, 0.91, 0.955), (50, 0.6, 0.93, 0.965)],
 )
-def test_simulated_coverage_is_that_of_the_protocol(
-    n: int, r: float, low: float, high: float
-) -> None:
+def test_simulated_coverage_is_that_of_the_protocol(n: int, r: float, low: float, high: float) -> None:
     cells = correlated(np.random.default_rng(11), 2000, n, r).tolist()
     hits = sum(abs(i.mean or 0) <= (i.half_width or 0) for i in map(mean_interval, cells))
     assert low <= hits / len(cells) <= high
@@ -213,9 +206,7 @@ def test_cells_are_looked_at_only_where_the_schedule_says() -> None:
     assert should_stop(interval_around(100.0, 50.0, 20, n=320))
 
 
-def cells_in_turns(
-    seed: int, ratio: float, n: int = 40, drift: float = 0.5
-) -> tuple[CellBlocks, CellBlocks]:
+def cells_in_turns(seed: int, ratio: float, n: int = 40, drift: float = 0.5) -> tuple[CellBlocks, CellBlocks]:
     rng = np.random.default_rng(seed)
     common = 1 + drift * np.linspace(0, 1, n)
     rounds = list(range(n))

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joulebench.weightkit import (
-    bits_per_weight,
-    relative_error,
-    sampled,
-    shares,
-    source_evidence,
-    tally,
-)
+from joulebench.weightkit import bits_per_weight, relative_error, sampled, shares, source_evidence, tally
 
 np = pytest.importorskip("numpy")
 

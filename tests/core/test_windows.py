@@ -30,10 +30,16 @@ PERIOD_S = 0.1
 
 def _counter(**facts: object) -> Channel:
     whole: dict[str, object] = {
-        "path": "slow/gpu-0", "quantity": "energy", "unit": "J", "kind": "counter",
-        "source": FileSource("none"), "scale": 1e-3, "provenance": "simulated",
-        "domain": "gpu-0", "update_period_s": PERIOD_S,
-    }  # fmt: skip
+        "path": "slow/gpu-0",
+        "quantity": "energy",
+        "unit": "J",
+        "kind": "counter",
+        "source": FileSource("none"),
+        "scale": 1e-3,
+        "provenance": "simulated",
+        "domain": "gpu-0",
+        "update_period_s": PERIOD_S,
+    }
     return Channel(**(whole | facts))  # type: ignore[arg-type]
 
 
@@ -165,9 +171,7 @@ class Truth:
 
 
 @contextmanager
-def _powercap(
-    bench: Bench, *, max_range_uj: int = 2**40, shown_every_s: float = 0.0
-) -> Iterator[FakePowercap]:
+def _powercap(bench: Bench, *, max_range_uj: int = 2**40, shown_every_s: float = 0.0) -> Iterator[FakePowercap]:
     """A live package that draws 20 W while the toy makes tokens and 4 W else."""
     load = bench.folder / "load"
     load.write_text("0")
@@ -233,9 +237,7 @@ def test_energy_of_blocks_and_phases_follows_the_power_through_every_wrap(bench:
     idle_w = sum(each["power_w"] for each in idle) / 2
     assert idle_w == pytest.approx(UNLOADED_W, rel=0.1)
     for block in done.rows("blocks"):
-        total, prefill, decode = (
-            rows[block["block"], phase] for phase in ("total", "prefill", "decode")
-        )
+        total, prefill, decode = (rows[block["block"], phase] for phase in ("total", "prefill", "decode"))
         edges = int(str(block["t0_ns"])), int(str(block["t1_ns"]))
         gross_j, duration_s = float(str(total["gross_j"])), float(str(total["duration_s"]))
         assert (total["provenance"], total["method"]) == ("simulated", "counter")
@@ -264,8 +266,7 @@ def test_the_setup_of_a_decode_request_is_not_counted(bench: Bench) -> None:
     truth = Truth(bench.folder / "truth")
     requests = done.rows("requests")
     for row in done.rows("energy"):
-        own = [(int(str(each["t0_ns"])), int(str(each["t1_ns"]))) for each in requests
-               if each["block"] == row["block"]]  # fmt: skip
+        own = [(int(str(each["t0_ns"])), int(str(each["t1_ns"]))) for each in requests if each["block"] == row["block"]]
         true_j = sum(truth.between(*edges) for edges in own)
         slack_j = sum(truth.slack_j(*edges) for edges in own)
         assert float(str(row["gross_j"])) == pytest.approx(true_j, abs=slack_j)
@@ -291,16 +292,13 @@ def test_a_counter_that_is_updated_seldom_has_its_late_edges_made_good(bench: Be
     assert len(rows) == 3
     assert all("edges_corrected" in row["flags"] for row in rows)
     truth = Truth(bench.folder / "truth")
-    true_j = [truth.between(int(str(row["t0_ns"])), int(str(row["t1_ns"])))
-              for row in done.rows("blocks")]  # fmt: skip
+    true_j = [truth.between(int(str(row["t0_ns"])), int(str(row["t1_ns"]))) for row in done.rows("blocks")]
     assert sum(float(str(row["gross_j"])) for row in rows) == pytest.approx(sum(true_j), rel=0.05)
 
 
 def test_a_power_gauge_of_a_reader_module_is_integrated(bench: Bench) -> None:
     profile = bench.profile(
-        {"a": {"prefill_s": 0.2}},
-        probes={"toymeter": {"mode": "gauge", "milliwatts": 5000}},
-        idle_s=0.4,
+        {"a": {"prefill_s": 0.2}}, probes={"toymeter": {"mode": "gauge", "milliwatts": 5000}}, idle_s=0.4
     )
     done = bench.run(profile, "--no-report")
     totals = [row for row in done.rows("energy") if row["phase"] == "total"]
@@ -314,17 +312,14 @@ def test_a_power_gauge_of_a_reader_module_is_integrated(bench: Bench) -> None:
 
 def test_a_sensor_that_disappears_costs_its_energy_and_nothing_else(bench: Bench) -> None:
     with _powercap(bench) as tree:
-        profile = bench.profile(
-            _toy(bench, prefill_s=0.1), probes=_probes(tree), min_blocks=6, max_blocks=6
-        )
+        profile = bench.profile(_toy(bench, prefill_s=0.1), probes=_probes(tree), min_blocks=6, max_blocks=6)
         started = bench.start(profile, "--no-report")
         until(started.blocks, "a block")
         (bench.folder / "gone").touch()
         started.process.communicate(timeout=60)
     assert started.process.returncode == 0
     session = Session(started.session_folder())
-    rows = {row["block"]: row for row in session.table("energy").to_pylist()
-            if row["phase"] == "total"}  # fmt: skip
+    rows = {row["block"]: row for row in session.table("energy").to_pylist() if row["phase"] == "total"}
     assert rows[0]["gross_j"] is not None
     assert rows[5]["gross_j"] is None
     assert "sensor_lost" in rows[5]["flags"]
@@ -338,9 +333,7 @@ def test_a_sensor_that_disappears_costs_its_energy_and_nothing_else(bench: Bench
 
 def test_without_its_sampler_a_cell_keeps_its_times_and_loses_its_energy(bench: Bench) -> None:
     with _powercap(bench) as tree:
-        profile = bench.profile(
-            _toy(bench, prefill_s=0.1), probes=_probes(tree), min_blocks=6, max_blocks=6
-        )
+        profile = bench.profile(_toy(bench, prefill_s=0.1), probes=_probes(tree), min_blocks=6, max_blocks=6)
         started = bench.start(profile, "--no-report")
         until(started.blocks, "a block")
         (sampler,) = [pid for pid in started.children() if "sampler.py" in command_of(pid)]
@@ -348,8 +341,7 @@ def test_without_its_sampler_a_cell_keeps_its_times_and_loses_its_energy(bench: 
         _, errors = started.process.communicate(timeout=60)
     assert started.process.returncode == 0, errors
     session = Session(started.session_folder())
-    rows = {row["block"]: row for row in session.table("energy").to_pylist()
-            if row["phase"] == "total"}  # fmt: skip
+    rows = {row["block"]: row for row in session.table("energy").to_pylist() if row["phase"] == "total"}
     assert rows[5]["gross_j"] is None
     assert "sampler_lost" in rows[5]["flags"]
     (cell,) = session.cells().to_pylist()
@@ -396,13 +388,9 @@ def test_samples_that_the_ring_could_not_hold_are_noted_as_an_event(bench: Bench
     assert int(lost["detail"].split()[0]) > 0
 
 
-def test_blocks_too_short_for_the_sensor_are_refused_before_a_session_is_begun(
-    bench: Bench,
-) -> None:
+def test_blocks_too_short_for_the_sensor_are_refused_before_a_session_is_begun(bench: Bench) -> None:
     with _powercap(bench) as tree:
-        profile = bench.profile(
-            _toy(bench), probes=_probes(tree), requests_per_block=None, block_s=0.012
-        )
+        profile = bench.profile(_toy(bench), probes=_probes(tree), requests_per_block=None, block_s=0.012)
         done = bench.run(profile, "--no-report")
     assert done.code == 2
     assert "blocks of 0.012 s are too short for rapl/package-0" in done.errors

@@ -17,10 +17,23 @@ from joulebench.workerprocess import WorkerError, WorkerProcess
 Open = Callable[..., dict[str, Any]]
 
 TOY: dict[str, object] = {
-    "step_s": 0.001, "prefill_s": 0.001, "noise": 0.0, "print": False, "spin": False,
-    "load_file": "", "crash": "none", "hang_s": 0.0, "allocate": 0, "at": "open", "request": 1,
-    "odd_facts": False, "dtype": "float32", "scratch": 0, "errs": "never", "blur": 0.0,
-}  # fmt: skip
+    "step_s": 0.001,
+    "prefill_s": 0.001,
+    "noise": 0.0,
+    "print": False,
+    "spin": False,
+    "load_file": "",
+    "crash": "none",
+    "hang_s": 0.0,
+    "allocate": 0,
+    "at": "open",
+    "request": 1,
+    "odd_facts": False,
+    "dtype": "float32",
+    "scratch": 0,
+    "errs": "never",
+    "blur": 0.0,
+}
 GENERATE = {"prompts": "", "new_tokens": 4, "stop": False, "max_prompt_tokens": 64, "chat": False}
 
 
@@ -39,24 +52,27 @@ def opened(worker: WorkerProcess, tmp_path: Path) -> Open:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS))
     (tmp_path / "counter").write_text("41\n")
-    edge = {"channel": 0, "path": str(tmp_path / "counter"), "key": None, "columns": [0],
-            "after": None}  # fmt: skip
+    edge = {"channel": 0, "path": str(tmp_path / "counter"), "key": None, "columns": [0], "after": None}
 
-    def open_it(
-        seed: int = 1, workload: str | None = "generate", **settings: object
-    ) -> dict[str, Any]:
+    def open_it(seed: int = 1, workload: str | None = "generate", **settings: object) -> dict[str, Any]:
         digest, size = hash_content(model)
         work = {**GENERATE, "prompts": str(prompts)}
         return worker.ask(
             {
-                "op": "open", "backend": "toy", "device": "cpu", "runtime": [], "seed": seed,
-                "artifact": {"format": "hf", "path": str(model), "content_hash": digest,
-                             "size_bytes": size},
-                "checkpoint": str(model), "settings": {**TOY, **settings}, "workload": workload,
-                "workload_settings": work, "edges": [edge],
+                "op": "open",
+                "backend": "toy",
+                "device": "cpu",
+                "runtime": [],
+                "seed": seed,
+                "artifact": {"format": "hf", "path": str(model), "content_hash": digest, "size_bytes": size},
+                "checkpoint": str(model),
+                "settings": {**TOY, **settings},
+                "workload": workload,
+                "workload_settings": work,
+                "edges": [edge],
             },
             30,
-        )  # fmt: skip
+        )
 
     return open_it
 
@@ -74,9 +90,7 @@ def test_opening_tells_what_was_loaded(opened: Open) -> None:
     assert answer["rss_base_bytes"] > 1 << 20
 
 
-def test_a_block_has_edges_with_the_counters_around_each_phase(
-    worker: WorkerProcess, opened: Open
-) -> None:
+def test_a_block_has_edges_with_the_counters_around_each_phase(worker: WorkerProcess, opened: Open) -> None:
     opened()
     before = time.perf_counter_ns()
     block = Block.from_json(worker.ask({"op": "run", "first": 0, "count": 2}, 30), 1)
@@ -87,9 +101,7 @@ def test_a_block_has_edges_with_the_counters_around_each_phase(
     assert all(edge.raw == (41,) for each in block.requests for edge in each.edges)
     times = [edge.t_ns for each in block.requests for edge in each.edges]
     assert block.began_ns is not None
-    assert [before, block.began_ns, *times, after] == sorted(
-        [before, block.began_ns, *times, after]
-    )
+    assert [before, block.began_ns, *times, after] == sorted([before, block.began_ns, *times, after])
     for each in block.requests:
         assert (len(each.output), len(each.token_t_ns), each.decode_tokens) == (4, 4, 3)
         assert each.edges[1].t_ns < each.token_t_ns[0] <= each.edges[2].t_ns
@@ -101,9 +113,7 @@ def test_requests_go_round_the_list(worker: WorkerProcess, opened: Open) -> None
     assert [each.prompt_index for each in block.requests] == [10, 11, 0, 1]
 
 
-def test_what_cannot_be_answered_is_an_error_and_the_worker_goes_on(
-    worker: WorkerProcess, opened: Open
-) -> None:
+def test_what_cannot_be_answered_is_an_error_and_the_worker_goes_on(worker: WorkerProcess, opened: Open) -> None:
     with pytest.raises(WorkerError, match="before a model is open"):
         worker.ask({"op": "run", "first": 0, "count": 1}, 30)
     opened()
@@ -124,9 +134,7 @@ def test_an_unknown_workload_is_an_error_that_names_the_known_ones(opened: Open)
         opened(workload="generat")
 
 
-def test_the_inspection_tells_memory_by_system_and_runtime(
-    worker: WorkerProcess, opened: Open
-) -> None:
+def test_the_inspection_tells_memory_by_system_and_runtime(worker: WorkerProcess, opened: Open) -> None:
     opened()
     worker.ask({"op": "run", "first": 0, "count": 1}, 30)
     found = worker.ask({"op": "inspect"}, 30)
@@ -148,9 +156,7 @@ def test_noise_of_the_runtime_goes_to_standard_error(worker: WorkerProcess, open
     assert '{"op": "nonsense"}' in until_ended
 
 
-def test_the_worker_ends_when_its_parent_closes_the_pipe(
-    worker: WorkerProcess, opened: Open
-) -> None:
+def test_the_worker_ends_when_its_parent_closes_the_pipe(worker: WorkerProcess, opened: Open) -> None:
     opened()
     assert worker._process.stdin is not None
     worker._process.stdin.close()
@@ -166,9 +172,7 @@ def test_a_session_without_workload_answers_prompts_and_is_compared_with_itself(
     asked = {"prompts": str(tmp_path / "prompts.txt"), "count": 2, "tokens": 5}
     kept = worker.ask({"op": "refer", **asked, "folder": str(folder)}, 30)
     assert (kept["prompts"], kept["tokens"], kept["random"]) == (2, 5, True)
-    assert {file.name for file in folder.iterdir()} == {
-        "reference.json", "logits-0.npy", "logits-1.npy",
-    }  # fmt: skip
+    assert {file.name for file in folder.iterdir()} == {"reference.json", "logits-0.npy", "logits-1.npy"}
     found = worker.ask({"op": "agree", "folder": str(folder)}, 30)
     assert found["divergences"] == []
     assert found["forced"]["top1"] == found["forced"]["positions"] == 10
@@ -176,9 +180,7 @@ def test_a_session_without_workload_answers_prompts_and_is_compared_with_itself(
         worker.ask({"op": "run", "first": 0, "count": 1}, 30)
 
 
-def test_a_check_s_memory_is_not_in_the_peak_that_is_told(
-    worker: WorkerProcess, opened: Open, tmp_path: Path
-) -> None:
+def test_a_check_s_memory_is_not_in_the_peak_that_is_told(worker: WorkerProcess, opened: Open, tmp_path: Path) -> None:
     opened(scratch=128 * 2**20)
     before = worker.ask({"op": "inspect"}, 30)["rss_peak_bytes"]
     folder = tmp_path / "reference"

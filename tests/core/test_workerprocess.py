@@ -57,9 +57,7 @@ def test_an_answer_that_is_no_object_is_nonsense(start: Start, answer: str) -> N
         ('{"error": "just text"}', "error", "just text"),
     ],
 )
-def test_an_error_of_the_worker_is_the_cause(
-    start: Start, answer: str, kind: str, message: str
-) -> None:
+def test_an_error_of_the_worker_is_the_cause(start: Start, answer: str, kind: str, message: str) -> None:
     cause = cause_of(start(f"input()\nprint({answer!r}, flush=True)\ninput()"))
     assert (cause.kind, cause.message) == (kind, message)
 
@@ -105,8 +103,7 @@ def test_a_worker_above_its_memory_limit_is_killed(start: Start) -> None:
 
 def test_the_tail_of_standard_error_is_kept_however_much_was_written(start: Start) -> None:
     code = (
-        "import sys\nfor i in range(300000): sys.stderr.write(f'line {i}\\n')\n"
-        "sys.stderr.flush()\nraise SystemExit(1)"
+        "import sys\nfor i in range(300000): sys.stderr.write(f'line {i}\\n')\nsys.stderr.flush()\nraise SystemExit(1)"
     )
     worker = start(code)
     cause_of(worker)
@@ -129,8 +126,10 @@ def test_looking_at_standard_error_does_not_disturb_what_is_still_written(start:
 
 
 def test_a_paused_worker_does_nothing_until_it_is_resumed(start: Start) -> None:
-    worker = start("import threading\n" + ECHO.replace("for", "threading.Thread(target=lambda: "
-                   "[0 for _ in iter(int, 1)], daemon=True).start()\nfor", 1))  # fmt: skip
+    worker = start(
+        "import threading\n"
+        + ECHO.replace("for", "threading.Thread(target=lambda: [0 for _ in iter(int, 1)], daemon=True).start()\nfor", 1)
+    )
     worker.ask({"op": "test"}, 20)
     worker.pause()
     until(lambda: state_of(worker.pid) == "T", "the stop")
@@ -141,9 +140,7 @@ def test_a_paused_worker_does_nothing_until_it_is_resumed(start: Start) -> None:
     assert worker.ask({"op": "test"}, 20) == {"op": "test"}
 
 
-def test_a_worker_that_ignores_close_is_killed(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_ignores_close_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = start("import time\ntime.sleep(600)")
     asked = worker.ask
     monkeypatch.setattr(worker, "ask", lambda order, timeout_s: asked(order, 0.2))
@@ -152,9 +149,7 @@ def test_a_worker_that_ignores_close_is_killed(
     assert state_of(worker.pid) is None
 
 
-def test_a_worker_has_a_group_of_its_own_so_that_ctrl_c_reaches_the_parent_alone(
-    start: Start,
-) -> None:
+def test_a_worker_has_a_group_of_its_own_so_that_ctrl_c_reaches_the_parent_alone(start: Start) -> None:
     worker = start("import os\ninput()\nprint('{\"group\": %d}' % os.getpgid(0), flush=True)")
     assert worker.ask({"op": "test"}, 20)["group"] == worker.pid
 

@@ -209,9 +209,14 @@ class Bench:
         if "--resume" not in words:
             words += ["--out", str(out)]
         process = subprocess.Popen(
-            words, env={**self.environment, **environment}, text=True, cwd=self.folder,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            words,
+            env={**self.environment, **environment},
+            text=True,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         self._started.append(process)
         return Started(process, out)
 

@@ -39,10 +39,7 @@ def page(name: str) -> str:
 
 def blocks(name: str) -> list[Block]:
     """The fenced blocks of a page of docs/."""
-    return [
-        Block(name, found[1], tuple(found[2].split()), found[3])
-        for found in _FENCE.finditer(page(name))
-    ]
+    return [Block(name, found[1], tuple(found[2].split()), found[3]) for found in _FENCE.finditer(page(name))]
 
 
 def prose(text: str) -> str:

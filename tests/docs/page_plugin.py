@@ -47,11 +47,17 @@ class Example:
 
     def joulebench(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line with the example plugin installed."""
-        parts = [str(self.folder), *(str(ROOT / each) for each in
-                 ("core", "plugins", "profiles", "reports"))]  # fmt: skip
-        environment = {**os.environ, "JOULEBENCH_CACHE": str(self.folder / "cache"),
-                       "PYTHONPATH": os.pathsep.join(parts)}  # fmt: skip
+        parts = [str(self.folder), *(str(ROOT / each) for each in ("core", "plugins", "profiles", "reports"))]
+        environment = {
+            **os.environ,
+            "JOULEBENCH_CACHE": str(self.folder / "cache"),
+            "PYTHONPATH": os.pathsep.join(parts),
+        }
         return subprocess.run(
             [sys.executable, "-m", "joulebench", *arguments],
-            cwd=self.folder, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )

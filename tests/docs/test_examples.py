@@ -31,8 +31,7 @@ def _planned(block: Block) -> Plan:
 
 def test_the_page_s_plugin_is_found_by_its_entry_point(example: Example) -> None:
     listed = json.loads(example.joulebench("plugin", "list", "--json").stdout)
-    mine = {(row["kind"], row["name"]) for row in listed["plugins"]
-            if row["distribution"] == "joulebench-board"}  # fmt: skip
+    mine = {(row["kind"], row["name"]) for row in listed["plugins"] if row["distribution"] == "joulebench-board"}
     assert mine == {("backend", "counting"), ("probe", "board")}
     assert listed["broken"] == []
 
@@ -84,9 +83,7 @@ def test_each_way_of_reading_a_session_works(
     assert set(per_unit["j_per_unit"].is_null()) <= {False}  # type: ignore[index]
 
 
-def test_the_page_s_reader_of_streams_stops_where_they_break_off(
-    example_run: Path, tmp_path: Path
-) -> None:
+def test_the_page_s_reader_of_streams_stops_where_they_break_off(example_run: Path, tmp_path: Path) -> None:
     (code,) = [each.code for each in blocks("session-format.md") if "def read_part" in each.code]
     import pyarrow as pa
 
@@ -130,10 +127,8 @@ def test_axes_make_as_many_cells_as_the_page_says() -> None:
 def test_include_and_exclude_leave_what_the_page_says() -> None:
     (pattern,) = [each for each in _profiles("plan") if "[[include]]" in each.code]
     cells = _planned(pattern).cells
-    kept = {(each.backend_settings["dtype"], each.backend_settings["threads"], each.workload)
-            for each in cells}  # fmt: skip
-    expected = {(dtype, threads, "generate") for dtype in ("float32", "bfloat16")
-                for threads in (1, 2)}  # fmt: skip
+    kept = {(each.backend_settings["dtype"], each.backend_settings["threads"], each.workload) for each in cells}
+    expected = {(dtype, threads, "generate") for dtype in ("float32", "bfloat16") for threads in (1, 2)}
     assert kept == expected | {("float32", 1, "idle"), ("bfloat16", 1, "idle")}
 
 
@@ -141,16 +136,10 @@ def test_a_chain_of_techniques_is_read_in_order() -> None:
     (block,) = _profiles("parse")
     profile = parse_profile(block.code, block.page, Path.cwd())
     chains = {each.label: [step.plugin for step in each.steps] for each in profile.techniques}
-    assert chains == {
-        "none": [],
-        "sparse": ["some-pruning"],
-        "sparse-and-small": ["some-pruning", "some-quantization"],
-    }
+    assert chains == {"none": [], "sparse": ["some-pruning"], "sparse-and-small": ["some-pruning", "some-quantization"]}
 
 
-def test_the_page_s_blocks_of_python_are_measured(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_page_s_blocks_of_python_are_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for block in blocks("measure.md"):

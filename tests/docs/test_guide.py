@@ -39,15 +39,15 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PATH": os.pathsep.join([str(venv / "bin"), os.environ["PATH"]]),
         "VIRTUAL_ENV": str(venv),
         "JOULEBENCH_CACHE": str(tmp_path_factory.mktemp("cache")),
-        "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
-def transcript(
-    shell: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> list[tuple[str, int, str]]:
+def transcript(shell: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int, str]]:
     """(commands, exit code, output) of each block, run in one shell after another."""
     folder = tmp_path_factory.mktemp("guide")
     found: list[tuple[str, int, str]] = []
@@ -58,9 +58,8 @@ def transcript(
         place = folder / "joulebench-acme" if (folder / "joulebench-acme").is_dir() else folder
         code = block.code.removeprefix("cd joulebench-acme\n")
         done = subprocess.run(
-            ["sh", "-ec", code], cwd=place, env=shell, capture_output=True, text=True,
-            check=False, timeout=500,
-        )  # fmt: skip
+            ["sh", "-ec", code], cwd=place, env=shell, capture_output=True, text=True, check=False, timeout=500
+        )
         found.append((block.code, done.returncode, done.stdout + done.stderr))
     spent = time.monotonic() - start
     text = "\n".join(f"$ {code}{output}" for code, _, output in found)
@@ -86,7 +85,6 @@ def test_each_step_shows_what_the_guide_says(transcript: list[tuple[str, int, st
     assert "acme generate" in measured
 
 
-@pytest.mark.parametrize("kind", ["backend", "technique", "converter", "probe", "workload",
-                                  "renderer"])  # fmt: skip
+@pytest.mark.parametrize("kind", ["backend", "technique", "converter", "probe", "workload", "renderer"])
 def test_the_guide_names_every_kind(kind: str) -> None:
     assert f"`{kind}`" in page("plugin-guide.md")

@@ -33,8 +33,9 @@ def test_links_inside_the_repository_lead_to_a_file_and_a_heading(file: Path) ->
 
 @pytest.mark.parametrize("file", all_pages(), ids=lambda file: file.name)
 def test_paths_of_the_repository_that_are_named_exist(file: Path) -> None:
-    named = re.findall(r"`((?:core|plugins|profiles|reports|tests|docs|bench)/[\w./-]+)`",
-                       prose(file.read_text(encoding="utf-8")))  # fmt: skip
+    named = re.findall(
+        r"`((?:core|plugins|profiles|reports|tests|docs|bench)/[\w./-]+)`", prose(file.read_text(encoding="utf-8"))
+    )
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
@@ -109,6 +110,5 @@ def test_modules_import_only_what_stands_beside_or_below_them_on_the_map() -> No
     for module, layer in place.items():
         folder = core / module
         for file in folder.glob("*.py") if folder.is_dir() else [core / f"{module}.py"]:
-            upwards += [f"{module} imports {other}" for other in _imported(file)
-                        if place.get(other, layer) < layer]  # fmt: skip
+            upwards += [f"{module} imports {other}" for other in _imported(file) if place.get(other, layer) < layer]
     assert upwards == []

@@ -90,9 +90,7 @@ def test_every_test_of_a_contract_is_on_the_page(kind: str) -> None:
                 assert f"| {words_of(name)} |" in text
 
 
-def test_the_page_s_contract_holds_of_the_page_s_plugin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_s_contract_holds_of_the_page_s_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks("plugins.md"):
         if name := block.word("file"):
             (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
@@ -123,10 +121,13 @@ def _table() -> dict[str, tuple[str, str, str]]:
     text = page("sensors.md").partition("## Channels")[2]
     rows = re.findall(r"^\| `([^`]+)` \| (\w+) \| (\w+) \| (\w+) \|$", text, re.MULTILINE)
     return {
-        "".join(r"[^/]+" if part.isupper() else re.escape(part)
-                for part in re.split(r"([A-Z]{3,})", path)): (quantity, unit, kind)
+        "".join(r"[^/]+" if part.isupper() else re.escape(part) for part in re.split(r"([A-Z]{3,})", path)): (
+            quantity,
+            unit,
+            kind,
+        )
         for path, quantity, unit, kind in rows
-    }  # fmt: skip
+    }
 
 
 def _given(tmp_path: Path) -> Iterator[Channel]:
@@ -161,8 +162,7 @@ def _nvml() -> Sequence[tuple[str, str, str, str]]:
     pytest.importorskip("pynvml")
     from joulebench_nvml.devices import _KINDS
 
-    return [(f"nvml/gpu-0/{name}", each.quantity, each.unit, each.kind)
-            for name, each in _KINDS.items()]  # fmt: skip
+    return [(f"nvml/gpu-0/{name}", each.quantity, each.unit, each.kind) for name, each in _KINDS.items()]
 
 
 def test_every_channel_is_on_the_page_of_sensors(tmp_path: Path) -> None:

@@ -21,9 +21,7 @@ from joulebench.profile import section_options
 from joulebench_reports.flags import EXPLANATIONS
 
 _TABLES: Final = {"session": schema.SESSION, **schema.CELL_TABLES}
-_STRUCTS: Final = {
-    "clock": schema.CLOCK, "channel": schema.CHANNEL, "probe": schema.PROBE, "idle": schema.IDLE,
-}  # fmt: skip
+_STRUCTS: Final = {"clock": schema.CLOCK, "channel": schema.CHANNEL, "probe": schema.PROBE, "idle": schema.IDLE}
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -39,9 +37,7 @@ def _region(name: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("file", all_pages(), ids=lambda file: file.name)
-def test_generated_parts_are_what_the_generator_makes_now(
-    file: Path, reference: ModuleType
-) -> None:
+def test_generated_parts_are_what_the_generator_makes_now(file: Path, reference: ModuleType) -> None:
     text = file.read_text(encoding="utf-8")
     assert reference.renewed(text) == text, "run 'make docs'"
 
@@ -51,9 +47,7 @@ def test_every_region_that_can_be_made_is_on_some_page(reference: ModuleType) ->
     assert used == set(reference.REGIONS)
 
 
-@pytest.mark.parametrize(
-    "name", [*(f"table-{n}" for n in _TABLES), *(f"struct-{n}" for n in _STRUCTS)]
-)
+@pytest.mark.parametrize("name", [*(f"table-{n}" for n in _TABLES), *(f"struct-{n}" for n in _STRUCTS)])
 def test_every_column_stands_with_its_unit_and_meaning(name: str) -> None:
     kind, _, key = name.partition("-")
     fields = list(_TABLES[key] if kind == "table" else _STRUCTS[key])
@@ -65,8 +59,7 @@ def test_every_column_stands_with_its_unit_and_meaning(name: str) -> None:
 
 
 def test_columns_with_a_unit_in_their_name_have_it_in_their_metadata() -> None:
-    endings = {"_ns": "ns", "_s": "s", "_j": "J", "_w": "W", "_bytes": "B", "_c": "degC",
-               "_hz": "Hz"}  # fmt: skip
+    endings = {"_ns": "ns", "_s": "s", "_j": "J", "_w": "W", "_bytes": "B", "_c": "degC", "_hz": "Hz"}
     lacking: list[str] = []
     for table, fields in {**_TABLES, **_STRUCTS}.items():
         for field in fields:
@@ -197,16 +190,16 @@ def _words(tree: ast.AST) -> set[str]:
     return {
         node.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in keys
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in keys
         and re.fullmatch(r"[a-z_]+", node.value)
-    }  # fmt: skip
+    }
 
 
 def test_flags_are_found_in_every_way_in_which_they_are_set() -> None:
     core = ROOT / "core" / "joulebench"
-    assert {"contended", "throttled", "resumed", "sampler_lost"} <= _flags_given(
-        core / "cellrecord.py"
-    )
+    assert {"contended", "throttled", "resumed", "sampler_lost"} <= _flags_given(core / "cellrecord.py")
     assert {"counter_frozen", "sensor_lost"} <= _flags_of(core / "meter" / "windows.py")
     assert "forked" in _flags_given(core / "measuring.py")
     assert "contended" in _flags_given(core / "commandrun.py")

@@ -17,13 +17,9 @@ from joulebench.meter.sampler import edge_reader, load_factory
 from joulebench.protocol import Block
 
 _MESSAGES: Final = [
-    (each.words[0], json.loads(each.code))
-    for each in blocks("worker-protocol.md")
-    if each.language == "json"
+    (each.words[0], json.loads(each.code)) for each in blocks("worker-protocol.md") if each.language == "json"
 ]
-_PAIRS: Final = [
-    (request, answer) for (kind, request), (_, answer) in pairwise(_MESSAGES) if kind == "request"
-]
+_PAIRS: Final = [(request, answer) for (kind, request), (_, answer) in pairwise(_MESSAGES) if kind == "request"]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +30,13 @@ def answers(example: Example) -> dict[str, dict[str, Any]]:
     (folder / "reference").mkdir()
     paths = [str(folder), *(str(ROOT / each) for each in ("core", "plugins"))]
     worker = subprocess.Popen(
-        [sys.executable, "-m", "joulebench.worker"], cwd=folder, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "joulebench.worker"],
+        cwd=folder,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-    )  # fmt: skip
+    )
     assert worker.stdin is not None
     assert worker.stdout is not None
     found: dict[str, dict[str, Any]] = {}
@@ -55,9 +54,7 @@ def answers(example: Example) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("op", ["hello", "open", "run", "refer", "agree", "inspect", "close"])
-def test_an_answer_has_the_fields_that_the_page_shows(
-    op: str, answers: dict[str, dict[str, Any]]
-) -> None:
+def test_an_answer_has_the_fields_that_the_page_shows(op: str, answers: dict[str, dict[str, Any]]) -> None:
     (shown,) = [answer for request, answer in _PAIRS if request["op"] == op]
     assert set(answers[op]) == set(shown)
     if op == "run":
@@ -66,9 +63,7 @@ def test_an_answer_has_the_fields_that_the_page_shows(
         assert kinds == [edge[1] for edge in shown["requests"][0]["edges"]]
 
 
-def test_a_model_without_tokenizer_answers_score_with_an_error(
-    answers: dict[str, dict[str, Any]],
-) -> None:
+def test_a_model_without_tokenizer_answers_score_with_an_error(answers: dict[str, dict[str, Any]]) -> None:
     assert set(answers["score"]["error"]) == {"kind", "message"}
 
 

@@ -50,21 +50,30 @@ class Ask:
 
 
 def write(
-    path: Path, blocks: list[list[Ask]], meters: list[Meter], *, device: str = "cpu",
+    path: Path,
+    blocks: list[list[Ask]],
+    meters: list[Meter],
+    *,
+    device: str = "cpu",
     block_flags: list[str] | None = None,
-) -> Session:  # fmt: skip
+) -> Session:
     path.mkdir(parents=True)
     writer = SessionWriter(path)
     row: dict[str, Any] = dict.fromkeys(SESSION.names)
     row.update(
-        schema_version=1, session_id=path.name, joulebench_version="0.1.0", status="complete",
-        created_at=START, profile_name="made-up", plan_json=json.dumps({"cells": [{"id": "a"}]}),
+        schema_version=1,
+        session_id=path.name,
+        joulebench_version="0.1.0",
+        status="complete",
+        created_at=START,
+        profile_name="made-up",
+        plan_json=json.dumps({"cells": [{"id": "a"}]}),
         machine_json=json.dumps({"cpu": {"model": "Example CPU"}, "virtualization": None}),
-        channels=[_channel(meter) for meter in meters], probes=[],
-    )  # fmt: skip
+        channels=[_channel(meter) for meter in meters],
+        probes=[],
+    )
     writer.write_session(row)
-    streams = {name: writer.stream("a", name)
-               for name in ("blocks", "energy", "requests", "samples", "events")}  # fmt: skip
+    streams = {name: writer.stream("a", name) for name in ("blocks", "energy", "requests", "samples", "events")}
     clock = 10 * NS
     for number, asks in enumerate(blocks):
         clock = _block(streams, number, asks, meters, clock, block_flags or [])
@@ -72,9 +81,17 @@ def write(
         stream.finish()
     cell: dict[str, Any] = dict.fromkeys(CELL.names)
     cell.update(
-        cell_id="a", label="cell a", model="tiny", technique="none", backend="toy", device=device,
-        workload="chat", unit="token", status="ok", settings_json=json.dumps({"backend": {}}),
-    )  # fmt: skip
+        cell_id="a",
+        label="cell a",
+        model="tiny",
+        technique="none",
+        backend="toy",
+        device=device,
+        workload="chat",
+        unit="token",
+        status="ok",
+        settings_json=json.dumps({"backend": {}}),
+    )
     writer.write_cell(cell)
     return Session(path)
 
@@ -82,42 +99,55 @@ def write(
 def _channel(meter: Meter) -> dict[str, Any]:
     is_counter = meter.kind == "counter"
     return {
-        "channel": meter.name, "quantity": "energy" if is_counter else "power",
-        "unit": "J" if is_counter else "W", "kind": meter.kind, "scale": 1e-3,
-        "provenance": meter.provenance, "domain": meter.domain, "counted": meter.counted,
-        "rate_hz": 10.0, "update_period_s": meter.period_s, "resolution": 1e-3,
-        "wraps_at": meter.wraps_at, "relative_uncertainty": 0.0,
-    }  # fmt: skip
+        "channel": meter.name,
+        "quantity": "energy" if is_counter else "power",
+        "unit": "J" if is_counter else "W",
+        "kind": meter.kind,
+        "scale": 1e-3,
+        "provenance": meter.provenance,
+        "domain": meter.domain,
+        "counted": meter.counted,
+        "rate_hz": 10.0,
+        "update_period_s": meter.period_s,
+        "resolution": 1e-3,
+        "wraps_at": meter.wraps_at,
+        "relative_uncertainty": 0.0,
+    }
 
 
-def _block(
-    streams: Any,
-    number: int,
-    asks: list[Ask],
-    meters: list[Meter],
-    t0: int,
-    flags: list[str],
-) -> int:
+def _block(streams: Any, number: int, asks: list[Ask], meters: list[Meter], t0: int, flags: list[str]) -> int:
     edges: list[int] = []
     requests = []
     clock = t0
     for place, ask in enumerate(asks):
         end = clock + round((ask.prefill_s + ask.decode_s) * NS)
         edges += [clock, end]
-        requests.append({
-            "cell_id": "a", "block": number, "request": place, "prompt_index": ask.index,
-            "t0_ns": clock, "t1_ns": end,
-            "start_utc": START + timedelta(microseconds=clock // 1000),
-            "end_utc": START + timedelta(microseconds=end // 1000),
-            "duration_s": (end - clock) / NS, "prefill_s": ask.prefill_s, "decode_s": ask.decode_s,
-            "prefill_tokens": ask.prompt_tokens, "decode_tokens": ask.response_tokens - 1,
-            "units": float(ask.response_tokens), "prompt": ask.prompt, "response": "It.",
-            "output_tokens": list(range(ask.response_tokens)),
-        })  # fmt: skip
+        requests.append(
+            {
+                "cell_id": "a",
+                "block": number,
+                "request": place,
+                "prompt_index": ask.index,
+                "t0_ns": clock,
+                "t1_ns": end,
+                "start_utc": START + timedelta(microseconds=clock // 1000),
+                "end_utc": START + timedelta(microseconds=end // 1000),
+                "duration_s": (end - clock) / NS,
+                "prefill_s": ask.prefill_s,
+                "decode_s": ask.decode_s,
+                "prefill_tokens": ask.prompt_tokens,
+                "decode_tokens": ask.response_tokens - 1,
+                "units": float(ask.response_tokens),
+                "prompt": ask.prompt,
+                "response": "It.",
+                "output_tokens": list(range(ask.response_tokens)),
+            }
+        )
         clock = end + NS // 10
     streams["requests"].append(requests)
-    streams["blocks"].append([{"cell_id": "a", "block": number, "process": 0, "t0_ns": t0,
-                               "t1_ns": clock, "flags": flags}])  # fmt: skip
+    streams["blocks"].append(
+        [{"cell_id": "a", "block": number, "process": 0, "t0_ns": t0, "t1_ns": clock, "flags": flags}]
+    )
     for meter in meters:
         _readings(streams, number, meter, edges, t0, clock)
     return clock + NS
@@ -127,18 +157,27 @@ def _readings(streams: Any, number: int, meter: Meter, edges: list[int], t0: int
     spans = zip(edges[::2], edges[1::2], strict=True)
     known = not meter.block_flags
     busy_s = sum((stop - start) / NS for start, stop in spans)
-    streams["energy"].append([{
-        "cell_id": "a", "block": number, "phase": "total", "channel": meter.name,
-        "domain": meter.domain, "provenance": meter.provenance,
-        "method": meter.method,
-        "counted": meter.counted, "duration_s": busy_s,
-        "gross_j": meter.watts * busy_s if known else None, "flags": meter.block_flags,
-    }])  # fmt: skip
+    streams["energy"].append(
+        [
+            {
+                "cell_id": "a",
+                "block": number,
+                "phase": "total",
+                "channel": meter.name,
+                "domain": meter.domain,
+                "provenance": meter.provenance,
+                "method": meter.method,
+                "counted": meter.counted,
+                "duration_s": busy_s,
+                "gross_j": meter.watts * busy_s if known else None,
+                "flags": meter.block_flags,
+            }
+        ]
+    )
     rows = [
         {"t_ns": t, "channel": meter.name, "raw": meter.raw(t), "origin": "tick"}
         for t in range(t0 - NS // 2, end + NS // 2, NS // 10)
     ]
     if meter.kind == "counter":
-        rows += [{"t_ns": t, "channel": meter.name, "raw": meter.raw(t), "origin": "edge"}
-                 for t in edges]  # fmt: skip
+        rows += [{"t_ns": t, "channel": meter.name, "raw": meter.raw(t), "origin": "edge"} for t in edges]
     streams["samples"].append(rows)

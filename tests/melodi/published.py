@@ -31,21 +31,31 @@ def rows(count: int, *, device: str = "workstation", scale: float = 1.0) -> list
         seconds = 0.01 * prompt + 0.02 * response
         end = clock + timedelta(seconds=seconds)
         cpu = CPU_SHARE * gpu
-        made.append({
-            "model_name": "tiny:1b", "type": device, "created_at": end, "start_time": clock,
-            "end_time": end, "clock_duration": (end - clock).total_seconds(),
-            "total_duration": round(seconds * 1e9), "load_duration": 1000,
-            "prompt_duration": round(0.01 * prompt * 1e9),
-            "response_duration": round(0.02 * response * 1e9),
-            "prompt_token_length": prompt, "response_token_length": response,
-            "prompt": f"Question {place}, with a comma?\nAnd a line.", "response": "An answer.",
-            "energy_consumption_monitoring": 1e-8,
-            "energy_consumption_llm_cpu": cpu / J_PER_KWH,
-            "energy_consumption_llm_gpu": gpu / J_PER_KWH,
-            "energy_consumption_llm_total": (cpu + gpu) / J_PER_KWH,
-            "energy_consumption_llm": (cpu + gpu) / J_PER_KWH,
-            "word_count": float(rng.randrange(5, 50)), "text_standard": "5th and 6th grade",
-        })  # fmt: skip
+        made.append(
+            {
+                "model_name": "tiny:1b",
+                "type": device,
+                "created_at": end,
+                "start_time": clock,
+                "end_time": end,
+                "clock_duration": (end - clock).total_seconds(),
+                "total_duration": round(seconds * 1e9),
+                "load_duration": 1000,
+                "prompt_duration": round(0.01 * prompt * 1e9),
+                "response_duration": round(0.02 * response * 1e9),
+                "prompt_token_length": prompt,
+                "response_token_length": response,
+                "prompt": f"Question {place}, with a comma?\nAnd a line.",
+                "response": "An answer.",
+                "energy_consumption_monitoring": 1e-8,
+                "energy_consumption_llm_cpu": cpu / J_PER_KWH,
+                "energy_consumption_llm_gpu": gpu / J_PER_KWH,
+                "energy_consumption_llm_total": (cpu + gpu) / J_PER_KWH,
+                "energy_consumption_llm": (cpu + gpu) / J_PER_KWH,
+                "word_count": float(rng.randrange(5, 50)),
+                "text_standard": "5th and 6th grade",
+            }
+        )
         clock = end + timedelta(seconds=1)
     return made
 

@@ -56,9 +56,7 @@ def test_measured_and_estimated_energies_stay_apart(tmp_path: Path) -> None:
     found = analyse(_imported(tmp_path, published.rows(40)))
     by_provenance = {group.provenance: group for group in found.groups}
     assert set(by_provenance) == {"measured", "estimated"}
-    measured, estimated = (
-        by_provenance[each].ratio_of_sums.value for each in ("measured", "estimated")
-    )
+    measured, estimated = (by_provenance[each].ratio_of_sums.value for each in ("measured", "estimated"))
     assert measured is not None
     assert estimated == pytest.approx(measured * published.CPU_SHARE)
     # The GPU is measured and the CPU estimated: no share of both.
@@ -71,9 +69,7 @@ def test_one_channel_can_be_analysed_alone(tmp_path: Path) -> None:
     [total] = analyse(session, channel="melodi/llm_total").groups
     [gpu] = analyse(session, channel="melodi/llm_gpu").groups
     assert total.provenance == "estimated"
-    assert total.ratio_of_sums.value == pytest.approx(
-        (1 + published.CPU_SHARE) * (gpu.ratio_of_sums.value or 0)
-    )
+    assert total.ratio_of_sums.value == pytest.approx((1 + published.CPU_SHARE) * (gpu.ratio_of_sums.value or 0))
     with pytest.raises(SessionError, match="no energy channel 'nonsense'"):
         AnalysisRenderer().render(session, {"channel": "nonsense"})
 
@@ -98,9 +94,7 @@ def test_unknown_devices_cannot_be_compared(tmp_path: Path) -> None:
 
 
 def test_a_model_of_cpu_time_proves_nothing(tmp_path: Path) -> None:
-    meter = Meter(
-        "estimate/cpu", 20.0, provenance="estimated", domain="cpu-estimate", method="model"
-    )
+    meter = Meter("estimate/cpu", 20.0, provenance="estimated", domain="cpu-estimate", method="model")
     session = write(tmp_path / "s", _answers(30), [meter])
     [group] = analyse(session).groups
     assert group.correlations[0].r.value == pytest.approx(0.99, abs=0.02)
@@ -130,9 +124,7 @@ def test_answers_of_one_length_have_no_correlation_and_no_model(tmp_path: Path) 
     blocks = [[Ask(10 + i, 8, 0.1 + 0.01 * i, 1.0, index=i, prompt=f"P {i}")] for i in range(20)]
     [group] = analyse(write(tmp_path / "s", blocks, [meter])).groups
     assert group.correlations[0].r.value is None
-    assert group.correlations[0].r.reason_if_null == (
-        "response_token_length is the same in every prompt (8)"
-    )
+    assert group.correlations[0].r.reason_if_null == ("response_token_length is the same in every prompt (8)")
     assert group.length_model.r_squared.value is None
     assert _verdicts(group) == dict.fromkeys(_verdicts(group), "cannot tell")
     assert any("the profile set the lengths" in note for note in group.notes)
@@ -151,10 +143,7 @@ def test_a_machine_that_drifts_widens_the_interval_and_is_named(tmp_path: Path) 
     for row in rows[300:]:
         for name in [each for each in row if each.startswith("energy_consumption_llm")]:
             row[name] = float(str(row[name])) * 1.5
-    [gpu] = [
-        group for group in analyse(_imported(tmp_path, rows)).groups
-        if group.provenance == "measured"
-    ]  # fmt: skip
+    [gpu] = [group for group in analyse(_imported(tmp_path, rows)).groups if group.provenance == "measured"]
     simple, honest = gpu.ratio_of_sums, gpu.ratio_of_sums_in_order
     assert (honest.half_width or 0) > 2 * (simple.half_width or 1)
     assert any("prompts in a row resemble each other" in note for note in gpu.notes)
@@ -169,12 +158,11 @@ def test_blocks_that_were_disturbed_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "blocks", [[], [[Ask(10, 5)]], [[Ask(10, 5, index=i)] for i in range(3)]],
+    "blocks",
+    [[], [[Ask(10, 5)]], [[Ask(10, 5, index=i)] for i in range(3)]],
     ids=["no block", "one prompt", "three prompts"],
-)  # fmt: skip
-def test_a_session_with_hardly_anything_has_no_interval_and_no_claim(
-    tmp_path: Path, blocks: list[list[Ask]]
-) -> None:
+)
+def test_a_session_with_hardly_anything_has_no_interval_and_no_claim(tmp_path: Path, blocks: list[list[Ask]]) -> None:
     found = analyse(write(tmp_path / "s", blocks, [Meter("rapl/package-0", 50.0)]))
     assert all(group.ratio_of_sums.low is None for group in found.groups)
     verdicts = {each.verdict for group in found.groups for each in group.findings}

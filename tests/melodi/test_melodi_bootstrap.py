@@ -36,9 +36,7 @@ def test_point_values_are_scipys() -> None:
     assert model.residuals.sum() == pytest.approx(0, abs=1e-9)
 
 
-def test_the_same_seed_gives_the_same_interval_whether_draws_are_kept_or_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_same_seed_gives_the_same_interval_whether_draws_are_kept_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, _ = _data(30, 2)
     kept = bootstrap.ratio_of_sums(y, x + 20, Resampler(range(30), 5, 400))
     monkeypatch.setattr(bootstrap, "_KEPT", 0)
@@ -61,9 +59,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         assert r is not None
         true_r = 2 * np.std([1, 9]) / np.sqrt(3)  # standard deviation of 2x
         true_r /= np.hypot(true_r, np.sqrt(((9**3 - 1) / 3 / 8) / 9))
-        for name, found, truth in (
-            ("r", r.r, true_r), ("slope", model.coefficients[1], 2.0), ("ratio", ratio, 3.0),
-        ):  # fmt: skip
+        for name, found, truth in (("r", r.r, true_r), ("slope", model.coefficients[1], 2.0), ("ratio", ratio, 3.0)):
             assert found.low is not None
             assert found.high is not None
             covered[name] += found.low <= truth <= found.high
@@ -99,9 +95,7 @@ def test_what_does_not_vary_has_no_figure() -> None:
 
 
 def test_one_prompt_has_no_interval() -> None:
-    found = bootstrap.ratio_of_sums(
-        np.array([6.0, 6.2]), np.array([2.0, 2.0]), Resampler([0, 0], 0)
-    )
+    found = bootstrap.ratio_of_sums(np.array([6.0, 6.2]), np.array([2.0, 2.0]), Resampler([0, 0], 0))
     assert found == bootstrap.Estimate(pytest.approx(3.05), None, None)
 
 

@@ -31,9 +31,7 @@ def test_a_request_has_the_energy_between_its_edges(tmp_path: Path, meter: Meter
     assert found[0].channels == (meter.name,)
 
 
-def test_a_window_too_short_for_its_sensor_has_no_energy_but_may_enter_a_fit(
-    tmp_path: Path,
-) -> None:
+def test_a_window_too_short_for_its_sensor_has_no_energy_but_may_enter_a_fit(tmp_path: Path) -> None:
     found = [each.energy("measured") for each in _of(tmp_path, Meter("slow/x", 50.0, period_s=0.5))]
     # The last one is a block of its own, whose energy the run judged.
     assert [each.gross_j for each in found] == [None, None, 100.0]
@@ -62,9 +60,10 @@ def test_parts_are_told_apart_by_their_domain(tmp_path: Path) -> None:
 
 def test_provenances_are_never_added(tmp_path: Path) -> None:
     request = _of(
-        tmp_path, Meter("rapl/package-0", 50.0),
+        tmp_path,
+        Meter("rapl/package-0", 50.0),
         Meter("estimate/cpu", 70.0, provenance="estimated", domain="cpu-estimate"),
-    )[0]  # fmt: skip
+    )[0]
     assert request.energy("measured").gross_j == pytest.approx(100)
     assert request.energy("estimated").gross_j == pytest.approx(140)
     assert request.energy("simulated").flags == ("no_counted_channel",)
@@ -72,8 +71,9 @@ def test_provenances_are_never_added(tmp_path: Path) -> None:
 
 def test_a_total_with_an_unknown_part_is_unknown(tmp_path: Path) -> None:
     request = _of(
-        tmp_path, Meter("rapl/package-0", 50.0),
+        tmp_path,
+        Meter("rapl/package-0", 50.0),
         Meter("nvml/gpu-0", 1.0, domain="gpu-0", block_flags=["counter_frozen"]),
-    )[0]  # fmt: skip
+    )[0]
     assert request.energy("measured").gross_j is None
     assert request.energy("measured").flags == ("counter_frozen",)

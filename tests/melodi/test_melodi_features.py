@@ -34,12 +34,20 @@ def test_missing_libraries_are_named_with_their_cure(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "share"),
     [
-        ("word_count", 0.97), ("unique_word_count", 0.97), ("long_word_count", 0.99),
-        ("punctuation_count", 1.0), ("question_marks", 1.0), ("char_count", 1.0),
-        ("lexicon_count", 1.0), ("sentence_count", 0.99), ("sentiment_polarity", 1.0),
-        ("sentiment_subjectivity", 1.0), ("personal_pronouns", 0.99), ("reading_time", 1.0),
+        ("word_count", 0.97),
+        ("unique_word_count", 0.97),
+        ("long_word_count", 0.99),
+        ("punctuation_count", 1.0),
+        ("question_marks", 1.0),
+        ("char_count", 1.0),
+        ("lexicon_count", 1.0),
+        ("sentence_count", 0.99),
+        ("sentiment_polarity", 1.0),
+        ("sentiment_subjectivity", 1.0),
+        ("personal_pronouns", 0.99),
+        ("reading_time", 1.0),
     ],
-)  # fmt: skip
+)
 def test_features_are_those_of_the_published_prompts(sample: Path, name: str, share: float) -> None:
     pytest.importorskip("textstat")
     pytest.importorskip("textblob")
@@ -47,8 +55,7 @@ def test_features_are_those_of_the_published_prompts(sample: Path, name: str, sh
         rows = list(csv.DictReader(source))[::10]
     libraries = installed_libraries()
     equal = [
-        abs(float(str(prompt_features(row["prompt"], libraries)[name])) - float(row[name])) < 0.006
-        for row in rows
+        abs(float(str(prompt_features(row["prompt"], libraries)[name])) - float(row[name])) < 0.006 for row in rows
     ]
     assert sum(equal) / len(equal) >= share
 
@@ -69,9 +76,7 @@ def test_scores_by_syllables_need_nltks_dictionary_and_never_fetch_it(
     assert without["char_count"] == 19
     corpus = tmp_path / "corpora" / "cmudict"
     corpus.mkdir(parents=True)
-    (corpus / "cmudict").write_text(
-        "A 1 AH0\nHERE 1 HH IY1 R\nPLAIN 1 P L EY1 N\nSENTENCE 1 S EH1 N T AH0 N S\n"
-    )
+    (corpus / "cmudict").write_text("A 1 AH0\nHERE 1 HH IY1 R\nPLAIN 1 P L EY1 N\nSENTENCE 1 S EH1 N T AH0 N S\n")
     libraries = installed_libraries()
     assert libraries.syllables
     assert prompt_features("A plain sentence here.", libraries)["syllable_count"] == 5

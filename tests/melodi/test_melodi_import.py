@@ -36,9 +36,7 @@ def test_a_prompt_is_a_block_with_its_published_energy(table_file: Path, tmp_pat
 
 
 def test_provenance_is_the_instruments(table_file: Path, tmp_path: Path) -> None:
-    channels = {
-        each["channel"]: each for each in _import(table_file, tmp_path / "s").row["channels"]
-    }
+    channels = {each["channel"]: each for each in _import(table_file, tmp_path / "s").row["channels"]}
     assert channels["melodi/llm_gpu"]["provenance"] == "measured"
     assert channels["melodi/llm_cpu"]["provenance"] == "estimated"
     assert not channels["melodi/llm_total"]["counted"]
@@ -80,9 +78,7 @@ def test_models_and_devices_are_cells_of_their_own(tmp_path: Path) -> None:
     rows[2]["type"] = "laptop1"
     session = _import(published.write(tmp_path / "t.csv", rows), tmp_path / "s")
     found = {(row["model"], row["device"], row["blocks"]) for row in session.cells().to_pylist()}
-    assert found == {
-        ("tiny:1b", "workstation", 4), ("tiny:2b", "workstation", 1), ("tiny:1b", "laptop1", 1),
-    }  # fmt: skip
+    assert found == {("tiny:1b", "workstation", 4), ("tiny:2b", "workstation", 1), ("tiny:1b", "laptop1", 1)}
 
 
 def test_names_never_lead_out_of_the_folder(tmp_path: Path) -> None:
@@ -125,14 +121,10 @@ def test_the_command_prints_the_faults_and_the_folder(tmp_path: Path) -> None:
     assert f"5 prompts in 1 cell: {out}" in result.output
 
 
-def test_one_bad_file_among_good_ones_leaves_nothing_behind(
-    table_file: Path, tmp_path: Path
-) -> None:
+def test_one_bad_file_among_good_ones_leaves_nothing_behind(table_file: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("a,b\n1,2\n")
     out = tmp_path / "s"
-    result = CliRunner().invoke(
-        cli, ["import", "melodi", str(table_file), str(bad), "--out", str(out)]
-    )
+    result = CliRunner().invoke(cli, ["import", "melodi", str(table_file), str(bad), "--out", str(out)])
     assert isinstance(result.exception, SessionError)
     assert not out.exists()

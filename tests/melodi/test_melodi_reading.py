@@ -23,9 +23,7 @@ def _names(path: Path) -> list[str]:
 def test_a_table_without_faults_is_read_as_it_is_written(table_file: Path) -> None:
     table = read_table(table_file)
     wanted = published.rows(40)
-    assert [row.numbers["prompt_token_length"] for row in table.rows] == [
-        row["prompt_token_length"] for row in wanted
-    ]
+    assert [row.numbers["prompt_token_length"] for row in table.rows] == [row["prompt_token_length"] for row in wanted]
     assert table.rows[3].times["start_time"] == wanted[3]["start_time"]
     assert table.rows[3].texts["prompt"] == wanted[3]["prompt"]
     assert table.rows[0].numbers["noun_count"] is None
@@ -38,12 +36,9 @@ def test_a_row_is_named_by_the_line_that_it_begins_on(table_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("1.5", 1.5), ("0 days 00:01:34.884369", 94.884369), ("1 days 02:00:00", 93600.0)],
+    ("text", "seconds"), [("1.5", 1.5), ("0 days 00:01:34.884369", 94.884369), ("1 days 02:00:00", 93600.0)]
 )
-def test_clock_durations_are_seconds_or_pandas_spans(
-    tmp_path: Path, text: str, seconds: float
-) -> None:
+def test_clock_durations_are_seconds_or_pandas_spans(tmp_path: Path, text: str, seconds: float) -> None:
     row = {**published.rows(1)[0], "clock_duration": text}
     found = read_table(published.write(tmp_path / "t.csv", [row])).rows[0].clock_s
     assert found == pytest.approx(seconds)
@@ -77,9 +72,7 @@ def test_what_is_no_table_is_one_error_with_its_file(tmp_path: Path, case: str) 
     assert "bad.csv" in str(caught.value)
 
 
-def test_a_file_that_is_too_large_is_not_read(
-    table_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_too_large_is_not_read(table_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csvtable, "LARGEST_BYTES", 100)
     with pytest.raises(SessionError, match="more than"):
         read_table(table_file)
@@ -128,10 +121,7 @@ def test_energy_without_an_answer_is_impossible(tmp_path: Path) -> None:
 
 
 def test_index_columns_are_left_out_and_named(tmp_path: Path) -> None:
-    rows = [
-        {"": place, "Unnamed: 0": place, "index": 0, **row}
-        for place, row in enumerate(published.rows(5))
-    ]
+    rows = [{"": place, "Unnamed: 0": place, "index": 0, **row} for place, row in enumerate(published.rows(5))]
     path = published.write(tmp_path / "t.csv", rows, ["", "Unnamed: 0", "index", *PUBLISHED])
     [found] = findings(read_table(path))
     assert found.name == "index_columns"

@@ -68,9 +68,7 @@ def test_the_three_faults_are_named(sample: Path) -> None:
     assert "unnamed duplicates" in found["index_columns"].what
 
 
-def test_what_holds_and_what_this_file_cannot_tell(
-    analysis: Analysis, group: GroupAnalysis
-) -> None:
+def test_what_holds_and_what_this_file_cannot_tell(analysis: Analysis, group: GroupAnalysis) -> None:
     verdicts = {each.claim: each.verdict for each in (*group.findings, *analysis.findings)}
     assert verdicts == {
         "the length of the answer predicts the energy": "holds",

@@ -54,9 +54,7 @@ def test_a_session_without_a_sensor_has_rows_without_energy(tmp_path: Path) -> N
     assert int(row["response_token_length"]) == 5
 
 
-def test_a_table_has_one_provenance_and_says_which(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_has_one_provenance_and_says_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     session = write(tmp_path / "s", [[Ask(10, 5)]], [Meter("rapl/package-0", 50.0), ESTIMATE])
     assert float(_rows(session)[0]["energy_consumption_llm"]) == pytest.approx(100 / 3.6e6)
     assert "energies are measured (rapl/package-0)" in capsys.readouterr().err
@@ -72,9 +70,7 @@ def test_requests_too_short_for_the_sensor_are_counted_in_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = [[Ask(10, 5), Ask(10, 5)]]
-    rows = _rows(
-        write(tmp_path / "s", blocks, [Meter("slow/x", 50.0, period_s=0.5)]), extended=True
-    )
+    rows = _rows(write(tmp_path / "s", blocks, [Meter("slow/x", 50.0, period_s=0.5)]), extended=True)
     assert [row["energy_consumption_llm"] for row in rows] == ["", ""]
     assert rows[0]["energy_flags"] == "insufficient_resolution"
     said = capsys.readouterr().err

@@ -31,14 +31,18 @@ class Case:
     def check(self, rtl: GemvEngine) -> list[Mismatch]:
         """What differs between the RTL and arithmetic and law."""
         return check_gemv(
-            rtl, self.weights, self.x, multiplier=self.multiplier, shift=self.shift,
-            beats_num=self.beats_num, beats_den=self.beats_den, group=self.group,
-        )[1]  # fmt: skip
+            rtl,
+            self.weights,
+            self.x,
+            multiplier=self.multiplier,
+            shift=self.shift,
+            beats_num=self.beats_num,
+            beats_den=self.beats_den,
+            group=self.group,
+        )[1]
 
 
-def random_case(
-    source: np.random.Generator, engine: Engine, rows: int, columns: int, groups: bool = True
-) -> Case:
+def random_case(source: np.random.Generator, engine: Engine, rows: int, columns: int, groups: bool = True) -> Case:
     """A product of up to so many rows and columns, often at an edge of something."""
     m = int(source.choice([1, 2, int(source.integers(1, rows + 1))]))
     k = int(source.choice([1, engine.lanes, int(source.integers(1, columns + 1))]))

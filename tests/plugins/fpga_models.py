@@ -24,8 +24,13 @@ NO_BIAS: Mapping[str, Any] = {**UNTIED, "attention_bias": False, "mlp_bias": Fal
 
 #: A small engine, so that the RTL is compiled in seconds.
 SMALL: Mapping[str, Any] = {
-    "board": "kv260", "lanes": 8, "engines": 2, "cache_tokens": 128, "group": 16, "verify": "off",
-}  # fmt: skip
+    "board": "kv260",
+    "lanes": 8,
+    "engines": 2,
+    "cache_tokens": 128,
+    "group": 16,
+    "verify": "off",
+}
 
 
 def shape_of(shape: Mapping[str, Any]) -> LlamaShape:

@@ -11,26 +11,42 @@ from joulebench_gguf.export import GgufExport
 
 #: The wide initialisation makes greedy text vary from token to token.
 TIED: Mapping[str, Any] = {
-    "vocab_size": 160, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
-    "max_position_embeddings": 128, "tie_word_embeddings": True, "initializer_range": 0.3,
-    "bos_token_id": 1, "eos_token_id": 0,
-}  # fmt: skip
+    "vocab_size": 160,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.3,
+    "bos_token_id": 1,
+    "eos_token_id": 0,
+}
 #: Heads wider than hidden / heads, no tied head, biases, another rope base.
 UNTIED: Mapping[str, Any] = {
-    **TIED, "num_attention_heads": 8, "head_dim": 32, "tie_word_embeddings": False,
-    "attention_bias": True, "mlp_bias": True,
+    **TIED,
+    "num_attention_heads": 8,
+    "head_dim": 32,
+    "tie_word_embeddings": False,
+    "attention_bias": True,
+    "mlp_bias": True,
     "rope_parameters": {"rope_type": "default", "rope_theta": 50000.0},
-}  # fmt: skip
-LINEAR: Mapping[str, Any] = {
-    **TIED, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
-}  # fmt: skip
+}
+LINEAR: Mapping[str, Any] = {**TIED, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}
 LLAMA3: Mapping[str, Any] = {
-    **TIED, "head_dim": 32, "rope_parameters": {
-        "rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+    **TIED,
+    "head_dim": 32,
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 5000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
     },
-}  # fmt: skip
+}
 
 CORPUS = [
     "the cat sat on the mat in 2024, and the dog paid  12 coins",
@@ -45,9 +61,10 @@ TEXTS = [
     "",
 ]
 SPECIALS = {
-    "bos_token": "<|start|>", "eos_token": "<|end|>",
+    "bos_token": "<|start|>",
+    "eos_token": "<|end|>",
     "chat_template": "{% for m in messages %}<|start|>{{ m['content'] }}{% endfor %}",
-}  # fmt: skip
+}
 SENTENCEPIECE_SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 #: SentencePiece's sign for a space.
 SPACE = "\u2581"
@@ -89,9 +106,11 @@ def byte_level_tokenizer(cut: str) -> Any:
     }[cut]
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=["<|end|>", "<|start|>"], show_progress=False,
+        vocab_size=320,
+        special_tokens=["<|end|>", "<|start|>"],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 
@@ -109,21 +128,13 @@ def sentencepiece_tokenizer() -> Any:
         for place in range(1, len(piece))
         if piece[:place] in pieces and piece[place:] in pieces
     ]
-    model = models.BPE(
-        vocab=vocabulary, merges=merges, fuse_unk=True, byte_fallback=True,
-        **{"unk_token": "<unk>"},
-    )  # fmt: skip
+    model = models.BPE(vocab=vocabulary, merges=merges, fuse_unk=True, byte_fallback=True, **{"unk_token": "<unk>"})
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
-    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(),
-         decoders.Strip(" ", 1, 0)]
-    )  # fmt: skip
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer.add_special_tokens(
         [AddedToken(name, special=True, normalized=False) for name in ("<unk>", "<s>", "</s>")]
     )

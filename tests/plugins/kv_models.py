@@ -11,11 +11,19 @@ from joulebench_torch.backend import TorchBackend
 
 #: The wide initialisation makes greedy text vary from token to token.
 SHAPE: Mapping[str, Any] = {
-    "vocab_size": 160, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
-    "max_position_embeddings": 256, "tie_word_embeddings": True, "initializer_range": 0.3,
-    "bos_token_id": 1, "eos_token_id": 0,
-}  # fmt: skip
+    "vocab_size": 160,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.3,
+    "bos_token_id": 1,
+    "eos_token_id": 0,
+}
 LAYERS, KV_HEADS, HEAD_SIZE, F32 = 2, 2, 16, 4
 #: Bytes of keys and values of one position, over all layers.
 POSITION = LAYERS * 2 * KV_HEADS * HEAD_SIZE * F32

@@ -57,10 +57,7 @@ class MaskedLlama:
 
     def generate(self, prompt: Sequence[int], count: int) -> tuple[list[int], Any]:
         """Greedy tokens, and the logits that they were taken from."""
-        if self.rules.policy == "window":
-            logits = self.score(prompt)[-1:]
-        else:
-            logits = self.feed(prompt, reading=True)[-1:]
+        logits = self.score(prompt)[-1:] if self.rules.policy == "window" else self.feed(prompt, reading=True)[-1:]
         rows, tokens = [logits[0]], [int(logits[0].argmax())]
         for _ in range(count - 1):
             rows.append(self.feed([tokens[-1]], reading=False)[0])
@@ -70,10 +67,9 @@ class MaskedLlama:
     def score(self, tokens: Sequence[int]) -> Any:
         """Logits after each token of a text, in chunks, cut after each of them."""
         chunk = self.rules.chunk
-        return torch.cat([
-            self.feed(tokens[start : start + chunk], reading=True)
-            for start in range(0, len(tokens), chunk)
-        ])  # fmt: skip
+        return torch.cat(
+            [self.feed(tokens[start : start + chunk], reading=True) for start in range(0, len(tokens), chunk)]
+        )
 
     # -- the model -----------------------------------------------------------------------------
 
@@ -159,8 +155,7 @@ class MaskedLlama:
     def keep_best(self, index: int, head: int, ranks: Any, count: int) -> None:
         """Hide all but the first, the last, and the best of the others."""
         here = self.visible[index][head].nonzero()[:, 0].tolist()
-        always = [p for p in here
-                  if p < self.rules.sinks or p >= self.length - self.rules.window]  # fmt: skip
+        always = [p for p in here if p < self.rules.sinks or p >= self.length - self.rules.window]
         others = sorted((p for p in here if p not in always), key=lambda p: -float(ranks[p]))
         kept = [*always, *others[: count - len(always)]]
         self.visible[index][head] = False
@@ -192,9 +187,7 @@ class MaskedLlama:
         """exp(mean of q·k/√d + half of its variance), over queries yet to come, times ‖v‖."""
         group = self.heads // self.kv_heads
         every = torch.cat(self.queries[index], 1)[:, self.rules.sinks :]
-        ahead = torch.stack(
-            [self.rotation(p) for p in range(self.length, self.length + FUTURE)]
-        ).mean(0)
+        ahead = torch.stack([self.rotation(p) for p in range(self.length, self.length + FUTURE)]).mean(0)
         here = self.visible[index][head].clone()
         here[: self.rules.sinks] = False
         total = torch.zeros(self.length)

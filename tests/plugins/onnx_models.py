@@ -13,25 +13,41 @@ from joulebench_onnx.ortformat import OrtFormat
 
 #: What differs from llama to llama. The wide initialisation makes greedy text vary.
 TIED: Mapping[str, Any] = {
-    "vocab_size": 160, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
-    "max_position_embeddings": 160, "tie_word_embeddings": True, "initializer_range": 0.3,
-}  # fmt: skip
+    "vocab_size": 160,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 160,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.3,
+}
 #: Grouped heads of another size than hidden / heads, no tied head, biases, another rope base.
 UNTIED: Mapping[str, Any] = {
-    **TIED, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 48,
-    "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True,
+    **TIED,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 48,
+    "tie_word_embeddings": False,
+    "attention_bias": True,
+    "mlp_bias": True,
     "rope_parameters": {"rope_type": "default", "rope_theta": 50000.0},
-}  # fmt: skip
-LINEAR: Mapping[str, Any] = {
-    **TIED, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
-}  # fmt: skip
+}
+LINEAR: Mapping[str, Any] = {**TIED, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}
 LLAMA3: Mapping[str, Any] = {
-    **TIED, "head_dim": 32, "rope_parameters": {
-        "rope_type": "llama3", "rope_theta": 5000.0, "factor": 8.0, "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+    **TIED,
+    "head_dim": 32,
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 5000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
     },
-}  # fmt: skip
+}
 
 BACKENDS = {"onnx": OnnxBackend, "ort": OnnxMobileBackend}
 
@@ -92,8 +108,13 @@ def torch_generated(model: Any, prompt: list[int], count: int) -> list[int]:
 
     ids = torch.tensor([prompt])
     written = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, min_new_tokens=count,
-        do_sample=False, eos_token_id=None, pad_token_id=0,
-    )  # fmt: skip
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=count,
+        min_new_tokens=count,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
     found: list[int] = written[0, len(prompt) :].tolist()
     return found

@@ -13,10 +13,18 @@ from joulebench.api import ArtifactTechnique, OptionValue, Scalar
 from joulebench.settings import complete
 
 SIZES: Mapping[str, Any] = {
-    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3,
-    "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 16,
-    "max_position_embeddings": 128, "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 0,
-}  # fmt: skip
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 16,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+    "bos_token_id": 1,
+    "eos_token_id": 0,
+}
 #: What each type of model is tried with: a tied head; biases and none; its own defaults.
 TYPES: Mapping[str, Mapping[str, Any]] = {
     "llama": {"tie_word_embeddings": True},
@@ -59,9 +67,7 @@ def save(model: Any, folder: Path, **how: Any) -> Path:
     return add_tokenizer(folder, byte_level_tokenizer("gpt-2"), SPECIALS)
 
 
-def settings_of(
-    technique: ArtifactTechnique, text: Path | None = None, **given: OptionValue
-) -> dict[str, OptionValue]:
+def settings_of(technique: ArtifactTechnique, text: Path | None = None, **given: OptionValue) -> dict[str, OptionValue]:
     """All settings, as the host completes them; the calibration's text as a path."""
     names = {option.name for option in technique.options}
     small = {key: value for key, value in SMALL.items() if key in names}
@@ -87,11 +93,7 @@ def tensors_of(folder: Path) -> dict[str, Any]:
     """All tensors of a checkpoint."""
     from safetensors.torch import load_file
 
-    return {
-        name: tensor
-        for file in sorted(folder.glob("*.safetensors"))
-        for name, tensor in load_file(file).items()
-    }
+    return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(file).items()}
 
 
 def reloaded(folder: Path) -> Any:

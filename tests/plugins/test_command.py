@@ -26,9 +26,7 @@ SOURCE: Final = ROOT / "tests" / "plugin_examples" / "bigram" / "bigram.c"
 PAGE: Final = (ROOT / "docs" / "runtime-protocol.md").read_text(encoding="utf-8")
 MESSAGES: Final = [
     (json.loads(request), json.loads(answer))
-    for request, answer in re.findall(
-        r"```json request\n(.*?)```\n\n```json answer\n(.*?)```", PAGE, re.DOTALL
-    )
+    for request, answer in re.findall(r"```json request\n(.*?)```\n\n```json answer\n(.*?)```", PAGE, re.DOTALL)
 ]
 #: A program that says hello and then does what its first argument says.
 BROKEN: Final = """#!{python}
@@ -69,10 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no C compiler")
     made = tmp_path_factory.mktemp("command")
     write_tiny_checkpoint(made / "model")
-    subprocess.run(
-        [compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", made / "bigram", SOURCE, "-lm"],
-        check=True,
-    )
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", made / "bigram", SOURCE, "-lm"], check=True)
     broken = made / "broken"
     broken.write_text(BROKEN.format(python=sys.executable))
     broken.chmod(0o755)
@@ -96,14 +91,20 @@ def _expected(folder: Path) -> Counter[tuple[int, int]]:
 
 
 def test_the_page_s_messages_are_those_of_the_program(folder: Path) -> None:
-    process = subprocess.Popen(
-        ["./bigram"], cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    process = subprocess.Popen(["./bigram"], cwd=folder, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     assert [request["op"] for request, _ in MESSAGES] == [
-        "hello", "open", "reset", "prefill", "step", "score", "logits", "memory", "close",
-    ]  # fmt: skip
+        "hello",
+        "open",
+        "reset",
+        "prefill",
+        "step",
+        "score",
+        "logits",
+        "memory",
+        "close",
+    ]
     for request, shown in MESSAGES:
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
@@ -179,9 +180,13 @@ def _run(folder: Path, command: str, backends: str) -> subprocess.CompletedProce
     where = ["--out", str(folder / "out"), "--no-report"] if command == "run" else ["--json"]
     shutil.rmtree(folder / "out", ignore_errors=True)
     return subprocess.run(
-        [sys.executable, "-m", "joulebench", command, str(file), *where], cwd=ROOT,
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-m", "joulebench", command, str(file), *where],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,9 +199,7 @@ def _run(folder: Path, command: str, backends: str) -> subprocess.CompletedProce
         ('command = ["true"]', "the program ended with exit code 0"),
     ],
 )
-def test_a_program_that_is_no_runtime_is_skipped_with_the_reason(
-    folder: Path, backend: str, reason: str
-) -> None:
+def test_a_program_that_is_no_runtime_is_skipped_with_the_reason(folder: Path, backend: str, reason: str) -> None:
     done = _run(folder, "plan", f"[backend.mine]\nplugin = 'command'\n{backend}\n")
     (cell,) = json.loads(done.stdout)["cells"]
     assert reason in cell["reason"]
@@ -233,8 +236,7 @@ def session(folder: Path) -> Session:
     """Good and broken programs side by side."""
     names = ("crash", "hang", "nonsense", "grow")
     text = "[backend.good]\nplugin = 'command'\ncommand = ['./bigram']\n" + "".join(
-        f"[backend.{each}]\nplugin = 'command'\ncommand = ['./broken', '{each}']\n"
-        for each in names
+        f"[backend.{each}]\nplugin = 'command'\ncommand = ['./broken', '{each}']\n" for each in names
     )
     done = _run(folder, "run", text)
     assert done.returncode == 1, done.stderr
@@ -262,8 +264,11 @@ def test_a_profile_measures_the_program_in_c(session: Session) -> None:
 
 def test_its_energy_is_estimated_of_its_own_cpu_time(session: Session) -> None:
     cell = _cell(session, "good")["cell_id"]
-    energy = [each for each in session.table("energy", cell).to_pylist()
-              if each["channel"] == "estimate/cpu" and each["phase"] == "total"]  # fmt: skip
+    energy = [
+        each
+        for each in session.table("energy", cell).to_pylist()
+        if each["channel"] == "estimate/cpu" and each["phase"] == "total"
+    ]
     if not energy:
         pytest.skip("no estimate on this machine")
     assert all(each["gross_j"] > 0 for each in energy if each["gross_j"] is not None)
@@ -279,9 +284,7 @@ def test_its_energy_is_estimated_of_its_own_cpu_time(session: Session) -> None:
         ("grow", "memory", "limits.memory"),
     ],
 )
-def test_a_program_that_breaks_costs_its_cell(
-    session: Session, backend: str, kind: str, words: str
-) -> None:
+def test_a_program_that_breaks_costs_its_cell(session: Session, backend: str, kind: str, words: str) -> None:
     row = _cell(session, backend)
     assert (row["status"], row["cause_kind"]) == ("failed", kind)
     assert words in row["cause"]
@@ -304,14 +307,29 @@ def test_no_program_outlives_its_run(session: Session, folder: Path) -> None:
 
 def test_the_check_tries_it_like_any_other_backend(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "joulebench", "plugin", "check", "command", "--json",
-         "--set", "backend.command.command=./bigram"],
-        cwd=folder, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "joulebench",
+            "plugin",
+            "check",
+            "command",
+            "--json",
+            "--set",
+            "backend.command.command=./bigram",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout
     (report,) = json.loads(done.stdout)["plugins"]
     passed = {each["check"] for each in report["results"] if each["status"] == "ok"}
     assert {
-        "greedy tokens are its own largest logits", "scores are those of its own logits",
-        "steps go on as a longer prompt would", "requests leave nothing behind",
-    } <= passed  # fmt: skip
+        "greedy tokens are its own largest logits",
+        "scores are those of its own logits",
+        "steps go on as a longer prompt would",
+        "requests leave nothing behind",
+    } <= passed

@@ -28,8 +28,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["llama", "llama-biased"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(make_model(request.param, max_position_embeddings=512),
-                tmp_path_factory.mktemp(request.param))  # fmt: skip
+    return save(make_model(request.param, max_position_embeddings=512), tmp_path_factory.mktemp(request.param))
 
 
 def opened(folder: Path, **settings: str | int | float) -> Any:
@@ -48,9 +47,7 @@ def test_all_channels_active_is_the_dense_model(folder: Path, text: Path) -> Non
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
-def test_the_active_share_is_the_wanted_one_on_the_calibration_text(
-    folder: Path, text: Path, share: float
-) -> None:
+def test_the_active_share_is_the_wanted_one_on_the_calibration_text(folder: Path, text: Path, share: float) -> None:
     given = {"mlp_active": share, "mlp_text": str(text), "mlp_kernel": "mask"}
     with opened(folder, **given) as session:
         from tokenizers import Tokenizer
@@ -104,8 +101,7 @@ def test_auto_takes_what_its_trial_shows_to_be_faster(folder: Path, text: Path) 
 
 
 def test_it_goes_together_with_a_compressed_cache(folder: Path, text: Path) -> None:
-    given = {"mlp_active": 0.5, "mlp_text": str(text), "kv_policy": "tova", "kv_budget": 6,
-             "kv_sinks": 0}  # fmt: skip
+    given = {"mlp_active": 0.5, "mlp_text": str(text), "kv_policy": "tova", "kv_budget": 6, "kv_sinks": 0}
     with opened(folder, **given) as session:
         generated(session, 10)
         assert session.observed("kv.evict")["kv_tokens_kept_max"] == 6

@@ -33,18 +33,17 @@ BIGRAM: Final = Path(__file__).parents[1] / "plugin_examples" / "bigram" / "bigr
 #: Settings that make a technique act on a model as small as the contracts'.
 SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     "prune-structured": {"keep_mlp": 0.5},
-    "kv-window": {"budget": 8}, "kv-h2o": {"budget": 8}, "kv-tova": {"budget": 8},
-    "kv-snapkv": {"budget": 8, "window": 4}, "kv-expected-attention": {"budget": 8},
-}  # fmt: skip
+    "kv-window": {"budget": 8},
+    "kv-h2o": {"budget": 8},
+    "kv-tova": {"budget": 8},
+    "kv-snapkv": {"budget": 8, "window": 4},
+    "kv-expected-attention": {"budget": 8},
+}
 
 
 def shipped(kind: str) -> list[str]:
     registry = default_registry()
-    return [
-        name
-        for name in registry.names(kind)
-        if registry.distribution_of(kind, name) == "joulebench"
-    ]
+    return [name for name in registry.names(kind) if registry.distribution_of(kind, name) == "joulebench"]
 
 
 def made(kind: str, name: str, **more: Any) -> Subject[Any]:
@@ -129,8 +128,10 @@ def _rail(_folder: Path) -> Iterator[Mapping[str, Any]]:
 
 #: Sensors in place of those that a machine may lack.
 SENSORS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Mapping[str, Any]]]]] = {
-    "rapl": _powercap, "thermal": _thermal, "rail": _rail,
-}  # fmt: skip
+    "rapl": _powercap,
+    "thermal": _thermal,
+    "rail": _rail,
+}
 
 
 class TestProbes(ProbeContract):

@@ -28,9 +28,7 @@ def seconds(path: str, pid: int | None = None) -> float:
     return raw * channel.scale
 
 
-def test_the_machines_busy_time_leaves_out_idle_steal_and_guests_counted_twice(
-    tmp_path: Path,
-) -> None:
+def test_the_machines_busy_time_leaves_out_idle_steal_and_guests_counted_twice(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text(STAT)
     found = channels(proc_root=str(tmp_path))
     wanted = [found["cpu/machine"], found["cpu/steal"]]
@@ -75,10 +73,7 @@ def policies(folder: Path, values: dict[int, str]) -> str:
 def test_frequencies_are_read_by_policy_in_numeric_order(tmp_path: Path) -> None:
     root = policies(tmp_path, {10: "2400000\n", 2: "800000\n"})
     found = [c for c in channels(cpu_root=root).values() if c.quantity == "frequency"]
-    assert read(found) == {
-        "cpu/frequency/policy2": 800_000,
-        "cpu/frequency/policy10": 2_400_000,
-    }
+    assert read(found) == {"cpu/frequency/policy2": 800_000, "cpu/frequency/policy10": 2_400_000}
     assert list(read(found)) == ["cpu/frequency/policy2", "cpu/frequency/policy10"]
     assert found[1].scale * 2_400_000 == 2.4e9
 

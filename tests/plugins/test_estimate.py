@@ -31,9 +31,7 @@ def argument(**given: OptionValue) -> str:
     return source.argument
 
 
-def machine(
-    folder: Path, name: str, *, packages: int = 1, cores: int = 4, flags: str | None = "fpu"
-) -> str:
+def machine(folder: Path, name: str, *, packages: int = 1, cores: int = 4, flags: str | None = "fpu") -> str:
     """A proc folder whose cpuinfo shows such a processor, two hardware threads to a core."""
     blocks = []
     for number in range(packages * cores * 2):
@@ -169,9 +167,7 @@ def test_a_virtual_machine_bears_the_idle_power_of_its_own_cores(tmp_path: Path)
     family = find_family("model name: AMD EPYC 7763")
     share_w = family.idle_w * 2 / family.package_cores
     assert argument(proc_root=root).startswith(f"idle_w={share_w!r},")
-    assert "a virtual machine: the idle power is the share of the 2 visible cores" in (
-        channel(proc_root=root).note
-    )
+    assert "a virtual machine: the idle power is the share of the 2 visible cores" in (channel(proc_root=root).note)
 
 
 def test_a_real_machine_bears_the_idle_power_of_all_its_packages(tmp_path: Path) -> None:
@@ -198,10 +194,7 @@ def test_a_small_arm_server_is_taken_for_a_part_of_one(tmp_path: Path) -> None:
         ("model name: AMD Ryzen Threadripper PRO 5995WX", "AMD Threadripper"),
         ("model name: AMD Ryzen 7 5800H with Radeon Graphics", "AMD Ryzen, mobile"),
         ("model name: AMD Ryzen 9 7950X 16-Core Processor", "AMD Ryzen, desktop"),
-        (
-            "model name: Intel(R) Xeon(R) CPU E3-1230 v5 @ 3.40GHz",
-            "Intel Xeon, workstation and entry",
-        ),
+        ("model name: Intel(R) Xeon(R) CPU E3-1230 v5 @ 3.40GHz", "Intel Xeon, workstation and entry"),
         ("model name: Intel(R) Xeon(R) Platinum 8380 CPU @ 2.30GHz", "Intel Xeon"),
         ("model name: Intel(R) N100", "Intel Atom class"),
         ("model name: Intel(R) Celeron(R) J4125 CPU @ 2.00GHz", "Intel Atom class"),
@@ -225,8 +218,7 @@ def test_a_familys_powers_add_up_to_the_design_power_that_its_source_names(famil
     assert 0 < family.relative_range < 1
     full_w = family.idle_w + family.core_w * family.package_cores
     stated = [
-        (float(low), float(high or low))
-        for low, high in re.findall(r"(\d+)(?:–(\d+))? W(?! per)", family.source)
+        (float(low), float(high or low)) for low, high in re.findall(r"(\d+)(?:–(\d+))? W(?! per)", family.source)
     ]
     low, high = min(low for low, _ in stated), max(high for _, high in stated)
     assert low <= full_w <= 1.1 * high

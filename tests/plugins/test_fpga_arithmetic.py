@@ -8,14 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulebench_fpga.arithmetic import (
-    MAX_SHIFT,
-    accumulate,
-    accumulate_groups,
-    max_columns,
-    requantize,
-    requantizer,
-)
+from joulebench_fpga.arithmetic import MAX_SHIFT, accumulate, accumulate_groups, max_columns, requantize, requantizer
 
 np = pytest.importorskip("numpy")
 
@@ -46,9 +39,7 @@ def test_a_row_that_could_overflow_is_refused() -> None:
         accumulate(np.zeros((1, longest + 1), np.int8), np.zeros(longest + 1, np.int8))
 
 
-@given(
-    st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**16 - 1), st.integers(1, MAX_SHIFT)
-)  # fmt: skip
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**16 - 1), st.integers(1, MAX_SHIFT))
 def test_requantizing_rounds_half_up_and_saturates(acc: int, factor: int, shift: int) -> None:
     rounded = (Fraction(acc * factor, 2**shift) + Fraction(1, 2)).__floor__()
     expected = min(127, max(-128, rounded))

@@ -19,10 +19,16 @@ from joulebench_fpga.traffic import Product
 
 #: Small enough to count: one layer, hidden 16, two heads of 8 over one KV head, MLP 24.
 ONE: dict[str, Any] = {
-    "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
-    "max_position_embeddings": 64, "tie_word_embeddings": True,
-}  # fmt: skip
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+}
 
 
 def counted(**settings: Any) -> Any:
@@ -35,9 +41,21 @@ def test_a_token_is_the_sum_of_its_products_counted_by_hand() -> None:
     assert model.machine.rate == 1, "this memory is faster than eight lanes"
     fill = pipeline_cycles(setup.engine)
     rows_and_beats = [
-        (16, 2), (8, 2), (8, 2), (16, 2), (24, 2), (24, 2), (16, 3), (40, 2),  # matrices, head
-        (5, 1), (5, 1), (8, 1), (8, 1), (8, 1), (8, 1),  # per head: scores, values twice
-    ]  # fmt: skip
+        (16, 2),
+        (8, 2),
+        (8, 2),
+        (16, 2),
+        (24, 2),
+        (24, 2),
+        (16, 3),
+        (40, 2),  # matrices, head
+        (5, 1),
+        (5, 1),
+        (8, 1),
+        (8, 1),
+        (8, 1),
+        (8, 1),  # per head: scores, values twice
+    ]
     products = sum(rows * beats + fill for rows, beats in rows_and_beats)
     vectors = 2 * 2 + 2 + 3 + 2 * 1 + 4 * 1 + 2  # hidden twice, heads, MLP, queries, weights, head
     per_cycle = 8  # bytes: a beat of eight int8 weights

@@ -15,28 +15,35 @@ from fpga_models import TIED, setup_of, write_checkpoint
 from joulebench.errors import JoulebenchError
 from joulebench.registry import default_registry
 from joulebench_fpga.backend import FpgaBackend
-from joulebench_fpga.device import (
-    QUANTITIES,
-    DeviceFileError,
-    board,
-    board_names,
-    read_device,
-)
+from joulebench_fpga.device import QUANTITIES, DeviceFileError, board, board_names, read_device
 from joulebench_fpga.published import ROWS, modelled
 
 FOLDER = Path(board.__code__.co_filename).parent / "boards"
 CONFIG = {"architectures": ["LlamaForCausalLM"], **TIED}
 SMOLLM2 = {
-    "architectures": ["LlamaForCausalLM"], "vocab_size": 49152, "hidden_size": 576,
-    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-    "num_key_value_heads": 3, "head_dim": 64, "max_position_embeddings": 8192,
-    "tie_word_embeddings": True, "rope_theta": 100000.0,
-}  # fmt: skip
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+    "rope_theta": 100000.0,
+}
 LLAMA_7B = {
-    **SMOLLM2, "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
-    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
-    "head_dim": 128, "tie_word_embeddings": False,
-}  # fmt: skip
+    **SMOLLM2,
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "head_dim": 128,
+    "tie_word_embeddings": False,
+}
 
 
 def refusal(config: dict[str, Any] | None = None, **settings: Any) -> str | None:
@@ -106,21 +113,13 @@ def without(name: str) -> str:
         (text_of("kv260").replace("low = 150e6", "low = 250e6"), r"clock_hz: 2e\+08 is not within"),
         (text_of("kv260").replace("value = 200e6", "value = -1"), "must not be negative"),
         (text_of("kv260").replace("value = 200e6", "value = nan"), "must be a number, not nan"),
-        (
-            text_of("kv260").replace('source = "4 GB (AMD DS987)"', ""),
-            "memory_bytes: needs a source",
-        ),
+        (text_of("kv260").replace('source = "4 GB (AMD DS987)"', ""), "memory_bytes: needs a source"),
         (text_of("kv260").replace("high = 0.94", "high = 1.2"), "is a share: at most 1"),
         (text_of("kv260").replace("[mac_pj]", "[mac_pJ]"), "unknown key 'mac_pJ'"),
-        (
-            text_of("kv260").replace("lanes = 64", "lanes = 0"),
-            "engine.lanes: must be a whole number",
-        ),
+        (text_of("kv260").replace("lanes = 64", "lanes = 0"), "engine.lanes: must be a whole number"),
     ],
 )
-def test_a_bad_description_is_refused_with_file_and_key(
-    text: str, said: str, tmp_path: Path
-) -> None:
+def test_a_bad_description_is_refused_with_file_and_key(text: str, said: str, tmp_path: Path) -> None:
     file = own(tmp_path, text)
     with pytest.raises(DeviceFileError, match=said):
         read_device(file)
@@ -180,9 +179,7 @@ def test_a_layer_that_is_not_modelled_is_refused(change: dict[str, Any], said: s
     assert said in reason
 
 
-def test_without_the_rtl_s_tools_verifying_is_refused_with_the_cure(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_the_rtl_s_tools_verifying_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     from joulebench.api import Availability
     from joulebench_fpga import rtlsim
 
@@ -249,8 +246,7 @@ def test_nothing_but_numpy_is_needed_where_nothing_is_verified(tmp_path: Path) -
         "print(session.prefill([1, 2, 3]), session.simulated().cycles)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "model")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code, str(tmp_path / "model")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 1000

@@ -47,9 +47,7 @@ def torch_logits(folder: Path, tokens: list[int]) -> Any:
 @pytest.mark.parametrize("extreme", [127, -128])
 def test_products_in_float32_slices_are_exact(columns: int, extreme: int) -> None:
     source = np.random.default_rng(columns)
-    for integers in (
-        source.integers(-128, 128, (9, columns)), np.full((9, columns), extreme),
-    ):  # fmt: skip
+    for integers in (source.integers(-128, 128, (9, columns)), np.full((9, columns), extreme)):
         matrix = Matrix("m", integers.astype(np.int8), np.ones(9, np.float32), 8, 0)
         x = np.full((2, columns), extreme, np.int8)
         assert (matrix.products(x) == x.astype(np.int64) @ integers.astype(np.int64).T).all()

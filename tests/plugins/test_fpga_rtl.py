@@ -36,9 +36,7 @@ def vector(*values: int) -> object:
 
 
 @pytest.mark.parametrize("engine", SIZES, ids=lambda each: f"{each.lanes}x{each.weight_bits}")
-def test_random_products_are_bit_exact_and_take_the_cycles_of_the_law(
-    cache: Path, engine: Engine
-) -> None:
+def test_random_products_are_bit_exact_and_take_the_cycles_of_the_law(cache: Path, engine: Engine) -> None:
     rtl = build(engine, cache)
     source = np.random.default_rng(engine.lanes * 100 + engine.weight_bits)
     wrong = {}
@@ -55,8 +53,9 @@ def test_the_cases_reach_both_ends_of_int8_and_values_between(cache: Path) -> No
     seen: set[int] = set()
     for _ in range(200):
         case = random_case(source, rtl.engine, rows=120, columns=60, groups=False)
-        run, found = check_gemv(rtl, case.weights, case.x, multiplier=case.multiplier,
-                                shift=case.shift, beats_num=1, beats_den=1)  # fmt: skip
+        run, found = check_gemv(
+            rtl, case.weights, case.x, multiplier=case.multiplier, shift=case.shift, beats_num=1, beats_den=1
+        )
         assert (found, run is not None) == ([], True)
         seen |= set(run.outputs.tolist())  # type: ignore[union-attr]
     assert {-128, 127} <= seen
@@ -84,8 +83,7 @@ def test_a_memory_that_grants_at_random_only_adds_the_cycles_waited() -> None:
     stalls = 0
     for _ in range(20):
         case = random_case(source, engine, rows=9, columns=40, groups=False)
-        run = rtl.gemv(case.weights, case.x, multiplier=case.multiplier, shift=case.shift,
-                       beats_num=1, beats_den=5)  # fmt: skip
+        run = rtl.gemv(case.weights, case.x, multiplier=case.multiplier, shift=case.shift, beats_num=1, beats_den=5)
         expected = case.weights.astype(np.int32) @ case.x.astype(np.int32)
         assert np.array_equal(run.accumulators, expected)
         assert run.cycles - run.stalls == gemv_cycles(engine, *case.weights.shape)
@@ -185,9 +183,7 @@ def test_other_impossible_sizes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("simulated", [True, False], ids=["compiled", "law"])
-def test_a_row_too_long_for_the_activations_is_refused_with_what_would_hold_it(
-    cache: Path, simulated: bool
-) -> None:
+def test_a_row_too_long_for_the_activations_is_refused_with_what_would_hold_it(cache: Path, simulated: bool) -> None:
     engine = Engine(8)
     with pytest.raises(ProfileError, match="memory holds 2048") as caught:
         if simulated:

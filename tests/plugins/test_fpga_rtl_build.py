@@ -59,26 +59,20 @@ def test_what_the_library_depends_on_makes_it_anew(
         build(SMALL, built)
 
 
-def test_another_size_or_another_kind_of_weights_is_another_library(
-    built: Path, no_compiling: None
-) -> None:
+def test_another_size_or_another_kind_of_weights_is_another_library(built: Path, no_compiling: None) -> None:
     for engine in (Engine(4), Engine(2, 4), Engine(2, 8, max_columns=64)):
         with pytest.raises(AssertionError, match="it compiles"):
             build(engine, built)
 
 
-def test_a_build_that_fails_leaves_nothing_behind_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_that_fails_leaves_nothing_behind_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "FLAGS", ("-fno-such-flag",))
     with pytest.raises(PluginError, match="no-such-flag"):
         build(SMALL, tmp_path)
     assert libraries(tmp_path) == []
 
 
-def test_without_a_compiler_the_cure_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_compiler_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert not available().ok
@@ -90,9 +84,7 @@ def test_without_a_compiler_the_cure_is_named(
     assert not (tmp_path / "fpga").exists()
 
 
-def test_a_compiler_that_cxx_names_and_is_not_there_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_that_cxx_names_and_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler -m32")
     with pytest.raises(UnavailableError, match="'no-such-compiler -m32'"):
         build(SMALL, tmp_path)
@@ -103,18 +95,14 @@ def test_cxx_comes_before_the_usual_names(monkeypatch: pytest.MonkeyPatch) -> No
     assert toolchain.find_compiler().command == ("g++", "-pipe")
 
 
-def test_without_amaranth_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_amaranth_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "MODULES", ("amaranth", "not_installed_at_all"))
     with pytest.raises(UnavailableError, match="not_installed_at_all") as caught:
         build(SMALL, tmp_path)
     assert caught.value.hint == "pip install 'joulebench[fpga]'"
 
 
-def test_verilator_where_it_is_not_installed_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_verilator_where_it_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building.shutil, "which", lambda _: None)
     assert building.default_simulator(Engine(128)) == "cxxrtl"
     with pytest.raises(UnavailableError, match="Verilator"):
@@ -131,6 +119,5 @@ def test_verilators_engine_is_the_same(cache: Path) -> None:
         weights = source.integers(low, -low, (9, 200)).astype(np.int8)
         x = source.integers(-128, 128, 200).astype(np.int8)
         for num, den in ((1, 1), (3, 7)):
-            _, found = check_gemv(rtl, weights, x, multiplier=40_000, shift=30,
-                                  beats_num=num, beats_den=den)  # fmt: skip
+            _, found = check_gemv(rtl, weights, x, multiplier=40_000, shift=30, beats_num=num, beats_den=den)
             assert found == []

@@ -182,8 +182,9 @@ def test_a_fault_is_found(design: type[Gemv]) -> None:
     assert faults_found(InterpretedEngine(ENGINE, design), FAULTS[design]) >= FAULTS[design]
 
 
-@pytest.mark.parametrize("design", [UnsignedWeightsEngine, LongRequantizerEngine, WrapsAt128Engine],
-                         ids=lambda each: each.__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "design", [UnsignedWeightsEngine, LongRequantizerEngine, WrapsAt128Engine], ids=lambda each: each.__name__
+)
 def test_a_fault_is_found_in_the_compiled_engine(design: type[Gemv], tmp_path: Path) -> None:
     rtl = RtlEngine(ENGINE, compile_design(design, ENGINE, tmp_path), "cxxrtl")
     assert faults_found(rtl, FAULTS[design]) >= FAULTS[design]

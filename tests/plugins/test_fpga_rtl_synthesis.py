@@ -17,9 +17,19 @@ from joulebench_fpga.synthesis.command import synthesis
 from joulebench_fpga.synthesis.results import clock_of
 
 FULL = Synthesis(
-    part="ecp5-85f", lanes=2, weight_bits=8, max_columns=16_384, luts=900, ffs=1200, dsps=4,
-    brams=8, seed=1, fmax_mhz=130.0, design="d", tools={"yosys": "1"},
-)  # fmt: skip
+    part="ecp5-85f",
+    lanes=2,
+    weight_bits=8,
+    max_columns=16_384,
+    luts=900,
+    ffs=1200,
+    dsps=4,
+    brams=8,
+    seed=1,
+    fmax_mhz=130.0,
+    design="d",
+    tools={"yosys": "1"},
+)
 
 
 @pytest.mark.parametrize("lanes", [8, 32])
@@ -50,8 +60,7 @@ def test_a_size_that_was_not_synthesised_has_no_clock() -> None:
 
 
 def test_a_clock_has_the_range_of_its_seeds() -> None:
-    results = [replace(FULL, seed=seed, fmax_mhz=mhz)
-               for seed, mhz in ((1, 130.0), (2, 120.0), (3, 128.0))]  # fmt: skip
+    results = [replace(FULL, seed=seed, fmax_mhz=mhz) for seed, mhz in ((1, 130.0), (2, 120.0), (3, 128.0))]
     clock = clock_of(results)
     assert clock is not None
     assert (clock.low_mhz, clock.median_mhz, clock.high_mhz) == (120.0, 128.0, 130.0)
@@ -71,9 +80,7 @@ def test_an_unknown_part_is_refused_with_those_there_are(tmp_path: Path) -> None
     assert "ecp5-85f" in (caught.value.hint or "")
 
 
-def test_without_the_tools_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_tools_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "MODULES", ("not_installed_at_all",))
     with pytest.raises(UnavailableError, match="not_installed_at_all") as caught:
         synthesise(Engine(8), cache=tmp_path)

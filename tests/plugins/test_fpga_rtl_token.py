@@ -34,9 +34,7 @@ def matrices(checkpoint: Path) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_whole_token_is_bit_exact_and_takes_the_cycles_of_the_law(
-    cache: Path, smollm2: Path
-) -> None:
+def test_a_whole_token_is_bit_exact_and_takes_the_cycles_of_the_law(cache: Path, smollm2: Path) -> None:
     rtl = build(Engine(32), cache)
     source = np.random.default_rng(0)
     count = cycles = law = products = 0

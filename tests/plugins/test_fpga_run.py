@@ -106,9 +106,7 @@ def test_device_seconds_of_requests_add_up(session: Session) -> None:
 def test_this_machine_s_joules_enter_no_total_of_the_simulated_cell(session: Session) -> None:
     rows = session.table("energy", cell_id(session, "fpga")).to_pylist()
     counted = [row for row in rows if row["counted"]]
-    assert {(row["provenance"], row["domain"], row["method"]) for row in counted} == {
-        ("simulated", "device", "model")
-    }
+    assert {(row["provenance"], row["domain"], row["method"]) for row in counted} == {("simulated", "device", "model")}
     host = [row for row in rows if not row["counted"]]
     assert host, "the simulator's own energy stays in the record"
     assert all("simulator" in row["flags"] for row in host)
@@ -134,18 +132,14 @@ def test_the_report_keeps_simulated_apart(session: Session) -> None:
     assert theirs.speed.decode_tok_s.provenance is None
     blocks = session.table("blocks", ours.id).to_pylist()
     requests = session.table("requests", ours.id).to_pylist()
-    rate = sum(row["decode_tokens"] for row in blocks) / sum(
-        row["device_decode_s"] for row in requests
-    )
+    rate = sum(row["decode_tokens"] for row in blocks) / sum(row["device_decode_s"] for row in requests)
     assert ours.speed.decode_tok_s.value == pytest.approx(rate)
     assert ours.simulation_s == pytest.approx(sum(row["duration_s"] for row in blocks))
     (table,) = summary.verdicts
     assert {v.outcome for v in table.verdicts if v.cell_id == ours.id} == {"cannot tell"}
 
 
-def test_the_terminal_marks_it_and_says_what_the_simulation_took(
-    session: Session, cli: Any
-) -> None:
+def test_the_terminal_marks_it_and_says_what_the_simulation_took(session: Session, cli: Any) -> None:
     text = cli("report", session.path, "--format", "terminal").stdout
     line = next(each for each in text.splitlines() if each.startswith("fpga"))
     assert line.count("sim.") >= 2
@@ -161,9 +155,9 @@ def test_advice_is_for_this_machine(session: Session, cli: Any) -> None:
 
 def test_a_device_file_that_is_not_there_is_wrong_use(tmp_path: Path, cli: Any) -> None:
     (tmp_path / "p.toml").write_text(
-        "version = 1\n[model.m]\nsource = \"shape:tiny-llama\"\n[backend.fpga]\n"
-        "device_file = \"nowhere.toml\"\n[workload.generate]\n"
-    )  # fmt: skip
+        'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.fpga]\n'
+        'device_file = "nowhere.toml"\n[workload.generate]\n'
+    )
     answer = cli("plan", tmp_path / "p.toml")
     assert answer.code == 2
     assert "nowhere.toml" in answer.stderr

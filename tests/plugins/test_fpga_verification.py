@@ -45,9 +45,7 @@ def greedy(model: Any, setup: Any, products: Products, count: int) -> list[int]:
 
 
 @pytest.mark.parametrize("weights", ["int8", "int4"])
-def test_64_greedy_tokens_through_the_rtl_are_the_integer_model_s(
-    folder: Path, weights: str, cache: Path
-) -> None:
+def test_64_greedy_tokens_through_the_rtl_are_the_integer_model_s(folder: Path, weights: str, cache: Path) -> None:
     setup = setup_of(TIED, weights=weights)
     model = integer_llama(folder, setup)
     rtl = RtlProducts(setup, build(setup.engine), everything, all_engines=True)
@@ -67,9 +65,7 @@ def test_a_whole_token_takes_the_cycles_of_the_closed_form(
     found = verify(integer_llama(checkpoint, setup), setup, "token", "seed")
     layout, model = setup.layout, setup.nominal()
     products = (*layout.projections(), layout.head(), *layout.attention(5))
-    expected = sum(
-        each.times * layout.planes(each) * model.gemv_cycles(each) for each in products
-    )  # fmt: skip
+    expected = sum(each.times * layout.planes(each) * model.gemv_cycles(each) for each in products)
     assert found.cycles == expected
     assert found.gemvs == sum(each.times * layout.planes(each) for each in products)
     # Memory is slower than this engine, so that waiting for it is part of what was checked.
@@ -96,17 +92,12 @@ def test_a_wrong_cycle_law_fails_the_model_and_names_the_product(
 ) -> None:
     setup = setup_of(TIED)
     model = integer_llama(folder, setup)
-    monkeypatch.setattr(
-        "joulebench_fpga.rtlsim.checking.gemv_cycles",
-        lambda *shape: law.gemv_cycles(*shape) + 1,
-    )
+    monkeypatch.setattr("joulebench_fpga.rtlsim.checking.gemv_cycles", lambda *shape: law.gemv_cycles(*shape) + 1)
     with pytest.raises(PluginError, match=r"in layer \d q_proj: cycles: the RTL counts"):
         verify(model, setup, "sampled", "seed")
 
 
-def test_a_wrong_value_fails_the_model(
-    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_value_fails_the_model(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from joulebench_fpga.rtlsim.running import GemvEngine
 
     setup = setup_of(TIED)

@@ -68,9 +68,7 @@ def change(file: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("shape", [TIED, UNTIED, LINEAR], ids=["tied", "untied", "linear"])
-def test_weights_and_config_come_back_bit_for_bit(
-    tmp_path: Path, shape: dict[str, Any], dtype: str
-) -> None:
+def test_weights_and_config_come_back_bit_for_bit(tmp_path: Path, shape: dict[str, Any], dtype: str) -> None:
     source = write_checkpoint(tmp_path / "hf", shape, dtype)
     add_tokenizer(source, byte_level_tokenizer("smollm"), SPECIALS)
     change(source / "config.json", lambda config: config.update(vocab_size=330))
@@ -83,8 +81,16 @@ def test_weights_and_config_come_back_bit_for_bit(
         # Vectors are float32 in the file, and narrowed again without loss.
         assert torch.equal(value, expected[name]), name
     config, given = (json.loads((each / "config.json").read_text()) for each in (result, source))
-    for key in ("hidden_size", "head_dim", "num_key_value_heads", "rms_norm_eps", "mlp_bias",
-                "rope_parameters", "tie_word_embeddings", "attention_bias"):  # fmt: skip
+    for key in (
+        "hidden_size",
+        "head_dim",
+        "num_key_value_heads",
+        "rms_norm_eps",
+        "mlp_bias",
+        "rope_parameters",
+        "tie_word_embeddings",
+        "attention_bias",
+    ):
         assert config[key] == given[key], key
 
 
@@ -99,9 +105,7 @@ def _widen(folder: Path, rows: int) -> None:
 
 
 @pytest.mark.parametrize("cut", ["smollm", "gpt-2"])
-def test_tokenizer_comes_back_with_special_tokens_and_template(
-    copy: Path, tmp_path: Path, cut: str
-) -> None:
+def test_tokenizer_comes_back_with_special_tokens_and_template(copy: Path, tmp_path: Path, cut: str) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = byte_level_tokenizer(cut)
@@ -179,9 +183,10 @@ def test_a_sentencepiece_tokenizer_is_written_with_scores_and_bytes(tmp_path: Pa
     source = write_checkpoint(tmp_path / "hf", {**TIED, "vocab_size": size})
     add_tokenizer(source, tokenizer, SENTENCEPIECE_SPECIALS)
     fields = gguf.GGUFReader(exported(source, tmp_path / "gguf")).fields
-    read = {key: fields[f"tokenizer.ggml.{key}"].contents() for key in
-            ("model", "tokens", "scores", "token_type", "add_bos_token", "add_space_prefix",
-             "bos_token_id")}  # fmt: skip
+    read = {
+        key: fields[f"tokenizer.ggml.{key}"].contents()
+        for key in ("model", "tokens", "scores", "token_type", "add_bos_token", "add_space_prefix", "bos_token_id")
+    }
     assert read["model"] == "llama"
     assert (read["add_bos_token"], read["add_space_prefix"]) == (True, True)
     assert read["bos_token_id"] == 1
@@ -240,52 +245,28 @@ YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0}
         (config_edit(num_hidden_layers=3), ModelError, r"lacks tensors: model\.layers\.2"),
         (config_edit(num_hidden_layers=1), ArtifactError, r"has not: model\.layers\.1"),
         (config_edit(vocab_size=100), ModelError, "id 319 for an embedding of 100 rows"),
-        (
-            tensors_edit(lambda tensors: tensors.pop("model.norm.weight")),
-            ModelError,
-            r"lacks tensors: model\.norm",
-        ),
-        (
-            tokenizer_edit(lambda content: content["model"].update(type="Unigram")),
-            ArtifactError,
-            "type 'Unigram'",
-        ),
+        (tensors_edit(lambda tensors: tensors.pop("model.norm.weight")), ModelError, r"lacks tensors: model\.norm"),
+        (tokenizer_edit(lambda content: content["model"].update(type="Unigram")), ArtifactError, "type 'Unigram'"),
         (
             tokenizer_edit(lambda content: content.update(pre_tokenizer={"type": "Whitespace"})),
             ArtifactError,
             "pre-tokenizer: Whitespace",
         ),
-        (
-            tokenizer_edit(lambda content: content.update(normalizer={"type": "NFC"})),
-            ArtifactError,
-            "normalizes text",
-        ),
-        (
-            tokenizer_edit(lambda content: content["model"].update(ignore_merges=True)),
-            ArtifactError,
-            "ignore_merges",
-        ),
+        (tokenizer_edit(lambda content: content.update(normalizer={"type": "NFC"})), ArtifactError, "normalizes text"),
+        (tokenizer_edit(lambda content: content["model"].update(ignore_merges=True)), ArtifactError, "ignore_merges"),
         (
             tokenizer_edit(lambda content: content["model"].update(byte_fallback=True)),
             ArtifactError,
             "form of SentencePiece",
         ),
-        (
-            tokenizer_edit(lambda content: content["model"].pop("vocab")),
-            ModelError,
-            r"tokenizer\.json: is damaged",
-        ),
+        (tokenizer_edit(lambda content: content["model"].pop("vocab")), ModelError, r"tokenizer\.json: is damaged"),
         (cut_short, ModelError, "is truncated"),
         (point_outside, ModelError, "outside the folder"),
         (lambda folder: (folder / "config.json").unlink(), ModelError, r"no config\.json"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_by_name(
-    copy: Path,
-    tmp_path: Path,
-    spoil: Callable[[Path], None],
-    error: type[JoulebenchError],
-    said: str,
+    copy: Path, tmp_path: Path, spoil: Callable[[Path], None], error: type[JoulebenchError], said: str
 ) -> None:
     spoil(copy)
     with pytest.raises(error, match=said):
@@ -294,9 +275,7 @@ def test_what_cannot_be_exported_is_refused_by_name(
 
 def test_merges_that_sentencepiece_would_do_otherwise_are_refused(tmp_path: Path) -> None:
     tokenizer = sentencepiece_tokenizer()
-    source = write_checkpoint(
-        tmp_path / "hf", {**TIED, "vocab_size": tokenizer.get_vocab_size()}
-    )  # fmt: skip
+    source = write_checkpoint(tmp_path / "hf", {**TIED, "vocab_size": tokenizer.get_vocab_size()})
     add_tokenizer(source, tokenizer, SENTENCEPIECE_SPECIALS)
     change(source / "tokenizer.json", lambda content: content["model"]["merges"].pop())
     with pytest.raises(ArtifactError, match="no merge makes"):
@@ -321,7 +300,5 @@ def test_exporting_needs_no_model_runtime(tied: Path, tmp_path: Path) -> None:
         "GgufExport().convert(Path(sys.argv[1]), Path(sys.argv[2]), {});"
         "print({'torch', 'transformers', 'llama_cpp'} & set(sys.modules))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code, tied, tmp_path], capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code, tied, tmp_path], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

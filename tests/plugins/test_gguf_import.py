@@ -100,10 +100,7 @@ def interleaved(weight: Any, heads: int) -> Any:
     """Rows of a rotated projection as GGUF orders them: both halves of a pair side by side."""
     rows = weight.shape[0] // heads
     order = [
-        head * rows + half * (rows // 2) + i
-        for head in range(heads)
-        for i in range(rows // 2)
-        for half in range(2)
+        head * rows + half * (rows // 2) + i for head in range(heads) for i in range(rows // 2) for half in range(2)
     ]
     return weight[order]
 
@@ -167,9 +164,7 @@ def _tensors(model: Any, recipe: Recipe) -> dict[str, Any]:
             f"blk.{layer}.attn_norm.weight": weights[plain + "input_layernorm.weight"],
             f"blk.{layer}.ffn_norm.weight": weights[plain + "post_attention_layernorm.weight"],
             f"blk.{layer}.attn_q.weight": interleaved(weights[attention + "q_proj.weight"], HEADS),
-            f"blk.{layer}.attn_k.weight": interleaved(
-                weights[attention + "k_proj.weight"], KV_HEADS
-            ),
+            f"blk.{layer}.attn_k.weight": interleaved(weights[attention + "k_proj.weight"], KV_HEADS),
             f"blk.{layer}.attn_v.weight": weights[attention + "v_proj.weight"],
             f"blk.{layer}.attn_output.weight": weights[attention + "o_proj.weight"],
             f"blk.{layer}.ffn_gate.weight": weights[mlp + "gate_proj.weight"],
@@ -253,9 +248,7 @@ def test_quantized_weights_become_what_the_file_holds(tmp_path: Path, tokenizer:
     assert not (expected == original).all()
 
 
-def test_a_value_beyond_float16_is_refused_not_made_infinite(
-    tmp_path: Path, tokenizer: Any
-) -> None:
+def test_a_value_beyond_float16_is_refused_not_made_infinite(tmp_path: Path, tokenizer: Any) -> None:
     model = reference_model(tokenizer.get_vocab_size(), True)
     with torch.no_grad():
         model.model.norm.weight[0] = 1e6
@@ -277,9 +270,7 @@ def test_the_configuration_is_what_the_metadata_says(tmp_path: Path, tokenizer: 
     assert generation == {"bos_token_id": 1, "eos_token_id": 0, "pad_token_id": 0}
 
 
-def test_a_folder_with_one_file_is_taken_and_with_two_refused(
-    tmp_path: Path, tokenizer: Any
-) -> None:
+def test_a_folder_with_one_file_is_taken_and_with_two_refused(tmp_path: Path, tokenizer: Any) -> None:
     source, _ = file_of(tmp_path, tokenizer, Recipe())
     assert (imported(tmp_path, tmp_path) / "model.safetensors").is_file()
     (tmp_path / "second.gguf").write_bytes(source.read_bytes())
@@ -291,9 +282,7 @@ def test_a_folder_with_one_file_is_taken_and_with_two_refused(
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_tokens_equal_those_of_the_tokenizer_that_was_written(
-    tmp_path: Path, tokenizer: Any, text: str
-) -> None:
+def test_tokens_equal_those_of_the_tokenizer_that_was_written(tmp_path: Path, tokenizer: Any, text: str) -> None:
     from transformers import AutoTokenizer
 
     source, _ = file_of(tmp_path, tokenizer, Recipe())
@@ -312,9 +301,7 @@ def test_special_tokens_and_chat_template_survive(tmp_path: Path, tokenizer: Any
     assert back.apply_chat_template(chat, tokenize=False) == "<|start|>the cat"
 
 
-def test_a_text_is_begun_with_bos_where_the_file_asks_for_it(
-    tmp_path: Path, tokenizer: Any
-) -> None:
+def test_a_text_is_begun_with_bos_where_the_file_asks_for_it(tmp_path: Path, tokenizer: Any) -> None:
     from tokenizers import Tokenizer
 
     source, _ = file_of(tmp_path, tokenizer, Recipe(add_bos=True))
@@ -347,16 +334,8 @@ def test_the_stated_cutting_of_text_decides_the_tokens(tmp_path: Path, tokenizer
         (Recipe(architecture="gptneox"), ArtifactError, "'gptneox' is not llama"),
         (Recipe(tokenizer_model="llama"), ArtifactError, "SentencePiece"),
         (Recipe(pre="default"), ArtifactError, "pre-tokenizer 'default'"),
-        (
-            Recipe(extra={"rope_freqs.weight": np.ones(8, np.float32)}),
-            ArtifactError,
-            r"rope_freqs\.weight",
-        ),
-        (
-            Recipe(extra={"blk.0.attn_sinks.weight": np.ones(8, np.float32)}),
-            ArtifactError,
-            "attn_sinks",
-        ),
+        (Recipe(extra={"rope_freqs.weight": np.ones(8, np.float32)}), ArtifactError, r"rope_freqs\.weight"),
+        (Recipe(extra={"blk.0.attn_sinks.weight": np.ones(8, np.float32)}), ArtifactError, "attn_sinks"),
         (Recipe(drop={"blk.1.ffn_up.weight"}), ModelError, r"lacks tensors: blk\.1\.ffn_up"),
         (
             Recipe(extra={"blk.0.attn_v.weight": np.ones((16, 64), np.float32)}),
@@ -376,9 +355,7 @@ def test_what_cannot_be_imported_is_refused_by_name(
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 0.9999])
-def test_a_truncated_file_is_refused_as_damaged(
-    tmp_path: Path, tokenizer: Any, kept: float
-) -> None:
+def test_a_truncated_file_is_refused_as_damaged(tmp_path: Path, tokenizer: Any, kept: float) -> None:
     source, _ = file_of(tmp_path, tokenizer, Recipe())
     content = source.read_bytes()
     source.write_bytes(content[: int(len(content) * kept)])
@@ -407,9 +384,6 @@ def test_importing_needs_no_model_runtime(tmp_path: Path, tokenizer: Any) -> Non
         "print({'torch', 'transformers'} & set(sys.modules))"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", code, source, tmp_path / "hf"],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", code, source, tmp_path / "hf"], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "set()"

@@ -45,8 +45,7 @@ class Session(BackendSession):
         return [self.kernel("q_proj", 10, 4, 3), self.kernel("head", 50, 100, 1)]
 
     def kernel(self, name: str, moved: int, operations: int, per_token: int) -> Kernel:
-        return Kernel(name, lambda times: self.ran.append((name, times)), moved, operations,
-                      per_token)  # fmt: skip
+        return Kernel(name, lambda times: self.ran.append((name, times)), moved, operations, per_token)
 
 
 class Recorder:
@@ -69,16 +68,13 @@ def done(workload: RepeatedKernel, session: BackendSession, settings: Settings) 
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at the clock finds a millisecond gone: a trial of any length takes that long."""
     now = iter(range(10**6))
-    monkeypatch.setattr("joulebench_hardware.repeating.time.perf_counter",
-                        lambda: next(now) * 1e-3)  # fmt: skip
+    monkeypatch.setattr("joulebench_hardware.repeating.time.perf_counter", lambda: next(now) * 1e-3)
 
 
-def cache(root: Path, cpu: int, index: int, level: int, size: str, shared: str,
-          kind: str = "Unified") -> None:  # fmt: skip
+def cache(root: Path, cpu: int, index: int, level: int, size: str, shared: str, kind: str = "Unified") -> None:
     folder = root / f"cpu{cpu}" / "cache" / f"index{index}"
     folder.mkdir(parents=True)
-    for name, text in (("type", kind), ("level", str(level)), ("size", size),
-                       ("shared_cpu_list", shared)):  # fmt: skip
+    for name, text in (("type", kind), ("level", str(level)), ("size", size), ("shared_cpu_list", shared)):
         (folder / name).write_text(f"{text}\n")
 
 
@@ -134,9 +130,12 @@ def test_a_bandwidth_request_tells_its_bytes_array_and_cache() -> None:
     # A trial of one run took 1 ms; ten fit into 10 ms, each of 100 bytes.
     assert outcome.units == 1000
     assert outcome.values == {
-        "kernel_runs": 10, "kernel_bytes": 100, "kernel_operations": 40,
-        "array_bytes": 400 * MIB, "cache_bytes": 100 * MIB,
-    }  # fmt: skip
+        "kernel_runs": 10,
+        "kernel_bytes": 100,
+        "kernel_operations": 40,
+        "array_bytes": 400 * MIB,
+        "cache_bytes": 100 * MIB,
+    }
 
 
 @pytest.mark.usefixtures("clock")
@@ -205,9 +204,7 @@ def test_torch_offers_every_operator(tiny_checkpoint: Path) -> None:
     from joulebench.api import Artifact
     from joulebench_torch.backend import TorchBackend
 
-    with TorchBackend().open(
-        Artifact("hf", tiny_checkpoint, "", 0), "cpu", {"threads": 1}
-    ) as session:
+    with TorchBackend().open(Artifact("hf", tiny_checkpoint, "", 0), "cpu", {"threads": 1}) as session:
         assert {each.name for each in session.operators(8)} == set(NAMES)
         outcome = done(Operators(), session, {"context": 8})
     assert outcome.units >= 1
@@ -241,9 +238,7 @@ calibrate_s = 0.1
 
 
 @pytest.mark.slow
-def test_a_run_has_the_share_of_its_own_limits(
-    tiny_checkpoint: Path, tmp_path: Path, cli: Cli
-) -> None:
+def test_a_run_has_the_share_of_its_own_limits(tiny_checkpoint: Path, tmp_path: Path, cli: Cli) -> None:
     pytest.importorskip("torch")
     profile = tmp_path / "limits.toml"
     profile.write_text(PROFILE.format(model=tiny_checkpoint))

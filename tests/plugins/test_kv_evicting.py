@@ -38,13 +38,14 @@ EVERY_STEP = [name for name, rules in RULES.items() if rules.every_step]
 
 def settings(rules: Rules) -> dict[str, str | int | float]:
     given: dict[str, str | int | float] = {
-        "kv_policy": rules.policy, "kv_budget": rules.budget, "kv_sinks": rules.sinks,
-        "kv_window": rules.window, "kv_chunk": rules.chunk,
-    }  # fmt: skip
+        "kv_policy": rules.policy,
+        "kv_budget": rules.budget,
+        "kv_sinks": rules.sinks,
+        "kv_window": rules.window,
+        "kv_chunk": rules.chunk,
+    }
     if rules.policy == "fastgen":
-        given |= {
-            "kv_recovery": rules.recovery, "kv_local": rules.local, "kv_frequent": rules.frequent,
-        }  # fmt: skip
+        given |= {"kv_recovery": rules.recovery, "kv_local": rules.local, "kv_frequent": rules.frequent}
     return given
 
 
@@ -54,9 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("policy", RULES)
-def test_greedy_tokens_are_those_of_masking_the_evicted_positions(
-    folder: Path, policy: str
-) -> None:
+def test_greedy_tokens_are_those_of_masking_the_evicted_positions(folder: Path, policy: str) -> None:
     rules = RULES[policy]
     with opened(folder, **settings(rules)) as session, opened(folder) as plain:
         expected, _ = MaskedLlama(plain.model, rules).generate(PROMPT, COUNT)
@@ -67,9 +66,7 @@ def test_greedy_tokens_are_those_of_masking_the_evicted_positions(
 
 
 @pytest.mark.parametrize("policy", RULES)
-def test_logits_of_a_text_are_those_of_masking_the_evicted_positions(
-    folder: Path, policy: str
-) -> None:
+def test_logits_of_a_text_are_those_of_masking_the_evicted_positions(folder: Path, policy: str) -> None:
     rules = RULES[policy]
     with opened(folder, **settings(rules)) as session, opened(folder) as plain:
         expected = MaskedLlama(plain.model, rules).score(PROMPT)
@@ -120,9 +117,7 @@ def test_bytes_are_those_of_the_budget_however_long_the_text(folder: Path, polic
             assert told["kv_allocated_bytes"] == (BUDGET + room) * POSITION
             memory = session.memory()
             assert memory.kv_used_bytes == BUDGET * POSITION
-            assert memory.kv_allocated_bytes == (
-                told["kv_allocated_bytes"] + told["kv_bookkeeping_bytes"]
-            )
+            assert memory.kv_allocated_bytes == (told["kv_allocated_bytes"] + told["kv_bookkeeping_bytes"])
 
 
 @pytest.mark.parametrize("policy", ["snapkv", "expected-attention"])
@@ -168,8 +163,7 @@ def test_a_needle_is_found_while_it_is_kept_and_lost_when_it_is_not(folder: Path
     other = [*PROMPT[:10], (PROMPT[10] + 1) % 160, *PROMPT[11:]]
 
     def last(budget: int, prompt: list[int]) -> object:
-        with opened(folder, kv_policy="window", kv_budget=budget, kv_sinks=2, kv_chunk=1,
-                    attention="sdpa") as session:  # fmt: skip
+        with opened(folder, kv_policy="window", kv_budget=budget, kv_sinks=2, kv_chunk=1, attention="sdpa") as session:
             return torch.from_numpy(session.logits(prompt))[-1]
 
     assert not torch.allclose(last(55, PROMPT), last(55, other), atol=1e-3)

@@ -25,9 +25,7 @@ from kv_models import LAYERS, POSITION, generated, opened, sequence, write_model
 PROMPT = sequence(100)
 #: Bytes of a row of 32 numbers (ggml-common.h).
 ROWS = {8: 34, 5: 24, 4: 18}
-WINDOW: dict[str, str | int | float] = {
-    "kv_policy": "window", "kv_budget": 24, "kv_sinks": 3, "kv_chunk": 8,
-}  # fmt: skip
+WINDOW: dict[str, str | int | float] = {"kv_policy": "window", "kv_budget": 24, "kv_sinks": 3, "kv_chunk": 8}
 
 
 def on_llamacpp(file: Path, **settings: str | int | float) -> Any:
@@ -56,9 +54,7 @@ def test_bits_mean_a_type_that_the_log_confirms(wide: Path, bits: int, kind: str
     with on_llamacpp(wide, kv_bits=bits) as session:
         generated(session, PROMPT, 10)
         facts, told = session.facts(), session.observed("kv.quantized")
-        assert (facts["kv_type_k"], facts["kv_type_v"], facts["flash_attention"]) == (
-            kind, kind, True,
-        )  # fmt: skip
+        assert (facts["kv_type_k"], facts["kv_type_v"], facts["flash_attention"]) == (kind, kind, True)
         seen, row = len(PROMPT) + 9, 2 * 2 * LAYERS
         assert told["kv_tokens_seen"] == seen
         assert told["kv_full_bytes"] == seen * row * 128
@@ -144,6 +140,4 @@ def test_settings_that_cannot_work_are_refused_with_the_reason(
 
 
 def test_heads_that_the_types_do_not_divide_are_refused() -> None:
-    assert "multiple of 32" in (
-        LlamaCppBackend().check("cpu", {"kv_bits": 4}, {"head_dim": 48}) or ""
-    )
+    assert "multiple of 32" in (LlamaCppBackend().check("cpu", {"kv_bits": 4}, {"head_dim": 48}) or "")

@@ -51,15 +51,9 @@ def test_bits_that_a_runtime_has_no_type_for_are_a_reason() -> None:
     body = "[backend.torch]\n[backend.llamacpp]\n" + "".join(
         f'[technique.b{bits}]\nname = "kv-quantize"\nbits = {bits}\n' for bits in (8, 5, 4, 2)
     )
-    found = {
-        name: reason
-        for name, reason in reasons(body).items()
-        if "not installed" not in (reason or "")
-    }
+    found = {name: reason for name, reason in reasons(body).items() if "not installed" not in (reason or "")}
     assert found["torch b8"] is found["torch b4"] is found["torch b2"] is None
-    assert found["torch b5"] == (
-        "technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is none of: 8, 4, 2"
-    )
+    assert found["torch b5"] == ("technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is none of: 8, 4, 2")
     assert "2 is none of: 8, 5, 4" in (found.get("llamacpp b2", "2 is none of: 8, 5, 4") or "")
 
 
@@ -77,10 +71,7 @@ def test_settings_that_do_not_go_together_are_a_reason() -> None:
 
 
 def test_two_techniques_for_one_cache_are_a_reason() -> None:
-    found = reasons(
-        "[backend.torch]\n[technique.both]\n"
-        'steps = [{ name = "kv-quantize" }, { name = "kv-h2o" }]\n'
-    )
+    found = reasons('[backend.torch]\n[technique.both]\nsteps = [{ name = "kv-quantize" }, { name = "kv-h2o" }]\n')
     assert found["torch both"] == "kv_policy and kv_bits cannot be combined"
 
 
@@ -92,17 +83,19 @@ def test_the_shipped_profile_plans_every_cell_that_this_machine_can_run() -> Non
     plan = make_plan(profile, registry, read_catalogue(folders), folders)
     mine = [cell for cell in plan.cells if cell.backend == "torch"]
     assert {cell.technique for cell in mine} >= {
-        "none", "kv-8-bit", "kv-4-bit", "kv-2-bit", "window", "snapkv", "h2o", "tova",
-    }  # fmt: skip
+        "none",
+        "kv-8-bit",
+        "kv-4-bit",
+        "kv-2-bit",
+        "window",
+        "snapkv",
+        "h2o",
+        "tova",
+    }
     assert all(cell.reason is None for cell in mine)
     assert profile.quality is not None
     # Else nothing would be evicted while quality is judged.
-    budgets = [
-        step.settings["budget"]
-        for cell in mine
-        for step in cell.runtime_steps
-        if "budget" in step.settings
-    ]
+    budgets = [step.settings["budget"] for cell in mine for step in cell.runtime_steps if "budget" in step.settings]
     assert budgets
     assert profile.quality["window"] > max(budgets)
 
@@ -156,11 +149,7 @@ window = 200
         ("none", "kv-h2o", "kv-quantize", "contextual-sparsity"), "ok"
     )
     quality = {name: json.loads(row["quality_json"])["perplexity"] for name, row in cells.items()}
-    evidence = {
-        name: json.loads(row["evidence_json"])[name]
-        for name, row in cells.items()
-        if name != "none"
-    }
+    evidence = {name: json.loads(row["evidence_json"])[name] for name, row in cells.items() if name != "none"}
     assert len(set(quality.values())) == len(quality)
     for name in ("kv-h2o", "kv-quantize"):
         told = evidence[name]

@@ -68,9 +68,14 @@ def reference(checkpoint: Path) -> Any:
 def expected_tokens(model: Any, prompt: list[int], count: int) -> list[int]:
     ids = torch.tensor([prompt])
     written = model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, min_new_tokens=count,
-        do_sample=False, eos_token_id=None, pad_token_id=0,
-    )  # fmt: skip
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=count,
+        min_new_tokens=count,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
     return written[0, len(prompt) :].tolist()
 
 
@@ -94,10 +99,7 @@ def smollm2_gguf(smollm2: Path, cache: Path) -> Path:
     """The embedded model as a GGUF file of float32, made once for a kept cache."""
     content_hash, size = hash_content(smollm2)
     exporter = GgufExport()
-    step = Transform(
-        "converter", exporter.name, exporter.target, exporter.default_settings(),
-        exporter.versions(),
-    )  # fmt: skip
+    step = Transform("converter", exporter.name, exporter.target, exporter.default_settings(), exporter.versions())
     return Store(cache).make(Artifact("hf", smollm2, content_hash, size), step).artifact.path
 
 
@@ -110,12 +112,8 @@ def session(tied_file: Path) -> Iterator[LlamaCppSession]:
 # -- the same model as the checkpoint ---------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "shape", [TIED, UNTIED, LINEAR, LLAMA3], ids=["tied", "untied", "linear", "llama3"]
-)
-def test_logits_and_greedy_tokens_equal_those_of_transformers(
-    tmp_path: Path, shape: Mapping[str, Any]
-) -> None:
+@pytest.mark.parametrize("shape", [TIED, UNTIED, LINEAR, LLAMA3], ids=["tied", "untied", "linear", "llama3"])
+def test_logits_and_greedy_tokens_equal_those_of_transformers(tmp_path: Path, shape: Mapping[str, Any]) -> None:
     checkpoint = write_checkpoint(tmp_path / "hf", shape)
     model = reference(checkpoint)
     with opened(exported(checkpoint, tmp_path / "gguf")) as session:
@@ -159,9 +157,7 @@ def test_llama_cpp_cuts_texts_as_the_checkpoint_does(tmp_path: Path, kind: str) 
             assert _ids_by_llama_cpp(session, text) == tokenizer.encode(text).ids, text
 
 
-def test_llama_cpp_cuts_texts_as_the_embedded_models_tokenizer(
-    smollm2: Path, smollm2_gguf: Path
-) -> None:
+def test_llama_cpp_cuts_texts_as_the_embedded_models_tokenizer(smollm2: Path, smollm2_gguf: Path) -> None:
     pytest.importorskip("llama_cpp", reason="asks the library through llama-cpp-python")
     from tokenizers import Tokenizer
 
@@ -179,9 +175,7 @@ def _ids_by_llama_cpp(session: LlamaCppSession, text: str) -> list[int]:
     vocabulary = llama_cpp.llama_model_get_vocab(session._decoder._model)  # type: ignore[attr-defined]
     given = text.encode()
     room = (llama_cpp.llama_token * (len(given) + 8))()
-    count = llama_cpp.llama_tokenize(
-        vocabulary, given, len(given), room, len(room), True, True
-    )  # fmt: skip
+    count = llama_cpp.llama_tokenize(vocabulary, given, len(given), room, len(room), True, True)
     assert count >= 0
     return list(room[:count])
 
@@ -189,36 +183,28 @@ def _ids_by_llama_cpp(session: LlamaCppSession, text: str) -> list[int]:
 # -- one sequence -----------------------------------------------------------------------------
 
 
-def test_a_reset_session_writes_the_same_again_after_another_prompt(
-    session: LlamaCppSession,
-) -> None:
+def test_a_reset_session_writes_the_same_again_after_another_prompt(session: LlamaCppSession) -> None:
     first = generated(session, PROMPT, 12)
     other = generated(session, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 11, 12], 12)
     session.reset()
     assert generated(session, PROMPT, 12) == first != other
 
 
-def test_a_prompt_in_small_batches_gives_what_one_batch_gives(
-    tied_file: Path, session: LlamaCppSession
-) -> None:
+def test_a_prompt_in_small_batches_gives_what_one_batch_gives(tied_file: Path, session: LlamaCppSession) -> None:
     with opened(tied_file, batch_tokens=7, ubatch_tokens=3) as small:
         assert generated(small, LONG, 20) == generated(session, LONG, 20)
         assert small.logits(LONG) == pytest.approx(session.logits(LONG), abs=2e-4)
         assert small.score(LONG) == pytest.approx(session.score(LONG), abs=2e-4)
 
 
-def test_scores_are_the_log_probabilities_of_a_plain_forward(
-    tied: Path, session: LlamaCppSession
-) -> None:
+def test_scores_are_the_log_probabilities_of_a_plain_forward(tied: Path, session: LlamaCppSession) -> None:
     logits = torch.tensor(expected_logits(reference(tied), LONG))
     plain = torch.log_softmax(logits[:-1].double(), -1)
     expected = plain[torch.arange(99), torch.tensor(LONG[1:])].tolist()
     assert session.score(LONG) == pytest.approx(expected, abs=1e-3)
 
 
-def test_reading_the_file_gives_what_mapping_it_gives(
-    tied_file: Path, session: LlamaCppSession
-) -> None:
+def test_reading_the_file_gives_what_mapping_it_gives(tied_file: Path, session: LlamaCppSession) -> None:
     with opened(tied_file, mmap=False) as read:
         assert generated(read, PROMPT, 20) == generated(session, PROMPT, 20)
         assert read.facts()["mmap"] is False
@@ -237,9 +223,7 @@ def test_what_does_not_fit_into_the_context_is_refused(tied_file: Path) -> None:
             generated(session, PROMPT, 4)
 
 
-def test_a_token_outside_the_vocabulary_is_refused_with_the_librarys_words(
-    session: LlamaCppSession,
-) -> None:
+def test_a_token_outside_the_vocabulary_is_refused_with_the_librarys_words(session: LlamaCppSession) -> None:
     with pytest.raises(JoulebenchError, match=r"code -1: .*invalid token.*160"):
         session.prefill([1, 160])
 
@@ -319,9 +303,7 @@ def test_the_library_is_quiet(tied_file: Path) -> None:
         "s = LlamaCppBackend().open(Artifact('gguf', Path(sys.argv[1]), '', 0), 'cpu', {});"
         "s.prefill([1, 2, 3]); s.step(); s.close()"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code, tied_file], capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code, tied_file], capture_output=True, text=True, check=True)
     assert (answer.stdout, answer.stderr) == ("", "")
 
 
@@ -329,9 +311,7 @@ def test_the_library_is_quiet(tied_file: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.0001, 0.001, 0.01, 0.2, 0.5, 0.999])
-def test_a_truncated_file_is_refused_as_damaged(
-    tied_file: Path, tmp_path: Path, kept: float
-) -> None:
+def test_a_truncated_file_is_refused_as_damaged(tied_file: Path, tmp_path: Path, kept: float) -> None:
     content = tied_file.read_bytes()
     file = tmp_path / "model.gguf"
     file.write_bytes(content[: int(len(content) * kept)])
@@ -360,9 +340,7 @@ def test_a_spoilt_header_is_refused_by_what_is_wrong(
         opened(file)
 
 
-def test_a_file_that_lacks_metadata_is_refused_with_the_librarys_words(
-    tied_file: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_lacks_metadata_is_refused_with_the_librarys_words(tied_file: Path, tmp_path: Path) -> None:
     content = tied_file.read_bytes()
     key = b"llama.block_count"
     assert content.count(key) == 1
@@ -375,9 +353,12 @@ def test_a_file_that_lacks_metadata_is_refused_with_the_librarys_words(
 def test_a_cache_that_does_not_fit_into_memory_is_no_mystery(tmp_path: Path) -> None:
     # A position of 2 layers takes 256 KiB: 8 GiB for 32,768 of them, where 4 GiB are allowed.
     shape = {
-        **TIED, "num_attention_heads": 64, "num_key_value_heads": 64, "head_dim": 256,
+        **TIED,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 64,
+        "head_dim": 256,
         "max_position_embeddings": 32768,
-    }  # fmt: skip
+    }
     file = exported(write_checkpoint(tmp_path / "hf", shape), tmp_path / "gguf")
     code = (
         "import resource, sys; from pathlib import Path; from joulebench.api import Artifact;"
@@ -386,9 +367,7 @@ def test_a_cache_that_does_not_fit_into_memory_is_no_mystery(tmp_path: Path) -> 
         "LlamaCppBackend().open(Artifact('gguf', Path(sys.argv[1]), '', 0), 'cpu',"
         " {'context_tokens': 32768, 'threads': 1})"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code, file], capture_output=True, text=True, check=False
-    )
+    answer = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=False)
     assert "MemoryError: llama.cpp: out of memory" in answer.stderr
     assert answer.returncode == 1
 
@@ -404,9 +383,7 @@ def test_a_cache_that_does_not_fit_into_memory_is_no_mystery(tmp_path: Path) -> 
         ({"gpu_layers": 0}, None),
     ],
 )
-def test_settings_are_judged_before_anything_is_loaded(
-    settings: Mapping[str, Value], said: str | None
-) -> None:
+def test_settings_are_judged_before_anything_is_loaded(settings: Mapping[str, Value], said: str | None) -> None:
     fault = LlamaCppBackend().check("cpu", settings, {"head_dim": 64})
     assert (fault is None) if said is None else (said in str(fault))
     narrow = LlamaCppBackend().check("cpu", {"kv_type_k": "q4_0"}, {"head_dim": 48})
@@ -416,9 +393,8 @@ def test_settings_are_judged_before_anything_is_loaded(
 def test_without_a_binding_the_backend_names_both_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     there = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec",
-        lambda name, *more: None if name.startswith("llama_cpp") else there(name, *more),
-    )  # fmt: skip
+        importlib.util, "find_spec", lambda name, *more: None if name.startswith("llama_cpp") else there(name, *more)
+    )
     answer = LlamaCppBackend().available()
     assert not answer.ok
     assert "llama-cpp-python or llama-cpp-py-sync" in str(answer.reason)
@@ -446,7 +422,5 @@ def test_devices_and_checks_import_no_runtime() -> None:
         "b.available(); b.versions(); b.check('cpu', {}, {}); b.environment('cpu', {});"
         "print([each.name for each in b.devices()], {'llama_cpp', 'numpy'} & set(sys.modules))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "['cpu'] set()"

@@ -58,11 +58,13 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         module: json.loads(
             subprocess.run(
                 [sys.executable, "-c", CODE, module, file, json.dumps(PROMPT)],
-                capture_output=True, text=True, check=True,
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout
         )
         for module in MODULES
-    }  # fmt: skip
+    }
 
 
 def test_both_bindings_write_the_same_tokens_with_the_same_scores(answers: dict[str, Any]) -> None:

@@ -62,9 +62,7 @@ def test_without_the_library_the_cure_is_the_environment() -> None:
         (NAMES[2], {"length": 9000}, "longer than the model's context"),
     ],
 )
-def test_settings_that_do_not_fit_the_model_say_why(
-    name: str, given: dict[str, object], words: str
-) -> None:
+def test_settings_that_do_not_fit_the_model_say_why(name: str, given: dict[str, object], words: str) -> None:
     assert words in str(made(name).check(settings(name, **given), CONFIG))
 
 
@@ -125,19 +123,13 @@ def transform(name: str, given: str, tmp_path: Path) -> Any:
         f"[workload.generate]\n[technique.{name}]\n{given}"
     )
     folders = registry.profile_dirs()
-    plan = make_plan(parse_profile(text, "p.toml", tmp_path), registry,
-                     read_catalogue(folders), folders)  # fmt: skip
+    plan = make_plan(parse_profile(text, "p.toml", tmp_path), registry, read_catalogue(folders), folders)
     return plan.cells[0].transforms[-1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "given"),
-    [
-        (NAMES[0], "bits = 4\ngroup = 32\n"),
-        (NAMES[1], 'pattern = "2:4"\n'),
-        (NAMES[2], ""),
-    ],
+    ("name", "given"), [(NAMES[0], "bits = 4\ngroup = 32\n"), (NAMES[1], 'pattern = "2:4"\n'), (NAMES[2], "")]
 )
 def test_the_library_makes_a_dense_checkpoint_that_shows_what_was_done(
     cache: Path, tmp_path: Path, name: str, given: str
@@ -150,21 +142,21 @@ def test_the_library_makes_a_dense_checkpoint_that_shows_what_was_done(
     step = transform(name, given, tmp_path)
     (tmp_path / "model").mkdir()
     source = save(make_model("llama"), tmp_path / "model")
-    words = [f"{place} {animal} pays {count} coins; " for count, (place, animal) in enumerate(
-        (p, a) for p in ("hill", "roof", "boat", "wall") for a in ("owl", "hare", "cat", "dog")
-    )]  # fmt: skip
+    words = [
+        f"{place} {animal} pays {count} coins; "
+        for count, (place, animal) in enumerate(
+            (p, a) for p in ("hill", "roof", "boat", "wall") for a in ("owl", "hare", "cat", "dog")
+        )
+    ]
     text = tmp_path / "seen.txt"
     text.write_text("".join(words) * 4)
-    step = replace(step, settings={**step.settings, "sequences": 6, "length": 24},
-                   files={"calibration": text})  # fmt: skip
+    step = replace(step, settings={**step.settings, "sequences": 6, "length": 24}, files={"calibration": text})
     stored = Store(tmp_path / "store").make(Artifact("hf", source, *hash_content(source)), step)
     before, after = tensors_of(source), tensors_of(stored.artifact.path)
     assert {key: (value.shape, value.dtype) for key, value in before.items()} == {
         key: (value.shape, value.dtype) for key, value in after.items()
     }
-    assert stored.evidence["weights_bytes_after"] == pytest.approx(
-        stored.evidence["weights_bytes_before"], rel=0.01
-    )
+    assert stored.evidence["weights_bytes_after"] == pytest.approx(stored.evidence["weights_bytes_before"], rel=0.01)
     if name == NAMES[0]:
         assert stored.evidence["values_hold"] is True
         assert float(str(stored.evidence["changed_fraction"])) > 0.9

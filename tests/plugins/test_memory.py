@@ -76,11 +76,7 @@ def test_the_peak_stays_when_the_memory_is_given_back() -> None:
 
 
 def test_the_machines_available_memory_is_that_of_meminfo() -> None:
-    line = next(
-        line
-        for line in Path("/proc/meminfo").read_text().splitlines()
-        if line.startswith("MemAvailable:")
-    )
+    line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable:"))
     channel = channels()["memory/machine/available"]
     raw = read([channel])[channel.path]
     assert raw is not None

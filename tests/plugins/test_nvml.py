@@ -15,22 +15,12 @@ from typing import Any
 import pytest
 
 from joulebench.testing import stub_nvml
-from joulebench.testing.stub_nvml import (
-    FUNCTION_NOT_FOUND,
-    GPU_IS_LOST,
-    NO_PERMISSION,
-    NOT_SUPPORTED,
-    StubGpus,
-)
+from joulebench.testing.stub_nvml import FUNCTION_NOT_FOUND, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, StubGpus
 from joulebench_nvml import NvmlProbe
 
 pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("pynvml") is None, reason="needs nvidia-ml-py (extra nvml)"
-    ),
-    pytest.mark.skipif(
-        not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"
-    ),
+    pytest.mark.skipif(importlib.util.find_spec("pynvml") is None, reason="needs nvidia-ml-py (extra nvml)"),
+    pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="needs a C compiler"),
 ]
 
 #: The probe in a process of its own, since a process loads one NVML and keeps it.
@@ -68,14 +58,10 @@ def gpus(library: Path) -> StubGpus:
     return StubGpus(library.parent)
 
 
-def probe(
-    environment: Mapping[str, str], devices: str = "all", between: str = ""
-) -> dict[str, Any]:
+def probe(environment: Mapping[str, str], devices: str = "all", between: str = "") -> dict[str, Any]:
     """What the probe says and reads, with ``between`` run between two reads."""
     command = [sys.executable, "-c", SCRIPT, json.dumps(sys.path), devices, between]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -117,17 +103,13 @@ def test_without_a_counter_the_gauge_is_the_total_and_the_reason_is_said(gpus: S
     assert "energy: Not Supported" in found["inspect"]["reason"]
 
 
-def test_the_gauge_carries_five_percent_as_a_rectangle_and_says_how_it_averages(
-    gpus: StubGpus,
-) -> None:
+def test_the_gauge_carries_five_percent_as_a_rectangle_and_says_how_it_averages(gpus: StubGpus) -> None:
     power = probe(gpus.environment())["channels"]["nvml/gpu-0/power"]
     assert power["relative_uncertainty"] == pytest.approx(0.05 / math.sqrt(3))
     assert "25 of every 100 ms" in power["note"]
 
 
-def test_energy_is_asked_for_alone_so_that_window_edges_wait_for_nothing_else(
-    gpus: StubGpus,
-) -> None:
+def test_energy_is_asked_for_alone_so_that_window_edges_wait_for_nothing_else(gpus: StubGpus) -> None:
     found = probe(gpus.environment())["channels"]
     arguments = {path: channel["source"]["argument"] for path, channel in found.items()}
     assert arguments["nvml/gpu-0/energy"] == "0:energy"
@@ -141,15 +123,13 @@ def test_the_energy_counter_grows_with_the_power(gpus: StubGpus) -> None:
     start = time.monotonic()
     found = probe(gpus.environment(), between="import time; time.sleep(0.1)")
     most_s = time.monotonic() - start
-    grown_j = (found["last"]["nvml/gpu-0/energy"] - found["first"]["nvml/gpu-0/energy"]) * found[
-        "channels"
-    ]["nvml/gpu-0/energy"]["scale"]
+    grown_j = (found["last"]["nvml/gpu-0/energy"] - found["first"]["nvml/gpu-0/energy"]) * found["channels"][
+        "nvml/gpu-0/energy"
+    ]["scale"]
     assert 1000.0 * 0.099 <= grown_j <= 1000.0 * most_s
 
 
-def test_with_mig_on_what_the_gpu_refuses_is_left_out_and_the_rest_is_marked(
-    gpus: StubGpus,
-) -> None:
+def test_with_mig_on_what_the_gpu_refuses_is_left_out_and_the_rest_is_marked(gpus: StubGpus) -> None:
     gpus.set(mig=1, energy_mj=5)
     found = probe(gpus.environment())
     assert "nvml/gpu-0/utilization" not in found["channels"]
@@ -185,11 +165,7 @@ def test_only_slowdowns_count_as_throttling(gpus: StubGpus, reasons: int, shown:
 
 
 def test_an_older_driver_is_asked_with_its_own_calls(gpus: StubGpus) -> None:
-    for call in (
-        "nvmlDeviceGetTemperatureV",
-        "nvmlDeviceGetCurrentClocksEventReasons",
-        "nvmlDeviceGetMemoryInfo_v2",
-    ):
+    for call in ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetMemoryInfo_v2"):
         gpus.fail(call, FUNCTION_NOT_FOUND)
     gpus.set(celsius=71, clock_reasons=0x40, used_bytes=2e9)
     found = probe(gpus.environment())
@@ -216,8 +192,7 @@ def test_only_the_chosen_gpus_are_read(gpus: StubGpus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("devices", "said"),
-    [("5", "there is no GPU 5"), ("first", "neither 'all' nor a list"), ("", "neither 'all'")],
+    ("devices", "said"), [("5", "there is no GPU 5"), ("first", "neither 'all' nor a list"), ("", "neither 'all'")]
 )
 def test_a_wrong_choice_of_gpus_is_explained(gpus: StubGpus, devices: str, said: str) -> None:
     found = probe(gpus.environment(), devices=devices)["inspect"]
@@ -252,10 +227,7 @@ def test_a_driver_without_any_gpu_is_told(gpus: StubGpus) -> None:
 
 
 def test_the_sampler_imports_the_reader_without_a_model_runtime(gpus: StubGpus) -> None:
-    between = (
-        "heavy = {'torch', 'numpy', 'transformers', 'pyarrow'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
+    between = "heavy = {'torch', 'numpy', 'transformers', 'pyarrow'} & set(sys.modules)\nassert not heavy, heavy"
     assert probe(gpus.environment(), between=between)["inspect"]["ok"]
 
 

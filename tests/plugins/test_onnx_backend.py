@@ -102,15 +102,11 @@ def test_weights_of_narrower_types_are_taken_exactly(dtype: str, tmp_path: Path)
         assert session.logits(tokens_of(40)) == pytest.approx(expected, abs=1e-3)
 
 
-def test_both_settings_write_what_transformers_writes(
-    session: BackendSession, reference: Any
-) -> None:
+def test_both_settings_write_what_transformers_writes(session: BackendSession, reference: Any) -> None:
     assert generated(session, PROMPT, 96) == torch_generated(reference, PROMPT, 96)
 
 
-def test_scores_are_the_log_probabilities_of_a_plain_forward(
-    session: BackendSession, reference: Any
-) -> None:
+def test_scores_are_the_log_probabilities_of_a_plain_forward(session: BackendSession, reference: Any) -> None:
     tokens = tokens_of(150)  # more than are scored at once
     logits = torch_logits(reference, tokens)[:-1].astype(np.float64)
     log_sums = np.log(np.exp(logits).sum(1))
@@ -140,9 +136,7 @@ def test_no_setting_changes_the_tokens(folder: Path, level: str, prepacking: boo
 # -- the sequence -----------------------------------------------------------------------------
 
 
-def test_a_reset_session_writes_the_same_again_after_another_prompt(
-    session: BackendSession,
-) -> None:
+def test_a_reset_session_writes_the_same_again_after_another_prompt(session: BackendSession) -> None:
     first = generated(session, PROMPT, 12)
     session.reset()
     other = generated(session, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 11, 12], 12)
@@ -186,9 +180,7 @@ def test_an_empty_prompt_is_refused(session: BackendSession) -> None:
 # -- the KV cache -----------------------------------------------------------------------------
 
 
-def test_the_runtime_writes_into_the_bound_buffers_and_copies_nothing(
-    session: BackendSession,
-) -> None:
+def test_the_runtime_writes_into_the_bound_buffers_and_copies_nothing(session: BackendSession) -> None:
     """After each run the output is the input's memory: only the new position has changed there."""
     from joulebench_onnx.session import OnnxSession
 
@@ -205,9 +197,7 @@ def test_the_runtime_writes_into_the_bound_buffers_and_copies_nothing(
         assert changed.tolist() == [len(PROMPT) + 2]
 
 
-def test_memory_counts_a_tied_matrix_once_and_the_cache_by_its_buffers(
-    folder: Path, session: BackendSession
-) -> None:
+def test_memory_counts_a_tied_matrix_once_and_the_cache_by_its_buffers(folder: Path, session: BackendSession) -> None:
     generated(session, PROMPT, 5)  # the fifth token has not been fed yet
     memory = session.memory()
     position = 2 * TIED["num_hidden_layers"] * TIED["num_key_value_heads"] * TIED["head_dim"] * 4
@@ -292,15 +282,11 @@ def test_planning_imports_no_runtime() -> None:
         "    assert c().devices()[0].name == 'cpu'; c().check('cpu', {}, {'hidden_size': 64})\n"
         "print({'onnx', 'onnxruntime', 'numpy'} & set(sys.modules))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
 
 
-def test_without_the_libraries_it_says_which_extra_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_the_libraries_it_says_which_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -312,9 +298,7 @@ def test_without_the_libraries_it_says_which_extra_to_install(
 
 
 @pytest.mark.parametrize("provider", ["xnnpack", "nnapi", "coreml", "qnn"])
-def test_a_provider_that_this_build_lacks_is_named_at_planning_and_at_loading(
-    folder: Path, provider: str
-) -> None:
+def test_a_provider_that_this_build_lacks_is_named_at_planning_and_at_loading(folder: Path, provider: str) -> None:
     import onnxruntime
 
     from joulebench_onnx.providers import PROVIDERS
@@ -341,9 +325,7 @@ def test_a_provider_that_this_build_lacks_is_named_at_planning_and_at_loading(
         ({"vocab_size": None}, "'vocab_size'"),
     ],
 )
-def test_a_model_whose_graph_is_not_known_is_a_reason_of_the_plan(
-    change: dict[str, Any], words: str
-) -> None:
+def test_a_model_whose_graph_is_not_known_is_a_reason_of_the_plan(change: dict[str, Any], words: str) -> None:
     assert words in str(OnnxBackend().check("cpu", {}, {**TIED, **change}))
     assert OnnxBackend().check("cpu", {}, TIED) is None
 

@@ -44,9 +44,7 @@ def copy(model: Path, tmp_path: Path) -> Path:
 # -- what is written --------------------------------------------------------------------------
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(
-    checkpoint: Path, model: Path, tmp_path: Path
-) -> None:
+def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Path, model: Path, tmp_path: Path) -> None:
     again = export(checkpoint, tmp_path / "again")
     names = {file.name for file in model.iterdir()}
     assert names == {"model.onnx", "model.onnx.data"}
@@ -57,27 +55,20 @@ def test_the_same_checkpoint_gives_the_same_bytes(
 def test_the_graph_is_written_for_older_runtimes(model: Path) -> None:
     graph = onnx.load(str(model / "model.onnx"))
     assert graph.ir_version == 10
-    assert {each.domain: each.version for each in graph.opset_import} == {
-        "": 21,
-        "com.microsoft": 1,
-    }
+    assert {each.domain: each.version for each in graph.opset_import} == {"": 21, "com.microsoft": 1}
     assert (model / "model.onnx").stat().st_size < 40_000, "weights lie in the other file"
 
 
 def test_weights_begin_at_pages_so_that_they_can_be_mapped(model: Path) -> None:
     graph = onnx.load(str(model / "model.onnx"), load_external_data=False).graph
-    places = [
-        {entry.key: entry.value for entry in each.external_data} for each in graph.initializer
-    ]
+    places = [{entry.key: entry.value for entry in each.external_data} for each in graph.initializer]
     outside = [place for place in places if place]
     assert len(outside) == len(places) - 1
     assert all(int(place["offset"]) % 4096 == 0 for place in outside)
     assert {place["location"] for place in outside} == {"model.onnx.data"}
 
 
-def test_a_tied_head_is_the_embedding_and_an_untied_one_its_own(
-    model: Path, tmp_path: Path
-) -> None:
+def test_a_tied_head_is_the_embedding_and_an_untied_one_its_own(model: Path, tmp_path: Path) -> None:
     rows = [TIED["vocab_size"], TIED["hidden_size"]]
     untied = export(write_checkpoint(tmp_path / "checkpoint", UNTIED), tmp_path / "untied")
     for folder, count in ((model, 1), (untied, 2)):
@@ -85,15 +76,11 @@ def test_a_tied_head_is_the_embedding_and_an_untied_one_its_own(
         assert sum(list(each.shape) == rows for each in tensors) == count
 
 
-def test_ort_format_comes_with_the_operators_that_a_reduced_build_needs(
-    model: Path, tmp_path: Path
-) -> None:
+def test_ort_format_comes_with_the_operators_that_a_reduced_build_needs(model: Path, tmp_path: Path) -> None:
     folder = to_ort(model, tmp_path / "ort")
     assert {file.name for file in folder.iterdir()} == {"model.ort", OPERATORS_FILE}
     lines = (folder / OPERATORS_FILE).read_text(encoding="utf-8").splitlines()
-    assert any(
-        line.startswith("com.microsoft;1;") and "GroupQueryAttention" in line for line in lines
-    )
+    assert any(line.startswith("com.microsoft;1;") and "GroupQueryAttention" in line for line in lines)
     assert any("MatMul" in line and "float" in line for line in lines), "with their number types"
     nodes = [node.operator for node in take_inventory(folder / "model.ort").nodes]
     assert "QuickGelu" in nodes, "optimised to the level 'extended' when it was written"
@@ -126,9 +113,7 @@ def changed(checkpoint: Path, folder: Path, **config: Any) -> Path:
     return folder
 
 
-def test_a_config_that_the_graph_cannot_express_is_refused_with_its_file(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_config_that_the_graph_cannot_express_is_refused_with_its_file(checkpoint: Path, tmp_path: Path) -> None:
     folder = changed(checkpoint, tmp_path / "gelu", hidden_act="gelu")
     with pytest.raises(ArtifactError, match="hidden_act 'gelu'") as caught:
         export(folder, tmp_path / "out")
@@ -218,14 +203,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another graph": (edited(rename_input), "lacks the input 'logit_positions'"),
     "no metadata": (edited(lambda graph: graph.ClearField("metadata_props")), "'context_length'"),
     "no weights": (lambda folder: (folder / "model.onnx.data").unlink(), "lacks the file"),
-    "short weights": (
-        lambda folder: (folder / "model.onnx.data").write_bytes(b"123"), "truncated file of weights"
-    ),
+    "short weights": (lambda folder: (folder / "model.onnx.data").write_bytes(b"123"), "truncated file of weights"),
     "weights elsewhere": (edited(lead_outside), "outside its folder|lacks the file"),
     "no ONNX": (lambda folder: (folder / "model.onnx").write_bytes(b"hello" * 99), "no whole ONNX"),
     "empty": (lambda folder: (folder / "model.onnx").write_bytes(b""), "no whole ONNX"),
     "no file": (lambda folder: (folder / "model.onnx").unlink(), "holds 0 files"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -240,9 +223,7 @@ def test_a_model_that_cannot_be_loaded_is_told_in_plain_words(name: str, copy: P
 
 
 @pytest.mark.parametrize("content", [b"abcd" * 1000, None], ids=["foreign", "truncated"])
-def test_a_damaged_ort_file_is_told_in_plain_words(
-    model: Path, tmp_path: Path, content: bytes | None
-) -> None:
+def test_a_damaged_ort_file_is_told_in_plain_words(model: Path, tmp_path: Path, content: bytes | None) -> None:
     folder = to_ort(model, tmp_path / "ort")
     file = folder / "model.ort"
     file.write_bytes(file.read_bytes()[:5000] if content is None else content)
@@ -276,7 +257,6 @@ def test_lack_of_memory_is_told_as_that(model: Path) -> None:
     )
     here = Path(__file__).parent
     answer = subprocess.run(
-        [sys.executable, "-c", code, str(here), str(model), "100000"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code, str(here), str(model), "100000"], capture_output=True, text=True, check=True
+    )
     assert "not enough memory to load" in answer.stdout

@@ -39,9 +39,7 @@ def by_name(kernels: Any) -> dict[str, Kernel]:
 
 
 @pytest.mark.parametrize("format_", ["onnx", "ort"])
-def test_they_are_all_of_a_step_and_their_products_are_the_tokens(
-    folders: dict[str, Path], format_: str
-) -> None:
+def test_they_are_all_of_a_step_and_their_products_are_the_tokens(folders: dict[str, Path], format_: str) -> None:
     with opened(folders[format_], format_) as session:
         kernels = by_name(session.operators(20))
         traffic = session.traffic()
@@ -49,9 +47,14 @@ def test_they_are_all_of_a_step_and_their_products_are_the_tokens(
             kernel.run(3)
     layers = TIED["num_hidden_layers"]
     assert {name: kernel.per_token for name, kernel in kernels.items()} == {
-        "embedding": 1, "norm": 2 * layers + 1, **dict.fromkeys(LINEARS, layers),
-        "attention": layers, "residual_add": 2 * layers, "silu_mul": layers, "head": 1,
-    }  # fmt: skip
+        "embedding": 1,
+        "norm": 2 * layers + 1,
+        **dict.fromkeys(LINEARS, layers),
+        "attention": layers,
+        "residual_add": 2 * layers,
+        "silu_mul": layers,
+        "head": 1,
+    }
     apart = {"residual_add", "silu_mul"}
     for name, kernel in kernels.items():
         assert kernel.together == (1 if name in apart else kernel.per_token)
@@ -103,9 +106,7 @@ def test_a_piece_goes_from_instance_to_instance_and_on_where_it_ended() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("format_", ["onnx", "ort"])
-def test_instances_run_at_once_on_the_stored_weights(
-    folders: dict[str, Path], format_: str, threads: int
-) -> None:
+def test_instances_run_at_once_on_the_stored_weights(folders: dict[str, Path], format_: str, threads: int) -> None:
     from onnx import helper
 
     from joulebench_onnx.inventory import take_inventory
@@ -117,18 +118,18 @@ def test_instances_run_at_once_on_the_stored_weights(
     x = np.random.default_rng(3).standard_normal((1, 1, 64), np.float32)
     results = [{"y": np.zeros((1, 1, 96), np.float32)} for _ in names]
     piece = Piece(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])], [{"x": x}] * 2, results,
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [{"x": x}] * 2,
+        results,
         [{"w": stored_tensor(inventory, name)} for name in names],
-    )  # fmt: skip
+    )
     all_at_once(piece, folder, {**SETTINGS, "threads": threads})(1)
     for name, result in zip(names, results, strict=True):
         expected = x @ stored_array(folder, inventory, name)
         assert result["y"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_attention_writes_its_position_into_the_cache_of_each_layer(
-    folders: dict[str, Path],
-) -> None:
+def test_attention_writes_its_position_into_the_cache_of_each_layer(folders: dict[str, Path]) -> None:
     from joulebench_onnx.session import OnnxSession
 
     with opened(folders["onnx"]) as session:
@@ -168,10 +169,7 @@ def test_a_model_that_was_rewritten_is_refused(folders: dict[str, Path], tmp_pat
     for node in model.graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    with (
-        opened(folder) as session,
-        pytest.raises(JoulebenchError, match=r"layers\.1\.mlp\.up_proj"),
-    ):
+    with opened(folder) as session, pytest.raises(JoulebenchError, match=r"layers\.1\.mlp\.up_proj"):
         session.operators(16)
 
 

@@ -90,18 +90,14 @@ def test_cpu_lists_are_read_as_the_kernel_writes_them() -> None:
 def test_each_package_has_a_power_gauge_that_is_not_added_to_a_total(tmp_path: Path) -> None:
     found = channels(event_source(tmp_path))
     assert [each.path for each in found] == ["perf/energy-pkg/0", "perf/energy-pkg/1"]
-    assert {(each.quantity, each.kind, each.counted) for each in found} == {
-        ("power", "gauge", False)
-    }
+    assert {(each.quantity, each.kind, each.counted) for each in found} == {("power", "gauge", False)}
 
 
 def test_a_tree_on_a_disk_is_simulated(tmp_path: Path) -> None:
     assert {each.provenance for each in channels(event_source(tmp_path))} == {"simulated"}
 
 
-@pytest.mark.skipif(
-    Path("/sys/bus/event_source/devices/power").exists(), reason="this machine has the unit"
-)
+@pytest.mark.skipif(Path("/sys/bus/event_source/devices/power").exists(), reason="this machine has the unit")
 def test_a_machine_without_the_unit_gets_reason_and_cure() -> None:
     found = PROBE.inspect(settings(PROBE.options))
     assert not found.ok

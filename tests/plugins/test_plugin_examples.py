@@ -20,13 +20,7 @@ from joulebench.meter.channels import source_spec
 from joulebench.meter.sampler import edge_reader
 from joulebench.registry import default_registry
 from joulebench.session import Session
-from joulebench.testing import (
-    BackendContract,
-    ProbeContract,
-    RendererContract,
-    Subject,
-    TechniqueContract,
-)
+from joulebench.testing import BackendContract, ProbeContract, RendererContract, Subject, TechniqueContract
 from joulebench.testing.models import VOCABULARY, write_tiny_checkpoint
 from joulebench.testing.samples import write_sample_session
 
@@ -60,9 +54,10 @@ def _lines(folder: Path) -> int:
             if is_text or isinstance(node, (ast.Import, ast.ImportFrom)):
                 skipped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         count += sum(
-            1 for number, line in enumerate(text.splitlines(), start=1)
+            1
+            for number, line in enumerate(text.splitlines(), start=1)
             if line.strip() and not line.strip().startswith("#") and number not in skipped
-        )  # fmt: skip
+        )
     return count
 
 
@@ -151,9 +146,7 @@ def test_the_metrics_hold_the_session_s_sums_with_their_provenance(tmp_path: Pat
 
     session = Session(write_sample_session(tmp_path / "session"))
     lines = Metrics().render(session, {}).splitlines()
-    joules = sum(
-        row["gross_j"] for row in session.table("energy").to_pylist() if row["phase"] == "total"
-    )
+    joules = sum(row["gross_j"] for row in session.table("energy").to_pylist() if row["phase"] == "total")
     (shown,) = [line for line in lines if line.startswith("joulebench_joules")]
     name, _, value = shown.rpartition(" ")
     assert float(value) == pytest.approx(joules)

@@ -38,8 +38,15 @@ from joulebench_pruning.unstructured import (  # noqa: E402
 )
 
 TECHNIQUES = [PruneMagnitude, PruneWanda, PruneSparseGpt]
-MATRICES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-            "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
+MATRICES = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
 CONFIG: Mapping[str, Any] = {"model_type": "llama", **SIZES}
 
 
@@ -60,9 +67,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def inputs_of(model: Any, layer: int, module: str, tokens: list[list[int]]) -> torch.Tensor:
     """What a matrix of transformers' own model sees, (tokens, features)."""
     seen: list[torch.Tensor] = []
-    hook = model.model.layers[layer].get_submodule(module).register_forward_pre_hook(
-        lambda _, given: seen.append(given[0].flatten(0, 1))
-    )  # fmt: skip
+    hook = (
+        model.model.layers[layer]
+        .get_submodule(module)
+        .register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(0, 1)))
+    )
     with torch.inference_mode():
         for each in tokens:
             model(input_ids=torch.tensor([each]), use_cache=False)
@@ -126,8 +135,7 @@ def test_sparsegpt_keeps_the_products_of_each_first_layer_matrix_better_than_the
         inputs = inputs_of(dense, 0, module, tokens)
         weight = dense.model.layers[0].get_submodule(module).weight.detach()
         errors = {
-            name: float((inputs @ (pruned_matrix(model, module) - weight).T).norm())
-            for name, model in models.items()
+            name: float((inputs @ (pruned_matrix(model, module) - weight).T).norm()) for name, model in models.items()
         }
         assert errors["prune-sparsegpt"] < errors["prune-wanda"] < errors["prune-magnitude"]
 
@@ -166,9 +174,7 @@ def test_evidence_is_what_the_files_say(
     assert "pattern_holds" not in evidence
 
 
-def test_evidence_is_not_taken_from_what_was_wanted(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_evidence_is_not_taken_from_what_was_wanted(source: Path, tmp_path: Path, text: Path) -> None:
     from safetensors.torch import save_file
 
     pruned(PruneMagnitude(), source, tmp_path / "out", text, pattern="2:4")
@@ -190,8 +196,7 @@ def test_the_number_type_on_disk_stays_and_the_model_reloads(
     pruned(technique(), folder, tmp_path / "out", text)
     after = tensors_of(tmp_path / "out")
     assert {each.dtype for each in after.values()} == {getattr(torch, dtype)}
-    names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
-             "tokenizer_config.json"}  # fmt: skip
+    names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {each.name for each in (tmp_path / "out").iterdir()} == names
     logits = reloaded(tmp_path / "out")(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
     assert bool(logits.isfinite().all())
@@ -206,8 +211,7 @@ def test_a_model_in_several_files_is_pruned_as_in_one(
     pruned(technique(), folder, tmp_path / "out", text)
     pruned(technique(), source, tmp_path / "whole", text)
     index = "model.safetensors.index.json"
-    before, after = (json.loads((each / index).read_text("utf-8"))["weight_map"]
-                     for each in (folder, tmp_path / "out"))  # fmt: skip
+    before, after = (json.loads((each / index).read_text("utf-8"))["weight_map"] for each in (folder, tmp_path / "out"))
     assert before == after
     several, one = tensors_of(tmp_path / "out"), tensors_of(tmp_path / "whole")
     assert several.keys() == one.keys()
@@ -234,8 +238,9 @@ def test_the_store_makes_the_same_artifact_twice_and_another_for_another_text_or
     settings = settings_of(technique)
 
     def made(root: str, file: Path = text, **changed: int) -> str:
-        step = Transform("technique", technique.name, "hf", {**settings, **changed},
-                         technique.versions(), {"calibration": file})  # fmt: skip
+        step = Transform(
+            "technique", technique.name, "hf", {**settings, **changed}, technique.versions(), {"calibration": file}
+        )
         return Store(tmp_path / root).make(artifact, step).artifact.content_hash
 
     other = tmp_path / "other.txt"
@@ -253,9 +258,7 @@ def test_the_seed_chooses_stretches_that_do_not_overlap(source: Path, text: Path
         assert len({stretches.index(stretch) for stretch in each}) == 6
 
 
-def test_a_text_that_is_too_short_is_refused_with_its_length(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_a_text_that_is_too_short_is_refused_with_its_length(source: Path, tmp_path: Path, text: Path) -> None:
     short = tmp_path / "short.txt"
     short.write_text("the cat sat on the mat", encoding="utf-8")
     technique = PruneWanda()
@@ -266,18 +269,14 @@ def test_a_text_that_is_too_short_is_refused_with_its_length(
         technique.apply(source, tmp_path, settings_of(technique, short))
 
 
-def test_a_model_without_a_tokenizer_needs_no_text_by_magnitude_only(
-    tmp_path: Path, text: Path
-) -> None:
+def test_a_model_without_a_tokenizer_needs_no_text_by_magnitude_only(tmp_path: Path, text: Path) -> None:
     make_model().save_pretrained(tmp_path / "model")
     pruned(PruneMagnitude(), tmp_path / "model", tmp_path / "out", text)
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
         pruned(PruneWanda(), tmp_path / "model", tmp_path / "wanda", text)
 
 
-def test_an_index_that_leads_out_of_its_folder_is_refused(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_an_index_that_leads_out_of_its_folder_is_refused(source: Path, tmp_path: Path, text: Path) -> None:
     folder = save(reloaded(source), tmp_path / "model", max_shard_size="60KB")
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "../llama/model.safetensors"}}), "utf-8")
@@ -290,8 +289,12 @@ def test_an_index_that_leads_out_of_its_folder_is_refused(
     [
         (PruneMagnitude, {"pattern": "2:4", "sparsity": 0.6}, {}, "2:4 is a sparsity of 50%, not"),
         (PruneMagnitude, {"pattern": "4:8"}, {"intermediate_size": 164}, "not divide .* 164 wide"),
-        (PruneMagnitude, {"pattern": "2:4"}, {"head_dim": 3, "num_attention_heads": 2,
-                                              "num_key_value_heads": 2}, "not divide .* 6 wide"),
+        (
+            PruneMagnitude,
+            {"pattern": "2:4"},
+            {"head_dim": 3, "num_attention_heads": 2, "num_key_value_heads": 2},
+            "not divide .* 6 wide",
+        ),
         (PruneMagnitude, {}, {"model_type": "gpt2"}, "llama, mistral, qwen2, not 'gpt2'"),
         (PruneMagnitude, {}, {"model_type": None}, "not 'unknown'"),
         (PruneMagnitude, {}, {"hidden_size": "wide"}, "no usable 'hidden_size'"),
@@ -300,12 +303,9 @@ def test_an_index_that_leads_out_of_its_folder_is_refused(
         (PruneWanda, {"length": 129}, {}, "longer than the model's context of 128"),
         (PruneSparseGpt, {"length": 33}, {"sliding_window": 32}, "sliding window of 32"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_said_in_a_line_before_anything_starts(
-    technique: type[ArtifactTechnique],
-    given: dict[str, Any],
-    config: dict[str, Any],
-    reason: str,
+    technique: type[ArtifactTechnique], given: dict[str, Any], config: dict[str, Any], reason: str
 ) -> None:
     import re
 

@@ -51,9 +51,7 @@ def test_a_pattern_keeps_the_n_largest_of_each_m(pattern: tuple[int, int]) -> No
     scores = random_matrix(6, 48).abs()
     keep = keep_pattern(scores, pattern)
     kept, group = pattern
-    for values, held in zip(
-        scores.view(-1, group).tolist(), keep.view(-1, group).tolist(), strict=True
-    ):
+    for values, held in zip(scores.view(-1, group).tolist(), keep.view(-1, group).tolist(), strict=True):
         assert [each in sorted(values)[-kept:] for each in values] == held
 
 

@@ -104,19 +104,23 @@ def test_what_adds_nothing_goes_and_the_smaller_model_says_the_same(
 def test_evidence_is_what_the_files_say(source: Path, tmp_path: Path, text: Path) -> None:
     evidence = pruned(PruneStructured(), source, tmp_path / "out", text, **ALL_THREE)
     smaller = reloaded(tmp_path / "out")
-    before, after = (
-        sum(each.numel() for each in tensors_of(folder).values())
-        for folder in (source, tmp_path / "out")
-    )
+    before, after = (sum(each.numel() for each in tensors_of(folder).values()) for folder in (source, tmp_path / "out"))
     assert sum(each.numel() for each in smaller.parameters()) == after < before
     size = (tmp_path / "out" / "model.safetensors").stat().st_size
     assert evidence == {
-        "parameters_before": before, "parameters_after": after,
+        "parameters_before": before,
+        "parameters_after": after,
         "weights_bytes_before": (source / "model.safetensors").stat().st_size,
         "weights_bytes_after": size,
-        "layers_before": 3, "heads_before": 8, "kv_heads_before": 4, "mlp_width_before": 160,
-        "layers_after": 2, "heads_after": 4, "kv_heads_after": 2, "mlp_width_after": 96,
-    }  # fmt: skip
+        "layers_before": 3,
+        "heads_before": 8,
+        "kv_heads_before": 4,
+        "mlp_width_before": 160,
+        "layers_after": 2,
+        "heads_after": 4,
+        "kv_heads_after": 2,
+        "mlp_width_after": 96,
+    }
 
 
 @pytest.mark.parametrize(
@@ -133,15 +137,12 @@ def test_each_option_changes_its_sizes_alone(
     given: dict[str, Any], changed: dict[str, int], source: Path, tmp_path: Path, text: Path
 ) -> None:
     pruned(PruneStructured(), source, tmp_path / "out", text, **given)
-    before, after = (json.loads((each / "config.json").read_text("utf-8"))
-                     for each in (source, tmp_path / "out"))  # fmt: skip
+    before, after = (json.loads((each / "config.json").read_text("utf-8")) for each in (source, tmp_path / "out"))
     assert after == {**before, **changed}
     reloaded(tmp_path / "out")
 
 
-def test_channels_are_chosen_by_what_they_add_to_the_residual(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_channels_are_chosen_by_what_they_add_to_the_residual(source: Path, tmp_path: Path, text: Path) -> None:
     """Σ over tokens x_j² · Σ over outputs W_ij², in the first layer by transformers' own model."""
     from joulebench_checkpointkit.calibration import Calibration, calibration_tokens
 
@@ -185,16 +186,13 @@ def test_several_files_number_type_and_repetition(tmp_path: Path, text: Path) ->
     index = json.loads((tmp_path / "first" / "model.safetensors.index.json").read_text("utf-8"))
     tensors = tensors_of(tmp_path / "first")
     assert set(index["weight_map"]) == set(tensors)
-    assert set(index["weight_map"].values()) == {
-        each.name for each in (tmp_path / "first").glob("*.safetensors")
-    }
+    assert set(index["weight_map"].values()) == {each.name for each in (tmp_path / "first").glob("*.safetensors")}
     assert index["metadata"]["total_size"] == sum(each.nbytes for each in tensors.values())
     assert {each.dtype for each in tensors.values()} == {torch.bfloat16}
     reloaded(tmp_path / "first")
 
 
-@pytest.mark.parametrize(("route", "backend"), [(["gguf-export"], "llamacpp"),
-                                                (["onnx-export"], "onnx")])  # fmt: skip
+@pytest.mark.parametrize(("route", "backend"), [(["gguf-export"], "llamacpp"), (["onnx-export"], "onnx")])
 @pytest.mark.parametrize("kind", ["llama", "llama-biased"])
 def test_the_smaller_model_goes_on_to_other_runtimes(
     kind: str, route: list[str], backend: str, tmp_path: Path, text: Path
@@ -252,6 +250,12 @@ def test_what_does_not_fit_is_said_in_a_line_before_anything_starts(
 
 def test_by_magnitude_no_text_is_read(tmp_path: Path) -> None:
     make_model().save_pretrained(tmp_path / "model")
-    pruned(PruneStructured(), tmp_path / "model", tmp_path / "out", tmp_path / "absent.txt",
-           scores="magnitude", **ALL_THREE)  # fmt: skip
+    pruned(
+        PruneStructured(),
+        tmp_path / "model",
+        tmp_path / "out",
+        tmp_path / "absent.txt",
+        scores="magnitude",
+        **ALL_THREE,
+    )
     reloaded(tmp_path / "out")

@@ -15,9 +15,7 @@ from joulebench.testing.powercap import FakePowercap, intel_zones
 from joulebench_pyrapl import PyRaplProbe
 
 PROBE = PyRaplProbe()
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("pyRAPL") is None, reason="pyRAPL is not installed"
-)
+installed = pytest.mark.skipif(importlib.util.find_spec("pyRAPL") is None, reason="pyRAPL is not installed")
 
 #: pyRAPL has its path built in, so the tree is put there in a mount namespace of its own.
 CROSS_CHECK = """
@@ -52,15 +50,17 @@ def in_place_of_sysfs(folder: Path) -> list[object]:
     unshare = shutil.which("unshare")
     if os.geteuid() != 0 or unshare is None:
         pytest.skip("putting a tree at /sys/class takes root and unshare")
-    if subprocess.run([unshare, "-m", "mount", "--bind", folder, "/sys/class"],
-                      capture_output=True, check=False).returncode:  # fmt: skip
+    if subprocess.run(
+        [unshare, "-m", "mount", "--bind", folder, "/sys/class"], capture_output=True, check=False
+    ).returncode:
         pytest.skip("mount namespaces are not allowed here")
     script = 'mount --bind "$1" /sys/class && shift && exec "$@"'
     done = subprocess.run(
-        [unshare, "-m", "sh", "-c", script, "sh", str(folder), sys.executable, "-c", CROSS_CHECK,
-         json.dumps(sys.path)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [unshare, "-m", "sh", "-c", script, "sh", str(folder), sys.executable, "-c", CROSS_CHECK, json.dumps(sys.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found: list[object] = json.loads(done.stdout)
@@ -104,7 +104,4 @@ def test_a_sandwich_of_both_probes_agrees_on_a_live_counter(tmp_path: Path) -> N
     zones = intel_zones(max_range_uj=4_000_000)
     with FakePowercap(tmp_path / "powercap", zones, layout="nested") as tree, tree.live():
         _, _, checks = in_place_of_sysfs(tmp_path)
-    assert checks == [
-        ["rapl/package-0", "pyrapl/package-0", True],
-        ["rapl/package-0/dram", "pyrapl/dram-0", True],
-    ]
+    assert checks == [["rapl/package-0", "pyrapl/package-0", True], ["rapl/package-0/dram", "pyrapl/dram-0", True]]

@@ -95,9 +95,8 @@ def is_matrix(name: str) -> bool:
 
 @pytest.mark.parametrize(("technique", "given"), TECHNIQUES)
 def test_the_weights_are_their_integers_times_their_scales_exactly(
-    technique: type[ArtifactTechnique], given: dict[str, Any], source: Path, tmp_path: Path,
-    text: Path,
-) -> None:  # fmt: skip
+    technique: type[ArtifactTechnique], given: dict[str, Any], source: Path, tmp_path: Path, text: Path
+) -> None:
     evidence = pruned(technique(), source, tmp_path / "out", text, **given)
     found = IntegerFile.beside(tmp_path / "out")
     assert found is not None
@@ -105,8 +104,9 @@ def test_the_weights_are_their_integers_times_their_scales_exactly(
     assert set(found.matrices) == {name for name in after if is_matrix(name)}
     for name in found.matrices:
         matrix = found.matrix(name)
-        dense = torch.tensor(matrix.integers).float() * torch.tensor(
-            matrix.scales).float().repeat_interleave(matrix.group, 1)  # fmt: skip
+        dense = torch.tensor(matrix.integers).float() * torch.tensor(matrix.scales).float().repeat_interleave(
+            matrix.group, 1
+        )
         assert after[name].dtype == torch.float32
         assert torch.equal(after[name], dense), name
     assert evidence["quantized_matrices"] == MATRICES
@@ -130,8 +130,14 @@ def test_rtn_rounds_each_matrix_to_nearest_and_leaves_the_rest_alone(
         else:
             assert after[name].dtype == torch.bfloat16
             assert torch.equal(after[name], matrix), name
-    names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
-             "tokenizer_config.json", FOLDER}  # fmt: skip
+    names = {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        FOLDER,
+    }
     assert {each.name for each in (tmp_path / "out").iterdir()} == names
 
 
@@ -160,13 +166,12 @@ def test_a_rotation_of_the_stream_alone_leaves_the_values_as_they_were(
     both, stream = tensors_of(tmp_path / "with"), tensors_of(tmp_path / "without")
     parted = {name for name in both if not torch.equal(both[name], stream[name])}
     assert {name.split(".", 3)[3] for name in parted if name.startswith("model.layers.")} == {
-        "self_attn.v_proj.weight", "self_attn.o_proj.weight",
-    }  # fmt: skip
+        "self_attn.v_proj.weight",
+        "self_attn.o_proj.weight",
+    }
 
 
-def test_a_rotated_head_is_untied_and_the_norms_are_ones(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_a_rotated_head_is_untied_and_the_norms_are_ones(source: Path, tmp_path: Path, text: Path) -> None:
     pruned(QuantizeRotate(), source, tmp_path / "out", text)
     config = json.loads((tmp_path / "out" / "config.json").read_text("utf-8"))
     after = tensors_of(tmp_path / "out")
@@ -175,9 +180,7 @@ def test_a_rotated_head_is_untied_and_the_norms_are_ones(
     assert all(bool((after[name] == 1).all()) for name in after if "norm" in name)
 
 
-def test_smoothquant_scales_follow_the_paper_s_formula(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_smoothquant_scales_follow_the_paper_s_formula(source: Path, tmp_path: Path, text: Path) -> None:
     pruned(QuantizeSmoothQuant(), source, tmp_path / "out", text, rounding="none", strength=0.4)
     before, after = tensors_of(source), tensors_of(tmp_path / "out")
     model = reloaded(source)
@@ -209,34 +212,32 @@ def test_gptq_and_awq_keep_the_products_of_the_first_layer_better_than_rounding(
 
     def outputs(model: Any) -> torch.Tensor:
         with torch.inference_mode():
-            return torch.cat([
-                model(input_ids=torch.tensor([each]), output_hidden_states=True).hidden_states[1][0]
-                for each in tokens
-            ])  # fmt: skip
+            return torch.cat(
+                [
+                    model(input_ids=torch.tensor([each]), output_hidden_states=True).hidden_states[1][0]
+                    for each in tokens
+                ]
+            )
 
     exact = outputs(dense)
     errors = {}
     for technique in (QuantizeRtn, QuantizeGptq, QuantizeAwq):
         pruned(technique(), source, tmp_path / technique.name, text, bits=3, group=32)
-        errors[technique.name] = float(
-            (outputs(reloaded(tmp_path / technique.name)) - exact).norm())  # fmt: skip
+        errors[technique.name] = float((outputs(reloaded(tmp_path / technique.name)) - exact).norm())
     assert errors["quantize-gptq"] < 0.9 * errors["quantize-rtn"]
     assert errors["quantize-awq"] < 0.95 * errors["quantize-rtn"]
 
 
 @pytest.mark.parametrize(("technique", "given"), TECHNIQUES)
 def test_twice_the_same_gives_the_same_bytes(
-    technique: type[ArtifactTechnique], given: dict[str, Any], source: Path, tmp_path: Path,
-    text: Path,
-) -> None:  # fmt: skip
+    technique: type[ArtifactTechnique], given: dict[str, Any], source: Path, tmp_path: Path, text: Path
+) -> None:
     for name in ("first", "second"):
         pruned(technique(), source, tmp_path / name, text, **given)
     assert hash_content(tmp_path / "first") == hash_content(tmp_path / "second")
 
 
-def test_a_model_in_several_files_is_quantized_as_in_one(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_a_model_in_several_files_is_quantized_as_in_one(source: Path, tmp_path: Path, text: Path) -> None:
     folder = save(make_model(dtype="bfloat16"), tmp_path / "model", max_shard_size="60KB")
     assert len(list(folder.glob("*.safetensors"))) > 2
     pruned(QuantizeRotate(), folder, tmp_path / "out", text)
@@ -247,9 +248,7 @@ def test_a_model_in_several_files_is_quantized_as_in_one(
     reloaded(tmp_path / "out")
 
 
-def test_the_embedding_is_rounded_where_that_is_asked_for(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_the_embedding_is_rounded_where_that_is_asked_for(source: Path, tmp_path: Path, text: Path) -> None:
     evidence = pruned(QuantizeRtn(), source, tmp_path / "out", text, bits=4, embedding="int8")
     found = IntegerFile.beside(tmp_path / "out")
     assert found is not None
@@ -263,9 +262,7 @@ def test_the_embedding_is_rounded_where_that_is_asked_for(
 # -- evidence ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("bits", "group", "expected"), [(8, 32, 8.5), (4, 32, 4.5), (3, 32, 3.5), (2, 32, 2.5)]
-)
+@pytest.mark.parametrize(("bits", "group", "expected"), [(8, 32, 8.5), (4, 32, 4.5), (3, 32, 3.5), (2, 32, 2.5)])
 def test_evidence_counts_bits_and_integers_in_the_files(
     bits: int, group: int, expected: float, source: Path, tmp_path: Path, text: Path
 ) -> None:
@@ -299,9 +296,7 @@ def test_a_row_for_a_group_has_few_scales(source: Path, tmp_path: Path, text: Pa
     assert evidence["bits_per_weight"] == pytest.approx(8 + 16 * rows / weights)
 
 
-def test_a_source_that_was_quantized_before_is_told(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_a_source_that_was_quantized_before_is_told(source: Path, tmp_path: Path, text: Path) -> None:
     first = pruned(QuantizeRtn(), source, tmp_path / "first", text, bits=4)
     again = pruned(QuantizeRtn(), tmp_path / "first", tmp_path / "again", text, bits=4)
     assert (first["source_4bit_share"], again["source_4bit_share"]) == (0, 1)
@@ -310,9 +305,7 @@ def test_a_source_that_was_quantized_before_is_told(
     assert float(str(again["relative_error"])) < 0.1 * float(str(first["relative_error"]))
 
 
-def test_evidence_sees_weights_that_are_not_their_integers(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_evidence_sees_weights_that_are_not_their_integers(source: Path, tmp_path: Path, text: Path) -> None:
     from safetensors.torch import save_file
 
     technique = QuantizeRtn()
@@ -349,9 +342,7 @@ def test_a_cut_model_is_quantized_as_any_other(source: Path, tmp_path: Path, tex
         reloaded(output)
 
 
-def test_weights_that_are_pruned_afterwards_have_no_integers_any_more(
-    source: Path, tmp_path: Path, text: Path
-) -> None:
+def test_weights_that_are_pruned_afterwards_have_no_integers_any_more(source: Path, tmp_path: Path, text: Path) -> None:
     pruned(QuantizeRtn(), source, tmp_path / "small", text)
     pruned(PruneMagnitude(), tmp_path / "small", tmp_path / "out", text)
     assert IntegerFile.beside(tmp_path / "out") is None
@@ -365,20 +356,16 @@ def test_weights_that_are_pruned_afterwards_have_no_integers_any_more(
     [
         (QuantizeRtn, {"group": 128}, {}, "groups of 128 do not divide matrices that are 64 wide"),
         (QuantizeZeroQuant, {}, {}, "groups of 64 do not divide matrices that are 160 wide"),
-        (QuantizeRtn, {"group": 0, "embedding": "int8"}, {"hidden_size": 48},
-         "32 do not divide an embedding"),
+        (QuantizeRtn, {"group": 0, "embedding": "int8"}, {"hidden_size": 48}, "32 do not divide an embedding"),
         (QuantizeGptq, {}, {"model_type": "gpt2"}, "llama, mistral, qwen2, not 'gpt2'"),
         (QuantizeAwq, {}, {"quantization_config": {"bits": 4}}, "quantized already"),
         (QuantizeSmoothQuant, {"length": 129}, {}, "longer than the model's context of 128"),
         (QuantizeGptq, {"calibration": "builtin:evaluation"}, {}, "for judging a model"),
         (QuantizeRotate, {"rounding": "gptq", "length": 129}, {}, "longer than the model's"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_said_in_a_line_before_anything_starts(
-    technique: type[ArtifactTechnique],
-    given: dict[str, Any],
-    config: dict[str, Any],
-    reason: str,
+    technique: type[ArtifactTechnique], given: dict[str, Any], config: dict[str, Any], reason: str
 ) -> None:
     fault = technique().check(settings_of(technique(), **given), {**CONFIG, **config})
     assert fault is not None
@@ -406,12 +393,14 @@ def test_other_values_than_the_offered_are_no_settings(key: str) -> None:
 
 def test_damaged_integers_are_refused_plainly(source: Path, tmp_path: Path, text: Path) -> None:
     pruned(QuantizeRtn(), source, tmp_path / "out", text)
-    for number, (file, content, reason) in enumerate((
-        (INTEGERS_FILE, b"nothing", "no whole safetensors file"),
-        (SCHEME_FILE, b"[]", "does not say which matrices"),
-        (SCHEME_FILE, b'{"version": 9, "matrices": {}}', "of version 9"),
-        (SCHEME_FILE, b'{"version": 1, "matrices": {"a.weight": {"bits": 4}}}', "lacks what"),
-    )):  # fmt: skip
+    for number, (file, content, reason) in enumerate(
+        (
+            (INTEGERS_FILE, b"nothing", "no whole safetensors file"),
+            (SCHEME_FILE, b"[]", "does not say which matrices"),
+            (SCHEME_FILE, b'{"version": 9, "matrices": {}}', "of version 9"),
+            (SCHEME_FILE, b'{"version": 1, "matrices": {"a.weight": {"bits": 4}}}', "lacks what"),
+        )
+    ):
         copy = shutil.copytree(tmp_path / "out", tmp_path / f"copy-{number}")
         (copy / FOLDER / file).write_bytes(content)
         with pytest.raises(ModelError, match=reason):

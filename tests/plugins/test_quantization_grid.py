@@ -41,9 +41,7 @@ def product_error(inputs: torch.Tensor, weight: torch.Tensor, found: Rounded) ->
 @pytest.mark.parametrize("search", [False, True])
 @pytest.mark.parametrize("group", [0, 32, 64, 128])
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
-def test_integers_stay_in_their_bits_and_scales_are_float16_by_group(
-    bits: int, group: int, search: bool
-) -> None:
+def test_integers_stay_in_their_bits_and_scales_are_float16_by_group(bits: int, group: int, search: bool) -> None:
     weight = random_matrix(6, 256)
     found = round_to_nearest(weight, Grid(bits, group, search))
     assert found.integers.dtype == torch.int8
@@ -109,15 +107,12 @@ def test_a_search_by_inputs_keeps_the_products_better_than_one_by_weights() -> N
     weight = random_matrix(32, 128)
     grid = Grid(3, 32, search=True)
     by_inputs = round_to_nearest(weight, grid, inputs.T @ inputs)
-    assert product_error(inputs, weight, by_inputs) < product_error(
-        inputs, weight, round_to_nearest(weight, grid)
-    )
+    assert product_error(inputs, weight, by_inputs) < product_error(inputs, weight, round_to_nearest(weight, grid))
 
 
 def test_errors_and_clipped_weights_are_counted() -> None:
     weight = torch.tensor([[1.0, -8.0] + [0.0] * 30])
-    found = Rounded.of(weight, 4, torch.tensor([[2.0, -8.0] + [0.0] * 30]),
-                       torch.ones(1, 1, dtype=torch.float16), 1)  # fmt: skip
+    found = Rounded.of(weight, 4, torch.tensor([[2.0, -8.0] + [0.0] * 30]), torch.ones(1, 1, dtype=torch.float16), 1)
     assert (found.squared_error, found.squares, found.clipped) == (1.0, 65.0, 1 / 32)
     assert torch.equal(found.dense(), dequantized(found.integers, found.scales))
 

@@ -92,9 +92,7 @@ def divergence(exact: Any, found: Any) -> float:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gguf_blocks_stand_for_the_checkpoint_s_numbers_bit_for_bit(
-    case: str, quantized: Any, tmp_path: Path
-) -> None:
+def test_gguf_blocks_stand_for_the_checkpoint_s_numbers_bit_for_bit(case: str, quantized: Any, tmp_path: Path) -> None:
     checkpoint, kind = quantized(case), CASES[case][2]
     file = in_gguf(checkpoint, tmp_path / "gguf")
     (tmp_path / "back").mkdir()
@@ -119,8 +117,7 @@ def test_the_blocks_hold_the_integers_and_scales_themselves(quantized: Any, tmp_
         integers = IntegerFile.beside(quantized(case))
         assert integers is not None
         matrix = integers.matrix("model.layers.1.mlp.down_proj.weight")
-        (tensor,) = (each for each in gguf.GGUFReader(file).tensors
-                     if each.name == "blk.1.ffn_down.weight")  # fmt: skip
+        (tensor,) = (each for each in gguf.GGUFReader(file).tensors if each.name == "blk.1.ffn_down.weight")
         width = 34 if case == "rtn-8" else 18
         blocks = np.array(tensor.data).reshape(len(matrix.integers), -1, width)
         scales = blocks[..., :2].copy().view(np.float16)[..., 0]
@@ -134,9 +131,7 @@ def test_the_blocks_hold_the_integers_and_scales_themselves(quantized: Any, tmp_
         assert np.array_equal(found.reshape(matrix.integers.shape), matrix.integers)
 
 
-def test_a_file_of_blocks_is_smaller_and_a_dense_one_is_asked_for(
-    quantized: Any, tmp_path: Path
-) -> None:
+def test_a_file_of_blocks_is_smaller_and_a_dense_one_is_asked_for(quantized: Any, tmp_path: Path) -> None:
     packed = in_gguf(quantized("rtn-4"), tmp_path / "packed")
     dense = in_gguf(quantized("rtn-4"), tmp_path / "dense", pack="dense")
     assert {each.tensor_type.name for each in gguf.GGUFReader(dense).tensors} == {"F32"}
@@ -144,17 +139,16 @@ def test_a_file_of_blocks_is_smaller_and_a_dense_one_is_asked_for(
 
 
 @pytest.mark.parametrize("case", ["rtn-8", "rtn-4", "rotate-4"])
-def test_llama_cpp_computes_nearly_the_same_from_blocks(
-    case: str, quantized: Any, tmp_path: Path
-) -> None:
+def test_llama_cpp_computes_nearly_the_same_from_blocks(case: str, quantized: Any, tmp_path: Path) -> None:
     if not LlamaCppBackend().available().ok:
         pytest.skip("no llama.cpp")
     exact = torch_logits(quantized(case))
     found = {}
     for pack in ("auto", "dense"):
         folder = in_gguf(quantized(case), tmp_path / pack, pack).parent
-        with LlamaCppBackend().open(Artifact("gguf", folder, "", 0), "cpu",
-                                    {"threads": 1, "context_tokens": 64}) as session:  # fmt: skip
+        with LlamaCppBackend().open(
+            Artifact("gguf", folder, "", 0), "cpu", {"threads": 1, "context_tokens": 64}
+        ) as session:
             found[pack] = divergence(exact, session.logits(PROMPT))
             dtype = str(session.facts()["dtype"])
             assert dtype == ("float32" if pack == "dense" else dtype)
@@ -170,8 +164,7 @@ def test_llama_cpp_computes_nearly_the_same_from_blocks(
 def dequantized(folder: Path) -> dict[str, Any]:
     """The matrices that MatMulNBits multiplies with, by the names of their blocks."""
     model = onnx.load(str(folder / "model.onnx"))
-    arrays = {each.name: onnx.numpy_helper.to_array(each, str(folder))
-              for each in model.graph.initializer}  # fmt: skip
+    arrays = {each.name: onnx.numpy_helper.to_array(each, str(folder)) for each in model.graph.initializer}
     found: dict[str, Any] = {}
     for node in model.graph.node:
         if node.op_type != "MatMulNBits":
@@ -189,9 +182,7 @@ def dequantized(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_matmulnbits_stands_for_the_checkpoint_s_numbers_bit_for_bit(
-    case: str, quantized: Any, tmp_path: Path
-) -> None:
+def test_matmulnbits_stands_for_the_checkpoint_s_numbers_bit_for_bit(case: str, quantized: Any, tmp_path: Path) -> None:
     checkpoint = quantized(case)
     folder = in_onnx(checkpoint, tmp_path / "onnx")
     found, expected = dequantized(folder), tensors_of(checkpoint)
@@ -201,9 +192,7 @@ def test_matmulnbits_stands_for_the_checkpoint_s_numbers_bit_for_bit(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_onnx_runtime_computes_the_same_from_integers(
-    case: str, quantized: Any, tmp_path: Path
-) -> None:
+def test_onnx_runtime_computes_the_same_from_integers(case: str, quantized: Any, tmp_path: Path) -> None:
     exact = torch_logits(quantized(case))
     with opened(in_onnx(quantized(case), tmp_path / "onnx")) as session:
         found = session.logits(PROMPT)
@@ -217,16 +206,13 @@ def test_onnx_runtime_computes_the_same_from_integers(
 
 
 @pytest.mark.parametrize("case", ["rtn-8", "rtn-4"])
-def test_with_int8_activations_onnx_runtime_rounds_them_too(
-    case: str, quantized: Any, tmp_path: Path
-) -> None:
+def test_with_int8_activations_onnx_runtime_rounds_them_too(case: str, quantized: Any, tmp_path: Path) -> None:
     exact = torch_logits(quantized(case))
     found = {}
     for activations in ("float32", "int8"):
         folder = in_onnx(quantized(case), tmp_path / activations, activations=activations)
         nodes = take_inventory(folder / "model.onnx").nodes
-        levels = {each.integers.get("accuracy_level") for each in nodes
-                  if each.operator == "MatMulNBits"}  # fmt: skip
+        levels = {each.integers.get("accuracy_level") for each in nodes if each.operator == "MatMulNBits"}
         assert levels == {4 if activations == "int8" else 0}
         with opened(folder) as session:
             found[activations] = divergence(exact, session.logits(PROMPT))
@@ -256,9 +242,7 @@ def test_the_backends_ask_for_the_packing_that_a_profile_sets() -> None:
 # -- refusals ---------------------------------------------------------------------------------
 
 
-def test_weights_that_were_changed_afterwards_are_not_packed(
-    quantized: Any, tmp_path: Path
-) -> None:
+def test_weights_that_were_changed_afterwards_are_not_packed(quantized: Any, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     copy = shutil.copytree(quantized("rtn-4"), tmp_path / "copy")

@@ -57,9 +57,7 @@ def perplexity(model: Any, folder: Path) -> float:
     return math.exp(total / count)
 
 
-def perplexity_after(
-    technique: ArtifactTechnique, source: Path, output: Path, **given: str | int
-) -> float:
+def perplexity_after(technique: ArtifactTechnique, source: Path, output: Path, **given: str | int) -> float:
     calibrated = DEFAULT if any(each.name == "sequences" for each in technique.options) else {}
     evidence = pruned(technique, source, output, CALIBRATION, **calibrated, **given)
     assert evidence["source_4bit_share"] == pytest.approx(1, abs=0.01), "it comes from Q4_1"
@@ -92,10 +90,9 @@ def test_eight_bits_cost_next_to_nothing_and_of_four_gptq_and_awq_cost_less_than
 
 def test_where_a_row_shares_a_scale_the_methods_differ_more(smollm2: Path, tmp_path: Path) -> None:
     found = {
-        technique.name: perplexity_after(technique, smollm2, tmp_path / technique.name,
-                                         bits=4, group=0)
+        technique.name: perplexity_after(technique, smollm2, tmp_path / technique.name, bits=4, group=0)
         for technique in (QuantizeRtn(), QuantizeGptq(), QuantizeAwq())
-    }  # fmt: skip
+    }
     print(found)
     for name in ("quantize-gptq", "quantize-awq"):
         assert found[name] < 0.9 * found["quantize-rtn"]
@@ -115,9 +112,7 @@ def rounding_activations(model: Any) -> Any:
     return model
 
 
-def test_smoothing_and_rotating_pay_where_activations_are_rounded_and_not_before(
-    smollm2: Path, tmp_path: Path
-) -> None:
+def test_smoothing_and_rotating_pay_where_activations_are_rounded_and_not_before(smollm2: Path, tmp_path: Path) -> None:
     found: dict[str, float] = {"none": perplexity(reloaded(smollm2), smollm2)}
     for name, technique, given in (
         ("rtn", QuantizeRtn(), {"bits": 8, "group": 0}),
@@ -135,9 +130,7 @@ def test_smoothing_and_rotating_pay_where_activations_are_rounded_and_not_before
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_one_quantized_model_is_nearly_as_good_on_every_runtime(
-    bits: int, smollm2: Path, tmp_path: Path
-) -> None:
+def test_one_quantized_model_is_nearly_as_good_on_every_runtime(bits: int, smollm2: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     if not LlamaCppBackend().available().ok:
         pytest.skip("no llama.cpp")

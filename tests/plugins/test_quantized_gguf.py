@@ -35,10 +35,14 @@ LAYERS = 2
 SIZES = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": LAYERS}
 #: Inputs of the matrices of a layer as transformers calls the modules.
 MODULES = {
-    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +62,7 @@ def text(checkpoint: Path) -> Path:
     return file
 
 
-def quantized(
-    source: Path, output: Path, text: Path | None = None, **given: OptionValue
-) -> Mapping[str, Scalar]:
+def quantized(source: Path, output: Path, text: Path | None = None, **given: OptionValue) -> Mapping[str, Scalar]:
     technique = GgufQuantize()
     settings = settings_of(technique, text, **given)
     if text is None:
@@ -71,9 +73,7 @@ def quantized(
 
 
 def opened(folder: Path, **settings: OptionValue) -> Any:
-    return LlamaCppBackend().open(
-        Artifact("gguf", folder, "", 0), "cpu", {"threads": 1, **settings}
-    )
+    return LlamaCppBackend().open(Artifact("gguf", folder, "", 0), "cpu", {"threads": 1, **settings})
 
 
 def off(found: Any, expected: Any) -> float:
@@ -93,9 +93,7 @@ def types_in(file: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     "kind", ["bf16", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "iq4_nl", "q3_k_m", "q2_k"]
 )
-def test_a_type_is_written_and_run_and_said_of_the_file(
-    kind: str, source: Path, tmp_path: Path
-) -> None:
+def test_a_type_is_written_and_run_and_said_of_the_file(kind: str, source: Path, tmp_path: Path) -> None:
     evidence = quantized(source, tmp_path / "out", type=kind)
     held = types_in(tmp_path / "out" / "model.gguf")
     total = sum(held.values())
@@ -119,8 +117,7 @@ def test_a_type_is_written_and_run_and_said_of_the_file(
 
 def test_the_fewer_bits_the_greater_the_error(source: Path, tmp_path: Path) -> None:
     kinds = ("bf16", "q8_0", "q5_k_m", "q4_0", "q2_k")
-    errors = [float(str(quantized(source, tmp_path / kind, type=kind)["relative_error"]))
-              for kind in kinds]  # fmt: skip
+    errors = [float(str(quantized(source, tmp_path / kind, type=kind)["relative_error"])) for kind in kinds]
     assert errors == sorted(errors)
     assert errors[0] < 0.003
     assert errors[1] < 0.01
@@ -137,13 +134,10 @@ def test_eight_bits_change_the_logits_little(source: Path, tmp_path: Path) -> No
     assert 1e-4 < off(found, expected) < 0.15
 
 
-def test_rows_that_are_no_blocks_of_256_are_counted_as_fallen_back(
-    source: Path, tmp_path: Path
-) -> None:
+def test_rows_that_are_no_blocks_of_256_are_counted_as_fallen_back(source: Path, tmp_path: Path) -> None:
     evidence = quantized(source, tmp_path / "out", type="q4_k_m")
     reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
-    narrow = sum(int(t.n_elements) for t in reader.tensors
-                 if len(t.shape) == 2 and t.shape[0] % 256)  # fmt: skip
+    narrow = sum(int(t.n_elements) for t in reader.tensors if len(t.shape) == 2 and t.shape[0] % 256)
     total = sum(int(t.n_elements) for t in reader.tensors)
     assert evidence["fallback_share"] == pytest.approx(narrow / total, abs=1e-4)
     assert 0.5 < narrow / total < 1
@@ -202,9 +196,7 @@ def test_inputs_are_rounded_as_the_facts_say(source: Path, tmp_path: Path) -> No
 # -- importance matrix ------------------------------------------------------------------------
 
 
-def test_importance_is_what_hooks_in_transformers_measure(
-    checkpoint: Path, source: Path, text: Path
-) -> None:
+def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, source: Path, text: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     from joulebench_llamacpp.header import read_tensors
@@ -239,9 +231,7 @@ def test_importance_is_what_hooks_in_transformers_measure(
         assert found.means[name] == pytest.approx((total / (6 * 24)).numpy(), rel=2e-3), name
 
 
-def test_an_importance_matrix_lowers_the_error_that_it_weighs(
-    source: Path, text: Path, tmp_path: Path
-) -> None:
+def test_an_importance_matrix_lowers_the_error_that_it_weighs(source: Path, text: Path, tmp_path: Path) -> None:
     from joulebench_llamacpp.header import read_tensors
     from joulebench_llamacpp.loading import load_binding
     from joulebench_llamacpp.log import LibraryLog
@@ -259,20 +249,19 @@ def test_an_importance_matrix_lowers_the_error_that_it_weighs(
     errors = {}
     for name in ("plain", "weighed"):
         after = _matrices(tmp_path / name / "model.gguf")
-        errors[name] = sum(
-            float(((before[key] - after[key]) ** 2 * means[key]).sum()) for key in means
-        )
+        errors[name] = sum(float(((before[key] - after[key]) ** 2 * means[key]).sum()) for key in means)
     assert errors["weighed"] < 0.95 * errors["plain"]
 
 
 def _matrices(file: Path) -> dict[str, Any]:
-    return {str(each.name): gguf.dequantize(each.data, each.tensor_type)
-            for each in gguf.GGUFReader(file).tensors if len(each.shape) == 2}  # fmt: skip
+    return {
+        str(each.name): gguf.dequantize(each.data, each.tensor_type)
+        for each in gguf.GGUFReader(file).tensors
+        if len(each.shape) == 2
+    }
 
 
-def test_types_that_need_an_importance_matrix_are_written_with_one(
-    source: Path, text: Path, tmp_path: Path
-) -> None:
+def test_types_that_need_an_importance_matrix_are_written_with_one(source: Path, text: Path, tmp_path: Path) -> None:
     evidence = quantized(source, tmp_path / "out", text, type="iq2_xs", imatrix=True)
     assert "iq2_xs" in str(evidence["weight_types"])
     with opened(tmp_path / "out") as session:
@@ -325,9 +314,7 @@ def test_settings_that_cannot_work_are_refused_before_anything_starts(
     assert (fault is None) if said is None else (fault is not None and said in fault)
 
 
-def test_every_type_says_whether_the_library_wants_an_importance_matrix(
-    source: Path, tmp_path: Path
-) -> None:
+def test_every_type_says_whether_the_library_wants_an_importance_matrix(source: Path, tmp_path: Path) -> None:
     assert set(FILE_TYPES) >= NEEDS_IMPORTANCE
     technique = GgufQuantize()
     for kind in ("iq3_s", "iq4_xs", "q3_k_s", "iq3_xxs", "q2_k_s"):
@@ -342,9 +329,7 @@ def test_every_type_says_whether_the_library_wants_an_importance_matrix(
         assert kind in NEEDS_IMPORTANCE or not refused, kind
 
 
-def test_a_text_that_is_too_short_is_an_error_with_its_length(
-    source: Path, text: Path, tmp_path: Path
-) -> None:
+def test_a_text_that_is_too_short_is_an_error_with_its_length(source: Path, text: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"too short for calibration: its .* tokens give"):
         quantized(source, tmp_path / "out", text, imatrix=True, sequences=1000)
 

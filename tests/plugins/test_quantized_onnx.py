@@ -7,16 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx_models import (
-    TIED,
-    UNTIED,
-    export,
-    generated,
-    opened,
-    to_ort,
-    torch_model,
-    write_checkpoint,
-)
+from onnx_models import TIED, UNTIED, export, generated, opened, to_ort, torch_model, write_checkpoint
 from pruning_models import settings_of
 
 from joulebench.api import ArtifactTechnique, OptionValue, Scalar
@@ -47,9 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def quantized(
-    technique: ArtifactTechnique, source: Path, output: Path, **given: OptionValue
-) -> Mapping[str, Scalar]:
+def quantized(technique: ArtifactTechnique, source: Path, output: Path, **given: OptionValue) -> Mapping[str, Scalar]:
     settings = settings_of(technique, **given)
     output.mkdir(parents=True)
     technique.apply(source, output, settings)
@@ -80,8 +69,15 @@ def matrices(shape: Mapping[str, Any]) -> list[tuple[int, int]]:
     hidden, wide = shape["hidden_size"], shape["intermediate_size"]
     queries = shape["num_attention_heads"] * shape["head_dim"]
     keys = shape["num_key_value_heads"] * shape["head_dim"]
-    layer = [(hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden),
-             (hidden, wide), (hidden, wide), (wide, hidden)]  # fmt: skip
+    layer = [
+        (hidden, queries),
+        (hidden, keys),
+        (hidden, keys),
+        (queries, hidden),
+        (hidden, wide),
+        (hidden, wide),
+        (wide, hidden),
+    ]
     return layer * shape["num_hidden_layers"]
 
 
@@ -96,9 +92,14 @@ def test_the_runtime_computes_with_the_matrices_that_the_file_means(
 ) -> None:
     """In float32 (accuracy level 1) its logits are transformers' on the dequantized matrices."""
     evidence = quantized(
-        OnnxMatMulNBits(), folder / name / "onnx", tmp_path / "out", bits=bits, block=block,
-        symmetric=symmetric, accuracy_level=1,
-    )  # fmt: skip
+        OnnxMatMulNBits(),
+        folder / name / "onnx",
+        tmp_path / "out",
+        bits=bits,
+        block=block,
+        symmetric=symmetric,
+        accuracy_level=1,
+    )
     model = torch_model(folder / name / "checkpoint")
     lost = whole = 0.0
     with torch.no_grad():
@@ -115,9 +116,7 @@ def test_the_runtime_computes_with_the_matrices_that_the_file_means(
                 whole += float(before.square().sum())
     expected = logits_of(model)
     for format_ in ("onnx", "ort"):
-        place = (
-            tmp_path / "out" if format_ == "onnx" else to_ort(tmp_path / "out", tmp_path / "ort")
-        )
+        place = tmp_path / "out" if format_ == "onnx" else to_ort(tmp_path / "out", tmp_path / "ort")
         with opened(place, format_) as session:
             assert session.logits(LONG) == pytest.approx(expected, abs=5e-3)
             facts = session.facts()
@@ -143,8 +142,7 @@ def test_level_4_rounds_inputs_to_int8_and_says_so(name: str, folder: Path, tmp_
     source = folder / name / "onnx"
     logits = {}
     for level in (1, 4):
-        evidence = quantized(OnnxMatMulNBits(), source, tmp_path / str(level), bits=8,
-                             accuracy_level=level)  # fmt: skip
+        evidence = quantized(OnnxMatMulNBits(), source, tmp_path / str(level), bits=8, accuracy_level=level)
         assert evidence["compute"] == {1: "float32", 4: "int8"}[level]
         with opened(tmp_path / str(level)) as session:
             assert session.facts()["compute"] == evidence["compute"]
@@ -169,8 +167,7 @@ def test_a_token_reads_the_packed_bytes(
     name: str, bits: int, block: int, symmetric: bool, folder: Path, tmp_path: Path
 ) -> None:
     shape = SHAPES[name]
-    quantized(OnnxMatMulNBits(), folder / name / "onnx", tmp_path / "out", bits=bits, block=block,
-              symmetric=symmetric)  # fmt: skip
+    quantized(OnnxMatMulNBits(), folder / name / "onnx", tmp_path / "out", bits=bits, block=block, symmetric=symmetric)
     hidden, rows = shape["hidden_size"], shape["vocab_size"]
     expected = 4 * hidden  # a row of the embedding
     for inputs, outputs in [*matrices(shape), (hidden, rows)]:
@@ -184,9 +181,7 @@ def test_a_token_reads_the_packed_bytes(
         expected += 4 * sum(outputs for _, outputs in matrices(shape))
     operations = 2 * sum(a * b for a, b in [*matrices(shape), (hidden, rows)])
     for format_ in ("onnx", "ort"):
-        place = (
-            tmp_path / "out" if format_ == "onnx" else to_ort(tmp_path / "out", tmp_path / "ort")
-        )
+        place = tmp_path / "out" if format_ == "onnx" else to_ort(tmp_path / "out", tmp_path / "ort")
         with opened(place, format_) as session:
             traffic = session.traffic()
             assert traffic.weights_bytes == pytest.approx(expected, abs=64), format_
@@ -201,8 +196,7 @@ def test_evidence_is_true_of_the_file(folder: Path, tmp_path: Path) -> None:
     size = sum(each.nbytes for each in tensors.values())
     tables = sum(each.nbytes for name, each in tensors.items() if name.endswith("_cache"))
     constants = tensors["batch_axis"].nbytes
-    weights = sum(each.size for name, each in tensors_of(source).items()
-                  if name.endswith(".weight"))  # fmt: skip
+    weights = sum(each.size for name, each in tensors_of(source).items() if name.endswith(".weight"))
     assert evidence["weights_bytes"] == size
     assert evidence["bits_per_weight"] == pytest.approx(8 * (size - tables) / weights, abs=0.01)
     assert evidence["bits_per_weight_before"] == pytest.approx(32, abs=0.01)
@@ -230,9 +224,7 @@ def test_the_embedding_can_be_packed_too(bits: int, folder: Path, tmp_path: Path
         row = TIED["hidden_size"] * bits // 8 + 4 * (TIED["hidden_size"] // 32)
         kept = quantized(OnnxMatMulNBits(), source, tmp_path / "kept", bits=8)
         with opened(tmp_path / "kept") as other:
-            difference = (other.traffic().weights_bytes or 0) - (
-                session.traffic().weights_bytes or 0
-            )
+            difference = (other.traffic().weights_bytes or 0) - (session.traffic().weights_bytes or 0)
         assert difference == 4 * TIED["hidden_size"] - row
     assert float(str(evidence["bits_per_weight"])) < float(str(kept["bits_per_weight"]))
     assert off(found, expected) < {4: 0.6, 8: 0.15}[bits]
@@ -296,9 +288,7 @@ def test_the_operators_of_dynamic_int8_are_counted(folder: Path, tmp_path: Path)
     assert sum(name in whole for name in names) == count
 
 
-def test_a_head_that_stays_is_shared_with_the_embedding_as_before(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_head_that_stays_is_shared_with_the_embedding_as_before(folder: Path, tmp_path: Path) -> None:
     source = folder / "tied" / "onnx"
     kept = quantized(OnnxDynamicInt8(), source, tmp_path / "kept", head=False)
     apart = quantized(OnnxDynamicInt8(), source, tmp_path / "apart", per_channel=False)
@@ -313,9 +303,7 @@ def test_a_head_that_stays_is_shared_with_the_embedding_as_before(
 
 
 @pytest.mark.parametrize("technique", [OnnxDynamicInt8(), OnnxMatMulNBits()], ids=lambda t: t.name)
-def test_the_same_bytes_come_out_again(
-    technique: ArtifactTechnique, folder: Path, tmp_path: Path
-) -> None:
+def test_the_same_bytes_come_out_again(technique: ArtifactTechnique, folder: Path, tmp_path: Path) -> None:
     for number in ("1", "2"):
         quantized(technique, folder / "untied" / "onnx", tmp_path / number)
     for name in ("model.onnx", "model.onnx.data"):
@@ -323,9 +311,7 @@ def test_the_same_bytes_come_out_again(
 
 
 @pytest.mark.parametrize("technique", [OnnxDynamicInt8(), OnnxMatMulNBits()], ids=lambda t: t.name)
-def test_the_source_stays_as_it_was(
-    technique: ArtifactTechnique, folder: Path, tmp_path: Path
-) -> None:
+def test_the_source_stays_as_it_was(technique: ArtifactTechnique, folder: Path, tmp_path: Path) -> None:
     source = folder / "tied" / "onnx"
     before = {each.name: each.stat().st_mtime_ns for each in source.iterdir()}
     quantized(technique, source, tmp_path / "out")
@@ -340,9 +326,7 @@ def test_what_is_quantized_already_is_refused_in_plain_words(folder: Path, tmp_p
             quantized(technique, tmp_path / "once", tmp_path / technique.name)
 
 
-def test_the_workload_operators_says_that_it_does_not_know_these(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_the_workload_operators_says_that_it_does_not_know_these(folder: Path, tmp_path: Path) -> None:
     quantized(OnnxMatMulNBits(), folder / "tied" / "onnx", tmp_path / "out")
     with opened(tmp_path / "out") as session, pytest.raises(JoulebenchError, match="not known"):
         session.operators(8)
@@ -359,8 +343,14 @@ def test_the_workload_operators_says_that_it_does_not_know_these(
 def test_blocks_that_do_not_divide_are_refused_where_they_must(
     given: Mapping[str, OptionValue], config: Mapping[str, object], said: str | None
 ) -> None:
-    whole = {**UNTIED, "architectures": ["LlamaForCausalLM"], "model_type": "llama",
-             "hidden_act": "silu", "rms_norm_eps": 1e-5, **config}  # fmt: skip
+    whole = {
+        **UNTIED,
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        **config,
+    }
     technique = OnnxMatMulNBits()
     fault = technique.check(settings_of(technique, **given), whole)
     assert (fault is None) if said is None else (fault is not None and said in fault)

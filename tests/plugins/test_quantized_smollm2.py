@@ -53,8 +53,7 @@ def whole(smollm2: Path, ids: list[int]) -> float:
 def smollm2_gguf(smollm2: Path, cache: Path) -> Path:
     exporter = default_registry().converter("gguf-export")
     content_hash, size = hash_content(smollm2)
-    step = Transform("converter", exporter.name, exporter.target, exporter.default_settings(),
-                     exporter.versions())  # fmt: skip
+    step = Transform("converter", exporter.name, exporter.target, exporter.default_settings(), exporter.versions())
     return Store(cache).make(Artifact("hf", smollm2, content_hash, size), step).artifact.path
 
 
@@ -64,9 +63,7 @@ def opened(backend: str, format_: str, path: Path, **settings: OptionValue) -> A
     return found.open(Artifact(format_, path, "", 0), "cpu", given)
 
 
-def made(
-    name: str, source: Path, output: Path, **given: OptionValue
-) -> tuple[Path, Mapping[str, Scalar]]:
+def made(name: str, source: Path, output: Path, **given: OptionValue) -> tuple[Path, Mapping[str, Scalar]]:
     technique = default_registry().technique(name)
     assert isinstance(technique, ArtifactTechnique)
     settings = (
@@ -80,8 +77,17 @@ def made(
 
 
 def said(name: str, found: float, whole: float, evidence: Mapping[str, Scalar]) -> None:
-    keys = ("bits_per_weight", "weights_bytes", "weight_types", "fallback_share", "compute",
-            "relative_error", "source_4bit_share", "embedding_type", "head_type")  # fmt: skip
+    keys = (
+        "bits_per_weight",
+        "weights_bytes",
+        "weight_types",
+        "fallback_share",
+        "compute",
+        "relative_error",
+        "source_4bit_share",
+        "embedding_type",
+        "head_type",
+    )
     told = {key: evidence[key] for key in keys if key in evidence}
     print(f"\n{name}: perplexity {found:.2f} ({found / whole - 1:+.1%}) {told}")
 
@@ -90,17 +96,21 @@ def said(name: str, found: float, whole: float, evidence: Mapping[str, Scalar]) 
 #: minimum for each block (q5_1, most of q5_k_m here) fare worse than their bits say: the 16 levels
 #: of the source fall between their 32 in the same way in each block.
 GGUF = {
-    "bf16": (1.01, (16, 16.1)), "f16": (1.01, (16, 16.1)), "q8_0": (1.01, (8.4, 8.6)),
-    "q6_k": (1.03, (7.5, 8.6)), "q5_k_m": (1.2, (6, 7.6)), "q4_k_m": (1.1, (5.4, 7)),
-    "q4_0": (1.35, (4.5, 5.6)), "iq4_nl": (1.3, (4.5, 5.8)), "q3_k_m": (1.4, (4, 6.5)),
+    "bf16": (1.01, (16, 16.1)),
+    "f16": (1.01, (16, 16.1)),
+    "q8_0": (1.01, (8.4, 8.6)),
+    "q6_k": (1.03, (7.5, 8.6)),
+    "q5_k_m": (1.2, (6, 7.6)),
+    "q4_k_m": (1.1, (5.4, 7)),
+    "q4_0": (1.35, (4.5, 5.6)),
+    "iq4_nl": (1.3, (4.5, 5.8)),
+    "q3_k_m": (1.4, (4, 6.5)),
     "q2_k": (1.6, (4, 6)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", GGUF)
-def test_gguf_types(
-    kind: str, smollm2_gguf: Path, ids: list[int], whole: float, tmp_path: Path
-) -> None:
+def test_gguf_types(kind: str, smollm2_gguf: Path, ids: list[int], whole: float, tmp_path: Path) -> None:
     most, (low, high) = GGUF[kind]
     output, evidence = made("gguf-quantize", smollm2_gguf, tmp_path / "out", type=kind)
     with opened("llamacpp", "gguf", output, context_tokens=512) as session:
@@ -108,8 +118,7 @@ def test_gguf_types(
         facts = session.facts()
         assert facts["compute"] == {"bf16": "bfloat16", "f16": "float16"}.get(kind, "int8")
         assert session.traffic().weights_bytes == evidence["weights_bytes"]
-        said(f"{kind} ({facts['products']}, repacked {facts['repacked_bytes']})", found, whole,
-             evidence)  # fmt: skip
+        said(f"{kind} ({facts['products']}, repacked {facts['repacked_bytes']})", found, whole, evidence)
     assert 0.95 * whole < found < most * whole
     assert low <= float(str(evidence["bits_per_weight"])) <= high
     narrow = kind.endswith(("_k", "_k_m"))
@@ -138,8 +147,7 @@ def test_an_importance_matrix_helps_where_bits_are_few(
         found = {}
         for weighed in (False, True):
             name = f"{kind}-{weighed}"
-            output, evidence = made("gguf-quantize", smollm2_gguf, tmp_path / name, type=kind,
-                                    imatrix=weighed)  # fmt: skip
+            output, evidence = made("gguf-quantize", smollm2_gguf, tmp_path / name, type=kind, imatrix=weighed)
             assert evidence["imatrix_matrices"] == (210 if weighed else 0)
             with opened("llamacpp", "gguf", output, context_tokens=512) as session:
                 found[weighed] = perplexity(session, ids)
@@ -154,19 +162,12 @@ ONNX: Mapping[str, tuple[str, Mapping[str, OptionValue], float, float]] = {
     "8-bit": ("onnx-matmul-nbits", {"bits": 8}, 1.02, 17),
     "4-bit-32": ("onnx-matmul-nbits", {"bits": 4}, 1.4, 13),
     "4-bit-128": ("onnx-matmul-nbits", {"bits": 4, "block": 128}, 1.8, 12.5),
-    "4-bit-8-head": (
-        "onnx-matmul-nbits",
-        {"bits": 4, "head_bits": 8, "embedding_bits": 8},
-        1.4,
-        9,
-    ),
+    "4-bit-8-head": ("onnx-matmul-nbits", {"bits": 4, "head_bits": 8, "embedding_bits": 8}, 1.4, 9),
 }
 
 
 @pytest.mark.parametrize("name", ONNX)
-def test_onnx_types(
-    name: str, smollm2_onnx: dict[str, Path], ids: list[int], whole: float, tmp_path: Path
-) -> None:
+def test_onnx_types(name: str, smollm2_onnx: dict[str, Path], ids: list[int], whole: float, tmp_path: Path) -> None:
     technique, given, most, bits = ONNX[name]
     output, evidence = made(technique, smollm2_onnx["onnx"], tmp_path / "out", **given)
     with opened("onnx", "onnx", output, cache_tokens=512) as session:
@@ -184,9 +185,11 @@ def test_onnx_types(
 
 
 TORCH: Mapping[str, tuple[float, float]] = {
-    "torch-half": (1.01, 16.1), "torch-int8-dynamic": (2.2, 15),
-    "torch-int8-weight-only": (1.02, 15), "torch-int4-weight-only": (1.4, 9),
-}  # fmt: skip
+    "torch-half": (1.01, 16.1),
+    "torch-int8-dynamic": (2.2, 15),
+    "torch-int8-weight-only": (1.02, 15),
+    "torch-int4-weight-only": (1.4, 9),
+}
 
 
 @pytest.fixture(params=TORCH)
@@ -198,9 +201,7 @@ def runtime(request: pytest.FixtureRequest) -> RuntimeTechnique:
     return technique
 
 
-def test_torch_types(
-    runtime: RuntimeTechnique, smollm2: Path, ids: list[int], whole: float
-) -> None:
+def test_torch_types(runtime: RuntimeTechnique, smollm2: Path, ids: list[int], whole: float) -> None:
     most, bits = TORCH[runtime.name]
     settings = complete(runtime.options, {}, str)
     with opened("torch", "hf", smollm2, **runtime.session_options(settings)) as session:

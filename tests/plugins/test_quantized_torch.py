@@ -13,12 +13,7 @@ import pytest
 from joulebench.api import Artifact, OptionValue, RuntimeTechnique, Scalar
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
 from joulebench.settings import complete
-from joulebench_quantization.torch_types import (
-    TorchHalf,
-    TorchInt4WeightOnly,
-    TorchInt8Dynamic,
-    TorchInt8WeightOnly,
-)
+from joulebench_quantization.torch_types import TorchHalf, TorchInt4WeightOnly, TorchInt8Dynamic, TorchInt8WeightOnly
 from joulebench_torch.backend import TorchBackend
 
 if TYPE_CHECKING:
@@ -165,9 +160,7 @@ def test_a_plain_session_says_the_same_of_itself(plain: Any) -> None:
 
 
 @with_torchao
-def test_int8_weights_alone_are_multiplied_in_floating_point(
-    tiny_checkpoint: Path, plain: Any
-) -> None:
+def test_int8_weights_alone_are_multiplied_in_floating_point(tiny_checkpoint: Path, plain: Any) -> None:
     technique = TorchInt8WeightOnly()
     with opened(tiny_checkpoint, **applied(technique)) as session:
         session.prefill(PROMPT)
@@ -185,9 +178,9 @@ def test_int8_weights_alone_are_multiplied_in_floating_point(
 
 
 @with_torchao
-@pytest.mark.parametrize(("head", "kind", "size"), [
-    (True, "bfloat16", 2), (False, "bfloat16", 2), (True, "float32", 4),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("head", "kind", "size"), [(True, "bfloat16", 2), (False, "bfloat16", 2), (True, "float32", 4)]
+)
 def test_int4_weights_take_half_a_byte_and_their_scales(
     head: bool, kind: str, size: int, tiny_checkpoint: Path, plain: Any
 ) -> None:
@@ -244,9 +237,8 @@ def test_without_torchao_the_reason_and_the_cure_are_named(
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec",
-        lambda name, *rest: None if name == "torchao" else real(name, *rest),
-    )  # fmt: skip
+        importlib.util, "find_spec", lambda name, *rest: None if name == "torchao" else real(name, *rest)
+    )
     for technique in (TorchInt8WeightOnly(), TorchInt4WeightOnly()):
         found = technique.available()
         assert (found.ok, found.cure) == (False, "pip install 'joulebench[torchao]'")
@@ -255,9 +247,7 @@ def test_without_torchao_the_reason_and_the_cure_are_named(
     assert TorchInt8Dynamic().available().ok
 
 
-def test_a_backend_without_the_capability_is_skipped_with_that_reason(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_a_backend_without_the_capability_is_skipped_with_that_reason(cli: Cli, tmp_path: Path) -> None:
     profile = tmp_path / "types.toml"
     profile.write_text(
         """

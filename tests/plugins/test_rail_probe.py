@@ -54,8 +54,7 @@ def write(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "sensor",
-    ["quantum_j = 0.001\n", "wraps_at_j = 40.0\n", 'kind = "gauge"\nsampling_s = 0.01\n'],
+    "sensor", ["quantum_j = 0.001\n", "wraps_at_j = 40.0\n", 'kind = "gauge"\nsampling_s = 0.01\n']
 )
 def test_the_reader_shows_what_the_virtual_rail_shows(sensor: str) -> None:
     scenario = parse_scenario(MIXED + sensor, "x.toml")
@@ -66,15 +65,24 @@ def test_the_reader_shows_what_the_virtual_rail_shows(sensor: str) -> None:
     facts = scenario.sensor
     own: Counter | Gauge = (
         Gauge(
-            rail, period_s=facts.period_s, averaging_s=facts.averaging_s, jitter=facts.jitter,
-            stale_share=facts.stale_share, seed=3,
+            rail,
+            period_s=facts.period_s,
+            averaging_s=facts.averaging_s,
+            jitter=facts.jitter,
+            stale_share=facts.stale_share,
+            seed=3,
         )
         if facts.kind == "gauge"
         else Counter(
-            rail, period_s=facts.period_s, quantum_counts=round(facts.quantum_j * 1e6),
-            wraps_at=facts.wraps_at, jitter=facts.jitter, stale_share=facts.stale_share, seed=3,
+            rail,
+            period_s=facts.period_s,
+            quantum_counts=round(facts.quantum_j * 1e6),
+            wraps_at=facts.wraps_at,
+            jitter=facts.jitter,
+            stale_share=facts.stale_share,
+            seed=3,
         )
-    )  # fmt: skip
+    )
     step = 1 if facts.kind == "gauge" else round(facts.quantum_j * 1e6)
     times = [0.013 * i for i in range(1, 1200)]
     differences = [abs(reader.at(t) - own.read(round(t * 1e9))) for t in times]

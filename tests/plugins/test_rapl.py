@@ -42,10 +42,7 @@ def as_nobody(root: Path, code: str) -> str:
         "probe = RaplProbe(); settings = {'root': sys.argv[2]}\n" + code
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, repr(sys.path), str(root)],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", script, repr(sys.path), str(root)], capture_output=True, text=True, check=True
     )
     return done.stdout
 
@@ -61,16 +58,8 @@ def open_folder() -> Iterator[Path]:
 
 def test_packages_and_dram_are_counted_and_what_lies_inside_them_is_not(tmp_path: Path) -> None:
     FakePowercap(tmp_path, intel_zones(packages=2, dram_watts=2.0))
-    assert counted(tmp_path) == [
-        "rapl/package-0",
-        "rapl/package-0/dram",
-        "rapl/package-1",
-        "rapl/package-1/dram",
-    ]
-    assert set(channels(tmp_path)) - set(counted(tmp_path)) == {
-        "rapl/package-0/core",
-        "rapl/package-1/core",
-    }
+    assert counted(tmp_path) == ["rapl/package-0", "rapl/package-0/dram", "rapl/package-1", "rapl/package-1/dram"]
+    assert set(channels(tmp_path)) - set(counted(tmp_path)) == {"rapl/package-0/core", "rapl/package-1/core"}
 
 
 def test_a_package_that_mmio_shows_again_is_counted_once(tmp_path: Path) -> None:
@@ -101,9 +90,7 @@ def test_two_sockets_that_bear_one_name_are_both_counted(tmp_path: Path) -> None
     assert counted(tmp_path) == ["rapl/package-0", "rapl/package-0@intel-rapl:1"]
 
 
-def test_nested_folders_give_the_same_channels_as_the_class_folder_of_links(
-    tmp_path: Path,
-) -> None:
+def test_nested_folders_give_the_same_channels_as_the_class_folder_of_links(tmp_path: Path) -> None:
     zones = intel_zones(packages=2, psys_watts=20.0, mmio=True)
     FakePowercap(tmp_path / "flat", zones, layout="sysfs")
     FakePowercap(tmp_path / "deep", zones, layout="nested")
@@ -119,9 +106,7 @@ def test_zones_numbered_in_hexadecimal_are_found_and_ordered(tmp_path: Path) -> 
     assert list(channels(tmp_path)) == [f"rapl/package-{number}" for number in range(12)]
 
 
-def test_the_counter_read_by_the_sampler_gives_the_joules_that_were_consumed(
-    tmp_path: Path,
-) -> None:
+def test_the_counter_read_by_the_sampler_gives_the_joules_that_were_consumed(tmp_path: Path) -> None:
     with FakePowercap(tmp_path, intel_zones(watts=lambda t: 10.0 + t)) as tree:
         channel = channels(tmp_path)["rapl/package-0"]
         reader = FileReader(channel.source.path)  # type: ignore[union-attr]
@@ -137,10 +122,7 @@ def test_the_counter_read_by_the_sampler_gives_the_joules_that_were_consumed(
     assert tree.joules("intel-rapl:0") == pytest.approx(22.0)
 
 
-@given(
-    steps=st.lists(st.floats(0.001, 0.2), min_size=1, max_size=30),
-    highest=st.sampled_from([1_000_000, 2_500_007]),
-)
+@given(steps=st.lists(st.floats(0.001, 0.2), min_size=1, max_size=30), highest=st.sampled_from([1_000_000, 2_500_007]))
 def test_wraps_lose_and_invent_no_energy(
     tmp_path_factory: pytest.TempPathFactory, steps: list[float], highest: int
 ) -> None:
@@ -160,9 +142,7 @@ def test_wraps_lose_and_invent_no_energy(
         assert counts * channel.scale == pytest.approx(tree.joules("intel-rapl:0"), abs=2e-6)
 
 
-def test_the_wrap_is_one_count_above_the_highest_value_that_the_device_states(
-    tmp_path: Path,
-) -> None:
+def test_the_wrap_is_one_count_above_the_highest_value_that_the_device_states(tmp_path: Path) -> None:
     FakePowercap(tmp_path, intel_zones())
     # 2^32 counts of 61.035 µJ, as the kernel computes both (intel_rapl_common.c)
     assert INTEL_RANGE_UJ == 0xFFFFFFFF * 61035 // 1000
@@ -206,8 +186,7 @@ def test_counters_that_a_user_may_not_read_are_told_with_the_cure(open_folder: P
     zones = [Zone("intel-rapl:0", "package-0", 5.0, readable=False)]
     FakePowercap(open_folder, zones)
     found = as_nobody(
-        open_folder,
-        "found = probe.inspect(settings); print(found.ok); print(found.reason); print(found.cure)",
+        open_folder, "found = probe.inspect(settings); print(found.ok); print(found.reason); print(found.cure)"
     )
     ok, reason, cure = found.splitlines()
     assert ok == "False"
@@ -219,15 +198,10 @@ def test_counters_that_a_user_may_not_read_are_told_with_the_cure(open_folder: P
 
 
 def test_what_a_user_may_read_is_read_and_the_total_says_what_it_lacks(open_folder: Path) -> None:
-    zones = [
-        Zone("intel-rapl:0", "package-0", 5.0),
-        Zone("intel-rapl:1", "package-1", 5.0, readable=False),
-    ]
+    zones = [Zone("intel-rapl:0", "package-0", 5.0), Zone("intel-rapl:1", "package-1", 5.0, readable=False)]
     FakePowercap(open_folder, zones)
     found = as_nobody(
-        open_folder,
-        "print(probe.inspect(settings))\n"
-        "for each in probe.channels(settings): print(each.path, each.note)",
+        open_folder, "print(probe.inspect(settings))\nfor each in probe.channels(settings): print(each.path, each.note)"
     )
     availability, *lines = found.splitlines()
     assert "ok=True" in availability

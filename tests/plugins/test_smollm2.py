@@ -36,9 +36,7 @@ def test_the_prompt_of_the_field_has_the_ids_that_every_runtime_must_see(smollm2
 
 def test_the_catalogue_knows_its_sizes_before_it_is_fetched(smollm2: Path) -> None:
     registry = default_registry()
-    ref = resolve_model(
-        "smollm2-135m-instruct", read_catalogue(registry.profile_dirs()), Path.cwd()
-    )
+    ref = resolve_model("smollm2-135m-instruct", read_catalogue(registry.profile_dirs()), Path.cwd())
     config = json.loads((smollm2 / "config.json").read_text(encoding="utf-8"))
     assert ref.config is not None
     known = {key: ref.config[key] for key in config if key in ref.config}
@@ -63,9 +61,7 @@ def test_it_answers_paris(smollm2: Path, backend_session: BackendSession) -> Non
     assert CheckpointTokenizer(smollm2).decode(answer).startswith(" Paris.")
 
 
-def test_scores_are_those_of_a_plain_forward_pass(
-    smollm2: Path, backend_session: BackendSession
-) -> None:
+def test_scores_are_those_of_a_plain_forward_pass(smollm2: Path, backend_session: BackendSession) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -127,9 +123,7 @@ window = 128
 
 
 @pytest.fixture(scope="module")
-def session(
-    tmp_path_factory: pytest.TempPathFactory, cache: Path, smollm2: Path, cli: Any
-) -> Session:
+def session(tmp_path_factory: pytest.TempPathFactory, cache: Path, smollm2: Path, cli: Any) -> Session:
     folder = tmp_path_factory.mktemp("smollm2")
     (folder / "small.toml").write_text(PROFILE)
     code, _, errors = cli("run", "small.toml", "--out", "out", cwd=folder)
@@ -165,9 +159,7 @@ def test_perplexity_of_the_score_workload_and_of_the_judge_are_plausible(session
         assert quality["tokens"] > 100
 
 
-def test_energy_is_labelled_an_estimate_and_never_measured_without_a_sensor(
-    session: Session,
-) -> None:
+def test_energy_is_labelled_an_estimate_and_never_measured_without_a_sensor(session: Session) -> None:
     available = {each["probe"]: each["available"] for each in session.row["probes"]}
     if available["rapl"] or available["nvml"]:
         pytest.skip("this machine has an energy sensor")

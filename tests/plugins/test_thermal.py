@@ -29,9 +29,7 @@ def coretemp(*labels: str) -> Chip:
     return Chip("coretemp", [Sensor(label, 50.0) for label in labels])
 
 
-def test_a_chips_temperature_is_named_after_chip_and_label_and_read_in_degrees(
-    tmp_path: Path,
-) -> None:
+def test_a_chips_temperature_is_named_after_chip_and_label_and_read_in_degrees(tmp_path: Path) -> None:
     with FakeTemperatures(tmp_path, [Chip("k10temp", [Sensor("Tctl", 41.25)])]) as tree:
         (channel,) = channels(tree).values()
         assert channel.path == "thermal/k10temp/Tctl"
@@ -69,10 +67,7 @@ def test_a_sensor_without_label_is_named_by_its_number(tmp_path: Path) -> None:
 def test_chips_of_one_name_get_different_paths(tmp_path: Path) -> None:
     chips = [Chip("nvme", [Sensor("Composite", 30.0)]) for _ in range(2)]
     with FakeTemperatures(tmp_path, chips) as tree:
-        assert set(channels(tree)) == {
-            "thermal/nvme/Composite",
-            "thermal/nvme/Composite@hwmon1",
-        }
+        assert set(channels(tree)) == {"thermal/nvme/Composite", "thermal/nvme/Composite@hwmon1"}
 
 
 def test_cores_are_read_only_when_asked_for(tmp_path: Path) -> None:
@@ -85,10 +80,7 @@ def test_thermal_zones_are_named_by_their_type(tmp_path: Path) -> None:
     zones = [ThermalZone("x86_pkg_temp", 55.0), ThermalZone("acpitz", 27.8)]
     with FakeTemperatures(tmp_path, zones=zones) as tree:
         found = channels(tree)
-        assert read(list(found.values())) == {
-            "thermal/zone/x86_pkg_temp": 55_000,
-            "thermal/zone/acpitz": 27_800,
-        }
+        assert read(list(found.values())) == {"thermal/zone/x86_pkg_temp": 55_000, "thermal/zone/acpitz": 27_800}
 
 
 @pytest.mark.parametrize("celsius", [-128.0, 255.0, -51.0, 151.0])
@@ -129,10 +121,7 @@ def hyperthreaded() -> dict[int, ThrottleCounts]:
 def test_each_package_has_one_throttle_count(tmp_path: Path) -> None:
     with FakeTemperatures(tmp_path, processors=hyperthreaded()) as tree:
         found = [c for c in channels(tree).values() if "package" in c.domain]
-        assert read(found) == {
-            "thermal/throttle/package-0": 0,
-            "thermal/throttle/package-1": 100,
-        }
+        assert read(found) == {"thermal/throttle/package-0": 0, "thermal/throttle/package-1": 100}
 
 
 def test_cores_throttle_counts_are_summed_without_their_sibling_threads(tmp_path: Path) -> None:
@@ -143,9 +132,7 @@ def test_cores_throttle_counts_are_summed_without_their_sibling_threads(tmp_path
         assert read([channel]) == {channel.path: 67}
 
 
-def test_without_any_sensor_the_reason_names_the_folders_and_the_cure_a_driver(
-    tmp_path: Path,
-) -> None:
+def test_without_any_sensor_the_reason_names_the_folders_and_the_cure_a_driver(tmp_path: Path) -> None:
     with FakeTemperatures(tmp_path) as tree:
         found = inspect(tree)
         assert not found.ok

@@ -127,9 +127,7 @@ def test_logits_are_those_of_a_plain_forward_and_of_the_tokens_that_are_written(
     assert generated(session, PROMPT, 20) == written
 
 
-def test_scoring_in_chunks_gives_what_one_piece_gives(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scoring_in_chunks_gives_what_one_piece_gives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = [(5 * i * i + 1) % VOCABULARY for i in range(50)]
     with opened(folder) as session:
         whole = session.score(tokens)
@@ -186,9 +184,7 @@ ROPE_BUFFERS = 2 * 4 * HEAD_SIZE // 2  # inverse frequencies, now and original, 
 
 
 @pytest.mark.parametrize(("dtype", "width"), [("float32", 4), ("bfloat16", 2), ("float16", 2)])
-def test_weights_count_tied_tensors_once_and_follow_the_dtype(
-    folder: Path, dtype: str, width: int
-) -> None:
+def test_weights_count_tied_tensors_once_and_follow_the_dtype(folder: Path, dtype: str, width: int) -> None:
     with opened(folder, dtype=dtype) as session:
         assert session.memory().weights_bytes == PARAMETERS * width + ROPE_BUFFERS
         assert session.facts()["dtype"] == dtype
@@ -270,9 +266,7 @@ def test_compiling_is_refused_with_a_growing_cache() -> None:
     assert "static" in reason
 
 
-def test_compiling_is_refused_without_a_compiler(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_compiling_is_refused_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = {"compile": True, "cache": "static"}
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
@@ -301,9 +295,7 @@ def test_asking_for_devices_imports_no_torch() -> None:
         "b = p.joulebench_backends()[0](); b.available(); b.versions();"
         "print(b.devices()[0].name, 'torch' in sys.modules)"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["cpu", "False"]
 
 

@@ -110,8 +110,11 @@ def test_operators_together_are_the_token(session: TorchSession) -> None:
         **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), LAYERS),
         **dict.fromkeys(("gate_proj", "up_proj", "down_proj", "attention"), LAYERS),
         **dict.fromkeys(("rotary", "silu_mul", "cache_update"), LAYERS),
-        "norm": 2 * LAYERS + 1, "residual_add": 2 * LAYERS, "head": 1, "embedding": 1,
-    }  # fmt: skip
+        "norm": 2 * LAYERS + 1,
+        "residual_add": 2 * LAYERS,
+        "head": 1,
+        "embedding": 1,
+    }
     matrices = [each for name, each in operators.items() if name.endswith("_proj")]
     matrices.append(operators["head"])
     whole = sum((each.operations or 0) * each.per_token for each in matrices)
@@ -129,9 +132,7 @@ def test_operators_bytes_by_hand(session: TorchSession) -> None:
 
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_every_operator_runs_with_the_sessions_settings(
-    tiny_checkpoint: Path, cache: str, attention: str
-) -> None:
+def test_every_operator_runs_with_the_sessions_settings(tiny_checkpoint: Path, cache: str, attention: str) -> None:
     with opened(tiny_checkpoint, cache=cache, attention=attention, dtype="bfloat16") as each:
         for kernel in each.operators(10):
             kernel.run(kernel.per_token + 1)

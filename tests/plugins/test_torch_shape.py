@@ -59,9 +59,7 @@ def test_weights_have_the_shape_and_dtype_that_were_asked_for(tmp_path: Path) ->
     assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-@pytest.mark.parametrize(
-    "seed", [{}, {"seed": "5"}, {"seed": True}, [5], {"seed": 1, "dtype": "x"}]
-)
+@pytest.mark.parametrize("seed", [{}, {"seed": "5"}, {"seed": True}, [5], {"seed": 1, "dtype": "x"}])
 def test_a_seed_file_that_says_nothing_usable_is_refused(tmp_path: Path, seed: object) -> None:
     with pytest.raises(ModelError, match="must be"):
         made(tmp_path, "a", seed)

@@ -63,9 +63,11 @@ class Record:
 
 def context(**more: Any) -> WorkloadContext:
     values: dict[str, Any] = {
-        "seed": 1, "vocabulary_size": 50, "context_length": 40,
+        "seed": 1,
+        "vocabulary_size": 50,
+        "context_length": 40,
         "tokenize": lambda text, chat: [ord(letter) % 50 for letter in text],
-    }  # fmt: skip
+    }
     return WorkloadContext(**{**values, **more})
 
 
@@ -85,16 +87,22 @@ def perform(workload: Workload, request: Request, **settings: Any) -> tuple[Any,
 def test_generate_gives_the_first_token_to_prefill_and_the_rest_to_decode() -> None:
     outcome, log = perform(Generate(), Request(0, (1, 2, 3), 3))
     assert log == [
-        "window", "reset", "phase prefill", ("prefill", 3), "token", "phase decode", "step",
-        "token", "step", "token",
-    ]  # fmt: skip
+        "window",
+        "reset",
+        "phase prefill",
+        ("prefill", 3),
+        "token",
+        "phase decode",
+        "step",
+        "token",
+        "step",
+        "token",
+    ]
     assert (outcome.prefill_tokens, outcome.decode_tokens, outcome.units) == (3, 2, 3.0)
     assert outcome.output == [100, 101, 102]
 
 
-@pytest.mark.parametrize(
-    ("end", "written"), [(101, [100, 101]), (100, [100]), (7, [100, 101, 102])]
-)
+@pytest.mark.parametrize(("end", "written"), [(101, [100, 101]), (100, [100]), (7, [100, 101, 102])])
 def test_with_stop_an_answer_ends_at_the_models_end_token_or_its_most(
     prompts: Path, end: int, written: list[int]
 ) -> None:
@@ -121,9 +129,7 @@ def test_prefill_counts_prompt_tokens() -> None:
 
 def test_decode_reads_its_context_outside_of_the_window() -> None:
     outcome, log = perform(Decode(), Request(0, (1, 2, 3), 2))
-    assert log == [
-        "reset", ("prefill", 3), "window", "phase decode", "step", "token", "step", "token",
-    ]  # fmt: skip
+    assert log == ["reset", ("prefill", 3), "window", "phase decode", "step", "token", "step", "token"]
     assert (outcome.prefill_tokens, outcome.decode_tokens, outcome.units) == (0, 2, 2.0)
 
 
@@ -150,9 +156,7 @@ def test_a_text_too_short_for_a_context_is_an_error_with_its_length(tmp_path: Pa
 
 def test_without_a_tokenizer_a_decode_s_contexts_are_random(tmp_path: Path) -> None:
     settings = settings_of(Decode(), context=20, text=str(tmp_path / "unread"))
-    assert all(
-        len(each.tokens) == 20 for each in Decode().requests(context(tokenize=None), settings)
-    )
+    assert all(len(each.tokens) == 20 for each in Decode().requests(context(tokenize=None), settings))
 
 
 def test_score_counts_the_tokens_that_have_a_probability() -> None:
@@ -180,14 +184,14 @@ def test_what_a_workload_marks_is_what_it_declares(made: type[Workload]) -> None
 @pytest.mark.parametrize(
     ("workload", "settings", "needed"),
     [
-        (Generate(), {"new_tokens": 9}, 10), (Prefill(), {"length": 9}, 10),
-        (Decode(), {"context": 9, "new_tokens": 3}, 13), (Score(), {"window": 9}, 9),
+        (Generate(), {"new_tokens": 9}, 10),
+        (Prefill(), {"length": 9}, 10),
+        (Decode(), {"context": 9, "new_tokens": 3}, 13),
+        (Score(), {"window": 9}, 9),
         (Idle(), {}, 0),
     ],
-)  # fmt: skip
-def test_a_workload_says_how_much_context_it_needs(
-    workload: Workload, settings: dict[str, Any], needed: int
-) -> None:
+)
+def test_a_workload_says_how_much_context_it_needs(workload: Workload, settings: dict[str, Any], needed: int) -> None:
     assert workload.tokens_needed(settings_of(workload, **settings)) == needed
 
 
@@ -209,8 +213,7 @@ def generate_requests(prompts: Path, made: WorkloadContext, **more: Any) -> Sequ
 
 def test_prompts_come_in_an_order_of_the_seed(prompts: Path) -> None:
     first, again, other = (
-        [request.text for request in generate_requests(prompts, context(seed=seed))]
-        for seed in (1, 1, 2)
+        [request.text for request in generate_requests(prompts, context(seed=seed))] for seed in (1, 1, 2)
     )
     assert first == again != other
     assert sorted(map(str, first)) == sorted(map(str, other)) == sorted(read_prompts(prompts))
@@ -218,9 +221,7 @@ def test_prompts_come_in_an_order_of_the_seed(prompts: Path) -> None:
 
 def test_a_prompt_is_cut_to_its_limit_and_to_what_the_answer_leaves(prompts: Path) -> None:
     assert {len(r.tokens) for r in generate_requests(prompts, context())} == {15}
-    assert {len(r.tokens) for r in generate_requests(prompts, context(), max_prompt_tokens=5)} == {
-        5
-    }
+    assert {len(r.tokens) for r in generate_requests(prompts, context(), max_prompt_tokens=5)} == {5}
     short = context(context_length=10)
     assert {len(r.tokens) for r in generate_requests(prompts, short)} == {6}
 
@@ -304,9 +305,7 @@ def test_without_a_tokenizer_no_text_can_be_scored(tmp_path: Path) -> None:
 
 
 def test_a_window_larger_than_the_text_used_is_refused_beforehand() -> None:
-    assert Score().check(settings_of(Score(), window=100, tokens=50)) == (
-        "window is larger than tokens"
-    )
+    assert Score().check(settings_of(Score(), window=100, tokens=50)) == ("window is larger than tokens")
     assert Score().check(settings_of(Score())) is None
 
 
@@ -319,6 +318,8 @@ def test_perplexity_is_e_to_the_mean_loss_and_unknown_where_it_is_no_number() ->
 def test_quality_is_taken_over_all_tokens_and_not_over_requests() -> None:
     totals = {"nll_nats": 6.0, "scored_tokens": 3.0}
     assert Score().quality(totals) == {
-        "perplexity": pytest.approx(math.exp(2.0)), "nll_nats_per_token": 2.0, "tokens": 3,
-    }  # fmt: skip
+        "perplexity": pytest.approx(math.exp(2.0)),
+        "nll_nats_per_token": 2.0,
+        "tokens": 3,
+    }
     assert Score().quality({}) == {}

@@ -15,9 +15,7 @@ def test_every_compressed_cell_has_the_uncompressed_one_on_its_backend() -> None
     cells = make_plan(profile, registry, read_catalogue(folders), folders).cells
     techniques = {cell.technique for cell in cells}
     assert len(techniques - {"none"}) >= 11
-    bare = {
-        (cell.backend, cell.device, cell.workload) for cell in cells if cell.technique == "none"
-    }
+    bare = {(cell.backend, cell.device, cell.workload) for cell in cells if cell.technique == "none"}
     assert {(cell.backend, cell.device, cell.workload) for cell in cells} == bare
     assert {backend for backend, _, _ in bare} == {"torch", "llamacpp", "onnx"}
     # What is missing here is an extra, never a technique that does not fit its backend.

@@ -89,9 +89,7 @@ def test_short_prompts_suit_quick_runs() -> None:
     assert all(len(prompt["text"]) <= 160 for prompt in prompts)
 
 
-@pytest.mark.parametrize(
-    ("name", "least", "most"), [("evaluation.txt", 5000, 7000), ("calibration.txt", 2800, 3800)]
-)
+@pytest.mark.parametrize(("name", "least", "most"), [("evaluation.txt", 5000, 7000), ("calibration.txt", 2800, 3800)])
 def test_prose_has_its_stated_size_in_words(name: str, least: int, most: int) -> None:
     assert least <= len(words((TEXTS / name).read_text(encoding="utf-8"))) <= most
 
@@ -100,10 +98,7 @@ def test_no_text_shares_a_sequence_of_words_with_another() -> None:
     evaluation = sequences((TEXTS / "evaluation.txt").read_text(encoding="utf-8"))
     calibration = sequences((TEXTS / "calibration.txt").read_text(encoding="utf-8"))
     prompts = {
-        sequence
-        for name in PROMPT_FILES
-        for prompt in read_prompts(name)
-        for sequence in sequences(prompt["text"])
+        sequence for name in PROMPT_FILES for prompt in read_prompts(name) for sequence in sequences(prompt["text"])
     }
     assert not evaluation & calibration
     assert not evaluation & prompts
@@ -154,9 +149,7 @@ def test_the_model_and_its_shape_have_as_many_parameters() -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_shape_is_a_llama_config_that_transformers_reads_unchanged(
-    name: str, tmp_path: Path
-) -> None:
+def test_shape_is_a_llama_config_that_transformers_reads_unchanged(name: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = SHAPES[name]["config"]
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -30,26 +30,16 @@ def session(tmp_path: Path) -> Session:
 #: Sessions with nothing to show in one way or another.
 POOR: dict[str, Callable[[], tuple[list[make_session.Cell], str]]] = {
     "every energy null": lambda: (
-        [
-            make_session.Cell(
-                "a", "cell a", energies={"measured": None}, energy_flags=["counter_ambiguous"]
-            )
-        ],
+        [make_session.Cell("a", "cell a", energies={"measured": None}, energy_flags=["counter_ambiguous"])],
         "complete",
     ),
     "no energy channel": lambda: ([make_session.Cell("a", "cell a", energies={})], "complete"),
-    "still running": lambda: (
-        [make_session.Cell("a", "cell a", status="unfinished", blocks=5)],
-        "running",
-    ),
+    "still running": lambda: ([make_session.Cell("a", "cell a", status="unfinished", blocks=5)], "running"),
     "cut off before a block": lambda: (
         [make_session.Cell("a", "cell a", status="unfinished", blocks=0)],
         "interrupted",
     ),
-    "all failed": lambda: (
-        [make_session.Cell("a", "cell a", status="failed", cause="signal SIGSEGV")],
-        "complete",
-    ),
+    "all failed": lambda: ([make_session.Cell("a", "cell a", status="failed", cause="signal SIGSEGV")], "complete"),
     "no cells": lambda: ([], "complete"),
 }
 
@@ -66,9 +56,7 @@ def hostile_session(tmp_path: Path) -> Session:
     """Every text of a stranger's tries to break out of the report."""
     bad = make_session.HOSTILE
     cells = [
-        make_session.Cell(
-            "a", bad, prompt=bad, response=bad, technique=bad, cell_flags=[bad, "=1+1"]
-        ),
+        make_session.Cell("a", bad, prompt=bad, response=bad, technique=bad, cell_flags=[bad, "=1+1"]),
         make_session.Cell("b", "=1+1", status="failed", cause=bad),
     ]
     probe = {"probe": "x", "available": False, "reason": bad, "cure": bad}

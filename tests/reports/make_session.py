@@ -16,9 +16,7 @@ START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 START_NS = 5_000_000_000
 #: Prompt tokens, and tokens after the first, of every request.
 PREFILL, DECODE = 30, 40
-HOSTILE = (
-    "</script><img src=x onerror=\"window.pwned=1\"><!-- \u2028 & \x1b[31m ${7*7} =cmd|' /C'!A0"
-)
+HOSTILE = "</script><img src=x onerror=\"window.pwned=1\"><!-- \u2028 & \x1b[31m ${7*7} =cmd|' /C'!A0"
 
 #: As short as a profile can be.
 PROFILE = "version = 1\n[model.m]\n[backend.torch]\n[workload.generate]\n"
@@ -73,30 +71,47 @@ class Cell:
 
 
 def channel_name(provenance: str) -> str:
-    return {"measured": "rapl/package-0", "estimated": "estimate/cpu", "simulated": "fpga/board"}[
-        provenance
-    ]
+    return {"measured": "rapl/package-0", "estimated": "estimate/cpu", "simulated": "fpga/board"}[provenance]
 
 
 def channel(name: str, quantity: str, unit: str, **more: Any) -> dict[str, Any]:
     return {
-        "channel": name, "quantity": quantity, "unit": unit, "kind": "gauge", "scale": 1.0,
-        "provenance": "measured", "domain": "machine", "counted": False, "rate_hz": 10.0,
-        "update_period_s": None, "resolution": None, "wraps_at": None,
-        "relative_uncertainty": None, "note": None, **more,
-    }  # fmt: skip
+        "channel": name,
+        "quantity": quantity,
+        "unit": unit,
+        "kind": "gauge",
+        "scale": 1.0,
+        "provenance": "measured",
+        "domain": "machine",
+        "counted": False,
+        "rate_hz": 10.0,
+        "update_period_s": None,
+        "resolution": None,
+        "wraps_at": None,
+        "relative_uncertainty": None,
+        "note": None,
+        **more,
+    }
 
 
 def channels(provenances: set[str]) -> list[dict[str, Any]]:
     found = [
         channel(
-            channel_name(each), "energy", "J", kind="counter", scale=1e-6, provenance=each,
-            domain="package", counted=True, rate_hz=100.0, update_period_s=0.001,
+            channel_name(each),
+            "energy",
+            "J",
+            kind="counter",
+            scale=1e-6,
+            provenance=each,
+            domain="package",
+            counted=True,
+            rate_hz=100.0,
+            update_period_s=0.001,
             relative_uncertainty=0.3 if each == "estimated" else None,
             note="CPU time × declared power" if each == "estimated" else None,
         )
         for each in sorted(provenances)
-    ]  # fmt: skip
+    ]
     return [
         *found,
         channel("memory/rss", "memory", "B"),
@@ -118,26 +133,37 @@ def write(
     path.mkdir(parents=True, exist_ok=True)
     writer = SessionWriter(path)
     provenances = {name for cell in cells for name in cell.energies}
-    plan = [
-        {"id": cell.id, "label": cell.label, "workload_plugin": cell.plugin or cell.workload}
-        for cell in cells
-    ] + (planned or [])
+    plan = [{"id": cell.id, "label": cell.label, "workload_plugin": cell.plugin or cell.workload} for cell in cells] + (
+        planned or []
+    )
     row: dict[str, Any] = dict.fromkeys(SESSION.names)
     row.update(
-        schema_version=1, session_id=path.name, joulebench_version="0.1.0", status=status,
-        created_at=START, finished_at=START + timedelta(minutes=7), profile_name="quick",
-        profile_text=PROFILE, plan_json=json.dumps({"cells": plan}), seed=1,
-        machine_json=json.dumps({
-            "cpu": {"model": "Example CPU 8-core", "cores": 8, "threads": 16},
-            "memory_bytes": 32 * 2**30, "system": "Linux", "kernel": "6.12",
-            "virtualization": None, "accelerators": [],
-        }),
+        schema_version=1,
+        session_id=path.name,
+        joulebench_version="0.1.0",
+        status=status,
+        created_at=START,
+        finished_at=START + timedelta(minutes=7),
+        profile_name="quick",
+        profile_text=PROFILE,
+        plan_json=json.dumps({"cells": plan}),
+        seed=1,
+        machine_json=json.dumps(
+            {
+                "cpu": {"model": "Example CPU 8-core", "cores": 8, "threads": 16},
+                "memory_bytes": 32 * 2**30,
+                "system": "Linux",
+                "kernel": "6.12",
+                "virtualization": None,
+                "accelerators": [],
+            }
+        ),
         preflight_json=json.dumps({"governor": "performance", "turbo": True, "battery": None}),
         versions_json=json.dumps({"python": "3.12.4", "torch": "2.13.0"}),
         channels=channels(provenances),
         probes=[{"probe": "estimate", "available": True, "reason": None, "cure": None}]
         + ([RAPL_ABSENT] if probes is None else probes),
-    )  # fmt: skip
+    )
     writer.write_session({**row, **columns})
     for cell in cells:
         _write_cell(writer, cell, model)
@@ -146,10 +172,7 @@ def write(
 
 def _write_cell(writer: SessionWriter, cell: Cell, model: str) -> None:
     rng = random.Random(f"{cell.id} {cell.seed}" if cell.seed else cell.id)
-    streams = {
-        name: writer.stream(cell.id, name)
-        for name in ("blocks", "energy", "requests", "samples", "events")
-    }
+    streams = {name: writer.stream(cell.id, name) for name in ("blocks", "energy", "requests", "samples", "events")}
     if cell.status in ("ok", "unfinished"):
         clock = START_NS
         for number in range(cell.blocks):
@@ -167,30 +190,46 @@ def _write_cell(writer: SessionWriter, cell: Cell, model: str) -> None:
 def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(CELL.names)
     ok = cell.status == "ok"
-    quality = {"perplexity": cell.perplexity, "nll_nats_per_token": 2.86, "tokens": 2048,
-               "text": "builtin:evaluation"}  # fmt: skip
+    quality = {"perplexity": cell.perplexity, "nll_nats_per_token": 2.86, "tokens": 2048, "text": "builtin:evaluation"}
     row.update(
-        cell_id=cell.id, label=cell.label, model=model, model_source="catalogue",
-        technique=cell.technique, backend=cell.backend, device="cpu", workload=cell.workload,
-        unit=cell.unit, status=cell.status, cause=cell.cause,
-        cause_kind=None if ok else "memory", flags=cell.cell_flags,
+        cell_id=cell.id,
+        label=cell.label,
+        model=model,
+        model_source="catalogue",
+        technique=cell.technique,
+        backend=cell.backend,
+        device="cpu",
+        workload=cell.workload,
+        unit=cell.unit,
+        status=cell.status,
+        cause=cell.cause,
+        cause_kind=None if ok else "memory",
+        flags=cell.cell_flags,
         settings_json=json.dumps({"backend": cell.backend_settings, "workload": {}}),
         artifact_hash=cell.artifact_hash,
-        processes=cell.processes if ok else 0, blocks=cell.blocks if ok else 0,
+        processes=cell.processes if ok else 0,
+        blocks=cell.blocks if ok else 0,
         quality_json=json.dumps(quality) if ok and cell.perplexity else None,
         agreement_json=json.dumps(cell.agreement) if cell.agreement else None,
         evidence_json=json.dumps({"prune": {"zero_fraction": 0.5}}),
         facts_json=json.dumps({"dtype": "float32", "threads": 8}),
-    )  # fmt: skip
+    )
     if ok:
         row.update(
-            weights_bytes=269 * 2**20, kv_allocated_bytes=12 * 2**20,
-            rss_peak_bytes=cell.peak_mib * 2**20, rss_base_bytes=210 * 2**20,
-            rss_anon_bytes=90 * 2**20, rss_file_bytes=500 * 2**20, rss_model_bytes=400 * 2**20,
+            weights_bytes=269 * 2**20,
+            kv_allocated_bytes=12 * 2**20,
+            rss_peak_bytes=cell.peak_mib * 2**20,
+            rss_base_bytes=210 * 2**20,
+            rss_anon_bytes=90 * 2**20,
+            rss_file_bytes=500 * 2**20,
+            rss_model_bytes=400 * 2**20,
             sampler_cpu_s=0.4,
-            sampler_wall_s=80.0, sampler_ticks=8000, sampler_missed=3, sampler_rate_hz=99.8,
+            sampler_wall_s=80.0,
+            sampler_ticks=8000,
+            sampler_missed=3,
+            sampler_rate_hz=99.8,
             sampler_late_p99_s=0.0006,
-        )  # fmt: skip
+        )
     row.update(cell.row)
     return row
 
@@ -201,26 +240,39 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
     t1 = t0 + int(duration * 1e9)
     requests, decode, prefill = (2, DECODE, PREFILL) if generating else (0, 0, 0)
     units = float(requests * (decode + 1)) if generating else cell.units or duration
-    streams["blocks"].append([{
-        "cell_id": cell.id, "block": number, "process": number % cell.processes,
-        "round": number, "position": 0, "t0_ns": t0, "t1_ns": t1,
-        "start_utc": START + timedelta(seconds=cell.begins_s + 2.5 * number),
-        "duration_s": duration,
-        "requests": requests, "prefill_tokens": requests * prefill,
-        "decode_tokens": requests * decode, "units": units, "worker_cpu_s": duration,
-        "other_cpu_s": 0.01, "temperature_start_c": 50.0, "temperature_end_c": 52.0 + number * 0.1,
-        "frequency_hz": None, "gate_wait_s": 0.0, "dither_s": 0.001,
-        "flags": cell.block_flags.get(number, []),
-    }])  # fmt: skip
+    streams["blocks"].append(
+        [
+            {
+                "cell_id": cell.id,
+                "block": number,
+                "process": number % cell.processes,
+                "round": number,
+                "position": 0,
+                "t0_ns": t0,
+                "t1_ns": t1,
+                "start_utc": START + timedelta(seconds=cell.begins_s + 2.5 * number),
+                "duration_s": duration,
+                "requests": requests,
+                "prefill_tokens": requests * prefill,
+                "decode_tokens": requests * decode,
+                "units": units,
+                "worker_cpu_s": duration,
+                "other_cpu_s": 0.01,
+                "temperature_start_c": 50.0,
+                "temperature_end_c": 52.0 + number * 0.1,
+                "frequency_hz": None,
+                "gate_wait_s": 0.0,
+                "dither_s": 0.001,
+                "flags": cell.block_flags.get(number, []),
+            }
+        ]
+    )
     factor = cell.joules_per_token * (1 + rng.gauss(0, cell.noise))
     _write_energy(streams["energy"], cell, number, units * factor, duration)
     each = duration / max(requests, 1)
     if cell.units is not None:
         streams["requests"].append([_kernel_request(cell, number, t0, t1, units)])
-    rows = [
-        _request(cell, number, i, each=each, begin=t0 + int(i * each * 1e9))
-        for i in range(requests)
-    ]
+    rows = [_request(cell, number, i, each=each, begin=t0 + int(i * each * 1e9)) for i in range(requests)]
     streams["requests"].append(rows)
     return t1 + 500_000_000
 
@@ -230,18 +282,26 @@ def _write_energy(stream: Any, cell: Cell, number: int, joules: float, duration:
     for provenance, share in cell.energies.items():
         for phase, part in (("total", 1.0), ("prefill", 0.2), ("decode", 0.8)):
             gross = None if share is None else joules * share * part
-            rows.append({
-                "cell_id": cell.id, "block": number, "phase": phase,
-                "channel": channel_name(provenance), "domain": "package",
-                "provenance": provenance,
-                "method": "model" if provenance == "estimated" else "counter",
-                "counted": True, "duration_s": duration * part, "gross_j": gross,
-                "gross_u_j": None if gross is None else 0.01,
-                "net_j": None if gross is None else gross * 0.8,
-                "net_u_j": None if gross is None else 0.02,
-                "attributed_j": None if gross is None else gross * 0.6,
-                "attributed_u_j": None, "flags": cell.energy_flags,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "cell_id": cell.id,
+                    "block": number,
+                    "phase": phase,
+                    "channel": channel_name(provenance),
+                    "domain": "package",
+                    "provenance": provenance,
+                    "method": "model" if provenance == "estimated" else "counter",
+                    "counted": True,
+                    "duration_s": duration * part,
+                    "gross_j": gross,
+                    "gross_u_j": None if gross is None else 0.01,
+                    "net_j": None if gross is None else gross * 0.8,
+                    "net_u_j": None if gross is None else 0.02,
+                    "attributed_j": None if gross is None else gross * 0.6,
+                    "attributed_u_j": None,
+                    "flags": cell.energy_flags,
+                }
+            )
     stream.append(rows)
 
 
@@ -249,22 +309,47 @@ def _request(cell: Cell, block: int, index: int, *, each: float, begin: int) -> 
     prefill, decode = PREFILL, DECODE
     ttft = 0.2 * each
     return {
-        "cell_id": cell.id, "block": block, "request": index, "prompt_index": index,
-        "t0_ns": begin, "t1_ns": begin + int(each * 1e9), "start_utc": None, "end_utc": None,
-        "duration_s": each, "ttft_s": ttft, "prefill_s": ttft, "decode_s": each - ttft,
-        "tpot_s": (each - ttft) / decode, "prefill_tokens": prefill, "decode_tokens": decode,
-        "units": decode + 1.0, "token_t_ns": None, "output_tokens": None,
-        "prompt": cell.prompt, "response": cell.response, "values_json": None,
-    }  # fmt: skip
+        "cell_id": cell.id,
+        "block": block,
+        "request": index,
+        "prompt_index": index,
+        "t0_ns": begin,
+        "t1_ns": begin + int(each * 1e9),
+        "start_utc": None,
+        "end_utc": None,
+        "duration_s": each,
+        "ttft_s": ttft,
+        "prefill_s": ttft,
+        "decode_s": each - ttft,
+        "tpot_s": (each - ttft) / decode,
+        "prefill_tokens": prefill,
+        "decode_tokens": decode,
+        "units": decode + 1.0,
+        "token_t_ns": None,
+        "output_tokens": None,
+        "prompt": cell.prompt,
+        "response": cell.response,
+        "values_json": None,
+    }
 
 
 def _kernel_request(cell: Cell, block: int, t0: int, t1: int, units: float) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(REQUESTS.names)
     row.update(
-        cell_id=cell.id, block=block, request=0, prompt_index=0, t0_ns=t0, t1_ns=t1,
-        duration_s=(t1 - t0) * 1e-9, prefill_tokens=0, decode_tokens=0, units=units,
-        output_tokens=[], token_t_ns=[], values_json=json.dumps(cell.values or {}),
-    )  # fmt: skip
+        cell_id=cell.id,
+        block=block,
+        request=0,
+        prompt_index=0,
+        t0_ns=t0,
+        t1_ns=t1,
+        duration_s=(t1 - t0) * 1e-9,
+        prefill_tokens=0,
+        decode_tokens=0,
+        units=units,
+        output_tokens=[],
+        token_t_ns=[],
+        values_json=json.dumps(cell.values or {}),
+    )
     return row
 
 
@@ -287,8 +372,7 @@ def _samples(cell: Cell, end: int, rng: random.Random) -> list[dict[str, Any]]:
     return rows
 
 
-_TECHNIQUES = ("none", "prune-20", "prune-50", "prune-2:4", "int8", "int4", "kv-int8", "kv-int4",
-               "lora", "distilled")  # fmt: skip
+_TECHNIQUES = ("none", "prune-20", "prune-50", "prune-2:4", "int8", "int4", "kv-int8", "kv-int4", "lora", "distilled")
 _BACKENDS = ("torch", "llamacpp", "onnx", "onnx-mobile", "other")
 _WORKLOADS = ("generate", "summarise")
 
@@ -303,16 +387,25 @@ def many_cells(count: int) -> list[Cell]:
         workload = _WORKLOADS[place // (len(_TECHNIQUES) * len(_BACKENDS)) % len(_WORKLOADS)]
         threads = 1 + place // (len(_TECHNIQUES) * len(_BACKENDS) * len(_WORKLOADS))
         saved = 0.03 * _TECHNIQUES.index(technique)
-        cells.append(Cell(
-            f"{place:03d}-{backend}-{technique}".replace(":", "-"),
-            f"{backend} {technique} {workload} {threads}t", technique=technique, backend=backend,
-            workload=workload, blocks=10, seconds=0.4, energies={"simulated": 1.0}, noise=0.02,
-            joules_per_token=0.5 * (1 - saved) * rng.uniform(0.8, 1.2),
-            perplexity=17.4 * (1 + 0.1 * saved * rng.uniform(0.5, 2)),
-            peak_mib=rng.randrange(300, 1200), processes=3,
-            backend_settings={"dtype": "float32", "threads": threads},
-            prompt=f"Prompt {place}: " + "what would this cost on another machine? " * 8,
-            response=f"Answer {place}: " + "it depends on the sensor and on the idle power. " * 8,
-            block_flags={3: ["contended"]} if place % 50 == 0 else {},
-        ))  # fmt: skip
+        cells.append(
+            Cell(
+                f"{place:03d}-{backend}-{technique}".replace(":", "-"),
+                f"{backend} {technique} {workload} {threads}t",
+                technique=technique,
+                backend=backend,
+                workload=workload,
+                blocks=10,
+                seconds=0.4,
+                energies={"simulated": 1.0},
+                noise=0.02,
+                joules_per_token=0.5 * (1 - saved) * rng.uniform(0.8, 1.2),
+                perplexity=17.4 * (1 + 0.1 * saved * rng.uniform(0.5, 2)),
+                peak_mib=rng.randrange(300, 1200),
+                processes=3,
+                backend_settings={"dtype": "float32", "threads": threads},
+                prompt=f"Prompt {place}: " + "what would this cost on another machine? " * 8,
+                response=f"Answer {place}: " + "it depends on the sensor and on the idle power. " * 8,
+                block_flags={3: ["contended"]} if place % 50 == 0 else {},
+            )
+        )
     return cells

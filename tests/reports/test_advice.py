@@ -22,18 +22,40 @@ from joulebench_reports.pareto import OBJECTIVES, Candidate, Objective, pareto_f
 from joulebench_reports.summary import summarise
 
 F32 = Cell("a", "f32", processes=3, joules_per_token=0.5, peak_mib=600, perplexity=20.0)
-INT8 = Cell("b", "int8", processes=3, joules_per_token=0.3, peak_mib=300, perplexity=20.3,
-            technique="int8", backend_settings={"dtype": "int8"})  # fmt: skip
-INT4 = Cell("c", "int4", processes=3, joules_per_token=0.2, peak_mib=200, perplexity=24.0,
-            technique="int4", backend_settings={"dtype": "int4"})  # fmt: skip
+INT8 = Cell(
+    "b",
+    "int8",
+    processes=3,
+    joules_per_token=0.3,
+    peak_mib=300,
+    perplexity=20.3,
+    technique="int8",
+    backend_settings={"dtype": "int8"},
+)
+INT4 = Cell(
+    "c",
+    "int4",
+    processes=3,
+    joules_per_token=0.2,
+    peak_mib=200,
+    perplexity=24.0,
+    technique="int4",
+    backend_settings={"dtype": "int4"},
+)
 
 
 def write(folder: Path, *cells: Cell) -> Path:
     return make_session.write(folder / "s", list(cells))
 
 
-def advised(folder: Path, *cells: Cell, aim: Any = "energy", limits: Any = (),
-            max_loss: float | None = None, objectives: Any = OBJECTIVES) -> Advice:  # fmt: skip
+def advised(
+    folder: Path,
+    *cells: Cell,
+    aim: Any = "energy",
+    limits: Any = (),
+    max_loss: float | None = None,
+    objectives: Any = OBJECTIVES,
+) -> Advice:
     session = Session(write(folder, *cells))
     shown = summarise(session).shown
     (found,) = advise(session, shown, aim, [parse_limit(x) for x in limits], max_loss, objectives)
@@ -60,10 +82,7 @@ def test_the_cheapest_that_keeps_the_limits_is_advised(tmp_path: Path) -> None:
     assert bounded.reference == "f32"
     small = advised(tmp_path / "3", *cells, max_loss=0.02, limits=["peak_memory<250MiB"])
     assert label(small) is None
-    assert (
-        dict(small.refused)["int8"]
-        == "peak memory 300 MiB, where peak memory < 250 MiB is asked for"
-    )
+    assert dict(small.refused)["int8"] == "peak memory 300 MiB, where peak memory < 250 MiB is asked for"
 
 
 def test_the_runner_up_is_named_where_the_difference_is_not_shown(tmp_path: Path) -> None:
@@ -99,9 +118,7 @@ def test_the_best_in_time_or_memory(tmp_path: Path) -> None:
 def test_what_is_unknown_keeps_no_limit(tmp_path: Path) -> None:
     unscored = replace(INT4, perplexity=None)
     found = advised(tmp_path / "1", F32, unscored, max_loss=0.5)
-    assert found.refused == (
-        ("int4", "loss of perplexity unknown: the cell was not scored"),
-    )  # fmt: skip
+    assert found.refused == (("int4", "loss of perplexity unknown: the cell was not scored"),)
     limited = advised(tmp_path / "2", F32, INT8, limits=["device_memory<1GB"])
     assert label(limited) is None
     assert "device memory unknown" in limited.refused[0][1]
@@ -161,8 +178,11 @@ def always(one: str, other: str, objective: Objective) -> bool:
 
 
 def test_a_cell_that_another_beats_in_everything_is_off_the_front() -> None:
-    cells = [candidate("a", energy=1.0, memory=100.0), candidate("b", energy=2.0, memory=50.0),
-             candidate("c", energy=2.5, memory=120.0)]  # fmt: skip
+    cells = [
+        candidate("a", energy=1.0, memory=100.0),
+        candidate("b", energy=2.0, memory=50.0),
+        candidate("c", energy=2.5, memory=120.0),
+    ]
     found = pareto_front(cells, ("energy", "memory"), always)
     assert (found.on, found.off) == (("a", "b"), (("c", "a"),))
 
@@ -182,16 +202,16 @@ def test_an_objective_that_no_cell_has_is_left_out_and_a_gap_is_not_placed() -> 
 
 
 def test_the_front_of_a_session(tmp_path: Path) -> None:
-    worse = replace(F32, id="w", label="wasteful", joules_per_token=0.6, peak_mib=700,
-                    backend="onnx")  # fmt: skip
+    worse = replace(F32, id="w", label="wasteful", joules_per_token=0.6, peak_mib=700, backend="onnx")
     found = advised(tmp_path, F32, INT8, INT4, worse, objectives=("energy", "loss", "memory"))
     assert set(found.front.on) == {"f32", "int8", "int4"}
     assert found.front.off == (("wasteful", "f32"),)
 
 
 def test_advice_as_json_and_inert_text(tmp_path: Path) -> None:
-    folder = write(tmp_path, replace(F32, label=HOSTILE, workload=HOSTILE),
-                   replace(INT8, label=f"{HOSTILE} 2", workload=HOSTILE))  # fmt: skip
+    folder = write(
+        tmp_path, replace(F32, label=HOSTILE, workload=HOSTILE), replace(INT8, label=f"{HOSTILE} 2", workload=HOSTILE)
+    )
     code, text = run(folder, "--limit", "peak_memory<500MB")
     assert code == 0
     assert "\x1b" not in text

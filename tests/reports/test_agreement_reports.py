@@ -20,16 +20,24 @@ from joulebench_reports.page import HtmlRenderer
 from joulebench_reports.tabular import CsvRenderer
 from joulebench_reports.terminal import TerminalRenderer
 
-ABOUT = {"label": "torch float32", "backend": "torch", "device": "cpu", "dtype": "float32",
-         "prompts": "builtin:short", "random_prompts": False, "smallest_gap": 0.01}  # fmt: skip
+ABOUT = {
+    "label": "torch float32",
+    "backend": "torch",
+    "device": "cpu",
+    "dtype": "float32",
+    "prompts": "builtin:short",
+    "random_prompts": False,
+    "smallest_gap": 0.01,
+}
 FORCED = Forced(512, 512, 3.2e-10, 8e-10, 100.0, 100.0)
 TIE = Divergence(2, 30, 284, 260, 0.0011, 0.0023, " the", " a")
 REAL = Divergence(5, 3, 284, 260, 1.25, 0.0023, " the", " a")
 AGREES, PARTS = "512/512", "at token 4 of answer 6"
 
 
-def record(*divergences: Divergence, forced: Forced | None = FORCED, held: bool = True,
-           text: float | None = None) -> dict[str, Any]:  # fmt: skip
+def record(
+    *divergences: Divergence, forced: Forced | None = FORCED, held: bool = True, text: float | None = None
+) -> dict[str, Any]:
     found = agreement_record(ABOUT, Comparison(8, 64, divergences, forced), None)
     found |= {"held": held, "text_perplexity_ratio": text}
     return found | {"disagrees": verdict(found) if held else []}
@@ -42,11 +50,10 @@ def unknown(reason: str) -> dict[str, Any]:
 def session(tmp_path: Path, **agreements: dict[str, Any] | None) -> Session:
     cells = [
         make_session.Cell(
-            name, name, agreement=each, blocks=3,
-            cell_flags=["disagrees"] if each and each["disagrees"] else [],
+            name, name, agreement=each, blocks=3, cell_flags=["disagrees"] if each and each["disagrees"] else []
         )
         for name, each in agreements.items()
-    ]  # fmt: skip
+    ]
     return Session(make_session.write(tmp_path / "session", cells))
 
 
@@ -127,9 +134,7 @@ def test_json_has_each_divergence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("report", ["terminal", "markdown", "html", "csv", "json"])
-def test_a_reference_that_could_not_run_is_told_with_its_reason(
-    tmp_path: Path, report: str
-) -> None:
+def test_a_reference_that_could_not_run_is_told_with_its_reason(tmp_path: Path, report: str) -> None:
     reason = "the reference torch could not run: no such library"
     text = read(report, session(tmp_path, a=unknown(reason)))
     assert reason in text

@@ -32,9 +32,7 @@ def side(folder: Path, *cells: Cell, **more: Any) -> Side:
 
 
 def against(folder: Path, before: Cell, after: Cell, **more: Any) -> RunComparison:
-    return compare_sides(
-        side(folder / "before", before), side(folder / "after", replace(after, seed=1)), **more
-    )
+    return compare_sides(side(folder / "before", before), side(folder / "after", replace(after, seed=1)), **more)
 
 
 def verdicts(found: RunComparison) -> dict[str, str]:
@@ -60,12 +58,8 @@ def test_two_runs_of_the_same_show_no_change(tmp_path: Path) -> None:
 
 
 def test_equal_runs_are_seldom_told_apart(tmp_path: Path) -> None:
-    sides = [
-        side(tmp_path / str(seed), Cell("a", "x", noise=0.1, seed=seed + 1, samples=False))
-        for seed in range(40)
-    ]
-    wrong = sum(compare_sides(a, b).exit_code == 3
-                for i, a in enumerate(sides) for b in sides[:i])  # fmt: skip
+    sides = [side(tmp_path / str(seed), Cell("a", "x", noise=0.1, seed=seed + 1, samples=False)) for seed in range(40)]
+    wrong = sum(compare_sides(a, b).exit_code == 3 for i, a in enumerate(sides) for b in sides[:i])
     assert wrong / 780 < 0.05
 
 
@@ -131,10 +125,9 @@ def test_cells_of_one_process_are_told(tmp_path: Path) -> None:
 
 def test_more_figures_need_surer_differences(tmp_path: Path) -> None:
     before, after = (
-        [replace(PLAIN, id=f"c{i}", label=f"c{i}", backend_settings={"n": i}, seed=seed)
-         for i in range(12)]
+        [replace(PLAIN, id=f"c{i}", label=f"c{i}", backend_settings={"n": i}, seed=seed) for i in range(12)]
         for seed in (1, 2)
-    )  # fmt: skip
+    )
     many = compare_sides(side(tmp_path / "x", *before), side(tmp_path / "y", *after))
     one = compare_sides(side(tmp_path / "v", before[0]), side(tmp_path / "w", after[0]))
     levels = [next(e.level for e in found.changes if e.metric == "energy") for found in (many, one)]
@@ -163,12 +156,8 @@ def test_perplexities_of_other_texts_are_not_compared(tmp_path: Path) -> None:
     found = against(tmp_path, PLAIN, PLAIN)
     other = found.current
     cell = other.cells[0]
-    estimates = tuple(
-        replace(e, basis="another text") if e.metric == "perplexity" else e for e in cell.estimates
-    )
-    again = compare_sides(
-        found.baseline, replace(other, cells=(replace(cell, estimates=estimates),))
-    )
+    estimates = tuple(replace(e, basis="another text") if e.metric == "perplexity" else e for e in cell.estimates)
+    again = compare_sides(found.baseline, replace(other, cells=(replace(cell, estimates=estimates),)))
     assert verdicts(again)["perplexity"] == "not_compared"
 
 
@@ -208,14 +197,20 @@ def test_cells_of_one_side_are_listed_with_what_became_of_them(tmp_path: Path) -
 
 def test_another_machine_protocol_version_or_model_is_told(tmp_path: Path) -> None:
     machine = {"cpu": {"model": "Other CPU", "cores": 4}, "memory_bytes": 8 * 2**30}
-    before = side(tmp_path / "x", replace(PLAIN, artifact_hash="1" * 64),
-                  profile_text=f"{make_session.PROFILE}[protocol]\nmin_blocks = 20\n")  # fmt: skip
+    before = side(
+        tmp_path / "x",
+        replace(PLAIN, artifact_hash="1" * 64),
+        profile_text=f"{make_session.PROFILE}[protocol]\nmin_blocks = 20\n",
+    )
     after = side(
-        tmp_path / "y", replace(PLAIN, artifact_hash="2" * 64), status="interrupted",
-        machine_json=json.dumps(machine), versions_json=json.dumps({"torch": "2.14.0"}),
+        tmp_path / "y",
+        replace(PLAIN, artifact_hash="2" * 64),
+        status="interrupted",
+        machine_json=json.dumps(machine),
+        versions_json=json.dumps({"torch": "2.14.0"}),
         preflight_json=json.dumps({"governor": "powersave", "load_1min": 7.0}),
         profile_text=f"{make_session.PROFILE}[protocol]\nmin_blocks = 5\n",
-    )  # fmt: skip
+    )
     found = compare_sides(before, after)
     told = {str(each) for each in found.differences}
     assert "machine cpu.model: Example CPU 8-core → Other CPU" in told
@@ -236,9 +231,7 @@ def test_on_another_machine_the_sensors_scales_widen_the_interval(tmp_path: Path
     assert verdicts(found)["rate"] == verdicts(here)["rate"]
 
 
-def test_the_command_gives_the_exit_codes_and_a_stored_baseline_the_same_verdicts(
-    tmp_path: Path,
-) -> None:
+def test_the_command_gives_the_exit_codes_and_a_stored_baseline_the_same_verdicts(tmp_path: Path) -> None:
     before = write(tmp_path / "before", PLAIN)
     after = write(tmp_path / "after", replace(PLAIN, joules_per_token=0.6, seed=3))
     stored = tmp_path / "baseline.json"
@@ -271,8 +264,14 @@ def test_hostile_text_is_inert_in_every_form(tmp_path: Path) -> None:
     ]
     before = side(tmp_path / "x", *cells, model=HOSTILE)
     worse = replace(cells[0], joules_per_token=1.0)
-    after = side(tmp_path / "y", worse, profile_name=HOSTILE, session_id=HOSTILE,
-                 versions_json=json.dumps({HOSTILE: HOSTILE}), model=HOSTILE)  # fmt: skip
+    after = side(
+        tmp_path / "y",
+        worse,
+        profile_name=HOSTILE,
+        session_id=HOSTILE,
+        versions_json=json.dumps({HOSTILE: HOSTILE}),
+        model=HOSTILE,
+    )
     found = compare_sides(before, after)
     assert found.exit_code == 3
     for text in (as_terminal(found, 100), as_markdown(found)):

@@ -45,7 +45,8 @@ def _first(document: dict[str, Any]) -> dict[str, Any]:
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an unknown key": (lambda d: d.update(colour="red"), "colour is not known"),
     "an unknown key inside": (
-        lambda d: _first(d).update(colour="red"), r"cells\[0\]\.estimates\[0\]\.colour is not known"
+        lambda d: _first(d).update(colour="red"),
+        r"cells\[0\]\.estimates\[0\]\.colour is not known",
     ),
     "a missing key": (lambda d: d.pop("machine"), "machine is missing"),
     "a text for a number": (lambda d: _first(d).update(value="0.5"), "value must be a positive"),
@@ -57,7 +58,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a list for the cells": (lambda d: d.update(cells={}), "cells must be a list"),
     "a newer format": (lambda d: d.update(format_version=2), "format 2; this joulebench reads 1"),
     "another format": (lambda d: d.update(format="x"), "no baseline of joulebench"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -97,9 +98,7 @@ def test_a_session_without_figures_makes_no_baseline(tmp_path: Path) -> None:
         (["SESSION", "--save-baseline", "no/where/b.json"], "cannot be written"),
     ],
 )
-def test_wrong_use_is_exit_code_2_in_plain_words(
-    session_folder: Path, arguments: list[str], message: str
-) -> None:
+def test_wrong_use_is_exit_code_2_in_plain_words(session_folder: Path, arguments: list[str], message: str) -> None:
     words = [str(session_folder) if each == "SESSION" else each for each in arguments]
     command = [sys.executable, "-m", "joulebench", "compare", *words]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=session_folder)

@@ -38,9 +38,7 @@ def test_few_cells_are_all_bars(session: Session) -> None:
     assert [row[0] for row in chart.rows] == ["torch f32", "torch int8"]
 
 
-def test_of_many_cells_the_best_are_bars_and_all_are_in_a_strip(
-    many: tuple[CellSummary, ...],
-) -> None:
+def test_of_many_cells_the_best_are_bars_and_all_are_in_a_strip(many: tuple[CellSummary, ...]) -> None:
     strip, bars = energy(comparison_charts(many))
     assert len(strip.rows) == len(many)
     assert f"the {TOP} lowest of {len(many)}" in bars.title
@@ -50,9 +48,7 @@ def test_of_many_cells_the_best_are_bars_and_all_are_in_a_strip(
 
 
 def test_the_fastest_are_the_highest(many: tuple[CellSummary, ...]) -> None:
-    chart = next(
-        c for c in comparison_charts(many) if c.title.startswith("Decode speed, tok/s: the")
-    )
+    chart = next(c for c in comparison_charts(many) if c.title.startswith("Decode speed, tok/s: the"))
     rates = {cell.label: cell.speed.decode_tok_s.value or 0.0 for cell in many}
     shown = [rates[row[0]] for row in chart.rows]
     assert shown == sorted(rates.values(), reverse=True)[:TOP]
@@ -64,9 +60,7 @@ def test_groups_are_few_enough_to_be_read(many: tuple[CellSummary, ...]) -> None
     assert 1 < len(set(groups.values())) <= 24
 
 
-def test_every_chart_says_in_words_what_it_shows_and_has_its_data(
-    many: tuple[CellSummary, ...],
-) -> None:
+def test_every_chart_says_in_words_what_it_shows_and_has_its_data(many: tuple[CellSummary, ...]) -> None:
     charts = [*comparison_charts(many), *phase_charts(many), *tradeoff_charts(many)]
     assert len({chart.id for chart in charts}) == len(charts)
     for chart in charts:
@@ -84,10 +78,9 @@ def test_energy_by_phase_is_of_one_provenance_a_chart(tmp_path: Path) -> None:
 
 def front(path: Path, *points: tuple[float, float]) -> list[str]:
     cells = [
-        make_session.Cell(str(place), str(place), joules_per_token=joules, perplexity=perplexity,
-                          samples=False)
+        make_session.Cell(str(place), str(place), joules_per_token=joules, perplexity=perplexity, samples=False)
         for place, (joules, perplexity) in enumerate(points)
-    ]  # fmt: skip
+    ]
     return list(front_of(cells_of(path, cells)).on)
 
 
@@ -110,8 +103,7 @@ def test_perplexities_of_different_texts_share_no_chart(tmp_path: Path) -> None:
 
 
 def test_where_all_compute_the_same_there_is_nothing_to_trade_off(tmp_path: Path) -> None:
-    cells = [make_session.Cell(name, name, perplexity=17.0 + n / 1000)
-             for n, name in enumerate("abc")]  # fmt: skip
+    cells = [make_session.Cell(name, name, perplexity=17.0 + n / 1000) for n, name in enumerate("abc")]
     assert tradeoff_charts(cells_of(tmp_path / "s", cells)) == []
     cells[2].perplexity = 17.1
     assert len(tradeoff_charts(cells_of(tmp_path / "t", cells))) == 1

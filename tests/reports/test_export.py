@@ -53,12 +53,10 @@ def test_others_read_the_files_by_themselves(session: Session, tmp_path: Path) -
     folder = written(session, tmp_path / "out", "parquet")
     energy = duckdb.read_parquet(str(folder / "energy.parquet"))
     (total,) = energy.filter("phase = 'total'").sum("gross_j").fetchall()
-    expected = sum(row["gross_j"] for row in session.table("energy").to_pylist()
-                   if row["phase"] == "total")  # fmt: skip
+    expected = sum(row["gross_j"] for row in session.table("energy").to_pylist() if row["phase"] == "total")
     assert total[0] == pytest.approx(expected)
     named = duckdb.execute(
-        "select value from parquet_kv_metadata(?) where key = 'joulebench'",
-        [str(folder / "blocks.parquet")],
+        "select value from parquet_kv_metadata(?) where key = 'joulebench'", [str(folder / "blocks.parquet")]
     ).fetchall()
     assert b'"duration_s": "s"' in named[0][0]
     frame = pd.read_parquet(folder / "summary.parquet")
@@ -115,15 +113,23 @@ def test_a_poor_session_is_exported_too(poor_session: Session, tmp_path: Path) -
 def test_the_command_takes_several_sessions(tmp_path: Path) -> None:
     for name in ("one", "two"):
         make_session.write(tmp_path / "lab" / name, [make_session.Cell("a", "a", blocks=3)])
-    words = ["export", str(tmp_path / "lab"), "--to", str(tmp_path / "out"), "--table", "blocks",
-             "--table", "summary", "--format", "parquet"]  # fmt: skip
-    done = subprocess.run([sys.executable, "-m", "joulebench", *words], capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    words = [
+        "export",
+        str(tmp_path / "lab"),
+        "--to",
+        str(tmp_path / "out"),
+        "--table",
+        "blocks",
+        "--table",
+        "summary",
+        "--format",
+        "parquet",
+    ]
+    done = subprocess.run([sys.executable, "-m", "joulebench", *words], capture_output=True, text=True, check=True)
     assert "wrote" in done.stderr
     blocks = pq.read_table(tmp_path / "out" / "blocks.parquet")
     assert blocks.column("session").unique().to_pylist() == ["one", "two"]
     assert blocks.num_rows == 6
-    again = subprocess.run([sys.executable, "-m", "joulebench", *words], check=False,
-                           capture_output=True, text=True)  # fmt: skip
+    again = subprocess.run([sys.executable, "-m", "joulebench", *words], check=False, capture_output=True, text=True)
     assert again.returncode == 2
     assert "is there already" in again.stderr

@@ -14,10 +14,7 @@ from joulebench_reports.markup import as_data, data_block, h, render, script
 
 
 def parts(count: int) -> list[Fold]:
-    return [
-        Fold(f"part {n}", [h("p", make_session.HOSTILE, class_="facts")], f"p{n}")
-        for n in range(count)
-    ]
+    return [Fold(f"part {n}", [h("p", make_session.HOSTILE, class_="facts")], f"p{n}") for n in range(count)]
 
 
 def test_few_parts_are_written_out() -> None:
@@ -42,9 +39,7 @@ def test_made_markup_cannot_become_data() -> None:
             as_data(h("div", made), {})  # type: ignore[arg-type]
 
 
-def test_the_charts_program_is_kept_by_version_and_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_charts_program_is_kept_by_version_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("vl_convert")
     monkeypatch.setenv("JOULEBENCH_CACHE", str(tmp_path))
     first = chartruntime.chart_runtime()
@@ -55,9 +50,7 @@ def test_the_charts_program_is_kept_by_version_and_checked(
     assert kept.read_text() == first
 
 
-def test_a_cache_that_cannot_be_written_only_costs_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("vl_convert")
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("JOULEBENCH_CACHE", str(tmp_path / "file"))

@@ -43,13 +43,14 @@ def both(tmp_path: Path) -> list[Session]:
     ]
 
 
-def test_labels_begin_with_the_machine_where_that_tells_sessions_apart(
-    both: list[Session],
-) -> None:
+def test_labels_begin_with_the_machine_where_that_tells_sessions_apart(both: list[Session]) -> None:
     summary, _ = join(both)
     assert [cell.label for cell in summary.cells] == [
-        "Lab CPU · torch", "Lab CPU · int8", "Laptop CPU · torch", "Laptop CPU · int8",
-    ]  # fmt: skip
+        "Lab CPU · torch",
+        "Lab CPU · int8",
+        "Laptop CPU · torch",
+        "Laptop CPU · int8",
+    ]
     assert len({cell.id for cell in summary.cells}) == 4
 
 
@@ -65,27 +66,24 @@ def test_sessions_of_one_name_are_numbered(tmp_path: Path) -> None:
 
 def test_verdicts_are_of_one_session_each(both: list[Session]) -> None:
     summary, _ = join(both)
-    assert [(table.baseline, [each.label for each in table.verdicts])
-            for table in summary.verdicts] == [
-        ("Lab CPU · torch", ["Lab CPU · int8"]), ("Laptop CPU · torch", ["Laptop CPU · int8"]),
-    ]  # fmt: skip
-    assert {each.provenance for table in summary.verdicts for each in table.verdicts} == {
-        "measured", "estimated",
-    }  # fmt: skip
+    assert [(table.baseline, [each.label for each in table.verdicts]) for table in summary.verdicts] == [
+        ("Lab CPU · torch", ["Lab CPU · int8"]),
+        ("Laptop CPU · torch", ["Laptop CPU · int8"]),
+    ]
+    assert {each.provenance for table in summary.verdicts for each in table.verdicts} == {"measured", "estimated"}
 
 
 def test_a_baseline_is_looked_up_in_each_session(both: list[Session]) -> None:
-    assert [table.baseline for table in join(both, "int8")[0].verdicts] == [
-        "Lab CPU · int8", "Laptop CPU · int8",
-    ]  # fmt: skip
+    assert [table.baseline for table in join(both, "int8")[0].verdicts] == ["Lab CPU · int8", "Laptop CPU · int8"]
     with pytest.raises(JoulebenchError, match="no cell is named 'int9'"):
         join(both, "int9")
 
 
 def test_the_sources_lead_back_to_each_cell(both: list[Session]) -> None:
     summary, sources = join(both)
-    for cell, (here, own) in zip(summary.cells, [(both[0], "a"), (both[0], "b"), (both[1], "a"),
-                                                 (both[1], "b")], strict=True):  # fmt: skip
+    for cell, (here, own) in zip(
+        summary.cells, [(both[0], "a"), (both[0], "b"), (both[1], "a"), (both[1], "b")], strict=True
+    ):
         assert sources.of(cell) == (here, own)
 
 

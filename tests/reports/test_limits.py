@@ -30,55 +30,63 @@ WEIGHTS, KV, OPERATIONS, HEAD = 100_000_000, 1000, 200_000_000, 40_000_000
 #: What make_session's requests read and write: a decoded token has 30 + 39 / 2 before it.
 CONTEXT = make_session.PREFILL + (make_session.DECODE - 1) / 2
 TRAFFIC = {
-    "token_weights_bytes": WEIGHTS, "token_kv_bytes": KV, "token_operations": OPERATIONS,
+    "token_weights_bytes": WEIGHTS,
+    "token_kv_bytes": KV,
+    "token_operations": OPERATIONS,
     "token_head_operations": HEAD,
-}  # fmt: skip
+}
 #: Seconds of a block of make_session.
 BLOCK_S = 2.0
 
 
 def place(threads: int, dtype: str = "float32", **workload: Any) -> dict[str, Any]:
     settings = {"backend": {"threads": threads, "dtype": dtype}, "workload": workload}
-    return {
-        "facts_json": json.dumps({"threads": threads, "dtype": dtype}),
-        "settings_json": json.dumps(settings),
-    }
+    return {"facts_json": json.dumps({"threads": threads, "dtype": dtype}), "settings_json": json.dumps(settings)}
 
 
 def generating(id_: str = "g", threads: int = 1, **row: Any) -> make_session.Cell:
-    return make_session.Cell(
-        id_, f"generate {id_}", workload="generate", row={**TRAFFIC, **place(threads), **row}
-    )
+    return make_session.Cell(id_, f"generate {id_}", workload="generate", row={**TRAFFIC, **place(threads), **row})
 
 
 def reading(gb_s: float, threads: int = 1, id_: str = "r", **values: float) -> make_session.Cell:
-    known = {"kernel_runs": 20.0, "kernel_bytes": 512.0 * MIB, "array_bytes": 512.0 * MIB,
-             "cache_bytes": 64.0 * MIB}  # fmt: skip
+    known = {"kernel_runs": 20.0, "kernel_bytes": 512.0 * MIB, "array_bytes": 512.0 * MIB, "cache_bytes": 64.0 * MIB}
     return make_session.Cell(
-        id_, f"read {id_}", workload="memory", plugin="bandwidth", unit="byte",
-        units=gb_s * GIGA * BLOCK_S, joules_per_token=2 / GIGA, values={**known, **values},
+        id_,
+        f"read {id_}",
+        workload="memory",
+        plugin="bandwidth",
+        unit="byte",
+        units=gb_s * GIGA * BLOCK_S,
+        joules_per_token=2 / GIGA,
+        values={**known, **values},
         row=place(threads, pattern="read"),
-    )  # fmt: skip
+    )
 
 
 def multiplying(gflop_s: float, threads: int = 1, dtype: str = "float32") -> make_session.Cell:
     return make_session.Cell(
-        f"m{dtype}{threads}", "products", plugin="matmul", unit="operation",
-        units=gflop_s * GIGA * BLOCK_S, joules_per_token=3e-12,
-        values={"kernel_runs": 20.0, "kernel_operations": 1e9}, row=place(threads, dtype),
-    )  # fmt: skip
+        f"m{dtype}{threads}",
+        "products",
+        plugin="matmul",
+        unit="operation",
+        units=gflop_s * GIGA * BLOCK_S,
+        joules_per_token=3e-12,
+        values={"kernel_runs": 20.0, "kernel_operations": 1e9},
+        row=place(threads, dtype),
+    )
 
 
-def operator(
-    name: str, calls_s: float, per_token: int, moved: float, cache: float = 64.0 * MIB
-) -> make_session.Cell:
+def operator(name: str, calls_s: float, per_token: int, moved: float, cache: float = 64.0 * MIB) -> make_session.Cell:
     return make_session.Cell(
-        name, f"operators {name}", plugin="operators", unit="call", units=calls_s * BLOCK_S,
+        name,
+        f"operators {name}",
+        plugin="operators",
+        unit="call",
+        units=calls_s * BLOCK_S,
         joules_per_token=1e-3,
-        values={"kernel_runs": 100.0, "kernel_per_token": per_token, "kernel_bytes": moved,
-                "cache_bytes": cache},
+        values={"kernel_runs": 100.0, "kernel_per_token": per_token, "kernel_bytes": moved, "cache_bytes": cache},
         row=place(1, operator=name, context=64),
-    )  # fmt: skip
+    )
 
 
 def summary_of(folder: Path, *cells: make_session.Cell) -> SessionSummary:
@@ -131,9 +139,7 @@ def test_mfu_counts_the_head_once_a_prompt(tmp_path: Path) -> None:
 def test_the_interval_of_a_share_is_of_both_by_squares(tmp_path: Path) -> None:
     cells = by_id(summary_of(tmp_path, generating(), reading(10)))
     rate, limit, mbu = cells["g"].speed.decode_tok_s, cells["r"].rate, cells["g"].mbu
-    relative = math.hypot(
-        (rate.half_width or 0) / value(rate), (limit.half_width or 0) / value(limit)
-    )
+    relative = math.hypot((rate.half_width or 0) / value(rate), (limit.half_width or 0) / value(limit))
     assert relative > 0
     assert mbu.half_width == pytest.approx(value(mbu) * relative)
 
@@ -146,9 +152,7 @@ def test_the_interval_of_a_share_is_of_both_by_squares(tmp_path: Path) -> None:
         ([generating(facts_json=None, settings_json=None), reading(10)], "threads is unknown"),
     ],
 )
-def test_mbu_is_null_with_its_reason(
-    tmp_path: Path, cells: list[make_session.Cell], reason: str
-) -> None:
+def test_mbu_is_null_with_its_reason(tmp_path: Path, cells: list[make_session.Cell], reason: str) -> None:
     mbu = by_id(summary_of(tmp_path, *cells))["g"].mbu
     assert mbu.value is None
     assert reason in (mbu.reason_if_null or "")
@@ -176,9 +180,13 @@ def test_a_context_that_was_read_before_the_window_counts(tmp_path: Path) -> Non
     from joulebench_reports.tokenwork import token_work
 
     rows = [
-        {**dict.fromkeys(REQUESTS.names), "prefill_tokens": 0, "decode_tokens": 8,
-         "values_json": json.dumps({"context_tokens": 256.0})}
-    ]  # fmt: skip
+        {
+            **dict.fromkeys(REQUESTS.names),
+            "prefill_tokens": 0,
+            "decode_tokens": 8,
+            "values_json": json.dumps({"context_tokens": 256.0}),
+        }
+    ]
     import pyarrow as pa
 
     requests = pa.Table.from_pylist(rows, schema=REQUESTS)
@@ -199,11 +207,7 @@ def test_an_array_near_the_cache_and_a_share_above_one_are_told(tmp_path: Path) 
 
 # -- operators ----------------------------------------------------------------------------------
 
-OPERATORS = (
-    operator("q_proj", 1000, 30, 1e6),
-    operator("head", 100, 1, 100e6),
-    operator("norm", 100_000, 61, 7e3),
-)
+OPERATORS = (operator("q_proj", 1000, 30, 1e6), operator("head", 100, 1, 100e6), operator("norm", 100_000, 61, 7e3))
 
 
 def the_table(summary: SessionSummary) -> operators.OperatorTable:
@@ -236,9 +240,7 @@ def test_only_weights_that_a_token_would_stream_are_marked(tmp_path: Path) -> No
     table = the_table(summary_of(tmp_path, *OPERATORS))
     # 130 MB a token against a cache of 67 MB: q_proj's 30 MB lie in it alone, the head's do not,
     # and a norm works on what lies in it in any case.
-    assert {line.name: line.flattered for line in table.lines} == {
-        "q_proj": True, "head": False, "norm": False,
-    }  # fmt: skip
+    assert {line.name: line.flattered for line in table.lines} == {"q_proj": True, "head": False, "norm": False}
 
 
 def test_energies_of_different_provenance_are_not_added(tmp_path: Path) -> None:
@@ -268,9 +270,7 @@ def test_points_stand_at_operations_for_each_byte(tmp_path: Path) -> None:
     prompt = make_session.PREFILL
     computed = (OPERATIONS - HEAD) * prompt + HEAD
     assert prefill.intensity == pytest.approx(computed / (WEIGHTS + KV * prompt))
-    assert value(prefill.rate) == pytest.approx(
-        computed / prompt * value(cell.speed.prefill_tok_s)
-    )  # fmt: skip
+    assert value(prefill.rate) == pytest.approx(computed / prompt * value(cell.speed.prefill_tok_s))
 
 
 def test_a_decode_point_stands_at_its_mbu_below_the_slope(tmp_path: Path) -> None:
@@ -336,16 +336,12 @@ def test_all_operators_in_one_call_have_a_page_too(tmp_path: Path) -> None:
 
 
 def test_machines_read_the_shares_too(session: Session) -> None:
-    rows = {
-        row["id"]: row for row in csv.DictReader(io.StringIO(CsvRenderer().render(session, {})))
-    }
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(CsvRenderer().render(session, {})))}
     assert float(rows["g"]["mbu"]) == pytest.approx(0.5, rel=0.02)
     assert rows["r"]["mbu"] == ""
     assert rows["r"]["work_rate_unit"] == "GB/s"
     document = json.loads(JsonRenderer().render(session, {}))
-    assert [line["name"] for line in document["operators"][0]["lines"]] == [
-        "q_proj", "head", "norm",
-    ]  # fmt: skip
+    assert [line["name"] for line in document["operators"][0]["lines"]] == ["q_proj", "head", "norm"]
     cells = {cell["id"]: cell for cell in document["cells"]}
     assert cells["g"]["mfu"]["value"] > 0
     assert cells["r"]["mbu"]["reason_if_null"]

@@ -22,8 +22,11 @@ def lines(session: Session, **settings: str) -> list[dict[str, object]]:
 def test_every_cell_is_a_line_with_its_status(session: Session) -> None:
     found = lines(session)
     assert [(each["id"], each["status"]) for each in found] == [
-        ("a", "ok"), ("b", "ok"), ("f", "failed"), ("s", "skipped"),
-    ]  # fmt: skip
+        ("a", "ok"),
+        ("b", "ok"),
+        ("f", "failed"),
+        ("s", "skipped"),
+    ]
     assert {each["session_id"] for each in found} == {"session"}
     assert found[0]["headline"]["provenance"] == "estimated"  # type: ignore[index]
 
@@ -39,8 +42,15 @@ def test_a_line_has_its_verdict(session: Session) -> None:
     assert second["verdict"] == "saves"  # type: ignore[index]
     assert second["baseline"] == "torch f32"  # type: ignore[index]
     assert second["ratio"] == pytest.approx(0.5, rel=0.02)  # type: ignore[index]
-    assert failed == {"baseline": None, "verdict": None, "text": None, "provenance": None,
-                      "ratio": None, "low": None, "high": None}  # fmt: skip
+    assert failed == {
+        "baseline": None,
+        "verdict": None,
+        "text": None,
+        "provenance": None,
+        "ratio": None,
+        "low": None,
+        "high": None,
+    }
 
 
 def test_csv_has_the_verdict_against_the_baseline_that_is_asked_for(session: Session) -> None:

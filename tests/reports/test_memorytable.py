@@ -14,9 +14,13 @@ from joulebench_reports.summary import empty_cell, summarise
 
 MIB = 2**20
 KNOWN = Memory(
-    rss_anon_bytes=90 * MIB, rss_file_bytes=500 * MIB, rss_model_bytes=400 * MIB,
-    weights_bytes=400 * MIB, kv_allocated_bytes=12 * MIB, workspace_bytes=30 * MIB,
-)  # fmt: skip
+    rss_anon_bytes=90 * MIB,
+    rss_file_bytes=500 * MIB,
+    rss_model_bytes=400 * MIB,
+    weights_bytes=400 * MIB,
+    kv_allocated_bytes=12 * MIB,
+    workspace_bytes=30 * MIB,
+)
 
 
 def test_what_the_runtime_does_not_account_for_is_what_is_left() -> None:

@@ -18,9 +18,7 @@ from joulebench_reports.markup import data_block, h, render
 from joulebench_reports.page import NO_CHARTS, HtmlRenderer, build_page
 from joulebench_reports.summary import summarise
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_runtime = pytest.mark.skipif(
     importlib.util.find_spec("vl_convert") is None, reason="joulebench[html] is not installed"
 )
@@ -68,9 +66,7 @@ def test_a_strangers_text_makes_no_element(hostile_session: Session) -> None:
     assert not [a for _, attrs in parser.found for a in attrs if a.startswith("on")]
 
 
-def test_without_the_runtime_the_page_has_tables_and_says_how_to_get_charts(
-    session: Session,
-) -> None:
+def test_without_the_runtime_the_page_has_tables_and_says_how_to_get_charts(session: Session) -> None:
     page = bare_page(session)
     assert "joulebench[html]" in NO_CHARTS
     assert page.count("pip install &#x27;joulebench[html]&#x27;") == 2
@@ -149,9 +145,7 @@ def test_the_page_draws_its_charts_offline_and_without_complaint(
 
 
 @needs_runtime
-def test_a_strangers_text_is_inert_in_the_browser(
-    browser: Any, hostile_session: Session, tmp_path: Path
-) -> None:
+def test_a_strangers_text_is_inert_in_the_browser(browser: Any, hostile_session: Session, tmp_path: Path) -> None:
     file = written(hostile_session, tmp_path)
     visit = Visit(browser, file)
     assert visit.page.evaluate("window.pwned") is None
@@ -162,9 +156,7 @@ def test_a_strangers_text_is_inert_in_the_browser(
 
 
 @needs_runtime
-def test_the_table_sorts_by_number_and_filters(
-    browser: Any, session: Session, tmp_path: Path
-) -> None:
+def test_the_table_sorts_by_number_and_filters(browser: Any, session: Session, tmp_path: Path) -> None:
     page = Visit(browser, written(session, tmp_path)).page
     first = page.locator("#overview-table tbody tr:visible th").first
     assert first.inner_text() == "torch f32"
@@ -187,9 +179,7 @@ def test_choosing_a_cell_draws_its_timeline(browser: Any, session: Session, tmp_
 
 
 @needs_runtime
-def test_pages_of_poor_sessions_open_without_complaint(
-    browser: Any, poor_session: Session, tmp_path: Path
-) -> None:
+def test_pages_of_poor_sessions_open_without_complaint(browser: Any, poor_session: Session, tmp_path: Path) -> None:
     visit = Visit(browser, written(poor_session, tmp_path))
     assert visit.said == []
     assert visit.page.locator("h1").inner_text()
@@ -234,9 +224,7 @@ def test_a_page_of_500_cells_is_light_draws_and_filters(large_page: Path, browse
 
 @needs_runtime
 @pytest.mark.slow
-def test_a_folded_part_of_a_large_page_is_made_when_it_is_opened(
-    large_page: Path, browser: Any
-) -> None:
+def test_a_folded_part_of_a_large_page_is_made_when_it_is_opened(large_page: Path, browser: Any) -> None:
     visit = Visit(browser, large_page)
     last = visit.page.locator("#details details").last
     assert last.locator("table").count() == 0
@@ -279,9 +267,7 @@ def test_sorting_by_energy_keeps_provenances_apart(browser: Any, tmp_path: Path)
         make_session.Cell("c", "c", energies={"measured": 1.0}, joules_per_token=0.5),
         make_session.Cell("d", "d", energies={"measured": None}),
     ]
-    page = Visit(
-        browser, written(Session(make_session.write(tmp_path / "s", cells)), tmp_path)
-    ).page
+    page = Visit(browser, written(Session(make_session.write(tmp_path / "s", cells)), tmp_path)).page
     names = page.locator("#overview-table tbody th")
     button = page.locator("#overview-table thead th[data-apart] button").first
     button.click()
@@ -319,9 +305,7 @@ def test_texts_and_marks_stand_out_from_their_ground(theme: int) -> None:
 
 
 @needs_runtime
-def test_everything_that_acts_or_scrolls_is_reached_and_named(
-    browser: Any, session: Session, tmp_path: Path
-) -> None:
+def test_everything_that_acts_or_scrolls_is_reached_and_named(browser: Any, session: Session, tmp_path: Path) -> None:
     page = Visit(browser, written(session, tmp_path)).page
     for kind in ("input", "select"):
         for control in page.locator(f"main {kind}").all():

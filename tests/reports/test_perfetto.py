@@ -65,17 +65,16 @@ def slices(found: list[Event], category: str) -> list[Event]:
 @pytest.fixture
 def traced(tmp_path: Path) -> Session:
     """A cell of three blocks, with phases at the edges and with token times."""
-    path = make_session.write(tmp_path / "s", [make_session.Cell("a", "torch", blocks=3,
-                                                                 status="unfinished")])  # fmt: skip
+    path = make_session.write(tmp_path / "s", [make_session.Cell("a", "torch", blocks=3, status="unfinished")])
     rows = Session(path).table("requests").to_pylist()
     edges: list[Event] = []
     for row in rows:
         begin, first = row["t0_ns"], row["t0_ns"] + int(row["prefill_s"] * 1e9)
         row["token_t_ns"] = [first, first + 1_000_000, row["t1_ns"]]
-        edges += [{"t_ns": t, "kind": "phase", "block": row["block"], "request": row["request"],
-                   "detail": detail}
-                  for t, detail in ((begin, "start"), (begin, "prefill"), (first, "decode"),
-                                    (row["t1_ns"], "end"))]  # fmt: skip
+        edges += [
+            {"t_ns": t, "kind": "phase", "block": row["block"], "request": row["request"], "detail": detail}
+            for t, detail in ((begin, "start"), (begin, "prefill"), (first, "decode"), (row["t1_ns"], "end"))
+        ]
     writer = make_session.SessionWriter(path)
     (path / "cells" / "a" / "requests.arrow.part").unlink()
     for name, content in (("requests", rows), ("events", edges)):
@@ -128,9 +127,7 @@ def test_a_chosen_cell_is_alone_in_the_trace(session: Session) -> None:
     assert named == ["torch int8"]
 
 
-def test_poor_and_hostile_sessions_give_a_trace_too(
-    poor_session: Session, hostile_session: Session
-) -> None:
+def test_poor_and_hostile_sessions_give_a_trace_too(poor_session: Session, hostile_session: Session) -> None:
     for each in (poor_session, hostile_session):
         check(events(each))
         assert "\x1b" not in PerfettoRenderer().render(each, {})

@@ -17,19 +17,40 @@ MISSING = Figure(None, "J/token", reason_if_null="too short for this sensor")
 
 def channel(kind: str = "counter") -> ChannelReport:
     return ChannelReport(
-        channel="meter/energy", quantity="energy", unit="J", kind=kind, provenance="measured",
-        domain="machine", counted=True, scale=1e-6, wraps_at=None, update_period_s=0.1,
-        measured_period_s=None, resolution=None, relative_uncertainty=None, note=None,
-    )  # fmt: skip
+        channel="meter/energy",
+        quantity="energy",
+        unit="J",
+        kind=kind,
+        provenance="measured",
+        domain="machine",
+        counted=True,
+        scale=1e-6,
+        wraps_at=None,
+        update_period_s=0.1,
+        measured_period_s=None,
+        resolution=None,
+        relative_uncertainty=None,
+        note=None,
+    )
 
 
 def summary(prefill: Figure = MISSING, decode: Figure = MISSING) -> EnergySummary:
     any_figure = Figure(1.0, "J/token")
     return EnergySummary(
-        "measured", ("meter/energy",), ("counter",), any_figure, any_figure, any_figure,
-        any_figure, any_figure, any_figure, any_figure,
-        (("prefill", prefill), ("decode", decode)), None, (),
-    )  # fmt: skip
+        "measured",
+        ("meter/energy",),
+        ("counter",),
+        any_figure,
+        any_figure,
+        any_figure,
+        any_figure,
+        any_figure,
+        any_figure,
+        any_figure,
+        (("prefill", prefill), ("decode", decode)),
+        None,
+        (),
+    )
 
 
 def measured_requests(count: int = 400, equal: bool = False) -> tuple[pa.Table, pa.Table]:
@@ -55,19 +76,13 @@ def measured_requests(count: int = 400, equal: bool = False) -> tuple[pa.Table, 
             now_ns += round(seconds * 1e9)
             joules += seconds * watts
             history.append((now_ns, joules))
-        requests.append(
-            {"t0_ns": start_ns, "t1_ns": now_ns, "prefill_tokens": prefill, "decode_tokens": decode}
-        )
+        requests.append({"t0_ns": start_ns, "t1_ns": now_ns, "prefill_tokens": prefill, "decode_tokens": decode})
     for request in requests:
         edges += [
-            {"t_ns": request[edge], "channel": "meter/energy", "raw": raw(request[edge]),
-             "origin": "edge"}
+            {"t_ns": request[edge], "channel": "meter/energy", "raw": raw(request[edge]), "origin": "edge"}
             for edge in ("t0_ns", "t1_ns")
-        ]  # fmt: skip
-    return (
-        pa.Table.from_pylist(requests, schema=REQUESTS),
-        pa.Table.from_pylist(edges, schema=SAMPLES),
-    )
+        ]
+    return (pa.Table.from_pylist(requests, schema=REQUESTS), pa.Table.from_pylist(edges, schema=SAMPLES))
 
 
 def test_phases_too_short_for_the_counter_are_told_apart_by_the_fit() -> None:

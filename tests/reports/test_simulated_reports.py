@@ -23,9 +23,11 @@ from joulebench_reports.tabular import CsvRenderer
 #: Seconds of the device for each of this machine's, and joules of it for each of its seconds.
 FACTOR, WATTS, LOW, HIGH = 0.1, 3.0, 2.0, 5.0
 FACTS = {
-    "hardware": "Board X, 4 × 64 lanes at 200 MHz", "evidence": "rtl-sampled",
-    "not_modelled": "softmax, norms", "dtype": "int8",
-}  # fmt: skip
+    "hardware": "Board X, 4 × 64 lanes at 200 MHz",
+    "evidence": "rtl-sampled",
+    "not_modelled": "softmax, norms",
+    "dtype": "int8",
+}
 
 
 def simulate(folder: Path, cell_id: str) -> None:
@@ -52,18 +54,33 @@ def simulate(folder: Path, cell_id: str) -> None:
         row |= {"counted": False, "flags": [*row["flags"], "simulator"]}
     for row in list(energy):
         seconds = FACTOR * row["duration_s"]
-        energy.append(row | {
-            "channel": "device/model", "domain": "device", "provenance": "simulated",
-            "method": "model", "counted": True, "duration_s": seconds,
-            "gross_j": WATTS * seconds, "gross_low_j": LOW * seconds,
-            "gross_high_j": HIGH * seconds, "gross_u_j": None, "net_j": None, "net_u_j": None,
-            "attributed_j": None, "flags": ["input_range"],
-        })  # fmt: skip
+        energy.append(
+            row
+            | {
+                "channel": "device/model",
+                "domain": "device",
+                "provenance": "simulated",
+                "method": "model",
+                "counted": True,
+                "duration_s": seconds,
+                "gross_j": WATTS * seconds,
+                "gross_low_j": LOW * seconds,
+                "gross_high_j": HIGH * seconds,
+                "gross_u_j": None,
+                "net_j": None,
+                "net_u_j": None,
+                "attributed_j": None,
+                "flags": ["input_range"],
+            }
+        )
     (row,) = session.table("cell", cell_id).to_pylist()
     row |= {
-        "time_base": "device", "facts_json": json.dumps(FACTS), "device": "simulated",
-        "device_peak_bytes": 150 * 2**20, "flags": [],
-    }  # fmt: skip
+        "time_base": "device",
+        "facts_json": json.dumps(FACTS),
+        "device": "simulated",
+        "device_peak_bytes": 150 * 2**20,
+        "flags": [],
+    }
     for name, rows in (("blocks", blocks), ("requests", requests), ("energy", energy)):
         rewrite(name, rows)
     rewrite("cell", [row])
@@ -99,9 +116,7 @@ def test_speed_is_in_seconds_of_the_device(session: Session, summary: SessionSum
     seconds = sum(row["decode_s"] for row in requests)
     assert cell.speed.decode_tok_s.value == pytest.approx(decoded / seconds / FACTOR)
     times = sorted(row["ttft_s"] * FACTOR for row in requests)
-    assert cell.speed.ttft_median_s.value == pytest.approx(
-        (times[len(times) // 2] + times[len(times) // 2 - 1]) / 2
-    )
+    assert cell.speed.ttft_median_s.value == pytest.approx((times[len(times) // 2] + times[len(times) // 2 - 1]) / 2)
     assert cell.speed.decode_tok_s.provenance == "simulated"
     assert cell.speed.decode_tok_s.low is None
     assert cell.simulation_s == pytest.approx(sum(row["duration_s"] for row in blocks))
@@ -110,17 +125,13 @@ def test_speed_is_in_seconds_of_the_device(session: Session, summary: SessionSum
     assert plain.simulation_s is None
 
 
-def test_energy_is_the_device_s_with_the_range_of_its_inputs(
-    session: Session, summary: SessionSummary
-) -> None:
+def test_energy_is_the_device_s_with_the_range_of_its_inputs(session: Session, summary: SessionSummary) -> None:
     cell = one(summary, "b")
     (energy,) = cell.energy
     blocks = session.table("blocks", "b").to_pylist()
     per_token = sum(row["device_s"] for row in blocks) / sum(row["units"] for row in blocks)
     gross = energy.gross
-    assert (gross.value, gross.low, gross.high) == pytest.approx(
-        (WATTS * per_token, LOW * per_token, HIGH * per_token)
-    )
+    assert (gross.value, gross.low, gross.high) == pytest.approx((WATTS * per_token, LOW * per_token, HIGH * per_token))
     assert gross.is_range
     assert (gross.provenance, energy.channels) == ("simulated", ("device/model",))
     assert cell.headline == gross
@@ -182,9 +193,7 @@ def test_the_terminal_marks_every_figure_of_it(summary: SessionSummary) -> None:
     assert "sim." not in next(e for e in text.splitlines() if e.startswith("torch generate"))
 
 
-def test_every_report_says_what_the_simulation_took_and_rests_on(
-    session: Session, summary: SessionSummary
-) -> None:
+def test_every_report_says_what_the_simulation_took_and_rests_on(session: Session, summary: SessionSummary) -> None:
     took = one(summary, "b").simulation_s
     assert took is not None
     for text in (
@@ -200,9 +209,7 @@ def test_every_report_says_what_the_simulation_took_and_rests_on(
 
 
 def test_tables_for_programs_name_the_time_base(session: Session) -> None:
-    rows = {
-        row["id"]: row for row in csv.DictReader(io.StringIO(CsvRenderer().render(session, {})))
-    }
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(CsvRenderer().render(session, {})))}
     assert rows["a"]["time_base"] == "host"
     assert rows["b"]["time_base"] == "device"
     assert rows["b"]["estimated_gross_j_per_unit"] == ""
@@ -213,9 +220,7 @@ def test_tables_for_programs_name_the_time_base(session: Session) -> None:
     assert cells["b"]["headline"]["is_range"] is True
 
 
-def test_nothing_is_said_to_lack_what_only_this_machine_could_have(
-    summary: SessionSummary,
-) -> None:
+def test_nothing_is_said_to_lack_what_only_this_machine_could_have(summary: SessionSummary) -> None:
     missing = {(note.term, note.text) for note in trust.unmeasured(summary)}
     assert not [text for term, text in missing if "fpga" in text and term != "perplexity"]
 

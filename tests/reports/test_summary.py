@@ -24,14 +24,10 @@ def test_energy_per_token_is_the_ratio_of_sums_with_the_cores_interval(tmp_path:
     joules = {r["block"]: r["gross_j"] for r in energy}
     blocks = table.table("blocks").to_pylist()
     expected = ratio_interval(
-        [joules[b["block"]] for b in blocks],
-        [b["units"] for b in blocks],
-        [b["process"] for b in blocks],
+        [joules[b["block"]] for b in blocks], [b["units"] for b in blocks], [b["process"] for b in blocks]
     )
     gross = cell.headline
-    assert (gross.value, gross.low, gross.high) == pytest.approx(
-        (expected.mean, expected.low, expected.high), rel=1e-9
-    )
+    assert (gross.value, gross.low, gross.high) == pytest.approx((expected.mean, expected.low, expected.high), rel=1e-9)
     assert (gross.unit, gross.n, gross.provenance) == ("J/token", 20, "measured")
 
 
@@ -49,9 +45,7 @@ def test_an_estimate_leads_where_the_measured_energy_is_null(tmp_path: Path) -> 
 
 
 def test_a_null_channel_makes_its_blocks_energy_null_and_never_zero(tmp_path: Path) -> None:
-    cell = one(
-        tmp_path, Cell("a", "a", energies={"measured": None}, energy_flags=["counter_ambiguous"])
-    )
+    cell = one(tmp_path, Cell("a", "a", energies={"measured": None}, energy_flags=["counter_ambiguous"]))
     assert cell.headline.value is None
     assert "counter_ambiguous" in (cell.headline.reason_if_null or "")
 
@@ -133,8 +127,14 @@ def test_a_planned_cell_without_a_folder_is_listed_with_its_reason(tmp_path: Pat
 def test_a_block_counts_only_with_all_of_its_channels(tmp_path: Path, joules: float | None) -> None:
     path = make_session.write(tmp_path / "s", [Cell("a", "a", status="unfinished", blocks=3)])
     stream = make_session.SessionWriter(path).stream("a", "energy")
-    extra = {"cell_id": "a", "phase": "total", "channel": "estimate/dram", "counted": True,
-             "provenance": "estimated", "method": "model"}  # fmt: skip
+    extra = {
+        "cell_id": "a",
+        "phase": "total",
+        "channel": "estimate/dram",
+        "counted": True,
+        "provenance": "estimated",
+        "method": "model",
+    }
     # Block 0 has no row of the second channel, block 1 a null or a figure, block 2 a figure.
     stream.append([{**extra, "block": 1, "gross_j": joules}, {**extra, "block": 2, "gross_j": 4.0}])
     stream.close()

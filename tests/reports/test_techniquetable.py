@@ -7,16 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from technique_sessions import (
-    FOUR_BITS,
-    MB,
-    PRUNED,
-    SLIM,
-    cell,
-    quality,
-    usual,
-    write,
-)
+from technique_sessions import FOUR_BITS, MB, PRUNED, SLIM, cell, quality, usual, write
 
 from joulebench.session import Session
 from joulebench_reports.costing import evidence_words, families
@@ -89,9 +80,7 @@ def test_agreement_comes_with_its_intervals(tmp_path: Path) -> None:
 
 
 def test_a_backend_without_its_uncompressed_cell_has_no_ratio_and_says_so(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none"), cell("onnx q4", "q4", FOUR_BITS, loss=0.1, backend="onnx")
-    ])  # fmt: skip
+    session = write(tmp_path, [cell("torch none", "none"), cell("onnx q4", "q4", FOUR_BITS, loss=0.1, backend="onnx")])
     found = costs(session)["onnx q4"]
     for each in (found.size, found.energy, found.rate, found.memory, found.perplexity):
         assert each.value is None
@@ -100,10 +89,13 @@ def test_a_backend_without_its_uncompressed_cell_has_no_ratio_and_says_so(tmp_pa
 
 
 def test_energies_of_different_provenance_have_no_ratio(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none", energies={"measured": 1.0}),
-        cell("torch q4", "q4", FOUR_BITS, loss=0.1, energies={"estimated": 1.0}),
-    ])  # fmt: skip
+    session = write(
+        tmp_path,
+        [
+            cell("torch none", "none", energies={"measured": 1.0}),
+            cell("torch q4", "q4", FOUR_BITS, loss=0.1, energies={"estimated": 1.0}),
+        ],
+    )
     found = costs(session)["torch q4"]
     assert found.energy.value is None
     assert "estimated against measured" in str(found.energy.reason)
@@ -111,10 +103,13 @@ def test_energies_of_different_provenance_have_no_ratio(tmp_path: Path) -> None:
 
 
 def test_cells_that_took_no_turns_are_marked(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none"),
-        cell("torch q4", "q4", FOUR_BITS, loss=0.1, joules_per_token=0.2, begins_s=1000.0),
-    ])  # fmt: skip
+    session = write(
+        tmp_path,
+        [
+            cell("torch none", "none"),
+            cell("torch q4", "q4", FOUR_BITS, loss=0.1, joules_per_token=0.2, begins_s=1000.0),
+        ],
+    )
     found = costs(session)["torch q4"]
     assert not found.energy.in_turns
     assert change_words(found.energy).endswith("†")
@@ -124,10 +119,14 @@ def test_cells_that_took_no_turns_are_marked(tmp_path: Path) -> None:
 def test_another_text_and_a_session_of_before_are_told_apart(tmp_path: Path) -> None:
     other = quality(0.1, text="builtin:other")
     before = {key: value for key, value in quality(0.1).items() if key != "windows"}
-    session = write(tmp_path, [
-        cell("torch none", "none"), cell("other", "q4", FOUR_BITS, scored=other),
-        cell("before", "q8", FOUR_BITS, scored=before),
-    ])  # fmt: skip
+    session = write(
+        tmp_path,
+        [
+            cell("torch none", "none"),
+            cell("other", "q4", FOUR_BITS, scored=other),
+            cell("before", "q8", FOUR_BITS, scored=before),
+        ],
+    )
     found = costs(session)
     assert found["other"].perplexity.reason == "scored on another text than the baseline"
     assert found["before"].perplexity.value == pytest.approx(math.exp(0.1), rel=1e-3)
@@ -144,28 +143,44 @@ def test_without_a_technique_there_is_no_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("evidence", "size", "family", "words"),
     [
-        ({"p.zero_fraction": 0.5, "p.zero_fraction_before": 0.0}, 1.0, ("pruned",),
-         "50 % zeros, stored densely"),
+        ({"p.zero_fraction": 0.5, "p.zero_fraction_before": 0.0}, 1.0, ("pruned",), "50 % zeros, stored densely"),
         ({"p.zero_fraction": 0.5}, 0.6, ("pruned",), "50 % zeros"),
-        ({"p.parameters_before": 100, "p.parameters_after": 60}, 0.6, ("pruned",),
-         "40 % fewer parameters"),
-        ({"q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0}, 0.3, ("quantized",),
-         "4.5 bits a weight, was 16"),
-        ({"q.bits_per_weight": 4.5, "q.zero_fraction": 0.1, "q.zero_fraction_before": 0.0}, 0.3,
-         ("quantized",), "4.5 bits a weight"),
-        ({"q.bits_per_weight": 16.0, "q.dtype": "bfloat16"}, 1.0, (),
-         "bits per weight 16.00; dtype bfloat16"),
-        ({"p.zero_fraction": 0.5, "q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0}, 0.3,
-         ("pruned", "quantized"), "50 % zeros; 4.5 bits a weight, was 16"),
-        ({"q.bits_per_weight": 16.0, "q.bits_per_weight_before": 16.0}, 1.0, (),
-         "bits per weight 16.00; bits per weight before 16.00"),
-        ({"p.zero_fraction": 0.004, "p.zero_fraction_before": 0.004}, 1.0, (),
-         "zero fraction 0.004000; zero fraction before 0.004000"),
-        ({"kv.tokens_kept": 512, "kv.policy": "window"}, 1.0, (),
-         "tokens kept 512.0; policy window"),
+        ({"p.parameters_before": 100, "p.parameters_after": 60}, 0.6, ("pruned",), "40 % fewer parameters"),
+        (
+            {"q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0},
+            0.3,
+            ("quantized",),
+            "4.5 bits a weight, was 16",
+        ),
+        (
+            {"q.bits_per_weight": 4.5, "q.zero_fraction": 0.1, "q.zero_fraction_before": 0.0},
+            0.3,
+            ("quantized",),
+            "4.5 bits a weight",
+        ),
+        ({"q.bits_per_weight": 16.0, "q.dtype": "bfloat16"}, 1.0, (), "bits per weight 16.00; dtype bfloat16"),
+        (
+            {"p.zero_fraction": 0.5, "q.bits_per_weight": 4.5, "q.bits_per_weight_before": 16.0},
+            0.3,
+            ("pruned", "quantized"),
+            "50 % zeros; 4.5 bits a weight, was 16",
+        ),
+        (
+            {"q.bits_per_weight": 16.0, "q.bits_per_weight_before": 16.0},
+            1.0,
+            (),
+            "bits per weight 16.00; bits per weight before 16.00",
+        ),
+        (
+            {"p.zero_fraction": 0.004, "p.zero_fraction_before": 0.004},
+            1.0,
+            (),
+            "zero fraction 0.004000; zero fraction before 0.004000",
+        ),
+        ({"kv.tokens_kept": 512, "kv.policy": "window"}, 1.0, (), "tokens kept 512.0; policy window"),
         ({}, 1.0, (), ""),
     ],
-)  # fmt: skip
+)
 def test_what_was_done_is_told_from_evidence_and_not_from_a_name(
     evidence: dict[str, object], size: float, family: tuple[str, ...], words: str
 ) -> None:
@@ -176,9 +191,7 @@ def test_what_was_done_is_told_from_evidence_and_not_from_a_name(
 def test_rounded_weights_that_run_as_floating_point_are_not_called_quantized() -> None:
     evidence = {"rtn.bits_per_weight": 4.5}
     assert families(evidence, {"bits_per_weight": 32.0}) == ("rounded",)
-    assert evidence_words(evidence, {"bits_per_weight": 32.0}, 2.0) == (
-        "4.5 bits a weight, run densely"
-    )
+    assert evidence_words(evidence, {"bits_per_weight": 32.0}, 2.0) == ("4.5 bits a weight, run densely")
     assert families(evidence, {"bits_per_weight": 5.1}) == ("quantized",)
 
 
@@ -186,14 +199,13 @@ def test_rounded_weights_that_run_as_floating_point_are_not_called_quantized() -
 
 
 def claims(session: Session) -> dict[str, tuple[str, str]]:
-    return {each.text.split()[0] + " " + each.text.split()[-1]: (each.verdict, each.why)
-            for each in table(session).claims}  # fmt: skip
+    return {
+        each.text.split()[0] + " " + each.text.split()[-1]: (each.verdict, each.why) for each in table(session).claims
+    }
 
 
 def test_zeros_that_are_stored_densely_refute_the_claim_on_pruning(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none"), cell("torch sparse", "sparse", PRUNED, loss=0.2)
-    ])  # fmt: skip
+    session = write(tmp_path, [cell("torch none", "none"), cell("torch sparse", "sparse", PRUNED, loss=0.2)])
     verdict, why = claims(session)["Pruning loss"]
     assert verdict == "refuted here"
     assert "0 % smaller on disk (50 % zeros, stored densely)" in why
@@ -201,10 +213,14 @@ def test_zeros_that_are_stored_densely_refute_the_claim_on_pruning(tmp_path: Pat
 
 
 def test_a_small_model_that_loses_little_confirms_it(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none"), cell("torch sparse", "sparse", PRUNED, loss=0.2),
-        cell("torch slim", "slim", SLIM, loss=0.01, size=180 * MB),
-    ])  # fmt: skip
+    session = write(
+        tmp_path,
+        [
+            cell("torch none", "none"),
+            cell("torch sparse", "sparse", PRUNED, loss=0.2),
+            cell("torch slim", "slim", SLIM, loss=0.01, size=180 * MB),
+        ],
+    )
     assert claims(session)["Pruning loss"][0] == "confirmed here"
 
 
@@ -226,19 +242,17 @@ def test_quantization_is_judged_on_speed_and_processor_time(tmp_path: Path) -> N
 
 
 def test_a_quantized_model_that_is_no_faster_refutes_the_claim(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none"), cell("torch q4", "q4", FOUR_BITS, loss=0.05, size=90 * MB)
-    ])  # fmt: skip
+    session = write(tmp_path, [cell("torch none", "none"), cell("torch q4", "q4", FOUR_BITS, loss=0.05, size=90 * MB)])
     found = claims(session)
     assert found["Quantization faster"][0] == "refuted here"
     assert found["Quantization computing"][0] == "refuted here"
 
 
 def test_claims_without_such_cells_or_without_turns_are_not_testable(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none"),
-        cell("torch q4", "q4", FOUR_BITS, loss=0.05, seconds=0.5, begins_s=1000.0),
-    ])  # fmt: skip
+    session = write(
+        tmp_path,
+        [cell("torch none", "none"), cell("torch q4", "q4", FOUR_BITS, loss=0.05, seconds=0.5, begins_s=1000.0)],
+    )
     found = claims(session)
     assert found["Pruning loss"][0] == "not testable here"
     assert "no such cell in this session" in found["Pruning loss"][1]
@@ -247,10 +261,10 @@ def test_claims_without_such_cells_or_without_turns_are_not_testable(tmp_path: P
 
 
 def test_a_chain_of_both_counts_for_neither_claim(tmp_path: Path) -> None:
-    session = write(tmp_path, [
-        cell("torch none", "none"),
-        cell("torch both", "both", {**PRUNED, **FOUR_BITS}, loss=0.3, size=90 * MB),
-    ])  # fmt: skip
+    session = write(
+        tmp_path,
+        [cell("torch none", "none"), cell("torch both", "both", {**PRUNED, **FOUR_BITS}, loss=0.3, size=90 * MB)],
+    )
     assert {verdict for verdict, _ in claims(session).values()} == {"not testable here"}
 
 
@@ -266,9 +280,16 @@ READ = {
 @pytest.mark.parametrize("report", READ)
 def test_every_report_has_the_table_the_claims_and_the_fronts(tmp_path: Path, report: str) -> None:
     text = " ".join(READ[report](usual(tmp_path)).replace("\\", "").split())
-    for words in ("Techniques: smollm2-135m, chat", "50 % zeros, stored densely",
-                  "4.5 bits a weight, was 32", "-85.2 %", "Claims of the survey", "confirmed here",
-                  "refuted here", "loss of quality against energy"):  # fmt: skip
+    for words in (
+        "Techniques: smollm2-135m, chat",
+        "50 % zeros, stored densely",
+        "4.5 bits a weight, was 32",
+        "-85.2 %",
+        "Claims of the survey",
+        "confirmed here",
+        "refuted here",
+        "loss of quality against energy",
+    ):
         assert words in text, words
 
 
@@ -301,9 +322,7 @@ def test_a_technique_on_no_front_is_named_with_what_beats_it(tmp_path: Path) -> 
 
 def test_foreign_text_stays_inert(tmp_path: Path) -> None:
     bad = "<img src=x onerror=alert(1)>"
-    session = write(tmp_path, [
-        cell("torch none", "none"), cell(bad, bad, {bad: {"zero_fraction": 0.5}}, loss=0.2)
-    ])  # fmt: skip
+    session = write(tmp_path, [cell("torch none", "none"), cell(bad, bad, {bad: {"zero_fraction": 0.5}}, loss=0.2)])
     assert "<img" not in HtmlRenderer().render(session, {"charts": False})
     assert "<img" not in MarkdownRenderer().render(session, {})
 

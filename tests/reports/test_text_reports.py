@@ -31,9 +31,7 @@ def text(renderer: type[Renderer], session: Session, **settings: int | bool) -> 
 
 
 @pytest.mark.parametrize("renderer", ALL, ids=lambda r: r.name)
-def test_every_renderer_reports_poor_sessions(
-    renderer: type[Renderer], poor_session: Session
-) -> None:
+def test_every_renderer_reports_poor_sessions(renderer: type[Renderer], poor_session: Session) -> None:
     rendered = text(renderer, poor_session)
     if renderer.name != "html":  # its chart runtime is a program that has the word
         assert not re.search(r"\bnan\b", rendered, re.IGNORECASE)

@@ -37,9 +37,7 @@ def verdict(folder: Path, *cells: Cell) -> Verdict:
 
 
 @pytest.mark.parametrize(("joules", "outcome"), [(0.4, "saves"), (0.6, "costs more")])
-def test_a_difference_is_told_with_its_interval(
-    tmp_path: Path, joules: float, outcome: str
-) -> None:
+def test_a_difference_is_told_with_its_interval(tmp_path: Path, joules: float, outcome: str) -> None:
     found = verdict(tmp_path, BASE, replace(OTHER, joules_per_token=joules))
     assert found.outcome == outcome
     match = re.fullmatch(r"(?:saves|costs) ([\d.]+) ± ([\d.]+) %(?: more)? \(est\.\)", found.text)
@@ -61,9 +59,7 @@ def test_cells_of_different_groups_cannot_be_told(tmp_path: Path) -> None:
 
 
 def test_blocks_too_short_for_the_sensor_are_the_reason(tmp_path: Path) -> None:
-    short = replace(
-        OTHER, energies={"measured": None}, energy_flags=["insufficient_resolution"]
-    )  # fmt: skip
+    short = replace(OTHER, energies={"measured": None}, energy_flags=["insufficient_resolution"])
     assert verdict(tmp_path, replace(BASE, energies={"measured": 1.0}), short).text == (
         "cannot tell: too short for this sensor"
     )
@@ -83,10 +79,7 @@ def test_few_blocks_and_no_blocks_cannot_tell(tmp_path: Path) -> None:
 
 
 def test_many_cells_are_judged_together_and_it_is_said(tmp_path: Path) -> None:
-    cells = [
-        Cell(f"c{i}", f"c{i}", backend_settings={"n": i}, samples=False, noise=0.05)
-        for i in range(40)
-    ]
+    cells = [Cell(f"c{i}", f"c{i}", backend_settings={"n": i}, samples=False, noise=0.05) for i in range(40)]
     (table,) = tables(tmp_path, *cells)
     assert sum(v.outcome in ("saves", "costs more") for v in table.verdicts) <= 1
     assert "all 39 cells together (Holm's correction)" in table.note
@@ -105,9 +98,10 @@ def test_the_agreement_reference_is_the_baseline_else_the_first_cell(tmp_path: P
     assert tables(tmp_path / "x", BASE, OTHER)[0].baseline == "torch f32"
     plan = {
         "cells": [{"id": "a"}, {"id": "b"}],
-        "references": [{"model": "smollm2-135m", "backend": "torch", "device": "cpu",
-                        "backend_settings": {"dtype": "int8"}}],
-    }  # fmt: skip
+        "references": [
+            {"model": "smollm2-135m", "backend": "torch", "device": "cpu", "backend_settings": {"dtype": "int8"}}
+        ],
+    }
     (table,) = tables(tmp_path / "y", BASE, OTHER, plan_json=json.dumps(plan))
     assert table.baseline == "torch int8"
     sparse = replace(OTHER, technique="sparse")
@@ -116,12 +110,12 @@ def test_the_agreement_reference_is_the_baseline_else_the_first_cell(tmp_path: P
 
 
 def test_only_cells_of_the_same_work_are_held_against_each_other(tmp_path: Path) -> None:
-    cells = [BASE, OTHER, *(replace(c, id=c.id * 2, label=f"{c.label} long", workload="long")
-                            for c in (BASE, OTHER))]  # fmt: skip
+    cells = [BASE, OTHER, *(replace(c, id=c.id * 2, label=f"{c.label} long", workload="long") for c in (BASE, OTHER))]
     found = tables(tmp_path, *cells)
     assert [(t.workload, t.baseline, len(t.verdicts)) for t in found] == [
-        ("chat", "torch f32", 1), ("long", "torch f32 long", 1)
-    ]  # fmt: skip
+        ("chat", "torch f32", 1),
+        ("long", "torch f32 long", 1),
+    ]
 
 
 def test_a_baseline_can_be_named_and_a_wrong_name_is_an_error(tmp_path: Path) -> None:
@@ -131,12 +125,8 @@ def test_a_baseline_can_be_named_and_a_wrong_name_is_an_error(tmp_path: Path) ->
         tables(tmp_path / "y", BASE, OTHER, baseline="torch int9")
 
 
-@pytest.mark.parametrize(
-    "renderer", [TerminalRenderer, MarkdownRenderer, JsonRenderer, HtmlRenderer]
-)
-def test_every_report_shows_the_verdicts_and_takes_a_baseline(
-    tmp_path: Path, renderer: Any
-) -> None:
+@pytest.mark.parametrize("renderer", [TerminalRenderer, MarkdownRenderer, JsonRenderer, HtmlRenderer])
+def test_every_report_shows_the_verdicts_and_takes_a_baseline(tmp_path: Path, renderer: Any) -> None:
     cells = [BASE, replace(OTHER, joules_per_token=0.4)]
     session = Session(make_session.write(tmp_path / "s", cells))
     plain = {"charts": False, "width": 120} if renderer is HtmlRenderer else {"width": 120}
@@ -148,8 +138,7 @@ def test_every_report_shows_the_verdicts_and_takes_a_baseline(
 
 @pytest.mark.parametrize("renderer", [TerminalRenderer, MarkdownRenderer, HtmlRenderer])
 def test_hostile_labels_stay_inert(tmp_path: Path, renderer: Any) -> None:
-    cells = [replace(BASE, label=HOSTILE, workload=HOSTILE),
-             replace(OTHER, label=f"{HOSTILE} 2", workload=HOSTILE)]  # fmt: skip
+    cells = [replace(BASE, label=HOSTILE, workload=HOSTILE), replace(OTHER, label=f"{HOSTILE} 2", workload=HOSTILE)]
     session = Session(make_session.write(tmp_path / "s", cells))
     text = renderer().render(session, {"charts": False})
     assert "\x1b" not in text

@@ -42,11 +42,15 @@ def list_artifacts(as_json: bool) -> None:
         )
         return
     rows = [
-        [each.key[:12], each.stored.artifact.format if each.stored else "?",
-         _size(each.size_bytes), (_utc(each.used_s) or "?")[:10],
-         " > ".join(each.stored.artifact.lineage) if each.stored else f"damaged: {each.fault}"]
+        [
+            each.key[:12],
+            each.stored.artifact.format if each.stored else "?",
+            _size(each.size_bytes),
+            (_utc(each.used_s) or "?")[:10],
+            " > ".join(each.stored.artifact.lineage) if each.stored else f"damaged: {each.fault}",
+        ]
         for each in found
-    ]  # fmt: skip
+    ]
     if rows:
         echo_table(rows, ["key", "format", "size", "last used", "how it was made"])
     total = sum(each.size_bytes for each in found)
@@ -77,9 +81,12 @@ def verify_artifacts(keys: tuple[str, ...]) -> int:
 @artifacts.command("prune")
 @click.argument("keys", nargs=-1)
 @click.option(
-    "--unused-days", type=click.FloatRange(min=0), default=30.0, show_default=True,
+    "--unused-days",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
     help="Without KEYS: remove what no run has used for so long (0: everything).",
-)  # fmt: skip
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
 def prune_artifacts(keys: tuple[str, ...], unused_days: float, dry_run: bool) -> None:
     """Remove the artifacts KEYS; without, those that are damaged or not used for long.

@@ -65,6 +65,9 @@ def json_option(function: Any) -> Any:
 def set_option(function: Any) -> Any:
     """The repeatable ``--set key.path=value``."""
     return click.option(
-        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE",
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY.PATH=VALUE",
         help="Override a value of the profile (TOML syntax). Repeatable.",
-    )(function)  # fmt: skip
+    )(function)

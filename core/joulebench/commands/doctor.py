@@ -23,8 +23,13 @@ _EMPTY_PROFILE = """version = 1
 
 
 @click.command()
-@click.option("--seconds", default=3.0, show_default=True, type=click.FloatRange(0.1, 60.0),
-              help="Time of fast reads for each energy channel.")  # fmt: skip
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60.0),
+    help="Time of fast reads for each energy channel.",
+)
 @set_option
 @json_option
 def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
@@ -80,11 +85,7 @@ def _backends(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _as_json(
-    registry: Registry,
-    sensors: Sensors,
-    calibrations: list[Calibration],
-    checks: list[CrossCheck],
-    measured: bool,
+    registry: Registry, sensors: Sensors, calibrations: list[Calibration], checks: list[CrossCheck], measured: bool
 ) -> dict[str, Any]:
     from joulebench.machine import describe_machine, preflight
 
@@ -93,27 +94,29 @@ def _as_json(
         "machine": describe_machine(),
         "preflight": preflight(),
         "probes": [
-            {"probe": each.name, **asdict(each.availability),
-             "channels": [asdict(channel) for channel in each.channels]}
+            {
+                "probe": each.name,
+                **asdict(each.availability),
+                "channels": [asdict(channel) for channel in each.channels],
+            }
             for each in sensors.probes
         ],
         "calibration": [
-            {**asdict(each), "window_for_1_percent_s": each.window_for_1_percent_s,
-             "window_for_5_percent_s": each.window_for_5_percent_s}
+            {
+                **asdict(each),
+                "window_for_1_percent_s": each.window_for_1_percent_s,
+                "window_for_5_percent_s": each.window_for_5_percent_s,
+            }
             for each in calibrations
         ],
         "cross_checks": [{**asdict(each), "agrees": each.agrees} for each in checks],
         "backends": _backends(registry),
         "broken_plugins": [asdict(each) for each in registry.broken],
-    }  # fmt: skip
+    }
 
 
 def _print(
-    registry: Registry,
-    sensors: Sensors,
-    calibrations: list[Calibration],
-    checks: list[CrossCheck],
-    measured: bool,
+    registry: Registry, sensors: Sensors, calibrations: list[Calibration], checks: list[CrossCheck], measured: bool
 ) -> None:
     _print_machine()
     _print_sensors(sensors)
@@ -171,9 +174,8 @@ def _print_calibrations(sensors: Sensors, calibrations: list[Calibration]) -> No
     provenance = {channel.path: channel.provenance for channel in sensors.channels}
     echo_table(
         [_calibration_row(each, provenance[each.channel]) for each in calibrations],
-        ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read", "1 % from",
-         "5 % from"],
-    )  # fmt: skip
+        ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read", "1 % from", "5 % from"],
+    )
 
 
 def _print_cross_checks(checks: list[CrossCheck]) -> None:
@@ -218,9 +220,10 @@ def _calibration_row(each: Calibration, provenance: str) -> list[str]:
         return "unknown" if value is None else f"{value * 1e3:.3g} ms"
 
     spread = (
-        "" if each.period_low_s is None or each.period_high_s is None
+        ""
+        if each.period_low_s is None or each.period_high_s is None
         else f"{each.period_low_s * 1e3:.3g}–{each.period_high_s * 1e3:.3g} ms"
-    )  # fmt: skip
+    )
     period = "each read" if each.continuous else ms(each.period_s)
     if each.frozen:
         period = "never: not to be believed"
@@ -232,8 +235,7 @@ def _calibration_row(each: Calibration, provenance: str) -> list[str]:
         for window in (each.window_for_1_percent_s, each.window_for_5_percent_s)
     ]
     cost = "unknown" if each.read_cost_s is None else f"{each.read_cost_s * 1e6:.1f} µs"
-    return [f"  {each.channel}", provenance, period, spread, quantum,
-            cost, *windows]  # fmt: skip
+    return [f"  {each.channel}", provenance, period, spread, quantum, cost, *windows]
 
 
 def _heading(text: str) -> None:

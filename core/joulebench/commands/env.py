@@ -37,14 +37,17 @@ def list_environments(as_json: bool) -> None:
     echo_table(
         [
             [
-                row["name"], row["state"], _size(row["size_bytes"]), row["python"] or "–",
+                row["name"],
+                row["state"],
+                _size(row["size_bytes"]),
+                row["python"] or "–",
                 ", ".join(row["needed_by"]) or "nothing installed",
                 ", ".join(row["requirements"]),
             ]
             for row in rows
         ],
         ["name", "state", "size", "python", "needed by", "requirements"],
-    )  # fmt: skip
+    )
     for row in rows:
         if row["cure"]:
             click.echo(f"  {row['name']} {row['state']}: {row['cure']}")
@@ -88,9 +91,8 @@ def _size(size_bytes: int | None) -> str:
 @env.command("create")
 @click.argument("name")
 @click.option(
-    "--python", metavar="PATH",
-    help="Interpreter that the environment is made of; joulebench's own by default.",
-)  # fmt: skip
+    "--python", metavar="PATH", help="Interpreter that the environment is made of; joulebench's own by default."
+)
 @click.argument("pip_arguments", nargs=-1)
 def create_environment(name: str, python: str | None, pip_arguments: tuple[str, ...]) -> None:
     """Make the environment NAME: a venv in the user's cache, filled once by your own pip.
@@ -108,8 +110,7 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
     needed = needed_environments(registry)
     if checked_name(name) not in needed:
         raise InterpreterError(
-            f"no installed plugin needs an environment '{name}'",
-            hint=unknown_name_hint(name, needed),
+            f"no installed plugin needs an environment '{name}'", hint=unknown_name_hint(name, needed)
         )
     start = time.monotonic()
 
@@ -118,10 +119,7 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
 
     store = Environments()
     record = make_environment(needed[name], registry, store, python, pip_arguments, say)
-    click.echo(
-        f"environment '{name}' is ready after {duration_text(record.seconds)}: "
-        f"{store.root / record.folder}"
-    )
+    click.echo(f"environment '{name}' is ready after {duration_text(record.seconds)}: {store.root / record.folder}")
 
 
 @env.command("remove")

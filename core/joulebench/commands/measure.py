@@ -17,20 +17,46 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--repeat", default=1, show_default=True, metavar="N", type=click.IntRange(1, 10_000),
-              help="Run the command N times; ends at the first run that fails.")  # fmt: skip
-@click.option("--idle", "idle_s", default=0.0, metavar="SECONDS",
-              type=click.FloatRange(0, 3600),
-              help="Measure the idle power before, for so long; gives net energies.")  # fmt: skip
-@click.option("--calibrate", "calibrate_s", default=1.0, show_default=True, metavar="SECONDS",
-              type=click.FloatRange(0, 60),
-              help="Measure each sensor's update period before, for so long; 0: trust the "
-                   "declared one.")  # fmt: skip
-@click.option("--set", "overrides", multiple=True, metavar="probe.NAME.KEY=VALUE",
-              help="A setting of a probe (TOML syntax). Repeatable.")  # fmt: skip
+@click.option(
+    "--repeat",
+    default=1,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    help="Run the command N times; ends at the first run that fails.",
+)
+@click.option(
+    "--idle",
+    "idle_s",
+    default=0.0,
+    metavar="SECONDS",
+    type=click.FloatRange(0, 3600),
+    help="Measure the idle power before, for so long; gives net energies.",
+)
+@click.option(
+    "--calibrate",
+    "calibrate_s",
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(0, 60),
+    help="Measure each sensor's update period before, for so long; 0: trust the declared one.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="probe.NAME.KEY=VALUE",
+    help="A setting of a probe (TOML syntax). Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON rather than tables.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write the result there; by default it goes to standard error.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the result there; by default it goes to standard error.",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def measure(
     repeat: int,

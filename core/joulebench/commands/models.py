@@ -30,33 +30,33 @@ def list_models(as_json: bool) -> None:
     if as_json:
         echo_json(
             {
-                "models": [
-                    {**asdict(each), "fetched": fetched[name]}
-                    for name, each in catalogue.models.items()
-                ],
+                "models": [{**asdict(each), "fetched": fetched[name]} for name, each in catalogue.models.items()],
                 "shapes": [asdict(each) for each in catalogue.shapes.values()],
-                "texts": [
-                    {**asdict(each), "fetched": fetched[name]}
-                    for name, each in catalogue.texts.items()
-                ],
+                "texts": [{**asdict(each), "fetched": fetched[name]} for name, each in catalogue.texts.items()],
             }
         )
         return
     rows = [
-        [name, "model", "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
-         each.licence, each.summary]
+        [
+            name,
+            "model",
+            "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
+            each.licence,
+            each.summary,
+        ]
         for name, each in catalogue.models.items()
-    ]  # fmt: skip
-    rows += [
-        [f"shape:{name}", "shape", "random", "", each.summary]
-        for name, each in catalogue.shapes.items()
     ]
+    rows += [[f"shape:{name}", "shape", "random", "", each.summary] for name, each in catalogue.shapes.items()]
     rows += [
-        [f"catalogue:{name}", "text",
-         "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
-         each.licence, each.summary]
+        [
+            f"catalogue:{name}",
+            "text",
+            "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
+            each.licence,
+            each.summary,
+        ]
         for name, each in catalogue.texts.items()
-    ]  # fmt: skip
+    ]
     echo_table(rows, ["name", "kind", "state", "licence", "what it is"])
     click.echo("also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION, shape:FILE.json#SEED")
 

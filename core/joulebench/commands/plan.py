@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.commands.common import (
-    duration_text,
-    echo_json,
-    json_option,
-    load_profile,
-    set_option,
-)
+from joulebench.commands.common import duration_text, echo_json, json_option, load_profile, set_option
 
 if TYPE_CHECKING:
     from joulebench.artifacts import Transform
@@ -35,10 +29,7 @@ def _agreement(wanted: Agreement, plan: Plan) -> Iterator[str]:
                 f"{label} [{device}], prompts of {wanted.prompts}"
             )
         else:
-            yield (
-                f"agreement{of} is not checked: the reference {label} [{device}] cannot run: "
-                f"{reason}"
-            )
+            yield (f"agreement{of} is not checked: the reference {label} [{device}] cannot run: {reason}")
 
 
 def _step(step: Transform) -> str:
@@ -78,6 +69,4 @@ def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
         for line in _agreement(read.agreement, made):
             click.echo(f"  {line}")
     total, runnable = len(made.cells), len(made.runnable)
-    click.echo(
-        f"{runnable} of {total} cells can run here; at least {duration_text(made.estimate_s)}"
-    )
+    click.echo(f"{runnable} of {total} cells can run here; at least {duration_text(made.estimate_s)}")

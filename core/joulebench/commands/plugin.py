@@ -52,10 +52,7 @@ def list_plugins(as_json: bool) -> None:
         echo_json({"plugins": rows, "broken": broken})
         return
     echo_table(
-        [
-            [row["kind"], row["name"], row["distribution"], _state(row), row["summary"]]
-            for row in rows
-        ],
+        [[row["kind"], row["name"], row["distribution"], _state(row), row["summary"]] for row in rows],
         ["kind", "name", "from", "state", "what it does"],
     )
     for each in broken:
@@ -73,10 +70,13 @@ def _state(row: dict[str, Any]) -> str:
 
 @plugin.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True,
-              help="What it adds. Repeatable.")  # fmt: skip
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path(),
-              help="Folder in which its own folder is made; here by default.")  # fmt: skip
+@click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True, help="What it adds. Repeatable.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder in which its own folder is made; here by default.",
+)
 def new(name: str, kind: tuple[str, ...], into: Path) -> None:
     """Write a distribution joulebench-NAME with a working plugin of each KIND and its tests.
 
@@ -97,10 +97,22 @@ def new(name: str, kind: tuple[str, ...], into: Path) -> None:
 
 @plugin.command("check")
 @click.argument("name", required=False)
-@click.option("--set", "settings", multiple=True, metavar="KIND.NAME.KEY=VALUE",
-              help="A plugin's setting, as a profile gives it. Repeatable.")  # fmt: skip
-@click.option("--timeout", "limit_s", type=click.FloatRange(min=1.0), default=60.0,
-              show_default=True, metavar="SECONDS", help="Most time for one check.")  # fmt: skip
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KIND.NAME.KEY=VALUE",
+    help="A plugin's setting, as a profile gives it. Repeatable.",
+)
+@click.option(
+    "--timeout",
+    "limit_s",
+    type=click.FloatRange(min=1.0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Most time for one check.",
+)
 @json_option
 def check(name: str | None, settings: tuple[str, ...], limit_s: float, as_json: bool) -> int:
     """Try installed plugins, each check in a process of its own, and say what is wrong.
@@ -137,15 +149,10 @@ def _count(number: int, what: str) -> str:
 
 
 def _echo_report(report: Report) -> None:
-    click.echo(
-        click.style(f"\n{report.entry_point}", bold=True)
-        + f" ({report.distribution} {report.version})"
-    )
+    click.echo(click.style(f"\n{report.entry_point}", bold=True) + f" ({report.distribution} {report.version})")
     subjects = dict.fromkeys(each.subject for each in report.results)
     for subject in subjects:
-        _echo_subject(
-            subject or "as a whole", [each for each in report.results if each.subject == subject]
-        )
+        _echo_subject(subject or "as a whole", [each for each in report.results if each.subject == subject])
 
 
 def _echo_subject(subject: str, results: list[Result]) -> None:

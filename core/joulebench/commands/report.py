@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("sessions", nargs=-1, required=True, metavar="SESSION")
-@click.option("--format", "name", default="terminal", show_default=True,
-              help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, or a "
-                   "plugin's renderer.")  # fmt: skip
+@click.option(
+    "--format",
+    "name",
+    default="terminal",
+    show_default=True,
+    help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, or a plugin's renderer.",
+)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
-@click.option("--cell", "cells", multiple=True, metavar="NAME",
-              help="Show this cell alone, by its label or id. Repeatable.")  # fmt: skip
-@click.option("--option", "given", multiple=True, metavar="KEY=VALUE",
-              help="An option of the renderer. Repeatable.")  # fmt: skip
+@click.option(
+    "--cell", "cells", multiple=True, metavar="NAME", help="Show this cell alone, by its label or id. Repeatable."
+)
+@click.option("--option", "given", multiple=True, metavar="KEY=VALUE", help="An option of the renderer. Repeatable.")
 def report(
-    sessions: tuple[str, ...],
-    name: str,
-    output: Path | None,
-    cells: tuple[str, ...],
-    given: tuple[str, ...],
+    sessions: tuple[str, ...], name: str, output: Path | None, cells: tuple[str, ...], given: tuple[str, ...]
 ) -> None:
     """Render a session, finished or not, or several in one report.
 
@@ -42,20 +42,12 @@ def report(
     renderer = default_registry().renderer(name)
     availability = renderer.available()
     if not availability.ok:
-        raise UnavailableError(
-            f"the '{name}' report cannot be made: {availability.reason}", hint=availability.cure
-        )
-    settings = complete(
-        renderer.options, dict(_pair(each) for each in given), lambda key: f"--option {key}"
-    )
+        raise UnavailableError(f"the '{name}' report cannot be made: {availability.reason}", hint=availability.cure)
+    settings = complete(renderer.options, dict(_pair(each) for each in given), lambda key: f"--option {key}")
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     if cells:
         read = _with_cells(read, cells)
-    content = (
-        renderer.render(read[0], settings)
-        if len(read) == 1
-        else renderer.render_many(read, settings)
-    )
+    content = renderer.render(read[0], settings) if len(read) == 1 else renderer.render_many(read, settings)
     if output is None:
         click.echo(content, nl=not isinstance(content, bytes))
         return
@@ -74,13 +66,12 @@ def _with_cells(sessions: list[Session], names: tuple[str, ...]) -> list[Session
     for name in names:
         if name not in known:
             raise SessionError(
-                f"no cell is named '{name}'", where="--cell",
+                f"no cell is named '{name}'",
+                where="--cell",
                 hint=unknown_name_hint(name, {label for each in labels for label in each.values()}),
-            )  # fmt: skip
+            )
     return [
-        session.only(names)
-        for session, own in zip(sessions, labels, strict=True)
-        if {*own, *own.values()} & set(names)
+        session.only(names) for session, own in zip(sessions, labels, strict=True) if {*own, *own.values()} & set(names)
     ]
 
 

@@ -75,14 +75,16 @@ class Progress:
 @click.command()
 @click.argument("profile", required=False)
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("sessions"), show_default=True,
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("sessions"),
+    show_default=True,
     help="Folder for the session's own folder.",
-)  # fmt: skip
+)
 @set_option
 @click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="SESSION",
-    help="Go on with a session that was interrupted.",
-)  # fmt: skip
+    "--resume", type=click.Path(path_type=Path), metavar="SESSION", help="Go on with a session that was interrupted."
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 also when a cell was skipped.")
 @click.option("--quiet", is_flag=True, help="Say nothing but the result.")
 @click.option("--report/--no-report", default=True, help="Write report.html and print the table.")
@@ -123,10 +125,7 @@ def run(
 
 def _opening(plan: Plan) -> str:
     total, runnable = len(plan.cells), len(plan.runnable)
-    return (
-        f"profile {plan.profile}: {runnable} of {total} cells, "
-        f"at least {duration_text(plan.estimate_s)}"
-    )
+    return f"profile {plan.profile}: {runnable} of {total} cells, at least {duration_text(plan.estimate_s)}"
 
 
 def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bool) -> int:  # type: ignore[no-untyped-def]
@@ -136,10 +135,7 @@ def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bo
         result: RunResult = execute()
     except KeyboardInterrupt:
         progress.end()
-        click.echo(
-            f"stopped; what was measured is kept. Go on with: joulebench run --resume {folder}",
-            err=True,
-        )
+        click.echo(f"stopped; what was measured is kept. Go on with: joulebench run --resume {folder}", err=True)
         return 130
     except NothingRanError:
         progress.end()
@@ -199,9 +195,7 @@ def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
     file = profile_file_of(folder) or Path.cwd() / "profile.toml"
     registry = default_registry()
     folders = registry.profile_dirs()
-    read = parse_profile(
-        session.row["profile_text"], str(file), file.parent, session.row["overrides"] or (), folders
-    )
+    read = parse_profile(session.row["profile_text"], str(file), file.parent, session.row["overrides"] or (), folders)
     catalogue = read_catalogue(folders)
     plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
     progress = Progress(quiet, plan.estimate_s)

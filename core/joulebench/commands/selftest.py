@@ -18,15 +18,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--rail", is_flag=True, help="Simulate on the virtual power rail, where truth is known."
-)
-@click.option(
-    "--cells", type=click.IntRange(min=1), help="With --rail: cells of each scenario.  [1000]"
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), help="With --rail: seed of the simulation.  [0]"
-)
+@click.option("--rail", is_flag=True, help="Simulate on the virtual power rail, where truth is known.")
+@click.option("--cells", type=click.IntRange(min=1), help="With --rail: cells of each scenario.  [1000]")
+@click.option("--seed", type=click.IntRange(min=0), help="With --rail: seed of the simulation.  [0]")
 @click.option(
     "--scenario",
     "files",
@@ -35,11 +29,7 @@ if TYPE_CHECKING:
     help="With --rail: only this scenario (a file or a shipped name). Repeatable.",
 )
 @click.option("--pairs", type=click.IntRange(min=0), help="With --rail: pairs of cells.  [400]")
-@click.option(
-    "--windows",
-    type=click.IntRange(min=0),
-    help="With --rail: windows with counter faults.  [1000000]",
-)
+@click.option("--windows", type=click.IntRange(min=0), help="With --rail: windows with counter faults.  [1000000]")
 @click.option("--profile", metavar="PROFILE", help="Take the cell from this profile.")
 @set_option
 @json_option
@@ -61,9 +51,8 @@ def selftest(
 
     Exit code: 0 as it should be, 1 a difference between equal cells (with --rail: a promise
     not kept), 2 wrong use.
-    """  # fmt: skip
-    simulated = {"--cells": cells, "--seed": seed, "--scenario": files or None,
-                 "--pairs": pairs, "--windows": windows}  # fmt: skip
+    """
+    simulated = {"--cells": cells, "--seed": seed, "--scenario": files or None, "--pairs": pairs, "--windows": windows}
     if rail:
         if profile is not None or overrides:
             raise click.UsageError("--profile and --set are for the test of this machine")
@@ -78,12 +67,7 @@ def selftest(
 
 
 def _rail(
-    cells: int | None,
-    seed: int,
-    files: tuple[str, ...],
-    pairs: int | None,
-    windows: int | None,
-    as_json: bool,
+    cells: int | None, seed: int, files: tuple[str, ...], pairs: int | None, windows: int | None, as_json: bool
 ) -> int:
     from joulebench.testing import rail_study
     from joulebench.testing.scenario_files import find_scenario, shipped_scenarios
@@ -118,11 +102,7 @@ def _chosen(*values: int | None) -> int:
 
 def _rail_json(found: RailStudy) -> dict[str, object]:
     rows = [
-        {
-            **asdict(row),
-            "outside": row.outside(),
-            "outside_beyond_chance": row.outside(by_chance=False),
-        }
+        {**asdict(row), "outside": row.outside(), "outside_beyond_chance": row.outside(by_chance=False)}
         for row in found.coverage
     ]
     return {
@@ -173,18 +153,9 @@ def _say(found: SelfTest, lines: list[str]) -> None:
 
 def _comparison_text(each: SelfComparison) -> str:
     compared = each.comparison
-    kind = f"{each.quantity} ({each.provenance}), {each.unit}" if each.provenance else (
-        f"{each.quantity}, {each.unit}"
-    )  # fmt: skip
+    kind = f"{each.quantity} ({each.provenance}), {each.unit}" if each.provenance else (f"{each.quantity}, {each.unit}")
     if compared.ratio is None or compared.low is None or compared.high is None:
         return f"{kind}: cannot tell ({', '.join(compared.flags)})"
     detectable = compared.smallest_detectable
-    least = (
-        ""
-        if detectable is None
-        else f"; smallest difference it could see: {100 * detectable:.2g} %"
-    )
-    return (
-        f"{kind}: a/b = {compared.ratio:.4f}, 95 % interval {compared.low:.4f} … "
-        f"{compared.high:.4f}{least}"
-    )
+    least = "" if detectable is None else f"; smallest difference it could see: {100 * detectable:.2g} %"
+    return f"{kind}: a/b = {compared.ratio:.4f}, 95 % interval {compared.low:.4f} … {compared.high:.4f}{least}"

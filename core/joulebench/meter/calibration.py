@@ -118,9 +118,7 @@ class _Watched:
 
 
 def calibrate(
-    channels: Sequence[Channel],
-    seconds: float = DEFAULT_SECONDS,
-    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    channels: Sequence[Channel], seconds: float = DEFAULT_SECONDS, clock_ns: Callable[[], int] = time.perf_counter_ns
 ) -> list[Calibration]:
     """Calibrate the channels together: all are read in turn for so many seconds."""
     watched = [_Watched(edge_reader([source_spec(0, each.source, None)])) for each in channels]

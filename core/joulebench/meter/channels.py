@@ -18,9 +18,7 @@ def of_process(channel: Channel) -> bool:
     return PID_FIELD in text
 
 
-def source_spec(
-    index: int, source: FileSource | ReaderSource, pid: int | str | None
-) -> dict[str, Any]:
+def source_spec(index: int, source: FileSource | ReaderSource, pid: int | str | None) -> dict[str, Any]:
     """The source as a JSON value for :mod:`joulebench.meter.sampler`.
 
     :data:`PID_FIELD` in place of a process id leaves it to be filled in.
@@ -54,17 +52,13 @@ def sampling_groups(channels: Sequence[Channel], pid: int | None) -> list[dict[s
             continue
         period_ns = round(1e9 / channel.rate_hz)
         by_period.setdefault(period_ns, []).append(source_spec(index, channel.source, pid))
-    return [
-        {"period_ns": period_ns, "sources": by_period[period_ns]} for period_ns in sorted(by_period)
-    ]
+    return [{"period_ns": period_ns, "sources": by_period[period_ns]} for period_ns in sorted(by_period)]
 
 
 def edge_channels(channels: Sequence[Channel]) -> list[int]:
     """Indices of the channels that are read at window edges: the energy counters."""
     return [
-        index
-        for index, channel in enumerate(channels)
-        if channel.quantity == "energy" and channel.kind == "counter"
+        index for index, channel in enumerate(channels) if channel.quantity == "energy" and channel.kind == "counter"
     ]
 
 
@@ -73,9 +67,7 @@ def edge_specs(channels: Sequence[Channel], pid: int | str | None) -> list[dict[
     return [source_spec(index, channels[index].source, pid) for index in edge_channels(channels)]
 
 
-def with_rates(
-    channels: Sequence[Channel], energy_hz: float | None, slow_hz: float | None
-) -> list[Channel]:
+def with_rates(channels: Sequence[Channel], energy_hz: float | None, slow_hz: float | None) -> list[Channel]:
     """The channels with the sampling rates of the profile, where it sets any."""
     result: list[Channel] = []
     for channel in channels:

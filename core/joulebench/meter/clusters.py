@@ -50,10 +50,7 @@ def ratio_over_clusters(
 
 
 def share_over_clusters(
-    hits: Sequence[int],
-    totals: Sequence[int],
-    all_or_none: float = 0.0,
-    level: float = DEFAULT_LEVEL,
+    hits: Sequence[int], totals: Sequence[int], all_or_none: float = 0.0, level: float = DEFAULT_LEVEL
 ) -> Clustered | None:
     """Σhits/Σtotals with Wilson's interval at the effective number of items.
 
@@ -101,9 +98,7 @@ def log_ratio_over_clusters(
 
 
 def paired_windows(
-    own: Sequence[tuple[float, int]],
-    other: Sequence[tuple[float, int]],
-    level: float = DEFAULT_LEVEL,
+    own: Sequence[tuple[float, int]], other: Sequence[tuple[float, int]], level: float = DEFAULT_LEVEL
 ) -> Clustered | None:
     """Perplexity of a text over another model's, from windows that both have scored.
 
@@ -130,8 +125,7 @@ def paired_windows(
 def _exponential(found: Clustered | None) -> Clustered | None:
     if found is None or found.value > _LARGEST_EXPONENT:
         return None
-    bounds = [None if each is None or each > _LARGEST_EXPONENT else math.exp(each)
-              for each in (found.low, found.high)]  # fmt: skip
+    bounds = [None if each is None or each > _LARGEST_EXPONENT else math.exp(each) for each in (found.low, found.high)]
     return Clustered(math.exp(found.value), bounds[0], bounds[1], found.clusters)
 
 

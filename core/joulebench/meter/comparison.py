@@ -16,13 +16,7 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from joulebench.meter.student import t_quantile, two_sided_p
-from joulebench.meter.uncertainty import (
-    DEFAULT_LEVEL,
-    Interval,
-    by_process,
-    mean_interval,
-    process_interval,
-)
+from joulebench.meter.uncertainty import DEFAULT_LEVEL, Interval, by_process, mean_interval, process_interval
 
 Verdict = Literal["lower", "higher", "no_difference", "cannot_tell"]
 
@@ -98,9 +92,7 @@ def log_mean(cell: CellBlocks, level: float = DEFAULT_LEVEL) -> LogMean | None:
     return LogMean(found[0], spread.u, spread.df, len(cell.energies), processes)
 
 
-def compare(
-    candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL
-) -> Comparison:
+def compare(candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL) -> Comparison:
     """Compare two cells; see :class:`Comparison` for what the verdict needs.
 
     They are compared in pairs where they share rounds and both cells' blocks of each such round
@@ -127,9 +119,7 @@ def compare(
     return _judged(ours[0] - theirs[0], spread.u, spread.df, n, level, paired=True, flags=flags)
 
 
-def compare_apart(
-    candidate: LogMean, baseline: LogMean, level: float = DEFAULT_LEVEL
-) -> Comparison:
+def compare_apart(candidate: LogMean, baseline: LogMean, level: float = DEFAULT_LEVEL) -> Comparison:
     """Compare cells that did not take turns (two runs, say), by Welch's rule.
 
     What drifted on the machine between them is in no interval, so the verdict of a difference is
@@ -146,19 +136,23 @@ def compare_apart(
 
 
 def _judged(
-    log_ratio: float,
-    u: float,
-    df: float,
-    n: int,
-    level: float,
-    *,
-    paired: bool,
-    flags: tuple[str, ...],
+    log_ratio: float, u: float, df: float, n: int, level: float, *, paired: bool, flags: tuple[str, ...]
 ) -> Comparison:
     bare = Comparison(
-        "cannot_tell", math.exp(log_ratio), None, None, _p_value(log_ratio, u, df), None, u, df,
-        n, level, paired, 1, flags,
-    )  # fmt: skip
+        "cannot_tell",
+        math.exp(log_ratio),
+        None,
+        None,
+        _p_value(log_ratio, u, df),
+        None,
+        u,
+        df,
+        n,
+        level,
+        paired,
+        1,
+        flags,
+    )
     return at_level(bare, level)
 
 
@@ -177,14 +171,7 @@ def at_level(comparison: Comparison, level: float) -> Comparison:
     if comparison.u_log == 0 and comparison.ratio != 1:
         verdict = "cannot_tell"
     detectable = math.expm1((t + t_quantile(POWER, comparison.df)) * comparison.u_log)
-    return replace(
-        comparison,
-        low=low,
-        high=high,
-        verdict=verdict,
-        level=level,
-        smallest_detectable=detectable,
-    )
+    return replace(comparison, low=low, high=high, verdict=verdict, level=level, smallest_detectable=detectable)
 
 
 def holm_adjusted(p_values: Sequence[float]) -> list[float]:
@@ -198,17 +185,14 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def corrected_for_many(
-    comparisons: Sequence[Comparison], level: float = DEFAULT_LEVEL
-) -> list[Comparison]:
+def corrected_for_many(comparisons: Sequence[Comparison], level: float = DEFAULT_LEVEL) -> list[Comparison]:
     """Several cells against one baseline, with Holm's correction of levels and p-values.
 
     A comparison's level is that of Holm's step at which it was decided, so its interval
     excludes 1 exactly where the corrected p-value is below 1 - ``level``.
     """
     order = sorted(
-        (i for i, c in enumerate(comparisons) if c.p_value is not None),
-        key=lambda i: comparisons[i].p_value or 0.0,
+        (i for i, c in enumerate(comparisons) if c.p_value is not None), key=lambda i: comparisons[i].p_value or 0.0
     )
     m, alpha = len(order), 1 - level
     p_values = [comparisons[i].p_value or 0.0 for i in order]
@@ -291,9 +275,7 @@ def _log_ratio(cell: CellBlocks) -> tuple[float, list[float]] | None:
     if energy <= 0 or work <= 0:
         return None
     ratio, mean = energy / work, energy / n
-    return math.log(ratio), [
-        (y - ratio * x) / mean for y, x in zip(cell.energies, units, strict=True)
-    ]
+    return math.log(ratio), [(y - ratio * x) / mean for y, x in zip(cell.energies, units, strict=True)]
 
 
 def _spread(residuals: Sequence[float], processes: Sequence[int] | None, level: float) -> Interval:
@@ -323,6 +305,4 @@ def _process_flags(*cells: CellBlocks) -> tuple[str, ...]:
 
 
 def _unknown(n: int, level: float, *, paired: bool, flags: tuple[str, ...]) -> Comparison:
-    return Comparison(
-        "cannot_tell", None, None, None, None, None, None, None, n, level, paired, 1, flags
-    )
+    return Comparison("cannot_tell", None, None, None, None, None, None, None, n, level, paired, 1, flags)

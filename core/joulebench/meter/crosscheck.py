@@ -75,9 +75,7 @@ def cross_check(
     pause: Callable[[float], None] = time.sleep,
 ) -> CrossCheck:
     """Read both in turn for so many seconds."""
-    read_first, read_second = (
-        edge_reader([source_spec(0, each.source, None)]) for each in (first, second)
-    )
+    read_first, read_second = (edge_reader([source_spec(0, each.source, None)]) for each in (first, second))
     sandwiches: list[Sandwich] = []
     start_s = now_s = clock_s()
     while now_s < start_s + seconds:
@@ -89,9 +87,7 @@ def cross_check(
     return judge(first, second, sandwiches, now_s - start_s)
 
 
-def judge(
-    first: Channel, second: Channel, sandwiches: Sequence[Sandwich], seconds: float
-) -> CrossCheck:
+def judge(first: Channel, second: Channel, sandwiches: Sequence[Sandwich], seconds: float) -> CrossCheck:
     """What sandwiches that were read over so many seconds say."""
     before_j = _counted_j([each[0] for each in sandwiches], first)
     inner_j = _counted_j([each[1] for each in sandwiches], second)

@@ -89,11 +89,7 @@ class SensorSpec:
 
     @classmethod
     def of_channel(
-        cls,
-        channel: Channel,
-        *,
-        update_period_s: float | None = None,
-        max_power_w: float | None = None,
+        cls, channel: Channel, *, update_period_s: float | None = None, max_power_w: float | None = None
     ) -> SensorSpec:
         """The channel's facts; a measured update period goes before the channel's own."""
         own: Method = "counter" if channel.kind == "counter" else "integrated"
@@ -123,9 +119,7 @@ NO_TRACE: Final = Trace()
 # Counters
 
 
-def counter_energy(
-    start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE
-) -> WindowEnergy:
+def counter_energy(start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE) -> WindowEnergy:
     """Energy between two edge reads, ``None`` where the window is too short to say.
 
     ``trace`` holds the sampler's ticks; those inside the window count the wraps.
@@ -133,9 +127,7 @@ def counter_energy(
     return refused_if_short(counter_energy_for_fit(start, end, spec, trace), spec)
 
 
-def counter_energy_for_fit(
-    start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE
-) -> WindowEnergy:
+def counter_energy_for_fit(start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE) -> WindowEnergy:
     """Like :func:`counter_energy`, but a short window keeps its energy beside its flag.
 
     For sums and fits over many windows only, where the edges' errors cancel.
@@ -154,13 +146,7 @@ def counter_energy_for_fit(
     # Quantum q: each edge is uniform within q, so their difference has q·sqrt(2/12) = q/√6.
     u_j = math.hypot(late_j, quantum) * _TWO_EDGES
     return WindowEnergy(
-        gross,
-        u_j,
-        spec.method,
-        _resolution_flags(duration_s, 1, period),
-        duration_s,
-        late_j + quantum,
-        spec.relative_u,
+        gross, u_j, spec.method, _resolution_flags(duration_s, 1, period), duration_s, late_j + quantum, spec.relative_u
     )
 
 
@@ -193,9 +179,7 @@ def corrected_for_late_edges(
     if window.gross_j is None or period is None or power_before_w is None or power_end_w is None:
         return window
     missing_j = period / 2 * (power_end_w - power_before_w)
-    return replace(
-        window, gross_j=window.gross_j + missing_j, flags=(*window.flags, "edges_corrected")
-    )
+    return replace(window, gross_j=window.gross_j + missing_j, flags=(*window.flags, "edges_corrected"))
 
 
 def _advance(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> tuple[int | None, str]:
@@ -321,9 +305,7 @@ def total_energy(channels: Sequence[WindowEnergy]) -> WindowEnergy:
 # Gauges
 
 
-def gauge_energy(
-    start_ns: int, end_ns: int, spec: SensorSpec, trace: Trace, sampling_period_s: float
-) -> WindowEnergy:
+def gauge_energy(start_ns: int, end_ns: int, spec: SensorSpec, trace: Trace, sampling_period_s: float) -> WindowEnergy:
     """Trapezoid over the samples that bracket [start, end], interpolated at both edges.
 
     ``None`` where no sample stands outside each edge, or samples are missing within. ``u_j``
@@ -332,15 +314,7 @@ def gauge_energy(
     """
     duration_s = (end_ns - start_ns) * _NS
     method: Method = "model" if spec.method == "model" else "integrated"
-    void = WindowEnergy(
-        None,
-        None,
-        method,
-        ("gauge_integrated", "samples_missing"),
-        duration_s,
-        None,
-        spec.relative_u,
-    )
+    void = WindowEnergy(None, None, method, ("gauge_integrated", "samples_missing"), duration_s, None, spec.relative_u)
     times = trace.t_ns
     first, last = bisect_right(times, start_ns) - 1, bisect_left(times, end_ns)
     if first < 0 or last >= len(times) or duration_s <= 0:
@@ -392,6 +366,4 @@ def single_window_interval(window: WindowEnergy, level: float = DEFAULT_LEVEL) -
     u = math.hypot(window.u_j, window.relative_u * window.gross_j)
     half = t_quantile(0.5 + level / 2, df) * u
     gross = window.gross_j
-    return Interval(
-        gross, gross - half, gross + half, half, u, 1, 1.0, df, None, level, ("single_block",)
-    )
+    return Interval(gross, gross - half, gross + half, half, u, 1, 1.0, df, None, level, ("single_block",))

@@ -64,9 +64,7 @@ def fit_energy(
     dependent = _triangularise(scaled, target)
     if dependent is not None:
         return _nothing(n, _why_dependent(columns, dependent))
-    inverse = [
-        [v / norm for v in row] for row, norm in zip(_inverse_upper(scaled), norms, strict=True)
-    ]
+    inverse = [[v / norm for v in row] for row, norm in zip(_inverse_upper(scaled), norms, strict=True)]
     solution = [math.fsum(v * t for v, t in zip(row, target, strict=False)) for row in inverse]
     residual = math.fsum(v * v for v in target[_PARAMETERS:])
     return _described(energies_j, solution, inverse, residual, level)
@@ -83,18 +81,13 @@ def _described(
     df = n - _PARAMETERS
     variance = residual / df
     covariance = tuple(
-        tuple(
-            variance * math.fsum(p * q for p, q in zip(row, other, strict=True))
-            for other in inverse
-        )
+        tuple(variance * math.fsum(p * q for p, q in zip(row, other, strict=True)) for other in inverse)
         for row in inverse
     )
     mean = math.fsum(energies) / n
     total = math.fsum((e - mean) ** 2 for e in energies)
     a, b, c = (
-        interval_around(
-            solution[i], math.sqrt(max(covariance[i][i], 0.0)), float(df), n=n, level=level
-        )
+        interval_around(solution[i], math.sqrt(max(covariance[i][i], 0.0)), float(df), n=n, level=level)
         for i in range(_PARAMETERS)
     )
     r_squared = 1 - residual / total if total > 0 else None
@@ -136,10 +129,7 @@ def _inverse_upper(columns: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _why_dependent(columns: Sequence[Sequence[float]], index: int) -> str:
-    if (
-        index > 0
-        and len({v / r for v, r in zip(columns[index], columns[0], strict=True) if r}) == 1
-    ):
+    if index > 0 and len({v / r for v, r in zip(columns[index], columns[0], strict=True) if r}) == 1:
         return f"all requests have the same number of {_NAMES[index]}"
     return f"the number of {_NAMES[index]} follows from the other numbers in every request"
 

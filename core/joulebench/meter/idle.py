@@ -45,10 +45,7 @@ def idle_from_counter(trace: Trace, spec: SensorSpec) -> IdlePower:
     if power is None:
         return IdlePower(None, None, whole.flags)
     cuts = _cuts(times, spec.update_period_s or 0.0)
-    slices = [
-        counter_energy_for_fit(reads[a], reads[b], spec, trace).mean_power_w
-        for a, b in pairwise(cuts)
-    ]
+    slices = [counter_energy_for_fit(reads[a], reads[b], spec, trace).mean_power_w for a, b in pairwise(cuts)]
     return _wavering(power, whole, [p for p in slices if p is not None])
 
 

@@ -16,15 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench.api import OptionValue
-from joulebench.meter.energy import (
-    Method,
-    Read,
-    SensorSpec,
-    Trace,
-    WindowEnergy,
-    counter_energy_for_fit,
-    gauge_energy,
-)
+from joulebench.meter.energy import Method, Read, SensorSpec, Trace, WindowEnergy, counter_energy_for_fit, gauge_energy
 
 #: The flag of an energy that holds idle time.
 MARGINS_COUNTED: Final = "margins_counted"
@@ -81,9 +73,7 @@ def energy_with_margins(
     return replace(window, flags=(*window.flags, MARGINS_COUNTED))
 
 
-def traced_energy(
-    start_ns: int, end_ns: int, spec: SensorSpec, trace: Trace, sampling_period_s: float
-) -> WindowEnergy:
+def traced_energy(start_ns: int, end_ns: int, spec: SensorSpec, trace: Trace, sampling_period_s: float) -> WindowEnergy:
     """A counter's energy over [start, end], taken to rise evenly between the sampler's readings.
 
     ``None`` where no reading stands outside each end or readings are missing within. ``u_j`` takes
@@ -106,22 +96,14 @@ def traced_energy(
     whole = step(first, last)
     head, tail = step(first, first + 1), step(last - 1, last)
     if whole.gross_j is None or head.gross_j is None or tail.gross_j is None:
-        return replace(whole, gross_j=None, u_j=None, worst_j=None, method=method,
-                       duration_s=duration_s)  # fmt: skip
-    outside_j = (
-        head.gross_j * (start_ns - times[first]) / (times[first + 1] - times[first])
-        + tail.gross_j * (times[last] - end_ns) / (times[last] - times[last - 1])
-    )  # fmt: skip
+        return replace(whole, gross_j=None, u_j=None, worst_j=None, method=method, duration_s=duration_s)
+    outside_j = head.gross_j * (start_ns - times[first]) / (times[first + 1] - times[first]) + tail.gross_j * (
+        times[last] - end_ns
+    ) / (times[last] - times[last - 1])
     gross_j = whole.gross_j - outside_j
     late_s = max(sampling_period_s, spec.update_period_s or 0.0)
     late_j = abs(gross_j) / duration_s * late_s
     quantum = spec.scale if spec.resolution is None else spec.resolution
     return WindowEnergy(
-        gross_j,
-        math.hypot(late_j, quantum) * _TWO_EDGES,
-        method,
-        (),
-        duration_s,
-        late_j + quantum,
-        spec.relative_u,
+        gross_j, math.hypot(late_j, quantum) * _TWO_EDGES, method, (), duration_s, late_j + quantum, spec.relative_u
     )

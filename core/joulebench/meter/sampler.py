@@ -59,11 +59,7 @@ class FileReader:
     __slots__ = ("_after", "_columns", "_fd", "_key", "_plain", "_size")
 
     def __init__(
-        self,
-        path: str,
-        key: str | None = None,
-        columns: Sequence[int] = (0,),
-        after: str | None = None,
+        self, path: str, key: str | None = None, columns: Sequence[int] = (0,), after: str | None = None
     ) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._key = key.encode() if key is not None else None
@@ -142,9 +138,7 @@ class Group:
             channel = source["channel"]
             try:
                 if "path" in source:
-                    reader = FileReader(
-                        source["path"], source["key"], source["columns"], source["after"]
-                    )
+                    reader = FileReader(source["path"], source["key"], source["columns"], source["after"])
                     self._files.append((channel, reader))
                 else:
                     name = (source["factory"], source["argument"])

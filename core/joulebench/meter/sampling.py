@@ -104,9 +104,7 @@ def process_cpu_ns(pid: int) -> int | None:
 class Sampler:
     """A running sampler process and its ring. Use as a context manager."""
 
-    def __init__(
-        self, channels: Sequence[Channel], pid: int | None, capacity: int = CAPACITY
-    ) -> None:
+    def __init__(self, channels: Sequence[Channel], pid: int | None, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         memory_folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
         handle, name = tempfile.mkstemp(prefix="joulebench-ring-", dir=memory_folder)
@@ -267,9 +265,7 @@ class Sampler:
         self.stop()
 
 
-def _start(
-    ring_file: str, groups: list[dict[str, Any]], errors: IO[str]
-) -> subprocess.Popen[bytes]:
+def _start(ring_file: str, groups: list[dict[str, Any]], errors: IO[str]) -> subprocess.Popen[bytes]:
     needs_modules = any("factory" in source for group in groups for source in group["sources"])
     job = {
         "ring": ring_file,

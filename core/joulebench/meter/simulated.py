@@ -76,9 +76,8 @@ def request_columns(request: RequestRecord) -> dict[str, Any]:
     device = request.simulated
     if device is None:
         return dict.fromkeys(
-            ("device_s", "device_ttft_s", "device_prefill_s", "device_decode_s", "device_tpot_s",
-             "device_token_s")
-        )  # fmt: skip
+            ("device_s", "device_ttft_s", "device_prefill_s", "device_decode_s", "device_tpot_s", "device_token_s")
+        )
     costs = phase_costs(request, device)
     start_s = device.edges[0].device_s
     prefill = costs.get("prefill")

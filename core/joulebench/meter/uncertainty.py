@@ -103,9 +103,7 @@ def interval_around(
 ) -> Interval:
     """The Student interval of ``mean`` whose standard uncertainty ``u`` has ``df`` degrees."""
     half = t_quantile(0.5 + level / 2, df) * u
-    return Interval(
-        mean, mean - half, mean + half, half, u, n, n_eff, df, autocorrelation, level, flags
-    )
+    return Interval(mean, mean - half, mean + half, half, u, n, n_eff, df, autocorrelation, level, flags)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -355,9 +353,7 @@ def widened(interval: Interval, u: float, df: float = math.inf, flag: str = "") 
     own, other = interval.u**2, u**2
     parts = own**2 / interval.df + (0.0 if math.isinf(df) else other**2 / df)
     combined = (own + other) ** 2 / parts if parts > 0 else 1e15
-    wider = interval_around(
-        interval.mean, math.sqrt(own + other), combined, n=interval.n, level=interval.level
-    )
+    wider = interval_around(interval.mean, math.sqrt(own + other), combined, n=interval.n, level=interval.level)
     half = max(wider.half_width or 0.0, interval.half_width or 0.0)
     return replace(
         interval,

@@ -112,10 +112,7 @@ class Accountant:
         return max(periods, default=0.0)
 
     def block_energies(
-        self,
-        block: Block,
-        traces: Mapping[int, Trace],
-        idle_w: Mapping[int, float | None] = NOTHING_IDLE,
+        self, block: Block, traces: Mapping[int, Trace], idle_w: Mapping[int, float | None] = NOTHING_IDLE
     ) -> list[tuple[str, int, WindowEnergy]]:
         """(phase, channel, energy) of every phase and channel of a block.
 
@@ -131,9 +128,7 @@ class Accountant:
                 else:
                     window = self._phase(windows, index, trace)
                     if phase == TOTAL and len(windows) == 1:
-                        window = self._corrected(
-                            window, windows[0], index, trace, idle_w.get(index), block.began_ns
-                        )
+                        window = self._corrected(window, windows[0], index, trace, idle_w.get(index), block.began_ns)
                 if index in self._frozen:
                     window = without_energy(window, "counter_frozen")
                 found.append((phase, index, window))
@@ -142,18 +137,17 @@ class Accountant:
     def _with_margins(self, block: Block, index: int, trace: Trace) -> WindowEnergy:
         channel = self.channels[index]
         return energy_with_margins(
-            block.t0_ns, block.t1_ns, self.margins, self._specs[index], trace,
-            is_gauge=channel.kind == "gauge", sampling_period_s=1.0 / channel.rate_hz,
-        )  # fmt: skip
+            block.t0_ns,
+            block.t1_ns,
+            self.margins,
+            self._specs[index],
+            trace,
+            is_gauge=channel.kind == "gauge",
+            sampling_period_s=1.0 / channel.rate_hz,
+        )
 
     def _corrected(
-        self,
-        window: WindowEnergy,
-        span: Span,
-        index: int,
-        trace: Trace,
-        idle_w: float | None,
-        began_ns: int | None,
+        self, window: WindowEnergy, span: Span, index: int, trace: Trace, idle_w: float | None, began_ns: int | None
     ) -> WindowEnergy:
         """The window with its late edges made good, where that is called for and can be done."""
         period = self._specs[index].update_period_s
@@ -165,9 +159,7 @@ class Accountant:
         end_w = self._end_power_w(window, span, index, trace, period)
         return corrected_for_late_edges(window, self._specs[index], idle_w, end_w)
 
-    def _end_power_w(
-        self, window: WindowEnergy, span: Span, index: int, trace: Trace, period: float
-    ) -> float | None:
+    def _end_power_w(self, window: WindowEnergy, span: Span, index: int, trace: Trace, period: float) -> float | None:
         """Power in the last quarter of a window by the trace, or its mean in a short one."""
         last_s = _END_SHARE * window.duration_s
         end = self._read(span.end, index)
@@ -181,9 +173,7 @@ class Accountant:
         spec = self._specs[index]
         if len(windows) == 1:
             return self._window(windows[0], index, trace, for_fit=False)
-        return phase_energy(
-            [self._window(each, index, trace, for_fit=True) for each in windows], spec
-        )
+        return phase_energy([self._window(each, index, trace, for_fit=True) for each in windows], spec)
 
     def _window(self, span: Span, index: int, trace: Trace, *, for_fit: bool) -> WindowEnergy:
         channel, spec = self.channels[index], self._specs[index]
@@ -252,9 +242,7 @@ def with_net(row: dict[str, Any], idle: IdlePower | None) -> dict[str, Any]:
     """The row with its net energy, null where the idle baseline was refused or is missing."""
     if idle is None or row["gross_j"] is None:
         return row
-    window = WindowEnergy(
-        row["gross_j"], row["gross_u_j"], row["method"], tuple(row["flags"]), row["duration_s"]
-    )
+    window = WindowEnergy(row["gross_j"], row["gross_u_j"], row["method"], tuple(row["flags"]), row["duration_s"])
     net = net_energy(window, idle)
     flags = [*row["flags"], *(flag for flag in net.flags if flag not in row["flags"])]
     return {**row, "net_j": net.gross_j, "net_u_j": net.u_j, "flags": flags}

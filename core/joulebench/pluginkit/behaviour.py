@@ -88,9 +88,7 @@ def _watched(probe: Probe, given: tuple[tuple[str, Any], ...]) -> list[Watched]:
     if not said.ok:
         not_here(f"it cannot be read here: {said.reason}")
     found = [Watched(each) for each in probe.channels(settings)]
-    read = edge_reader(
-        [source_spec(n, each.channel.source, os.getpid()) for n, each in enumerate(found)]
-    )
+    read = edge_reader([source_spec(n, each.channel.source, os.getpid()) for n, each in enumerate(found)])
 
     def look() -> None:
         now = time.perf_counter_ns()
@@ -118,9 +116,8 @@ def _work(until: float) -> None:
 
 def _changes(subject: Subject[Probe]) -> Mapping[str, Any]:
     counters = [
-        each for each in _watch(subject)
-        if each.channel.kind == "counter" and each.channel.quantity == "energy"
-    ]  # fmt: skip
+        each for each in _watch(subject) if each.channel.kind == "counter" and each.channel.quantity == "energy"
+    ]
     if not counters:
         not_here("it has no counter of energy")
     for each in counters:
@@ -159,8 +156,7 @@ def _order(subject: Subject[Probe]) -> Mapping[str, Any]:
         found[channel.path] = figure
         expect(
             least <= figure <= most,
-            f"{channel.path} shows {figure:.4g} {_unit(channel)}, which lies outside of "
-            f"{least:.3g} to {most:.3g}",
+            f"{channel.path} shows {figure:.4g} {_unit(channel)}, which lies outside of {least:.3g} to {most:.3g}",
             f"check the scale: raw count × scale must be in {channel.unit} (a factor of 1,000 is "
             "milli, of 1,000,000 micro)",
         )
@@ -178,8 +174,7 @@ def _figure(watched: Watched) -> float | None:
             return None
         steps = pairwise(watched.raw)
         gained = sum(
-            after - before if after >= before else after - before + (channel.wraps_at or 0)
-            for before, after in steps
+            after - before if after >= before else after - before + (channel.wraps_at or 0) for before, after in steps
         )
         return gained * channel.scale / seconds
     known = channel.quantity in ("power", *BOUNDS)
@@ -192,9 +187,7 @@ def _bounds(channel: Channel) -> tuple[float, float]:
         # What is not counted may be a part that has nothing to do with the busy core.
         least = LEAST_W if channel.counted else 0.0
         accelerators = len([*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev/accel").glob("*")])
-        return least, (
-            MOST_W_PER_CORE * cores + MOST_W_BESIDE + MOST_W_PER_ACCELERATOR * accelerators
-        )
+        return least, (MOST_W_PER_CORE * cores + MOST_W_BESIDE + MOST_W_PER_ACCELERATOR * accelerators)
     if channel.quantity == "cpu_time":
         return 0.0, 1.1 * cores
     return BOUNDS[channel.quantity]
@@ -238,9 +231,7 @@ def _some_requests(session: BackendSession) -> None:
             session.step()
 
 
-def _expect_no_leak(
-    work: Callable[[], None], what: str, count: int, pid: int | None = None
-) -> Mapping[str, Any]:
+def _expect_no_leak(work: Callable[[], None], what: str, count: int, pid: int | None = None) -> Mapping[str, Any]:
     """Do the work four times: after the first, memory must not go on growing each time."""
     sizes: list[int] = []
     for _ in range(4):
@@ -250,8 +241,7 @@ def _expect_no_leak(
     if min(steps) > _GROWTH_BYTES:
         raise BrokenContractError(
             f"memory grows by {min(steps) / count / 1024:,.0f} KiB and more with each of {what}",
-            "let go of what a request made: lists that grow, caches without limit, native objects "
-            "that are never freed",
+            "let go of what a request made: lists that grow, caches without limit, native objects that are never freed",
         )
     return {"growth_bytes": steps[-1]}
 

@@ -39,9 +39,10 @@ def read_settings(given: Sequence[str]) -> PluginSettings:
         parts = [part.strip() for part in path.split(".")]
         if not equals or len(parts) != 3 or not all(parts):
             raise ProfileError(
-                f"'{each}' is not KIND.NAME.KEY=VALUE", where="--set",
+                f"'{each}' is not KIND.NAME.KEY=VALUE",
+                where="--set",
                 hint="for example --set backend.command.command=./my-worker",
-            )  # fmt: skip
+            )
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -53,9 +54,7 @@ def read_settings(given: Sequence[str]) -> PluginSettings:
 class Checker:
     """Checks plugins one after another. ``say`` is told what is being done."""
 
-    def __init__(
-        self, settings: PluginSettings, limit_s: float, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, settings: PluginSettings, limit_s: float, say: Callable[[str], None]) -> None:
         self._points = installed_points()
         self._settings = settings
         self._limit_s = limit_s
@@ -88,8 +87,7 @@ class Checker:
                 yield self._report(point, name)
         if not found:
             raise UnknownPluginError(
-                f"no installed plugin, entry point or distribution is called '{name}'",
-                hint=_hint(name, known),
+                f"no installed plugin, entry point or distribution is called '{name}'", hint=_hint(name, known)
             )
 
     def _report(self, point: metadata.EntryPoint, only: str | None) -> Report:
@@ -103,9 +101,7 @@ class Checker:
             taken = any(each.status == "fault" for each in together)
             for kind, name in loaded.facts["provides"]:
                 if only in (None, name) and not taken:  # another's would be tried in its place
-                    results += self._run(
-                        "plugin", point, kind, name, self._settings.get((kind, name), {})
-                    )
+                    results += self._run("plugin", point, kind, name, self._settings.get((kind, name), {}))
         return Report(point.name, distribution, version, tuple(results))
 
     def _load(self, point: metadata.EntryPoint) -> list[Result]:
@@ -127,10 +123,7 @@ class Checker:
         without: Sequence[str] | None = None,
     ) -> list[Result]:
         if without is None:  # what others do must not be this plugin's fault
-            without = [
-                each.name for each in self._points
-                if each.name != point.name and not is_shipped(each)
-            ]  # fmt: skip
+            without = [each.name for each in self._points if each.name != point.name and not is_shipped(each)]
         self._say(f"{point.name}: {kind} {name}".rstrip(": ") if name else f"{point.name}: {task}")
         job = Job(task, point.name, kind, name, settings, without)
         return run_checks(job, self._limit_s)
@@ -149,19 +142,23 @@ def _judged(loaded: Result) -> Iterator[Result]:
     cost = f"{facts['import_s']:.2f} s and {facts['import_bytes'] / 2**20:.0f} MiB"
     imported = ", ".join(facts["imported"])
     yield Result(
-        "", "its module is light", "fault" if heavy else "ok",
+        "",
+        "its module is light",
+        "fault" if heavy else "ok",
         f"importing it takes {cost}" + (f"; it imports {imported}" if imported else ""),
-        "every command and every worker imports it: move heavy imports into the methods that need "
-        "them" if heavy else "",
-    )  # fmt: skip
+        "every command and every worker imports it: move heavy imports into the methods that need them"
+        if heavy
+        else "",
+    )
     for answer in facts["answers"]:
         slow = answer["seconds"] > ANSWER_S
         yield Result(
-            f"{answer['kind']} {answer['name']}", "it says at once whether it is available",
+            f"{answer['kind']} {answer['name']}",
+            "it says at once whether it is available",
             "fault" if slow else "ok",
             f"available() took {answer['seconds']:.2f} s" if slow else _said(answer),
             "look for modules without importing them (require_modules)" if slow else "",
-        )  # fmt: skip
+        )
 
 
 def _said(answer: Mapping[str, Any]) -> str:

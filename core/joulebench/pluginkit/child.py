@@ -155,8 +155,14 @@ def main() -> None:
     try:
         serve(job, report)
     except JoulebenchError as error:
-        told = {"end": "it can be made", "status": "fault", "what": error.what,
-                "advice": error.hint or "", "seconds": 0.0, "printed": ""}  # fmt: skip
+        told = {
+            "end": "it can be made",
+            "status": "fault",
+            "what": error.what,
+            "advice": error.hint or "",
+            "seconds": 0.0,
+            "printed": "",
+        }
         report.write(json.dumps(told) + "\n" + json.dumps({"finished": True}) + "\n")
         report.flush()
     os._exit(0)  # threads that the plugin has left must not hold the process

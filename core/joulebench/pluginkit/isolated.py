@@ -28,8 +28,7 @@ _TAIL_BYTES: Final = 1 << 14
 #: Calls that are shown of a stack.
 _PLACES: Final = 3
 _PRINTS: Final = (
-    "standard output is the command's own (tables, JSON) and in a worker the protocol's: log to "
-    "standard error"
+    "standard output is the command's own (tables, JSON) and in a worker the protocol's: log to standard error"
 )
 
 
@@ -59,8 +58,11 @@ def run_checks(job: Job, limit_s: float) -> list[Result]:
         with _Child(job, done, limit_s) as child:
             found, finished = child.results(limit_s)
         # It prints the same at each check.
-        found = [each for n, each in enumerate(found) if each.check not in done
-                 and each.check not in {other.check for other in found[:n]}]  # fmt: skip
+        found = [
+            each
+            for n, each in enumerate(found)
+            if each.check not in done and each.check not in {other.check for other in found[:n]}
+        ]
         results += found
         deaths += not finished
         if deaths == MOST_DEATHS:
@@ -88,13 +90,23 @@ class _Child:
         environment = {**os.environ, WITHOUT_VARIABLE: ",".join(job.without)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "joulebench.pluginkit.child", str(write)],
-            stdin=subprocess.PIPE, stdout=self._printed, stderr=self._errors,
-            env=environment, pass_fds=(write,), process_group=0,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=self._printed,
+            stderr=self._errors,
+            env=environment,
+            pass_fds=(write,),
+            process_group=0,
+        )
         os.close(write)
-        order = {"task": job.task, "entry_point": job.entry_point, "kind": job.kind,
-                 "name": job.name, "settings": dict(job.settings or {}), "done": list(done),
-                 "limit_s": limit_s}  # fmt: skip
+        order = {
+            "task": job.task,
+            "entry_point": job.entry_point,
+            "kind": job.kind,
+            "name": job.name,
+            "settings": dict(job.settings or {}),
+            "done": list(done),
+            "limit_s": limit_s,
+        }
         assert self._process.stdin is not None  # noqa: S101
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -145,9 +157,14 @@ class _Child:
     def _of(self, told: Mapping[str, Any]) -> Iterator[Result]:
         job, check = self._job, str(told["end"])
         yield Result(
-            job.subject, check, told["status"], told.get("what", ""), told.get("advice", ""),
-            float(told["seconds"]), told.get("facts", {}),
-        )  # fmt: skip
+            job.subject,
+            check,
+            told["status"],
+            told.get("what", ""),
+            told.get("advice", ""),
+            float(told["seconds"]),
+            told.get("facts", {}),
+        )
         if told["printed"]:
             what = f"it wrote to standard output: {told['printed']!r}"
             yield Result(job.subject, _SILENT, "fault", what, _PRINTS)

@@ -11,12 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import UnknownPluginError
-from joulebench.registry import (
-    ENTRY_POINT_GROUP,
-    Registry,
-    availability_of,
-    default_registry,
-)
+from joulebench.registry import ENTRY_POINT_GROUP, Registry, availability_of, default_registry
 from joulebench.testing.contracts import BrokenContractError
 
 #: A module that takes longer than this to import is felt at each command, in seconds.
@@ -79,9 +74,13 @@ def _ask(registry: Registry, kind: str, name: str) -> dict[str, Any]:
     start = time.perf_counter()
     said = availability_of(registry.make(kind, name))
     return {
-        "kind": kind, "name": name, "available": said.ok, "reason": said.reason,
-        "cure": said.cure, "seconds": time.perf_counter() - start,
-    }  # fmt: skip
+        "kind": kind,
+        "name": name,
+        "available": said.ok,
+        "reason": said.reason,
+        "cure": said.cure,
+        "seconds": time.perf_counter() - start,
+    }
 
 
 def _hooks(plugin: object) -> list[str]:

@@ -32,12 +32,8 @@ class _Kind:
 
 _KINDS: Final = {
     "backend": _Kind("Backend", "backends", "BackendContract", ("numpy>=1.26",)),
-    "technique": _Kind(
-        "Technique", "techniques", "TechniqueContract", ("numpy>=1.26", "safetensors>=0.4.5")
-    ),
-    "converter": _Kind(
-        "Converter", "converters", "ConverterContract", ("numpy>=1.26", "safetensors>=0.4.5")
-    ),
+    "technique": _Kind("Technique", "techniques", "TechniqueContract", ("numpy>=1.26", "safetensors>=0.4.5")),
+    "converter": _Kind("Converter", "converters", "ConverterContract", ("numpy>=1.26", "safetensors>=0.4.5")),
     "probe": _Kind("Probe", "probes", "ProbeContract"),
     "workload": _Kind("Workload", "workloads", "WorkloadContract"),
     "renderer": _Kind("Renderer", "renderers", "RendererContract"),
@@ -64,9 +60,10 @@ def write_distribution(name: str, kinds: Sequence[str], into: Path) -> Written:
     folder = into / distribution
     if folder.exists():
         raise PluginError(
-            "is there already, and nothing in it is overwritten", where=str(folder),
+            "is there already, and nothing in it is overwritten",
+            where=str(folder),
             hint="choose another name, another --into, or remove it",
-        )  # fmt: skip
+        )
     if not into.is_dir():
         raise PluginError("is no folder", where=str(into), hint=f"mkdir -p {into}")
     contents = _contents(name, distribution, kinds)
@@ -78,9 +75,7 @@ def write_distribution(name: str, kinds: Sequence[str], into: Path) -> Written:
 
 
 def _check_name(name: str, kinds: Sequence[str], registry: Registry) -> None:
-    hint = (
-        "use lower-case letters, digits and single hyphens, a letter first: for example acme-board"
-    )
+    hint = "use lower-case letters, digits and single hyphens, a letter first: for example acme-board"
     if name.startswith(_PREFIX):
         raise PluginError(
             f"'{name}' begins with '{_PREFIX}', which is put before it anyway",
@@ -105,15 +100,17 @@ def _contents(name: str, distribution: str, kinds: Sequence[str]) -> dict[str, s
     camel = "".join(part.capitalize() for part in name.split("-"))
     listed = ", ".join(kinds[:-1]) + (" and " if len(kinds) > 1 else "") + kinds[-1]
     common = {
-        "name": name, "distribution": distribution, "module": module,
+        "name": name,
+        "distribution": distribution,
+        "module": module,
         "description": f"A {listed} for joulebench",
         "provides": "\n".join(f"- the {kind} `{name}`" for kind in kinds),
         "bases": ", ".join(sorted({_kind(kind).base for kind in kinds})),
         "dependencies": _dependencies(kinds),
-        "hooks": "".join(
-            _filled("hook.py", module=module, name=name, **_words(kind, camel)) for kind in kinds
-        ).rstrip("\n"),
-    }  # fmt: skip
+        "hooks": "".join(_filled("hook.py", module=module, name=name, **_words(kind, camel)) for kind in kinds).rstrip(
+            "\n"
+        ),
+    }
     contents = {
         "pyproject.toml": _filled("pyproject.toml", **common),
         "README.md": _filled("README.md", **common),
@@ -138,9 +135,12 @@ def _kind(kind: str) -> _Kind:
 def _words(kind: str, camel: str) -> dict[str, str]:
     found = _kind(kind)
     return {
-        "kind": kind, "base": found.base, "hook": found.hook, "Contract": found.contract,
+        "kind": kind,
+        "base": found.base,
+        "hook": found.hook,
+        "Contract": found.contract,
         "Class": f"{camel}{kind.capitalize()}",
-    }  # fmt: skip
+    }
 
 
 def _dependencies(kinds: Sequence[str]) -> str:

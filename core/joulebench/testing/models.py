@@ -38,23 +38,38 @@ def write_tiny_checkpoint(folder: Path, seed: int = 7) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": VOCABULARY,
-        "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE, "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "head_dim": HIDDEN // HEADS,
-        "hidden_act": "silu", "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
-        "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
-        "use_cache": True, "bos_token_id": 0, "eos_token_id": 1, "dtype": "float32",
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "intermediate_size": INTERMEDIATE,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": KV_HEADS,
+        "head_dim": HIDDEN // HEADS,
+        "hidden_act": "silu",
+        "max_position_embeddings": CONTEXT,
+        "rms_norm_eps": 1e-5,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": False,
+        "use_cache": True,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "dtype": "float32",
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-    }  # fmt: skip
+    }
     _write_json(folder / "config.json", config)
     _write_json(folder / "tokenizer.json", _tokenizer())
     _write_json(
         folder / "tokenizer_config.json",
         {
-            "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|start|>",
-            "eos_token": "<|end|>", "chat_template": _TEMPLATE,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<|start|>",
+            "eos_token": "<|end|>",
+            "chat_template": _TEMPLATE,
         },
-    )  # fmt: skip
+    )
     _write_safetensors(folder / "model.safetensors", dict(_tensors(seed)))
     return folder
 
@@ -67,12 +82,8 @@ def _tensors(seed: int) -> Iterator[tuple[str, tuple[tuple[int, ...], array.arra
     """Names with shapes and float32 numbers. The spreads keep every part of a layer heard."""
     source = random.Random(seed)  # noqa: S311  weights, no secret
 
-    def matrix(
-        rows: int, columns: int, spread: float
-    ) -> tuple[tuple[int, ...], array.array[float]]:
-        return (rows, columns), array.array(
-            "f", (source.gauss(0.0, spread) for _ in range(rows * columns))
-        )
+    def matrix(rows: int, columns: int, spread: float) -> tuple[tuple[int, ...], array.array[float]]:
+        return (rows, columns), array.array("f", (source.gauss(0.0, spread) for _ in range(rows * columns)))
 
     def ones() -> tuple[tuple[int, ...], array.array[float]]:
         return (HIDDEN,), array.array("f", [1.0] * HIDDEN)
@@ -94,9 +105,7 @@ def _tensors(seed: int) -> Iterator[tuple[str, tuple[tuple[int, ...], array.arra
     yield "lm_head.weight", matrix(VOCABULARY, HIDDEN, 0.2)
 
 
-def _write_safetensors(
-    file: Path, tensors: Mapping[str, tuple[tuple[int, ...], array.array[float]]]
-) -> None:
+def _write_safetensors(file: Path, tensors: Mapping[str, tuple[tuple[int, ...], array.array[float]]]) -> None:
     """Header length, header, data (https://github.com/huggingface/safetensors, "Format")."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     start = 0
@@ -124,21 +133,26 @@ def _tokenizer() -> dict[str, object]:
     special = ["<|start|>", "<|end|>"]
     words = [*special, *_byte_letters(), *("".join(pair) for pair in _MERGES)]
     mark = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    bytewise = {
-        "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True,
-    }  # fmt: skip
+    bytewise = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {
-        "version": "1.0", "truncation": None, "padding": None,
-        "added_tokens": [
-            {"id": place, "content": word, "special": True, **mark}
-            for place, word in enumerate(special)
-        ],
-        "normalizer": None, "pre_tokenizer": bytewise, "post_processor": None,
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": place, "content": word, "special": True, **mark} for place, word in enumerate(special)],
+        "normalizer": None,
+        "pre_tokenizer": bytewise,
+        "post_processor": None,
         "decoder": bytewise,
         "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
-            "ignore_merges": False, "vocab": {word: place for place, word in enumerate(words)},
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {word: place for place, word in enumerate(words)},
             "merges": [list(pair) for pair in _MERGES],
         },
-    }  # fmt: skip
+    }

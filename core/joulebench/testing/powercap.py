@@ -87,9 +87,7 @@ def intel_zones(
         for place, (name, power) in enumerate(present):
             zones.append(Zone(f"{parent}:{place}", name, power, max_range_uj))
         if mmio:
-            zones.append(
-                Zone(f"intel-rapl-mmio:{number:x}", f"package-{number}", watts, max_range_uj)
-            )
+            zones.append(Zone(f"intel-rapl-mmio:{number:x}", f"package-{number}", watts, max_range_uj))
     if psys_watts is not None:
         zones.append(Zone(f"intel-rapl:{packages:x}", "psys", psys_watts, max_range_uj))
     return zones
@@ -103,12 +101,7 @@ class FakePowercap:
     as a container sees them that mounts the device folder.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        zones: Sequence[Zone],
-        layout: Literal["sysfs", "nested"] = "sysfs",
-    ) -> None:
+    def __init__(self, folder: Path, zones: Sequence[Zone], layout: Literal["sysfs", "nested"] = "sysfs") -> None:
         self.root = folder
         self.zones = tuple(zones)
         self._real = folder / ".devices" if layout == "sysfs" else folder

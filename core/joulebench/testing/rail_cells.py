@@ -103,9 +103,7 @@ class Machine:
         seeds = iter(lambda: self.random.randrange(1 << 32), None)
         noise = scenario.noise_parts(seeds)
         self.rail = Rail([*scenario.certain_parts(), *noise, self.work])
-        self.sensor: Counter | Gauge = (
-            self._gauge() if scenario.sensor.kind == "gauge" else self._count()
-        )
+        self.sensor: Counter | Gauge = self._gauge() if scenario.sensor.kind == "gauge" else self._count()
         #: Idle power as the first baseline gave it.
         self.idle_w: float | None = None
 
@@ -233,10 +231,7 @@ class CellOnRail:
         dither_s = machine.sensor_facts.period_s if machine.protocol.dither else 0.0
         machine.now_s += w.gap_s + rng.uniform(0.0, dither_s)
         plan = [
-            (
-                _tokens(rng, w.prefill_tokens, w.token_spread),
-                _tokens(rng, w.decode_tokens, w.token_spread),
-            )
+            (_tokens(rng, w.prefill_tokens, w.token_spread), _tokens(rng, w.decode_tokens, w.token_spread))
             for _ in range(w.requests)
         ]
         edges = [machine.now_s]
@@ -265,11 +260,7 @@ class CellOnRail:
 
 
 def _note_phases(
-    spec: SensorSpec,
-    noted: BlocksNoted,
-    reads: Sequence[Read],
-    plan: Sequence[tuple[int, int]],
-    trace: Trace,
+    spec: SensorSpec, noted: BlocksNoted, reads: Sequence[Read], plan: Sequence[tuple[int, int]], trace: Trace
 ) -> None:
     pieces = []
     for i, (prefill, decode) in enumerate(plan):
@@ -310,9 +301,7 @@ def _truth(machine: Machine, cell: CellOnRail) -> Truth:
     duration_s = w.requests * (prefill_s + decode_s)
     # What creeps and what shifts has no expectation: its mean over the blocks that were run.
     spans = list(zip(noted.t0_ns, noted.t1_ns, strict=True))
-    machine_w = math.fsum(machine.certain.power_w(a * 1e-9, b * 1e-9) for a, b in spans) / len(
-        spans
-    )
+    machine_w = math.fsum(machine.certain.power_w(a * 1e-9, b * 1e-9) for a, b in spans) / len(spans)
     gross_j = work_j + machine_w * duration_s
     per_prefill_j = (machine_w + w.prefill_w * w.burst_share) * w.prefill_s_per_token
     per_decode_j = (machine_w + w.decode_w * w.burst_share) * w.decode_s_per_token

@@ -17,9 +17,17 @@ HONEST: Final = (0.93, 0.97)
 _MOST: Final = 0.5
 #: Flags that tell a reader not to take a cell's interval at its word.
 WARNINGS: Final = frozenset(
-    {"autocorrelated", "insufficient_resolution", "coarse_resolution", "gauge_integrated",
-     "idle_drift", "few_processes", "counter_reset", "counter_ambiguous"}
-)  # fmt: skip
+    {
+        "autocorrelated",
+        "insufficient_resolution",
+        "coarse_resolution",
+        "gauge_integrated",
+        "idle_drift",
+        "few_processes",
+        "counter_reset",
+        "counter_ambiguous",
+    }
+)
 #: Energies of a cell, as they are printed.
 QUANTITIES: Final = ("gross", "net", "J/token", "J/prefill token", "J/decode token")
 
@@ -180,8 +188,5 @@ def _outside_text(rows: Sequence[Coverage], *, by_chance: bool = True) -> str:
     for row in rows:
         beyond = row.outside(by_chance=False)
         names = [n for n in row.outside() if n not in beyond] if by_chance else beyond
-        listed.extend(
-            f"{row.scenario} {name} {100 * (row.quantities[name].covered or 0):.1f} %"
-            for name in names
-        )
+        listed.extend(f"{row.scenario} {name} {100 * (row.quantities[name].covered or 0):.1f} %" for name in names)
     return "; ".join(listed) or "none"

@@ -105,20 +105,13 @@ class _Windows:
 
     @staticmethod
     def _judge(
-        study: FaultStudy,
-        edges: tuple[Read, Read],
-        inner: Trace,
-        spec: SensorSpec,
-        power_w: float,
-        restarts: bool,
+        study: FaultStudy, edges: tuple[Read, Read], inner: Trace, spec: SensorSpec, power_w: float, restarts: bool
     ) -> None:
         found = counter_energy(edges[0], edges[1], spec, inner)
         study.windows += 1
         study.restarts += restarts
         values = [edges[0][1], *inner.raw, edges[1][1]]
-        study.wraps += not restarts and any(
-            after < before for before, after in itertools.pairwise(values)
-        )
+        study.wraps += not restarts and any(after < before for before, after in itertools.pairwise(values))
         if found.gross_j is None:
             study.refused.update(found.flags)
             return

@@ -84,12 +84,7 @@ def simulate_pair(difference: float, seed: int, scenario: Scenario = PAIR) -> Co
         if not waiting:
             break
     candidate, baseline = (
-        CellBlocks(
-            [w.gross_j or 0.0 for w in cell.noted.energies],
-            cell.noted.tokens,
-            numbers,
-            starts=cell.noted.t0_ns,
-        )
+        CellBlocks([w.gross_j or 0.0 for w in cell.noted.energies], cell.noted.tokens, numbers, starts=cell.noted.t0_ns)
         for cell, numbers in zip(cells, rounds, strict=True)
     )
     return compare(candidate, baseline)

@@ -13,13 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from joulebench.meter.comparison import Comparison
-from joulebench.testing.rail_coverage import (
-    CellOutcome,
-    Coverage,
-    coverage_of,
-    simulate_outcomes,
-    write_table,
-)
+from joulebench.testing.rail_coverage import CellOutcome, Coverage, coverage_of, simulate_outcomes, write_table
 from joulebench.testing.rail_faults import FaultStudy, fault_study
 from joulebench.testing.rail_pairs import (
     DIFFERENCE,
@@ -58,9 +52,7 @@ class RailStudy:
         """No interval outside of 93–97 % beyond chance, comparisons as promised, nothing wrong."""
         pairs = all(each is None or each.good() for each in (self.equal, self.different))
         wrong = self.faults is not None and self.faults.wrong > 0
-        return (
-            pairs and not wrong and not any(row.outside(by_chance=False) for row in self.coverage)
-        )
+        return pairs and not wrong and not any(row.outside(by_chance=False) for row in self.coverage)
 
 
 # Tasks are functions of plain values, so that they can go to another process.

@@ -31,20 +31,36 @@ def write_sample_session(folder: Path, *, status: str = "complete", text: str = 
     cells = [("001-good", f"good {text}"), ("002-bad", f"bad {text}"), ("003-not", f"not {text}")]
     row: dict[str, Any] = dict.fromkeys(SESSION.names)
     row.update(
-        schema_version=SCHEMA_VERSION, session_id="sample", joulebench_version="0", status=status,
-        created_at=_CREATED, finished_at=None if status == "running" else _CREATED, seed=1,
-        profile_name=text, profile_text=f"# {text!r}\nversion = 1\n[model.m]\n[backend.b]\n",
-        plan_json=json.dumps({"cells": [
-            {"id": cell, "label": label, "workload_plugin": "generate"} for cell, label in cells
-        ]}),
-        machine_json=json.dumps({"cpu": {"model": text, "cores": 2, "threads": 2},
-                                 "memory_bytes": 2**33, "system": "Linux", "kernel": "6.12",
-                                 "virtualization": None, "accelerators": []}),
-        preflight_json=json.dumps({}), versions_json=json.dumps({"python": "3"}),
+        schema_version=SCHEMA_VERSION,
+        session_id="sample",
+        joulebench_version="0",
+        status=status,
+        created_at=_CREATED,
+        finished_at=None if status == "running" else _CREATED,
+        seed=1,
+        profile_name=text,
+        profile_text=f"# {text!r}\nversion = 1\n[model.m]\n[backend.b]\n",
+        plan_json=json.dumps(
+            {"cells": [{"id": cell, "label": label, "workload_plugin": "generate"} for cell, label in cells]}
+        ),
+        machine_json=json.dumps(
+            {
+                "cpu": {"model": text, "cores": 2, "threads": 2},
+                "memory_bytes": 2**33,
+                "system": "Linux",
+                "kernel": "6.12",
+                "virtualization": None,
+                "accelerators": [],
+            }
+        ),
+        preflight_json=json.dumps({}),
+        versions_json=json.dumps({"python": "3"}),
         channels=[_channel(text)],
-        probes=[{"probe": "board", "available": True, "reason": None, "cure": None},
-                {"probe": "other", "available": False, "reason": text, "cure": text}],
-    )  # fmt: skip
+        probes=[
+            {"probe": "board", "available": True, "reason": None, "cure": None},
+            {"probe": "other", "available": False, "reason": text, "cure": text},
+        ],
+    )
     writer.write_session(row)
     _write_good(writer, *cells[0], text, finished=status != "running")
     _write_other(writer, *cells[1], "failed", text)
@@ -54,11 +70,21 @@ def write_sample_session(folder: Path, *, status: str = "complete", text: str = 
 
 def _channel(text: str) -> dict[str, Any]:
     return {
-        "channel": _CHANNEL, "quantity": "energy", "unit": "J", "kind": "counter", "scale": 1e-6,
-        "provenance": "simulated", "domain": "machine", "counted": True, "rate_hz": 100.0,
-        "update_period_s": 0.001, "resolution": None, "wraps_at": None,
-        "relative_uncertainty": 0.0, "note": text,
-    }  # fmt: skip
+        "channel": _CHANNEL,
+        "quantity": "energy",
+        "unit": "J",
+        "kind": "counter",
+        "scale": 1e-6,
+        "provenance": "simulated",
+        "domain": "machine",
+        "counted": True,
+        "rate_hz": 100.0,
+        "update_period_s": 0.001,
+        "resolution": None,
+        "wraps_at": None,
+        "relative_uncertainty": 0.0,
+        "note": text,
+    }
 
 
 def _cell(cell_id: str, label: str, status: str, text: str) -> dict[str, Any]:
@@ -66,10 +92,19 @@ def _cell(cell_id: str, label: str, status: str, text: str) -> dict[str, Any]:
 
     row: dict[str, Any] = dict.fromkeys(CELL.names)
     row.update(
-        cell_id=cell_id, label=label, model=text, model_source="path:model", technique="none",
-        backend=text, device="cpu", workload=text, unit="token", status=status, flags=[],
+        cell_id=cell_id,
+        label=label,
+        model=text,
+        model_source="path:model",
+        technique="none",
+        backend=text,
+        device="cpu",
+        workload=text,
+        unit="token",
+        status=status,
+        flags=[],
         settings_json=json.dumps({"backend": {}, "workload": {}}),
-    )  # fmt: skip
+    )
     return row
 
 
@@ -80,31 +115,39 @@ def _write_other(writer: Any, cell_id: str, label: str, status: str, text: str) 
 
 
 def _write_good(writer: Any, cell_id: str, label: str, text: str, *, finished: bool) -> None:
-    streams = {
-        name: writer.stream(cell_id, name)
-        for name in ("blocks", "energy", "requests", "samples", "events")
-    }
+    streams = {name: writer.stream(cell_id, name) for name in ("blocks", "energy", "requests", "samples", "events")}
     for number in range(_BLOCKS):
         t0_ns = _START_NS + int(number * 2.5e9)
         streams["blocks"].append([_block(cell_id, number, t0_ns)])
         streams["energy"].append(
-            [_energy(cell_id, number, *part) for part in
-             (("total", 1.0), ("prefill", 0.25), ("decode", 0.75))]
-        )  # fmt: skip
+            [_energy(cell_id, number, *part) for part in (("total", 1.0), ("prefill", 0.25), ("decode", 0.75))]
+        )
         streams["requests"].append([_request(cell_id, number, t0_ns, text)])
-        streams["samples"].append([
-            {"t_ns": t0_ns + tick * 100_000_000, "channel": _CHANNEL, "origin": "tick",
-             "raw": 1000 + (number * 21 + tick) * 1_000_000}
-            for tick in range(21)
-        ])  # fmt: skip
+        streams["samples"].append(
+            [
+                {
+                    "t_ns": t0_ns + tick * 100_000_000,
+                    "channel": _CHANNEL,
+                    "origin": "tick",
+                    "raw": 1000 + (number * 21 + tick) * 1_000_000,
+                }
+                for tick in range(21)
+            ]
+        )
     for stream in streams.values():
         stream.finish() if finished else stream.close()
     if finished:
         row = _cell(cell_id, label, "ok", text)
-        row.update(processes=1, blocks=_BLOCKS, rss_peak_bytes=2**28, weights_bytes=2**20,
-                   started_at=_CREATED, finished_at=_CREATED,
-                   evidence_json=json.dumps({text: {"share": 0.5}}),
-                   facts_json=json.dumps({"dtype": "float32"}))  # fmt: skip
+        row.update(
+            processes=1,
+            blocks=_BLOCKS,
+            rss_peak_bytes=2**28,
+            weights_bytes=2**20,
+            started_at=_CREATED,
+            finished_at=_CREATED,
+            evidence_json=json.dumps({text: {"share": 0.5}}),
+            facts_json=json.dumps({"dtype": "float32"}),
+        )
         writer.write_cell(row)
 
 
@@ -113,24 +156,48 @@ def _block(cell_id: str, number: int, t0_ns: int) -> dict[str, Any]:
 
     row: dict[str, Any] = dict.fromkeys(BLOCKS.names)
     row.update(
-        cell_id=cell_id, block=number, process=0, round=number, position=0, t0_ns=t0_ns,
-        t1_ns=t0_ns + int(_BLOCK_S * 1e9), start_utc=_CREATED + timedelta(seconds=2.5 * number),
-        duration_s=_BLOCK_S, requests=1, prefill_tokens=_PREFILL, decode_tokens=_DECODE,
-        units=_DECODE + 1.0, worker_cpu_s=_BLOCK_S, other_cpu_s=0.0, gate_wait_s=0.0,
-        dither_s=0.001, flags=[],
-    )  # fmt: skip
+        cell_id=cell_id,
+        block=number,
+        process=0,
+        round=number,
+        position=0,
+        t0_ns=t0_ns,
+        t1_ns=t0_ns + int(_BLOCK_S * 1e9),
+        start_utc=_CREATED + timedelta(seconds=2.5 * number),
+        duration_s=_BLOCK_S,
+        requests=1,
+        prefill_tokens=_PREFILL,
+        decode_tokens=_DECODE,
+        units=_DECODE + 1.0,
+        worker_cpu_s=_BLOCK_S,
+        other_cpu_s=0.0,
+        gate_wait_s=0.0,
+        dither_s=0.001,
+        flags=[],
+    )
     return row
 
 
 def _energy(cell_id: str, number: int, phase: str, share: float) -> dict[str, Any]:
     gross_j = 20.0 * share * (1 + 0.01 * (number - 1.5))
     return {
-        "cell_id": cell_id, "block": number, "phase": phase, "channel": _CHANNEL,
-        "domain": "machine", "provenance": "simulated", "method": "counter", "counted": True,
-        "duration_s": _BLOCK_S * share, "gross_j": gross_j, "gross_u_j": 0.01,
-        "net_j": gross_j * 0.8, "net_u_j": 0.02, "attributed_j": gross_j * 0.6,
-        "attributed_u_j": None, "flags": [],
-    }  # fmt: skip
+        "cell_id": cell_id,
+        "block": number,
+        "phase": phase,
+        "channel": _CHANNEL,
+        "domain": "machine",
+        "provenance": "simulated",
+        "method": "counter",
+        "counted": True,
+        "duration_s": _BLOCK_S * share,
+        "gross_j": gross_j,
+        "gross_u_j": 0.01,
+        "net_j": gross_j * 0.8,
+        "net_u_j": 0.02,
+        "attributed_j": gross_j * 0.6,
+        "attributed_u_j": None,
+        "flags": [],
+    }
 
 
 def _request(cell_id: str, number: int, t0_ns: int, text: str) -> dict[str, Any]:
@@ -139,10 +206,22 @@ def _request(cell_id: str, number: int, t0_ns: int, text: str) -> dict[str, Any]
     ttft_s = 0.25 * _BLOCK_S
     row: dict[str, Any] = dict.fromkeys(REQUESTS.names)
     row.update(
-        cell_id=cell_id, block=number, request=0, prompt_index=number, t0_ns=t0_ns,
-        t1_ns=t0_ns + int(_BLOCK_S * 1e9), duration_s=_BLOCK_S, ttft_s=ttft_s, prefill_s=ttft_s,
-        decode_s=_BLOCK_S - ttft_s, tpot_s=(_BLOCK_S - ttft_s) / _DECODE,
-        prefill_tokens=_PREFILL, decode_tokens=_DECODE, units=_DECODE + 1.0,
-        output_tokens=list(range(_DECODE + 1)), prompt=text, response=text,
-    )  # fmt: skip
+        cell_id=cell_id,
+        block=number,
+        request=0,
+        prompt_index=number,
+        t0_ns=t0_ns,
+        t1_ns=t0_ns + int(_BLOCK_S * 1e9),
+        duration_s=_BLOCK_S,
+        ttft_s=ttft_s,
+        prefill_s=ttft_s,
+        decode_s=_BLOCK_S - ttft_s,
+        tpot_s=(_BLOCK_S - ttft_s) / _DECODE,
+        prefill_tokens=_PREFILL,
+        decode_tokens=_DECODE,
+        units=_DECODE + 1.0,
+        output_tokens=list(range(_DECODE + 1)),
+        prompt=text,
+        response=text,
+    )
     return row

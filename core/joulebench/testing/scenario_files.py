@@ -40,17 +40,18 @@ _END: Final = Option("end_s", "float", None, "until when; without it for ever", 
 
 #: The options of a ``[[segment]]`` by its ``kind``.
 SEGMENT_OPTIONS: Final[dict[str, tuple[Option, ...]]] = {
-    "constant": (
-        Option("power_w", "float", None, "power", minimum=0.0), _START, _END,
-    ),
+    "constant": (Option("power_w", "float", None, "power", minimum=0.0), _START, _END),
     "step": (
         Option("at_s", "float", None, "when it changes", minimum=0.0),
         Option("from_w", "float", None, "power before", minimum=0.0),
-        Option("to_w", "float", None, "power after", minimum=0.0), _START, _END,
+        Option("to_w", "float", None, "power after", minimum=0.0),
+        _START,
+        _END,
     ),
     "ramp": (
         Option("from_w", "float", None, "power at the start", minimum=0.0),
-        Option("to_w", "float", None, "power at the end", minimum=0.0), _START,
+        Option("to_w", "float", None, "power at the end", minimum=0.0),
+        _START,
         Option("end_s", "float", None, "when it ends", minimum=0.0),
     ),
     "pulses": (
@@ -61,61 +62,51 @@ SEGMENT_OPTIONS: Final[dict[str, tuple[Option, ...]]] = {
     ),
     "noise": (
         Option("sd_w", "float", None, "standard deviation", minimum=0.0),
-        Option("correlation_s", "float", None, "time in which it falls to 1/e of itself",
-               minimum=_SHORTEST_CORRELATION),
+        Option(
+            "correlation_s", "float", None, "time in which it falls to 1/e of itself", minimum=_SHORTEST_CORRELATION
+        ),
     ),
-    "drift": (
-        Option("w_per_s", "float", None, "rise of the power, on top of the level"), _START,
-    ),
-}  # fmt: skip
+    "drift": (Option("w_per_s", "float", None, "rise of the power, on top of the level"), _START),
+}
 
 SENSOR_OPTIONS: Final = (
     Option("kind", "str", "counter", "counter or gauge", choices=("counter", "gauge")),
     Option("period_s", "float", 0.001, "time between updates", minimum=_SHORTEST),
     Option("quantum_j", "float", 61e-6, "smallest step of the counter", minimum=1e-6),
     Option("wraps_at_j", "float", None, "energy at which the counter starts again", minimum=1e-3),
-    Option("jitter", "share", 0.1, "updates are late by up to this share of the period",
-           minimum=0.0, maximum=1.0),
-    Option("stale_share", "share", 0.0, "share of updates that are left out",
-           minimum=0.0, maximum=0.9),
-    Option("averaging_s", "float", 0.025, "time that a gauge's value is a mean of",
-           minimum=_SHORTEST),
+    Option("jitter", "share", 0.1, "updates are late by up to this share of the period", minimum=0.0, maximum=1.0),
+    Option("stale_share", "share", 0.0, "share of updates that are left out", minimum=0.0, maximum=0.9),
+    Option("averaging_s", "float", 0.025, "time that a gauge's value is a mean of", minimum=_SHORTEST),
     Option("delay_s", "float", 0.0, "age of a gauge's mean at its update", minimum=0.0),
     Option("phase_s", "float", 0.0, "time of the first update", minimum=0.0),
     Option("max_power_w", "float", 200.0, "the most that the domain can draw", minimum=1e-3),
     Option("sampling_s", "float", None, "sampling by the meter within blocks", minimum=1e-3),
-)  # fmt: skip
+)
 
 WORK_OPTIONS: Final = (
     Option("requests", "int", 2, "requests in a block", minimum=1, maximum=100),
     Option("prefill_tokens", "int", 40, "prompt tokens of a request", minimum=1),
     Option("decode_tokens", "int", 60, "tokens written in a request", minimum=1),
-    Option("token_spread", "share", 0.2, "tokens vary uniformly by ± this share",
-           minimum=0.0, maximum=0.95),
+    Option("token_spread", "share", 0.2, "tokens vary uniformly by ± this share", minimum=0.0, maximum=0.95),
     Option("prefill_s_per_token", "float", 0.002, "time of a prompt token", minimum=_SHORTEST),
     Option("decode_s_per_token", "float", 0.005, "time of a written token", minimum=_SHORTEST),
     Option("prefill_w", "float", 60.0, "power of a prefill, on top of the machine's", minimum=0.0),
     Option("decode_w", "float", 40.0, "power of decoding, on top of the machine's", minimum=0.0),
     Option("gap_s", "float", 0.05, "pause before a block", minimum=0.0),
     Option("noise", "share", 0.02, "scatter of a block's working power", minimum=0.0, maximum=0.5),
-    Option("correlation_s", "float", 0.0, "time in which that scatter forgets itself",
-           minimum=0.0),
+    Option("correlation_s", "float", 0.0, "time in which that scatter forgets itself", minimum=0.0),
     Option("processes", "int", 1, "processes that share the blocks", minimum=1),
-    Option("process_noise", "share", 0.0, "scatter of the processes' working power",
-           minimum=0.0, maximum=0.5),
-    Option("burst_period_s", "float", None, "work comes in bursts, one each period",
-           minimum=1e-3),
-    Option("burst_share", "share", 1.0, "share of its period that a burst takes",
-           minimum=0.01, maximum=1.0),
-)  # fmt: skip
+    Option("process_noise", "share", 0.0, "scatter of the processes' working power", minimum=0.0, maximum=0.5),
+    Option("burst_period_s", "float", None, "work comes in bursts, one each period", minimum=1e-3),
+    Option("burst_share", "share", 1.0, "share of its period that a burst takes", minimum=0.01, maximum=1.0),
+)
 
 PROTOCOL_OPTIONS: Final = (
     Option("blocks", "int", 40, "blocks of the cell", minimum=2, maximum=320),
-    Option("target", "share", None, "stop at this half-width, at 20, 40, … 320 blocks",
-           minimum=1e-4),
+    Option("target", "share", None, "stop at this half-width, at 20, 40, … 320 blocks", minimum=1e-4),
     Option("dither", "bool", True, "a random wait of up to an update period before each block"),
     Option("idle_s", "float", 10.0, "idle baseline before and after", minimum=1.0),
-)  # fmt: skip
+)
 
 SECTIONS: Final[dict[str, tuple[Option, ...]]] = {
     "sensor": SENSOR_OPTIONS,
@@ -164,9 +155,7 @@ def parse_scenario(text: str, file: str) -> Scenario:
 def _check_top(data: Mapping[str, Any], where: Callable[..., str]) -> None:
     for key in data:
         if key not in _TOP_KEYS:
-            raise ProfileError(
-                f"unknown key '{key}'", where=where(key), hint=unknown_name_hint(key, _TOP_KEYS)
-            )
+            raise ProfileError(f"unknown key '{key}'", where=where(key), hint=unknown_name_hint(key, _TOP_KEYS))
     version = data.get("version")
     if isinstance(version, bool) or version != SCENARIO_VERSION:
         raise ProfileError(
@@ -178,9 +167,7 @@ def _check_top(data: Mapping[str, Any], where: Callable[..., str]) -> None:
         raise ProfileError("must be text", where=where("what"))
 
 
-def _section(
-    data: Mapping[str, Any], name: str, where: Callable[..., str]
-) -> dict[str, OptionValue]:
+def _section(data: Mapping[str, Any], name: str, where: Callable[..., str]) -> dict[str, OptionValue]:
     table = data.get(name, {})
     if not isinstance(table, dict):
         raise ProfileError("must be a table", where=where(name), hint=f"write [{name}]")
@@ -197,9 +184,7 @@ def _check_whole(scenario: Scenario, where: Callable[..., str]) -> None:
         )
     if scenario.sensor.kind == "gauge" and scenario.sensor.sampling_s is None:
         raise ProfileError(
-            "a gauge must be sampled",
-            where=where("sensor", "kind"),
-            hint="add sampling_s, half of period_s or less",
+            "a gauge must be sampled", where=where("sensor", "kind"), hint="add sampling_s, half of period_s or less"
         )
 
 
@@ -242,9 +227,7 @@ def _machine(data: Mapping[str, Any], place: _SegmentPlace) -> tuple[Segment, ..
             hint='add [[segment]] with kind = "constant" and power_w = 20.0',
         )
     numbered = [
-        (number, segment)
-        for number, table in enumerate(tables, start=1)
-        for segment in _segments(number, table, place)
+        (number, segment) for number, table in enumerate(tables, start=1) for segment in _segments(number, table, place)
     ]
     _check_overlap(numbered, place)
     return tuple(segment for _, segment in numbered)
@@ -273,9 +256,7 @@ def _segments(number: int, table: dict[str, Any], place: _SegmentPlace) -> list[
     return _MAKERS[kind](values, lambda key: place.of(number, key))
 
 
-def _ordered(
-    values: Mapping[str, float], names: Sequence[str], where: Callable[[str], str]
-) -> None:
+def _ordered(values: Mapping[str, float], names: Sequence[str], where: Callable[[str], str]) -> None:
     """Times that must follow one another."""
     for before, after in itertools.pairwise(names):
         if not values[before] < values[after]:
@@ -309,8 +290,7 @@ def _ramp(values: dict[str, float], where: Callable[[str], str]) -> list[Segment
 def _pulses(values: dict[str, float], where: Callable[[str], str]) -> list[Segment]:
     if values["on_s"] > values["period_s"]:
         raise ProfileError(
-            f"a pulse of {values['on_s']:g} s is longer than its period of "
-            f"{values['period_s']:g} s",
+            f"a pulse of {values['on_s']:g} s is longer than its period of {values['period_s']:g} s",
             where=where("on_s"),
             hint="make on_s at most period_s",
         )
@@ -328,9 +308,7 @@ _MAKERS: Final[dict[str, Callable[[dict[str, float], Callable[[str], str]], list
 
 
 def _check_overlap(numbered: Iterable[tuple[int, Segment]], place: _SegmentPlace) -> None:
-    levels = sorted(
-        ((each.start_s, each.end_s, number) for number, each in numbered if isinstance(each, Level))
-    )
+    levels = sorted(((each.start_s, each.end_s, number) for number, each in numbered if isinstance(each, Level)))
     for (start, end, first), (following, _, second) in itertools.pairwise(levels):
         if following < end:
             shown = "for ever" if math.isinf(end) else f"until {end:g} s"
@@ -372,7 +350,6 @@ def find_scenario(name: str) -> Scenario:
     files = scenario_files(default_registry().profile_dirs())
     if name not in files:
         raise ProfileError(
-            f"unknown scenario '{name}'",
-            hint=unknown_name_hint(name, files) + "; or give the path of a .toml file",
+            f"unknown scenario '{name}'", hint=unknown_name_hint(name, files) + "; or give the path of a .toml file"
         )
     return read_scenario(files[name])

@@ -84,8 +84,7 @@ class ScriptedSession(BackendSession):
     def operators(self, context: int) -> Sequence[Kernel]:
         """Two of them."""
         return [
-            Kernel(name, self._working(name), 1024, 2048, per_token=each)
-            for name, each in (("norm", 2), ("head", 1))
+            Kernel(name, self._working(name), 1024, 2048, per_token=each) for name, each in (("norm", 2), ("head", 1))
         ]
 
     def _working(self, name: str) -> Callable[[int], None]:

@@ -41,15 +41,10 @@ def build(folder: Path) -> Path:
     """Compile the stub with the system's C compiler; returns the library's path."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise UnavailableError(
-            "no C compiler for the stub NVML library", hint="install gcc or clang"
-        )
+        raise UnavailableError("no C compiler for the stub NVML library", hint="install gcc or clang")
     library = folder / LIBRARY
     source = Path(__file__).with_name("stub_nvml.c")
-    subprocess.run(
-        [compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source],
-        check=True,
-    )
+    subprocess.run([compiler, "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source], check=True)
     return library
 
 
@@ -81,10 +76,7 @@ class StubGpus:
         """Variables for a process that is to load the stub instead of a driver's library."""
         inherited = os.environ.get("LD_LIBRARY_PATH")
         folders = [str(self._folder), *([inherited] if inherited else [])]
-        return {
-            "LD_LIBRARY_PATH": os.pathsep.join(folders),
-            "JOULEBENCH_STUB_NVML": str(self._state),
-        }
+        return {"LD_LIBRARY_PATH": os.pathsep.join(folders), "JOULEBENCH_STUB_NVML": str(self._state)}
 
     def _write(self) -> None:
         fresh = self._state.with_suffix(".new")

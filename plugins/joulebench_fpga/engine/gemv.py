@@ -12,12 +12,7 @@ from amaranth.utils import ceil_log2
 from joulebench_fpga.engine.addertree import pipelined_sum
 from joulebench_fpga.engine.delay import delayed
 from joulebench_fpga.engine.multiplier import Multiplier
-from joulebench_fpga.engine.requantizer import (
-    ACCUMULATOR_BITS,
-    MULTIPLIER_BITS,
-    SHIFT_BITS,
-    Requantizer,
-)
+from joulebench_fpga.engine.requantizer import ACCUMULATOR_BITS, MULTIPLIER_BITS, SHIFT_BITS, Requantizer
 from joulebench_fpga.engine.sequencer import BEAT_BITS, Sequencer
 from joulebench_fpga.engine.technology import Technology
 from joulebench_fpga.law import CYCLE_BITS, ROW_BITS, Engine
@@ -102,11 +97,7 @@ class Gemv(wiring.Component):  # type: ignore[misc]
         latency = requantizer.LATENCY
         ends = delayed(m, sequencer.fire & sequencer.last, to_acc + latency, reset=True)
         final = delayed(m, sequencer.fire & sequencer.final, to_acc + latency, reset=True)
-        m.d.comb += [
-            self.y_valid.eq(ends),
-            self.y_acc.eq(delayed(m, acc, latency)),
-            self.y_q.eq(requantizer.q),
-        ]
+        m.d.comb += [self.y_valid.eq(ends), self.y_acc.eq(delayed(m, acc, latency)), self.y_q.eq(requantizer.q)]
         self._count(m, final)
         return m
 

@@ -23,13 +23,7 @@ class Multiplier(wiring.Component):  # type: ignore[misc]
     def __init__(self, a_bits: int, b_bits: int, technology: Technology = "generic") -> None:
         if max(a_bits, b_bits) > _DSP_BITS:
             raise ValueError(f"a multiplier takes {_DSP_BITS} bits, not {a_bits} and {b_bits}")
-        super().__init__(
-            {
-                "a": In(signed(a_bits)),
-                "b": In(signed(b_bits)),
-                "p": Out(signed(a_bits + b_bits)),
-            }
-        )
+        super().__init__({"a": In(signed(a_bits)), "b": In(signed(b_bits)), "p": Out(signed(a_bits + b_bits))})
         self._technology = technology
 
     def elaborate(self, platform: object) -> Module:
@@ -52,10 +46,14 @@ class Multiplier(wiring.Component):  # type: ignore[misc]
         p = Signal(signed(_DSP_PRODUCT_BITS))
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.p.eq(p)]
         ports: dict[str, Any] = {
-            "i_CLK0": ClockSignal(), "i_CE0": Const(1), "i_RST0": Const(0),
-            "i_SIGNEDA": Const(1), "i_SIGNEDB": Const(1),
-            "i_SOURCEA": Const(0), "i_SOURCEB": Const(0),
-        }  # fmt: skip
+            "i_CLK0": ClockSignal(),
+            "i_CE0": Const(1),
+            "i_RST0": Const(0),
+            "i_SIGNEDA": Const(1),
+            "i_SIGNEDB": Const(1),
+            "i_SOURCEA": Const(0),
+            "i_SOURCEB": Const(0),
+        }
         for stage in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
             ports[f"p_REG_{stage}_CLK"] = "CLK0"
         ports |= {f"i_A{bit}": a[bit] for bit in range(_DSP_BITS)}

@@ -10,12 +10,7 @@ from joulebench_checkpointkit.rotary import rotation_tables
 from joulebench_fpga.arithmetic import Array
 from joulebench_fpga.checkpoint import Checkpoint
 from joulebench_fpga.model.cache import KvCache
-from joulebench_fpga.model.matrices import (
-    Matrix,
-    quantized_activations,
-    quantized_groups,
-    quantized_rows,
-)
+from joulebench_fpga.model.matrices import Matrix, quantized_activations, quantized_groups, quantized_rows
 from joulebench_fpga.model.products import Products
 from joulebench_fpga.model.rotation import rotated
 
@@ -45,8 +40,7 @@ class Layer:
 
     def matrices(self) -> tuple[Matrix, ...]:
         """In the order of their use."""
-        return (self.q_proj, self.k_proj, self.v_proj, self.o_proj, self.gate_proj, self.up_proj,
-                self.down_proj)  # fmt: skip
+        return (self.q_proj, self.k_proj, self.v_proj, self.o_proj, self.gate_proj, self.up_proj, self.down_proj)
 
 
 class IntegerLlama:
@@ -63,9 +57,7 @@ class IntegerLlama:
         if not shape.tie_word_embeddings:
             self.head = quantized_rows("head", checkpoint.tensor("lm_head.weight", table))
         checkpoint.refuse_unread(_IGNORED if shape.tie_word_embeddings else frozenset())
-        self._cosines, self._sines = rotation_tables(
-            shape.rope, shape.head_dim, shape.max_position_embeddings
-        )
+        self._cosines, self._sines = rotation_tables(shape.rope, shape.head_dim, shape.max_position_embeddings)
 
     def hidden(self, tokens: Array, cache: KvCache, products: Products) -> Array:
         """Read tokens after what is in the cache; final hidden states, float32 (tokens, hidden)."""
@@ -84,9 +76,7 @@ class IntegerLlama:
         """float32, (tokens, vocabulary)."""
         return _linear((self.head,), hidden, products)[0]
 
-    def _attention(
-        self, number: int, layer: Layer, y: Array, cache: KvCache, products: Products
-    ) -> Array:
+    def _attention(self, number: int, layer: Layer, y: Array, cache: KvCache, products: Products) -> Array:
         import numpy as np
 
         shape, first, tokens = self.shape, cache.length, len(y)
@@ -103,15 +93,7 @@ class IntegerLlama:
             out[chunk] = self._attend(number, queries[chunk], first + start, seen, cache, products)
         return _linear((layer.o_proj,), out, products)[0]
 
-    def _attend(
-        self,
-        number: int,
-        queries: Array,
-        first: int,
-        seen: int,
-        cache: KvCache,
-        products: Products,
-    ) -> Array:
+    def _attend(self, number: int, queries: Array, first: int, seen: int, cache: KvCache, products: Products) -> Array:
         """Queries (tokens, heads, head_dim) from position ``first`` on, over ``seen`` positions."""
         import numpy as np
 

@@ -17,9 +17,7 @@ class Matrix:
     They are kept as float32, in slices of columns that are short enough for exact sums.
     """
 
-    def __init__(
-        self, name: str, integers: Array, scales: Array, bits: Literal[8, 4], group: int
-    ) -> None:
+    def __init__(self, name: str, integers: Array, scales: Array, bits: Literal[8, 4], group: int) -> None:
         import numpy as np
 
         self.name = name

@@ -11,13 +11,4 @@ from joulebench_fpga.rtlsim.compiled import RtlEngine
 from joulebench_fpga.rtlsim.interpreted import InterpretedEngine
 from joulebench_fpga.rtlsim.running import GemvEngine, GemvRun
 
-__all__ = [
-    "GemvEngine",
-    "GemvRun",
-    "InterpretedEngine",
-    "Mismatch",
-    "RtlEngine",
-    "available",
-    "build",
-    "check_gemv",
-]
+__all__ = ["GemvEngine", "GemvRun", "InterpretedEngine", "Mismatch", "RtlEngine", "available", "build", "check_gemv"]

@@ -13,14 +13,7 @@ from joulebench.backendkit import cache_folder
 from joulebench.errors import UnavailableError
 from joulebench_fpga.law import Engine
 from joulebench_fpga.rtlsim.compiled import RtlEngine
-from joulebench_fpga.rtlsim.toolchain import (
-    COMPILER_CURE,
-    FLAGS,
-    Compiler,
-    compiler_command,
-    find_compiler,
-    processor,
-)
+from joulebench_fpga.rtlsim.toolchain import COMPILER_CURE, FLAGS, Compiler, compiler_command, find_compiler, processor
 from joulebench_fpga.source import source_hash
 from joulebench_fpga.tools import run_module, run_tool
 
@@ -52,9 +45,7 @@ def default_simulator(engine: Engine) -> Simulator:
     return "verilator" if wide and shutil.which("verilator") else "cxxrtl"
 
 
-def build(
-    engine: Engine, cache: Path | None = None, simulator: Simulator | None = None
-) -> RtlEngine:
+def build(engine: Engine, cache: Path | None = None, simulator: Simulator | None = None) -> RtlEngine:
     """The engine as a compiled library, from the cache or made now (some seconds to a minute).
 
     ``cache`` is the user's cache folder if not given. The library is kept under a hash of the
@@ -83,11 +74,7 @@ def build(
 
 
 def compile_design(
-    design: type[Gemv],
-    engine: Engine,
-    folder: Path,
-    simulator: Simulator = "cxxrtl",
-    compiler: Compiler | None = None,
+    design: type[Gemv], engine: Engine, folder: Path, simulator: Simulator = "cxxrtl", compiler: Compiler | None = None
 ) -> Path:
     """Compile a design with the engine's ports in the empty ``folder``; returns the library."""
     compiler = compiler or find_compiler()
@@ -101,10 +88,7 @@ def compile_design(
         parts = _verilator(design(engine), folder, compiler)
         defines.append("-DGEMV_VERILATOR")
     library = folder / "libgemv.so"
-    run_tool(
-        [*compiler.command, *FLAGS, *defines, "-shared", "driver.cc", *parts, "-o", library.name],
-        folder,
-    )
+    run_tool([*compiler.command, *FLAGS, *defines, "-shared", "driver.cc", *parts, "-o", library.name], folder)
     return library
 
 
@@ -113,9 +97,16 @@ def _key(engine: Engine, simulator: Simulator, compiler: Compiler) -> str:
     version = run_tool(["verilator", "--version"], _HERE) if simulator == "verilator" else ""
     driver = [(_HERE / name).read_text("utf-8") for name in ("driver.cc", f"{simulator}_ports.h")]
     parts = [
-        source_hash(), *driver, repr(engine), simulator, version, repr(sorted(tools.items())),
-        repr(compiler), repr(FLAGS), processor(),
-    ]  # fmt: skip
+        source_hash(),
+        *driver,
+        repr(engine),
+        simulator,
+        version,
+        repr(sorted(tools.items())),
+        repr(compiler),
+        repr(FLAGS),
+        processor(),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
@@ -139,11 +130,26 @@ def _verilator(design: Gemv, folder: Path, compiler: Compiler) -> list[str]:
     text = verilog.convert(design, name=_TOP, emit_src=False)
     (folder / "gemv.v").write_text(text, encoding="utf-8")
     run_tool(
-        ["verilator", "--cc", "--build", "-O3", "-Wno-fatal", "--top-module", _TOP,
-         "--prefix", "Vgemv", "--Mdir", "verilated", "-CFLAGS", " ".join(FLAGS),
-         "-MAKEFLAGS", f"CXX={' '.join(compiler.command)}", "gemv.v"],
+        [
+            "verilator",
+            "--cc",
+            "--build",
+            "-O3",
+            "-Wno-fatal",
+            "--top-module",
+            _TOP,
+            "--prefix",
+            "Vgemv",
+            "--Mdir",
+            "verilated",
+            "-CFLAGS",
+            " ".join(FLAGS),
+            "-MAKEFLAGS",
+            f"CXX={' '.join(compiler.command)}",
+            "gemv.v",
+        ],
         folder,
-    )  # fmt: skip
+    )
     root = run_tool(["verilator", "--getenv", "VERILATOR_ROOT"], folder).strip()
     archives = sorted((folder / "verilated").glob("*.a"))
     return ["-Iverilated", f"-I{root}/include", *(str(each) for each in archives), "-pthread"]

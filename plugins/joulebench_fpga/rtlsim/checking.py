@@ -41,9 +41,8 @@ def check_gemv(
     """
     try:
         run = rtl.gemv(
-            weights, x, multiplier=multiplier, shift=shift,
-            beats_num=beats_num, beats_den=beats_den, group=group,
-        )  # fmt: skip
+            weights, x, multiplier=multiplier, shift=shift, beats_num=beats_num, beats_den=beats_den, group=group
+        )
     except RuntimeError as error:
         return None, [Mismatch("run", str(error))]
     accumulators = accumulate_groups(weights, x, group) if group else accumulate(weights, x)
@@ -52,10 +51,7 @@ def check_gemv(
         found += _differences("outputs", run.outputs, requantize(accumulators, multiplier, shift))
     rows, columns = weights.shape
     shape = (rtl.engine, rows, columns, beats_num, beats_den, group)
-    counts = {
-        "cycles": (run.cycles, gemv_cycles(*shape)),
-        "stalls": (run.stalls, stall_cycles(*shape)),
-    }
+    counts = {"cycles": (run.cycles, gemv_cycles(*shape)), "stalls": (run.stalls, stall_cycles(*shape))}
     found += [
         Mismatch(what, f"the RTL counts {seen:,}, the law says {said:,}")
         for what, (seen, said) in counts.items()

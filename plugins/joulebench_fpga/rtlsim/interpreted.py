@@ -28,10 +28,7 @@ class InterpretedEngine(GemvEngine):
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        design: type[Gemv] | None = None,
-        grants: Callable[[Job], Iterator[bool]] = even_grants,
+        self, engine: Engine, design: type[Gemv] | None = None, grants: Callable[[Job], Iterator[bool]] = even_grants
     ) -> None:
         super().__init__(engine)
         self._design = design
@@ -55,10 +52,7 @@ class InterpretedEngine(GemvEngine):
         if len(bench.accumulators) != job.rows * job.groups:
             raise RuntimeError("the engine did not give one result for each row and group")
         return Results(
-            np.array(bench.accumulators, np.int32),
-            np.array(bench.outputs, np.int8),
-            bench.cycles,
-            bench.stalls,
+            np.array(bench.accumulators, np.int32), np.array(bench.outputs, np.int8), bench.cycles, bench.stalls
         )
 
 
@@ -79,9 +73,11 @@ class _Bench:
         d, job = self._design, self._job
         await self._write_activations(ctx)
         for port, value in (
-            (d.start, 1), (d.rows, job.rows), (d.row_beats, job.row_beats),
+            (d.start, 1),
+            (d.rows, job.rows),
+            (d.row_beats, job.row_beats),
             (d.group_beats, job.group_beats),
-        ):  # fmt: skip
+        ):
             ctx.set(port, value)
         await ctx.tick()
         ctx.set(d.start, 0)

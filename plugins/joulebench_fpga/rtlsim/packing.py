@@ -84,9 +84,7 @@ def _check_operands(engine: Engine, weights: Array, x: Array) -> None:
         raise ValueError(f"weights of {engine.weight_bits} bits are {low} … {high}")
 
 
-def _per_row(
-    multiplier: Array | int | None, shift: Array | int | None, rows: int
-) -> tuple[Array | None, Array | None]:
+def _per_row(multiplier: Array | int | None, shift: Array | int | None, rows: int) -> tuple[Array | None, Array | None]:
     """Both as arrays with one entry for each row, or neither."""
     import numpy as np
 

@@ -10,13 +10,4 @@ from joulebench_fpga.synthesis.flow import available, synthesise
 from joulebench_fpga.synthesis.parts import PARTS, Part
 from joulebench_fpga.synthesis.results import Clock, Synthesis, shipped, shipped_clock
 
-__all__ = [
-    "PARTS",
-    "Clock",
-    "Part",
-    "Synthesis",
-    "available",
-    "shipped",
-    "shipped_clock",
-    "synthesise",
-]
+__all__ = ["PARTS", "Clock", "Part", "Synthesis", "available", "shipped", "shipped_clock", "synthesise"]

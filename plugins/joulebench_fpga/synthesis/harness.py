@@ -24,14 +24,9 @@ class Harness(wiring.Component):  # type: ignore[misc]
         """The design between the two registers."""
         m = Module()
         m.submodules.design = design = self._design
-        ports = {
-            name: getattr(design, name) for name, member in design.signature.members.items()
-            if member.flow == In
-        }  # fmt: skip
+        ports = {name: getattr(design, name) for name, member in design.signature.members.items() if member.flow == In}
         inputs = Cat(*ports.values())
-        outputs = Cat(
-            getattr(design, name) for name in design.signature.members if name not in ports
-        )
+        outputs = Cat(getattr(design, name) for name in design.signature.members if name not in ports)
         fed = Signal(len(inputs), reset_less=True)
         seen = Signal(len(outputs), reset_less=True)
         leaving = Signal(len(outputs), reset_less=True)

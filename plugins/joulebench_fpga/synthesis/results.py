@@ -63,9 +63,8 @@ def shipped(engine: Engine, part: str) -> list[Synthesis]:
     found = [Synthesis.from_mapping(each) for each in _read()]
     wanted = (part, engine.lanes, engine.weight_bits, engine.max_columns, source_hash())
     return [
-        each for each in found
-        if (each.part, each.lanes, each.weight_bits, each.max_columns, each.design) == wanted
-    ]  # fmt: skip
+        each for each in found if (each.part, each.lanes, each.weight_bits, each.max_columns, each.design) == wanted
+    ]
 
 
 def shipped_clock(engine: Engine, part: str) -> Clock | None:
@@ -82,9 +81,11 @@ def clock_of(results: list[Synthesis]) -> Clock | None:
     tools = ", ".join(f"{name} {version}" for name, version in sorted(placed[0].tools.items()))
     seeds = ", ".join(str(each.seed) for each in placed)
     return Clock(
-        min(clocks), statistics.median(clocks), max(clocks),
+        min(clocks),
+        statistics.median(clocks),
+        max(clocks),
         f"placed and routed for {placed[0].part} with seeds {seeds} ({tools})",
-    )  # fmt: skip
+    )
 
 
 def _read() -> list[dict[str, Any]]:

@@ -32,17 +32,15 @@ class KvCache(transformers.Cache):  # type: ignore[misc]
     """
 
     def __init__(
-        self, layers: list[EvictingLayer], owner: EvictingCaches, tokens: int,
-        budget: int | None, *, always: bool,
-    ) -> None:  # fmt: skip
+        self, layers: list[EvictingLayer], owner: EvictingCaches, tokens: int, budget: int | None, *, always: bool
+    ) -> None:
         super().__init__(layers=layers)
         self.tokens, self.budget, self.always = tokens, budget, always
         self._owner = owner
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int,
-        *args: Any, **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take a layer's new keys and values; its attention comes next."""
         layer = self.layers[layer_idx]
         self._owner.updated(self, layer)
@@ -83,13 +81,8 @@ class EvictingCaches:
         budget = self._wanted.budget_for(tokens)
         return self._cache(tokens, budget, budget, self.chunk, always=True)
 
-    def _cache(
-        self, tokens: int, budget: int | None, most: int | None, room: int, *, always: bool
-    ) -> KvCache:
-        layers = [
-            EvictingLayer(most, room, sums=self._policy.sums)
-            for _ in range(self._config.num_hidden_layers)
-        ]
+    def _cache(self, tokens: int, budget: int | None, most: int | None, room: int, *, always: bool) -> KvCache:
+        layers = [EvictingLayer(most, room, sums=self._policy.sums) for _ in range(self._config.num_hidden_layers)]
         return KvCache(layers, self, tokens, budget, always=always)
 
     # -- attention -----------------------------------------------------------------------------
@@ -99,9 +92,8 @@ class EvictingCaches:
         self._at = cache, layer
 
     def attend(
-        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-        scaling: float,
-    ) -> torch.Tensor:  # fmt: skip
+        self, module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
         """Attention over all entries that are here; then the layer's cut, if it is due.
 
         Output (1, rows, heads, head size), as transformers wants it.
@@ -114,9 +106,14 @@ class EvictingCaches:
         whole = layer.seen == layer.arrived
         reading = cache.always or whole
         seen = Seen(
-            grouped(query, key.shape[1]), key[0], value[0], scaling, layer, reading,
+            grouped(query, key.shape[1]),
+            key[0],
+            value[0],
+            scaling,
+            layer,
+            reading,
             due=self._is_due(cache, layer, reading),
-        )  # fmt: skip
+        )
         looked = self._policy.look(seen)
         if looked.output is not None:
             rows = query.shape[2]
@@ -167,9 +164,11 @@ class EvictingCaches:
     def facts(self) -> Mapping[str, Scalar]:
         """What the caches are, for the session's facts."""
         return {
-            "cache": "evicting", "kv_policy": self._wanted.policy, "kv_budget": self._wanted.budget,
+            "cache": "evicting",
+            "kv_policy": self._wanted.policy,
+            "kv_budget": self._wanted.budget,
             "kv_chunk": self.chunk,
-        }  # fmt: skip
+        }
 
     def position_bytes(self) -> int:
         """Keys and values of one position over all layers, in the model's number type."""
@@ -188,8 +187,7 @@ class EvictingCaches:
         position = self.position_bytes()
         kept = [layer.length for layer in cache.layers]
         seen = max((layer.seen for layer in cache.layers), default=0)
-        stored = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)
-                  if tensor is not None]  # fmt: skip
+        stored = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None]
         allocated = storage_bytes(stored)
         evicted = any(length < layer.seen for length, layer in zip(kept, cache.layers, strict=True))
         return {
@@ -207,9 +205,8 @@ class EvictingCaches:
             "kv_bookkeeping_bytes": cache_bytes(cache) - allocated,
             "kv_type": str(self._model.dtype).removeprefix("torch."),
             "kv_evicted": evicted,
-            "note": None if evicted else "nothing was evicted: no sequence was longer than what "
-                                         "is kept",
-        }  # fmt: skip
+            "note": None if evicted else "nothing was evicted: no sequence was longer than what is kept",
+        }
 
     def _claimed(self, cache: KvCache, seen: int) -> float:
         """Entries of a layer by the method's own formula, in the mean of layers and heads.
@@ -220,8 +217,7 @@ class EvictingCaches:
         answered = 0 if cache.always else max(seen - cache.tokens, 0)
         if cache.budget is None:
             asked = [
-                float(layer.length) if layer.claimed is None else layer.claimed + answered
-                for layer in cache.layers
+                float(layer.length) if layer.claimed is None else layer.claimed + answered for layer in cache.layers
             ]
             return sum(asked) / max(len(asked), 1)
         if cache.always or self._policy.every_step:
@@ -230,9 +226,14 @@ class EvictingCaches:
 
 
 def _attend(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attention_mask: torch.Tensor | None, scaling: float | None = None, **_: Any,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
     """What transformers calls; the module knows whose attention it is."""
     owner: EvictingCaches = getattr(module, _OWNER)
     size = query.shape[-1]

@@ -53,9 +53,7 @@ class EvictingLayer(DynamicLayer):  # type: ignore[misc]
         self.keys[:, :, self.length : end] = key_states
         self.values[:, :, self.length : end] = value_states
         assert self.positions is not None  # noqa: S101
-        self.positions[:, self.length : end] = torch.arange(
-            self.seen, self.seen + count, device=key_states.device
-        )
+        self.positions[:, self.length : end] = torch.arange(self.seen, self.seen + count, device=key_states.device)
         if self.received is not None:
             self.received[:, self.length : end] = 0.0
         self.seen += count

@@ -11,8 +11,13 @@ from joulebench.api import Option, Settings
 #: Policies that choose the positions to keep, with the last positions that each always keeps where
 #: ``kv_window`` is not set; ``None``: half of the budget.
 POLICIES: Final[Mapping[str, int | None]] = {
-    "window": 0, "h2o": None, "snapkv": 32, "tova": 0, "expected-attention": 0, "fastgen": 0,
-}  # fmt: skip
+    "window": 0,
+    "h2o": None,
+    "snapkv": 32,
+    "tova": 0,
+    "expected-attention": 0,
+    "fastgen": 0,
+}
 #: Types of models whose attention hands queries and keys to one function, after the rotation of
 #: positions, and whose layers all see every position.
 MODEL_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
@@ -20,57 +25,67 @@ MODEL_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
 LARGEST_CHUNK: Final = 128
 
 KV_OPTIONS: Final = (
+    Option("kv_policy", "str", None, "which positions the KV cache keeps; all when not set", choices=tuple(POLICIES)),
+    Option("kv_budget", "int", 512, "positions that each layer keeps under kv_policy; fastgen sets its own", minimum=1),
     Option(
-        "kv_policy", "str", None, "which positions the KV cache keeps; all when not set",
-        choices=tuple(POLICIES),
-    ),
-    Option(
-        "kv_budget", "int", 512,
-        "positions that each layer keeps under kv_policy; fastgen sets its own", minimum=1,
-    ),
-    Option(
-        "kv_share", "share", None, "the budget as a share of the prompt, in place of kv_budget",
-        minimum=0.01, maximum=1.0,
+        "kv_share",
+        "share",
+        None,
+        "the budget as a share of the prompt, in place of kv_budget",
+        minimum=0.01,
+        maximum=1.0,
     ),
     Option("kv_sinks", "int", 4, "first positions that kv_policy always keeps", minimum=0),
     Option(
-        "kv_window", "int", None,
-        "last positions that kv_policy always keeps; when not set half of the budget for h2o, 32 "
-        "for snapkv, else none", minimum=0,
-    ),
-    Option(
-        "kv_chunk", "int", 64,
-        "positions read at once where a text is scored (and prompts, under the policy window): "
-        "the cache is cut to its budget after each", minimum=1, maximum=LARGEST_CHUNK,
-    ),
-    Option(
-        "kv_recovery", "share", 0.95,
-        "fastgen: share of a head's attention that the kept positions must have", minimum=0.01,
-        maximum=1.0,
-    ),
-    Option(
-        "kv_local", "share", 0.3, "fastgen: size of the local window, as a share of the prompt",
-        minimum=0.01, maximum=1.0,
-    ),
-    Option(
-        "kv_frequent", "share", 0.3,
-        "fastgen: positions with the most attention, as a share of the prompt", minimum=0.01,
-        maximum=1.0,
-    ),
-    Option(
-        "kv_bits", "int", None, "bits of each cached key and value; as dtype when not set",
-        choices=(8, 4, 2),
-    ),
-    Option(
-        "kv_group", "int", 32,
-        "numbers that share a scale and a least value under kv_bits: positions of a key's "
-        "channel, channels of a value", minimum=8,
-    ),
-    Option(
-        "kv_residual", "int", 64, "last positions that kv_bits leaves in full precision",
+        "kv_window",
+        "int",
+        None,
+        "last positions that kv_policy always keeps; when not set half of the budget for h2o, 32 for snapkv, else none",
         minimum=0,
     ),
-)  # fmt: skip
+    Option(
+        "kv_chunk",
+        "int",
+        64,
+        "positions read at once where a text is scored (and prompts, under the policy window): "
+        "the cache is cut to its budget after each",
+        minimum=1,
+        maximum=LARGEST_CHUNK,
+    ),
+    Option(
+        "kv_recovery",
+        "share",
+        0.95,
+        "fastgen: share of a head's attention that the kept positions must have",
+        minimum=0.01,
+        maximum=1.0,
+    ),
+    Option(
+        "kv_local",
+        "share",
+        0.3,
+        "fastgen: size of the local window, as a share of the prompt",
+        minimum=0.01,
+        maximum=1.0,
+    ),
+    Option(
+        "kv_frequent",
+        "share",
+        0.3,
+        "fastgen: positions with the most attention, as a share of the prompt",
+        minimum=0.01,
+        maximum=1.0,
+    ),
+    Option("kv_bits", "int", None, "bits of each cached key and value; as dtype when not set", choices=(8, 4, 2)),
+    Option(
+        "kv_group",
+        "int",
+        32,
+        "numbers that share a scale and a least value under kv_bits: positions of a key's channel, channels of a value",
+        minimum=8,
+    ),
+    Option("kv_residual", "int", 64, "last positions that kv_bits leaves in full precision", minimum=0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +130,7 @@ class Quantization:
 def compression_of(settings: Settings) -> Eviction | Quantization | None:
     """What the settings ask for; ``None`` for a full cache. They must have passed the check."""
     if settings.get("kv_bits") is not None:
-        return Quantization(
-            int(settings["kv_bits"]), int(settings["kv_group"]), int(settings["kv_residual"])
-        )
+        return Quantization(int(settings["kv_bits"]), int(settings["kv_group"]), int(settings["kv_residual"]))
     policy = settings.get("kv_policy")
     if policy is None:
         return None
@@ -183,9 +196,7 @@ def _grouping_fault(wanted: Quantization, config: Mapping[str, object]) -> str |
 
 def head_size(config: Mapping[str, object]) -> int | None:
     """Channels of a head, if ``config.json`` tells."""
-    size, hidden, heads = (
-        config.get(key) for key in ("head_dim", "hidden_size", "num_attention_heads")
-    )
+    size, hidden, heads = (config.get(key) for key in ("head_dim", "hidden_size", "num_attention_heads"))
     if isinstance(size, int):
         return size
     return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None

@@ -41,8 +41,7 @@ class Packed:
     def with_more(self, later: Packed, along: int) -> Packed:
         """These numbers and later ones behind them, along an axis of whole groups."""
         codes, low, scale = (
-            torch.cat((one, other), dim=along)
-            for one, other in zip(self.tensors(), later.tensors(), strict=True)
+            torch.cat((one, other), dim=along) for one, other in zip(self.tensors(), later.tensors(), strict=True)
         )
         return Packed(codes, low, scale, self.bits, self.axis)
 

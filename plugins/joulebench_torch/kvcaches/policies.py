@@ -171,9 +171,8 @@ class ExpectedAttention(Policy):
         first = layer.seen - layer.arrived
         positions = torch.arange(first, layer.seen, device=seen.query.device)
         layer.moments = _add_moments(
-            layer.moments, self._unrotated(seen.query.float(), positions), positions,
-            self.wanted.sinks,
-        )  # fmt: skip
+            layer.moments, self._unrotated(seen.query.float(), positions), positions, self.wanted.sinks
+        )
         if not seen.due or layer.moments is None:
             return Looked(seen.layer.entries()[2].float() if seen.due else None)
         mean, covariance = _normal(layer.moments)
@@ -235,24 +234,27 @@ class FastGen(Policy):
         wanted = chosen.sum(1)
         return Looked(
             received + chosen,  # weights are at most 1
-            count=int(wanted.max().item()), claimed=float(wanted.float().mean().item()),
-        )  # fmt: skip
+            count=int(wanted.max().item()),
+            claimed=float(wanted.float().mean().item()),
+        )
 
 
 #: Classes by the names in :data:`.options.POLICIES`.
 CLASSES: Final[dict[str, type[Policy]]] = {
-    "window": Window, "h2o": H2o, "snapkv": SnapKv, "tova": Tova,
-    "expected-attention": ExpectedAttention, "fastgen": FastGen,
-}  # fmt: skip
+    "window": Window,
+    "h2o": H2o,
+    "snapkv": SnapKv,
+    "tova": Tova,
+    "expected-attention": ExpectedAttention,
+    "fastgen": FastGen,
+}
 
 #: Number of queries, their sum (KV heads, queries per KV head, size) and the sum of their outer
 #: products (…, size, size).
 Moments = tuple[int, torch.Tensor, torch.Tensor]
 
 
-def _add_moments(
-    moments: Moments | None, query: torch.Tensor, positions: torch.Tensor, sinks: int
-) -> Moments | None:
+def _add_moments(moments: Moments | None, query: torch.Tensor, positions: torch.Tensor, sinks: int) -> Moments | None:
     """With these queries, but for those of the first positions, which are unlike all others."""
     later = query[:, :, positions >= sinks]
     count = later.shape[2]

@@ -116,9 +116,11 @@ class QuantizedCaches:
     def facts(self) -> Mapping[str, Scalar]:
         """What the caches are, for the session's facts."""
         return {
-            "cache": "quantized", "kv_bits": self._wanted.bits, "kv_group": self._wanted.group,
+            "cache": "quantized",
+            "kv_bits": self._wanted.bits,
+            "kv_group": self._wanted.group,
             "kv_residual": self._wanted.residual,
-        }  # fmt: skip
+        }
 
     def _sizes(self) -> tuple[int, int, int]:
         """Layers, KV heads, head size."""
@@ -151,15 +153,12 @@ class QuantizedCaches:
             "kv_tokens_seen": seen,
             "kv_tokens_packed": small,
             "kv_full_bytes": seen * position,
-            "kv_claimed_bytes": round(
-                small * self.packed_position_bytes() + (seen - small) * position
-            ),
+            "kv_claimed_bytes": round(small * self.packed_position_bytes() + (seen - small) * position),
             "kv_used_bytes": allocated,
             "kv_allocated_bytes": allocated,
             # Of one layer, while it attends: all keys and values in the model's number type.
             "kv_unpacked_layer_bytes": seen * position // max(layers, 1),
             "kv_type": f"{self._wanted.bits} bit, least values and scales in float16; the last "
-                       f"{seen - small} in {str(self._model.dtype).removeprefix('torch.')}",
-            "note": None if small else "nothing was packed: no sequence was longer than what stays "
-                                       "in full precision",
-        }  # fmt: skip
+            f"{seen - small} in {str(self._model.dtype).removeprefix('torch.')}",
+            "note": None if small else "nothing was packed: no sequence was longer than what stays in full precision",
+        }

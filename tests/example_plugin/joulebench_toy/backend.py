@@ -15,16 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from joulebench.api import (
-    Artifact,
-    Backend,
-    BackendSession,
-    Device,
-    MemoryUse,
-    Option,
-    Scalar,
-    Settings,
-)
+from joulebench.api import Artifact, Backend, BackendSession, Device, MemoryUse, Option, Scalar, Settings
 from joulebench_toy.mischief import Mischief
 
 VOCABULARY = 256
@@ -47,18 +38,21 @@ class Toy(Backend):
         Option("spin", "bool", False, "keep a thread spinning"),
         Option("load_file", "str", "", "a file that holds 1 while a prompt or token is made"),
         Option("dtype", "str", "float32", "number type that it says it computes in"),
-        Option("errs", "str", "never", "when it writes the second best token",
-               choices=("never", "at ties", "at the third token")),
+        Option(
+            "errs",
+            "str",
+            "never",
+            "when it writes the second best token",
+            choices=("never", "at ties", "at the third token"),
+        ),
         Option("blur", "float", 0.0, "what its logits of the best token lack"),
         Option("scratch", "bytes", 0, "memory that its logits take for a moment"),
-        Option("crash", "str", "none", "how to go down",
-               choices=("none", "segfault", "exit", "kill", "raise")),
+        Option("crash", "str", "none", "how to go down", choices=("none", "segfault", "exit", "kill", "raise")),
         Option("hang_s", "float", 0.0, "hang for so long"),
         Option("allocate", "bytes", 0, "allocate so much"),
-        Option("at", "str", "open", "where to misbehave",
-               choices=("open", "request", "step", "logits")),
+        Option("at", "str", "open", "where to misbehave", choices=("open", "request", "step", "logits")),
         Option("request", "int", 1, "in which request, counted from 1"),
-    )  # fmt: skip
+    )
 
     def devices(self) -> tuple[Device, ...]:
         """The processor."""
@@ -138,9 +132,7 @@ class ToySession(BackendSession):
     def _next(self) -> int:
         token, gap = expected(self._tokens)
         written = len(self._tokens) - self._prompt_length
-        if (self._errs == "at ties" and gap < 1) or (
-            self._errs == "at the third token" and written == 2
-        ):
+        if (self._errs == "at ties" and gap < 1) or (self._errs == "at the third token" and written == 2):
             token = (token + 1) % VOCABULARY
         self._tokens.append(token)
         return token
@@ -176,9 +168,7 @@ class ToySession(BackendSession):
 
     def memory(self) -> MemoryUse:
         """A byte for each token."""
-        return MemoryUse(
-            weights_bytes=0, kv_allocated_bytes=CONTEXT, kv_used_bytes=len(self._tokens)
-        )
+        return MemoryUse(weights_bytes=0, kv_allocated_bytes=CONTEXT, kv_used_bytes=len(self._tokens))
 
     def facts(self) -> Mapping[str, Scalar]:
         """What it is."""

@@ -13,10 +13,11 @@ class ToyMeter(Probe):
     name = "toymeter"
     summary = "a made-up power gauge, or a probe that fails"
     options = (
-        Option("mode", "str", "off", "what it does", choices=(
-            "off", "gauge", "raise", "hang", "twins", "fatal", "garbage")),
+        Option(
+            "mode", "str", "off", "what it does", choices=("off", "gauge", "raise", "hang", "twins", "fatal", "garbage")
+        ),
         Option("milliwatts", "int", 5000, "what the gauge shows"),
-    )  # fmt: skip
+    )
 
     def inspect(self, settings: Settings) -> Availability:
         """As the mode says."""

@@ -19,12 +19,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from joulebench.testing.contracts.backend import BackendContract
-from joulebench.testing.contracts.base import (
-    BrokenContractError,
-    PluginContract,
-    SkippedError,
-    Subject,
-)
+from joulebench.testing.contracts.base import BrokenContractError, PluginContract, SkippedError, Subject
 from joulebench.testing.contracts.converter import ConverterContract
 from joulebench.testing.contracts.probe import ProbeContract
 from joulebench.testing.contracts.renderer import RendererContract

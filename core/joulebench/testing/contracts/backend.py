@@ -239,9 +239,7 @@ class BackendContract(PluginContract):
         with opened(plugin) as session:
             expect_record(session.facts(), "facts()")
             traffic: object = session.traffic()
-        expect(
-            isinstance(traffic, Traffic), f"traffic() gave {traffic!r}", "return a Traffic, or none"
-        )
+        expect(isinstance(traffic, Traffic), f"traffic() gave {traffic!r}", "return a Traffic, or none")
 
     def test_more_than_fits_is_an_error(self, plugin: Any) -> None:
         """A prompt beyond ``context_length`` raises; the session still works afterwards."""
@@ -299,8 +297,14 @@ class BackendContract(PluginContract):
                 kernel.run(2)
 
 
-_HARDWARE: Final = (("read", 1 << 16), ("copy", 1 << 16), ("triad", 1 << 16), ("matmul", 32),
-                    ("matvec", 32), ("launch", 0))  # fmt: skip
+_HARDWARE: Final = (
+    ("read", 1 << 16),
+    ("copy", 1 << 16),
+    ("triad", 1 << 16),
+    ("matmul", 32),
+    ("matvec", 32),
+    ("launch", 0),
+)
 
 
 def _abilities(plugin: Backend | Subject[Backend]) -> frozenset[str]:

@@ -192,8 +192,7 @@ class PluginContract:
         """``versions()`` maps names of distributions to their versions."""
         versions: object = subject_of(plugin).plugin.versions()
         expect(
-            isinstance(versions, Mapping)
-            and all(isinstance(part, str) for pair in versions.items() for part in pair),
+            isinstance(versions, Mapping) and all(isinstance(part, str) for pair in versions.items() for part in pair),
             f"versions() gave {versions!r}",
             "return distribution_versions([...])",
         )

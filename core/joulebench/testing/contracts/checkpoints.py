@@ -52,9 +52,7 @@ def in_format(checkpoint: Path, formats: Sequence[str], settings: Settings) -> A
 
 
 @cache
-def _converted(
-    checkpoint: Path, formats: tuple[str, ...], settings: tuple[tuple[str, Any], ...]
-) -> Artifact:
+def _converted(checkpoint: Path, formats: tuple[str, ...], settings: tuple[tuple[str, Any], ...]) -> Artifact:
     from joulebench.checkpoint import architecture_of
     from joulebench.conversion import NoRouteError, route
     from joulebench.registry import default_registry

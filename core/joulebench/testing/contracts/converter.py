@@ -6,20 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.api import Artifact, Converter
-from joulebench.testing.contracts.base import (
-    PluginContract,
-    Subject,
-    expect,
-    not_here,
-    require_available,
-    subject_of,
-)
-from joulebench.testing.contracts.checkpoints import (
-    as_artifact,
-    config_of,
-    in_format,
-    tiny_checkpoint,
-)
+from joulebench.testing.contracts.base import PluginContract, Subject, expect, not_here, require_available, subject_of
+from joulebench.testing.contracts.checkpoints import as_artifact, config_of, in_format, tiny_checkpoint
 from joulebench.testing.contracts.files import content_hash, expect_whole, written
 
 
@@ -32,11 +20,10 @@ class ConverterContract(PluginContract):
         """Two names that differ."""
         converter = subject_of(plugin).plugin
         expect(
-            bool(converter.source) and bool(converter.target)
-            and converter.source != converter.target,
+            bool(converter.source) and bool(converter.target) and converter.source != converter.target,
             f"it converts '{converter.source}' to '{converter.target}'",
             "source and target name two artifact formats",
-        )  # fmt: skip
+        )
 
     def test_it_says_which_models_it_takes(self, plugin: Any) -> None:
         """``supports`` gives None, or the reason why not; also where nothing is known."""
@@ -49,9 +36,7 @@ class ConverterContract(PluginContract):
                 "return None where the model can be converted, else a sentence that says why not",
             )
 
-    def test_it_writes_into_the_folder_and_leaves_its_source(
-        self, plugin: Any, tmp_path: Path
-    ) -> None:
+    def test_it_writes_into_the_folder_and_leaves_its_source(self, plugin: Any, tmp_path: Path) -> None:
         """The output is in place, the source is what it was."""
         subject: Subject[Converter] = subject_of(plugin)
         source = _source(subject)
@@ -68,8 +53,7 @@ class ConverterContract(PluginContract):
         subject: Subject[Converter] = subject_of(plugin)
         source = _source(subject)
         outputs = [
-            written(tmp_path, name, lambda folder: _convert(subject, source, folder))
-            for name in ("first", "second")
+            written(tmp_path, name, lambda folder: _convert(subject, source, folder)) for name in ("first", "second")
         ]
         expect(
             content_hash(outputs[0]) == content_hash(outputs[1]),

@@ -9,29 +9,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, get_args
 
-from joulebench.api import (
-    Availability,
-    Channel,
-    FileSource,
-    Probe,
-    Provenance,
-    Quantity,
-    ReaderSource,
-)
-from joulebench.testing.contracts.base import (
-    BrokenContractError,
-    PluginContract,
-    Subject,
-    expect,
-    not_here,
-    subject_of,
-)
+from joulebench.api import Availability, Channel, FileSource, Probe, Provenance, Quantity, ReaderSource
+from joulebench.testing.contracts.base import BrokenContractError, PluginContract, Subject, expect, not_here, subject_of
 
 #: The unit of each quantity.
 UNITS: Final = {
-    "energy": "J", "power": "W", "temperature": "degC", "memory": "bytes", "frequency": "Hz",
-    "cpu_time": "s", "throttle": "count", "utilization": "1",
-}  # fmt: skip
+    "energy": "J",
+    "power": "W",
+    "temperature": "degC",
+    "memory": "bytes",
+    "frequency": "Hz",
+    "cpu_time": "s",
+    "throttle": "count",
+    "utilization": "1",
+}
 #: A probe that takes longer to answer is left out of a run, in seconds.
 _ANSWER_S: Final = 20.0
 _SAMPLED_S: Final = 0.4
@@ -93,9 +84,7 @@ class ProbeContract(PluginContract):
         from joulebench.meter.channels import source_spec
         from joulebench.meter.sampler import edge_reader
 
-        read = edge_reader(
-            [source_spec(place, each.source, os.getpid()) for place, each in enumerate(channels)]
-        )
+        read = edge_reader([source_spec(place, each.source, os.getpid()) for place, each in enumerate(channels)])
         before = read()
         for _ in range(20):
             time.sleep(0.005)
@@ -142,14 +131,11 @@ def _expect_declared(channel: Channel, name: str) -> None:
         f"begin with the probe's name: '{name}/…'",
     )
     expect(
-        channel.quantity in get_args(Quantity)
-        and UNITS.get(channel.quantity, channel.unit) == channel.unit,
+        channel.quantity in get_args(Quantity) and UNITS.get(channel.quantity, channel.unit) == channel.unit,
         f"{path}: {channel.quantity} in {channel.unit!r}",
         f"units by quantity: {UNITS}; the scale turns a raw count into it",
     )
-    expect(
-        channel.kind in ("counter", "gauge"), f"{path} is a {channel.kind!r}", "counter or gauge"
-    )
+    expect(channel.kind in ("counter", "gauge"), f"{path} is a {channel.kind!r}", "counter or gauge")
     expect(
         math.isfinite(channel.scale) and channel.scale > 0,
         f"{path}: the scale is {channel.scale!r}",
@@ -160,19 +146,13 @@ def _expect_declared(channel: Channel, name: str) -> None:
         f"{path}: the provenance is {channel.provenance!r}",
         "measured, estimated or simulated; provenance_of_file(path) says it of a file",
     )
-    expect(
-        0 < channel.rate_hz <= 1000,
-        f"{path}: rate_hz is {channel.rate_hz!r}",
-        "10 a second will do",
-    )
+    expect(0 < channel.rate_hz <= 1000, f"{path}: rate_hz is {channel.rate_hz!r}", "10 a second will do")
     expect(
         isinstance(channel.source, (FileSource, ReaderSource)),
         f"{path}: the source is {channel.source!r}",
         "a FileSource, or a ReaderSource where it takes code to read it",
     )
-    expect(
-        bool(channel.domain), f"{path} has no domain", "say what it covers: 'package-0', 'machine'"
-    )
+    expect(bool(channel.domain), f"{path} has no domain", "say what it covers: 'package-0', 'machine'")
 
 
 def _channels(subject: Subject[Probe]) -> Sequence[Channel]:

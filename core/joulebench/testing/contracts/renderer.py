@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.testing.contracts.base import (
-    PluginContract,
-    expect,
-    require_available,
-    subject_of,
-)
+from joulebench.testing.contracts.base import PluginContract, expect, require_available, subject_of
 from joulebench.testing.samples import HOSTILE, write_sample_session
 
 #: What of the hostile text must not come out as it is, by the suffix of the report.
@@ -74,10 +69,6 @@ def _shown(plugin: Any, folder: Path) -> str | bytes:
     subject = subject_of(plugin)
     require_available(subject.plugin)
     shown: object = subject.plugin.render(Session(folder), subject.complete_settings())
-    expect(
-        isinstance(shown, (str, bytes)),
-        f"render() gave {type(shown).__name__}",
-        "return str or bytes",
-    )
+    expect(isinstance(shown, (str, bytes)), f"render() gave {type(shown).__name__}", "return str or bytes")
     assert isinstance(shown, (str, bytes))  # noqa: S101
     return shown

@@ -73,9 +73,7 @@ class TechniqueContract(PluginContract):
         output = _applied(subject, source, tmp_path, "output")
         found = dict(technique.evidence(source.path, output, settings))
         expect_record(found, "evidence()")
-        expect(
-            bool(found), "its evidence is empty", "say what the files show: shares, types, bytes"
-        )
+        expect(bool(found), "its evidence is empty", "say what the files show: shares, types, bytes")
         if technique.produces != technique.accepts:
             return
         try:
@@ -111,9 +109,7 @@ class TechniqueContract(PluginContract):
             not_here(f"no installed backend has {', '.join(sorted(technique.requires))}")
         settings = subject.complete_settings()
         for backend in backends:
-            found = _evidence(
-                technique, settings, backend, dict(technique.session_options(settings))
-            )
+            found = _evidence(technique, settings, backend, dict(technique.session_options(settings)))
             expect_record(found, "evidence()")
             try:
                 untouched = _evidence(technique, settings, backend, {})
@@ -161,10 +157,10 @@ def _able(technique: RuntimeTechnique) -> list[Backend]:
     registry = default_registry()
     made = [registry.backend(name) for name in registry.names("backend")]
     return [
-        each for each in made
-        if technique.requires <= each.abilities(each.default_settings())
-        and availability_of(each).ok
-    ]  # fmt: skip
+        each
+        for each in made
+        if technique.requires <= each.abilities(each.default_settings()) and availability_of(each).ok
+    ]
 
 
 def _evidence(
@@ -174,8 +170,7 @@ def _evidence(
     known = {each.name for each in backend.options}
     if set(options) - known:
         raise BrokenContractError(
-            f"session_options() gives {sorted(set(options) - known)}, which '{backend.name}' "
-            "does not know",
+            f"session_options() gives {sorted(set(options) - known)}, which '{backend.name}' does not know",
             "a capability comes with its options: see the backend's documentation",
         )
     with opened(Subject(backend, options), "generate") as session:

@@ -33,11 +33,7 @@ class WorkloadContract(PluginContract):
     def test_it_states_its_unit_phases_and_needs(self, plugin: Any) -> None:
         """A unit that reports can name; phases once each."""
         workload = subject_of(plugin).plugin
-        expect(
-            workload.unit in UNITS,
-            f"its unit is {workload.unit!r}",
-            f"use one of {', '.join(UNITS)}",
-        )
+        expect(workload.unit in UNITS, f"its unit is {workload.unit!r}", f"use one of {', '.join(UNITS)}")
         expect(
             len(set(workload.phases)) == len(workload.phases),
             f"its phases are {workload.phases}",
@@ -49,9 +45,7 @@ class WorkloadContract(PluginContract):
         subject = subject_of(plugin)
         settings = subject.complete_settings()
         fault: object = subject.plugin.check(settings)
-        expect(
-            fault is None, f"check() refuses its settings: {fault}", "defaults must work together"
-        )
+        expect(fault is None, f"check() refuses its settings: {fault}", "defaults must work together")
         needed: object = subject.plugin.tokens_needed(settings)
         expect(
             type(needed) is int and needed >= 0,
@@ -86,9 +80,7 @@ class WorkloadContract(PluginContract):
             "draw from random.Random(context.seed) alone",
         )
 
-    def test_a_request_counts_its_work_and_marks_its_phases(
-        self, plugin: Any, tmp_path: Path
-    ) -> None:
+    def test_a_request_counts_its_work_and_marks_its_phases(self, plugin: Any, tmp_path: Path) -> None:
         """Units above 0, as many tokens as were written, phases in their order."""
         subject = subject_of(plugin)
         workload, settings = subject.plugin, _settings(subject, tmp_path)
@@ -97,9 +89,7 @@ class WorkloadContract(PluginContract):
         for request in requests[:2]:
             workload.setup(session, request, settings)
             session.log.clear()
-            outcome: object = workload.perform(
-                session, request, settings, LoggingRecorder(session.log)
-            )
+            outcome: object = workload.perform(session, request, settings, LoggingRecorder(session.log))
             expect(isinstance(outcome, Outcome), f"perform() gave {outcome!r}", "return an Outcome")
             assert isinstance(outcome, Outcome)  # noqa: S101
             _expect_counts(workload, outcome, session.log)
@@ -165,9 +155,7 @@ def _requests(subject: Subject[Workload], folder: Path) -> Sequence[Request]:
     fault = subject.plugin.check(settings)
     if fault:
         not_here(f"its check() refuses the settings: {fault}")
-    context = WorkloadContext(
-        seed=3, vocabulary_size=VOCABULARY, context_length=_CONTEXT, tokenize=_tokenize
-    )
+    context = WorkloadContext(seed=3, vocabulary_size=VOCABULARY, context_length=_CONTEXT, tokenize=_tokenize)
     return list(subject.plugin.requests(context, settings))
 
 
