@@ -18,8 +18,8 @@ from typing import Any
 
 from bench.embedded import embedded_artifact
 from joulebench.api import Request
-from joulebench.registry import default_registry
-from joulebench.worker import RequestRecorder
+from joulebench.registry.loading import default_registry
+from joulebench.worker.serving import RequestRecorder
 
 #: Backend, and where its runtime's own loop is.
 LOOPS = {

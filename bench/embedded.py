@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from joulebench.api import Artifact
-from joulebench.artifacts import Store
-from joulebench.models import obtain_model, read_catalogue
-from joulebench.plan import make_plan
-from joulebench.profile import parse_profile
-from joulebench.registry import default_registry
+from joulebench.models.catalogue import obtain_model, read_catalogue
+from joulebench.models.store import Store
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import default_registry
 
 _PROFILE = """version = 1
 [model.smollm2-135m-instruct]

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reports"))
 
 import make_session
 
-from joulebench.schema import CELL_TABLES, versioned
-from joulebench.session import write_table
+from joulebench.session.files import write_table
+from joulebench.session.schema import CELL_TABLES, versioned
 
 READINGS = 10_000_000
 CELLS = 4

@@ -15,10 +15,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from joulebench.meter.sampling import Sampler
-from joulebench.probing import inspect_probes
-from joulebench.profile import parse_profile
-from joulebench.registry import default_registry
+from joulebench.meter.live.sampling import Sampler
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import default_registry
+from joulebench.sensors.probing import inspect_probes
 from joulebench.testing.powercap import FakePowercap, intel_zones
 
 SECONDS = 20.0

@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from joulebench.artifacts import hash_content
+from joulebench.models.store import hash_content
 from joulebench.testing.models import write_tiny_checkpoint
 from joulebench.testing.sessions import ScriptedSession
-from joulebench.workerprocess import WorkerProcess
+from joulebench.worker.process import WorkerProcess
 
 STEPS, ROUNDS = 256, 30
 ROOT = Path(__file__).parents[1]

@@ -20,16 +20,17 @@ from typing import Final, get_args
 import click
 import pyarrow as pa
 
-from joulebench import api, backendkit, checkpoint, hookspecs, schema
+from joulebench import api, backendkit, checkpoint, hookspecs
 from joulebench.api import Option, Plugin
 from joulebench.cli import cli
 from joulebench.pluginkit.child import words_of
-from joulebench.profile import section_options
-from joulebench.registry import ENTRY_POINT_GROUP, Registry, default_registry
+from joulebench.profile.reading import section_options
+from joulebench.registry.loading import ENTRY_POINT_GROUP, Registry, default_registry
+from joulebench.session.files import schema
 from joulebench.testing.contracts import CONTRACTS, PluginContract
-from joulebench_fpga.device import QUANTITIES, Quantity, board, board_names
-from joulebench_fpga.published import HEADER as PUBLISHED_HEADER
-from joulebench_fpga.published import table_rows as published_rows
+from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
+from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
+from joulebench_plugins.fpga.published import table_rows as published_rows
 from joulebench_reports.flags import EXPLANATIONS
 
 DOCS: Final = Path(__file__).parent

@@ -14,12 +14,12 @@ from typing import NamedTuple, Protocol
 import pytest
 
 from joulebench.api import Artifact
-from joulebench.artifacts import Store, hash_content
 from joulebench.backendkit import CACHE_VARIABLE
-from joulebench.conversion import route
 from joulebench.errors import UnavailableError
-from joulebench.models import CHECKPOINT_FORMAT, obtain_model, read_catalogue, resolve_model
-from joulebench.registry import default_registry
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, obtain_model, read_catalogue, resolve_model
+from joulebench.models.store import Store, hash_content
+from joulebench.plan.conversion import route
+from joulebench.registry.loading import default_registry
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 LAYERS, HIDDEN, HEADS, KV_HEADS, INTERMEDIATE, VOCABULARY, CONTEXT = 2, 64, 4, 2, 160, 384, 256

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from joulebench.measurement import EnergyFigure, Measurement
-    from joulebench.measuring import Window, measure
-    from joulebench.openmeter import Meter
+from joulebench.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from joulebench.metering.figures import EnergyFigure, Measurement
+    from joulebench.metering.meter import Meter
+    from joulebench.metering.window import Window, measure
 
 __all__ = ["EnergyFigure", "Measurement", "Meter", "Window", "__version__", "measure"]
 
 _LAZY = {
-    "EnergyFigure": "joulebench.measurement",
-    "Measurement": "joulebench.measurement",
-    "Meter": "joulebench.openmeter",
-    "Window": "joulebench.measuring",
-    "measure": "joulebench.measuring",
+    "EnergyFigure": "joulebench.metering.figures",
+    "Measurement": "joulebench.metering.figures",
+    "Meter": "joulebench.metering.meter",
+    "Window": "joulebench.metering.window",
+    "measure": "joulebench.metering.window",
 }
 
 

@@ -1,6 +1,6 @@
 """Whether a cell says the same as its reference: the figures, and where they stop being the same.
 
-Plain values and arithmetic. What the figures come from is in :mod:`joulebench.agreeing`.
+Plain values and arithmetic. What the figures come from is in :mod:`joulebench.worker.reference`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, Self
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: Plugins state the major version that they were written for as ``JOULEBENCH_API``. The host
 #: refuses another major version; additions that break nothing do not change it.

@@ -9,8 +9,8 @@ from typing import Final, NoReturn
 
 import click
 
-from joulebench import __version__
 from joulebench.errors import JoulebenchError, unknown_name_hint
+from joulebench.version import __version__
 
 #: Command names, the module and attribute that holds each, and its line of help.
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -68,7 +68,7 @@ class LazyGroup(click.Group):
 
 
 def _plugin_commands() -> dict[str, click.Command]:
-    from joulebench.registry import default_registry
+    from joulebench.registry.loading import default_registry
 
     return default_registry().commands()
 

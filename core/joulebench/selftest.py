@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Availability
-from joulebench.cells import Plan
 from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
-from joulebench.groups import Watcher
-from joulebench.instruments import set_up
 from joulebench.meter.comparison import CellBlocks, Comparison, compare
 from joulebench.meter.windows import TOTAL
-from joulebench.models import read_catalogue
-from joulebench.plan import make_plan
-from joulebench.profile import Profile, find_profile, parse_profile, read_profile
-from joulebench.registry import Registry, availability_of
-from joulebench.run import Run
-from joulebench.session import Session
+from joulebench.models.catalogue import read_catalogue
+from joulebench.plan.cells import Plan
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import Profile, find_profile, parse_profile, read_profile
+from joulebench.registry.loading import Registry, availability_of
+from joulebench.run.instruments import set_up
+from joulebench.run.runner import Run
+from joulebench.run.turns import Watcher
+from joulebench.session.files import Session
 
 #: Above this smallest detectable difference there is advice.
 RESOLVES: Final = 0.02

@@ -18,7 +18,7 @@ from joulebench_reports.verdicts import Verdict
 from joulebench_reports.workgroups import WorkGroup, work_groups
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: What the best is sought by.
 Aim = Literal["energy", "time", "memory"]

@@ -54,7 +54,7 @@ def advise(
     limits, the ones that may be as good, and the Pareto front. Energies of different provenance
     are never ranked together. Exit code 1: no cell keeps the limits.
     """
-    from joulebench.sessionplaces import open_session
+    from joulebench.session.places import open_session
     from joulebench_reports import advice, advicetext
     from joulebench_reports.constraints import parse_limit
     from joulebench_reports.pareto import DEFAULT_OBJECTIVES

@@ -96,7 +96,7 @@ def compare(
 
 def _read(place: str) -> Side:
     """A session's folder or address, or the file of a stored baseline."""
-    from joulebench.sessionplaces import open_session
+    from joulebench.session.places import open_session
     from joulebench_reports.sessionside import side_of
     from joulebench_reports.storedbaseline import read_baseline
 

@@ -21,7 +21,7 @@ from joulebench_reports.wording import number
 from joulebench_reports.workgroups import WorkGroup, work_groups
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 _UNCOMPRESSED = "none"
 _NO_BASELINE = "the uncompressed model was not measured on this backend"

@@ -15,7 +15,7 @@ from joulebench_reports.verdicts import Verdict, VerdictTable
 from joulebench_reports.workgroups import WorkGroup, work_groups
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 
 def verdict_tables(

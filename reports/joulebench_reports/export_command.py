@@ -42,7 +42,7 @@ def export(sessions: tuple[str, ...], folder: Path, form: Form, tables: tuple[st
     the reports, a row for each cell. Units stand in Parquet's metadata, and of CSV in
     datapackage.json. SESSION is what 'joulebench report' takes.
     """
-    from joulebench.sessionplaces import open_sessions
+    from joulebench.session.places import open_sessions
     from joulebench_reports.exporting import export as write
     from joulebench_reports.joining import join
     from joulebench_reports.summary import summarise

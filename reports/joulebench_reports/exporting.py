@@ -21,7 +21,7 @@ from joulebench_reports.units import unit_of_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 Form = Literal["parquet", "csv"]
 #: Files by name; ``summary`` has the figures of the reports, a row for each cell.
@@ -83,7 +83,7 @@ def _pieces(session: Session, table: str, cell_id: str) -> Iterator[pa.Table]:
 
 
 def _own_schema(table: str) -> pa.Schema:
-    from joulebench.schema import CELL_TABLES
+    from joulebench.session.schema import CELL_TABLES
 
     return CELL_TABLES[table]
 
@@ -92,7 +92,7 @@ def _schema_of(name: str) -> pa.Schema:
     """The session's own schema with the columns that say where a row comes from in front."""
     import pyarrow as pa
 
-    from joulebench.schema import SESSION
+    from joulebench.session.schema import SESSION
 
     if name == "session":
         return SESSION
@@ -107,7 +107,7 @@ def _schema_of(name: str) -> pa.Schema:
 def _session_table(session: Session, identifier: str) -> pa.Table:
     import pyarrow as pa
 
-    from joulebench.schema import SESSION
+    from joulebench.session.schema import SESSION
 
     return pa.Table.from_pylist([{**session.row, "session_id": identifier}], schema=SESSION)
 
@@ -220,7 +220,7 @@ def _write_csv(file: Path, _name: str, schema: pa.Schema, pieces: Iterator[pa.Ta
 
 def described_columns(name: str, schema: pa.Schema) -> Mapping[str, object]:
     """Units and meanings by column, for readers that do not know Arrow's own metadata."""
-    from joulebench.schema import SCHEMA_VERSION
+    from joulebench.session.schema import SCHEMA_VERSION
 
     said = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()} for field in schema}
     return {

@@ -14,7 +14,7 @@ from joulebench_reports.joining import join
 from joulebench_reports.verdicts import BASELINE, baseline_of
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: Raised when a reader of the old document would misread the new one.
 FORMAT_VERSION: Final = 1

@@ -16,7 +16,7 @@ from joulebench_reports.trust import machine_line
 from joulebench_reports.verdicts import BASELINE, baseline_of
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: Raised when a reader of the old lines would misread the new ones.
 FORMAT_VERSION: Final = 1

@@ -14,7 +14,7 @@ from joulebench_reports.joining import join
 from joulebench_reports.wording import plain
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#|!~])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

@@ -28,7 +28,7 @@ from joulebench_reports.samples import request_samples
 from joulebench_reports.wording import plain
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: What a page without the runtime says in place of its charts.
 NO_CHARTS = "Charts are left out: pip install 'joulebench[html]' draws them. All tables are here."

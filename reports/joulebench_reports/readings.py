@@ -13,7 +13,7 @@ from joulebench_reports.figures import ChannelReport
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 _COLUMNS = ("t_ns", "channel", "raw", "origin")
 
@@ -43,7 +43,7 @@ def edge_readings(session: Session, cell_id: str) -> pa.Table:
     """The readings at the edges of windows: a few for each request."""
     import pyarrow as pa
 
-    from joulebench.schema import SAMPLES
+    from joulebench.session.schema import SAMPLES
 
     found = [
         batch.filter(named(batch.column("origin"), "edge")) for batch in session.scan("samples", cell_id, _COLUMNS)

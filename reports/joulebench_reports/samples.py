@@ -12,7 +12,7 @@ from joulebench_reports.markup import Child, Element, h
 from joulebench_reports.wording import seconds
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: Requests shown of each cell, and characters of a text; less where there are many cells.
 MOST_REQUESTS: Final = 3

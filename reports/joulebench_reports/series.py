@@ -15,7 +15,7 @@ from joulebench_reports.units import shown_unit
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: A quantity of a block; ``None`` where the block does not have it.
 Part = Callable[[Block], float | None]
@@ -68,7 +68,7 @@ def read_series(session: Session, cell_id: str, unit: str) -> CellSeries:
 def read_energies(session: Session, cell_id: str, unit: str) -> CellSeries:
     """The same without the times of phases and first tokens: requests, the largest table of
     these, are not read."""
-    from joulebench.schema import REQUESTS
+    from joulebench.session.schema import REQUESTS
 
     return _series(session, cell_id, unit, REQUESTS.empty_table())
 

@@ -19,7 +19,7 @@ from joulebench_reports.units import shown_unit
 from joulebench_reports.workgroups import planned_row
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: State of the machine that is never the same twice, and says nothing by being different.
 _RESTLESS: Final = ("load_1min", "memory_available_bytes", "swap_free_bytes")
@@ -70,7 +70,7 @@ def _protocol(session: Session) -> Facts | None:
 
     An older session has its profile alone: then with the defaults of this version.
     """
-    from joulebench.profile import parse_profile
+    from joulebench.profile.reading import parse_profile
 
     recorded = session.json("protocol_json")
     if isinstance(recorded, dict):

@@ -41,7 +41,7 @@ from joulebench_reports.units import shown_unit
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 _QUALITY_OWN = ("perplexity", "nll_nats_per_token", "tokens", "text", "windows")
 #: Phase of the energy table → the block's count of work done in it.
@@ -170,7 +170,7 @@ def empty_cell(cell_id: str) -> CellSummary:
 
 
 def _blockless(row: Mapping[str, Any]) -> CellSummary:
-    from joulebench.schema import BLOCKS, ENERGY, REQUESTS, SAMPLES
+    from joulebench.session.schema import BLOCKS, ENERGY, REQUESTS, SAMPLES
 
     empty = _Tables(BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table(), SAMPLES.empty_table)
     return _summarise(row, empty, (), ())

@@ -17,7 +17,7 @@ from joulebench_reports.verdicts import BASELINE, baseline_of
 from joulebench_reports.wording import plain
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 Value = str | int | float | None
 

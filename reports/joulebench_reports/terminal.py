@@ -18,7 +18,7 @@ from joulebench_reports.wording import UNKNOWN, number, percent, plain
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 #: Cells of a table are padded by so much on the right; rich puts one character between columns.
 _MARGIN = 1

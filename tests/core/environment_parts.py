@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from joulebench import __version__
+from joulebench.version import __version__
 
 PLUGIN = '''
 from pathlib import Path

@@ -18,12 +18,12 @@ from joulebench.api import (
     RuntimeTechnique,
     Workload,
 )
-from joulebench.cells import Plan
 from joulebench.hookspecs import hookimpl
-from joulebench.models import Catalogue, Shape
-from joulebench.plan import make_plan
-from joulebench.profile import parse_profile
-from joulebench.registry import Registry
+from joulebench.models.catalogue import Catalogue, Shape
+from joulebench.plan.cells import Plan
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import Registry
 
 CONFIG: Mapping[str, Any] = {"architectures": ["Tiny"], "max_position_embeddings": 100}
 CATALOGUE = Catalogue({}, {"tiny": Shape("tiny", "", CONFIG)}, {})

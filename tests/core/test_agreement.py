@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from joulebench.agreeing import compare, keep_reference, prompt_tokens, read_prompts
 from joulebench.agreement import TIE_SHARE, Comparison, agreement_record, verdict
 from joulebench.api import BackendSession, MemoryUse
 from joulebench.errors import ModelError, PluginError, ProfileError
+from joulebench.worker.reference import compare, keep_reference, prompt_tokens, read_prompts
 
 VOCABULARY = 12
 ALL = frozenset({"generate", "logits"})

@@ -12,8 +12,8 @@ from matrix_plugins import backend, converter, plan_of
 from toyrun import Bench
 
 from joulebench.api import Availability
-from joulebench.cells import Plan, PlannedReference
 from joulebench.errors import ProfileError
+from joulebench.plan.cells import Plan, PlannedReference
 
 SHOWS = ("generate", "logits")
 A, B = backend("a", capabilities=SHOWS), backend("b")

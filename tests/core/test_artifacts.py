@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Artifact
-from joulebench.artifacts import Store, Transform, hash_content
 from joulebench.errors import ArtifactError
+from joulebench.models.store import Store, Transform, hash_content
 
 PLUGIN = '''
 import os, time
@@ -176,7 +176,7 @@ _MAKE = """
 import json, sys
 from pathlib import Path
 from joulebench.api import Artifact
-from joulebench.artifacts import Store, Transform, hash_content
+from joulebench.models.store import Store, Transform, hash_content
 job = json.load(sys.stdin)
 path = Path(job["source"])
 source = Artifact("hf", path, *hash_content(path), ("given",))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.baseline import measure_idle
-from joulebench.meter.channels import edge_channels
+from joulebench.meter.live.channels import edge_channels
 from joulebench.meter.windows import Accountant
+from joulebench.sensors.idle import measure_idle
 from joulebench.testing.livefiles import NumberFile
 from joulebench.testing.powercap import FakePowercap, intel_zones
 

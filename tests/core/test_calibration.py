@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.meter.calibration import Calibration, calibrate
+from joulebench.meter.live.calibration import Calibration, calibrate
 from joulebench.testing.livefiles import NumberFile
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from joulebench import __version__
 from joulebench import cli as command_line
 from joulebench.errors import NothingRanError, ProfileError
+from joulebench.version import __version__
 
 if TYPE_CHECKING:
     from conftest import Cli

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.meter.crosscheck import CrossCheck, cross_check, judge, pairs
+from joulebench.meter.live.crosscheck import CrossCheck, cross_check, judge, pairs
 from joulebench.testing.livefiles import NumberFile
 
 WATTS = 12.0

@@ -14,10 +14,10 @@ import pytest
 from environment_parts import shouting_site
 from toyrun import until
 
-from joulebench import __version__
 from joulebench.api import Artifact
-from joulebench.artifacts import Store, Transform, hash_content
-from joulebench.environments import Environments
+from joulebench.environments.store import Environments
+from joulebench.models.store import Store, Transform, hash_content
+from joulebench.version import __version__
 
 pytestmark = pytest.mark.slow
 

@@ -15,19 +15,19 @@ import pytest
 from environment_parts import finished, program
 from matrix_plugins import backend, plan_of, registry_of, technique, workload
 
-from joulebench import __version__
 from joulebench.api import Availability, Environment, RuntimeTechnique, Workload
-from joulebench.artifacts import Store, Transform
-from joulebench.distributionsource import pip_arguments
-from joulebench.environments import Environments, needed_environments
+from joulebench.environments.asking import Interpreters, named_python
+from joulebench.environments.python import OtherPython, environ_for
+from joulebench.environments.source import pip_arguments
+from joulebench.environments.store import Environments, needed_environments
 from joulebench.errors import InterpreterError, PluginError, ProfileError
-from joulebench.interpreters import Interpreters, named_python
-from joulebench.models import read_catalogue
-from joulebench.otherpython import OtherPython, environ_for
-from joulebench.placing import Placing
-from joulebench.plan import make_plan
-from joulebench.profile import parse_profile
-from joulebench.registry import default_registry
+from joulebench.models.catalogue import read_catalogue
+from joulebench.models.store import Store, Transform
+from joulebench.plan.interpreters import Placing
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import default_registry
+from joulebench.version import __version__
 
 WANTED = Environment("own", ("one>=1", "two"))
 TRICKS = ["", ".", "..", "../x", "a/b", "/etc", "a.b", "Ä", "A", "a b", "a\n", "-x", "x" * 65]
@@ -154,7 +154,7 @@ def test_removing_what_was_never_made_names_what_there_is(tmp_path: Path, store:
 _HOLD = """
 import sys
 from pathlib import Path
-from joulebench.environments import Environments
+from joulebench.environments.store import Environments
 print(Environments(Path(sys.argv[1])).hold("own"), flush=True)
 sys.stdin.read()
 """
@@ -403,7 +403,7 @@ class Acts(RuntimeTechnique):
 
 
 def test_a_worker_cannot_be_in_two_environments() -> None:
-    from joulebench.interpreters import Place
+    from joulebench.environments.asking import Place
 
     profile = parse_profile("version = 1\n[model.m]\n[backend.a]\n[workload.w]\n", "p", Path("/"))
     there = Place(OtherPython("/one/python", "one"), Availability.yes(), {}, ("cpu",))
@@ -456,7 +456,7 @@ def test_a_plan_says_what_is_missing(cli: Any, tmp_path: Path) -> None:
 def test_a_worker_of_another_interpreter_speaks_the_protocol_and_inherits_no_packages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from joulebench.workerprocess import WorkerProcess
+    from joulebench.worker.process import WorkerProcess
 
     seen = tmp_path / "seen"
     script = f'echo "$PYTHONPATH-$OMP_NUM_THREADS" > {seen}; exec {sys.executable} "$@"'

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import ModelError, UnavailableError
-from joulebench.fetch import WheelFile, catalogue_text, verify_wheel_file, wheel_file, wheel_file_path
+from joulebench.models.fetch import WheelFile, catalogue_text, verify_wheel_file, wheel_file, wheel_file_path
 
 CONTENT = b'{"passage": "one"}\n\n{"passage": " two "}\n{"passage": "one"}\n'
 

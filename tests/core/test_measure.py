@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 import joulebench
-from joulebench import commandrun
 from joulebench.api import Availability, Channel, FileSource
 from joulebench.errors import JoulebenchError, UnknownPluginError
-from joulebench.measurement import EnergyFigure, Measurement, MissingProbe
 from joulebench.meter.energy import WindowEnergy
-from joulebench.openmeter import Meter
-from joulebench.probing import ProbeState, Sensors
+from joulebench.metering import command as commandrun
+from joulebench.metering.figures import EnergyFigure, Measurement, MissingProbe
+from joulebench.metering.meter import Meter
+from joulebench.sensors.probing import ProbeState, Sensors
 from joulebench.testing.livefiles import NumberFile
 from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
 

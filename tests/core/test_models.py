@@ -9,9 +9,16 @@ import pytest
 
 from joulebench.api import Artifact
 from joulebench.errors import ModelError, ProfileError
-from joulebench.models import Catalogue, checkpoint_config, obtain_model, read_catalogue, resolve_model, resolve_text
-from joulebench.registry import default_registry
-from joulebench.tokenizing import CheckpointTokenizer
+from joulebench.models.catalogue import (
+    Catalogue,
+    checkpoint_config,
+    obtain_model,
+    read_catalogue,
+    resolve_model,
+    resolve_text,
+)
+from joulebench.registry.loading import default_registry
+from joulebench.worker.tokenizer import CheckpointTokenizer
 
 WHEEL = """
 requirement = "x==1"

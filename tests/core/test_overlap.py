@@ -8,7 +8,7 @@ import pytest
 from matrix_plugins import backend, plan_of, technique
 
 from joulebench.errors import ProfileError
-from joulebench.overlap import overlap_fault, shared_share
+from joulebench.plan.leakage import overlap_fault, shared_share
 
 TEXTS = Path(__file__).parents[2] / "profiles" / "joulebench_profiles" / "texts"
 WORDS = [f"word{number}" for number in range(400)]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from matrix_plugins import SmallCache, backend, converter, plan_of, technique, workload
 
 from joulebench.api import Availability, Option
-from joulebench.cells import Plan
-from joulebench.conversion import NoRouteError, route
 from joulebench.errors import ProfileError, UnknownPluginError
-from joulebench.labels import untaken, with_labels
+from joulebench.plan.cells import Plan
+from joulebench.plan.conversion import NoRouteError, route
+from joulebench.plan.labels import untaken, with_labels
 
 A = backend("a")
 BASE = "[backend.a]\n[workload.work]\n"

@@ -18,8 +18,8 @@ from toyrun import state_of, until
 
 from joulebench.api import Availability
 from joulebench.errors import PluginError
-from joulebench.registry import Registry, availability_of, devices_of
-from joulebench.workerprocess import WorkerProcess
+from joulebench.registry.loading import Registry, availability_of, devices_of
+from joulebench.worker.process import WorkerProcess
 
 
 def _loaded(site: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from joulebench.pluginclasses import KINDS
-from joulebench.registry import default_registry
+from joulebench.registry.classes import KINDS
+from joulebench.registry.loading import default_registry
 
 if TYPE_CHECKING:
     from conftest import Cli

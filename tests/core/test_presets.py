@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import ProfileError
-from joulebench.presets import read_preset, shipped_presets
-from joulebench.profile import Profile, parse_profile
-from joulebench.registry import default_registry
+from joulebench.profile.presets import read_preset, shipped_presets
+from joulebench.profile.reading import Profile, parse_profile
+from joulebench.registry.loading import default_registry
 
 BASE = "version = 1\n[model.m]\n[backend.b]\n[workload.w]\n"
 PRESET = "version = 1\n[protocol]\nmin_blocks = 7\nturns = false\n[sampler]\nenergy_hz = 10\n"

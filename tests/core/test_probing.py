@@ -11,12 +11,12 @@ from typing import ClassVar
 import pytest
 from toyrun import EXAMPLE_PLUGIN
 
-from joulebench import probing
 from joulebench.api import Availability, Channel, FileSource, Option, Probe, Settings
 from joulebench.errors import ProfileError
-from joulebench.probing import Sensors, inspect_probes
-from joulebench.profile import Profile, parse_profile
-from joulebench.registry import Registry
+from joulebench.profile.reading import Profile, parse_profile
+from joulebench.registry.loading import Registry
+from joulebench.sensors import probing
+from joulebench.sensors.probing import Sensors, inspect_probes
 
 
 class Steady(Probe):

@@ -10,14 +10,14 @@ import pytest
 from scipy import integrate
 
 from joulebench.meter.energy import SensorSpec, Trace, counter_energy, gauge_energy
-from joulebench.testing.rail import Constant, Counter, Gauge, Line, Noise, Pulses, Rail, Ramp, Schedule, Step
-from joulebench.testing.rail_cells import simulate_cell
-from joulebench.testing.rail_coverage import coverage
-from joulebench.testing.rail_faults import fault_study
-from joulebench.testing.rail_pairs import pair_study, simulate_pairs
-from joulebench.testing.rail_scenarios import Level, Scenario, Wander
-from joulebench.testing.rail_study import study
-from joulebench.testing.scenario_files import shipped_scenarios
+from joulebench.rail.cells import simulate_cell
+from joulebench.rail.coverage import coverage
+from joulebench.rail.faults import fault_study
+from joulebench.rail.files import shipped_scenarios
+from joulebench.rail.pairs import pair_study, simulate_pairs
+from joulebench.rail.power import Constant, Counter, Gauge, Line, Noise, Pulses, Rail, Ramp, Schedule, Step
+from joulebench.rail.scenarios import Level, Scenario, Wander
+from joulebench.rail.study import study
 
 S = 1_000_000_000
 BY_NAME = {scenario.name: scenario for scenario in shipped_scenarios()}

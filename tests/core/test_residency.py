@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from joulebench.residency import memory_now, resident_in_files
+from joulebench.worker.memory import memory_now, resident_in_files
 
 PAGES = 64
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from toyrun import Bench, Done, Started, children_of, command_of, state_of, until
 
-from joulebench.schema import CELL_TABLES
-from joulebench.session import Session, SessionWriter
+from joulebench.session.files import Session, SessionWriter
+from joulebench.session.schema import CELL_TABLES
 
 
 def _ready(started: Started, blocks: int) -> None:

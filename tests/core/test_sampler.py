@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from joulebench.meter import sampler
-from joulebench.meter.sampler import FileReader, edge_reader, load_factory
+from joulebench.meter.live import sampler
+from joulebench.meter.live.sampler import FileReader, edge_reader, load_factory
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from toyrun import EXAMPLE_PLUGIN, cpu_ticks_of, state_of, until
 
 from joulebench.api import Channel, FileSource, ReaderSource
 from joulebench.errors import UnavailableError
-from joulebench.meter.sampling import Drained, ObserverTax, Sampler
+from joulebench.meter.live.sampling import Drained, ObserverTax, Sampler
 from joulebench.testing.livefiles import NumberFile
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from joulebench.errors import JoulebenchError
-from joulebench.testing.rail_cells import simulate_cell
-from joulebench.testing.rail_scenarios import Drift, Level, Protocol, PulseTrain, Sensor, Wander, Work
-from joulebench.testing.scenario_files import (
+from joulebench.rail.cells import simulate_cell
+from joulebench.rail.files import (
     SECTIONS,
     SEGMENT_OPTIONS,
     find_scenario,
@@ -18,6 +17,7 @@ from joulebench.testing.scenario_files import (
     read_scenario,
     shipped_scenarios,
 )
+from joulebench.rail.scenarios import Drift, Level, Protocol, PulseTrain, Sensor, Wander, Work
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rail.md"
 LEVEL = '[[segment]]\nkind = "constant"\npower_w = 20.0\n'

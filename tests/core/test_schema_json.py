@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from joulebench.profile import section_options, shipped_profiles
-from joulebench.profileschema import profile_schema
-from joulebench.registry import default_registry
+from joulebench.profile.jsonschema import profile_schema
+from joulebench.profile.reading import section_options, shipped_profiles
+from joulebench.registry.loading import default_registry
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from joulebench.commands.selftest import selftest
 from joulebench.errors import JoulebenchError
 from joulebench.meter.comparison import CellBlocks, compare
-from joulebench.registry import default_registry
+from joulebench.registry.loading import default_registry
 from joulebench.selftest import SelfComparison, SelfTest, advice, twin_profile
 
 FLAT = """version = 1

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import joulebench.session as sessions
+import joulebench.session.files as sessions
 from joulebench.errors import SessionError
-from joulebench.schema import CELL, CELL_TABLES, SCHEMA_VERSION, SESSION
-from joulebench.session import Session, SessionWriter, TableStream, recover, verify
+from joulebench.session.files import Session, SessionWriter, TableStream, recover, verify
+from joulebench.session.schema import CELL, CELL_TABLES, SCHEMA_VERSION, SESSION
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -128,7 +128,7 @@ def test_a_session_of_a_newer_schema_is_refused_with_the_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:
     with monkeypatch.context() as patch:
-        for module in ("joulebench.schema", "joulebench.session"):
+        for module in ("joulebench.session.schema", "joulebench.session.files"):
             patch.setattr(f"{module}.SCHEMA_VERSION", SCHEMA_VERSION + 1)
         make_session(tmp_path / "new", {"a": 1})
     answer = cli("session", "verify", tmp_path / "new")
@@ -231,8 +231,8 @@ def test_a_table_that_is_a_link_is_neither_read_nor_recovered(path: Path, tmp_pa
 _WRITE = """
 import os, sys
 from pathlib import Path
-from joulebench.schema import CELL_TABLES
-from joulebench.session import TableStream
+from joulebench.session.schema import CELL_TABLES
+from joulebench.session.files import TableStream
 stream = TableStream(Path(sys.argv[1]), CELL_TABLES["samples"])
 tick = 0
 while True:

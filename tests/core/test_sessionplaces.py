@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from joulebench.errors import JoulebenchError, SessionError, UnavailableError
-from joulebench.remotesession import RemoteSession, is_uri, without_secret
-from joulebench.schema import SCHEMA_VERSION, SESSION
-from joulebench.session import Session, SessionWriter
-from joulebench.sessionplaces import open_session, open_sessions
+from joulebench.session.files import Session, SessionWriter
+from joulebench.session.places import open_session, open_sessions
+from joulebench.session.remote import RemoteSession, is_uri, without_secret
+from joulebench.session.schema import SCHEMA_VERSION, SESSION
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -180,8 +180,8 @@ def test_scanning_gives_the_columns_batch_by_batch(tmp_path: Path) -> None:
 
 
 def test_a_large_table_is_written_in_batches_that_can_be_scanned(tmp_path: Path) -> None:
-    from joulebench.schema import CELL_TABLES, versioned
-    from joulebench.session import write_table
+    from joulebench.session.files import write_table
+    from joulebench.session.schema import CELL_TABLES, versioned
 
     session = Session(write(tmp_path / "s", 1))
     count = 600_000
@@ -195,7 +195,7 @@ def test_a_large_table_is_written_in_batches_that_can_be_scanned(tmp_path: Path)
 
 
 def test_a_scan_of_an_older_file_gives_null_for_what_it_lacks(tmp_path: Path) -> None:
-    from joulebench.session import write_table
+    from joulebench.session.files import write_table
 
     session = Session(write(tmp_path / "s", 1))
     file = tmp_path / "s" / "cells" / "c0" / "samples.arrow"

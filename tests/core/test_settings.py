@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from joulebench.api import Option, OptionType
 from joulebench.errors import ProfileError
-from joulebench.settings import check_value, complete, line_of, locate, parse_bytes, parse_share
+from joulebench.profile.values import check_value, complete, line_of, locate, parse_bytes, parse_share
 
 TEXT = """\
 version = 1   # the first line

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from joulebench.api import SimulatedCost
-from joulebench.meter.simulated import (
+from joulebench.protocol import Block
+from joulebench.run.simulated import (
     block_columns,
     device_rows,
     of_simulator,
@@ -16,7 +17,6 @@ from joulebench.meter.simulated import (
     spent,
     total,
 )
-from joulebench.protocol import Block
 
 
 def cost(seconds: float, joules: float | None = None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Artifact
-from joulebench.artifacts import Store, Transform, hash_content
 from joulebench.cli import main
+from joulebench.models.store import Store, Transform, hash_content
 
 DAY_S = 86400.0
 SOURCE = Artifact("hf", Path("/source"), "0" * 64, 1)
@@ -126,7 +126,7 @@ def test_what_another_process_uses_is_not_pruned(shelf: Shelf, capsys: pytest.Ca
     folder = shelf.put("used")
     hold = (
         "import sys\nfrom pathlib import Path\nfrom joulebench.api import Artifact\n"
-        "from joulebench.artifacts import Store, Transform\n"
+        "from joulebench.models.store import Store, Transform\n"
         "source = Artifact('hf', Path('/source'), '0' * 64, 1)\n"
         "step = Transform('converter', 'used', 'packed', {'dtype': 'float32'}, {'lib': '1'})\n"
         "store = Store()\nprint(store.find(source, step) is not None, flush=True)\n"

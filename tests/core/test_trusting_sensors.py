@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.meter.calibration import calibrate, shortest_block_s
+from joulebench.meter.live.calibration import calibrate, shortest_block_s
 from joulebench.meter.windows import TOTAL, Accountant
 from joulebench.protocol import Block, Edge, RequestRecord
 

@@ -18,7 +18,7 @@ from joulebench.api import Channel, FileSource
 from joulebench.meter.energy import Trace
 from joulebench.meter.windows import Accountant, block_joules, spans
 from joulebench.protocol import Block, Edge, RequestRecord
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench.testing.livefiles import NumberFile, ticking
 from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
 

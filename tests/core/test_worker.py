@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from toyrun import PROMPTS, write_toy_checkpoint
 
-from joulebench.artifacts import hash_content
+from joulebench.models.store import hash_content
 from joulebench.protocol import PROTOCOL_VERSION, Block
-from joulebench.workerprocess import WorkerError, WorkerProcess
+from joulebench.worker.process import WorkerError, WorkerProcess
 
 Open = Callable[..., dict[str, Any]]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from toyrun import cpu_ticks_of, state_of, until
 
-from joulebench.workerprocess import Cause, WorkerError, WorkerProcess
+from joulebench.worker.process import Cause, WorkerError, WorkerProcess
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)\n"
 Start = Callable[..., WorkerProcess]

@@ -14,12 +14,12 @@ from doc_pages import Block, blocks
 from page_plugin import Example
 
 from joulebench.api import FinishedCell
-from joulebench.cells import Plan
-from joulebench.models import read_catalogue
-from joulebench.plan import make_plan
-from joulebench.profile import parse_profile
-from joulebench.registry import Registry, default_registry
-from joulebench.session import Session
+from joulebench.models.catalogue import read_catalogue
+from joulebench.plan.cells import Plan
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import Registry, default_registry
+from joulebench.session.files import Session
 
 
 def _planned(block: Block) -> Plan:

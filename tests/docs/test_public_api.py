@@ -15,10 +15,10 @@ from doc_pages import blocks, page
 from joulebench import api, backendkit, hookspecs
 from joulebench.api import Channel
 from joulebench.errors import JoulebenchError
-from joulebench.pluginclasses import KINDS
 from joulebench.pluginkit.child import words_of
 from joulebench.pluginkit.declared import PUBLIC
-from joulebench.registry import WITHOUT_VARIABLE, default_registry
+from joulebench.registry.classes import KINDS
+from joulebench.registry.loading import WITHOUT_VARIABLE, default_registry
 from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor, ThrottleCounts
 from joulebench.testing.powercap import FakePowercap, intel_zones
@@ -160,7 +160,7 @@ def _given(tmp_path: Path) -> Iterator[Channel]:
 def _nvml() -> Sequence[tuple[str, str, str, str]]:
     """Of NVIDIA's GPUs, which this machine need not have."""
     pytest.importorskip("pynvml")
-    from joulebench_nvml.devices import _KINDS
+    from joulebench_plugins.nvml.devices import _KINDS
 
     return [(f"nvml/gpu-0/{name}", each.quantity, each.unit, each.kind) for name, each in _KINDS.items()]
 

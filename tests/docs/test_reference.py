@@ -14,10 +14,12 @@ import pyarrow as pa
 import pytest
 from doc_pages import ROOT, all_pages, anchors, page, prose
 
-from joulebench import protocol, schema, worker
+from joulebench import protocol
 from joulebench.api import Quantity
 from joulebench.meter.comparison import Verdict
-from joulebench.profile import section_options
+from joulebench.profile.reading import section_options
+from joulebench.session import schema
+from joulebench.worker import serving as worker
 from joulebench_reports.flags import EXPLANATIONS
 
 _TABLES: Final = {"session": schema.SESSION, **schema.CELL_TABLES}

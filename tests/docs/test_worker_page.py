@@ -13,7 +13,7 @@ import pytest
 from doc_pages import ROOT, blocks
 from page_plugin import Example
 
-from joulebench.meter.sampler import edge_reader, load_factory
+from joulebench.meter.live.sampler import edge_reader, load_factory
 from joulebench.protocol import Block
 
 _MESSAGES: Final = [
@@ -76,7 +76,7 @@ def test_the_page_s_block_is_one_that_the_parent_reads() -> None:
 
 def test_the_page_s_sources_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     # As in a fresh sampler, which has imported none of the plugin.
-    monkeypatch.delitem(sys.modules, "joulebench_nvml.reader", raising=False)
+    monkeypatch.delitem(sys.modules, "joulebench_plugins.nvml.reader", raising=False)
     file, reader = [message for kind, message in _MESSAGES if kind == "source"]
     (busy,) = edge_reader([file])()
     assert busy is not None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from joulebench_melodi.columns import J_PER_KWH, PUBLISHED
+from joulebench_reports.melodi.columns import J_PER_KWH, PUBLISHED
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 #: Joules of a prompt, a prefill token and a decode token (after the first) on the GPU.

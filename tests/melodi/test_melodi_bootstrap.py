@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from joulebench_melodi import bootstrap
-from joulebench_melodi.bootstrap import Resampler
+from joulebench_reports.melodi import bootstrap
+from joulebench_reports.melodi.bootstrap import Resampler
 
 
 def _data(n: int, seed: int) -> tuple[bootstrap.Array, bootstrap.Array, bootstrap.Array]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from own_session import Ask, Meter, write
 
-from joulebench_melodi.requests import MeasuredRequest, measured_requests
+from joulebench_reports.melodi.requests import MeasuredRequest, measured_requests
 
 ASKS = [[Ask(10, 5), Ask(20, 9, decode_s=3.5)], [Ask(10, 5, index=1)]]
 

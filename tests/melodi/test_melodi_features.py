@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from joulebench_melodi import features
-from joulebench_melodi.columns import FEATURES
-from joulebench_melodi.features import Libraries, installed_libraries, prompt_features
+from joulebench_reports.melodi import features
+from joulebench_reports.melodi.columns import FEATURES
+from joulebench_reports.melodi.features import Libraries, installed_libraries, prompt_features
 
 NOTHING = Libraries(False, False, None, False, ())
 

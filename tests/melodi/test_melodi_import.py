@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 from joulebench.cli import cli
 from joulebench.errors import SessionError
-from joulebench.session import Session, verify
-from joulebench_melodi.columns import ENERGIES, PUBLISHED
-from joulebench_melodi.csvtable import read_table
-from joulebench_melodi.importing import import_tables
-from joulebench_melodi.table import MelodiRenderer
+from joulebench.session.files import Session, verify
+from joulebench_reports.melodi.columns import ENERGIES, PUBLISHED
+from joulebench_reports.melodi.csvtable import read_table
+from joulebench_reports.melodi.importing import import_tables
+from joulebench_reports.melodi.table import MelodiRenderer
 
 
 def _import(file: Path, folder: Path) -> Session:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from joulebench.session import Session
-from joulebench_melodi.analysis import Analysis, GroupAnalysis, analyse
-from joulebench_melodi.csvtable import read_table
-from joulebench_melodi.faults import findings
-from joulebench_melodi.importing import import_tables
+from joulebench.session.files import Session
 from joulebench_reports.figures import Figure
+from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
+from joulebench_reports.melodi.csvtable import read_table
+from joulebench_reports.melodi.faults import findings
+from joulebench_reports.melodi.importing import import_tables
 
 
 @pytest.fixture

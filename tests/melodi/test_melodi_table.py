@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from own_session import Ask, Meter, write
 
-from joulebench.session import Session
-from joulebench_melodi.columns import PUBLISHED
-from joulebench_melodi.table import EXTENDED, MelodiRenderer
+from joulebench.session.files import Session
+from joulebench_reports.melodi.columns import PUBLISHED
+from joulebench_reports.melodi.table import EXTENDED, MelodiRenderer
 
 ESTIMATE = Meter("estimate/cpu", 70.0, provenance="estimated", domain="cpu-estimate")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from joulebench_fpga.law import Engine
-from joulebench_fpga.rtlsim import GemvEngine, Mismatch, check_gemv
+from joulebench_plugins.fpga.law import Engine
+from joulebench_plugins.fpga.rtlsim import GemvEngine, Mismatch, check_gemv
 
 #: Beats in cycles: memories as fast as the engine, half as fast, slow, and awkward ratios.
 RATIOS = ((1, 1), (1, 2), (2, 3), (7, 8), (3, 16), (1, 9), (97, 131), (999, 1000))

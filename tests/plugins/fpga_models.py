@@ -9,13 +9,13 @@ from typing import Any
 from onnx_models import TIED, UNTIED, write_checkpoint
 
 from joulebench.api import Artifact
-from joulebench_checkpointkit.llama import LlamaShape
-from joulebench_fpga.backend import FpgaBackend
-from joulebench_fpga.checkpoint import Checkpoint
-from joulebench_fpga.configuration import Setup, set_up
-from joulebench_fpga.model.llama import IntegerLlama
-from joulebench_fpga.session import FpgaSession
-from joulebench_fpga.shape import engine_shape
+from joulebench_plugins.fpga.backend import FpgaBackend
+from joulebench_plugins.fpga.checkpoint import Checkpoint
+from joulebench_plugins.fpga.configuration import Setup, set_up
+from joulebench_plugins.fpga.model.llama import IntegerLlama
+from joulebench_plugins.fpga.session import FpgaSession
+from joulebench_plugins.fpga.shape import engine_shape
+from joulebench_plugins.shared.llama import LlamaShape
 
 __all__ = ["NO_BIAS", "TIED", "integer_llama", "opened", "setup_of", "shape_of", "write_checkpoint"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from joulebench_gguf.export import GgufExport
+from joulebench_plugins.gguf.export import GgufExport
 
 #: The wide initialisation makes greedy text vary from token to token.
 TIED: Mapping[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.api import Artifact, OptionValue
-from joulebench_torch.backend import TorchBackend
+from joulebench_plugins.torch.backend import TorchBackend
 
 #: The wide initialisation makes greedy text vary from token to token.
 SHAPE: Mapping[str, Any] = {

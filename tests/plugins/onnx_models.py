@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.api import Artifact, BackendSession
-from joulebench_onnx.backend import OnnxBackend, OnnxMobileBackend
-from joulebench_onnx.exporter import OnnxExport
-from joulebench_onnx.ortformat import OrtFormat
+from joulebench_plugins.onnx.backend import OnnxBackend, OnnxMobileBackend
+from joulebench_plugins.onnx.exporter import OnnxExport
+from joulebench_plugins.onnx.ortformat import OrtFormat
 
 #: What differs from llama to llama. The wide initialisation makes greedy text vary.
 TIED: Mapping[str, Any] = {

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from joulebench.api import Channel, Option, OptionValue
-from joulebench.meter.channels import source_spec
-from joulebench.meter.sampler import edge_reader
+from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.sampler import edge_reader
 
 
 def settings(options: Sequence[Option], **given: OptionValue) -> dict[str, OptionValue]:

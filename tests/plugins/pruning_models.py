@@ -10,7 +10,7 @@ from typing import Any
 from gguf_models import SPECIALS, add_tokenizer, byte_level_tokenizer
 
 from joulebench.api import ArtifactTechnique, OptionValue, Scalar
-from joulebench.settings import complete
+from joulebench.profile.values import complete
 
 SIZES: Mapping[str, Any] = {
     "vocab_size": 320,

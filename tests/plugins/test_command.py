@@ -17,8 +17,8 @@ import pytest
 
 from joulebench.api import Artifact
 from joulebench.errors import JoulebenchError
-from joulebench.registry import default_registry
-from joulebench.session import Session
+from joulebench.registry.loading import default_registry
+from joulebench.session.files import Session
 from joulebench.testing.models import write_tiny_checkpoint
 
 ROOT: Final = Path(__file__).parents[2]

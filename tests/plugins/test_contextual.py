@@ -14,7 +14,7 @@ from pruning_models import SIZES, TEXT, make_model, save  # noqa: E402
 
 from joulebench.api import Artifact  # noqa: E402
 from joulebench.errors import ModelError  # noqa: E402
-from joulebench_torch.backend import TorchBackend  # noqa: E402
+from joulebench_plugins.torch.backend import TorchBackend  # noqa: E402
 
 PROMPT = [5, 17, 33, 64, 120, 7, 9, 200]
 

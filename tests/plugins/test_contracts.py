@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from joulebench.pluginclasses import KINDS
-from joulebench.registry import default_registry
+from joulebench.registry.classes import KINDS
+from joulebench.registry.loading import default_registry
 from joulebench.testing import (
     BackendContract,
     ConverterContract,
@@ -100,7 +100,7 @@ class TestConverters(ConverterContract):
         shape = tmp_path / "shape"
         shape.mkdir()
         catalogue = default_registry().profile_dirs()
-        from joulebench.models import read_catalogue
+        from joulebench.models.catalogue import read_catalogue
 
         config = read_catalogue(catalogue).shapes["tiny-llama"].config
         (shape / "config.json").write_text(json.dumps(dict(config)))

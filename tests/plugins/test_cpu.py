@@ -10,7 +10,7 @@ import pytest
 from probe_reading import read, settings
 
 from joulebench.api import Channel
-from joulebench_cpu import CpuProbe
+from joulebench_plugins.cpu import CpuProbe
 
 PROBE = CpuProbe()
 #: user nice system idle iowait irq softirq steal guest guest_nice

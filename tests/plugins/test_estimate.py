@@ -13,9 +13,9 @@ import pytest
 from probe_reading import imported_alone, read, settings
 
 from joulebench.api import Availability, Channel, OptionValue, ReaderSource
-from joulebench_estimate import EstimateProbe
-from joulebench_estimate.reader import EstimateReader, process_clock
-from joulebench_estimate.table import families, find_family
+from joulebench_plugins.estimate import EstimateProbe
+from joulebench_plugins.estimate.reader import EstimateReader, process_clock
+from joulebench_plugins.estimate.table import families, find_family
 
 PROBE = EstimateProbe()
 
@@ -109,7 +109,7 @@ def test_readers_in_two_processes_agree_on_the_value() -> None:
     text = f"idle_w=3.0,core_w=4.0,pid={os.getpid()}"
     code = (
         "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
-        "from joulebench_estimate.reader import EstimateReader\n"
+        "from joulebench_plugins.estimate.reader import EstimateReader\n"
         "print(EstimateReader(sys.argv[2]).read()[0])"
     )
     reader = EstimateReader(text)
@@ -242,4 +242,4 @@ def test_it_works_on_this_machine() -> None:
 
 
 def test_the_samplers_reader_needs_the_standard_library_only() -> None:
-    assert imported_alone("joulebench_estimate.reader") == set()
+    assert imported_alone("joulebench_plugins.estimate.reader") == set()

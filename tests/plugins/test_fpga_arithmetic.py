@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulebench_fpga.arithmetic import MAX_SHIFT, accumulate, accumulate_groups, max_columns, requantize, requantizer
+from joulebench_plugins.fpga.arithmetic import (
+    MAX_SHIFT,
+    accumulate,
+    accumulate_groups,
+    max_columns,
+    requantize,
+    requantizer,
+)
 
 np = pytest.importorskip("numpy")
 

@@ -11,11 +11,11 @@ from fpga_models import setup_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulebench_fpga.configuration import rate_of_beats
-from joulebench_fpga.cycles import Cost
-from joulebench_fpga.energy import Ledger, energy_shares
-from joulebench_fpga.law import pipeline_cycles
-from joulebench_fpga.traffic import Product
+from joulebench_plugins.fpga.configuration import rate_of_beats
+from joulebench_plugins.fpga.cycles import Cost
+from joulebench_plugins.fpga.energy import Ledger, energy_shares
+from joulebench_plugins.fpga.law import pipeline_cycles
+from joulebench_plugins.fpga.traffic import Product
 
 #: Small enough to count: one layer, hidden 16, two heads of 8 over one KV head, MLP 24.
 ONE: dict[str, Any] = {

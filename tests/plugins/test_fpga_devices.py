@@ -13,10 +13,10 @@ import pytest
 from fpga_models import TIED, setup_of, write_checkpoint
 
 from joulebench.errors import JoulebenchError
-from joulebench.registry import default_registry
-from joulebench_fpga.backend import FpgaBackend
-from joulebench_fpga.device import QUANTITIES, DeviceFileError, board, board_names, read_device
-from joulebench_fpga.published import ROWS, modelled
+from joulebench.registry.loading import default_registry
+from joulebench_plugins.fpga.backend import FpgaBackend
+from joulebench_plugins.fpga.device import QUANTITIES, DeviceFileError, board, board_names, read_device
+from joulebench_plugins.fpga.published import ROWS, modelled
 
 FOLDER = Path(board.__code__.co_filename).parent / "boards"
 CONFIG = {"architectures": ["LlamaForCausalLM"], **TIED}
@@ -181,7 +181,7 @@ def test_a_layer_that_is_not_modelled_is_refused(change: dict[str, Any], said: s
 
 def test_without_the_rtl_s_tools_verifying_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     from joulebench.api import Availability
-    from joulebench_fpga import rtlsim
+    from joulebench_plugins.fpga import rtlsim
 
     monkeypatch.setattr(rtlsim, "available", lambda: Availability.no("no C++ compiler", "get one"))
     reason = refusal(verify="sampled")
@@ -214,7 +214,7 @@ def test_the_model_stays_below_the_bandwidth_bound_as_well() -> None:
 
 
 def test_second_hand_figures_are_marked_in_the_table() -> None:
-    from joulebench_fpga.published import table_rows
+    from joulebench_plugins.fpga.published import table_rows
 
     texts = {row.design: cells for row, cells in zip(ROWS, table_rows(), strict=True)}
     assert texts["LlamaF"][4].endswith("†")
@@ -240,7 +240,7 @@ def test_nothing_but_numpy_is_needed_where_nothing_is_verified(tmp_path: Path) -
         "    sys.modules[name] = None\n"
         "from pathlib import Path\n"
         "from joulebench.api import Artifact\n"
-        "from joulebench_fpga.backend import FpgaBackend\n"
+        "from joulebench_plugins.fpga.backend import FpgaBackend\n"
         "artifact = Artifact('hf', Path(sys.argv[1]), '', 0)\n"
         "session = FpgaBackend().open(artifact, 'simulated', {'verify': 'off'})\n"
         "print(session.prefill([1, 2, 3]), session.simulated().cycles)\n"

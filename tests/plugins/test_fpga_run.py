@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.summary import summarise
 
 pytest.importorskip("numpy")
@@ -60,9 +60,9 @@ calibrate_s = 0.2
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, cli: Any) -> Session:
     folder = tmp_path_factory.mktemp("fpga-run")
-    import joulebench_fpga
+    import joulebench_plugins.fpga
 
-    board = Path(joulebench_fpga.__file__).parent / "boards" / "kv260.toml"
+    board = Path(joulebench_plugins.fpga.__file__).parent / "boards" / "kv260.toml"
     (folder / "own.toml").write_text(board.read_text())
     (folder / "prompts.txt").write_text("the cat sat\na dog paid twelve coins\n")
     (folder / "p.toml").write_text(PROFILE.format(model=tiny_checkpoint))

@@ -9,11 +9,11 @@ import pytest
 from fpga_models import NO_BIAS, TIED, integer_llama, opened, setup_of, write_checkpoint
 
 from joulebench.errors import PluginError
-from joulebench_fpga import law, verification
-from joulebench_fpga.model.cache import KvCache
-from joulebench_fpga.model.products import ExactProducts, Products
-from joulebench_fpga.rtlsim import available, build
-from joulebench_fpga.verification import RtlProducts, verify
+from joulebench_plugins.fpga import law, verification
+from joulebench_plugins.fpga.model.cache import KvCache
+from joulebench_plugins.fpga.model.products import ExactProducts, Products
+from joulebench_plugins.fpga.rtlsim import available, build
+from joulebench_plugins.fpga.verification import RtlProducts, verify
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("torch")
@@ -92,13 +92,15 @@ def test_a_wrong_cycle_law_fails_the_model_and_names_the_product(
 ) -> None:
     setup = setup_of(TIED)
     model = integer_llama(folder, setup)
-    monkeypatch.setattr("joulebench_fpga.rtlsim.checking.gemv_cycles", lambda *shape: law.gemv_cycles(*shape) + 1)
+    monkeypatch.setattr(
+        "joulebench_plugins.fpga.rtlsim.checking.gemv_cycles", lambda *shape: law.gemv_cycles(*shape) + 1
+    )
     with pytest.raises(PluginError, match=r"in layer \d q_proj: cycles: the RTL counts"):
         verify(model, setup, "sampled", "seed")
 
 
 def test_a_wrong_value_fails_the_model(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from joulebench_fpga.rtlsim.running import GemvEngine
+    from joulebench_plugins.fpga.rtlsim.running import GemvEngine
 
     setup = setup_of(TIED)
     model = integer_llama(folder, setup)

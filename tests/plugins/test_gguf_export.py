@@ -27,8 +27,8 @@ from gguf_models import (
 )
 
 from joulebench.errors import ArtifactError, JoulebenchError, ModelError
-from joulebench_gguf.converter import GgufImport
-from joulebench_gguf.export import GgufExport
+from joulebench_plugins.gguf.converter import GgufImport
+from joulebench_plugins.gguf.export import GgufExport
 
 np = pytest.importorskip("numpy")
 gguf = pytest.importorskip("gguf")
@@ -296,7 +296,7 @@ def test_architectures_are_judged_before_a_file_is_read() -> None:
 
 def test_exporting_needs_no_model_runtime(tied: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from joulebench_gguf.export import GgufExport;"
+        "import sys; from pathlib import Path; from joulebench_plugins.gguf.export import GgufExport;"
         "GgufExport().convert(Path(sys.argv[1]), Path(sys.argv[2]), {});"
         "print({'torch', 'transformers', 'llama_cpp'} & set(sys.modules))"
     )

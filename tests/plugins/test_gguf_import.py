@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from joulebench.errors import ArtifactError, JoulebenchError, ModelError
-from joulebench_gguf.converter import GgufImport
+from joulebench_plugins.gguf.converter import GgufImport
 
 np = pytest.importorskip("numpy")
 gguf = pytest.importorskip("gguf")
@@ -224,7 +224,7 @@ def test_bfloat16_weights_round_as_torch_rounds(tmp_path: Path, tokenizer: Any) 
 
 
 def test_odd_numbers_become_the_bfloat16_that_torch_makes_of_them() -> None:
-    from joulebench_gguf.numbertypes import encoder
+    from joulebench_plugins.gguf.numbertypes import encoder
 
     as_bfloat16 = encoder("bfloat16")
     bits = np.random.default_rng(1).integers(0, 2**32, 20_000, dtype=np.uint32)
@@ -379,7 +379,7 @@ def test_importing_needs_no_model_runtime(tmp_path: Path, tokenizer: Any) -> Non
     source, _ = file_of(tmp_path, tokenizer, Recipe(quantized=True))
     (tmp_path / "hf").mkdir()
     code = (
-        "import sys; from pathlib import Path; from joulebench_gguf.converter import GgufImport;"
+        "import sys; from pathlib import Path; from joulebench_plugins.gguf.converter import GgufImport;"
         "GgufImport().convert(Path(sys.argv[1]), Path(sys.argv[2]), {});"
         "print({'torch', 'transformers'} & set(sys.modules))"
     )

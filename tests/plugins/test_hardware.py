@@ -13,12 +13,12 @@ import pytest
 
 from joulebench.api import BackendSession, Kernel, MemoryUse, Outcome, Request, Settings
 from joulebench.errors import PluginError
-from joulebench_hardware import caches
-from joulebench_hardware.bandwidth import Bandwidth
-from joulebench_hardware.launch import Launch
-from joulebench_hardware.operators import NAMES, Operators
-from joulebench_hardware.products import MatMul, MatVec
-from joulebench_hardware.repeating import RepeatedKernel
+from joulebench_plugins.hardware import caches
+from joulebench_plugins.hardware.bandwidth import Bandwidth
+from joulebench_plugins.hardware.launch import Launch
+from joulebench_plugins.hardware.operators import NAMES, Operators
+from joulebench_plugins.hardware.products import MatMul, MatVec
+from joulebench_plugins.hardware.repeating import RepeatedKernel
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -68,7 +68,7 @@ def done(workload: RepeatedKernel, session: BackendSession, settings: Settings) 
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at the clock finds a millisecond gone: a trial of any length takes that long."""
     now = iter(range(10**6))
-    monkeypatch.setattr("joulebench_hardware.repeating.time.perf_counter", lambda: next(now) * 1e-3)
+    monkeypatch.setattr("joulebench_plugins.hardware.repeating.time.perf_counter", lambda: next(now) * 1e-3)
 
 
 def cache(root: Path, cpu: int, index: int, level: int, size: str, shared: str, kind: str = "Unified") -> None:
@@ -202,7 +202,7 @@ def test_an_operator_that_the_backend_lacks_is_named_with_those_it_has() -> None
 def test_torch_offers_every_operator(tiny_checkpoint: Path) -> None:
     pytest.importorskip("torch")
     from joulebench.api import Artifact
-    from joulebench_torch.backend import TorchBackend
+    from joulebench_plugins.torch.backend import TorchBackend
 
     with TorchBackend().open(Artifact("hf", tiny_checkpoint, "", 0), "cpu", {"threads": 1}) as session:
         assert {each.name for each in session.operators(8)} == set(NAMES)

@@ -21,7 +21,7 @@ from kv_models import (  # noqa: E402
 )
 from kv_reference import MaskedLlama, Rules  # noqa: E402
 
-from joulebench_torch.backend import TorchBackend  # noqa: E402
+from joulebench_plugins.torch.backend import TorchBackend  # noqa: E402
 
 BUDGET, COUNT = 20, 24
 PROMPT = sequence(60)

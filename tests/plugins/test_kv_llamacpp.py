@@ -10,8 +10,8 @@ import pytest
 from gguf_models import exported
 
 from joulebench.api import Artifact
-from joulebench_llamacpp import installed
-from joulebench_llamacpp.backend import LlamaCppBackend
+from joulebench_plugins.llamacpp import installed
+from joulebench_plugins.llamacpp.backend import LlamaCppBackend
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")

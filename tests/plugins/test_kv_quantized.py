@@ -21,9 +21,9 @@ from kv_models import (  # noqa: E402
     write_model,
 )
 
-from joulebench_torch.kvcaches.options import Quantization  # noqa: E402
-from joulebench_torch.kvcaches.packing import pack, packed, unpack  # noqa: E402
-from joulebench_torch.kvcaches.quantized import QuantizedLayer  # noqa: E402
+from joulebench_plugins.torch.kvcaches.options import Quantization  # noqa: E402
+from joulebench_plugins.torch.kvcaches.packing import pack, packed, unpack  # noqa: E402
+from joulebench_plugins.torch.kvcaches.quantized import QuantizedLayer  # noqa: E402
 
 BITS = (8, 4, 2)
 PROMPT = sequence(120)

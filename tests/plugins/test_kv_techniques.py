@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from joulebench.cells import Plan
-from joulebench.models import read_catalogue
-from joulebench.plan import make_plan
-from joulebench.profile import parse_profile
-from joulebench.registry import default_registry
+from joulebench.models.catalogue import read_catalogue
+from joulebench.plan.cells import Plan
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import default_registry
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -104,7 +104,7 @@ def test_the_shipped_profile_plans_every_cell_that_this_machine_can_run() -> Non
 def test_a_run_has_evidence_and_a_quality_that_sees_the_technique(
     cli: Cli, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
     text = tmp_path / "text.txt"
     text.write_text("".join(f"line {i * i % 97} of the tale says {i % 13}. " for i in range(400)))

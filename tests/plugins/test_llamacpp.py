@@ -27,11 +27,11 @@ from gguf_models import (
 )
 
 from joulebench.api import Artifact
-from joulebench.artifacts import Store, Transform, hash_content
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
-from joulebench_gguf.export import GgufExport
-from joulebench_llamacpp import installed
-from joulebench_llamacpp.backend import LlamaCppBackend
+from joulebench.models.store import Store, Transform, hash_content
+from joulebench_plugins.gguf.export import GgufExport
+from joulebench_plugins.llamacpp import installed
+from joulebench_plugins.llamacpp.backend import LlamaCppBackend
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")
@@ -40,8 +40,8 @@ pytest.importorskip("transformers")
 if installed.installed_binding().module is None:
     pytest.skip("no binding of llama.cpp is installed", allow_module_level=True)
 
-from joulebench_llamacpp.binding import check_layout  # noqa: E402
-from joulebench_llamacpp.session import LlamaCppSession  # noqa: E402
+from joulebench_plugins.llamacpp.binding import check_layout  # noqa: E402
+from joulebench_plugins.llamacpp.session import LlamaCppSession  # noqa: E402
 
 PROMPT = [3, 14, 15, 92, 65, 35, 89, 79]
 LONG = [(7 * i * i + 3) % TIED["vocab_size"] for i in range(100)]
@@ -299,7 +299,7 @@ def test_flash_attention_that_is_used_is_said(tied_file: Path, asked: str, used:
 def test_the_library_is_quiet(tied_file: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from joulebench.api import Artifact;"
-        "from joulebench_llamacpp.backend import LlamaCppBackend;"
+        "from joulebench_plugins.llamacpp.backend import LlamaCppBackend;"
         "s = LlamaCppBackend().open(Artifact('gguf', Path(sys.argv[1]), '', 0), 'cpu', {});"
         "s.prefill([1, 2, 3]); s.step(); s.close()"
     )
@@ -362,7 +362,7 @@ def test_a_cache_that_does_not_fit_into_memory_is_no_mystery(tmp_path: Path) -> 
     file = exported(write_checkpoint(tmp_path / "hf", shape), tmp_path / "gguf")
     code = (
         "import resource, sys; from pathlib import Path; from joulebench.api import Artifact;"
-        "from joulebench_llamacpp.backend import LlamaCppBackend;"
+        "from joulebench_plugins.llamacpp.backend import LlamaCppBackend;"
         "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30));"
         "LlamaCppBackend().open(Artifact('gguf', Path(sys.argv[1]), '', 0), 'cpu',"
         " {'context_tokens': 32768, 'threads': 1})"
@@ -418,7 +418,7 @@ def test_a_library_with_shifted_fields_is_refused() -> None:
 
 def test_devices_and_checks_import_no_runtime() -> None:
     code = (
-        "import sys; from joulebench_llamacpp.backend import LlamaCppBackend as B; b = B();"
+        "import sys; from joulebench_plugins.llamacpp.backend import LlamaCppBackend as B; b = B();"
         "b.available(); b.versions(); b.check('cpu', {}, {}); b.environment('cpu', {});"
         "print([each.name for each in b.devices()], {'llama_cpp', 'numpy'} & set(sys.modules))"
     )

@@ -26,8 +26,8 @@ CODE = """
 import json, sys
 from pathlib import Path
 from joulebench.errors import JoulebenchError
-from joulebench_llamacpp.backend import complete
-from joulebench_llamacpp.loading import open_session
+from joulebench_plugins.llamacpp.backend import complete
+from joulebench_plugins.llamacpp.loading import open_session
 
 module, file, prompt = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 answer = {}

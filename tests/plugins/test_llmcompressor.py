@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from joulebench.api import Artifact, ArtifactTechnique
-from joulebench.artifacts import Store, hash_content
-from joulebench.environments import Environments, needed_environments
-from joulebench.models import read_catalogue
-from joulebench.plan import make_plan
-from joulebench.profile import parse_profile
-from joulebench.registry import default_registry
-from joulebench.settings import complete
+from joulebench.environments.store import Environments, needed_environments
+from joulebench.models.catalogue import read_catalogue
+from joulebench.models.store import Store, hash_content
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
+from joulebench.profile.values import complete
+from joulebench.registry.loading import default_registry
 
 NAMES = ["llmcompressor-gptq", "llmcompressor-wanda", "llmcompressor-sparsegpt"]
 CONFIG = {"hidden_size": 576, "intermediate_size": 1536, "max_position_embeddings": 8192}
@@ -40,7 +40,7 @@ def test_all_share_one_environment() -> None:
 
 def test_the_plugin_imports_no_library() -> None:
     code = (
-        "import sys, joulebench_llmcompressor as p; p.joulebench_techniques();"
+        "import sys, joulebench_plugins.llmcompressor as p; p.joulebench_techniques();"
         "print([m for m in ('torch', 'transformers', 'llmcompressor') if m in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

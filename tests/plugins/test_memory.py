@@ -12,7 +12,7 @@ import pytest
 from probe_reading import read, settings
 
 from joulebench.api import Channel
-from joulebench_memory import MemoryProbe
+from joulebench_plugins.memory import MemoryProbe
 
 PROBE = MemoryProbe()
 MIB = 2**20

@@ -16,7 +16,7 @@ import pytest
 
 from joulebench.testing import stub_nvml
 from joulebench.testing.stub_nvml import FUNCTION_NOT_FOUND, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, StubGpus
-from joulebench_nvml import NvmlProbe
+from joulebench_plugins.nvml import NvmlProbe
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("pynvml") is None, reason="needs nvidia-ml-py (extra nvml)"),
@@ -27,9 +27,9 @@ pytestmark = [
 SCRIPT = """
 import dataclasses, json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from joulebench_nvml import NvmlProbe
-from joulebench.meter.channels import source_spec
-from joulebench.meter.sampler import edge_reader
+from joulebench_plugins.nvml import NvmlProbe
+from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.sampler import edge_reader
 settings = {"devices": sys.argv[2]}
 probe = NvmlProbe()
 found = probe.inspect(settings)
@@ -242,7 +242,7 @@ def test_this_machine_has_a_gpu_that_gives_figures_or_a_reason_why_not() -> None
 
 
 def test_importing_the_plugin_loads_no_pynvml() -> None:
-    code = "import sys; sys.path[:] = eval(sys.argv[1]); import joulebench_nvml\n"
+    code = "import sys; sys.path[:] = eval(sys.argv[1]); import joulebench_plugins.nvml\n"
     code += "assert 'pynvml' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, repr(sys.path)], check=True)
     assert NvmlProbe().available().ok

@@ -26,7 +26,7 @@ from onnx_models import (
 
 from joulebench.api import BackendSession
 from joulebench.errors import JoulebenchError
-from joulebench_onnx.backend import OnnxBackend, OnnxMobileBackend
+from joulebench_plugins.onnx.backend import OnnxBackend, OnnxMobileBackend
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("onnx")
@@ -117,7 +117,7 @@ def test_scores_are_the_log_probabilities_of_a_plain_forward(session: BackendSes
 def test_chunks_change_nothing(session: BackendSession, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = tokens_of(50)
     whole, rows = session.score(tokens), session.logits(tokens)
-    monkeypatch.setattr("joulebench_onnx.session._SCORE_CHUNK", 7)
+    monkeypatch.setattr("joulebench_plugins.onnx.session._SCORE_CHUNK", 7)
     assert session.score(tokens) == pytest.approx(whole, abs=2e-4)
     assert np.abs(session.logits(tokens) - rows).max() < 2e-4
     assert len(whole) == 49
@@ -182,7 +182,7 @@ def test_an_empty_prompt_is_refused(session: BackendSession) -> None:
 
 def test_the_runtime_writes_into_the_bound_buffers_and_copies_nothing(session: BackendSession) -> None:
     """After each run the output is the input's memory: only the new position has changed there."""
-    from joulebench_onnx.session import OnnxSession
+    from joulebench_plugins.onnx.session import OnnxSession
 
     assert isinstance(session, OnnxSession)
     cache, binding = session._model.cache, session._model._step_binding
@@ -275,7 +275,7 @@ def test_the_embedded_model_says_what_transformers_says(
 
 def test_planning_imports_no_runtime() -> None:
     code = (
-        "import sys, joulebench_onnx as p\n"
+        "import sys, joulebench_plugins.onnx as p\n"
         "for c in (*p.joulebench_backends(), *p.joulebench_converters()):\n"
         "    c().available(); c().versions()\n"
         "for c in p.joulebench_backends():\n"
@@ -301,7 +301,7 @@ def test_without_the_libraries_it_says_which_extra_to_install(monkeypatch: pytes
 def test_a_provider_that_this_build_lacks_is_named_at_planning_and_at_loading(folder: Path, provider: str) -> None:
     import onnxruntime
 
-    from joulebench_onnx.providers import PROVIDERS
+    from joulebench_plugins.onnx.providers import PROVIDERS
 
     if PROVIDERS[provider] in onnxruntime.get_available_providers():
         pytest.skip(f"this onnxruntime has {provider}")

@@ -14,9 +14,9 @@ import pytest
 from onnx_models import TIED, UNTIED, export, opened, to_ort, write_checkpoint
 
 from joulebench.errors import ArtifactError, ModelError
-from joulebench_onnx.exporter import OnnxExport
-from joulebench_onnx.inventory import take_inventory
-from joulebench_onnx.ortformat import OPERATORS_FILE, OrtFormat
+from joulebench_plugins.onnx.exporter import OnnxExport
+from joulebench_plugins.onnx.inventory import take_inventory
+from joulebench_plugins.onnx.ortformat import OPERATORS_FILE, OrtFormat
 
 pytest.importorskip("numpy")
 onnx = pytest.importorskip("onnx")
@@ -150,7 +150,7 @@ def test_pickled_weights_are_not_looked_at(checkpoint: Path, tmp_path: Path) -> 
 def test_more_than_ort_format_holds_is_refused_before_it_is_tried(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("joulebench_onnx.ortformat.MAX_ORT_BYTES", 1000)
+    monkeypatch.setattr("joulebench_plugins.onnx.ortformat.MAX_ORT_BYTES", 1000)
     with pytest.raises(ArtifactError, match="do not fit into ORT format") as caught:
         OrtFormat().convert(model, tmp_path, {})
     assert "'onnx'" in str(caught.value.hint)
@@ -249,7 +249,7 @@ def test_lack_of_memory_is_told_as_that(model: Path) -> None:
     """The worker reports a MemoryError as lack of memory, whatever the runtime calls it."""
     code = (
         "import resource, sys; sys.path.insert(0, sys.argv[1]); from onnx_models import opened\n"
-        "import onnxruntime, joulebench_onnx.session; from pathlib import Path\n"
+        "import onnxruntime, joulebench_plugins.onnx.session; from pathlib import Path\n"
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[3]),) * 2)\n"
         "try: opened(Path(sys.argv[2]))\n"

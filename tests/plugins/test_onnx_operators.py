@@ -11,7 +11,7 @@ from onnx_models import TIED, UNTIED, export, opened, to_ort, write_checkpoint
 
 from joulebench.api import Kernel
 from joulebench.errors import JoulebenchError
-from joulebench_onnx.backend import OnnxBackend, OnnxMobileBackend
+from joulebench_plugins.onnx.backend import OnnxBackend, OnnxMobileBackend
 
 np = pytest.importorskip("numpy")
 onnx = pytest.importorskip("onnx")
@@ -78,8 +78,8 @@ def test_bytes_are_weights_inputs_and_outputs_and_biases_count(folders: dict[str
 def test_they_work_on_the_models_own_weights(folders: dict[str, Path], format_: str) -> None:
     from safetensors.numpy import load_file
 
-    from joulebench_onnx.inventory import take_inventory
-    from joulebench_onnx.pieces import stored_array
+    from joulebench_plugins.onnx.inventory import take_inventory
+    from joulebench_plugins.onnx.pieces import stored_array
 
     checkpoint = load_file(folders["hf"] / "model.safetensors")
     inventory = take_inventory(folders[format_] / f"model.{format_}")
@@ -91,7 +91,7 @@ def test_they_work_on_the_models_own_weights(folders: dict[str, Path], format_: 
 def test_a_piece_goes_from_instance_to_instance_and_on_where_it_ended() -> None:
     from onnx import helper
 
-    from joulebench_onnx.pieces import Piece, one_by_one
+    from joulebench_plugins.onnx.pieces import Piece, one_by_one
 
     random = np.random.default_rng(3)
     given = [{"x": random.standard_normal((1, 8), np.float32)} for _ in range(3)]
@@ -109,8 +109,8 @@ def test_a_piece_goes_from_instance_to_instance_and_on_where_it_ended() -> None:
 def test_instances_run_at_once_on_the_stored_weights(folders: dict[str, Path], format_: str, threads: int) -> None:
     from onnx import helper
 
-    from joulebench_onnx.inventory import take_inventory
-    from joulebench_onnx.pieces import Piece, all_at_once, stored_array, stored_tensor
+    from joulebench_plugins.onnx.inventory import take_inventory
+    from joulebench_plugins.onnx.pieces import Piece, all_at_once, stored_array, stored_tensor
 
     folder = folders[format_]
     inventory = take_inventory(folder / f"model.{format_}")
@@ -130,7 +130,7 @@ def test_instances_run_at_once_on_the_stored_weights(folders: dict[str, Path], f
 
 
 def test_attention_writes_its_position_into_the_cache_of_each_layer(folders: dict[str, Path]) -> None:
-    from joulebench_onnx.session import OnnxSession
+    from joulebench_plugins.onnx.session import OnnxSession
 
     with opened(folders["onnx"]) as session:
         assert isinstance(session, OnnxSession)

@@ -7,11 +7,11 @@ import pytest
 from probe_reading import imported_alone, settings
 
 from joulebench.api import Availability, Channel
-from joulebench.meter.channels import source_spec
-from joulebench.meter.sampler import edge_reader
-from joulebench_perf import PerfProbe
-from joulebench_perf.events import Event, find_event, parse_cpus
-from joulebench_perf.reader import opening_fault
+from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.sampler import edge_reader
+from joulebench_plugins.perf import PerfProbe
+from joulebench_plugins.perf.events import Event, find_event, parse_cpus
+from joulebench_plugins.perf.reader import opening_fault
 
 PROBE = PerfProbe()
 #: PERF_TYPE_SOFTWARE and PERF_COUNT_SW_CPU_CLOCK (perf_event.h): nanoseconds, on any machine.
@@ -128,4 +128,4 @@ def test_the_reader_gives_the_mean_power_of_a_real_kernel_counter(tmp_path: Path
 
 
 def test_the_reader_needs_the_standard_library_only() -> None:
-    assert imported_alone("joulebench_perf.reader") == set()
+    assert imported_alone("joulebench_plugins.perf.reader") == set()

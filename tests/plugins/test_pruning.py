@@ -27,15 +27,15 @@ from pruning_models import (  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 from joulebench.api import Artifact, ArtifactTechnique  # noqa: E402
-from joulebench.artifacts import Store, Transform, hash_content  # noqa: E402
 from joulebench.errors import ArtifactError, ModelError  # noqa: E402
-from joulebench_checkpointkit.calibration import Calibration, calibration_tokens  # noqa: E402
-from joulebench_pruning.evidence import zeros  # noqa: E402
-from joulebench_pruning.unstructured import (  # noqa: E402
+from joulebench.models.store import Store, Transform, hash_content  # noqa: E402
+from joulebench_plugins.pruning.evidence import zeros  # noqa: E402
+from joulebench_plugins.pruning.unstructured import (  # noqa: E402
     PruneMagnitude,
     PruneSparseGpt,
     PruneWanda,
 )
+from joulebench_plugins.shared.calibration import Calibration, calibration_tokens  # noqa: E402
 
 TECHNIQUES = [PruneMagnitude, PruneWanda, PruneSparseGpt]
 MATRICES = (

@@ -7,8 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from joulebench.errors import ArtifactError  # noqa: E402
-from joulebench_pruning.masks import keep_in_matrix, keep_in_rows, keep_pattern  # noqa: E402
-from joulebench_pruning.sparsegpt import prune_and_correct  # noqa: E402
+from joulebench_plugins.pruning.masks import keep_in_matrix, keep_in_rows, keep_pattern  # noqa: E402
+from joulebench_plugins.pruning.sparsegpt import prune_and_correct  # noqa: E402
 
 
 def random_matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

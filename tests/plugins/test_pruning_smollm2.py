@@ -14,9 +14,9 @@ pytest.importorskip("tokenizers")
 from pruning_models import pruned, reloaded  # noqa: E402
 
 from joulebench.api import ArtifactTechnique  # noqa: E402
-from joulebench.tokenizing import CheckpointTokenizer  # noqa: E402
-from joulebench_pruning.structured import PruneStructured  # noqa: E402
-from joulebench_pruning.unstructured import (  # noqa: E402
+from joulebench.worker.tokenizer import CheckpointTokenizer  # noqa: E402
+from joulebench_plugins.pruning.structured import PruneStructured  # noqa: E402
+from joulebench_plugins.pruning.unstructured import (  # noqa: E402
     PruneMagnitude,
     PruneSparseGpt,
     PruneWanda,

@@ -27,10 +27,10 @@ from pruning_models import (  # noqa: E402
 )
 
 from joulebench.api import Artifact  # noqa: E402
-from joulebench.artifacts import hash_content  # noqa: E402
 from joulebench.errors import JoulebenchError  # noqa: E402
-from joulebench.registry import default_registry  # noqa: E402
-from joulebench_pruning.structured import PruneStructured  # noqa: E402
+from joulebench.models.store import hash_content  # noqa: E402
+from joulebench.registry.loading import default_registry  # noqa: E402
+from joulebench_plugins.pruning.structured import PruneStructured  # noqa: E402
 
 CONFIG: Mapping[str, Any] = {"model_type": "llama", **SIZES}
 ALL_THREE: Mapping[str, Any] = {"keep_mlp": 0.6, "keep_kv_heads": 2, "keep_layers": 2}
@@ -144,7 +144,7 @@ def test_each_option_changes_its_sizes_alone(
 
 def test_channels_are_chosen_by_what_they_add_to_the_residual(source: Path, tmp_path: Path, text: Path) -> None:
     """Σ over tokens x_j² · Σ over outputs W_ij², in the first layer by transformers' own model."""
-    from joulebench_checkpointkit.calibration import Calibration, calibration_tokens
+    from joulebench_plugins.shared.calibration import Calibration, calibration_tokens
 
     pruned(PruneStructured(), source, tmp_path / "out", text, keep_mlp=0.6)
     dense = reloaded(source)

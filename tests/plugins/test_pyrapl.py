@@ -12,7 +12,7 @@ import pytest
 from probe_reading import settings
 
 from joulebench.testing.powercap import FakePowercap, intel_zones
-from joulebench_pyrapl import PyRaplProbe
+from joulebench_plugins.pyrapl import PyRaplProbe
 
 PROBE = PyRaplProbe()
 installed = pytest.mark.skipif(importlib.util.find_spec("pyRAPL") is None, reason="pyRAPL is not installed")
@@ -21,12 +21,12 @@ installed = pytest.mark.skipif(importlib.util.find_spec("pyRAPL") is None, reaso
 CROSS_CHECK = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from joulebench.meter.channels import source_spec
-from joulebench.meter.sampler import edge_reader
-from joulebench_pyrapl import PyRaplProbe
-from joulebench_rapl import RaplProbe
+from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.sampler import edge_reader
+from joulebench_plugins.pyrapl import PyRaplProbe
+from joulebench_plugins.rapl import RaplProbe
 
-from joulebench.meter.crosscheck import cross_check, pairs
+from joulebench.meter.live.crosscheck import cross_check, pairs
 
 found, everything = {}, []
 for probe, given in ((RaplProbe(), {"root": "/sys/class/powercap"}),

@@ -27,27 +27,27 @@ from pruning_models import (  # noqa: E402
 )
 
 from joulebench.api import ArtifactTechnique  # noqa: E402
-from joulebench.artifacts import hash_content  # noqa: E402
 from joulebench.errors import ModelError  # noqa: E402
-from joulebench_checkpointkit.calibration import Calibration, calibration_tokens  # noqa: E402
-from joulebench_checkpointkit.integers import (  # noqa: E402
-    FOLDER,
-    INTEGERS_FILE,
-    SCHEME_FILE,
-    IntegerFile,
-)
-from joulebench_pruning.structured import PruneStructured  # noqa: E402
-from joulebench_pruning.unstructured import PruneMagnitude, PruneSparseGpt  # noqa: E402
-from joulebench_quantization.equivalent import (  # noqa: E402
+from joulebench.models.store import hash_content  # noqa: E402
+from joulebench_plugins.pruning.structured import PruneStructured  # noqa: E402
+from joulebench_plugins.pruning.unstructured import PruneMagnitude, PruneSparseGpt  # noqa: E402
+from joulebench_plugins.quantization.equivalent import (  # noqa: E402
     QuantizeAwq,
     QuantizeRotate,
     QuantizeSmoothQuant,
 )
-from joulebench_quantization.grid import Grid, round_to_nearest  # noqa: E402
-from joulebench_quantization.techniques import (  # noqa: E402
+from joulebench_plugins.quantization.grid import Grid, round_to_nearest  # noqa: E402
+from joulebench_plugins.quantization.techniques import (  # noqa: E402
     QuantizeGptq,
     QuantizeRtn,
     QuantizeZeroQuant,
+)
+from joulebench_plugins.shared.calibration import Calibration, calibration_tokens  # noqa: E402
+from joulebench_plugins.shared.integers import (  # noqa: E402
+    FOLDER,
+    INTEGERS_FILE,
+    SCHEME_FILE,
+    IntegerFile,
 )
 
 TECHNIQUES: list[tuple[type[ArtifactTechnique], dict[str, Any]]] = [

@@ -7,17 +7,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from joulebench.errors import ArtifactError  # noqa: E402
-from joulebench_checkpointkit.hessian import inverse_factor  # noqa: E402
-from joulebench_checkpointkit.shape import Shape  # noqa: E402
-from joulebench_quantization.gptq import round_and_correct  # noqa: E402
-from joulebench_quantization.grid import (  # noqa: E402
+from joulebench_plugins.quantization.gptq import round_and_correct  # noqa: E402
+from joulebench_plugins.quantization.grid import (  # noqa: E402
     Grid,
     Rounded,
     dequantized,
     round_to_nearest,
     spread,
 )
-from joulebench_quantization.rotation import Rotation, hadamard  # noqa: E402
+from joulebench_plugins.quantization.rotation import Rotation, hadamard  # noqa: E402
+from joulebench_plugins.shared.hessian import inverse_factor  # noqa: E402
+from joulebench_plugins.shared.shape import Shape  # noqa: E402
 
 SHAPE = Shape(576, 1536, 2, 9, 3, 64)
 

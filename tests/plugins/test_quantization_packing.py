@@ -22,16 +22,16 @@ from pruning_models import TEXT, make_model, pruned, reloaded, save, tensors_of 
 
 from joulebench.api import Artifact, ArtifactTechnique  # noqa: E402
 from joulebench.errors import ModelError  # noqa: E402
-from joulebench_checkpointkit.integers import FOLDER, SCHEME_FILE, IntegerFile  # noqa: E402
-from joulebench_gguf.converter import GgufImport  # noqa: E402
-from joulebench_gguf.export import GgufExport  # noqa: E402
-from joulebench_gguf.reading import GgufFile  # noqa: E402
-from joulebench_llamacpp.backend import LlamaCppBackend  # noqa: E402
-from joulebench_onnx.backend import OnnxBackend  # noqa: E402
-from joulebench_onnx.exporter import OnnxExport  # noqa: E402
-from joulebench_onnx.inventory import take_inventory  # noqa: E402
-from joulebench_quantization.equivalent import QuantizeAwq, QuantizeRotate  # noqa: E402
-from joulebench_quantization.techniques import QuantizeGptq, QuantizeRtn  # noqa: E402
+from joulebench_plugins.gguf.converter import GgufImport  # noqa: E402
+from joulebench_plugins.gguf.export import GgufExport  # noqa: E402
+from joulebench_plugins.gguf.reading import GgufFile  # noqa: E402
+from joulebench_plugins.llamacpp.backend import LlamaCppBackend  # noqa: E402
+from joulebench_plugins.onnx.backend import OnnxBackend  # noqa: E402
+from joulebench_plugins.onnx.exporter import OnnxExport  # noqa: E402
+from joulebench_plugins.onnx.inventory import take_inventory  # noqa: E402
+from joulebench_plugins.quantization.equivalent import QuantizeAwq, QuantizeRotate  # noqa: E402
+from joulebench_plugins.quantization.techniques import QuantizeGptq, QuantizeRtn  # noqa: E402
+from joulebench_plugins.shared.integers import FOLDER, SCHEME_FILE, IntegerFile  # noqa: E402
 
 #: Technique and settings, the type of its GGUF blocks, and the bits of its MatMulNBits.
 CASES: Mapping[str, tuple[type[ArtifactTechnique], Mapping[str, Any], str, int]] = {

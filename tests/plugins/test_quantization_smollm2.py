@@ -17,17 +17,17 @@ pytest.importorskip("tokenizers")
 from pruning_models import pruned, reloaded  # noqa: E402
 
 from joulebench.api import Artifact, ArtifactTechnique, BackendSession  # noqa: E402
-from joulebench.tokenizing import CheckpointTokenizer  # noqa: E402
-from joulebench_gguf.export import GgufExport  # noqa: E402
-from joulebench_llamacpp.backend import LlamaCppBackend  # noqa: E402
-from joulebench_onnx.backend import OnnxBackend  # noqa: E402
-from joulebench_onnx.exporter import OnnxExport  # noqa: E402
-from joulebench_quantization.equivalent import (  # noqa: E402
+from joulebench.worker.tokenizer import CheckpointTokenizer  # noqa: E402
+from joulebench_plugins.gguf.export import GgufExport  # noqa: E402
+from joulebench_plugins.llamacpp.backend import LlamaCppBackend  # noqa: E402
+from joulebench_plugins.onnx.backend import OnnxBackend  # noqa: E402
+from joulebench_plugins.onnx.exporter import OnnxExport  # noqa: E402
+from joulebench_plugins.quantization.equivalent import (  # noqa: E402
     QuantizeAwq,
     QuantizeRotate,
     QuantizeSmoothQuant,
 )
-from joulebench_quantization.techniques import QuantizeGptq, QuantizeRtn  # noqa: E402
+from joulebench_plugins.quantization.techniques import QuantizeGptq, QuantizeRtn  # noqa: E402
 
 # Calibration and correction of 210 matrices: minutes on an idle machine, more on a busy one.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

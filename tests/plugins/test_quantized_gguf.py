@@ -15,11 +15,11 @@ from pruning_models import TEXT, make_model, save, settings_of
 
 from joulebench.api import Artifact, OptionValue, Scalar
 from joulebench.errors import ArtifactError, ModelError
-from joulebench.tokenizing import CheckpointTokenizer
-from joulebench_llamacpp import installed
-from joulebench_llamacpp.backend import LlamaCppBackend
-from joulebench_llamacpp.filetypes import FILE_TYPES, NEEDS_IMPORTANCE
-from joulebench_llamacpp.quantizing import GgufQuantize
+from joulebench.worker.tokenizer import CheckpointTokenizer
+from joulebench_plugins.llamacpp import installed
+from joulebench_plugins.llamacpp.backend import LlamaCppBackend
+from joulebench_plugins.llamacpp.filetypes import FILE_TYPES, NEEDS_IMPORTANCE
+from joulebench_plugins.llamacpp.quantizing import GgufQuantize
 
 np = pytest.importorskip("numpy")
 gguf = pytest.importorskip("gguf")
@@ -180,7 +180,7 @@ def test_products_of_quantized_matrices_are_of_whole_numbers(source: Path, tmp_p
 
 def test_inputs_are_rounded_as_the_facts_say(source: Path, tmp_path: Path) -> None:
     """The same matrices in float32 give other logits: in 8 bits the inputs are rounded too."""
-    from joulebench_gguf.converter import GgufImport
+    from joulebench_plugins.gguf.converter import GgufImport
 
     quantized(source, tmp_path / "eight", type="q8_0")
     (tmp_path / "hf").mkdir()
@@ -199,10 +199,10 @@ def test_inputs_are_rounded_as_the_facts_say(source: Path, tmp_path: Path) -> No
 def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, source: Path, text: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    from joulebench_llamacpp.header import read_tensors
-    from joulebench_llamacpp.loading import load_binding
-    from joulebench_llamacpp.log import LibraryLog
-    from joulebench_llamacpp.quantizer import calibration_stretches, measure_importance
+    from joulebench_plugins.llamacpp.header import read_tensors
+    from joulebench_plugins.llamacpp.loading import load_binding
+    from joulebench_plugins.llamacpp.log import LibraryLog
+    from joulebench_plugins.llamacpp.quantizer import calibration_stretches, measure_importance
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()
@@ -232,10 +232,10 @@ def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, sour
 
 
 def test_an_importance_matrix_lowers_the_error_that_it_weighs(source: Path, text: Path, tmp_path: Path) -> None:
-    from joulebench_llamacpp.header import read_tensors
-    from joulebench_llamacpp.loading import load_binding
-    from joulebench_llamacpp.log import LibraryLog
-    from joulebench_llamacpp.quantizer import measure_importance
+    from joulebench_plugins.llamacpp.header import read_tensors
+    from joulebench_plugins.llamacpp.loading import load_binding
+    from joulebench_plugins.llamacpp.log import LibraryLog
+    from joulebench_plugins.llamacpp.quantizer import measure_importance
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()
@@ -360,9 +360,9 @@ def test_a_damaged_source_is_refused_as_such(source: Path, tmp_path: Path) -> No
 CODE = """
 import sys
 from pathlib import Path
-from joulebench.settings import complete
-from joulebench_llamacpp.quantizer import quantize_file
-from joulebench_llamacpp.quantizing import GgufQuantize
+from joulebench.profile.values import complete
+from joulebench_plugins.llamacpp.quantizer import quantize_file
+from joulebench_plugins.llamacpp.quantizing import GgufQuantize
 
 module, source, target, text = sys.argv[1], *map(Path, sys.argv[2:])
 given = {"type": "q4_k_m", "imatrix": True, "calibration": str(text), "sequences": 6, "length": 24}

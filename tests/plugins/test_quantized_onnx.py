@@ -12,7 +12,7 @@ from pruning_models import settings_of
 
 from joulebench.api import ArtifactTechnique, OptionValue, Scalar
 from joulebench.errors import ArtifactError, JoulebenchError
-from joulebench_onnx.quantizing import OnnxDynamicInt8, OnnxMatMulNBits
+from joulebench_plugins.onnx.quantizing import OnnxDynamicInt8, OnnxMatMulNBits
 
 np = pytest.importorskip("numpy")
 onnx = pytest.importorskip("onnx")
@@ -20,8 +20,8 @@ pytest.importorskip("onnxruntime")
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from joulebench_onnx.blockwise import pack, unpack  # noqa: E402
-from joulebench_onnx.inventory import read_inventory  # noqa: E402
+from joulebench_plugins.onnx.blockwise import pack, unpack  # noqa: E402
+from joulebench_plugins.onnx.inventory import read_inventory  # noqa: E402
 
 PROMPT = [3, 14, 15, 92, 65, 35, 89, 79]
 LONG = [(7 * i * i + 3) % TIED["vocab_size"] for i in range(100)]

@@ -12,10 +12,10 @@ import pytest
 from pruning_models import settings_of
 
 from joulebench.api import Artifact, ArtifactTechnique, OptionValue, RuntimeTechnique, Scalar
-from joulebench.artifacts import Store, Transform, hash_content
-from joulebench.registry import default_registry
-from joulebench.settings import complete
-from joulebench.tokenizing import CheckpointTokenizer
+from joulebench.models.store import Store, Transform, hash_content
+from joulebench.profile.values import complete
+from joulebench.registry.loading import default_registry
+from joulebench.worker.tokenizer import CheckpointTokenizer
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

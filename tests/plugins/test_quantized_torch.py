@@ -12,9 +12,14 @@ import pytest
 
 from joulebench.api import Artifact, OptionValue, RuntimeTechnique, Scalar
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
-from joulebench.settings import complete
-from joulebench_quantization.torch_types import TorchHalf, TorchInt4WeightOnly, TorchInt8Dynamic, TorchInt8WeightOnly
-from joulebench_torch.backend import TorchBackend
+from joulebench.profile.values import complete
+from joulebench_plugins.quantization.torch_types import (
+    TorchHalf,
+    TorchInt4WeightOnly,
+    TorchInt8Dynamic,
+    TorchInt8WeightOnly,
+)
+from joulebench_plugins.torch.backend import TorchBackend
 
 if TYPE_CHECKING:
     from conftest import Cli

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from probe_reading import imported_alone, read, settings
 
-import joulebench_rail
-from joulebench.meter.sampling import Sampler
-from joulebench.testing.rail import Counter, Gauge, Noise, Rail
-from joulebench.testing.rail_scenarios import GRID_STEPS, Wander
-from joulebench.testing.scenario_files import parse_scenario, shipped_scenarios
-from joulebench_rail.reader import RailReader
+import joulebench_plugins.rail
+from joulebench.meter.live.sampling import Sampler
+from joulebench.rail.files import parse_scenario, shipped_scenarios
+from joulebench.rail.power import Counter, Gauge, Noise, Rail
+from joulebench.rail.scenarios import GRID_STEPS, Wander
+from joulebench_plugins.rail.reader import RailReader
 
 MIXED = """version = 1
 [[segment]]
@@ -44,7 +44,7 @@ period_s = 0.02
 jitter = 0.5
 stale_share = 0.1
 """
-PROBE = joulebench_rail.RailProbe()
+PROBE = joulebench_plugins.rail.RailProbe()
 
 
 def write(folder: Path, text: str) -> str:
@@ -58,7 +58,7 @@ def write(folder: Path, text: str) -> str:
 )
 def test_the_reader_shows_what_the_virtual_rail_shows(sensor: str) -> None:
     scenario = parse_scenario(MIXED + sensor, "x.toml")
-    reader = RailReader(joulebench_rail.reader_argument(scenario, 3, 0))
+    reader = RailReader(joulebench_plugins.rail.reader_argument(scenario, 3, 0))
     wander = next(each for each in scenario.machine if isinstance(each, Wander))
     noise = Noise(wander.sd_w, wander.correlation_s, wander.correlation_s / GRID_STEPS, 3)
     rail = Rail([*scenario.certain_parts(), noise])
@@ -128,7 +128,7 @@ def test_two_readers_agree_and_the_power_is_the_scenarios() -> None:
 
 
 def test_the_reader_imports_nothing_but_the_standard_library() -> None:
-    assert imported_alone("joulebench_rail.reader") == set()
+    assert imported_alone("joulebench_plugins.rail.reader") == set()
 
 
 def test_the_sampler_process_sees_what_a_reader_here_computes() -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from probe_reading import read, settings
 
 from joulebench.api import Availability, Channel, FileSource, provenance_of_file
-from joulebench.meter.sampler import FileReader
+from joulebench.meter.live.sampler import FileReader
 from joulebench.testing.powercap import INTEL_RANGE_UJ, FakePowercap, Zone, intel_zones
-from joulebench_rapl import RaplProbe, access
+from joulebench_plugins.rapl import RaplProbe, access
 
 PROBE = RaplProbe()
 
@@ -37,7 +37,7 @@ def as_nobody(root: Path, code: str) -> str:
     """Run code on the probe as a user without rights; root may read everything."""
     script = (
         "import os, sys; sys.path[:] = eval(sys.argv[1])\n"
-        "from joulebench_rapl import RaplProbe\n"
+        "from joulebench_plugins.rapl import RaplProbe\n"
         "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "probe = RaplProbe(); settings = {'root': sys.argv[2]}\n" + code
     )

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from joulebench.api import Artifact, BackendSession
-from joulebench.models import read_catalogue, resolve_model
-from joulebench.registry import default_registry
-from joulebench.session import Session
-from joulebench.tokenizing import CheckpointTokenizer
+from joulebench.models.catalogue import read_catalogue, resolve_model
+from joulebench.registry.loading import default_registry
+from joulebench.session.files import Session
+from joulebench.worker.tokenizer import CheckpointTokenizer
 
 PROMPT = "The capital of France is"
 PROMPT_IDS = [504, 3575, 282, 4649, 314]

@@ -8,7 +8,7 @@ from probe_reading import imported_alone, read, settings
 
 from joulebench.api import Availability, Channel
 from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor, ThermalZone, ThrottleCounts
-from joulebench_thermal import ThermalProbe
+from joulebench_plugins.thermal import ThermalProbe
 
 PROBE = ThermalProbe()
 
@@ -154,4 +154,4 @@ def test_this_machine_has_believable_temperatures_or_a_reason_why_not() -> None:
 
 
 def test_the_samplers_reader_needs_the_standard_library_only() -> None:
-    assert imported_alone("joulebench_thermal.throttle") == set()
+    assert imported_alone("joulebench_plugins.thermal.throttle") == set()

@@ -14,8 +14,8 @@ pytest.importorskip("transformers")
 
 from joulebench.api import Artifact
 from joulebench.errors import JoulebenchError, ModelError
-from joulebench_torch.backend import TorchBackend
-from joulebench_torch.session import TorchSession
+from joulebench_plugins.torch.backend import TorchBackend
+from joulebench_plugins.torch.session import TorchSession
 
 LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD_SIZE, WIDE = 2, 64, 4, 2, 16, 96
 VOCABULARY, CONTEXT = 160, 64
@@ -116,7 +116,7 @@ def test_logits_are_those_of_a_plain_forward_and_of_the_tokens_that_are_written(
 
     written = generated(session, PROMPT, 20)
     tokens = [*PROMPT, *written[:-1]]
-    monkeypatch.setattr("joulebench_torch.session._SCORE_CHUNK", 7)
+    monkeypatch.setattr("joulebench_plugins.torch.session._SCORE_CHUNK", 7)
     found = session.logits(tokens)
     assert (found.shape, found.dtype) == ((len(tokens), VOCABULARY), np.float32)
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_scoring_in_chunks_gives_what_one_piece_gives(folder: Path, monkeypatch:
     tokens = [(5 * i * i + 1) % VOCABULARY for i in range(50)]
     with opened(folder) as session:
         whole = session.score(tokens)
-        monkeypatch.setattr("joulebench_torch.session._SCORE_CHUNK", 7)
+        monkeypatch.setattr("joulebench_plugins.torch.session._SCORE_CHUNK", 7)
         assert session.score(tokens) == pytest.approx(whole, abs=2e-4)
     assert len(whole) == 49
 
@@ -291,7 +291,7 @@ def test_the_environment_carries_the_threads_and_forbids_the_network() -> None:
 
 def test_asking_for_devices_imports_no_torch() -> None:
     code = (
-        "import sys, joulebench_torch as p; p.joulebench_converters();"
+        "import sys, joulebench_plugins.torch as p; p.joulebench_converters();"
         "b = p.joulebench_backends()[0](); b.available(); b.versions();"
         "print(b.devices()[0].name, 'torch' in sys.modules)"
     )

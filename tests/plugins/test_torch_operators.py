@@ -15,8 +15,8 @@ pytest.importorskip("transformers")
 
 import torch
 
-from joulebench_torch.backend import TorchBackend
-from joulebench_torch.session import TorchSession
+from joulebench_plugins.torch.backend import TorchBackend
+from joulebench_plugins.torch.session import TorchSession
 
 # The tiny checkpoint of conftest.py.
 LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, WIDTH, VOCABULARY = 2, 64, 4, 2, 16, 160, 384

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from joulebench.errors import ModelError
-from joulebench_torch.shape import ShapeInit
+from joulebench_plugins.torch.shape import ShapeInit
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],

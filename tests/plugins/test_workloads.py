@@ -12,12 +12,12 @@ import pytest
 
 from joulebench.api import BackendSession, MemoryUse, Request, Workload, WorkloadContext
 from joulebench.errors import ModelError, ProfileError
-from joulebench_workloads import joulebench_workloads
-from joulebench_workloads.generate import Generate
-from joulebench_workloads.idle import Idle
-from joulebench_workloads.phases import Decode, Prefill
-from joulebench_workloads.prompts import read_prompts
-from joulebench_workloads.score import Score, perplexity
+from joulebench_plugins.workloads import joulebench_workloads
+from joulebench_plugins.workloads.generate import Generate
+from joulebench_plugins.workloads.idle import Idle
+from joulebench_plugins.workloads.phases import Decode, Prefill
+from joulebench_plugins.workloads.prompts import read_prompts
+from joulebench_plugins.workloads.score import Score, perplexity
 
 
 class Counting(BackendSession):

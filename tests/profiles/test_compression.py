@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from joulebench.models import read_catalogue
-from joulebench.plan import make_plan
-from joulebench.profile import find_profile, read_profile
-from joulebench.registry import default_registry
+from joulebench.models.catalogue import read_catalogue
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import find_profile, read_profile
+from joulebench.registry.loading import default_registry
 
 
 def test_every_compressed_cell_has_the_uncompressed_one_on_its_backend() -> None:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from joulebench.schema import CELL, REQUESTS, SESSION
-from joulebench.session import SessionWriter
+from joulebench.session.files import SessionWriter
+from joulebench.session.schema import CELL, REQUESTS, SESSION
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 START_NS = 5_000_000_000

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.advice import Advice, advise
 from joulebench_reports.advise_command import advise as command
 from joulebench_reports.constraints import parse_limit

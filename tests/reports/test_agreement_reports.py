@@ -12,7 +12,7 @@ import make_session
 import pytest
 
 from joulebench.agreement import Comparison, Divergence, Forced, agreement_record, verdict
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.agreement import read_agreement
 from joulebench_reports.json_report import JsonRenderer
 from joulebench_reports.markdown import MarkdownRenderer

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.compare_command import compare
 from joulebench_reports.comparetext import as_json, as_markdown, as_terminal
 from joulebench_reports.comparing import RunComparison, compare_sides

@@ -14,7 +14,7 @@ import pytest
 from make_session import Cell
 
 from joulebench.errors import SessionError
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.sessionside import side_of
 from joulebench_reports.storedbaseline import read_baseline, save_baseline
 

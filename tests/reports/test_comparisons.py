@@ -7,7 +7,7 @@ from pathlib import Path
 import make_session
 import pytest
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.charts import Chart
 from joulebench_reports.comparisons import MOST_BARS, TOP, comparison_charts, group_names
 from joulebench_reports.figures import CellSummary

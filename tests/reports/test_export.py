@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from joulebench.errors import SessionError
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.exporting import TABLES, export
 from joulebench_reports.summary import summarise
 from joulebench_reports.units import unit_of_column

@@ -11,12 +11,12 @@ import make_session
 import pytest
 
 from joulebench.errors import JoulebenchError, UnavailableError
-from joulebench.session import Session
-from joulebench_melodi.table import MelodiRenderer
+from joulebench.session.files import Session
 from joulebench_reports.joining import join
 from joulebench_reports.json_report import JsonRenderer
 from joulebench_reports.lines import JsonLinesRenderer
 from joulebench_reports.markdown import MarkdownRenderer
+from joulebench_reports.melodi.table import MelodiRenderer
 from joulebench_reports.page import HtmlRenderer
 from joulebench_reports.tabular import CsvRenderer
 from joulebench_reports.terminal import TerminalRenderer

@@ -14,7 +14,7 @@ from typing import Any
 import make_session
 import pytest
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports import operators, roofline, trust
 from joulebench_reports.figures import CellSummary, Figure, SessionSummary
 from joulebench_reports.json_report import JsonRenderer
@@ -176,7 +176,7 @@ def test_the_fastest_reading_is_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_context_that_was_read_before_the_window_counts(tmp_path: Path) -> None:
-    from joulebench.schema import REQUESTS
+    from joulebench.session.schema import REQUESTS
     from joulebench_reports.tokenwork import token_work
 
     rows = [

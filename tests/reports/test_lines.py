@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.lines import JsonLinesRenderer
 from joulebench_reports.tabular import CsvRenderer
 

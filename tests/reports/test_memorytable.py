@@ -7,7 +7,7 @@ from pathlib import Path
 
 import make_session
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports import markdown, memorytable
 from joulebench_reports.figures import Memory
 from joulebench_reports.summary import empty_cell, summarise

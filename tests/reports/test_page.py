@@ -12,7 +12,7 @@ from typing import Any
 import make_session
 import pytest
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.joining import alone
 from joulebench_reports.markup import data_block, h, render
 from joulebench_reports.page import NO_CHARTS, HtmlRenderer, build_page

@@ -5,7 +5,7 @@ import random
 import pyarrow as pa
 import pytest
 
-from joulebench.schema import REQUESTS, SAMPLES
+from joulebench.session.schema import REQUESTS, SAMPLES
 from joulebench_reports.figures import ChannelReport, EnergySummary, Figure
 from joulebench_reports.phasefit import fit_missing_phases, with_fitted_phases
 

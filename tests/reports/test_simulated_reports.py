@@ -12,8 +12,8 @@ import make_session
 import pytest
 from make_session import Cell
 
-from joulebench.schema import CELL_TABLES, versioned
-from joulebench.session import Session, write_table
+from joulebench.session.files import Session, write_table
+from joulebench.session.schema import CELL_TABLES, versioned
 from joulebench_reports import advice, comparisons, markdown, page, roofline, terminal, trust
 from joulebench_reports.figures import CellSummary, SessionSummary
 from joulebench_reports.json_report import JsonRenderer
@@ -233,6 +233,6 @@ def test_a_session_of_before_has_one_time_base(tmp_path: Path) -> None:
 
 
 def test_melodi_s_table_leaves_it_out(session: Session) -> None:
-    from joulebench_melodi.requests import measured_requests
+    from joulebench_reports.melodi.requests import measured_requests
 
     assert {each.cell.id for each in measured_requests(session)} == {"a"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from technique_sessions import FOUR_BITS, MB, PRUNED, SLIM, cell, quality, usual, write
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.costing import evidence_words, families
 from joulebench_reports.json_report import JsonRenderer
 from joulebench_reports.markdown import MarkdownRenderer

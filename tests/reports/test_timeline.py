@@ -6,7 +6,7 @@ from pathlib import Path
 import make_session
 import pytest
 
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.summary import summarise
 from joulebench_reports.timeline import BUCKETS, Timeline, read_timeline
 from joulebench_reports.timelinechart import timeline_data, timeline_spec

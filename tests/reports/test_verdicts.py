@@ -13,7 +13,7 @@ import pytest
 from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
-from joulebench.session import Session
+from joulebench.session.files import Session
 from joulebench_reports.json_report import JsonRenderer
 from joulebench_reports.markdown import MarkdownRenderer
 from joulebench_reports.page import HtmlRenderer

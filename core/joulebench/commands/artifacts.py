@@ -18,8 +18,8 @@ def artifacts() -> None:
 @json_option
 def list_artifacts(as_json: bool) -> None:
     """List the artifacts, the one used last first."""
-    from joulebench.artifacts import Store
-    from joulebench.storekeeping import entries
+    from joulebench.models.store import Store
+    from joulebench.models.upkeep import entries
 
     store = Store()
     found = entries(store)
@@ -64,8 +64,8 @@ def verify_artifacts(keys: tuple[str, ...]) -> int:
 
     A beginning of a key is enough. Exit code 1 if something is wrong.
     """
-    from joulebench.artifacts import Store
-    from joulebench.storekeeping import chosen, verify
+    from joulebench.models.store import Store
+    from joulebench.models.upkeep import chosen, verify
 
     picked = chosen(Store(), keys)
     faulty = 0
@@ -93,8 +93,8 @@ def prune_artifacts(keys: tuple[str, ...], unused_days: float, dry_run: bool) ->
 
     Each is made again when a run needs it; what a run is using stays.
     """
-    from joulebench.artifacts import Store
-    from joulebench.storekeeping import prune
+    from joulebench.models.store import Store
+    from joulebench.models.upkeep import prune
 
     done = prune(Store(), keys, unused_days, dry_run=dry_run)
     for key in done.removed:

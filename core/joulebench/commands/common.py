@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from joulebench.registry import Registry, default_registry
+from joulebench.registry.loading import Registry, default_registry
 
 if TYPE_CHECKING:
-    from joulebench.cells import Plan
-    from joulebench.models import Catalogue
-    from joulebench.profile import Profile
+    from joulebench.models.catalogue import Catalogue
+    from joulebench.plan.cells import Plan
+    from joulebench.profile.reading import Profile
 
 
 def echo_json(value: object) -> None:
@@ -35,9 +35,9 @@ def echo_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> Non
 
 def load_profile(name: str, overrides: Sequence[str]) -> tuple[Registry, Profile, Catalogue, Plan]:
     """Registry, profile, catalogue and plan for a command."""
-    from joulebench.models import read_catalogue
-    from joulebench.plan import make_plan
-    from joulebench.profile import find_profile, read_profile
+    from joulebench.models.catalogue import read_catalogue
+    from joulebench.plan.planner import make_plan
+    from joulebench.profile.reading import find_profile, read_profile
 
     registry = default_registry()
     folders = registry.profile_dirs()

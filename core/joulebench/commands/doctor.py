@@ -10,10 +10,10 @@ import click
 from joulebench.commands.common import echo_json, echo_table, json_option, set_option
 
 if TYPE_CHECKING:
-    from joulebench.meter.calibration import Calibration
-    from joulebench.meter.crosscheck import CrossCheck
-    from joulebench.probing import Sensors
-    from joulebench.registry import Registry
+    from joulebench.meter.live.calibration import Calibration
+    from joulebench.meter.live.crosscheck import CrossCheck
+    from joulebench.registry.loading import Registry
+    from joulebench.sensors.probing import Sensors
 
 _EMPTY_PROFILE = """version = 1
 [model.none]
@@ -40,11 +40,11 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     """
     from pathlib import Path
 
-    from joulebench.meter.calibration import calibrate
-    from joulebench.meter.crosscheck import cross_check, pairs
-    from joulebench.probing import inspect_probes
-    from joulebench.profile import parse_profile
-    from joulebench.registry import default_registry
+    from joulebench.meter.live.calibration import calibrate
+    from joulebench.meter.live.crosscheck import cross_check, pairs
+    from joulebench.profile.reading import parse_profile
+    from joulebench.registry.loading import default_registry
+    from joulebench.sensors.probing import inspect_probes
 
     registry = default_registry()
     profile = parse_profile(_EMPTY_PROFILE, "--set", Path.cwd(), overrides)
@@ -63,7 +63,7 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
 
 
 def _backends(registry: Registry) -> list[dict[str, Any]]:
-    from joulebench.interpreters import Interpreters
+    from joulebench.environments.asking import Interpreters
 
     interpreters = Interpreters()
     rows: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ def _backends(registry: Registry) -> list[dict[str, Any]]:
 def _as_json(
     registry: Registry, sensors: Sensors, calibrations: list[Calibration], checks: list[CrossCheck], measured: bool
 ) -> dict[str, Any]:
-    from joulebench.machine import describe_machine, preflight
+    from joulebench.run.machine import describe_machine, preflight
 
     return {
         "energy_measured": measured,
@@ -136,7 +136,7 @@ def _print(
 
 
 def _print_machine() -> None:
-    from joulebench.machine import describe_machine
+    from joulebench.run.machine import describe_machine
 
     machine = describe_machine()
     cpu = machine["cpu"]

@@ -10,7 +10,7 @@ import click
 from joulebench.commands.common import duration_text, echo_json, echo_table, json_option
 
 if TYPE_CHECKING:
-    from joulebench.environments import Environments, Needed
+    from joulebench.environments.store import Environments, Needed
 
 
 @click.group()
@@ -22,8 +22,8 @@ def env() -> None:
 @json_option
 def list_environments(as_json: bool) -> None:
     """List the environments that installed plugins need, and those that have been made."""
-    from joulebench.environments import Environments, needed_environments
-    from joulebench.registry import default_registry
+    from joulebench.environments.store import Environments, needed_environments
+    from joulebench.registry.loading import default_registry
 
     store = Environments()
     needed = needed_environments(default_registry())
@@ -55,8 +55,8 @@ def list_environments(as_json: bool) -> None:
 
 def _row(store: Environments, name: str, needed: Needed | None) -> dict[str, Any]:
     from joulebench.api import ENVIRONMENT_NAME
-    from joulebench.artifacts import folder_bytes
     from joulebench.errors import InterpreterError
+    from joulebench.models.store import folder_bytes
 
     fit = ENVIRONMENT_NAME.fullmatch(name) is not None
     try:
@@ -101,10 +101,10 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
     already is replaced when the new one is whole. What follows -- is given to 'pip install',
     such as the index of a CPU-only build of PyTorch.
     """
-    from joulebench.environmentmaking import make_environment
-    from joulebench.environments import Environments, checked_name, needed_environments
+    from joulebench.environments.making import make_environment
+    from joulebench.environments.store import Environments, checked_name, needed_environments
     from joulebench.errors import InterpreterError, unknown_name_hint
-    from joulebench.registry import default_registry
+    from joulebench.registry.loading import default_registry
 
     registry = default_registry()
     needed = needed_environments(registry)
@@ -126,7 +126,7 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
 @click.argument("name")
 def remove_environment(name: str) -> None:
     """Remove the environment NAME; a run that uses it keeps it."""
-    from joulebench.environments import Environments
+    from joulebench.environments.store import Environments
 
     Environments().remove(name)
     click.echo(f"removed environment '{name}'")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from joulebench.commandrun import CommandRun
-    from joulebench.measurement import EnergyFigure
     from joulebench.meter.uncertainty import Interval
-    from joulebench.openmeter import Meter
+    from joulebench.metering.command import CommandRun
+    from joulebench.metering.figures import EnergyFigure
+    from joulebench.metering.meter import Meter
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -76,7 +76,7 @@ def measure(
     126 when it cannot be executed. Energies are those of the whole machine's domains, other
     processes included; "contended" says when those were busy.
     """
-    from joulebench.openmeter import Meter, inspect_sensors
+    from joulebench.metering.meter import Meter, inspect_sensors
 
     _check_settings(overrides)
     sensors = inspect_sensors(overrides)
@@ -114,7 +114,7 @@ def _runs(command: tuple[str, ...], meter: Meter, repeat: int) -> list[CommandRu
     import random
     import time
 
-    from joulebench.commandrun import run_command
+    from joulebench.metering.command import run_command
 
     runs: list[CommandRun] = []
     while len(runs) < repeat and not (runs and runs[-1].exit_code):
@@ -203,8 +203,8 @@ def _as_json(command: tuple[str, ...], runs: list[CommandRun]) -> dict[str, Any]
 def _as_text(runs: list[CommandRun]) -> str:
     if len(runs) == 1:
         return f"joulebench: {runs[0].measurement.table()}"
-    from joulebench.measurement import aligned, number_text
     from joulebench.meter.uncertainty import mean_interval
+    from joulebench.metering.figures import aligned, number_text
 
     def row(name: str, unit: str, found: Interval | None, more: str) -> list[str]:
         mean = None if found is None else found.mean

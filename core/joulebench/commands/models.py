@@ -19,9 +19,9 @@ def models() -> None:
 @json_option
 def list_models(as_json: bool) -> None:
     """List the catalogue's models, shapes and texts."""
-    from joulebench.fetch import wheel_file_path
-    from joulebench.models import read_catalogue
-    from joulebench.registry import default_registry
+    from joulebench.models.catalogue import read_catalogue
+    from joulebench.models.fetch import wheel_file_path
+    from joulebench.registry.loading import default_registry
 
     catalogue = read_catalogue(default_registry().profile_dirs())
     sources = {name: each.source for name, each in catalogue.models.items()}
@@ -66,8 +66,8 @@ def list_models(as_json: bool) -> None:
 @json_option
 def show_model(source: str, as_json: bool) -> None:
     """Show what SOURCE is: a catalogue name, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
-    from joulebench.models import read_catalogue, resolve_model
-    from joulebench.registry import default_registry
+    from joulebench.models.catalogue import read_catalogue, resolve_model
+    from joulebench.registry.loading import default_registry
 
     catalogue = read_catalogue(default_registry().profile_dirs())
     ref = resolve_model(source, catalogue, Path.cwd())
@@ -94,8 +94,8 @@ def _flat(facts: dict[str, object], prefix: str = "") -> list[list[str]]:
 @click.argument("names", nargs=-1, required=True)
 def fetch_models(names: tuple[str, ...]) -> None:
     """Fetch models (and catalogue:TEXT texts) into the user's cache and check their hashes."""
-    from joulebench.models import obtain_model, read_catalogue, resolve_model, resolve_text
-    from joulebench.registry import default_registry
+    from joulebench.models.catalogue import obtain_model, read_catalogue, resolve_model, resolve_text
+    from joulebench.registry.loading import default_registry
 
     registry = default_registry()
     folders = registry.profile_dirs()

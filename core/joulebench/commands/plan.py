@@ -10,9 +10,9 @@ import click
 from joulebench.commands.common import duration_text, echo_json, json_option, load_profile, set_option
 
 if TYPE_CHECKING:
-    from joulebench.artifacts import Transform
-    from joulebench.cells import Plan, PlannedCell
-    from joulebench.profile import Agreement
+    from joulebench.models.store import Transform
+    from joulebench.plan.cells import Plan, PlannedCell
+    from joulebench.profile.reading import Agreement
 
 
 def _agreement(wanted: Agreement, plan: Plan) -> Iterator[str]:

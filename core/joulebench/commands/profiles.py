@@ -16,8 +16,8 @@ def profiles() -> None:
 @json_option
 def list_profiles(as_json: bool) -> None:
     """List the profiles that can be run by name."""
-    from joulebench.profile import read_profile, shipped_profiles
-    from joulebench.registry import default_registry
+    from joulebench.profile.reading import read_profile, shipped_profiles
+    from joulebench.registry.loading import default_registry
 
     folders = default_registry().profile_dirs()
     found = [read_profile(file, (), folders) for file in shipped_profiles(folders).values()]
@@ -31,8 +31,8 @@ def list_profiles(as_json: bool) -> None:
 @click.argument("name")
 def show_profile(name: str) -> None:
     """Print a profile's text, to be copied and changed."""
-    from joulebench.profile import find_profile
-    from joulebench.registry import default_registry
+    from joulebench.profile.reading import find_profile
+    from joulebench.registry.loading import default_registry
 
     file = find_profile(name, default_registry().profile_dirs())
     click.echo(file.read_text(encoding="utf-8"), nl=False)
@@ -41,7 +41,7 @@ def show_profile(name: str) -> None:
 @profiles.command("schema")
 def schema() -> None:
     """Print the JSON schema of profiles, with the options of the installed plugins."""
-    from joulebench.profileschema import profile_schema
-    from joulebench.registry import default_registry
+    from joulebench.profile.jsonschema import profile_schema
+    from joulebench.registry.loading import default_registry
 
     echo_json(profile_schema(default_registry()))

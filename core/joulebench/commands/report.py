@@ -10,7 +10,7 @@ import click
 from joulebench.errors import ProfileError, SessionError, UnavailableError, unknown_name_hint
 
 if TYPE_CHECKING:
-    from joulebench.session import Session
+    from joulebench.session.files import Session
 
 
 @click.command()
@@ -35,9 +35,9 @@ def report(
     SESSION is a session's folder, a folder of many, a pattern in quotes ('sessions/*-quick'), or
     an address (s3://, gs://, memory:// and whatever else fsspec knows).
     """
-    from joulebench.registry import default_registry
-    from joulebench.sessionplaces import open_sessions
-    from joulebench.settings import complete
+    from joulebench.profile.values import complete
+    from joulebench.registry.loading import default_registry
+    from joulebench.session.places import open_sessions
 
     renderer = default_registry().renderer(name)
     availability = renderer.available()

@@ -13,9 +13,9 @@ from joulebench.commands.common import duration_text, load_profile, set_option
 from joulebench.errors import JoulebenchError, SessionError
 
 if TYPE_CHECKING:
-    from joulebench.cellrun import CellRun
-    from joulebench.cells import Plan
-    from joulebench.run import RunResult
+    from joulebench.plan.cells import Plan
+    from joulebench.run.cell import CellRun
+    from joulebench.run.runner import RunResult
 
 
 class Progress:
@@ -107,10 +107,10 @@ def run(
     if resume is not None:
         return _resume(resume, strict, quiet, report)
     assert profile is not None  # noqa: S101
-    from joulebench.instruments import set_up
-    from joulebench.profile import find_profile
-    from joulebench.run import Run
-    from joulebench.runfolder import check_writable, new_session_folder, note_profile_file
+    from joulebench.profile.reading import find_profile
+    from joulebench.run.folder import check_writable, new_session_folder, note_profile_file
+    from joulebench.run.instruments import set_up
+    from joulebench.run.runner import Run
 
     registry, read, catalogue, plan = load_profile(profile, overrides)
     check_writable(out)
@@ -151,8 +151,8 @@ def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bo
 
 def _show(folder: Path) -> None:
     """Print the table and write the page, by whatever renderers are installed."""
-    from joulebench.registry import default_registry
-    from joulebench.session import Session
+    from joulebench.registry.loading import default_registry
+    from joulebench.session.files import Session
 
     registry = default_registry()
     session = Session(folder).snapshot()
@@ -180,14 +180,14 @@ def _deliver(content: str | bytes, file: Path | None) -> None:
 
 
 def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
-    from joulebench.instruments import set_up
-    from joulebench.models import read_catalogue
-    from joulebench.plan import make_plan
-    from joulebench.profile import parse_profile
-    from joulebench.registry import default_registry
-    from joulebench.run import Run, resume_plan
-    from joulebench.runfolder import profile_file_of
-    from joulebench.session import Session
+    from joulebench.models.catalogue import read_catalogue
+    from joulebench.plan.planner import make_plan
+    from joulebench.profile.reading import parse_profile
+    from joulebench.registry.loading import default_registry
+    from joulebench.run.folder import profile_file_of
+    from joulebench.run.instruments import set_up
+    from joulebench.run.runner import Run, resume_plan
+    from joulebench.session.files import Session
 
     session = Session(folder)
     if session.row["status"] == "complete":

@@ -13,8 +13,8 @@ import click
 from joulebench.commands.common import echo_json, json_option, set_option
 
 if TYPE_CHECKING:
+    from joulebench.rail.study import RailStudy
     from joulebench.selftest import SelfComparison, SelfTest
-    from joulebench.testing.rail_study import RailStudy
 
 
 @click.command()
@@ -69,8 +69,8 @@ def selftest(
 def _rail(
     cells: int | None, seed: int, files: tuple[str, ...], pairs: int | None, windows: int | None, as_json: bool
 ) -> int:
-    from joulebench.testing import rail_study
-    from joulebench.testing.scenario_files import find_scenario, shipped_scenarios
+    from joulebench.rail import study as rail_study
+    from joulebench.rail.files import find_scenario, shipped_scenarios
 
     scenarios = tuple(map(find_scenario, files)) if files else shipped_scenarios()
     # A scenario of one's own is looked at for itself; the rest is not about it.
@@ -122,7 +122,7 @@ def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> 
     import tempfile
 
     from joulebench.commands.run import Progress
-    from joulebench.registry import default_registry
+    from joulebench.registry.loading import default_registry
     from joulebench.selftest import advice, run_twins, twin_profile
 
     registry = default_registry()

@@ -1,1 +1,1 @@
-"""Channels, clocks, the sampler, windows, and the arithmetic of energy and its uncertainty."""
+"""Arithmetic of energy and its uncertainty: numbers in, numbers out."""

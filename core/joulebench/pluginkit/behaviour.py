@@ -80,8 +80,8 @@ def _watch(subject: Subject[Probe]) -> list[Watched]:
 @cache
 def _watched(probe: Probe, given: tuple[tuple[str, Any], ...]) -> list[Watched]:
     """All channels, read while this process is idle and then busy on one core."""
-    from joulebench.meter.channels import source_spec
-    from joulebench.meter.sampler import edge_reader
+    from joulebench.meter.live.channels import source_spec
+    from joulebench.meter.live.sampler import edge_reader
 
     settings = dict(given)
     said = probe.inspect(settings)
@@ -198,8 +198,8 @@ def _unit(channel: Channel) -> str:
 
 
 def _reading(subject: Subject[Probe]) -> Mapping[str, Any]:
-    from joulebench.meter.channels import source_spec
-    from joulebench.meter.sampler import edge_reader
+    from joulebench.meter.live.channels import source_spec
+    from joulebench.meter.live.sampler import edge_reader
 
     channels = [each.channel for each in _watch(subject)]
     read = edge_reader([source_spec(n, c.source, os.getpid()) for n, c in enumerate(channels)])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import UnknownPluginError
-from joulebench.registry import ENTRY_POINT_GROUP, Registry, availability_of, default_registry
+from joulebench.registry.loading import ENTRY_POINT_GROUP, Registry, availability_of, default_registry
 from joulebench.testing.contracts import BrokenContractError
 
 #: A module that takes longer than this to import is felt at each command, in seconds.

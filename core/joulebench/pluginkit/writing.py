@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from joulebench import __version__
 from joulebench.errors import PluginError, UnknownPluginError
-from joulebench.registry import Registry, default_registry
+from joulebench.registry.loading import Registry, default_registry
+from joulebench.version import __version__
 
 _TEMPLATES: Final = Path(__file__).with_name("templates")
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

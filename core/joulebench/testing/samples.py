@@ -23,8 +23,8 @@ def write_sample_session(folder: Path, *, status: str = "complete", text: str = 
     ``status`` ``running`` leaves the first cell unfinished, as a run that is under way does.
     ``text`` stands wherever a stranger's words do: names, prompts, causes, notes of sensors.
     """
-    from joulebench.schema import SCHEMA_VERSION, SESSION
-    from joulebench.session import SessionWriter
+    from joulebench.session.files import SessionWriter
+    from joulebench.session.schema import SCHEMA_VERSION, SESSION
 
     folder.mkdir(parents=True, exist_ok=True)
     writer = SessionWriter(folder)
@@ -88,7 +88,7 @@ def _channel(text: str) -> dict[str, Any]:
 
 
 def _cell(cell_id: str, label: str, status: str, text: str) -> dict[str, Any]:
-    from joulebench.schema import CELL
+    from joulebench.session.schema import CELL
 
     row: dict[str, Any] = dict.fromkeys(CELL.names)
     row.update(
@@ -152,7 +152,7 @@ def _write_good(writer: Any, cell_id: str, label: str, text: str, *, finished: b
 
 
 def _block(cell_id: str, number: int, t0_ns: int) -> dict[str, Any]:
-    from joulebench.schema import BLOCKS
+    from joulebench.session.schema import BLOCKS
 
     row: dict[str, Any] = dict.fromkeys(BLOCKS.names)
     row.update(
@@ -201,7 +201,7 @@ def _energy(cell_id: str, number: int, phase: str, share: float) -> dict[str, An
 
 
 def _request(cell_id: str, number: int, t0_ns: int, text: str) -> dict[str, Any]:
-    from joulebench.schema import REQUESTS
+    from joulebench.session.schema import REQUESTS
 
     ttft_s = 0.25 * _BLOCK_S
     row: dict[str, Any] = dict.fromkeys(REQUESTS.names)

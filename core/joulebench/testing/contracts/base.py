@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 
 from joulebench.api import Availability, Option, Plugin, Settings
 from joulebench.errors import JoulebenchError
-from joulebench.settings import anchored, check_value, complete
+from joulebench.profile.values import anchored, check_value, complete
 
 P = TypeVar("P", bound=Plugin)
 
@@ -74,8 +74,8 @@ class Subject(Generic[P]):
 
 def _file(value: str) -> str:
     """The path of a file that an option names, as the host resolves it; nothing is fetched."""
-    from joulebench.models import read_catalogue, resolve_text
-    from joulebench.registry import default_registry
+    from joulebench.models.catalogue import read_catalogue, resolve_text
+    from joulebench.registry.loading import default_registry
 
     folders = default_registry().profile_dirs()
     return str(resolve_text(value, read_catalogue(folders), folders, Path.cwd()))

@@ -33,7 +33,7 @@ def tiny_checkpoint() -> Path:
 
 def as_artifact(format_: str, path: Path) -> Artifact:
     """An artifact with its hash."""
-    from joulebench.artifacts import hash_content
+    from joulebench.models.store import hash_content
 
     digest, size = hash_content(path)
     return Artifact(format_, path, digest, size)
@@ -54,8 +54,8 @@ def in_format(checkpoint: Path, formats: Sequence[str], settings: Settings) -> A
 @cache
 def _converted(checkpoint: Path, formats: tuple[str, ...], settings: tuple[tuple[str, Any], ...]) -> Artifact:
     from joulebench.checkpoint import architecture_of
-    from joulebench.conversion import NoRouteError, route
-    from joulebench.registry import default_registry
+    from joulebench.plan.conversion import NoRouteError, route
+    from joulebench.registry.loading import default_registry
 
     registry = default_registry()
     converters: list[Converter] = [registry.converter(name) for name in registry.names("converter")]

@@ -25,7 +25,7 @@ def written(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
 
 def content_hash(path: Path) -> str:
     """Hash over names and contents of all files."""
-    from joulebench.artifacts import hash_content
+    from joulebench.models.store import hash_content
 
     return hash_content(path)[0]
 

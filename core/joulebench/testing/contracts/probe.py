@@ -81,8 +81,8 @@ class ProbeContract(PluginContract):
         channels = [each for each in _channels(subject_of(plugin)) if each.kind == "counter"]
         if not channels:
             not_here("it has no counter")
-        from joulebench.meter.channels import source_spec
-        from joulebench.meter.sampler import edge_reader
+        from joulebench.meter.live.channels import source_spec
+        from joulebench.meter.live.sampler import edge_reader
 
         read = edge_reader([source_spec(place, each.source, os.getpid()) for place, each in enumerate(channels)])
         before = read()
@@ -99,7 +99,7 @@ class ProbeContract(PluginContract):
 
     def test_the_sampler_can_read_it(self, plugin: Any) -> None:
         """Served by the sampler's own process, each channel has samples and no fault."""
-        from joulebench.meter.sampling import Sampler
+        from joulebench.meter.live.sampling import Sampler
 
         channels = [replace(each, rate_hz=_RATE_HZ) for each in _channels(subject_of(plugin))]
         with Sampler(channels, os.getpid()) as sampler:
@@ -177,8 +177,8 @@ def _channels(subject: Subject[Probe]) -> Sequence[Channel]:
 
 def _read(channels: Sequence[Channel]) -> list[int | None]:
     """All channels now, those of a worker from this process."""
-    from joulebench.meter.channels import source_spec
-    from joulebench.meter.sampler import edge_reader
+    from joulebench.meter.live.channels import source_spec
+    from joulebench.meter.live.sampler import edge_reader
 
     specs = [source_spec(place, each.source, os.getpid()) for place, each in enumerate(channels)]
     return edge_reader(specs)()

@@ -152,7 +152,7 @@ def _applied(subject: Subject[Any], source: Artifact, folder: Path, name: str) -
 
 def _able(technique: RuntimeTechnique) -> list[Backend]:
     """Installed backends with the capabilities that the technique asks for."""
-    from joulebench.registry import availability_of, default_registry
+    from joulebench.registry.loading import availability_of, default_registry
 
     registry = default_registry()
     made = [registry.backend(name) for name in registry.names("backend")]

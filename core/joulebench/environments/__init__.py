@@ -1,0 +1,1 @@
+"""Interpreters of plugins whose libraries exclude the others: made, asked, kept."""

@@ -1,0 +1,174 @@
+"""Which interpreter does a plugin's work, and what the plugin says of itself there.
+
+A plugin is asked once for each interpreter, by running that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.api import Availability, Backend, Plugin
+from joulebench.environments.python import OtherPython, environ_for
+from joulebench.environments.store import Environments
+from joulebench.errors import InterpreterError
+from joulebench.registry.loading import availability_of, devices_of
+from joulebench.version import __version__
+
+#: An interpreter that takes longer than this to import joulebench and its plugins is given up.
+_TIMEOUT_S: Final = 120.0
+#: Run by the other interpreter, whatever joulebench it has.
+_QUESTION: Final = """
+import json, sys
+try:
+    from joulebench.environments.answering import main
+except ImportError:
+    try:
+        from joulebench.version import __version__ as version
+    except ImportError:
+        version = None
+    print(json.dumps({"joulebench": version, "python": sys.version.split()[0]}))
+else:
+    main()
+"""
+_NAMING: Final = "give the path of an interpreter, such as VENV/bin/python"
+#: The name at the start of a requirement (PEP 508).
+_DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a plugin's work is done, and what it says of itself there.
+
+    ``python`` is ``None`` for joulebench's own interpreter. ``devices`` are a backend's, by name.
+    """
+
+    python: OtherPython | None
+    availability: Availability
+    versions: Mapping[str, str]
+    devices: tuple[str, ...] = ()
+
+
+def here(plugin: Plugin) -> Place:
+    """What a plugin says of itself in joulebench's own interpreter."""
+    devices: list[str] = []
+    if isinstance(plugin, Backend):
+        availability, devices = devices_of(plugin)
+    else:
+        availability = availability_of(plugin)
+    return Place(None, availability, dict(plugin.versions()), tuple(devices))
+
+
+def named_python(given: str, folder: Path) -> OtherPython:
+    """The interpreter that a profile names: a path (from its folder), or a command's name.
+
+    Raises :class:`InterpreterError` where there is none that can be run.
+    """
+    if "/" not in given:
+        found = shutil.which(given)
+        if found is None:
+            raise InterpreterError(f"no program '{given}' on the PATH", hint="give the path of an interpreter")
+        return OtherPython(found)
+    # Not resolved: a venv's interpreter is a link, and finds its packages by where the link lies.
+    path = folder / Path(given).expanduser()
+    if not path.is_file():
+        raise InterpreterError(f"no such file: {path}", hint=_NAMING)
+    if not os.access(path, os.X_OK):
+        raise InterpreterError(f"is no program: {path}", hint=_NAMING)
+    return OtherPython(os.path.abspath(path))  # noqa: PTH100  resolve() would follow the link
+
+
+class Interpreters:
+    """Answers of plugins by interpreter, each asked for once."""
+
+    def __init__(self, store: Environments | None = None) -> None:
+        self._store = store or Environments()
+        self._here: dict[tuple[str, str], Place] = {}
+        self._there: dict[tuple[str, str, str], Place] = {}
+
+    def place(self, kind: str, plugin: Plugin, python: OtherPython | None = None) -> Place:
+        """Where a plugin works: in ``python`` if it is given, else where it declares to.
+
+        Raises :class:`InterpreterError` where ``python`` does not serve. An environment that does
+        not is a matter of the place's availability.
+        """
+        if python is not None:
+            return self.ask(python, kind, plugin)
+        wanted = plugin.environment_needs
+        if wanted is None:
+            key = (kind, plugin.name)
+            if key not in self._here:
+                self._here[key] = here(plugin)
+            return self._here[key]
+        fault = self._store.fault(wanted)
+        if fault is None and not self._store.hold(wanted.name):
+            fault = "is being made by another process"
+        if fault is None:
+            try:
+                return self.ask(self._store.python_of(wanted.name), kind, plugin)
+            except InterpreterError as error:
+                fault = f"does not work: {error.what}"
+        missing = Availability.no(f"environment '{wanted.name}' {fault}", f"joulebench env create {wanted.name}")
+        return Place(None, missing, {})
+
+    def ask(self, python: OtherPython, kind: str, plugin: Plugin) -> Place:
+        """What a plugin says of itself in another interpreter; raises :class:`InterpreterError`."""
+        key = (python.path, kind, plugin.name)
+        if key not in self._there:
+            self._there[key] = _ask(python, kind, plugin)
+        return self._there[key]
+
+
+def _ask(python: OtherPython, kind: str, plugin: Plugin) -> Place:
+    wanted = plugin.environment_needs
+    names = [] if wanted is None else [found[0] for each in wanted.requirements if (found := _DISTRIBUTION.match(each))]
+    told = _answer(python, {"plugins": [[kind, plugin.name]], "distributions": names})
+    version = told.get("joulebench")
+    if version != __version__:
+        has = f"has joulebench {version}" if version else "has no joulebench"
+        raise InterpreterError(
+            f"{has}, and this is {__version__}",
+            where=python.path,
+            hint=f"{python.path} -m pip install joulebench=={__version__}",
+        )
+    try:
+        (said,) = told["plugins"]
+        return Place(
+            python,
+            Availability(bool(said["ok"]), said["reason"], said["cure"]),
+            {**told["versions"], **said["versions"]},
+            tuple(said["devices"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise InterpreterError("answers nonsense", where=python.path) from None
+
+
+def _answer(python: OtherPython, question: dict[str, Any]) -> dict[str, Any]:
+    try:
+        done = subprocess.run(
+            [python.path, "-c", _QUESTION],
+            input=json.dumps(question),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_TIMEOUT_S,
+            env=environ_for(python),
+        )
+        told = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or "").strip().splitlines() or ["no message"]
+        raise InterpreterError(f"ended with exit code {error.returncode}: {lines[-1]}", where=python.path) from None
+    except subprocess.TimeoutExpired:
+        raise InterpreterError(f"gave no answer within {_TIMEOUT_S:g} s", where=python.path) from None
+    except (OSError, ValueError, IndexError) as error:
+        raise InterpreterError(f"is no Python interpreter: {error}", where=python.path) from None
+    if not isinstance(told, dict):
+        raise InterpreterError("answers nonsense", where=python.path)
+    return told

@@ -1,0 +1,1 @@
+"""What touches sensors: the sampler's process, reads at edges, calibration, cross-checks."""

@@ -1,0 +1,146 @@
+"""What a channel is really like on this machine: its period, quantum, jitter and cost of a read.
+
+Measured by reading as fast as possible for some seconds, never taken from a table.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from joulebench.api import Channel
+from joulebench.meter.energy import FINE_PERIODS, SMALLEST_PERIODS
+from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.sampler import edge_reader
+from joulebench.meter.uncertainty import quantile
+
+DEFAULT_SECONDS: Final = 3.0
+#: Fewer changes than this tell no period.
+_FEWEST_CHANGES: Final = 5
+#: A gap between two reads above this share of a period hides when the source changed.
+_LARGEST_GAP_SHARE: Final = 0.25
+_NORMAL_95: Final = 1.96
+#: A source that changes at more than this share of the reads is finer than reading can see.
+_CONTINUOUS_SHARE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One channel as it was found. Times in s; ``quantum`` in the channel's unit.
+
+    ``period_s`` is the median time between changes, ``period_low_s`` and ``period_high_s`` its
+    5th and 95th percentile; all are ``None`` where too few changes were seen. A source that
+    changes at nearly each read (``continuous``) has no period that could be seen.
+    """
+
+    channel: str
+    reads: int
+    changes: int
+    continuous: bool
+    period_s: float | None
+    period_low_s: float | None
+    period_high_s: float | None
+    quantum: float | None
+    read_cost_s: float | None
+
+    def smallest_window_s(self, periods: int) -> float | None:
+        """The shortest window of so many update periods; the slower periods count."""
+        return None if self.period_high_s is None else periods * self.period_high_s
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the value never changed, however often it was read."""
+        return self.reads > _FEWEST_CHANGES and self.changes == 0
+
+    @property
+    def window_for_1_percent_s(self) -> float | None:
+        """Shortest window whose energy is good for 1 %."""
+        return self.smallest_window_s(FINE_PERIODS)
+
+    @property
+    def window_for_5_percent_s(self) -> float | None:
+        """Shortest window whose energy is good for 5 %."""
+        return self.smallest_window_s(SMALLEST_PERIODS)
+
+
+def shortest_block_s(period_s: float, target: float, blocks: int) -> float:
+    """The shortest block whose energies are given at all and can reach a relative target.
+
+    At least 20 update periods; and the late edges alone, T/D·√(2/12) in each block, must leave
+    1.96 standard errors of the mean of all blocks within the target.
+    """
+    edges_s = _NORMAL_95 * period_s * math.sqrt(2 / 12) / (math.sqrt(blocks) * target)
+    return max(SMALLEST_PERIODS * period_s, edges_s)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A channel while it is being read."""
+
+    read: Callable[[], list[int | None]]
+    before: int | None = None
+    reads: int = 0
+    changes: int = 0
+    cost_ns: int = 0
+    changed_ns: int | None = None
+    looked_ns: int | None = None
+    longest_gap_ns: int = 0
+    periods_ns: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def look(self, clock_ns: Callable[[], int]) -> None:
+        """Read once and note a change."""
+        start = clock_ns()
+        raw = self.read()[0]
+        now = clock_ns()
+        self.cost_ns += now - start
+        self.reads += 1
+        if self.looked_ns is not None:
+            self.longest_gap_ns = max(self.longest_gap_ns, now - self.looked_ns)
+        self.looked_ns = now
+        if raw is not None and self.before is not None and raw != self.before:
+            self._changed(now, abs(raw - self.before))
+        self.before = raw
+
+    def _changed(self, now: int, step: int) -> None:
+        self.changes += 1
+        self.steps.append(step)
+        if self.changed_ns is not None:
+            period_ns = now - self.changed_ns
+            # Where we ourselves were kept from reading, the interval is ours, not the sensor's.
+            if self.longest_gap_ns <= _LARGEST_GAP_SHARE * period_ns:
+                self.periods_ns.append(period_ns)
+        self.changed_ns = now
+        self.longest_gap_ns = 0
+
+
+def calibrate(
+    channels: Sequence[Channel], seconds: float = DEFAULT_SECONDS, clock_ns: Callable[[], int] = time.perf_counter_ns
+) -> list[Calibration]:
+    """Calibrate the channels together: all are read in turn for so many seconds."""
+    watched = [_Watched(edge_reader([source_spec(0, each.source, None)])) for each in channels]
+    end = clock_ns() + int(seconds * 1e9)
+    while watched and clock_ns() < end:
+        for each in watched:
+            each.look(clock_ns)
+    return [_found(channel, each) for channel, each in zip(channels, watched, strict=True)]
+
+
+def _found(channel: Channel, watched: _Watched) -> Calibration:
+    continuous = watched.changes > _CONTINUOUS_SHARE * watched.reads
+    known = len(watched.periods_ns) >= _FEWEST_CHANGES and not continuous
+    periods = [each * 1e-9 for each in watched.periods_ns]
+    return Calibration(
+        channel=channel.path,
+        reads=watched.reads,
+        changes=watched.changes,
+        continuous=continuous,
+        period_s=quantile(periods, 0.5) if known else None,
+        period_low_s=quantile(periods, 0.05) if known else None,
+        period_high_s=quantile(periods, 0.95) if known else None,
+        quantum=math.gcd(*watched.steps) * channel.scale if known else None,
+        read_cost_s=watched.cost_ns * 1e-9 / watched.reads if watched.reads else None,
+    )

@@ -1,0 +1,76 @@
+"""Channels as the sampler and the window edges need them: plain JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from joulebench.api import Channel, FileSource, ReaderSource
+
+PID_FIELD = "{pid}"
+
+
+def of_process(channel: Channel) -> bool:
+    """Whether the channel reads something of the worker and so needs its process id."""
+    source = channel.source
+    text = source.path if isinstance(source, FileSource) else source.argument
+    return PID_FIELD in text
+
+
+def source_spec(index: int, source: FileSource | ReaderSource, pid: int | str | None) -> dict[str, Any]:
+    """The source as a JSON value for :mod:`joulebench.meter.live.sampler`.
+
+    :data:`PID_FIELD` in place of a process id leaves it to be filled in.
+    """
+    own = "" if pid is None else str(pid)
+    if isinstance(source, FileSource):
+        return {
+            "channel": index,
+            "path": source.path.replace(PID_FIELD, own),
+            "key": source.key,
+            "columns": list(source.columns),
+            "after": source.after,
+        }
+    return {
+        "channel": index,
+        "factory": source.factory,
+        "argument": source.argument.replace(PID_FIELD, own),
+        "item": source.item,
+    }
+
+
+def sampling_groups(channels: Sequence[Channel], pid: int | None) -> list[dict[str, Any]]:
+    """Sources by sampling period, the fastest first.
+
+    Without a process (an idle window), channels in files of the worker are left out; readers get
+    an empty process id and know what that means.
+    """
+    by_period: dict[int, list[dict[str, Any]]] = {}
+    for index, channel in enumerate(channels):
+        if pid is None and of_process(channel) and isinstance(channel.source, FileSource):
+            continue
+        period_ns = round(1e9 / channel.rate_hz)
+        by_period.setdefault(period_ns, []).append(source_spec(index, channel.source, pid))
+    return [{"period_ns": period_ns, "sources": by_period[period_ns]} for period_ns in sorted(by_period)]
+
+
+def edge_channels(channels: Sequence[Channel]) -> list[int]:
+    """Indices of the channels that are read at window edges: the energy counters."""
+    return [
+        index for index, channel in enumerate(channels) if channel.quantity == "energy" and channel.kind == "counter"
+    ]
+
+
+def edge_specs(channels: Sequence[Channel], pid: int | str | None) -> list[dict[str, Any]]:
+    """Sources of the energy counters, for :func:`joulebench.meter.live.sampler.edge_reader`."""
+    return [source_spec(index, channels[index].source, pid) for index in edge_channels(channels)]
+
+
+def with_rates(channels: Sequence[Channel], energy_hz: float | None, slow_hz: float | None) -> list[Channel]:
+    """The channels with the sampling rates of the profile, where it sets any."""
+    result: list[Channel] = []
+    for channel in channels:
+        wanted = energy_hz if channel.quantity in ("energy", "power") else slow_hz
+        result.append(channel if wanted is None else replace(channel, rate_hz=wanted))
+    return result

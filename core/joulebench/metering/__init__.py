@@ -1,0 +1,1 @@
+"""``joulebench.measure``: the energy, time and memory of any block of code or command."""

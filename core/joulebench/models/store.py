@@ -1,0 +1,281 @@
+"""The content-addressed store of models: fetched, converted and compressed.
+
+A result is kept under the hash of (content of its source, step, parameters, tool versions). It is
+made in a temporary folder and renamed when whole, so two runs at once do not harm each other and a
+folder that exists is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.api import Artifact, OptionValue, Scalar
+from joulebench.backendkit import cache_folder
+from joulebench.environments.python import OtherPython, environ_for
+from joulebench.errors import ArtifactError
+
+#: The file that says what an entry of the store is; its time of change is that of the last use.
+MANIFEST: Final = "artifact.json"
+_CONTENT: Final = "content"
+#: Folders of makers that have not finished, by prefix.
+MAKING: Final = ".making-"
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, as hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def hash_content(path: Path) -> tuple[str, int]:
+    """(sha256 over names and contents, size in bytes) of a file or of all files of a folder."""
+    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    digest = hashlib.sha256()
+    size = 0
+    for file in files:
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        digest.update(f"{name}\0{hash_file(file)}\n".encode())
+        size += file.stat().st_size
+    return digest.hexdigest(), size
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder, in bytes."""
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """One step that makes an artifact from another: a converter or an artifact technique."""
+
+    kind: str  # "converter" or "technique"
+    name: str
+    target: str  # format of the result
+    settings: Mapping[str, OptionValue]
+    versions: Mapping[str, str]
+    #: Files that the settings name, by the option; their content counts, not where they lie.
+    files: Mapping[str, Path] = field(default_factory=dict)
+    #: What runs the step, if not this interpreter; ``versions`` are those that it has.
+    python: OtherPython | None = None
+
+    def describe(self) -> str:
+        """The step for a lineage: name and settings."""
+        inside = ", ".join(f"{key}={value}" for key, value in sorted(self.settings.items()))
+        return f"{self.name}({inside})"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An artifact in the store, with what was observed when it was made."""
+
+    artifact: Artifact
+    evidence: Mapping[str, Scalar]
+    seconds: float
+
+
+class Store:
+    """The store in a cache folder."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or cache_folder()) / "artifacts"
+        # What this process has been given stays locked as long as it lives: it is not pruned.
+        self._held: dict[Path, int] = {}
+
+    def key(self, source: Artifact, step: Transform) -> str:
+        """The name of a result: a hash of everything that determines it."""
+        files = {name: hash_file(path) for name, path in step.files.items()}
+        parts = {
+            "source": source.content_hash,
+            "format": source.format,
+            "kind": step.kind,
+            "step": step.name,
+            "settings": dict(sorted({**step.settings, **files}.items())),
+            "versions": dict(sorted(step.versions.items())),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def find(self, source: Artifact, step: Transform) -> Stored | None:
+        """The result of a step if it is in the store; in use from now on."""
+        return self._take(self.root / self.key(source, step))
+
+    def _take(self, folder: Path) -> Stored | None:
+        if folder not in self._held:
+            try:
+                lock = os.open(folder, os.O_RDONLY)
+            except FileNotFoundError:
+                return None
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            self._held[folder] = lock
+        try:
+            # After the lock: what was pruned meanwhile is seen to be gone.
+            stored = load_entry(folder)
+        except FileNotFoundError:
+            os.close(self._held.pop(folder))
+            return None
+        with contextlib.suppress(OSError):  # a cache that is shared read-only
+            os.utime(folder / MANIFEST)
+        return stored
+
+    def make(self, source: Artifact, step: Transform, say: Callable[[str], None] = lambda _: None) -> Stored:
+        """The result of a step, made now unless it is in the store."""
+        folder = self.root / self.key(source, step)
+        found = self._take(folder)
+        if found is not None:
+            return found
+        say(f"{step.describe()}: {source.path.name}")
+        self.root.mkdir(parents=True, exist_ok=True)
+        sweep(self.root)
+        with _workplace(self.root) as temporary:
+            content = temporary / _CONTENT
+            content.mkdir()
+            report = run_transform(step, source, content)
+            digest, size = hash_content(content)
+            manifest = {
+                "format": step.target,
+                "hash": digest,
+                "size_bytes": size,
+                "lineage": [*source.lineage, step.describe()],
+                "evidence": report["evidence"],
+                "seconds": report["seconds"],
+            }
+            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            _publish(temporary, folder)
+        made = self._take(folder)
+        if made is None:
+            raise ArtifactError("vanished while it was being made", where=str(folder))
+        return made
+
+
+def load_entry(folder: Path) -> Stored:
+    """What a folder of the store holds. Raises :class:`FileNotFoundError` where it is none.
+
+    Files of another size than when they were made are an :class:`ArtifactError`; that each byte is
+    what it was is checked by ``joulebench artifacts verify`` alone.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = folder / _CONTENT
+        if not content.is_dir():
+            raise ValueError("its content is gone")
+        size = folder_bytes(content)
+        if size != manifest["size_bytes"]:
+            raise ValueError(f"{size} bytes where {manifest['size_bytes']} were written")
+        artifact = Artifact(
+            format=manifest["format"],
+            path=content,
+            content_hash=manifest["hash"],
+            size_bytes=size,
+            lineage=tuple(manifest["lineage"]),
+        )
+        return Stored(artifact, manifest["evidence"], manifest["seconds"])
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"damaged entry in the artifact cache ({error})",
+            where=str(folder),
+            hint=f"'joulebench artifacts prune {folder.name}'; it is made again when needed",
+        ) from None
+
+
+@contextlib.contextmanager
+def _workplace(root: Path) -> Iterator[Path]:
+    """A folder to make something in, locked as long as its maker lives, and gone afterwards."""
+    while True:
+        temporary = Path(tempfile.mkdtemp(prefix=MAKING, dir=root))
+        lock = os.open(temporary, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a file system without locks is not swept either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if temporary.is_dir():
+            break
+        os.close(lock)  # swept by another run before it was locked
+    try:
+        yield temporary
+    finally:
+        os.close(lock)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(root: Path) -> list[Path]:
+    """Remove what makers that were killed have left: their locks went with them."""
+    return [each for each in sorted(root.glob(f"{MAKING}*")) if remove_unused(each)]
+
+
+def remove_unused(folder: Path) -> bool:
+    """Remove a folder of the store unless somebody makes it or uses it; whether it is gone."""
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if folder.name.startswith(MAKING):
+            doomed = folder
+        else:  # under another name first: an entry is whole or not there, even if this is killed
+            doomed = folder.with_name(f"{MAKING}removed-{folder.name}")
+            folder.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Give a whole result its name; a twin run that was first is as good."""
+    try:
+        temporary.rename(folder)
+    except OSError as error:
+        if not (folder / MANIFEST).is_file():
+            raise ArtifactError(
+                f"cannot be put in place: {error.strerror}",
+                where=str(folder),
+                hint="delete that folder if it exists; it is made again when needed",
+            ) from None
+
+
+def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, Any]:
+    """Run a converter or technique in a process of its own; returns its evidence and time."""
+    job = {
+        "kind": step.kind,
+        "name": step.name,
+        "source": str(source.path),
+        "output": str(output),
+        "settings": {**step.settings, **{name: str(path) for name, path in step.files.items()}},
+    }
+    python = sys.executable if step.python is None else step.python.path
+    try:
+        done = subprocess.run(
+            [python, "-m", "joulebench.worker.transform"],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environ_for(step.python),
+        )
+    except OSError as error:
+        raise ArtifactError(f"'{step.name}' could not be started: {error}") from None
+    try:
+        report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        tail = "\n".join(done.stderr.strip().splitlines()[-3:])
+        raise ArtifactError(
+            f"'{step.name}' ended with exit code {done.returncode}: {tail or 'no message'}", where=str(source.path)
+        ) from None
+    if "error" in report:
+        raise ArtifactError(report["error"], where=report.get("where"), hint=report.get("hint"))
+    return report

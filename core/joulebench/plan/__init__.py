@@ -1,0 +1,1 @@
+"""From a profile to cells: every combination, runnable or skipped with its reason."""

@@ -1,0 +1,112 @@
+"""What a plan is made of: cells with everything that a run needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from joulebench.api import Settings
+from joulebench.environments.python import OtherPython
+from joulebench.models.catalogue import ModelRef
+from joulebench.models.store import Transform
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStep:
+    """A runtime technique of a cell and its settings."""
+
+    name: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """One combination, with everything that a run needs to know of it."""
+
+    id: str
+    label: str
+    model: str
+    model_source: str
+    technique: str
+    backend: str
+    backend_plugin: str
+    device: str
+    backend_settings: Settings
+    workload: str
+    workload_plugin: str
+    workload_settings: Settings
+    unit: str
+    transforms: tuple[Transform, ...]
+    runtime_steps: tuple[RuntimeStep, ...]
+    reason: str | None = None
+    reason_kind: str | None = None
+    #: What runs the worker, if not this interpreter.
+    python: OtherPython | None = None
+
+    @property
+    def runnable(self) -> bool:
+        """Whether nothing is known that keeps it from running."""
+        return self.reason is None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting, by part, as the session records it."""
+        return {
+            "backend": dict(self.backend_settings),
+            "workload": dict(self.workload_settings),
+            "transforms": [{"name": step.name, "settings": dict(step.settings)} for step in self.transforms],
+            "runtime": [{"name": step.name, "settings": dict(step.settings)} for step in self.runtime_steps],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedReference:
+    """What the cells of a model are compared with: a backend running the uncompressed model."""
+
+    label: str
+    model: str
+    backend: str
+    backend_plugin: str
+    device: str
+    backend_settings: Settings
+    transforms: tuple[Transform, ...] = ()
+    reason: str | None = None
+    python: OtherPython | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All cells of a profile, and how long the runnable ones should take.
+
+    ``references`` are what the agreement check compares each model's cells with, by the model.
+    """
+
+    profile: str
+    cells: tuple[PlannedCell, ...]
+    models: Mapping[str, ModelRef]
+    estimate_s: float
+    references: Mapping[str, PlannedReference] = field(default_factory=dict)
+
+    @property
+    def runnable(self) -> tuple[PlannedCell, ...]:
+        """Cells that can run."""
+        return tuple(cell for cell in self.cells if cell.runnable)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "profile": self.profile,
+            "estimate_s": self.estimate_s,
+            "cells": [{**_plain(cell), "runnable": cell.runnable} for cell in self.cells],
+            "references": [_plain(each) for each in self.references.values()],
+        }
+
+
+def _plain(planned: PlannedCell | PlannedReference) -> dict[str, Any]:
+    """As JSON values; interpreters by what they are: a session is made to be shared."""
+    found = asdict(planned)
+    found["python"] = planned.python.title if planned.python else None
+    for step, made in zip(planned.transforms, found["transforms"], strict=True):
+        made["python"] = step.python.title if step.python else None
+    return found

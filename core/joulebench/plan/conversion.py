@@ -1,0 +1,79 @@
+"""The shortest chain of converters between formats, found by what they declare alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from joulebench.api import Converter, Settings
+from joulebench.environments.asking import Place, here
+from joulebench.models.store import Transform
+
+
+class NoRouteError(Exception):
+    """No chain of installed converters leads from a format to another; says why."""
+
+
+def route(
+    converters: Sequence[Converter],
+    source: str,
+    targets: Iterable[str],
+    architecture: str | None,
+    settings: Settings | None = None,
+    place_of: Callable[[Converter], Place] = here,
+) -> list[Transform]:
+    """Transforms from ``source`` to one of ``targets``: the fewest; of equals, the first target.
+
+    ``settings`` go to the converters that have an option of that name.
+    ``place_of`` says where each of them works. Raises :class:`NoRouteError` with what each
+    converter that might have served said.
+    """
+    wanted = tuple(targets)
+    if source in wanted:
+        return []
+    faults: list[str] = []
+    chains: dict[str, list[Converter]] = {source: []}
+    level = deque([source])
+    while level:
+        # One length of chain at a time, so that the order of targets decides between equals.
+        for format_ in [level.popleft() for _ in range(len(level))]:
+            for converter in converters:
+                if converter.source != format_ or converter.target in chains:
+                    continue
+                fault = _fault(converter, place_of(converter), architecture)
+                if fault:
+                    faults.append(f"{converter.name}: {fault}")
+                    continue
+                chains[converter.target] = [*chains[format_], converter]
+                level.append(converter.target)
+        for target in wanted:
+            if target in chains:
+                chain = chains[target]
+                return [_as_transform(each, place_of(each), settings or {}) for each in chain]
+    why = "; ".join(faults) or "no installed plugin converts that"
+    raise NoRouteError(f"no way from format '{source}' to {' or '.join(wanted)}: {why}")
+
+
+def _fault(converter: Converter, place: Place, architecture: str | None) -> str | None:
+    availability = place.availability
+    if not availability.ok:
+        return with_cure(availability.reason, availability.cure)
+    return converter.supports(architecture) if architecture else None
+
+
+def _as_transform(converter: Converter, place: Place, settings: Settings) -> Transform:
+    own = {each.name for each in converter.options}
+    taken = {key: value for key, value in settings.items() if key in own}
+    return Transform(
+        "converter",
+        converter.name,
+        converter.target,
+        converter.default_settings() | taken,
+        place.versions,
+        python=place.python,
+    )
+
+
+def with_cure(reason: str | None, cure: str | None) -> str:
+    """A reason and what would change it, in one line."""
+    return (reason or "not available") + (f" ({cure})" if cure else "")

@@ -1,0 +1,48 @@
+"""How long a run takes at least, for the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from joulebench.plan.cells import PlannedCell, PlannedReference
+from joulebench.profile.reading import Profile
+
+#: What a plan assumes of a load, in seconds, for its estimate of the time.
+ASSUMED_LOAD_S: Final = 8.0
+#: And of a token in the agreement check, written once and read once more.
+ASSUMED_TOKEN_S: Final = 0.03
+
+
+def least_time_s(
+    profile: Profile, runnable: Sequence[PlannedCell], references: Mapping[str, PlannedReference]
+) -> float:
+    """Least time of a run of these cells, in seconds."""
+    return _measuring_s(profile, len(runnable)) + _agreement_s(profile, runnable, references)
+
+
+def _measuring_s(profile: Profile, runnable: int) -> float:
+    """The first look's blocks of every cell, warm-ups, idle and loads."""
+    protocol = profile.protocol
+    processes = float(protocol["processes"])
+    block_s = float(protocol["block_s"]) * 1.3
+    waits_s = float(protocol["margin_before_s"]) + float(protocol["margin_after_s"])
+    count = float(protocol["min_blocks"])
+    blocks = min(count * block_s, float(protocol["time_budget_s"])) + count * waits_s
+    per_process = ASSUMED_LOAD_S + float(protocol["warmup_min_s"])
+    groups = 1 if protocol["turns"] else runnable
+    return runnable * (blocks + processes * per_process) + groups * 2 * float(protocol["idle_s"])
+
+
+def _agreement_s(
+    profile: Profile, runnable: Sequence[PlannedCell], references: Mapping[str, PlannedReference]
+) -> float:
+    """Least time of the agreement check: once a model for its reference, once for equal cells."""
+    wanted = profile.agreement
+    checked = [cell for cell in runnable if cell.model in references and references[cell.model].reason is None]
+    if wanted is None or not checked:
+        return 0.0
+    models = {cell.model for cell in checked}
+    equal = {repr((cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings)) for cell in checked}
+    tokens = wanted.count * wanted.tokens
+    return len(models) * ASSUMED_LOAD_S + (len(models) + len(equal)) * tokens * ASSUMED_TOKEN_S

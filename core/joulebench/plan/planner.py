@@ -1,0 +1,436 @@
+"""From a profile to cells: every combination, runnable or skipped with its reason.
+
+The planner knows formats and capabilities, never names: a backend says which artifact formats it
+takes, converters say what they turn into what, and the planner finds the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from joulebench.api import Availability, Backend, Plugin, RuntimeTechnique, Settings, Technique, Workload
+from joulebench.environments.asking import Interpreters, Place
+from joulebench.environments.python import OtherPython
+from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unknown_name_hint
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model, resolve_text
+from joulebench.models.store import Transform
+from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
+from joulebench.plan.conversion import NoRouteError, route, with_cure
+from joulebench.plan.duration import least_time_s
+from joulebench.plan.interpreters import Placing
+from joulebench.plan.labels import short_setting, with_labels
+from joulebench.plan.leakage import overlap_fault
+from joulebench.plan.matrix import (
+    BackendVariant,
+    Combination,
+    WorkloadVariant,
+    backend_variants,
+    combine,
+    select,
+    select_backends,
+    workload_variants,
+)
+from joulebench.profile.reading import Chain, Choice, Profile, Step
+from joulebench.profile.values import anchored, check_value, complete, readable_file
+from joulebench.registry.loading import Registry
+
+#: Stands for the device of a backend that cannot say its devices, since it is not available.
+_ANY_DEVICE: Final = "any"
+
+_P = TypeVar("_P", bound=Plugin)
+
+
+class SkipCellError(Exception):
+    """Why a combination cannot run; caught by the planner."""
+
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+
+
+def make_plan(profile: Profile, registry: Registry, catalogue: Catalogue, profile_dirs: Sequence[Path]) -> Plan:
+    """Plan a profile. Wrong use raises; what this machine lacks becomes skipped cells."""
+    planner = _Planner(profile, registry, catalogue, profile_dirs)
+    cells = with_labels([planner.cell(point) for point in planner.combinations()])
+    references = planner.references()
+    estimate_s = least_time_s(profile, [cell for cell in cells if cell.runnable], references)
+    return Plan(profile.name, tuple(cells), planner.models, estimate_s, references)
+
+
+class _Planner:
+    """Holds what all cells of a profile are judged by."""
+
+    def __init__(
+        self, profile: Profile, registry: Registry, catalogue: Catalogue, profile_dirs: Sequence[Path]
+    ) -> None:
+        self._profile = profile
+        self._registry = registry
+        self._catalogue = catalogue
+        self._profile_dirs = profile_dirs
+        self._converters = [registry.converter(name) for name in registry.names("converter")]
+        self._placing = Placing(profile, Interpreters())
+        self._backends: list[BackendVariant] = []
+        self.models = {choice.label: self._model(choice) for choice in profile.models}
+
+    def _model(self, choice: Choice) -> ModelRef:
+        path = ("model", choice.label)
+        for key in choice.settings:
+            raise ProfileError(
+                f"unknown key '{key}'", where=self._profile.where(*path, key), hint=unknown_name_hint(key, ["source"])
+            )
+        try:
+            return resolve_model(choice.plugin, self._catalogue, self._profile.folder)
+        except ModelError as error:
+            what = error.what if error.where is None else f"{error.where}: {error.what}"
+            where = self._profile.where(*path, *(("source",) if choice.named else ()))
+            raise ModelError(what, where=where, hint=error.hint) from None
+
+    # -- what the profile names --------------------------------------------------------------
+
+    def combinations(self) -> list[Combination]:
+        """All combinations that include and exclude leave, every name and value checked."""
+        profile = self._profile
+        if not profile.models:
+            raise ProfileError("names no model", where=profile.file, hint="add a table [model.NAME]")
+        self._check_techniques()
+        self._check_probes()
+        for choice in profile.backends:
+            backend = self._named(self._registry.backend, choice.plugin, "backend", choice)
+            place = self._placing.backend(choice, backend)
+            devices = choice.devices or place.devices or (_ANY_DEVICE,)
+            self._backends.extend(backend_variants(profile, choice, backend, devices, place))
+        workloads: list[WorkloadVariant] = []
+        for choice in profile.workloads:
+            workload = self._named(self._registry.workload, choice.plugin, "workload", choice)
+            workloads.extend(workload_variants(profile, choice, workload))
+        self._check_files(workloads)
+        self._check_technique_files()
+        everything = combine(list(self.models), profile.techniques, self._backends, workloads)
+        return select(profile, everything)
+
+    def _named(self, find: Callable[[str], _P], name: str, kind: str, choice: Choice) -> _P:
+        return self._found(find, name, kind, choice.label, *(("plugin",) if choice.named else ()))
+
+    def _found(self, find: Callable[[str], _P], name: str, *path: str) -> _P:
+        """A plugin by name; where the profile names it, if there is none."""
+        try:
+            return find(name)
+        except UnknownPluginError as error:
+            where = self._profile.where(*path)
+            raise UnknownPluginError(error.what, where=where, hint=error.hint) from None
+
+    def _check_techniques(self) -> None:
+        for chain in self._profile.techniques:
+            for step in chain.steps:
+                technique = self._found(self._registry.technique, step.plugin, "technique", chain.label)
+                self._step_settings(chain, step, technique)
+
+    def _step_settings(self, chain: Chain, step: Step, technique: Technique) -> Settings:
+        return complete(
+            technique.options, step.settings, lambda key: self._profile.where("technique", chain.label, key)
+        )
+
+    def _check_probes(self) -> None:
+        for name, given in self._profile.probes.items():
+            probe = self._found(self._registry.probe, name, "probe", name)
+            # ``enabled`` switches any probe off, whether or not it has such an option of its own.
+            own = {key: value for key, value in given.items() if key != "enabled"}
+            complete(probe.options, own, partial(self._profile.where, "probe", name))
+
+    def _check_files(self, workloads: Iterable[WorkloadVariant]) -> None:
+        """Files that the profile names must be readable before anything starts."""
+        if self._profile.quality is not None:
+            self._check_file(str(self._profile.quality["text"]), "quality", "text")
+        if self._profile.agreement is not None:
+            self._check_file(self._profile.agreement.prompts, "agreement", "prompts")
+        for variant in workloads:
+            for option in variant.workload.options:
+                value = variant.settings.get(option.name)
+                if option.type == "file" and value is not None:
+                    self._check_file(str(value), "workload", variant.label, option.name)
+        for each in self._backends:
+            for option in each.backend.options:
+                value = each.settings.get(option.name)
+                if option.type == "file" and value is not None:
+                    self._check_file(str(value), "backend", each.label, option.name)
+
+    def _check_technique_files(self) -> None:
+        """As workloads' files; and none may be the text that quality is judged on."""
+        judged = self._judged_files()
+        for chain in self._profile.techniques:
+            for step in chain.steps:
+                technique = self._registry.technique(step.plugin)
+                settings = self._step_settings(chain, step, technique)
+                for option in technique.options:
+                    value = settings.get(option.name)
+                    if option.type != "file" or value is None:
+                        continue
+                    path = ("technique", chain.label, option.name)
+                    self._check_file(str(value), *path)
+                    for fault in filter(None, (self._seen(judge, value) for judge in judged)):
+                        raise ProfileError(
+                            fault,
+                            where=self._profile.where(*path),
+                            hint="give a text for calibration, such as 'builtin:calibration'",
+                        )
+
+    def _judged_files(self) -> list[Path]:
+        """The texts that cells are judged on: perplexity's, and the agreement check's prompts."""
+        quality, agreement = self._profile.quality, self._profile.agreement
+        named = [] if quality is None else [str(quality["text"])]
+        return [self._file(each) for each in [*named, *([agreement.prompts] if agreement else [])]]
+
+    def _seen(self, judged: Path, value: object) -> str | None:
+        """Why a technique must not read this text, as far as both are here already."""
+        file = self._file(str(value))
+        if file == judged:
+            return "is the text that quality is judged on, which a technique must not see"
+        if not (file.is_file() and judged.is_file()):
+            return None  # to be fetched; the run looks again
+        return overlap_fault(judged, file)
+
+    def _check_file(self, value: str, *path: str) -> None:
+        where = self._profile.where(*path)
+        try:
+            file = self._file(value)
+        except ProfileError as error:
+            raise ProfileError(error.what, where=where, hint=error.hint) from None
+        if not value.startswith("catalogue:"):
+            readable_file(file, where)
+
+    def _file(self, value: str) -> Path:
+        return resolve_text(value, self._catalogue, self._profile_dirs, self._profile.folder)
+
+    # -- one cell ------------------------------------------------------------------------------
+
+    def cell(self, point: Combination) -> PlannedCell:
+        """The cell of a combination, with the reason if it cannot run."""
+        transforms: tuple[Transform, ...] = ()
+        runtime: tuple[RuntimeStep, ...] = ()
+        python: OtherPython | None = None
+        reason = kind = None
+        try:
+            python = self._worker(point.chain, point.backend)
+            transforms, runtime = self._steps(point.model, point.chain, point.backend)
+            self._check_capabilities(point, runtime)
+            self._check_settings(point, runtime)
+        except SkipCellError as skip:
+            reason, kind = skip.reason, skip.kind
+        backend, work = point.backend, point.workload
+        return PlannedCell(
+            id="",
+            label="",
+            model=point.model,
+            model_source=self.models[point.model].source,
+            technique=point.chain.label,
+            backend=backend.label,
+            backend_plugin=backend.backend.name,
+            device=backend.device,
+            backend_settings=backend.settings,
+            workload=work.label,
+            workload_plugin=work.workload.name,
+            workload_settings=work.settings,
+            unit=work.workload.unit,
+            transforms=transforms,
+            runtime_steps=runtime,
+            reason=reason,
+            reason_kind=kind,
+            python=python,
+        )
+
+    def _worker(self, chain: Chain, variant: BackendVariant) -> OtherPython | None:
+        """The interpreter of the cell's worker, in which all that acts in it must work."""
+        acting: list[tuple[RuntimeTechnique, Place]] = []
+        for step in chain.steps:
+            technique = self._registry.technique(step.plugin)
+            if isinstance(technique, RuntimeTechnique):
+                acting.append((technique, self._placing.step(chain, step, technique)))
+        if all(place.python is None for _, place in acting):
+            self._check_backend(variant)
+        python, found = self._placing.worker(variant.backend, variant.device, variant.place, acting)
+        _require(found)
+        return python
+
+    def _check_backend(self, variant: BackendVariant) -> None:
+        offer = variant.place
+        _require(offer.availability)
+        if variant.device not in offer.devices:
+            raise SkipCellError(
+                f"device '{variant.device}' is not here; {variant.label} offers: {', '.join(offer.devices) or 'none'}",
+                "unavailable",
+            )
+
+    def _steps(
+        self, model: str, chain: Chain, backend: BackendVariant
+    ) -> tuple[tuple[Transform, ...], tuple[RuntimeStep, ...]]:
+        """What is done to the model's files, and what while it runs.
+
+        Every model becomes a checkpoint first: one checkpoint serves all backends.
+        """
+        ref = self.models[model]
+        transforms = self._convert(ref, ref.format, (CHECKPOINT_FORMAT,))
+        runtime: list[RuntimeStep] = []
+        current = CHECKPOINT_FORMAT
+        for step in chain.steps:
+            technique = self._registry.technique(step.plugin)
+            settings = self._step_settings(chain, step, technique)
+            place = self._placing.step(chain, step, technique)
+            _require(place.availability)
+            if isinstance(technique, RuntimeTechnique):
+                runtime.append(RuntimeStep(step.plugin, settings))
+                continue
+            fault = technique.check(settings, ref.config) if ref.config is not None else None
+            if fault:
+                raise SkipCellError(f"{technique.name}: {fault}", "settings")
+            transforms += self._convert(ref, current, (technique.accepts,))
+            transforms.append(
+                Transform(
+                    "technique", technique.name, technique.produces, settings, place.versions, python=place.python
+                )
+            )
+            current = technique.produces
+        settings = self._anchored(backend)
+        wanted = backend.backend.conversion_settings(settings)
+        transforms += self._convert(ref, current, backend.backend.formats(settings), wanted)
+        return tuple(transforms), tuple(runtime)
+
+    def _convert(
+        self, ref: ModelRef, source: str, targets: Iterable[str], settings: Settings | None = None
+    ) -> list[Transform]:
+        try:
+            return route(self._converters, source, targets, ref.architecture, settings, self._placing.converter)
+        except NoRouteError as error:
+            raise SkipCellError(str(error), "unavailable") from None
+
+    def _check_capabilities(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
+        workload, backend = point.workload.workload, point.backend.backend
+        needed = dict.fromkeys(workload.requires, f"workload '{workload.name}'")
+        for step in runtime:
+            technique = self._registry.technique(step.name)
+            if isinstance(technique, RuntimeTechnique):
+                needed.update(dict.fromkeys(technique.requires, f"technique '{step.name}'"))
+        _require_capabilities(backend, self._anchored(point.backend), needed)
+
+    def _anchored(self, variant: BackendVariant) -> Settings:
+        """The settings of a backend as its methods take them."""
+        return anchored(variant.backend.options, variant.settings, self._profile.folder)
+
+    # -- what cells are compared with ------------------------------------------------------------
+
+    def references(self) -> dict[str, PlannedReference]:
+        """The reference of each model; empty where the profile wants no agreement check.
+
+        Of several backends that the pattern matches the first that can run is taken.
+        """
+        wanted = self._profile.agreement
+        if wanted is None:
+            return {}
+        path = ("agreement", "reference")
+        variants = select_backends(self._profile, wanted.reference, *path, variants=self._backends)
+        named = [
+            short_setting(key, value)
+            for key, value in wanted.reference.items()
+            if key not in ("backend", "device") and not isinstance(value, list)
+        ]
+        found: dict[str, PlannedReference] = {}
+        for model in self.models:
+            planned = [self._reference(model, each, named) for each in variants]
+            found[model] = next((each for each in planned if each.reason is None), planned[0])
+        return found
+
+    def _reference(self, model: str, variant: BackendVariant, named: Sequence[str]) -> PlannedReference:
+        transforms: tuple[Transform, ...] = ()
+        reason = None
+        try:
+            self._check_backend(variant)
+            needed = dict.fromkeys(("generate", "logits"), "a reference")
+            settings = self._anchored(variant)
+            _require_capabilities(variant.backend, settings, needed)
+            transforms, _ = self._steps(model, Chain("none", ()), variant)
+            config = self.models[model].config
+            fault = variant.backend.check(variant.device, settings, config or {})
+            if config is not None and fault:
+                raise SkipCellError(fault, "settings")
+        except SkipCellError as skip:
+            reason = skip.reason
+        return PlannedReference(
+            " ".join([variant.label, *named]),
+            model,
+            variant.label,
+            variant.backend.name,
+            variant.device,
+            variant.settings,
+            transforms,
+            reason,
+            variant.place.python,
+        )
+
+    def _check_settings(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
+        backend, work = point.backend, point.workload
+        settings = session_settings(self._anchored(backend), backend.backend, runtime, self._registry)
+        config = self.models[point.model].config
+        if config is not None:
+            check_against_config(backend.backend, backend.device, settings, work.workload, work.settings, config)
+        fault = work.workload.check(work.settings)
+        if fault:
+            raise SkipCellError(fault, "settings")
+
+
+def _require_capabilities(backend: Backend, settings: Settings, needed: Mapping[str, str]) -> None:
+    """Skip where the backend lacks one; ``needed`` says who asks for which."""
+    abilities = backend.abilities(settings)
+    for capability, asker in sorted(needed.items()):
+        if capability not in abilities:
+            raise SkipCellError(
+                f"{asker} needs the capability '{capability}', which backend '{backend.name}' does not have",
+                "capability",
+            )
+
+
+def _require(availability: Availability) -> None:
+    if not availability.ok:
+        raise SkipCellError(with_cure(availability.reason, availability.cure), "unavailable")
+
+
+def session_settings(
+    settings: Settings, backend: Backend, runtime: Iterable[RuntimeStep], registry: Registry
+) -> Settings:
+    """A backend's settings with those of its options that runtime techniques set.
+
+    Raises :class:`SkipCellError` where the backend has no such option or not that value of it.
+    """
+    options = {option.name: option for option in backend.options}
+    merged = dict(settings)
+    for step in runtime:
+        technique = registry.technique(step.name)
+        if not isinstance(technique, RuntimeTechnique):
+            continue
+        for name, value in technique.session_options(step.settings).items():
+            if name not in options:
+                raise SkipCellError(
+                    f"technique '{step.name}' sets '{name}', which backend '{backend.name}' does not have", "settings"
+                )
+            try:
+                merged[name] = check_value(options[name], value, name)
+            except ProfileError as error:
+                raise SkipCellError(
+                    f"technique '{step.name}' sets '{name}' for backend '{backend.name}': {error.what}", "settings"
+                ) from None
+    return merged
+
+
+def check_against_config(
+    backend: Backend, device: str, settings: Settings, workload: Workload, work: Settings, config: Mapping[str, object]
+) -> None:
+    """Raise :class:`SkipCellError` where a model's config.json rules the combination out."""
+    fault = backend.check(device, settings, config)
+    if fault:
+        raise SkipCellError(fault, "settings")
+    limit = config.get("max_position_embeddings")
+    needed = workload.tokens_needed(work)
+    if isinstance(limit, int) and needed > limit:
+        raise SkipCellError(f"the workload needs {needed} tokens of context; the model has {limit}", "settings")

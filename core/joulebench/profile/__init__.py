@@ -1,0 +1,1 @@
+"""Profiles: what to measure, in strict and versioned TOML."""

@@ -1,0 +1,146 @@
+"""Machines, sensors and workloads for the virtual rail, as plain values.
+
+:mod:`joulebench.rail.files` reads them from TOML; docs/rail.md lists the keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from joulebench.rail.power import Line, Noise, Part, Pulses, Ramp
+
+#: Grid steps of noise in its correlation time.
+GRID_STEPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Power on a line from ``from_w`` to ``to_w``; no two levels of a machine overlap in time."""
+
+    start_s: float
+    end_s: float
+    from_w: float
+    to_w: float
+
+
+@dataclass(frozen=True, slots=True)
+class PulseTrain:
+    """``power_w`` for the first ``on_s`` of each ``period_s``, on top of the level."""
+
+    power_w: float
+    period_s: float
+    on_s: float
+    phase_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wander:
+    """Noise of standard deviation ``sd_w`` that forgets itself within ``correlation_s``."""
+
+    sd_w: float
+    correlation_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Power that rises by ``w_per_s`` from ``start_s`` on."""
+
+    w_per_s: float
+    start_s: float = 0.0
+
+
+Segment = Level | PulseTrain | Wander | Drift
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """A counter (raw µJ) or a gauge (raw mW) on the rail; see :mod:`joulebench.rail.power`."""
+
+    kind: Literal["counter", "gauge"] = "counter"
+    period_s: float = 0.001
+    quantum_j: float = 61e-6
+    wraps_at_j: float | None = None
+    jitter: float = 0.1
+    stale_share: float = 0.0
+    averaging_s: float = 0.025
+    delay_s: float = 0.0
+    phase_s: float = 0.0
+    max_power_w: float = 200.0
+    #: Sampling by the meter within blocks; ``None``: none (a counter needs it only for wraps).
+    sampling_s: float | None = None
+
+    @property
+    def wraps_at(self) -> int | None:
+        """Raw counts at which the counter starts again."""
+        return None if self.wraps_at_j is None else round(self.wraps_at_j * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a cell does. ``noise`` and ``process_noise`` are shares of the working power."""
+
+    requests: int = 2
+    prefill_tokens: int = 40
+    decode_tokens: int = 60
+    token_spread: float = 0.2
+    prefill_s_per_token: float = 0.002
+    decode_s_per_token: float = 0.005
+    prefill_w: float = 60.0
+    decode_w: float = 40.0
+    gap_s: float = 0.05
+    noise: float = 0.02
+    correlation_s: float = 0.0
+    processes: int = 1
+    process_noise: float = 0.0
+    burst_period_s: float | None = None
+    burst_share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How the cell is measured. ``target`` is a relative half-width; ``None``: always ``blocks``.
+
+    With a target the cell may end at the looks of the protocol (20, 40, … blocks).
+    """
+
+    blocks: int = 40
+    target: float | None = None
+    dither: bool = True
+    idle_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A machine, its sensor, a cell's work and the protocol."""
+
+    name: str
+    what: str
+    machine: tuple[Segment, ...]
+    sensor: Sensor = field(default_factory=Sensor)
+    work: Work = field(default_factory=Work)
+    protocol: Protocol = field(default_factory=Protocol)
+
+    def certain_parts(self) -> list[Part]:
+        """The machine's power without its noise."""
+        return list(_certain(self.machine))
+
+    def noise_parts(self, seeds: Iterator[int]) -> list[Part]:
+        """The machine's noise, each part with a seed of its own."""
+        return [
+            Noise(each.sd_w, each.correlation_s, each.correlation_s / GRID_STEPS, next(seeds))
+            for each in self.machine
+            if isinstance(each, Wander)
+        ]
+
+
+def _certain(segments: tuple[Segment, ...]) -> Iterator[Part]:
+    for each in segments:
+        if isinstance(each, Level):
+            yield Line(each.start_s, each.end_s, each.from_w, each.to_w)
+        elif isinstance(each, PulseTrain):
+            yield Pulses(each.power_w, each.period_s, each.on_s, each.phase_s)
+        elif isinstance(each, Drift):
+            yield Ramp(each.start_s, each.w_per_s, math.inf)

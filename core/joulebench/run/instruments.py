@@ -1,0 +1,109 @@
+"""The instruments of a run: its sensors, what calibration found, and whether they will do.
+
+Settled before a session is begun, so that a target that no sensor here can reach is refused
+before anything long starts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from joulebench.api import Channel
+from joulebench.errors import ProfileError
+from joulebench.meter.live.calibration import Calibration, calibrate, shortest_block_s
+from joulebench.meter.live.channels import edge_channels
+from joulebench.meter.margins import NO_MARGINS, Margins
+from joulebench.meter.windows import Accountant
+from joulebench.profile.reading import Profile
+from joulebench.registry.loading import Registry
+from joulebench.run.rows import Row, channel_row, probe_row
+from joulebench.sensors.probing import Sensors, inspect_probes
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Sensors with their calibration, by the channel's place."""
+
+    sensors: Sensors
+    calibrations: Mapping[int, Calibration]
+
+    @property
+    def frozen(self) -> list[int]:
+        """Counters that never changed while they were watched."""
+        return [
+            index
+            for index, found in self.calibrations.items()
+            if found.frozen and self.sensors.channels[index].kind == "counter"
+        ]
+
+    def accountant(self, margins: Margins = NO_MARGINS) -> Accountant:
+        """What turns windows into energies, with the update periods as they were measured."""
+        channels = self.sensors.channels
+        periods = {
+            index: found.period_high_s for index, found in self.calibrations.items() if found.period_high_s is not None
+        }
+        return Accountant(channels, edge_channels(channels), periods, self.frozen, margins)
+
+    def channel_rows(self) -> list[Row]:
+        """The channels as the session records them."""
+        return [
+            channel_row(channel, self.calibrations.get(index)) for index, channel in enumerate(self.sensors.channels)
+        ]
+
+    def probe_rows(self) -> list[Row]:
+        """The probes as the session records them."""
+        return [probe_row(state) for state in self.sensors.probes]
+
+
+def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> Instruments:
+    """Inspect the probes and calibrate the energy channels; refuse a target out of their reach."""
+    sensors = inspect_probes(registry, profile)
+    channels = sensors.channels
+    chosen = [i for i, each in enumerate(channels) if each.quantity in ("energy", "power")]
+    seconds = float(profile.sampler["calibrate_s"])
+    made = Instruments(sensors, {})
+    if chosen and seconds > 0:
+        say(f"calibrating {len(chosen)} energy and power channels")
+        found = calibrate([channels[index] for index in chosen], seconds)
+        made = replace(made, calibrations=dict(zip(chosen, found, strict=True)))
+    for index in made.frozen:
+        say(f"{channels[index].path}: the counter does not change; its energy is withheld")
+    _check_target(profile, made)
+    return made
+
+
+def _check_target(profile: Profile, instruments: Instruments) -> None:
+    """A block must be long enough for the sensor, or every one of its energies will be null."""
+    if "requests_per_block" in profile.protocol:
+        return  # then block_s says nothing of how long a block will be
+    block_s = float(profile.protocol["block_s"])
+    target = float(profile.protocol["target"])
+    blocks = int(profile.protocol["max_blocks"])
+    for index, channel in enumerate(instruments.sensors.channels):
+        if not (channel.counted and channel.quantity == "energy" and channel.kind == "counter"):
+            continue
+        period_s = _period_s(channel, instruments.calibrations.get(index))
+        needed_s = 0.0 if period_s is None else shortest_block_s(period_s, target, blocks)
+        if period_s is not None and needed_s > block_s:
+            raise ProfileError(
+                f"blocks of {block_s:g} s are too short for {channel.path}, which is updated every "
+                f"{period_s * 1e3:.3g} ms: {100 * target:g} % in {blocks} blocks needs "
+                f"{needed_s:.3g} s",
+                where=profile.where("protocol", "block_s"),
+                hint=f"--set protocol.block_s={_rounded_up(needed_s):g}, or another target, or "
+                f"[probe.{channel.path.partition('/')[0]}] enabled = false",
+            )
+
+
+def _period_s(channel: Channel, found: Calibration | None) -> float | None:
+    if found is not None and found.period_high_s is not None:
+        return found.period_high_s
+    return channel.update_period_s
+
+
+def _rounded_up(seconds: float) -> float:
+    """Up to two digits, so that the advice holds when it is taken."""
+    step = math.pow(10, math.floor(math.log10(seconds)) - 1)
+    return math.ceil(seconds / step) * step

@@ -1,0 +1,125 @@
+"""What a worker is told when it opens a model, and what its answers mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from joulebench.api import Artifact, Scalar
+from joulebench.environments.python import OtherPython
+from joulebench.plan.cells import RuntimeStep
+from joulebench.run.rows import Row
+from joulebench.worker.process import Cause, WorkerError
+
+T = TypeVar("T")
+
+#: Most time for a worker to start and say hello: it imports the plugins, no model runtime.
+GREETING_S: Final = 60.0
+#: exp() of more than this overflows a double.
+_LARGEST_MEAN: Final = 700.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a cell needs to start a worker, settled before the run."""
+
+    artifact: Artifact
+    checkpoint: Path | None
+    environment: dict[str, str]
+    settings: dict[str, Any]
+    workload_settings: dict[str, Any]
+    evidence: dict[str, dict[str, Scalar]]
+    can_score: bool
+    #: Whether quality and agreement are looked at.
+    judged: bool
+    seed: int
+    shuffle: bool
+    open_timeout_s: float
+    block_timeout_s: float
+    cell_timeout_s: float | None
+    memory_limit_bytes: int | None
+    #: Steps that act while the model runs, with files found.
+    runtime_steps: tuple[RuntimeStep, ...] = ()
+    #: What runs the worker, if not this interpreter.
+    python: OtherPython | None = None
+
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether a session is to score a text, and can with the checkpoint's own tokenizer."""
+        folder = self.checkpoint
+        able = self.judged and self.can_score
+        return able and folder is not None and (folder / "tokenizer.json").is_file()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """The text that perplexity is taken from: its name, its file, tokens of it and of a window."""
+
+    name: str
+    path: str
+    tokens: int
+    window: int
+
+    def order(self) -> Row:
+        """The request to a worker."""
+        return {"op": "score", "text": self.path, "tokens": self.tokens, "window": self.window}
+
+    def figures(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Perplexity = exp(mean negative log-likelihood in nats), with what it rests on.
+
+        ``windows`` are (nats, tokens) of each window, as far as the worker tells them.
+        """
+        nll_nats, tokens = float(answer["nll_nats"]), int(answer["tokens"])
+        if tokens <= 0:
+            return {}
+        mean = nll_nats / tokens
+        return {
+            "perplexity": math.exp(mean) if mean < _LARGEST_MEAN else math.inf,
+            "nll_nats_per_token": mean,
+            "tokens": tokens,
+            "text": self.name,
+            "windows": [[float(nats), int(count)] for nats, count in answer.get("windows") or ()],
+        }
+
+
+def opening_order(
+    job: Job,
+    backend: str,
+    device: str,
+    runtime: Sequence[RuntimeStep] = (),
+    workload: str | None = None,
+    edges: Sequence[Row] = (),
+) -> Row:
+    """The request that opens a session; without a workload for what is not to be measured."""
+    artifact = job.artifact
+    return {
+        "op": "open",
+        "backend": backend,
+        "artifact": {
+            "format": artifact.format,
+            "path": str(artifact.path),
+            "content_hash": artifact.content_hash,
+            "size_bytes": artifact.size_bytes,
+        },
+        "checkpoint": None if job.checkpoint is None else str(job.checkpoint),
+        "device": device,
+        "settings": job.settings,
+        "runtime": [{"name": step.name, "settings": dict(step.settings)} for step in runtime],
+        "workload": workload,
+        "workload_settings": job.workload_settings,
+        "seed": job.seed,
+        "shuffle": job.shuffle,
+        "edges": edges,
+    }
+
+
+def decoded(decode: Callable[[Row], T], answer: Row) -> T:
+    """The answer's meaning; one without a meaning is the worker's failure."""
+    try:
+        return decode(answer)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        message = f"the worker's answer makes no sense: {type(error).__name__}: {error}"
+        raise WorkerError(Cause("error", message)) from None

@@ -1,0 +1,316 @@
+"""The record of one cell: its streams while it runs, its row when it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from joulebench.api import Scalar
+from joulebench.meter.energy import Trace
+from joulebench.meter.idle import IdlePower, combined_idle
+from joulebench.meter.live.sampling import Drained
+from joulebench.meter.uncertainty import Interval, ratio_interval
+from joulebench.meter.windows import Accountant, block_joules, energy_row, with_net, without_energy
+from joulebench.plan.cells import PlannedCell
+from joulebench.protocol import Block
+from joulebench.run.rows import (
+    ClockTriple,
+    Row,
+    block_totals,
+    event_rows,
+    hottest_c,
+    mean_cpu_hz,
+    note_row,
+    planned_row,
+    request_rows,
+    request_values,
+    sample_table,
+)
+from joulebench.run.simulated import device_rows, of_simulator
+from joulebench.sensors.gate import throttled
+from joulebench.sensors.idle import Baseline
+from joulebench.session.files import Session, SessionWriter, TableStream, write_table
+from joulebench.session.schema import CELL_TABLES, versioned
+
+_STREAMS: Final = ("blocks", "energy", "requests", "samples", "events")
+#: Tables whose rows belong to a block (events may, samples never do).
+_BY_BLOCK: Final = ("energy", "requests", "events")
+
+#: Event whose detail is the cell's ``agreement_json``.
+_AGREEMENT: Final = "agreement"
+
+
+@dataclass(slots=True)
+class Measured:
+    """One block as the stopping rule sees it."""
+
+    process: int
+    joules: float | None
+    seconds: float
+    units: float
+
+
+@dataclass(slots=True)
+class Turn:
+    """Where a block stands in the order of things, and what was waited for before it."""
+
+    number: int
+    round: int
+    position: int
+    gate_wait_s: float = 0.0
+    dither_s: float = 0.0
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of the machine while a block ran.
+
+    ``all_cpu_s`` is the CPU time of everything, ``other_cpu_s`` that of all but the worker, the
+    sampler and the parent; ``None`` where the system does not tell.
+    """
+
+    samples: Drained = field(default_factory=Drained)
+    other_cpu_s: float | None = None
+    all_cpu_s: float | None = None
+    sampler_lost: bool = False
+
+
+class CellRecord:
+    """Everything that is known of a cell and what of it is on disk."""
+
+    def __init__(
+        self, cell: PlannedCell, writer: SessionWriter, accountant: Accountant, resumed_from: Session | None = None
+    ) -> None:
+        self.cell = cell
+        self.accountant = accountant
+        self.channels = accountant.channels
+        self.measured: list[Measured] = []
+        self.flags: dict[str, None] = {}
+        self.baselines: list[Baseline] = []
+        self.quality: dict[str, Any] = {}
+        #: How the cell compares with its reference, once that has been looked at.
+        self.agreement: Row | None = None
+        #: Whether its blocks are in the time of simulated hardware.
+        self.simulated = False
+        #: The process and the round that come next, and the requests of a block once settled.
+        self.next_process = 0
+        self.next_round = 0
+        self.requests_per_block: int | None = None
+        self._sums: dict[str, float] = {}
+        self._writer = writer
+        self._clock = ClockTriple.now()
+        self._started_at = datetime.now(tz=UTC)
+        if resumed_from is not None:
+            self._take_over(resumed_from)
+        self._streams: dict[str, TableStream] = {name: writer.stream(cell.id, name) for name in _STREAMS}
+
+    # -- going on after an interruption --------------------------------------------------------
+
+    def _take_over(self, session: Session) -> None:
+        """Count the blocks that an interrupted run has left; drop what belongs to none of them."""
+        blocks = session.table("blocks", self.cell.id).to_pylist()
+        for event in session.table("events", self.cell.id).to_pylist():
+            if event["kind"] == _AGREEMENT:
+                self._hold(json.loads(event["detail"]))
+        self._drop_halves(session, {row["block"] for row in blocks})
+        if not blocks:
+            return
+        energy: dict[int, list[Row]] = {}
+        for row in session.table("energy", self.cell.id).to_pylist():
+            energy.setdefault(row["block"], []).append(row)
+        for row in blocks:
+            joules = block_joules(energy.get(row["block"], []))
+            self.measured.append(Measured(row["process"], joules, row["duration_s"], row["units"]))
+        values = session.table("requests", self.cell.id).column("values_json").to_pylist()
+        self._add(each for text in values for each in request_values(text))
+        self.next_process = max(row["process"] for row in blocks) + 1
+        self.next_round = max(row["round"] for row in blocks) + 1
+        self.simulated = blocks[0]["device_s"] is not None
+        self.requests_per_block = blocks[0]["requests"]
+        self.flags["resumed"] = None
+
+    def _drop_halves(self, session: Session, finished: set[int]) -> None:
+        """Remove the rows of a block that was being written when the run was killed.
+
+        Its own row comes last, so without one it does not count and is measured again.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for name in _BY_BLOCK:
+            table = session.table(name, self.cell.id)
+            block = table.column("block")
+            kept = pc.or_(pc.is_null(block), pc.is_in(block, value_set=pa.array(sorted(finished), block.type)))
+            if table.num_rows and not pc.all(kept).as_py():
+                final = self._writer.cell_folder(self.cell.id) / f"{name}.arrow"
+                write_table(final, table.filter(kept).cast(versioned(CELL_TABLES[name])))
+
+    def add_agreement(self, agreement: Row) -> None:
+        """Keep the comparison with the reference, for the cell's row and for a resumed run."""
+        self._streams["events"].append([note_row(_AGREEMENT, None, json.dumps(agreement))])
+        self._hold(agreement)
+
+    def _hold(self, agreement: Row) -> None:
+        self.agreement = agreement
+        if agreement["disagrees"]:
+            self.flags["disagrees"] = None
+
+    # -- a block -----------------------------------------------------------------------------
+
+    def add_block(self, block: Block, turn: Turn, seen: Seen, *, contended: bool) -> None:
+        """Write a block down."""
+        samples = seen.samples
+        traces = samples.traces()
+        self.simulated = block.simulated
+        flags = [] if block.simulated else self._block_flags(turn, traces, contended=contended)
+        energy = self._energy_rows(block, turn.number, traces, seen)
+        self._streams["requests"].append(request_rows(self.cell.id, turn.number, block, self._clock))
+        self._streams["samples"].write(sample_table(self.channels, block, samples))
+        self._note_what_happened(block, turn, seen)
+        self._streams["energy"].append(energy)
+        start_c, end_c = hottest_c(self.channels, traces)
+        # Last: a block counts as finished when its own row is there.
+        self._streams["blocks"].append(
+            [
+                {
+                    "cell_id": self.cell.id,
+                    "block": turn.number,
+                    "process": self.next_process - 1,
+                    "round": turn.round,
+                    "position": turn.position,
+                    **block_totals(block),
+                    "start_utc": self._clock.utc(block.t0_ns),
+                    "worker_cpu_s": block.cpu_s,
+                    "other_cpu_s": seen.other_cpu_s,
+                    "temperature_start_c": start_c,
+                    "temperature_end_c": end_c,
+                    "frequency_hz": mean_cpu_hz(self.channels, traces),
+                    "gate_wait_s": turn.gate_wait_s,
+                    "dither_s": turn.dither_s,
+                    "flags": flags,
+                }
+            ]
+        )
+        if not block.simulated:
+            self.flags.update(dict.fromkeys(turn.flags))
+        self.measured.append(Measured(self.next_process - 1, block_joules(energy), block.duration_s, block.units))
+        self._add(each for request in block.requests for each in request.values.items())
+
+    def _block_flags(self, turn: Turn, traces: Mapping[int, Trace], *, contended: bool) -> list[str]:
+        """What disturbed a block; nothing of this machine can disturb simulated hardware."""
+        flags = [*turn.flags, *(["contended"] if contended else [])]
+        if throttled(self.channels, {index: trace.raw for index, trace in traces.items()}):
+            flags.append("throttled")
+        return flags
+
+    def _add(self, values: Iterable[tuple[str, float]]) -> None:
+        for name, value in values:
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def _energy_rows(self, block: Block, number: int, traces: Mapping[int, Trace], seen: Seen) -> list[Row]:
+        rows: list[Row] = []
+        idle_w = {index: power.power_w for index, power in self._idle_before().items()}
+        for phase, index, found in self.accountant.block_energies(block, traces, idle_w):
+            window = without_energy(found, "sampler_lost") if seen.sampler_lost else found
+            rows.append(
+                energy_row(self.cell.id, number, phase, self.channels[index], window, block.cpu_s, seen.all_cpu_s)
+            )
+        if block.simulated:
+            rows = [of_simulator(row) for row in rows]
+            rows += device_rows(self.cell.id, number, block)
+        return rows
+
+    def _note_what_happened(self, block: Block, turn: Turn, seen: Seen) -> None:
+        rows = event_rows(turn.number, block)
+        if turn.gate_wait_s > 0:
+            rows.append(note_row("gate_wait", turn.number, f"{turn.gate_wait_s:.1f} s"))
+        for t_ns, channel in seen.samples.faults:
+            note = note_row("sensor_fault", turn.number, self.channels[channel].path)
+            rows.append({**note, "t_ns": t_ns})
+        if seen.samples.lost:
+            rows.append(note_row("samples_lost", turn.number, f"{seen.samples.lost} records"))
+        if seen.sampler_lost and "sampler_lost" not in self.flags:
+            self.flags["sampler_lost"] = None
+            rows.append(note_row("sampler_lost", turn.number, ""))
+        self._streams["events"].append(rows)
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def interval(self) -> Interval:
+        """The figure that the stopping rule looks at: J (else s) per unit of work."""
+        use_joules = all(each.joules is not None for each in self.measured)
+        return ratio_interval(
+            [(each.joules or 0.0) if use_joules else each.seconds for each in self.measured],
+            [each.units for each in self.measured],
+            [each.process for each in self.measured],
+        )
+
+    def _idle_before(self) -> dict[int, IdlePower]:
+        return next((each.power for each in self.baselines if each.when == "before"), {})
+
+    def idle_power(self) -> dict[int, IdlePower]:
+        """Idle power of each channel from the baselines before and after."""
+        before = self._idle_before()
+        after = next((each.power for each in self.baselines if each.when == "after"), {})
+        return {index: combined_idle(before[index], after[index]) for index in before if index in after}
+
+    # -- ending --------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Leave the cell unfinished but readable, for ``--resume``."""
+        for stream in self._streams.values():
+            stream.close()
+
+    def finish(self, outcome: Row, quality_of: Callable[[dict[str, float]], Mapping[str, Scalar]]) -> None:
+        """Fill in net energies, make every table final and write the cell's row."""
+        for name, stream in self._streams.items():
+            if name != "energy":
+                stream.finish()
+        self._finish_energy()
+        self.quality.update(quality_of(self._sums))
+        processes = len({each.process for each in self.measured})
+        if processes == 1 and not self.simulated:
+            self.flags["single_process"] = None
+        self._writer.write_cell(
+            {
+                **planned_row(self.cell),
+                **outcome,
+                "time_base": self._time_base(),
+                "quality_json": json.dumps(self.quality) if self.quality else None,
+                "agreement_json": json.dumps(self.agreement) if self.agreement else None,
+                "processes": processes,
+                "blocks": len(self.measured),
+                "idle": [row for each in self.baselines for row in each.rows(self.channels)],
+                "flags": sorted(self.flags),
+                "started_at": self._started_at,
+                "finished_at": datetime.now(tz=UTC),
+                "clock_start": self._clock.row(),
+                "clock_end": ClockTriple.now().row(),
+            }
+        )
+
+    def _time_base(self) -> str | None:
+        """Whose seconds the blocks are in; unknown where there is none."""
+        if not self.measured:
+            return None
+        return "device" if self.simulated else "host"
+
+    def _finish_energy(self) -> None:
+        stream = self._streams["energy"]
+        idle = {self.channels[i].path: power for i, power in self.idle_power().items()}
+        if not idle:
+            if self.accountant.indices and not self.simulated:
+                self.flags["no_idle_baseline"] = None
+            stream.finish()
+            return
+        rows = [
+            with_net(row, idle.get(row["channel"]))
+            for row in Session(self._writer.path).table("energy", self.cell.id).to_pylist()
+        ]
+        if not self.simulated and any("idle_drift" in power.flags for power in idle.values()):
+            self.flags["idle_drift"] = None
+        stream.finish_with(rows)

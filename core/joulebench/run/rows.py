@@ -1,0 +1,225 @@
+"""Rows of a session's tables, made from what was observed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from joulebench.api import Channel
+from joulebench.meter.energy import Trace
+from joulebench.meter.live.calibration import Calibration
+from joulebench.meter.live.channels import edge_channels
+from joulebench.meter.live.sampling import Drained
+from joulebench.plan.cells import PlannedCell
+from joulebench.protocol import Block, RequestRecord
+from joulebench.run.simulated import block_columns, request_columns
+from joulebench.sensors.probing import ProbeState
+from joulebench.session.schema import CELL_TABLES, versioned
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTriple:
+    """Monotonic, UTC and monotonic time read in that order; maps one to the other."""
+
+    before_ns: int
+    utc_ns: int
+    after_ns: int
+
+    @classmethod
+    def now(cls) -> ClockTriple:
+        """Read the clocks."""
+        before = time.perf_counter_ns()
+        return cls(before, time.time_ns(), time.perf_counter_ns())
+
+    def utc(self, t_ns: int) -> datetime:
+        """UTC of a monotonic time, by the middle of the triple."""
+        middle = (self.before_ns + self.after_ns) // 2
+        return datetime.fromtimestamp((self.utc_ns + t_ns - middle) * 1e-9, tz=UTC)
+
+    def row(self) -> Row:
+        """As the schema has it."""
+        return {"before_ns": self.before_ns, "utc_ns": self.utc_ns, "after_ns": self.after_ns}
+
+
+def channel_row(channel: Channel, found: Calibration | None) -> Row:
+    """A channel as the session records it, with what its calibration found."""
+    return {
+        "channel": channel.path,
+        "quantity": channel.quantity,
+        "unit": channel.unit,
+        "kind": channel.kind,
+        "scale": channel.scale,
+        "provenance": channel.provenance,
+        "domain": channel.domain,
+        "counted": channel.counted,
+        "rate_hz": channel.rate_hz,
+        "update_period_s": channel.update_period_s,
+        "resolution": channel.resolution,
+        "measured_period_s": found.period_s if found else None,
+        "measured_period_low_s": found.period_low_s if found else None,
+        "measured_period_high_s": found.period_high_s if found else None,
+        "measured_quantum": found.quantum if found else None,
+        "read_cost_s": found.read_cost_s if found else None,
+        "wraps_at": channel.wraps_at,
+        "relative_uncertainty": channel.relative_uncertainty,
+        "note": channel.note or None,
+    }
+
+
+def probe_row(state: ProbeState) -> Row:
+    """A probe's state as the session records it."""
+    return {
+        "probe": state.name,
+        "available": state.availability.ok,
+        "reason": state.availability.reason,
+        "cure": state.availability.cure,
+    }
+
+
+def planned_row(cell: PlannedCell) -> Row:
+    """The part of a cell's row that the plan determines."""
+    return {
+        "cell_id": cell.id,
+        "label": cell.label,
+        "model": cell.model,
+        "model_source": cell.model_source,
+        "technique": cell.technique,
+        "backend": cell.backend,
+        "device": cell.device,
+        "workload": cell.workload,
+        "unit": cell.unit,
+        "settings_json": json.dumps(cell.settings),
+    }
+
+
+def request_rows(cell_id: str, number: int, block: Block, clock: ClockTriple) -> list[Row]:
+    """A row for each request of a block."""
+    return [_request_row(cell_id, number, place, request, clock) for place, request in enumerate(block.requests)]
+
+
+def _request_row(cell_id: str, number: int, place: int, request: RequestRecord, clock: ClockTriple) -> Row:
+    seconds: dict[str, float] = {}
+    for name, begin, end in request.phases():
+        seconds[name] = seconds.get(name, 0.0) + (end.t_ns - begin.t_ns) * 1e-9
+    decode_s = seconds.get("decode")
+    prefilled = "prefill" in seconds and bool(request.token_t_ns)
+    return {
+        "cell_id": cell_id,
+        "block": number,
+        "request": place,
+        "prompt_index": request.prompt_index,
+        "t0_ns": request.t0_ns,
+        "t1_ns": request.t1_ns,
+        "start_utc": clock.utc(request.t0_ns),
+        "end_utc": clock.utc(request.t1_ns),
+        "duration_s": (request.t1_ns - request.t0_ns) * 1e-9,
+        "ttft_s": (request.token_t_ns[0] - request.t0_ns) * 1e-9 if prefilled else None,
+        "prefill_s": seconds.get("prefill"),
+        "decode_s": decode_s if request.decode_tokens else None,
+        "tpot_s": decode_s / request.decode_tokens if decode_s and request.decode_tokens else None,
+        "prefill_tokens": request.prefill_tokens,
+        "decode_tokens": request.decode_tokens,
+        "units": request.units,
+        "token_t_ns": list(request.token_t_ns),
+        "output_tokens": list(request.output),
+        "prompt": request.prompt,
+        "response": request.response,
+        "values_json": json.dumps(request.values) if request.values else None,
+        **request_columns(request),
+    }
+
+
+def request_values(text: str | None) -> list[tuple[str, float]]:
+    """The further figures of a request, from its row's ``values_json``."""
+    return [] if text is None else list(json.loads(text).items())
+
+
+def event_rows(number: int, block: Block) -> list[Row]:
+    """The edges of a block and of its requests' phases."""
+    rows: list[Row] = [_event(block.t0_ns, "block_start", number, None, None)]
+    for place, request in enumerate(block.requests):
+        for edge in request.edges:
+            rows.append(_event(edge.t_ns, "phase", number, place, edge.kind))
+    rows.append(_event(block.t1_ns, "block_end", number, None, None))
+    return rows
+
+
+def _event(t_ns: int, kind: str, block: int | None, request: int | None, detail: str | None) -> Row:
+    return {"t_ns": t_ns, "kind": kind, "block": block, "request": request, "detail": detail}
+
+
+def note_row(kind: str, block: int | None, detail: str) -> Row:
+    """Something that happened now."""
+    return _event(time.perf_counter_ns(), kind, block, None, detail)
+
+
+def block_totals(block: Block) -> Mapping[str, Any]:
+    """Work done in a block, by column."""
+    return {
+        "requests": len(block.requests),
+        "prefill_tokens": sum(each.prefill_tokens for each in block.requests),
+        "decode_tokens": sum(each.decode_tokens for each in block.requests),
+        "units": block.units,
+        "duration_s": block.duration_s,
+        "t0_ns": block.t0_ns,
+        "t1_ns": block.t1_ns,
+        **block_columns(block),
+    }
+
+
+def hottest_c(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> tuple[float | None, float | None]:
+    """The hottest temperature at the start and at the end of a block."""
+    ends: list[tuple[float, float]] = []
+    for index, trace in traces.items():
+        if channels[index].quantity == "temperature" and trace.raw:
+            scale = channels[index].scale
+            ends.append((trace.raw[0] * scale, trace.raw[-1] * scale))
+    if not ends:
+        return None, None
+    return max(start for start, _ in ends), max(end for _, end in ends)
+
+
+def mean_cpu_hz(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> float | None:
+    """The mean frequency of the processor's cores in a block."""
+    means = [
+        channels[index].scale * sum(trace.raw) / len(trace.raw)
+        for index, trace in traces.items()
+        if channels[index].quantity == "frequency" and channels[index].domain.startswith("cpu") and trace.raw
+    ]
+    return sum(means) / len(means) if means else None
+
+
+def sample_table(channels: Sequence[Channel], block: Block, drained: Drained) -> pa.Table:
+    """The sampler's ticks and the reads at the edges of a block, as the schema has them."""
+    t_ns, channel, raw = list(drained.t_ns), list(drained.channel), list(drained.raw)
+    origin = [0] * len(t_ns)
+    order = edge_channels(channels)
+    for request in block.requests:
+        for edge in request.edges:
+            for index, value in zip(order, edge.raw, strict=True):
+                if value is not None:
+                    t_ns.append(edge.t_ns)
+                    channel.append(index)
+                    raw.append(value)
+                    origin.append(1)
+    return pa.Table.from_arrays(
+        [
+            pa.array(t_ns, pa.int64()),
+            _dictionary(channel, [each.path for each in channels]),
+            pa.array(raw, pa.int64()),
+            _dictionary(origin, ["tick", "edge"]),
+        ],
+        schema=versioned(CELL_TABLES["samples"]),
+    )
+
+
+def _dictionary(indices: Sequence[int], names: Sequence[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(names, pa.string()))

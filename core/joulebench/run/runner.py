@@ -1,0 +1,457 @@
+"""A run: prepare the artifacts, measure the groups of cells, write the session."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar, Settings
+from joulebench.checkpoint import inspect_checkpoint
+from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
+from joulebench.meter.margins import Margins
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model, resolve_text
+from joulebench.models.store import Store, Transform
+from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
+from joulebench.plan.labels import untaken
+from joulebench.plan.leakage import overlap_fault
+from joulebench.plan.planner import SkipCellError, check_against_config, session_settings
+from joulebench.profile.reading import Profile
+from joulebench.profile.values import anchored
+from joulebench.registry.loading import Registry
+from joulebench.run.cell import CellRun
+from joulebench.run.folder import forget_profile_file, only_writer
+from joulebench.run.instruments import Instruments
+from joulebench.run.judging import Agreement, Judge, Quality
+from joulebench.run.machine import describe_machine, preflight, versions
+from joulebench.run.orders import Job, ScoredText
+from joulebench.run.packing import fitting
+from joulebench.run.record import CellRecord
+from joulebench.run.references import References
+from joulebench.run.rows import ClockTriple, planned_row
+from joulebench.run.turns import GroupRun, ProtocolNumbers, Watcher
+from joulebench.session.files import Session, SessionWriter
+from joulebench.session.schema import SCHEMA_VERSION
+from joulebench.version import __version__
+
+#: What a loaded model is assumed to need. A checkpoint, for each parameter: a float32, and half of
+#: one for the copies that loading makes. What was converted for a runtime, for each byte on disk:
+#: itself, and at most a second copy that the kernels rearranged.
+_BYTES_PER_PARAMETER: Final = 6.0
+_CONVERTED_FACTOR: Final = 2.0
+#: And what the runtime needs for itself.
+_RUNTIME_BYTES: Final = 500 * 2**20
+#: Share of the available memory that the cells of one group may fill.
+_MEMORY_SHARE: Final = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended: cells by status."""
+
+    session: Path
+    ok: int
+    failed: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A model through all transforms of a cell, or why that failed."""
+
+    artifact: Artifact
+    checkpoint: Path | None
+    evidence: dict[str, dict[str, Scalar]]
+    config: Mapping[str, Any] | None
+
+
+class Run:
+    """One run of one profile into one session folder."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        plan: Plan,
+        registry: Registry,
+        catalogue: Catalogue,
+        folder: Path,
+        instruments: Instruments,
+        watcher: Watcher,
+        resumed: Session | None = None,
+    ) -> None:
+        self._profile = profile
+        self._plan = plan
+        self._registry = registry
+        self._catalogue = catalogue
+        self._watcher = watcher
+        self._resumed = resumed
+        self._writer = SessionWriter(folder)
+        self._store = Store()
+        self._protocol = ProtocolNumbers(profile.protocol)
+        self._instruments = instruments
+        self._seed = int(profile.protocol["seed"])
+        self._created_at = datetime.now(tz=UTC)
+        self._clock_start = ClockTriple.now()
+        self._machine = describe_machine()
+        self._preflight = preflight()
+        self._statuses: dict[str, str] = {}
+        self._models: dict[str, Artifact | JoulebenchError] = {}
+        self._accountant = instruments.accountant(Margins.of(profile.protocol))
+
+    # -- the whole -----------------------------------------------------------------------------
+
+    def execute(self) -> RunResult:
+        """Run everything that can run. Ctrl-C leaves the session resumable and is raised on."""
+        with only_writer(self._writer.path):
+            return self._execute()
+
+    def _execute(self) -> RunResult:
+        self._write_session("running")
+        finished = self._finished_before()
+        todo = [cell for cell in self._plan.cells if cell.id not in finished]
+        for cell in todo:
+            if not cell.runnable:
+                self._skip(cell, cell.reason or "", cell.reason_kind or "")
+        jobs: list[tuple[PlannedCell, Job]] = []
+        for cell in todo:
+            if cell.runnable and (job := self._job(cell)) is not None:
+                jobs.append((cell, job))
+        references = self._references()
+        judges = self._judges(references)
+        try:
+            for group in self._groups(jobs):
+                self._run_group(group, judges, references)
+        except KeyboardInterrupt:
+            self._write_session("interrupted")
+            raise
+        finally:
+            if references is not None:
+                references.forget()
+        self._write_session("complete")
+        forget_profile_file(self._writer.path)
+        counts = {status: list(self._statuses.values()).count(status) for status in ("ok", "failed", "skipped")}
+        result = RunResult(self._writer.path, **counts)
+        if result.ok == 0:
+            raise NothingRanError(
+                "no cell could be measured; see the causes above",
+                hint=f"'joulebench report {self._writer.path}' lists them",
+            )
+        return result
+
+    def _finished_before(self) -> set[str]:
+        if self._resumed is None:
+            return set()
+        rows = self._resumed.cells().select(["cell_id", "status"]).to_pylist()
+        for row in rows:
+            self._statuses[row["cell_id"]] = row["status"]
+        return {row["cell_id"] for row in rows}
+
+    def _write_session(self, status: str) -> None:
+        done = status != "running"
+        earlier = self._resumed.row if self._resumed is not None else {}
+        self._writer.write_session(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "session_id": earlier.get("session_id", self._writer.path.name),
+                "joulebench_version": __version__,
+                "status": status,
+                "created_at": earlier.get("created_at", self._created_at),
+                "finished_at": datetime.now(tz=UTC) if done else None,
+                "profile_name": self._profile.name,
+                "profile_text": self._profile.text,
+                "overrides": list(self._profile.overrides),
+                "protocol_json": json.dumps(self._profile.protocol_json()),
+                "plan_json": json.dumps(self._plan.to_json(), default=str),
+                "machine_json": json.dumps(self._machine),
+                "preflight_json": json.dumps(self._preflight),
+                "versions_json": json.dumps(self._versions()),
+                "seed": self._seed,
+                "clock_start": earlier.get("clock_start", self._clock_start.row()),
+                "clock_end": ClockTriple.now().row() if done else None,
+                "channels": self._instruments.channel_rows(),
+                "probes": self._instruments.probe_rows(),
+            }
+        )
+
+    def _versions(self) -> dict[str, str]:
+        named: dict[str, str] = {}
+        for cell in self._plan.cells:
+            named.update(self._registry.backend(cell.backend_plugin).versions())
+            for transform in cell.transforms:
+                named.update(_by_place(transform))
+        return versions(named)
+
+    # -- preparing -------------------------------------------------------------------------------
+
+    def _job(self, cell: PlannedCell) -> Job | None:
+        """Everything a cell needs, made now; ``None`` where that fails (the cell has its row)."""
+        try:
+            prepared = self._prepare(cell)
+            backend = self._registry.backend(cell.backend_plugin)
+            workload = self._registry.workload(cell.workload_plugin)
+            if prepared.config is not None:
+                check_against_config(
+                    backend,
+                    cell.device,
+                    session_settings(self._anchored(cell), backend, cell.runtime_steps, self._registry),
+                    workload,
+                    cell.workload_settings,
+                    prepared.config,
+                )
+        except SkipCellError as skip:
+            self._skip(cell, skip.reason, skip.kind)
+            return None
+        except JoulebenchError as error:
+            self._skip(cell, str(error), "artifact", status="failed")
+            return None
+        job = self._job_on(prepared, cell, self._resolved(workload.options, cell.workload_settings))
+        return replace(job, judged=workload.judged, runtime_steps=tuple(map(self._with_files, cell.runtime_steps)))
+
+    def _with_files(self, step: RuntimeStep) -> RuntimeStep:
+        """The step with its files as paths."""
+        options = self._registry.technique(step.name).options
+        return replace(step, settings=self._resolved(options, step.settings))
+
+    def _reference_job(self, reference: PlannedReference) -> Job:
+        """Everything that a reference needs, made now. Raises :class:`JoulebenchError`."""
+        prepared = self._prepare(reference)
+        backend = self._registry.backend(reference.backend_plugin)
+        fault = backend.check(reference.device, self._anchored(reference), prepared.config or {})
+        if prepared.config is not None and fault:
+            raise UnavailableError(fault)
+        return self._job_on(prepared, reference, {})
+
+    def _job_on(
+        self, prepared: _Prepared, planned: PlannedCell | PlannedReference, workload_settings: dict[str, Any]
+    ) -> Job:
+        backend = self._registry.backend(planned.backend_plugin)
+        settings = self._anchored(planned)
+        limits = self._profile.limits
+        memory = limits.get("memory")
+        return Job(
+            artifact=prepared.artifact,
+            checkpoint=prepared.checkpoint,
+            environment=dict(backend.environment(planned.device, settings)),
+            settings=settings,
+            workload_settings=workload_settings,
+            evidence=prepared.evidence,
+            can_score="score" in backend.abilities(settings),
+            judged=True,
+            seed=self._seed,
+            shuffle=bool(self._profile.protocol["shuffle"]),
+            open_timeout_s=float(limits["open_s"]),
+            block_timeout_s=float(limits["block_s"]),
+            cell_timeout_s=float(limits["cell_s"]) if "cell_s" in limits else None,
+            memory_limit_bytes=int(memory) if memory is not None else None,
+            python=planned.python,
+        )
+
+    def _anchored(self, planned: PlannedCell | PlannedReference) -> dict[str, Any]:
+        """The settings of its backend as the backend's methods take them."""
+        options = self._registry.backend(planned.backend_plugin).options
+        return dict(anchored(options, planned.backend_settings, self._profile.folder))
+
+    def _resolved(self, options: Iterable[Any], settings: Settings) -> dict[str, Any]:
+        """Settings with files as paths, catalogue texts fetched."""
+        resolved: dict[str, Any] = dict(settings)
+        for option in options:
+            if option.type == "file" and option.name in resolved:
+                resolved[option.name] = str(self._text(str(resolved[option.name])))
+        return resolved
+
+    def _text(self, value: str) -> Path:
+        return resolve_text(
+            value, self._catalogue, self._registry.profile_dirs(), self._profile.folder, self._watcher.say
+        )
+
+    def _prepare(self, cell: PlannedCell | PlannedReference) -> _Prepared:
+        artifact = self._model(cell.model)
+        checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else None
+        config = checkpoint_config(artifact)
+        evidence: dict[str, dict[str, Scalar]] = {}
+        for step in cell.transforms:
+            stored = self._store.make(artifact, self._ready(step, config), self._watcher.say)
+            artifact = stored.artifact
+            if stored.evidence:
+                # A chain may use one technique twice.
+                evidence[untaken(step.name, evidence)] = dict(stored.evidence)
+            if artifact.format == CHECKPOINT_FORMAT:
+                checkpoint = artifact.path
+                config = checkpoint_config(artifact)
+        return _Prepared(artifact, checkpoint, evidence, config)
+
+    def _ready(self, step: Transform, config: Mapping[str, Any] | None) -> Transform:
+        """The step with its files found.
+
+        A technique is asked once more whether it fits: the configuration may not have been known
+        to the plan, or a step before has changed it.
+        """
+        if step.kind != "technique":
+            return step
+        technique = self._registry.technique(step.name)
+        if isinstance(technique, ArtifactTechnique) and config is not None:
+            fault = technique.check(step.settings, config)
+            if fault:
+                raise SkipCellError(f"{technique.name}: {fault}", "settings")
+        files = {
+            option.name: self._text(str(step.settings[option.name]))
+            for option in technique.options
+            if option.type == "file" and option.name in step.settings
+        }
+        for name, file in files.items():
+            for judged in self._judged_files():
+                if fault := overlap_fault(judged, file):
+                    raise SkipCellError(f"{technique.name}: {name} {fault}", "settings")
+        return replace(step, files=files)
+
+    def _judged_files(self) -> list[Path]:
+        """The texts that cells are judged on, fetched."""
+        quality, agreement = self._profile.quality, self._profile.agreement
+        named = [] if quality is None else [str(quality["text"])]
+        return [self._text(each) for each in [*named, *([agreement.prompts] if agreement else [])]]
+
+    def _model(self, label: str) -> Artifact:
+        """The model as it was obtained; a failure is the same for each of its cells."""
+        if label not in self._models:
+            try:
+                self._models[label] = obtain_model(
+                    self._plan.models[label], self._catalogue, self._profile.folder, self._watcher.say
+                )
+            except JoulebenchError as error:
+                self._models[label] = error
+        found = self._models[label]
+        if isinstance(found, JoulebenchError):
+            raise found
+        return found
+
+    def _skip(self, cell: PlannedCell, reason: str, kind: str, status: str = "skipped") -> None:
+        self._watcher.say(f"{cell.label}: {status}: {reason}")
+        self._writer.write_cell({**planned_row(cell), "status": status, "cause": reason, "cause_kind": kind})
+        self._ended(cell.id, status, reason)
+
+    def _ended(self, cell_id: str, status: str, cause: str | None) -> None:
+        self._statuses[cell_id] = status
+        told = FinishedCell(self._writer.path, cell_id, status, cause)  # type: ignore[arg-type]
+        self._registry.cell_finished(told, self._watcher.say)
+
+    # -- measuring -------------------------------------------------------------------------------
+
+    def _groups(self, jobs: Sequence[tuple[PlannedCell, Job]]) -> list[list[tuple[PlannedCell, Job]]]:
+        """Cells of one workload that fit into memory together; alone where turns are off.
+
+        Where not all of them fit, those of one backend stay together as far as they do.
+        """
+        if not self._profile.protocol["turns"]:
+            return [[each] for each in jobs]
+        available = self._preflight["memory_available_bytes"]
+        room = _MEMORY_SHARE * available if available is not None else float("inf")
+        needed = {cell.id: _needed(job) for cell, job in jobs}  # reads files: once for each
+        by_work: dict[tuple[str, str], list[tuple[PlannedCell, Job]]] = {}
+        for each in sorted(jobs, key=lambda each: _work_of(each[0])):
+            by_work.setdefault(_work_of(each[0]), []).append(each)
+        return [
+            group
+            for cells in by_work.values()
+            for group in fitting(cells, lambda each: needed[each[0].id], _backend_of, room)
+        ]
+
+    def _run_group(
+        self,
+        group: Sequence[tuple[PlannedCell, Job]],
+        judges: Mapping[str, Sequence[Judge]],
+        references: References | None,
+    ) -> None:
+        names = ", ".join(cell.label for cell, _ in group)
+        self._watcher.say(f"measuring in turns: {names}" if len(group) > 1 else f"measuring {names}")
+        runs = [CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed)) for cell, job in group]
+        # A seed of the group's own: the order of blocks does not depend on what ran before.
+        rng = random.Random(f"{self._seed} {group[0][0].id}")  # noqa: S311  an order, no secret
+        try:
+            if references is not None:
+                references.prepare(run.cell.model for run in runs if run.job.judged and run.record.agreement is None)
+            GroupRun(runs, self._protocol, self._accountant, self._watcher, judges, rng).run()
+        except BaseException:
+            for run in runs:
+                run.leave()
+            raise
+        for run in runs:
+            self._finish(run)
+
+    def _finish(self, run: CellRun) -> None:
+        workload = self._registry.workload(run.cell.workload_plugin)
+        status = run.finish(lambda totals: dict(workload.quality(totals)))
+        self._ended(run.cell.id, status, run.cause.message if run.cause else None)
+
+    def _judges(self, references: References | None) -> dict[str, Sequence[Judge]]:
+        """Who looks at the cells of each model, by its label. Agreement needs the quality."""
+        text = self._scored_text()
+        return {
+            label: [
+                *([] if text is None else [Quality(text, ref.note)]),
+                *([] if references is None else [Agreement(references)]),
+            ]
+            for label, ref in self._plan.models.items()
+        }
+
+    def _scored_text(self) -> ScoredText | None:
+        wanted = self._profile.quality
+        if wanted is None:
+            return None
+        name = str(wanted["text"])
+        return ScoredText(name, str(self._text(name)), int(wanted["tokens"]), int(wanted["window"]))
+
+    def _references(self) -> References | None:
+        wanted = self._profile.agreement
+        if wanted is None:
+            return None
+        return References(
+            self._writer.path,
+            self._plan.references,
+            (wanted.prompts, self._text(wanted.prompts)),
+            wanted.count,
+            wanted.tokens,
+            self._scored_text(),
+            self._reference_job,
+            self._watcher.say,
+        )
+
+
+def _needed(job: Job) -> float:
+    """Bytes that a loaded cell is assumed to take."""
+    artifact = job.artifact
+    if artifact.format != CHECKPOINT_FORMAT:
+        return _CONVERTED_FACTOR * artifact.size_bytes + _RUNTIME_BYTES
+    return _BYTES_PER_PARAMETER * inspect_checkpoint(artifact.path).parameters + _RUNTIME_BYTES
+
+
+def _backend_of(each: tuple[PlannedCell, Job]) -> str:
+    cell = each[0]
+    return f"{cell.backend} {cell.device} {sorted(cell.backend_settings.items())}"
+
+
+def _by_place(step: Transform) -> dict[str, str]:
+    """The versions that a step has; another interpreter's are told from this one's."""
+    if step.python is None:
+        return dict(step.versions)
+    return {f"{name} ({step.python.title})": version for name, version in step.versions.items()}
+
+
+def _work_of(cell: PlannedCell) -> tuple[str, str]:
+    return cell.workload, json.dumps(dict(cell.workload_settings), sort_keys=True)
+
+
+def resume_plan(plan: Plan, session: Session) -> Plan:
+    """The plan of a resumed run: the same cells, or an error that says what has changed."""
+    before = [cell["id"] for cell in (session.json("plan_json") or {}).get("cells", [])]
+    now = [cell.id for cell in plan.cells]
+    if before != now:
+        raise SessionError(
+            "the profile now gives other cells than when this session began",
+            where=str(session.path),
+            hint="start a new session: joulebench run PROFILE",
+        )
+    return plan

@@ -1,0 +1,1 @@
+"""What the probes can read here, idle power, and when a block may begin or counts."""

@@ -1,0 +1,137 @@
+"""The thermal gate, the warm-up's end and the contention guard: when a block may begin or count."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from joulebench.api import Channel
+from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.sampler import FileReader, edge_reader
+
+#: How often the gate looks at the temperature, in seconds.
+GATE_LOOK_S = 1.0
+#: Time over which the slope is taken, in seconds.
+SLOPE_S = 10.0
+
+
+class Thermometer:
+    """Reads the hottest temperature now, in °C; ``None`` without a temperature channel."""
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        self._channels = [each for each in channels if each.quantity == "temperature"]
+        specs = [source_spec(i, each.source, None) for i, each in enumerate(self._channels)]
+        self._read: Callable[[], list[int | None]] = edge_reader(specs) if specs else list
+
+    def hottest_c(self) -> float | None:
+        """The hottest channel."""
+        values = [
+            raw * channel.scale for raw, channel in zip(self._read(), self._channels, strict=True) if raw is not None
+        ]
+        return max(values, default=None)
+
+
+@dataclass(slots=True)
+class ThermalGate:
+    """Waits before a block until the machine is as warm as before the first one, and steady."""
+
+    thermometer: Thermometer
+    within_c: float
+    slope_c_per_10_s: float
+    timeout_s: float
+    reference_c: float | None = None
+
+    def wait(
+        self, sleep: Callable[[float], None] = time.sleep, clock_s: Callable[[], float] = time.monotonic
+    ) -> tuple[float, tuple[str, ...]]:
+        """(seconds waited, flags). The first block sets the reference temperature."""
+        now_c = self.thermometer.hottest_c()
+        if now_c is None:
+            return 0.0, ("no_thermal_gate",)
+        if self.reference_c is None:
+            self.reference_c = now_c
+            return 0.0, ()
+        start = clock_s()
+        history = [(start, now_c)]
+        while not self._open(history):
+            if clock_s() - start >= self.timeout_s:
+                return clock_s() - start, ("thermal_gate_timeout",)
+            sleep(GATE_LOOK_S)
+            now_c = self.thermometer.hottest_c()
+            if now_c is not None:
+                history.append((clock_s(), now_c))
+        return clock_s() - start, ()
+
+    def _open(self, history: list[tuple[float, float]]) -> bool:
+        t_s, now_c = history[-1]
+        if self.reference_c is not None and abs(now_c - self.reference_c) > self.within_c:
+            return False
+        recent = [(t, c) for t, c in history if t_s - t <= SLOPE_S]
+        span = t_s - recent[0][0]
+        if span < GATE_LOOK_S:  # within range at the first look: no reason to wait for a slope
+            return True
+        return abs(now_c - recent[0][1]) / span * 10.0 <= self.slope_c_per_10_s
+
+
+def is_steady(durations_s: Sequence[float], least_s: float, share: float) -> bool:
+    """Whether equal requests no longer change: the protocol's warm-up criterion.
+
+    Looks at the latest requests that together last ``least_s`` (four at least) and compares the
+    means of their two halves.
+    """
+    total, count = 0.0, 0
+    for duration in reversed(durations_s):
+        total += duration
+        count += 1
+        if total >= least_s and count >= 4:
+            break
+    else:
+        return False
+    latest = durations_s[-count:]
+    half = count // 2
+    first = math.fsum(latest[:half]) / half
+    last = math.fsum(latest[-half:]) / half
+    return abs(last - first) < share * first
+
+
+class MachineLoad:
+    """CPU time of the whole machine, from /proc/stat; ``None`` where there is none."""
+
+    #: user, nice, system, irq, softirq; guest time is inside user (proc(5)); steal is not ours.
+    _BUSY = (1, 2, 3, 6, 7)
+
+    def __init__(self) -> None:
+        self._reader: FileReader | None = None
+        with contextlib.suppress(OSError):
+            self._reader = FileReader("/proc/stat", key="cpu ", columns=self._BUSY)
+        self._tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
+
+    def busy_s(self) -> float | None:
+        """CPU seconds spent by everything since boot, to a tick (10 ms)."""
+        raw = self._reader.read() if self._reader is not None else None
+        return None if raw is None else raw * self._tick_s
+
+
+def throttled(channels: Sequence[Channel], samples: Mapping[int, Sequence[int]], drop: float = 0.05) -> bool:
+    """Whether a block was throttled, by its samples of each channel (index → raw, in order).
+
+    A throttle counter that rose, a mask that was set, or a frequency whose last third fell by
+    more than ``drop`` below its first third.
+    """
+    for index, raw in samples.items():
+        channel = channels[index]
+        if channel.quantity == "throttle" and raw:
+            rose = raw[-1] > raw[0] if channel.kind == "counter" else any(raw)
+            if rose:
+                return True
+        elif channel.quantity == "frequency" and len(raw) >= 6:
+            third = len(raw) // 3
+            first = math.fsum(raw[:third]) / third
+            last = math.fsum(raw[-third:]) / third
+            if last < first * (1 - drop):
+                return True
+    return False

@@ -1,0 +1,82 @@
+"""The idle baseline: measured with no worker running."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from joulebench.api import Channel
+from joulebench.errors import UnavailableError
+from joulebench.meter.energy import Trace, gauge_energy
+from joulebench.meter.idle import IdlePower, idle_from_counter, idle_from_gauge
+from joulebench.meter.live.sampling import Drained, Sampler
+from joulebench.meter.windows import Accountant
+
+#: How often the ring is emptied, long before it can be full.
+_DRAIN_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Idle power by channel over one stretch of time."""
+
+    when: str
+    t0_ns: int
+    t1_ns: int
+    power: dict[int, IdlePower]
+
+    def rows(self, channels: Sequence[Channel]) -> list[dict[str, Any]]:
+        """As the session records it."""
+        return [
+            {
+                "channel": channels[index].path,
+                "when": self.when,
+                "t0_ns": self.t0_ns,
+                "t1_ns": self.t1_ns,
+                "power_w": idle.power_w,
+                "power_u_w": idle.u_w,
+            }
+            for index, idle in self.power.items()
+        ]
+
+
+def measure_idle(accountant: Accountant, seconds: float, when: str) -> Baseline | None:
+    """Idle power of every channel that yields joules; ``None`` where there is none.
+
+    A sampler that does not start leaves the cell without a baseline, not the run without a cell.
+    """
+    if not accountant.indices or seconds <= 0:
+        return None
+    channels = accountant.channels
+    try:
+        sampler = Sampler(channels, pid=None)
+    except UnavailableError:
+        return None
+    drained = Drained()
+    with sampler:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _DRAIN_S))
+            drained.extend(sampler.drain())
+        sampler.stop()
+        drained.extend(sampler.drain())
+    traces = drained.traces()
+    power = {
+        index: _idle_power(accountant, index, traces[index])
+        for index in accountant.indices
+        if index in traces and len(traces[index].t_ns) > 1
+    }
+    if not power:
+        return None
+    times = [t for index in power for t in (traces[index].t_ns[0], traces[index].t_ns[-1])]
+    return Baseline(when, min(times), max(times), power)
+
+
+def _idle_power(accountant: Accountant, index: int, trace: Trace) -> IdlePower:
+    channel, spec = accountant.channels[index], accountant.spec(index)
+    if channel.kind == "counter":
+        return idle_from_counter(trace, spec)
+    window = gauge_energy(trace.t_ns[0], trace.t_ns[-1], spec, trace, 1.0 / channel.rate_hz)
+    return idle_from_gauge(trace, spec, window)

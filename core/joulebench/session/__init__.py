@@ -1,0 +1,5 @@
+"""The session folder: schemas, streams, files, and sessions that lie elsewhere."""
+
+from joulebench.session.files import Session
+
+__all__ = ["Session"]

@@ -1,0 +1,1 @@
+"""The isolated processes: one runs a model, another a converter or technique."""

@@ -1,0 +1,57 @@
+"""``joulebench fpga-synthesis``: resources and clock of an engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+
+@click.command("fpga-synthesis", short_help="Resources and clock of the FPGA engine.")
+@click.option("--lanes", type=int, default=32, show_default=True, help="Multipliers side by side.")
+@click.option("--weight-bits", type=int, default=8, show_default=True, help="8 or 4.")
+@click.option("--part", default="ecp5-85f", show_default=True, help="ecp5-85f or xilinx-us+.")
+@click.option(
+    "--seed",
+    "seeds",
+    type=int,
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Seed of the placement; can be given more than once.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON, a list with one entry for a seed.")
+def synthesis(lanes: int, weight_bits: int, part: str, seeds: tuple[int, ...], as_json: bool) -> None:
+    """Map the FPGA engine to a part's cells, place and route it, and say what clock it allows.
+
+    It takes minutes (the first call of the tools some more) and is kept in the user's cache. For
+    Xilinx parts the open tools give resources, but no placement and so no clock.
+    """
+    from joulebench_plugins.fpga.law import Engine
+    from joulebench_plugins.fpga.synthesis.flow import synthesise
+    from joulebench_plugins.fpga.synthesis.parts import find_part
+    from joulebench_plugins.fpga.synthesis.results import clock_of
+
+    engine = Engine(lanes, weight_bits)  # type: ignore[arg-type]  # it checks its numbers itself
+    found = find_part(part)
+    placed = found.kind == "place-and-route"
+    results = [synthesise(engine, part, seed) for seed in (seeds if placed else seeds[:1])]
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in results], indent=1))
+        return
+    click.echo(f"{lanes} lanes, {weight_bits}-bit weights: {found.description}")
+    for name, words in (
+        ("luts", "LUTs"),
+        ("ffs", "flip-flops"),
+        ("dsps", "multipliers"),
+        ("brams", "block RAMs (18 kbit)"),
+    ):
+        there = f" of {found.capacity[name]:,}" if name in found.capacity else ""
+        click.echo(f"  {getattr(results[0], name):>7,}{there} {words}")
+    clock = clock_of(results)
+    if clock is None:
+        click.echo("  no clock: the open tools do not place this part")
+        return
+    for each in results:
+        click.echo(f"  {each.fmax_mhz:.1f} MHz with seed {each.seed}")

@@ -1,0 +1,114 @@
+"""Loads a GGUF file into llama.cpp and opens a session on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from joulebench.api import Settings
+from joulebench.errors import JoulebenchError, ModelError, UnavailableError
+from joulebench_plugins.llamacpp.backend import full_kv_type
+from joulebench_plugins.llamacpp.binding import Binding, ContextOptions, ModelOptions
+from joulebench_plugins.llamacpp.header import read_tensors
+from joulebench_plugins.llamacpp.installed import installed_binding
+from joulebench_plugins.llamacpp.kvaccount import KvUse
+from joulebench_plugins.llamacpp.kvwindow import KvWindow
+from joulebench_plugins.llamacpp.log import LibraryLog, read_allocations
+from joulebench_plugins.llamacpp.session import LOGITS_CHUNK, LlamaCppSession
+
+#: How the library says that memory ran out (ggml-backend.cpp, ggml-alloc.c, llama-model.cpp).
+_NO_MEMORY = ("failed to allocate", "unable to allocate", "out of memory", "bad_alloc")
+
+
+def load_binding(log: LibraryLog, module: str | None = None) -> Binding:
+    """The binding by the name of its module, or else the one that is installed.
+
+    Raises :class:`UnavailableError` where there is none or its library cannot be loaded.
+    """
+    found = installed_binding()
+    module = module or found.module
+    try:
+        if module == "llama_cpp":
+            from joulebench_plugins.llamacpp.ctypesbinding import CtypesBinding
+
+            return CtypesBinding(log)
+        if module == "llama_cpp_py_sync":
+            from joulebench_plugins.llamacpp.cffibinding import CffiBinding
+
+            return CffiBinding(log)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        raise UnavailableError(
+            f"the llama.cpp library of '{module}' cannot be loaded: {error}",
+            hint="install 'joulebench[llamacpp]' anew (pip install --force-reinstall)",
+        ) from error
+    raise UnavailableError(found.availability.reason or "no binding of llama.cpp", hint=found.availability.cure)
+
+
+def open_session(path: Path, device: str, settings: Settings, module: str | None = None) -> LlamaCppSession:
+    """A session on the GGUF file ``path``, or the one in that folder.
+
+    ``module`` names the binding to use instead of the preferred one. Raises
+    :class:`ModelError` for a file that is no whole model and :class:`MemoryError` where the
+    model or its KV cache does not fit.
+    """
+    file = gguf_in(path)
+    tensors = read_tensors(file)
+    log = LibraryLog()
+    binding = load_binding(log, module)
+    gpu = None if device == "cpu" else binding.gpu_name(device)
+    if device != "cpu" and gpu is None:
+        raise UnavailableError(f"the library does not find device '{device}'")
+    layers = settings.get("gpu_layers")
+    window, bits = KvWindow.of(settings), settings.get("kv_bits")
+    batch_tokens = int(settings["batch_tokens"])
+    if window is not None:
+        batch_tokens = min(batch_tokens, window.chunk)
+    decoder = binding.open(
+        str(file),
+        ModelOptions(bool(settings["mmap"]), gpu, None if layers is None else int(layers)),
+        ContextOptions(
+            context_tokens=int(settings["context_tokens"]),
+            batch_tokens=batch_tokens,
+            ubatch_tokens=int(settings["ubatch_tokens"]),
+            logits_tokens=LOGITS_CHUNK,
+            threads=int(settings["threads"]),
+            kv_type_k=str(settings["kv_type_k"]),
+            kv_type_v=str(settings["kv_type_v"]),
+            flash_attention=str(settings["flash_attention"]),
+            offload=gpu is not None,
+            cells=None if window is None else window.cells,
+        ),
+    )
+    if decoder is None:
+        raise _refused(file, log.last_errors())
+    return LlamaCppSession(
+        decoder,
+        tensors,
+        log,
+        read_allocations(log.lines),
+        {
+            "device": device,
+            "threads": int(settings["threads"]),
+            "batch_tokens": batch_tokens,
+            "ubatch_tokens": int(settings["ubatch_tokens"]),
+            "mmap": bool(settings["mmap"]),
+            "binding": type(binding).__module__.rpartition(".")[2],
+            "system_info": binding.system_info(),
+        },
+        KvUse(full_kv_type(settings), None if bits is None else int(bits), window),
+    )
+
+
+def _refused(file: Path, said: str) -> JoulebenchError | MemoryError:
+    if any(sign in said for sign in _NO_MEMORY):
+        return MemoryError(f"llama.cpp: out of memory: {said}")
+    return ModelError(f"llama.cpp cannot load it: {said or 'it does not say why'}", where=str(file))
+
+
+def gguf_in(path: Path) -> Path:
+    """The file itself, or the only GGUF file of a folder."""
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.gguf"))
+    if len(found) != 1:
+        raise ModelError(f"holds {len(found)} .gguf files; exactly one is expected", where=str(path))
+    return found[0]

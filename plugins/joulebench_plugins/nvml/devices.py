@@ -1,0 +1,196 @@
+"""The GPUs of this machine and the channels that each gives."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pynvml
+
+from joulebench.api import Availability, Channel, Quantity, ReaderSource
+from joulebench_plugins.nvml.reader import FIGURES, GpuReader
+
+#: The name under which ``joulebench.testing``'s stub library shows its GPUs: what it tells is made
+#: up and must never be taken for a measurement.
+STUB_NAME: Final = "Stub GPU"
+#: The energy counter's period is 20–100 ms by the generation of the GPU; the longest is assumed
+#: until the meter has measured it. Reading twice in a period misses no update.
+_UPDATE_PERIOD_S: Final = 0.1
+_ENERGY_RATE_HZ: Final = 20.0
+#: NVIDIA states ±5 % for the power reading (nvml.h, nvmlDeviceGetPowerUsage). Bounds with nothing
+#: said of the shape between them are a rectangle: its standard deviation is bound/√3 (GUM 4.3.7).
+_POWER_UNCERTAINTY: Final = 0.05 / math.sqrt(3)
+
+_POWER_NOTE: Final = (
+    "uncalibrated within ±5 %; an average with gaps: A100 and H100 sense 25 of every 100 ms "
+    "(arXiv 2312.02741), newer drivers average over 1 s (nvml.h)"
+)
+_ENERGY_NOTE: Final = "of the whole board, counted by the driver since it was loaded; never wraps"
+_MIG_NOTE: Final = "MIG is on: the figure covers all instances of this GPU"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a figure of the reader becomes a channel. ``group``: figures asked for together."""
+
+    quantity: Quantity
+    unit: str
+    scale: float
+    group: str = "state"
+    kind: str = "gauge"
+    rate_hz: float = 10.0
+    relative_uncertainty: float = 0.0
+    note: str = ""
+
+
+#: Energy stands alone: it is read at window edges, where nothing else may cost time.
+_KINDS: Final[dict[str, _Kind]] = {
+    "energy": _Kind("energy", "J", 1e-3, "energy", "counter", _ENERGY_RATE_HZ, note=_ENERGY_NOTE),
+    "power": _Kind("power", "W", 1e-3, "power", "gauge", _ENERGY_RATE_HZ, _POWER_UNCERTAINTY, _POWER_NOTE),
+    "temperature": _Kind("temperature", "degC", 1.0),
+    "sm_clock": _Kind("frequency", "Hz", 1e6),
+    "memory_clock": _Kind("frequency", "Hz", 1e6),
+    "slowdown": _Kind("throttle", "count", 1.0, note="bit mask of NVML's slowdown reasons; 0 is unthrottled"),
+    "memory_used": _Kind("memory", "bytes", 1.0),
+    "utilization": _Kind("utilization", "1", 0.01, note="share of the driver's last period with any kernel running"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU: which figures it gives, and why not the others."""
+
+    index: int
+    name: str
+    mig: bool
+    given: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+def inspect_devices(chosen: str) -> Availability:
+    """Whether the chosen GPUs can be read; see :meth:`NvmlProbe.inspect`."""
+    try:
+        with _driver():
+            count = int(pynvml.nvmlDeviceGetCount())
+            wanted = _indices(chosen, count)
+            if isinstance(wanted, str):
+                return Availability.no(wanted, 'devices = "all", or numbers that nvidia-smi lists')
+            gpus = [_gpu(index) for index in wanted]
+    except pynvml.NVMLError as error:
+        return _no_driver(error)
+    if not any(gpu.given for gpu in gpus):
+        return Availability.no(f"no GPU gives any figure: {_refusals(gpus)}")
+    return Availability(True, _refusals(gpus) or None)
+
+
+def device_channels(chosen: str) -> tuple[Channel, ...]:
+    """Channels of the chosen GPUs."""
+    with _driver():
+        wanted = _indices(chosen, int(pynvml.nvmlDeviceGetCount()))
+        gpus = [] if isinstance(wanted, str) else [_gpu(index) for index in wanted]
+    return tuple(channel for gpu in gpus for channel in _channels(gpu))
+
+
+@contextlib.contextmanager
+def _driver() -> Iterator[None]:
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _indices(chosen: str, count: int) -> list[int] | str:
+    """GPU numbers of the option, or what is wrong with it."""
+    if count == 0:
+        return "the driver is loaded, but there is no GPU"
+    if chosen.strip() == "all":
+        return list(range(count))
+    parts = [part.strip() for part in chosen.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        return f"devices = {chosen!r} is neither 'all' nor a list of numbers"
+    numbers = sorted({int(part) for part in parts})
+    if numbers[-1] >= count:
+        return f"there is no GPU {numbers[-1]}: this machine has {count}, numbered from 0"
+    return numbers
+
+
+def _gpu(index: int) -> Gpu:
+    device = pynvml.nvmlDeviceGetHandleByIndex(index)
+    errors = GpuReader(f"{index}:{','.join(FIGURES)}").errors
+    answers = list(zip(FIGURES, errors, strict=True))
+    return Gpu(
+        index,
+        str(pynvml.nvmlDeviceGetName(device)),
+        _mig_is_on(device),
+        tuple(name for name, error in answers if error is None),
+        tuple((name, error) for name, error in answers if error is not None),
+    )
+
+
+def _mig_is_on(device: Any) -> bool:
+    try:
+        current, _pending = pynvml.nvmlDeviceGetMigMode(device)
+    except pynvml.NVMLError:  # a GPU that cannot do MIG
+        return False
+    return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
+
+
+def _refusals(gpus: list[Gpu]) -> str:
+    said: list[str] = []
+    for gpu in gpus:
+        refused = [f"{name}: {error}" for name, error in gpu.refused]
+        if gpu.mig:
+            refused.insert(0, "MIG is on, figures cover all its instances")
+        if refused:
+            said.append(f"GPU {gpu.index} ({gpu.name}): {', '.join(refused)}")
+    return "; ".join(said)
+
+
+def _no_driver(error: pynvml.NVMLError) -> Availability:
+    reason = f"NVML does not start: {error}"
+    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return Availability.no(
+            f"{reason} (libnvidia-ml.so.1)",
+            "install NVIDIA's driver; in a container, start it with --gpus all "
+            "(NVIDIA Container Toolkit, driver capability 'utility')",
+        )
+    return Availability.no(reason, "check that nvidia-smi works; load or update the driver")
+
+
+def _channels(gpu: Gpu) -> Iterator[Channel]:
+    groups: dict[str, list[str]] = {}
+    for name in gpu.given:
+        groups.setdefault(_KINDS[name].group, []).append(name)
+    for names in groups.values():
+        for item, name in enumerate(names):
+            source = ReaderSource("joulebench_plugins.nvml.reader:GpuReader", f"{gpu.index}:{','.join(names)}", item)
+            yield _channel(gpu, name, source)
+
+
+def _channel(gpu: Gpu, name: str, source: ReaderSource) -> Channel:
+    kind = _KINDS[name]
+    # Where both exist the counter is the better one: the gauge beside it is for comparison.
+    counted = name == "energy" or (name == "power" and "energy" not in gpu.given)
+    notes = [gpu.name, kind.note, _MIG_NOTE if gpu.mig else ""]
+    return Channel(
+        path=f"nvml/gpu-{gpu.index}/{name}",
+        quantity=kind.quantity,
+        unit=kind.unit,
+        kind="counter" if kind.kind == "counter" else "gauge",
+        source=source,
+        scale=kind.scale,
+        provenance="simulated" if gpu.name == STUB_NAME else "measured",
+        domain=f"gpu-{gpu.index}",
+        counted=counted,
+        rate_hz=kind.rate_hz,
+        update_period_s=_UPDATE_PERIOD_S if name in ("energy", "power") else None,
+        resolution=kind.scale,
+        # An unsigned 64-bit count of mJ since the driver was loaded lasts longer than any GPU.
+        wraps_at=None,
+        relative_uncertainty=kind.relative_uncertainty,
+        note="; ".join(note for note in notes if note),
+    )

@@ -1,0 +1,226 @@
+"""What a model file holds: its stored tensors and the nodes that use them.
+
+Run as ``python -m joulebench_plugins.onnx.inventory FILE`` by :func:`take_inventory`: reading a model by
+the ``onnx`` package in the worker would add to the memory that is measured there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from joulebench.errors import ModelError
+
+#: Operators whose second input is a matrix that every element of is multiplied and added.
+PRODUCTS: Final = frozenset(
+    {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+)
+#: Those of them that multiply whole numbers of 8 bits (onnxruntime, docs/ContribOperators.md).
+INT8_PRODUCTS: Final = frozenset({"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
+#: A product with a matrix of few bits, and the look-up in such a table; both state their bits.
+N_BITS_PRODUCT: Final = "MatMulNBits"
+N_BITS_LOOKUP: Final = "GatherBlockQuantized"
+#: Inputs of GroupQueryAttention that it looks one row up in: cosines and sines.
+_ROTATION_INPUTS: Final = (7, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A stored tensor: numpy's name of its type, its size, and where its numbers begin.
+
+    ``file`` lies in the model file's folder; ``None`` for what stands inside of another structure.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+    file: str | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An operator: names of its inputs and outputs (empty where left out), integer attributes."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    integers: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Tensors by name, and nodes in the file's order."""
+
+    tensors: Mapping[str, Tensor]
+    nodes: tuple[Node, ...]
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all stored tensors, tables of the rotation included."""
+        return sum(tensor.size_bytes for tensor in self.tensors.values())
+
+    def bytes_per_token(self) -> int:
+        """Stored bytes that one token reads: all of a tensor, or one row where rows are looked up.
+
+        A tensor that is read both ways counts whole, once.
+        """
+        reads: dict[str, int] = {}
+        for node in self.nodes:
+            for place, name in enumerate(node.inputs):
+                tensor = self.tensors.get(name)
+                if tensor is None:
+                    continue
+                read = tensor.size_bytes
+                if _looks_up_rows(node, place) and tensor.shape and tensor.shape[0]:
+                    read //= tensor.shape[0]
+                reads[name] = max(reads.get(name, 0), read)
+        return sum(reads.values())
+
+    def operations_per_token(self) -> int:
+        """Multiplications and additions in the products with stored matrices, for one token."""
+        return sum(2 * self._matrix_elements(node) for node in self.nodes)
+
+    def operations_after(self, name: str) -> int:
+        """Those of them in nodes that depend on the input ``name``, directly or through others."""
+        reached = {name}
+        operations = 0
+        for node in self.nodes:  # each after those it depends on
+            if reached.intersection(node.inputs):
+                reached.update(node.outputs)
+                operations += 2 * self._matrix_elements(node)
+        return operations
+
+    def _matrix_elements(self, node: Node) -> int:
+        if node.operator == N_BITS_PRODUCT:
+            return node.integers["K"] * node.integers["N"]
+        if node.operator in PRODUCTS and len(node.inputs) > 1:
+            tensor = self.tensors.get(node.inputs[1])
+            return 0 if tensor is None else math.prod(tensor.shape)
+        return 0
+
+
+def _looks_up_rows(node: Node, place: int) -> bool:
+    if node.operator == "GroupQueryAttention":
+        return place in _ROTATION_INPUTS
+    return node.operator.startswith("Gather") and place != 1  # 1 are the indices
+
+
+def take_inventory(file: Path) -> Inventory:
+    """Read an .onnx or .ort file in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "joulebench_plugins.onnx.inventory", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        tail = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ModelError(f"its tensors cannot be listed: {tail[0]}", where=str(file))
+    content = json.loads(done.stdout)
+    return Inventory(
+        {name: Tensor(**{**each, "shape": tuple(each["shape"])}) for name, each in content["tensors"].items()},
+        tuple(
+            Node(each["operator"], tuple(each["inputs"]), tuple(each["outputs"]), each["integers"])
+            for each in content["nodes"]
+        ),
+    )
+
+
+def read_inventory(file: Path) -> Inventory:
+    """Read an .onnx or .ort file in this process."""
+    tensors, nodes = (_read_ort if file.suffix == ".ort" else _read_onnx)(file)
+    return Inventory(tensors, tuple(nodes))
+
+
+def _packed_bytes(data_type: int, count: int, itemsize: int) -> int:
+    """Bytes of numbers of which two share a byte in the 4-bit types (onnx.proto)."""
+    from onnx import TensorProto
+
+    if data_type in (TensorProto.INT4, TensorProto.UINT4):
+        return -(-count // 2)
+    return count * itemsize
+
+
+def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
+    import onnx
+    from onnx import helper
+
+    graph = onnx.load(str(file), load_external_data=False).graph
+    tensors: dict[str, Tensor] = {}
+    for each in graph.initializer:
+        place = {entry.key: entry.value for entry in each.external_data}
+        dtype = helper.tensor_dtype_to_np_dtype(each.data_type)
+        size = int(place["length"]) if "length" in place else len(each.raw_data)
+        shape = tuple(each.dims)
+        size = size or _packed_bytes(each.data_type, math.prod(shape), int(dtype.itemsize))
+        offset = int(place.get("offset", 0))
+        tensors[each.name] = Tensor(str(dtype), shape, size, place.get("location"), offset)
+    nodes = [
+        Node(
+            node.op_type,
+            tuple(node.input),
+            tuple(node.output),
+            {each.name: each.i for each in node.attribute if each.type == onnx.AttributeProto.INT},
+        )
+        for node in graph.node
+    ]
+    return tensors, nodes
+
+
+def _read_ort(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
+    """By the schema that onnxruntime ships for its own tools (core/flatbuffers/schema/ort.fbs)."""
+    import numpy as np
+    from onnx import helper
+    from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs import InferenceSession
+
+    with file.open("rb") as source:
+        content = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+    graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
+    start = np.frombuffer(content, np.uint8).ctypes.data
+    tensors: dict[str, Tensor] = {}
+    for each in _items(graph.Initializers, graph.InitializersLength()):
+        shape = tuple(int(each.Dims(axis)) for axis in range(each.DimsLength()))
+        dtype = str(helper.tensor_dtype_to_np_dtype(each.DataType()))
+        size = each.RawDataLength()
+        offset = each.RawDataAsNumpy().ctypes.data - start if size else 0
+        tensors[each.Name().decode()] = Tensor(dtype, shape, size, file.name, offset)
+    nodes = [
+        Node(
+            node.OpType().decode(),
+            tuple(each.decode() for each in _items(node.Inputs, node.InputsLength())),
+            tuple(each.decode() for each in _items(node.Outputs, node.OutputsLength())),
+            {each.Name().decode(): each.I() for each in _items(node.Attributes, node.AttributesLength())},
+        )
+        for node in _items(graph.Nodes, graph.NodesLength())
+    ]
+    return tensors, nodes
+
+
+def _items(get: Any, count: int) -> Iterator[Any]:
+    return (get(index) for index in range(count))
+
+
+def main(arguments: Iterable[str]) -> None:
+    """Print the inventory of the file named by the one argument, as JSON."""
+    (name,) = arguments
+    found = read_inventory(Path(name))
+    print(
+        json.dumps(
+            {
+                "tensors": {key: asdict(each) for key, each in found.tensors.items()},
+                "nodes": [asdict(node) for node in found.nodes],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,161 @@
+"""A loaded ONNX model: greedy decoding and scoring of one sequence."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+
+from joulebench.api import BackendSession, Kernel, MemoryUse, Scalar, Settings, Traffic
+from joulebench.errors import JoulebenchError
+from joulebench_plugins.onnx.binding import BoundModel
+from joulebench_plugins.onnx.inventory import Inventory, take_inventory
+from joulebench_plugins.onnx.llamagraph import LOGIT_POSITIONS
+from joulebench_plugins.onnx.numbertypes import type_facts
+
+#: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
+_SCORE_CHUNK: Final = 128
+
+
+class OnnxSession(BackendSession):
+    """One sequence on one model. The KV cache is one buffer, which scoring uses as well."""
+
+    def __init__(self, runtime: Any, file: Path, *, mode: str, cache_tokens: int, settings: Settings) -> None:
+        self._runtime, self._file = runtime, file
+        self._mode, self._settings = mode, settings
+        self._model = model = BoundModel(runtime, cache_tokens)
+        self.context_length = cache_tokens
+        self.vocabulary_size = model.vocabulary_size
+        self._length = 0
+        self._step = model.step
+
+    # -- generating ------------------------------------------------------------------------
+
+    def prefill(self, tokens: Sequence[int]) -> int:
+        """Read a prompt and return the first greedy token."""
+        if not tokens:
+            raise JoulebenchError("an empty prompt cannot be read")
+        self._check_length(len(tokens))
+        self._length = 0
+        token = self._model.read(tokens, at=0)
+        self._length = len(tokens)
+        return token
+
+    def step(self) -> int:
+        """Feed the last returned token and return the next greedy token."""
+        length = self._length
+        if length == self.context_length or not length:
+            self._check_step()
+        token = self._step(length)
+        self._length = length + 1
+        return token
+
+    def reset(self) -> None:
+        """Forget the sequence; what stands in the cache's buffer is never looked at again."""
+        self._length = 0
+
+    def _check_length(self, length: int) -> None:
+        if length > self._model.cache_tokens:
+            raise JoulebenchError(
+                f"{length} tokens do not fit into {self._model.cache_tokens} positions",
+                hint="raise cache_tokens, as far as the model's context goes, or shorten the text",
+            )
+
+    def _check_step(self) -> None:
+        if not self._length:
+            raise JoulebenchError("step() needs a prompt: call prefill() first")
+        self._check_length(self._length + 1)
+
+    # -- whole sequences -------------------------------------------------------------------
+
+    def score(self, tokens: Sequence[int]) -> Sequence[float]:
+        """Natural-log probabilities of ``tokens[1:]``. Ends the sequence that was begun."""
+        self._check_length(len(tokens))
+        self.reset()
+        found: list[float] = []
+        rows = np.empty((min(_SCORE_CHUNK, len(tokens)), self._model.vocabulary_size), np.float32)
+        for start in range(0, len(tokens) - 1, _SCORE_CHUNK):
+            chunk = tokens[start : min(start + _SCORE_CHUNK, len(tokens) - 1)]
+            logits = rows[: len(chunk)]
+            self._model.fill(chunk, at=start, logits=logits)
+            targets = np.asarray(tokens[start + 1 : start + 1 + len(chunk)])
+            found.extend(_log_probabilities(logits, targets).tolist())
+        return found
+
+    def logits(self, tokens: Sequence[int]) -> Any:
+        """Logits after each of ``tokens``: float32, (len(tokens), vocabulary_size)."""
+        self._check_length(len(tokens))
+        self.reset()
+        rows = np.empty((len(tokens), self._model.vocabulary_size), np.float32)
+        for start in range(0, len(tokens), _SCORE_CHUNK):
+            chunk = tokens[start : start + _SCORE_CHUNK]
+            self._model.fill(chunk, at=start, logits=rows[start : start + len(chunk)])
+        return rows
+
+    def operators(self, context: int) -> Sequence[Kernel]:
+        """Each operator alone on the model's weights; ends the sequence that was begun."""
+        from joulebench_plugins.onnx.operators import model_operators
+
+        self.reset()
+        return model_operators(self._model, self._file, self._inventory, self._settings, context)
+
+    # -- the record ------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _inventory(self) -> Inventory:
+        return take_inventory(self._file)
+
+    def memory(self) -> MemoryUse:
+        """Weights as the file stores them, KV cache as allocated; the workspace is not told."""
+        model = self._model
+        return MemoryUse(
+            weights_bytes=self._inventory.weights_bytes,
+            kv_allocated_bytes=model.cache_tokens * model.position_bytes,
+            kv_used_bytes=self._length * model.position_bytes,
+        )
+
+    def traffic(self) -> Traffic:
+        """Counted from the tensors in the file and the shapes of the KV cache."""
+        return Traffic(
+            weights_bytes=self._inventory.bytes_per_token(),
+            kv_position_bytes=self._model.position_bytes,
+            operations=self._inventory.operations_per_token(),
+            # What hangs on the choice of positions is done once for a whole prompt.
+            head_operations=self._inventory.operations_after(LOGIT_POSITIONS),
+        )
+
+    def facts(self) -> Mapping[str, Scalar]:
+        """What the runtime and the model's file say, and the settings that they do not tell."""
+        options, settings = self._runtime.get_session_options(), self._settings
+        return {
+            "mode": self._mode,
+            **type_facts(self._inventory, prepacking=bool(settings["prepacking"])),
+            "context_length": self.context_length,
+            "cache_tokens": self._model.cache_tokens,
+            "threads": options.intra_op_num_threads,
+            # A model in ORT format was optimised when it was written.
+            "graph_optimization": settings.get("graph_optimization", "as stored"),
+            "prepacking": bool(settings["prepacking"]),
+            "spinning": bool(settings["spinning"]),
+            "arena": options.enable_cpu_mem_arena,
+            "providers": ",".join(self._runtime.get_providers()),
+            "providers_built": ",".join(onnxruntime.get_available_providers()),
+            "onnxruntime": str(onnxruntime.__version__),
+        }
+
+    def close(self) -> None:
+        """Drop the model and its cache; a second call does nothing."""
+        for name in ("_step", "_model", "_runtime"):
+            vars(self).pop(name, None)
+
+
+def _log_probabilities(logits: Any, targets: Any) -> Any:
+    """ln of the softmax of each row at its target, in float64; overwrites ``logits``."""
+    logits -= logits.max(axis=1, keepdims=True)
+    chosen = logits[np.arange(len(targets)), targets].astype(np.float64)
+    np.exp(logits, out=logits)
+    return chosen - np.log(logits.sum(axis=1, dtype=np.float64))

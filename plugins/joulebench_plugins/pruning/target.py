@@ -1,0 +1,54 @@
+"""The sizes of the model that structured pruning makes. Plain arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from joulebench.api import Settings
+from joulebench_plugins.shared.configuration import UnfitModelError
+from joulebench_plugins.shared.shape import Shape
+
+
+def slimmer(shape: Shape, settings: Settings) -> Shape:
+    """The shape that is left. Raises :class:`UnfitModelError` where it is none that can be had."""
+    if not {"keep_mlp", "keep_kv_heads", "keep_layers"} & set(settings):
+        raise UnfitModelError("set one of keep_mlp, keep_kv_heads and keep_layers")
+    kv_heads = int(settings.get("keep_kv_heads", shape.num_key_value_heads))
+    layers = int(settings.get("keep_layers", shape.num_hidden_layers))
+    for name, wanted, there in (
+        ("keep_kv_heads", kv_heads, shape.num_key_value_heads),
+        ("keep_layers", layers, shape.num_hidden_layers),
+    ):
+        if wanted > there:
+            raise UnfitModelError(f"{name} is {wanted}; the model has {there}")
+    heads = kv_heads * shape.group
+    if shape.hidden_size % heads:
+        fitting = [
+            str(each) for each in range(1, shape.num_key_value_heads) if shape.hidden_size % (each * shape.group) == 0
+        ]
+        raise UnfitModelError(
+            f"keep_kv_heads = {kv_heads} leaves {heads} heads, which do not divide the hidden size "
+            f"{shape.hidden_size}; possible: {', '.join(fitting) or 'none'}"
+        )
+    made = replace(
+        shape,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=_width(shape, settings),
+    )
+    if made == shape:
+        raise UnfitModelError("these settings keep all of the model")
+    return made
+
+
+def _width(shape: Shape, settings: Settings) -> int:
+    """The MLP's width: the nearest multiple (of two the wider), at most what is there."""
+    if "keep_mlp" not in settings or float(settings["keep_mlp"]) == 1:
+        return shape.intermediate_size
+    multiple = int(settings["mlp_multiple"])
+    if multiple > shape.intermediate_size:
+        raise UnfitModelError(f"mlp_multiple is {multiple}; the MLP is {shape.intermediate_size} wide")
+    exact = float(settings["keep_mlp"]) * shape.intermediate_size
+    nearest = int(exact / multiple + 0.5) * multiple
+    return min(max(multiple, nearest), shape.intermediate_size)

@@ -1,0 +1,66 @@
+"""Loads a checkpoint folder into a model and opens a session on it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from joulebench.api import Settings
+from joulebench.errors import ModelError
+from joulebench_plugins.torch.contextual import open_sparse_mlps
+from joulebench_plugins.torch.kvcaches.opening import open_caches
+from joulebench_plugins.torch.session import TorchSession
+from joulebench_plugins.torch.weightpacking import quantize_weights
+
+
+def open_session(folder: Path, device: str, settings: Settings) -> TorchSession:
+    """A session on the checkpoint in ``folder``; raises :class:`ModelError` if it is unfit."""
+    torch.set_num_threads(int(settings["threads"]))
+    if torch.get_num_interop_threads() != 1:
+        # Fixed once parallel work has begun (not in a fresh worker); facts() tells the number.
+        with contextlib.suppress(RuntimeError):
+            torch.set_num_interop_threads(1)
+    model = _load_model(folder, str(settings["dtype"]), str(settings["attention"]))
+    model.to(device).eval()
+    quantize_weights(model, device, settings)
+    session = TorchSession(
+        model,
+        cache=str(settings["cache"]),
+        cache_tokens=int(settings["cache_tokens"]),
+        optimizer=str(settings["optimizer"]),
+        learning_rate=float(settings["learning_rate"]),
+        mlps=open_sparse_mlps(model, folder, settings),
+        caches=open_caches(model, settings),
+    )
+    if settings["compile"]:
+        session.compile()
+    return session
+
+
+def _load_model(folder: Path, dtype: str, attention: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"transformers cannot load it: {error}",
+            where=str(folder),
+            hint="a folder with config.json and safetensors is needed; pickles are refused",
+        ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers would go on with random numbers in their place
+        raise ModelError(f"{len(missing)} weights are missing, such as {missing[0]}", where=str(folder))
+    return model

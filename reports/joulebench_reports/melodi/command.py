@@ -1,0 +1,43 @@
+"""``joulebench import melodi``: published tables into a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group("import", short_help="Read others' measurements into a session.")
+def import_group() -> None:
+    """Read measurements that others published into a session."""
+
+
+@import_group.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the session, new or empty.")
+def melodi(files: tuple[Path, ...], out: Path) -> None:
+    """Read published MELODI tables (CSV) into a session, and say what is wrong with them.
+
+    Every report and 'joulebench report SESSION --format analysis' then works on it.
+    """
+    from joulebench.errors import SessionError
+    from joulebench_reports.melodi.csvtable import read_table
+    from joulebench_reports.melodi.importing import fault_text, import_tables
+    from joulebench_reports.wording import plain
+
+    tables = [read_table(file) for file in files]
+    names = [table.name for table in tables]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SessionError(f"two tables have the name {twice[0]}", hint="rename one of them")
+    made = import_tables(tables, out)
+    for name, found in made.faults:
+        click.echo(f"{plain(name)}: " + (_count(len(found), "fault") if found else "no fault found"))
+        for each in found:
+            click.echo(f"  {plain(fault_text(each))}")
+    prompts, cells = _count(made.rows, "prompt"), _count(made.cells, "cell")
+    click.echo(f"{prompts} in {cells}: {made.folder}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

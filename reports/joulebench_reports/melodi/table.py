@@ -1,0 +1,233 @@
+"""``--format melodi``: a session's requests in MELODI's own columns, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from joulebench.api import Option, Provenance, Renderer, Settings
+from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH, PUBLISHED
+from joulebench_reports.melodi.features import Libraries, installed_libraries, prompt_features
+from joulebench_reports.melodi.requests import PROVENANCES, Joules, MeasuredRequest, measured_requests
+from joulebench_reports.melodi.sensors import LOAD_NS, TOTAL_NS, channel_of
+from joulebench_reports.wording import visible
+
+if TYPE_CHECKING:
+    from joulebench.session.files import Session
+
+Value = str | int | float | None
+
+#: Columns that ``extended`` adds after the published ones.
+EXTENDED: Final = (
+    "energy_provenance",
+    "energy_method",
+    "energy_flags",
+    "cell",
+    "backend",
+    "device",
+    "technique",
+    "workload",
+    "block",
+    "request",
+    "prompt_index",
+)
+#: First characters that spreadsheets take for a formula (OWASP, "CSV Injection").
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+class MelodiRenderer(Renderer):
+    """One row per request. Energies are gross, of one provenance in the whole table."""
+
+    name = "melodi"
+    summary = "one row per request in the columns of a published MELODI table"
+    suffix: ClassVar[str] = ".melodi.csv"
+    options = (
+        Option(
+            "provenance",
+            "str",
+            None,
+            "take energies of this provenance alone; else the most trusted that the session has",
+            choices=PROVENANCES,
+        ),
+        Option(
+            "type",
+            "str",
+            None,
+            "the kind of device, such as laptop1 or server; else what the session knows of the machine",
+        ),
+        Option(
+            "extended",
+            "bool",
+            False,
+            "add joulebench's own columns after the published ones: "
+            "provenance, method and flags of the energy, cell, block, request",
+        ),
+    )
+
+    def render(self, session: Session, settings: Settings) -> str:
+        """The table; unknown is an empty field. What it cannot say goes to standard error."""
+        requests = list(measured_requests(session))
+        wanted = settings.get("provenance")
+        provenance = _provenance(requests) if wanted is None else _as_provenance(str(wanted))
+        extended = bool(settings.get("extended", False))
+        kind = settings.get("type")
+        device = str(kind) if kind is not None else machine_kind(session)
+        libraries = installed_libraries()
+        out = io.StringIO()
+        names = (*PUBLISHED, *EXTENDED) if extended else PUBLISHED
+        writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        features: dict[str, Mapping[str, Value]] = {}
+        for each in requests:
+            row = _row(each, provenance, device, libraries, features)
+            writer.writerow({name: _inert(value) for name, value in row.items()})
+        for note in _notes(requests, provenance, libraries):
+            _say(note)
+        return out.getvalue()
+
+
+def machine_kind(session: Session) -> str | None:
+    """What the session knows of the machine, as a kind of device."""
+    machine = session.json("machine_json") or {}
+    cpu = machine.get("cpu") if isinstance(machine, dict) else None
+    model = cpu.get("model") if isinstance(cpu, dict) else None
+    if not model:
+        return None
+    return f"virtual machine, {model}" if machine.get("virtualization") else str(model)
+
+
+def _provenance(requests: Sequence[MeasuredRequest]) -> Provenance | None:
+    """The most trusted provenance of which any request has an energy."""
+    found = {provenance for each in requests for provenance in each.provenances}
+    return next((each for each in PROVENANCES if each in found), None)
+
+
+def _as_provenance(text: str) -> Provenance | None:
+    return next((each for each in PROVENANCES if each == text), None)
+
+
+def _row(
+    each: MeasuredRequest,
+    provenance: Provenance | None,
+    machine: str | None,
+    libraries: Libraries,
+    features: dict[str, Mapping[str, Value]],
+) -> dict[str, Value]:
+    total = _energy(each, provenance)
+    published = {name: each.values[name] for name in FEATURES if name in each.values}
+    if published:
+        described: Mapping[str, Value] = {
+            **{k: v for k, v in published.items() if not isinstance(v, bool)},
+            "text_standard": _text(each.values.get("text_standard")),
+        }
+    else:
+        prompt = each.prompt or ""
+        if prompt not in features:
+            features[prompt] = prompt_features(prompt, libraries) if prompt else {}
+        described = features[prompt]
+    is_published = bool(each.cell.faults) or TOTAL_NS in each.values
+    return {
+        "model_name": each.cell.model,
+        "created_at": _iso(each.end),
+        "total_duration": _ns(each.duration_s, each.values.get(TOTAL_NS)),
+        "load_duration": _ns(None, each.values.get(LOAD_NS)),
+        "prompt_token_length": each.prompt_tokens,
+        "prompt_duration": _ns(each.prefill_s),
+        "response_token_length": each.response_tokens,
+        "response_duration": _ns(each.decode_s),
+        "prompt": each.prompt,
+        "response": each.response,
+        "type": each.cell.device if is_published else machine,
+        "clock_duration": each.duration_s,
+        "start_time": _iso(each.start),
+        "end_time": _iso(each.end),
+        **_energies(each, provenance, total),
+        **described,
+        "energy_provenance": provenance,
+        "energy_method": " + ".join(total.methods),
+        "energy_flags": " ".join(total.flags),
+        "cell": each.cell.label,
+        "backend": each.cell.backend,
+        "device": each.cell.device,
+        "technique": each.cell.technique,
+        "workload": each.cell.workload,
+        "block": each.block,
+        "request": each.request,
+        "prompt_index": each.prompt_index,
+    }
+
+
+def _energy(each: MeasuredRequest, provenance: Provenance | None) -> Joules:
+    if provenance is None:
+        return Joules(None, None, ("no_counted_channel",))
+    return each.energy(provenance)
+
+
+def _energies(each: MeasuredRequest, provenance: Provenance | None, total: Joules) -> dict[str, Value]:
+    """kWh by column: a published table's own, else sums over the domains of one provenance."""
+    if any(energy.channel.startswith("melodi/") for energy in each.energies):
+        found = {
+            name: each.of_channel(channel_of(name)).gross_j
+            for name in PUBLISHED
+            if name.startswith("energy_consumption_")
+        }
+    else:
+        parts = {part: None if provenance is None else each.energy(provenance, part).gross_j for part in ("cpu", "gpu")}
+        found = {
+            "energy_consumption_llm_cpu": parts["cpu"],
+            "energy_consumption_llm_gpu": parts["gpu"],
+            "energy_consumption_llm_total": total.gross_j,
+            "energy_consumption_llm": total.gross_j,
+        }
+    return {name: None if joules is None else joules / J_PER_KWH for name, joules in found.items()}
+
+
+def _ns(seconds: float | None, published: object = None) -> int | None:
+    if isinstance(published, (int, float)):
+        return round(published)
+    return None if seconds is None else round(seconds * 1e9)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(" ", "microseconds")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _inert(value: Value) -> Value:
+    """Text that neither steers a terminal nor runs in a spreadsheet."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _notes(requests: Sequence[MeasuredRequest], provenance: Provenance | None, libraries: Libraries) -> list[str]:
+    notes: list[str] = []
+    totals = [_energy(each, provenance) for each in requests]
+    unknown = [total for total in totals if total.gross_j is None]
+    if provenance is not None and len(unknown) < len(totals):
+        channels = sorted({name for total in totals for name in total.channels})
+        notes.append(
+            f"energies are {provenance} ({', '.join(channels)}), gross; the columns cannot say so, "
+            "'--option extended=true' adds one that does"
+        )
+    if unknown:
+        flags = Counter(flag for total in unknown for flag in total.flags)
+        why = ", ".join(f"{flag} ({count})" for flag, count in flags.most_common())
+        notes.append(f"{len(unknown)} of {len(totals)} requests have no energy of their own: {why}")
+    if any(each.prompt and not set(FEATURES) & set(each.values) for each in requests):
+        notes.append(f"prompt features left empty: {'; '.join(libraries.notes)}")
+    return notes
+
+
+def _say(note: str) -> None:
+    import click
+
+    click.echo(f"note: {visible(note)}", err=True)
