@@ -31,7 +31,7 @@ from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
 from joulebench_plugins.fpga.published import table_rows as published_rows
-from joulebench_reports.flags import EXPLANATIONS
+from joulebench_reports.words.flags import EXPLANATIONS
 
 DOCS: Final = Path(__file__).parent
 _DISTRIBUTION: Final = "joulebench"

@@ -16,13 +16,13 @@ JOULEBENCH_API = 1
 @hookimpl
 def joulebench_renderers() -> list[type[Renderer]]:
     """The renderers; their modules import pyarrow, rich and vl_convert only when they render."""
-    from joulebench_reports.json_report import JsonRenderer
-    from joulebench_reports.lines import JsonLinesRenderer
-    from joulebench_reports.markdown import MarkdownRenderer
-    from joulebench_reports.page import HtmlRenderer
-    from joulebench_reports.perfetto import PerfettoRenderer
-    from joulebench_reports.tabular import CsvRenderer
-    from joulebench_reports.terminal import TerminalRenderer
+    from joulebench_reports.data.json_report import JsonRenderer
+    from joulebench_reports.data.lines import JsonLinesRenderer
+    from joulebench_reports.data.perfetto import PerfettoRenderer
+    from joulebench_reports.data.tabular import CsvRenderer
+    from joulebench_reports.html.page import HtmlRenderer
+    from joulebench_reports.text.markdown import MarkdownRenderer
+    from joulebench_reports.text.terminal import TerminalRenderer
 
     return [
         TerminalRenderer,
@@ -38,8 +38,8 @@ def joulebench_renderers() -> list[type[Renderer]]:
 @hookimpl
 def joulebench_commands() -> dict[str, click.Command]:
     """``compare``, ``advise`` and ``export``."""
-    from joulebench_reports.advise_command import advise
-    from joulebench_reports.compare_command import compare
-    from joulebench_reports.export_command import export
+    from joulebench_reports.commands.advise import advise
+    from joulebench_reports.commands.compare import compare
+    from joulebench_reports.commands.export import export
 
     return {"advise": advise, "compare": compare, "export": export}

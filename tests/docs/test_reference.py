@@ -20,7 +20,7 @@ from joulebench.meter.comparison import Verdict
 from joulebench.profile.reading import section_options
 from joulebench.session import schema
 from joulebench.worker import serving as worker
-from joulebench_reports.flags import EXPLANATIONS
+from joulebench_reports.words.flags import EXPLANATIONS
 
 _TABLES: Final = {"session": schema.SESSION, **schema.CELL_TABLES}
 _STRUCTS: Final = {"clock": schema.CLOCK, "channel": schema.CHANNEL, "probe": schema.PROBE, "idle": schema.IDLE}

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports.figures import Figure
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
 from joulebench_reports.melodi.csvtable import read_table
 from joulebench_reports.melodi.faults import findings
 from joulebench_reports.melodi.importing import import_tables
+from joulebench_reports.values.figures import Figure
 
 
 @pytest.fixture

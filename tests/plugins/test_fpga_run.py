@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports.summary import summarise
+from joulebench_reports.summary.session import summarise
 
 pytest.importorskip("numpy")
 pytest.importorskip("torch")

@@ -15,11 +15,11 @@ from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
 from joulebench.session.files import Session
-from joulebench_reports.advice import Advice, advise
-from joulebench_reports.advise_command import advise as command
-from joulebench_reports.constraints import parse_limit
-from joulebench_reports.pareto import OBJECTIVES, Candidate, Objective, pareto_front
-from joulebench_reports.summary import summarise
+from joulebench_reports.commands.advise import advise as command
+from joulebench_reports.judging.advice import Advice, advise
+from joulebench_reports.judging.constraints import parse_limit
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.values.pareto import OBJECTIVES, Candidate, Objective, pareto_front
 
 F32 = Cell("a", "f32", processes=3, joules_per_token=0.5, peak_mib=600, perplexity=20.0)
 INT8 = Cell(

@@ -13,12 +13,12 @@ import pytest
 
 from joulebench.agreement import Comparison, Divergence, Forced, agreement_record, verdict
 from joulebench.session.files import Session
-from joulebench_reports.agreement import read_agreement
-from joulebench_reports.json_report import JsonRenderer
-from joulebench_reports.markdown import MarkdownRenderer
-from joulebench_reports.page import HtmlRenderer
-from joulebench_reports.tabular import CsvRenderer
-from joulebench_reports.terminal import TerminalRenderer
+from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.html.page import HtmlRenderer
+from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.text.terminal import TerminalRenderer
+from joulebench_reports.values.agreement import read_agreement
 
 ABOUT = {
     "label": "torch float32",

@@ -8,12 +8,12 @@ import make_session
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports.charts import Chart
-from joulebench_reports.comparisons import MOST_BARS, TOP, comparison_charts, group_names
-from joulebench_reports.figures import CellSummary
-from joulebench_reports.phasechart import phase_charts
-from joulebench_reports.summary import summarise
-from joulebench_reports.tradeoff import front_of, tradeoff_charts
+from joulebench_reports.charts.bars import MOST_BARS, TOP, comparison_charts, group_names
+from joulebench_reports.charts.phases import phase_charts
+from joulebench_reports.charts.specification import Chart
+from joulebench_reports.charts.tradeoff import front_of, tradeoff_charts
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.values.figures import CellSummary
 
 
 def cells_of(path: Path, cells: list[make_session.Cell]) -> tuple[CellSummary, ...]:

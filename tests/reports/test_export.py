@@ -15,9 +15,9 @@ import pytest
 
 from joulebench.errors import SessionError
 from joulebench.session.files import Session
-from joulebench_reports.exporting import TABLES, export
-from joulebench_reports.summary import summarise
-from joulebench_reports.units import unit_of_column
+from joulebench_reports.data.exporting import TABLES, export
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.words.units import unit_of_column
 
 
 def written(session: Session, folder: Path, form: str, **more: object) -> Path:

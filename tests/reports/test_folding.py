@@ -8,9 +8,9 @@ from pathlib import Path
 import make_session
 import pytest
 
-from joulebench_reports import chartruntime
-from joulebench_reports.folding import MOST_WRITTEN, Fold, folds
-from joulebench_reports.markup import as_data, data_block, h, render, script
+from joulebench_reports.charts import runtime as chartruntime
+from joulebench_reports.html.folding import MOST_WRITTEN, Fold, folds
+from joulebench_reports.html.markup import as_data, data_block, h, render, script
 
 
 def parts(count: int) -> list[Fold]:

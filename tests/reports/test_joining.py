@@ -12,14 +12,14 @@ import pytest
 
 from joulebench.errors import JoulebenchError, UnavailableError
 from joulebench.session.files import Session
-from joulebench_reports.joining import join
-from joulebench_reports.json_report import JsonRenderer
-from joulebench_reports.lines import JsonLinesRenderer
-from joulebench_reports.markdown import MarkdownRenderer
+from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.data.lines import JsonLinesRenderer
+from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.melodi.table import MelodiRenderer
-from joulebench_reports.page import HtmlRenderer
-from joulebench_reports.tabular import CsvRenderer
-from joulebench_reports.terminal import TerminalRenderer
+from joulebench_reports.summary.joining import join
+from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.text.terminal import TerminalRenderer
 
 
 def machine(name: str) -> str:

@@ -15,15 +15,17 @@ import make_session
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports import operators, roofline, trust
-from joulebench_reports.figures import CellSummary, Figure, SessionSummary
-from joulebench_reports.json_report import JsonRenderer
-from joulebench_reports.limits import find_limits, limit_notes
-from joulebench_reports.markdown import MarkdownRenderer
-from joulebench_reports.page import HtmlRenderer
-from joulebench_reports.summary import summarise
-from joulebench_reports.tabular import CsvRenderer
-from joulebench_reports.terminal import TerminalRenderer
+from joulebench_reports.charts import roofline
+from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.html.page import HtmlRenderer
+from joulebench_reports.notes import trust
+from joulebench_reports.reading.limits import find_limits, limit_notes
+from joulebench_reports.sections import operators
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.text.terminal import TerminalRenderer
+from joulebench_reports.values.figures import CellSummary, Figure, SessionSummary
 
 GIGA, MIB = 1e9, 2**20
 WEIGHTS, KV, OPERATIONS, HEAD = 100_000_000, 1000, 200_000_000, 40_000_000
@@ -177,7 +179,7 @@ def test_the_fastest_reading_is_the_limit(tmp_path: Path) -> None:
 
 def test_a_context_that_was_read_before_the_window_counts(tmp_path: Path) -> None:
     from joulebench.session.schema import REQUESTS
-    from joulebench_reports.tokenwork import token_work
+    from joulebench_reports.values.tokenwork import token_work
 
     rows = [
         {

@@ -8,9 +8,10 @@ from pathlib import Path
 import make_session
 
 from joulebench.session.files import Session
-from joulebench_reports import markdown, memorytable
-from joulebench_reports.figures import Memory
-from joulebench_reports.summary import empty_cell, summarise
+from joulebench_reports.sections import memory as memorytable
+from joulebench_reports.summary.session import empty_cell, summarise
+from joulebench_reports.text import markdown
+from joulebench_reports.values.figures import Memory
 
 MIB = 2**20
 KNOWN = Memory(

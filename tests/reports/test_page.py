@@ -13,10 +13,10 @@ import make_session
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports.joining import alone
-from joulebench_reports.markup import data_block, h, render
-from joulebench_reports.page import NO_CHARTS, HtmlRenderer, build_page
-from joulebench_reports.summary import summarise
+from joulebench_reports.html.markup import data_block, h, render
+from joulebench_reports.html.page import NO_CHARTS, HtmlRenderer, build_page
+from joulebench_reports.summary.joining import alone
+from joulebench_reports.summary.session import summarise
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_runtime = pytest.mark.skipif(
@@ -293,7 +293,7 @@ def _contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_texts_and_marks_stand_out_from_their_ground(theme: int) -> None:
-    css = (resources.files("joulebench_reports") / "assets" / "page.css").read_text("utf-8")
+    css = (resources.files("joulebench_reports.html") / "assets" / "page.css").read_text("utf-8")
     named = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css.split("@media")[theme]))
     for name in ("ink", "soft", "accent", "warn", "measured", "estimated", "simulated"):
         assert _contrast(named[name], named["surface"]) >= 4.5, name

@@ -12,7 +12,7 @@ import make_session
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports.perfetto import PerfettoRenderer
+from joulebench_reports.data.perfetto import PerfettoRenderer
 
 Event = dict[str, Any]
 #: What an event of each kind must have ("Trace Event Format", the Chromium project).

@@ -14,11 +14,16 @@ from make_session import Cell
 
 from joulebench.session.files import Session, write_table
 from joulebench.session.schema import CELL_TABLES, versioned
-from joulebench_reports import advice, comparisons, markdown, page, roofline, terminal, trust
-from joulebench_reports.figures import CellSummary, SessionSummary
-from joulebench_reports.json_report import JsonRenderer
-from joulebench_reports.summary import summarise
-from joulebench_reports.tabular import CsvRenderer
+from joulebench_reports.charts import bars as comparisons
+from joulebench_reports.charts import roofline
+from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.html import page
+from joulebench_reports.judging import advice
+from joulebench_reports.notes import trust
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.text import markdown, terminal
+from joulebench_reports.values.figures import CellSummary, SessionSummary
 
 #: Seconds of the device for each of this machine's, and joules of it for each of its seconds.
 FACTOR, WATTS, LOW, HIGH = 0.1, 3.0, 2.0, 5.0

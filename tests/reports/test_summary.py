@@ -8,8 +8,8 @@ from make_session import Cell
 
 from joulebench.meter.uncertainty import ratio_interval
 from joulebench.session.files import Session
-from joulebench_reports.figures import CellSummary
-from joulebench_reports.summary import summarise
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.values.figures import CellSummary
 
 
 def one(tmp_path: Path, cell: Cell, **more: object) -> CellSummary:

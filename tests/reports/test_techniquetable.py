@@ -10,13 +10,14 @@ import pytest
 from technique_sessions import FOUR_BITS, MB, PRUNED, SLIM, cell, quality, usual, write
 
 from joulebench.session.files import Session
-from joulebench_reports.costing import evidence_words, families
-from joulebench_reports.json_report import JsonRenderer
-from joulebench_reports.markdown import MarkdownRenderer
-from joulebench_reports.page import HtmlRenderer
-from joulebench_reports.summary import summarise
-from joulebench_reports.tabular import CsvRenderer
-from joulebench_reports.techniquetable import (
+from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.html.page import HtmlRenderer
+from joulebench_reports.judging.costing import evidence_words, families
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.text.terminal import TerminalRenderer
+from joulebench_reports.values.techniques import (
     CostTable,
     Relative,
     TechniqueCost,
@@ -25,7 +26,6 @@ from joulebench_reports.techniquetable import (
     missing,
     rows,
 )
-from joulebench_reports.terminal import TerminalRenderer
 
 
 def table(session: Session) -> CostTable:

@@ -14,12 +14,12 @@ import pytest
 from joulebench.api import Renderer
 from joulebench.session.files import Session
 from joulebench_reports import joulebench_renderers
-from joulebench_reports.flags import EXPLANATIONS, explain
-from joulebench_reports.json_report import JsonRenderer
-from joulebench_reports.markdown import MarkdownRenderer
-from joulebench_reports.tabular import CsvRenderer
-from joulebench_reports.terminal import TerminalRenderer
-from joulebench_reports.wording import with_interval
+from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.text.terminal import TerminalRenderer
+from joulebench_reports.words.flags import EXPLANATIONS, explain
+from joulebench_reports.words.text import with_interval
 
 ALL = joulebench_renderers()
 

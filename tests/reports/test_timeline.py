@@ -7,9 +7,9 @@ import make_session
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports.summary import summarise
-from joulebench_reports.timeline import BUCKETS, Timeline, read_timeline
-from joulebench_reports.timelinechart import timeline_data, timeline_spec
+from joulebench_reports.charts.timeline import timeline_data, timeline_spec
+from joulebench_reports.reading.timeline import BUCKETS, Timeline, read_timeline
+from joulebench_reports.summary.session import summarise
 
 
 def timeline(tmp_path: Path, cell: make_session.Cell) -> Timeline:

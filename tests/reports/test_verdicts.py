@@ -14,12 +14,12 @@ from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
 from joulebench.session.files import Session
-from joulebench_reports.json_report import JsonRenderer
-from joulebench_reports.markdown import MarkdownRenderer
-from joulebench_reports.page import HtmlRenderer
-from joulebench_reports.summary import summarise
-from joulebench_reports.terminal import TerminalRenderer
-from joulebench_reports.verdicts import Verdict, VerdictTable
+from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.html.page import HtmlRenderer
+from joulebench_reports.summary.session import summarise
+from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.text.terminal import TerminalRenderer
+from joulebench_reports.values.verdicts import Verdict, VerdictTable
 
 BASE = Cell("a", "torch f32", processes=3)
 OTHER = Cell("b", "torch int8", processes=3, backend_settings={"dtype": "int8"})

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from joulebench.meter.uncertainty import ratio_interval
-from joulebench_reports.figures import Figure
-from joulebench_reports.flags import explain
 from joulebench_reports.melodi import bootstrap
 from joulebench_reports.melodi.bootstrap import Array, Estimate, Resampler
 from joulebench_reports.melodi.columns import FEATURES
@@ -17,6 +15,8 @@ from joulebench_reports.melodi.features import installed_libraries
 from joulebench_reports.melodi.findings import Finding, device_finding, group_findings
 from joulebench_reports.melodi.points import QUANTITIES, Group, groups
 from joulebench_reports.melodi.requests import measured_requests
+from joulebench_reports.values.figures import Figure
+from joulebench_reports.words.flags import explain
 
 if TYPE_CHECKING:
     from joulebench.session.files import Session

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Availability, Option, Renderer, Settings, require_modules
-from joulebench_reports.figures import Figure
-from joulebench_reports.json_report import finite
-from joulebench_reports.markdown import escape
+from joulebench_reports.data.json_report import finite
 from joulebench_reports.melodi.analysis import Analysis, Correlation, GroupAnalysis, Model
 from joulebench_reports.melodi.findings import Finding
-from joulebench_reports.wording import MARKS, UNKNOWN, number, plain
+from joulebench_reports.text.markdown import escape
+from joulebench_reports.values.figures import Figure
+from joulebench_reports.words.text import MARKS, UNKNOWN, number, plain
 
 if TYPE_CHECKING:
     from joulebench.session.files import Session

@@ -23,7 +23,7 @@ def melodi(files: tuple[Path, ...], out: Path) -> None:
     from joulebench.errors import SessionError
     from joulebench_reports.melodi.csvtable import read_table
     from joulebench_reports.melodi.importing import fault_text, import_tables
-    from joulebench_reports.wording import plain
+    from joulebench_reports.words.text import plain
 
     tables = [read_table(file) for file in files]
     names = [table.name for table in tables]

@@ -14,10 +14,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final, Literal
 
 from joulebench.meter.student import t_quantile
-from joulebench_reports.figures import Figure
 from joulebench_reports.melodi import bootstrap
 from joulebench_reports.melodi.bootstrap import Resampler, fisher_interval
 from joulebench_reports.melodi.points import Group
+from joulebench_reports.values.figures import Figure
 
 if TYPE_CHECKING:
     from joulebench_reports.melodi.analysis import Correlation

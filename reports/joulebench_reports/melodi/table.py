@@ -14,7 +14,7 @@ from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH, PUBLISHED
 from joulebench_reports.melodi.features import Libraries, installed_libraries, prompt_features
 from joulebench_reports.melodi.requests import PROVENANCES, Joules, MeasuredRequest, measured_requests
 from joulebench_reports.melodi.sensors import LOAD_NS, TOTAL_NS, channel_of
-from joulebench_reports.wording import visible
+from joulebench_reports.words.text import visible
 
 if TYPE_CHECKING:
     from joulebench.session.files import Session

@@ -1,0 +1,1 @@
+"""Vega-Lite specifications of every chart, with the data put in."""

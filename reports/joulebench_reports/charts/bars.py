@@ -1,0 +1,161 @@
+"""Charts that set cells side by side: energy per unit of work, speed.
+
+Of many cells a picture of bars has the first by rank alone; a strip shows where all of them lie,
+group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from joulebench_reports.charts.specification import Chart, Json, bars, chart_id, figure_header, figure_rows
+from joulebench_reports.values.figures import PROVENANCES, CellSummary, Figure
+from joulebench_reports.words.text import plain
+
+#: Cells that are all drawn as bars; of more, so many of the best.
+MOST_BARS: Final = 40
+TOP: Final = 24
+#: Groups of a strip: fewer say nothing, more cannot be read.
+_MOST_GROUPS: Final = 24
+_STRIP_ROW_PX: Final = 26
+_STRIP_AXIS_PX: Final = 46
+#: What cells may be grouped by, the finest first.
+_AXES: Final = (
+    ("session", "workload", "backend", "technique"),
+    ("workload", "backend", "technique"),
+    ("backend", "technique"),
+    ("workload", "technique"),
+    ("workload", "backend"),
+    ("technique",),
+    ("backend",),
+    ("workload",),
+    ("model",),
+    ("session",),
+)
+
+Entry = tuple[CellSummary, Figure]
+
+
+def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:
+    """Energy per unit of work, by unit and provenance; then speed.
+
+    A model's operators have charts of their own: a call of one is no unit of another.
+    """
+    charts: list[Chart] = []
+    cells = [cell for cell in cells if cell.kernel is None or not cell.kernel.per_token]
+    for provenance in PROVENANCES:
+        by_unit: dict[str, list[Entry]] = {}
+        for cell in cells:
+            for each in cell.energy:
+                if each.provenance == provenance and each.gross.value is not None:
+                    by_unit.setdefault(each.gross.unit, []).append((cell, each.gross))
+        for unit, found in by_unit.items():
+            what = "Idle power" if unit == "W" else "Energy per unit of work"
+            title = f"{what}, {unit} – {provenance}"
+            charts += ranked(title, unit, found, provenance, lowest=True)
+    for what, pick in _RATES:
+        for simulated in (False, True):
+            rates = [
+                (cell, pick(cell)) for cell in cells if cell.simulated == simulated and pick(cell).value is not None
+            ]
+            # A simulated device's seconds are none of this machine's.
+            kind = "simulated" if simulated else None
+            title = f"{what}, tok/s – {kind}" if kind else f"{what}, tok/s"
+            charts += ranked(title, "tok/s", rates, kind, lowest=False) if rates else []
+    return charts
+
+
+def _decode_rate(cell: CellSummary) -> Figure:
+    return cell.speed.decode_tok_s
+
+
+def _prefill_rate(cell: CellSummary) -> Figure:
+    return cell.speed.prefill_tok_s
+
+
+_RATES: Final[tuple[tuple[str, Callable[[CellSummary], Figure]], ...]] = (
+    ("Decode speed", _decode_rate),
+    ("Prefill speed", _prefill_rate),
+)
+
+
+def ranked(title: str, unit: str, found: Sequence[Entry], provenance: str | None, *, lowest: bool) -> list[Chart]:
+    """All as bars where they are few; else a strip of all and bars of the best."""
+    if len(found) <= MOST_BARS:
+        return [bars(title, unit, _labelled(found), provenance)]
+    word = "lowest" if lowest else "highest"
+    best = sorted(found, key=lambda each: each[1].value or 0.0, reverse=not lowest)[:TOP]
+    top = f"{title}: the {TOP} {word} of {len(found)}"
+    return [
+        strip(f"{title}: all {len(found)} cells", unit, found, provenance),
+        bars(top, unit, _labelled(best), provenance),
+    ]
+
+
+def _labelled(found: Sequence[Entry]) -> list[tuple[str, Figure]]:
+    return [(cell.label, figure) for cell, figure in found]
+
+
+def strip(title: str, unit: str, found: Sequence[Entry], provenance: str | None) -> Chart:
+    """A tick for each cell in the row of its group, and a longer one at the group's median."""
+    groups = group_names([cell for cell, _ in found])
+    names = sorted(set(groups.values()))
+    colour = f"var:--{provenance or 'accent'}"
+    values: list[Json] = [
+        {"cell": plain(cell.label), "group": groups[cell.id], "value": figure.value, "text": figure.text}
+        for cell, figure in found
+    ]
+    x: Json = {
+        "field": "value",
+        "type": "quantitative",
+        "scale": {"zero": False},
+        "axis": {"tickCount": 8},
+        "title": f"{unit}{f' ({provenance})' if provenance else ''}",
+    }
+    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in (("cell", "cell"), ("text", unit))]
+    spec: Json = {
+        "description": title,
+        "width": "container",
+        "autosize": {"type": "fit", "contains": "padding"},
+        "height": _STRIP_ROW_PX * len(names) + _STRIP_AXIS_PX,
+        "data": {"values": values},
+        "encoding": {
+            "y": {
+                "field": "group",
+                "type": "nominal",
+                "sort": names,
+                "axis": {"title": None, "labelLimit": 300, "ticks": False, "domain": False},
+            }
+        },
+        "layer": [
+            {
+                "mark": {"type": "tick", "color": colour, "opacity": 0.55, "thickness": 1.5, "height": 14},
+                "encoding": {"x": x, "tooltip": tip},
+            },
+            {
+                "mark": {"type": "tick", "color": "var:--ink", "thickness": 2.5, "height": 22},
+                "encoding": {"x": {**x, "aggregate": "median"}},
+            },
+        ],
+    }
+    return Chart(
+        chart_id(title),
+        title,
+        provenance,
+        f"{title}: a mark for each cell in {len(names)} groups, a longer one at each group's "
+        "median; every value is in the table below the chart",
+        spec,
+        figure_header(unit),
+        figure_rows(_labelled(found)),
+    )
+
+
+def group_names(cells: Sequence[CellSummary]) -> dict[str, str]:
+    """The group of each cell by its id: by what tells them apart in a number that can be read."""
+    for axes in _AXES:
+        telling = [axis for axis in axes if len({getattr(cell, axis) for cell in cells}) > 1]
+        names = {cell.id: " · ".join(plain(getattr(cell, axis)) for axis in telling) for cell in cells}
+        if 1 < len(set(names.values())) <= _MOST_GROUPS:
+            return names
+    return {cell.id: "all" for cell in cells}

@@ -1,0 +1,81 @@
+"""``joulebench advise``. What it needs is imported when it is called."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from joulebench_reports.judging.advice import Aim
+    from joulebench_reports.values.pareto import Objective
+
+
+@click.command()
+@click.argument("session")
+@click.option(
+    "--for",
+    "aim",
+    type=click.Choice(("energy", "time", "memory")),
+    default="energy",
+    show_default=True,
+    help="What the best has least of: energy, time or memory.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME<VALUE",
+    help="What must be kept, such as 'peak_memory<500MB'. Names: peak_memory, "
+    "device_memory, disk, energy, rate, ttft, tpot, perplexity. "
+    "Repeatable.",
+)
+@click.option("--max-loss", metavar="PERCENT", help="Most growth of perplexity over the uncompressed model, as 2%.")
+@click.option(
+    "--objective",
+    "objectives",
+    multiple=True,
+    type=click.Choice(("energy", "loss", "memory", "time")),
+    help="Of the Pareto front: energy, loss, memory, time. Repeatable. Default: the first three.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def advise(
+    session: str,
+    aim: Aim,
+    limits: tuple[str, ...],
+    max_loss: str | None,
+    objectives: tuple[Objective, ...],
+    as_json: bool,
+) -> int:
+    """Say which combination of SESSION to deploy on its machine, and how sure that is.
+
+    For each model and workload: the cell that has least energy (--for) of those that keep the
+    limits, the ones that may be as good, and the Pareto front. Energies of different provenance
+    are never ranked together. Exit code 1: no cell keeps the limits.
+    """
+    from joulebench.session.places import open_session
+    from joulebench_reports.judging import advice
+    from joulebench_reports.judging.constraints import parse_limit
+    from joulebench_reports.summary.session import summarise
+    from joulebench_reports.text import advice as advicetext
+    from joulebench_reports.values.pareto import DEFAULT_OBJECTIVES
+
+    wanted = [parse_limit(each) for each in limits]
+    loss = _percent(max_loss)
+    read = open_session(session)
+    found = advice.advise(read, summarise(read).shown, aim, wanted, loss, objectives or DEFAULT_OBJECTIVES)
+    if as_json:
+        click.echo(advicetext.as_json(found), nl=False)
+    else:
+        click.echo(advicetext.as_text(found) if found else "No cell of a model has figures.\n", nl=False)
+    return 0 if any(each.best is not None for each in found) else 1
+
+
+def _percent(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if match is None:
+        raise click.BadParameter(f"'{text}' is not a percentage such as 2%", param_hint="--max-loss")
+    return float(match[1]) / 100

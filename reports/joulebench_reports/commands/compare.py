@@ -1,0 +1,120 @@
+"""``joulebench compare``. What it needs is imported when it is called."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from joulebench_reports.compare.sides import Group, Side
+
+_GROUPS: Final = ("energy", "time", "memory", "quality")
+_NARROWEST: Final = 60
+
+
+@click.command()
+@click.argument("baseline")
+@click.argument("current", required=False)
+@click.option(
+    "--threshold",
+    "given",
+    multiple=True,
+    metavar="[METRIC=]PERCENT",
+    help="Change for the worse that counts, as 5% or energy=3%. Repeatable. Default: 5%.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    type=click.Choice(_GROUPS),
+    help="Compare energy, time, memory or quality alone. Repeatable. Default: all.",
+)
+@click.option(
+    "--ignore",
+    "ignored",
+    multiple=True,
+    metavar="NAME",
+    help="Match cells that differ in this, such as backend.threads. Repeatable.",
+)
+@click.option(
+    "--format",
+    "name",
+    default="terminal",
+    show_default=True,
+    type=click.Choice(("terminal", "markdown", "json")),
+    help="markdown is a comment for a pull request.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: --format json.")
+@click.option(
+    "--save-baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the figures of the one session given as a baseline file, and compare nothing.",
+)
+def compare(
+    baseline: str,
+    current: str | None,
+    given: tuple[str, ...],
+    metrics: tuple[Group, ...],
+    ignored: tuple[str, ...],
+    name: str,
+    as_json: bool,
+    save_baseline: Path | None,
+) -> int:
+    """Say what became worse from BASELINE to CURRENT: sessions, or files of --save-baseline.
+
+    A figure became worse where it changed by more than the threshold and the interval of the
+    change excludes none. Exit code 3: something did; 1: nothing could be compared.
+    """
+    from joulebench_reports.compare import text as comparetext
+    from joulebench_reports.compare.comparing import compare_sides
+    from joulebench_reports.compare.storedbaseline import save_baseline as save
+
+    thresholds = _thresholds(given)
+    if save_baseline is not None:
+        if current is not None:
+            raise click.UsageError("--save-baseline takes one session, and compares nothing")
+        save(_read(baseline), save_baseline)
+        click.echo(f"wrote {save_baseline}", err=True)
+        return 0
+    if current is None:
+        raise click.UsageError("missing argument 'CURRENT': what is compared with the baseline")
+    found = compare_sides(_read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored)
+    form = "json" if as_json else name
+    if form == "terminal":
+        width = max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST)
+        text = comparetext.as_terminal(found, width)
+    else:
+        text = (comparetext.as_json if form == "json" else comparetext.as_markdown)(found)
+    click.echo(text, nl=False)
+    return found.exit_code
+
+
+def _read(place: str) -> Side:
+    """A session's folder or address, or the file of a stored baseline."""
+    from joulebench.session.places import open_session
+    from joulebench_reports.compare.sessionside import side_of
+    from joulebench_reports.compare.storedbaseline import read_baseline
+
+    file = Path(place)
+    return read_baseline(file) if file.is_file() else side_of(open_session(place))
+
+
+def _thresholds(given: tuple[str, ...]) -> dict[Group, float]:
+    """The largest change that does not count, as a share, by metric; a bare one is for all."""
+    found: dict[Group, float] = {}
+    for text in given:
+        match = re.fullmatch(r"(?:([a-z]+)=)?(\d+(?:\.\d+)?)\s*%", text.strip())
+        if match is None:
+            raise click.BadParameter(f"'{text}' is not a percentage such as 5% or energy=3%", param_hint="--threshold")
+        group, share = match[1], float(match[2]) / 100
+        if group is not None and group not in _GROUPS:
+            raise click.BadParameter(f"no metric '{group}'; valid: {', '.join(_GROUPS)}", param_hint="--threshold")
+        for each in _GROUPS:
+            if group == each or (group is None and each not in found):
+                found[each] = share
+    return found

@@ -1,0 +1,205 @@
+"""A session as one side of a comparison."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from joulebench.api import Provenance, Scalar
+from joulebench.errors import JoulebenchError
+from joulebench.meter.comparison import CellBlocks, log_mean
+from joulebench.meter.uncertainty import interval_around
+from joulebench_reports.compare.sides import Estimate, Facts, Side, SideCell
+from joulebench_reports.judging.workgroups import planned_row
+from joulebench_reports.reading.series import CellSeries, read_series
+from joulebench_reports.values.figures import CellSummary, SessionSummary
+from joulebench_reports.words.units import shown_unit
+
+if TYPE_CHECKING:
+    from joulebench.session.files import Session
+
+#: State of the machine that is never the same twice, and says nothing by being different.
+_RESTLESS: Final = ("load_1min", "memory_available_bytes", "swap_free_bytes")
+_AXES: Final = ("model", "technique", "backend", "device", "workload", "unit")
+
+
+def side_of(session: Session) -> Side:
+    """The session's figures and what they were measured with."""
+    from joulebench_reports.summary.session import summarise
+
+    summary = summarise(session)
+    rows = {row["cell_id"]: row for row in session.cells().to_pylist()}
+    state = flat(summary.preflight)
+    return Side(
+        session_id=summary.session_id,
+        created_at=summary.created_at,
+        status=summary.status,
+        profile_name=summary.profile_name,
+        machine=flat(summary.machine),
+        state={name: state[name] for name in state if name not in _RESTLESS},
+        protocol=_protocol(session),
+        versions={**flat(summary.versions), "joulebench": summary.joulebench_version},
+        cells=tuple(
+            _cell(session, cell, rows.get(cell.id) or planned_row(session, cell.id), summary) for cell in summary.cells
+        ),
+    )
+
+
+def flat(value: object) -> dict[str, Scalar | None]:
+    """A record flattened to scalars; a list becomes its JSON text."""
+    found: dict[str, Scalar | None] = {}
+
+    def walk(path: str, inner: object) -> None:
+        if isinstance(inner, Mapping):
+            for name, each in inner.items():
+                walk(f"{path}.{name}" if path else str(name), each)
+        elif inner is None or isinstance(inner, (str, int, float)):
+            found[path] = inner
+        else:
+            found[path] = json.dumps(inner, sort_keys=True, default=str)
+
+    walk("", value)
+    return found
+
+
+def _protocol(session: Session) -> Facts | None:
+    """The protocol's numbers as the run recorded them.
+
+    An older session has its profile alone: then with the defaults of this version.
+    """
+    from joulebench.profile.reading import parse_profile
+
+    recorded = session.json("protocol_json")
+    if isinstance(recorded, dict):
+        found = {**flat(recorded.get("protocol")), "preset": recorded.get("preset")}
+        return {name: value for name, value in found.items() if name != "seed"}
+    text = session.row["profile_text"]
+    if not text:
+        return None
+    try:
+        profile = parse_profile(text, "profile", Path(), session.row["overrides"] or ())
+    except JoulebenchError:
+        return None
+    return {name: value for name, value in flat(profile.protocol).items() if name != "seed"}
+
+
+def _cell(session: Session, cell: CellSummary, row: Mapping[str, Any], summary: SessionSummary) -> SideCell:
+    identity: dict[str, Scalar | None] = {name: row.get(name) for name in _AXES}
+    identity.update(
+        {
+            "model": cell.model,
+            "technique": cell.technique,
+            "backend": cell.backend,
+            "device": cell.device,
+            "workload": cell.workload,
+        }
+    )
+    identity.update(flat(_settings(row)))
+    estimates: tuple[Estimate, ...] = ()
+    if cell in summary.shown:
+        unit = row.get("unit") or cell.unit
+        series = read_series(session, cell.id, unit)
+        estimates = (*_energies(cell, series), *_times(unit, series), *_single(cell))
+    return SideCell(
+        label=cell.label,
+        identity=identity,
+        status=cell.status,
+        cause=cell.cause,
+        artifact_hash=row.get("artifact_hash"),
+        facts={**cell.facts, "model_source": row.get("model_source")},
+        estimates=estimates,
+        absent=_absent(cell, estimates),
+    )
+
+
+def _settings(row: Mapping[str, Any]) -> object:
+    try:
+        return json.loads(row.get("settings_json") or "{}")
+    except ValueError:
+        return {}
+
+
+def _energies(cell: CellSummary, series: CellSeries) -> list[Estimate]:
+    found: list[Estimate] = []
+    for each in cell.energy:
+        basis = ", ".join([*each.channels, *each.methods, *each.notes])
+        estimate = _of_blocks(
+            "energy",
+            each.gross.unit,
+            series.energy(each.provenance),
+            provenance=each.provenance,
+            basis=basis,
+            scale_u=each.scale_relative_uncertainty,
+        )
+        found += [] if estimate is None else [estimate]
+    return found
+
+
+def _times(unit_of_work: str, series: CellSeries) -> list[Estimate]:
+    """The rate (of decoding, where there is such a phase), the mean TTFT and the TPOT."""
+    decoding = series.ratio(lambda b: b.decode_tokens or None, lambda b: b.decode_s)
+    if decoding is not None:
+        rate = _of_blocks("rate", "tok/s", decoding)
+    else:
+        unit = shown_unit(unit_of_work)
+        working = series.ratio(lambda b: b.units, lambda b: b.duration_s)
+        # The blocks' work is in ``per`` units of it.
+        rate = _of_blocks("rate", unit.rate, working, factor=unit.per / unit.rate_per)
+    found = [
+        rate,
+        _of_blocks("ttft", "s", series.ratio(lambda b: b.ttft_s, lambda b: float(b.requests))),
+        _of_blocks("tpot", "s", series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens)),
+    ]
+    return [each for each in found if each is not None]
+
+
+def _of_blocks(
+    metric: str,
+    unit: str,
+    blocks: CellBlocks | None,
+    *,
+    factor: float = 1.0,
+    provenance: Provenance | None = None,
+    basis: str = "",
+    scale_u: float | None = None,
+) -> Estimate | None:
+    mean = None if blocks is None else log_mean(blocks)
+    if mean is None:
+        return None
+    log = mean.log + math.log(factor)
+    low = high = None
+    if mean.u is not None and mean.df is not None:
+        interval = interval_around(log, mean.u, mean.df, n=mean.n)
+        low = None if interval.low is None else math.exp(interval.low)
+        high = None if interval.high is None else math.exp(interval.high)
+    return Estimate(
+        metric, unit, math.exp(log), mean.u, mean.df, mean.n, mean.processes, low, high, provenance, basis, scale_u
+    )
+
+
+def _single(cell: CellSummary) -> list[Estimate]:
+    found: list[Estimate] = []
+    peak = cell.memory.rss_peak_bytes
+    if peak:
+        found.append(Estimate("memory", "B", float(peak)))
+    quality = cell.quality
+    if quality.perplexity is not None and quality.perplexity > 0:
+        basis = f"{quality.text or 'unnamed text'}, {quality.tokens} tokens"
+        found.append(Estimate("perplexity", "1", quality.perplexity, basis=basis))
+    return found
+
+
+def _absent(cell: CellSummary, estimates: tuple[Estimate, ...]) -> dict[str, str]:
+    present = {each.metric for each in estimates}
+    reasons = {
+        "energy": cell.headline.reason_if_null,
+        "rate": cell.rate.reason_if_null,
+        "ttft": cell.speed.ttft_median_s.reason_if_null,
+        "tpot": cell.speed.tpot_s.reason_if_null,
+        "memory": "no reading of the worker's memory",
+        "perplexity": "the model was not scored in this session",
+    }
+    return {name: why or "unknown" for name, why in reasons.items() if name not in present}

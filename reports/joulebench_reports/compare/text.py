@@ -1,0 +1,238 @@
+"""The comparison of two runs in words: terminal, Markdown for a pull request, JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from joulebench_reports.compare.comparing import COMPARED, Change, RunComparison
+from joulebench_reports.compare.sides import METRICS, Side, SideCell
+from joulebench_reports.data.json_report import finite
+from joulebench_reports.text.markdown import escape
+from joulebench_reports.words.text import UNKNOWN, data_size, number, plain, seconds, with_interval
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JSON_FORMAT: Final = "joulebench-comparison"
+JSON_VERSION: Final = 1
+#: By which a build finds its own comment again, to write over it.
+MARKER: Final = "<!-- joulebench compare -->"
+
+_WORDS: Final = {
+    "worse": "WORSE",
+    "better": "better",
+    "small": "within the threshold",
+    "no_change": "no change shown",
+    "cannot_tell": "cannot tell",
+    "not_compared": "not compared",
+}
+#: Width of an interval (1: a hundred per cent) whose digits say nothing any more.
+_WIDEST: Final = 4.0
+_HEADER: Final = ("cell", "figure", "baseline", "current", "change", "verdict")
+#: Columns of numbers.
+_RIGHT: Final = (2, 3, 4)
+
+
+def headline(found: RunComparison) -> str:
+    """The outcome in one line."""
+    compared = len(found.with_verdict(*COMPARED))
+    worse, better = len(found.with_verdict("worse")), len(found.with_verdict("better"))
+    if not compared:
+        return "nothing could be compared"
+    what = f"{worse or 'no'} regression{'' if worse == 1 else 's'}"
+    more = f", {better} better" if better else ""
+    blind = sum(each.blind for each in found.with_verdict("no_change"))
+    doubt = f"; {blind} too noisy to see a change as large as the threshold" if blind else ""
+    return f"{what}{more} in {compared} figure{'' if compared == 1 else 's'}{doubt}"
+
+
+def rule(found: RunComparison) -> str:
+    """What counts as a regression here, in words."""
+    groups = {METRICS[each.metric].group: None for each in found.changes}
+    limits = {group: f"{found.thresholds[group] * 100:.3g} %" for group in groups}
+    if len(set(limits.values())) == 1:
+        limit = next(iter(limits.values()))
+    else:
+        limit = "the threshold (" + ", ".join(f"{k} {v}" for k, v in limits.items()) + ")"
+    tested = [each for each in found.changes if each.level is not None]
+    parts = [f"Worse or better: changed by more than {limit}."]
+    if tested:
+        parts.append(
+            "The interval of the change must exclude none as well; intervals hold at 95 % for all "
+            f"{len(tested)} figures together (Holm). The runs did not take turns: what drifted on "
+            "the machine between them is in no interval."
+        )
+    if any(_processes(each) < 2 for each in tested):
+        parts.append("Cells of one process: how processes differ from start to start is in no interval either.")
+    if any(not METRICS[each.metric].scatters for each in found.changes):
+        parts.append("Peak memory and perplexity have no interval: the threshold alone judges.")
+    return " ".join(parts)
+
+
+def _processes(change: Change) -> int:
+    """Processes of the side that has fewer."""
+    return min(0 if e is None else e.processes or 0 for e in (change.before, change.after))
+
+
+def row(change: Change) -> tuple[str, ...]:
+    """The texts of a change, in the order of the table's columns."""
+    verdict = _WORDS[change.verdict]
+    return (
+        plain(change.cell),
+        plain(change.title),
+        _value(change, None if change.before is None else change.before.value),
+        _value(change, None if change.after is None else change.after.value),
+        change_text(change),
+        f"{verdict}: {plain(change.reason)}" if change.reason else verdict,
+    )
+
+
+def _value(change: Change, value: float | None) -> str:
+    if change.metric == "memory":
+        return data_size(value)
+    if change.metric in ("ttft", "tpot"):
+        return seconds(value)
+    return number(value, 4 if change.metric == "perplexity" else 3)
+
+
+def change_text(change: Change) -> str:
+    """``+12.3 ± 1.1 %``."""
+    if change.change is None:
+        return UNKNOWN
+    sign = "+" if change.change > 0 else ""
+    if change.low is None or change.high is None:
+        return f"{sign}{number(change.change * 100)} %"
+    if change.high - change.low > _WIDEST:
+        return f"{sign}{number(change.change * 100)} ± over {_WIDEST * 50:.0f} %"
+    scaled = (x * 100 for x in (change.change, change.low, change.high))
+    return f"{sign}{with_interval(*scaled)} %"
+
+
+def _title_of(side: Side) -> str:
+    date = (side.created_at or "date unknown")[:16].replace("T", " ")
+    return f"{plain(side.session_id)} (profile {plain(side.profile_name)}, {date})"
+
+
+def _missing(cells: Sequence[tuple[SideCell, str]]) -> list[tuple[str, str]]:
+    return [(plain(cell.label), plain(why)) for cell, why in cells]
+
+
+def as_terminal(found: RunComparison, width: int) -> str:
+    """The comparison for a terminal of a width, worst first."""
+    from rich.console import Console
+    from rich.text import Text
+
+    out = io.StringIO()
+    console = Console(
+        file=out, width=width, highlight=False, markup=False, emoji=False, color_system=None, legacy_windows=False
+    )
+    console.print(Text(headline(found).capitalize()))
+    console.print(Text(f"baseline: {_title_of(found.baseline)}"))
+    console.print(Text(f"current:  {_title_of(found.current)}"))
+    if found.changes:
+        console.print()
+        _terminal_table(console, _ordered(found))
+        console.print(Text(rule(found)))
+    _terminal_notes(console, "Not the same in both runs", [("", plain(each)) for each in found.differences])
+    _terminal_notes(console, "Only in the baseline", _missing(found.only_baseline))
+    _terminal_notes(console, "Only in the current run", _missing(found.only_current))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _ordered(found: RunComparison) -> list[Change]:
+    """Regressions first, then what became better, then the rest in its order."""
+    order = {"worse": 0, "better": 1}
+    return sorted(found.changes, key=lambda each: order.get(each.verdict, 2))
+
+
+def _terminal_table(console: Console, changes: Sequence[Change]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+    for place, header in enumerate(_HEADER):
+        table.add_column(
+            Text(header), justify="right" if place in _RIGHT else "left", no_wrap=place in _RIGHT, overflow="fold"
+        )
+    for change in changes:
+        table.add_row(*map(Text, row(change)))
+    console.print(table)
+
+
+def _terminal_notes(console: Console, heading: str, notes: Sequence[tuple[str, str]]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if not notes:
+        return
+    console.print()
+    console.print(Text(heading))
+    for term, text in notes:
+        console.print(Padding(Text(f"{term}: {text}" if term else text), (0, 0, 0, 2)))
+
+
+def as_markdown(found: RunComparison) -> str:
+    """The comparison as a comment of a pull request: the outcome open, the rest folded."""
+    worse, better = found.with_verdict("worse"), found.with_verdict("better")
+    lines = [MARKER, f"### joulebench: {headline(found)}", ""]
+    lines += [f"{escape(_title_of(found.current))} against {escape(_title_of(found.baseline))}", ""]
+    lines += _section("Regressions", worse) + _section("Better", better)
+    if found.differences:
+        lines += ["**Not the same in both runs**", ""]
+        lines += [*(f"- {escape(each)}" for each in found.differences), ""]
+    for heading, cells in (
+        ("Only in the baseline", found.only_baseline),
+        ("Only in the current run", found.only_current),
+    ):
+        if cells:
+            lines += [f"**{heading}**", ""]
+            lines += [*(f"- {escape(a)}: {escape(b)}" for a, b in _missing(cells)), ""]
+    rest = [each for each in found.changes if each.verdict not in ("worse", "better")]
+    if rest:
+        count = f"{len(rest)} other figure{'' if len(rest) == 1 else 's'}"
+        lines += [f"<details><summary>{count}</summary>", "", *_table(rest), "", "</details>", ""]
+    if found.changes:
+        lines += [escape(rule(found))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(heading: str, changes: Sequence[Change]) -> list[str]:
+    return [f"**{heading}**", "", *_table(changes), ""] if changes else []
+
+
+def _table(changes: Sequence[Change]) -> list[str]:
+    marks = " | ".join("---:" if place in _RIGHT else "---" for place in range(len(_HEADER)))
+    rows = [" | ".join(escape(text) for text in row(each)) for each in changes]
+    return [f"| {line} |" for line in (" | ".join(_HEADER), marks, *rows)]
+
+
+def as_json(found: RunComparison) -> str:
+    """The comparison for machines; unknown is null."""
+    document = {
+        "format": JSON_FORMAT,
+        "format_version": JSON_VERSION,
+        "headline": headline(found),
+        "exit_code": found.exit_code,
+        "thresholds": dict(found.thresholds),
+        "baseline": _about(found.baseline),
+        "current": _about(found.current),
+        "changes": [dataclasses.asdict(each) for each in found.changes],
+        "differences": [dataclasses.asdict(each) for each in found.differences],
+        "only_baseline": [_absent(cell, why) for cell, why in found.only_baseline],
+        "only_current": [_absent(cell, why) for cell, why in found.only_current],
+    }
+    return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _about(side: Side) -> dict[str, object]:
+    names = ("session_id", "created_at", "status", "profile_name")
+    return {name: getattr(side, name) for name in names}
+
+
+def _absent(cell: SideCell, why: str) -> dict[str, object]:
+    return {"label": cell.label, "identity": dict(cell.identity), "reason": why}

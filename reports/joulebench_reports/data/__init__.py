@@ -1,0 +1,1 @@
+"""For machines: JSON, JSON lines, CSV, Parquet, Perfetto."""

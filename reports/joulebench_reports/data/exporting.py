@@ -1,0 +1,231 @@
+"""A session's tables as Parquet or CSV files, one file a table, units in the files' metadata.
+
+Every row names its session and cell, so that files of several sessions can be put together. Tables
+are passed on in Arrow batches: the largest, of readings, is never whole in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from joulebench.errors import SessionError
+from joulebench_reports.data.csvform import as_csv, data_package, writable_schema
+from joulebench_reports.data.tabular import cell_rows
+from joulebench_reports.values.figures import SessionSummary
+from joulebench_reports.words.units import unit_of_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from joulebench.session.files import Session
+
+Form = Literal["parquet", "csv"]
+#: Files by name; ``summary`` has the figures of the reports, a row for each cell.
+TABLES: Final = ("summary", "session", "cells", "blocks", "energy", "requests", "samples", "events")
+#: The table of a session behind a file, where it is called otherwise.
+_BEHIND: Final = {"cells": "cell"}
+
+
+def export(
+    sessions: Sequence[Session], summary: SessionSummary, folder: Path, form: Form, tables: Sequence[str] = TABLES
+) -> list[Path]:
+    """Write the tables; returns the files. Raises where one of them is there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f"{name}.{form}" for name in tables}
+    described = [folder / "datapackage.json"] if form == "csv" else []
+    for file in (*files.values(), *described):
+        if file.exists() or file.is_symlink():
+            raise SessionError("is there already", where=str(file), hint="give --to another folder, or remove it")
+    schemas: dict[str, pa.Schema] = {}
+    for name, file in files.items():
+        batches = _batches(name, sessions, summary)
+        schemas[name] = _write(file, name, next(batches).schema, batches, form)
+    if described:
+        text = json.dumps(data_package(schemas), indent=2, ensure_ascii=False) + "\n"
+        described[0].write_text(text, encoding="utf-8")
+    return [*files.values(), *described]
+
+
+# -- content ------------------------------------------------------------------------------------
+
+
+def _batches(name: str, sessions: Sequence[Session], summary: SessionSummary) -> Iterator[pa.Table]:
+    """The content of a file in pieces, the first of them empty, for its schema."""
+    if name == "summary":
+        table = summary_table(summary)
+        yield table.schema.empty_table()
+        yield table
+        return
+    yield _schema_of(name).empty_table()
+    for session in sessions:
+        identifier = str(session.row["session_id"] or session.path.name)
+        if name == "session":
+            yield _session_table(session, identifier)
+            continue
+        behind = _BEHIND.get(name, name)
+        for cell_id in session.cell_ids:
+            for piece in _pieces(session, behind, cell_id):
+                yield _marked(piece, identifier, cell_id, _schema_of(name))
+
+
+def _pieces(session: Session, table: str, cell_id: str) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    if table != "samples":
+        yield session.table(table, cell_id)
+        return
+    for batch in session.scan(table, cell_id, _own_schema(table).names):
+        yield pa.Table.from_batches([batch])
+
+
+def _own_schema(table: str) -> pa.Schema:
+    from joulebench.session.schema import CELL_TABLES
+
+    return CELL_TABLES[table]
+
+
+def _schema_of(name: str) -> pa.Schema:
+    """The session's own schema with the columns that say where a row comes from in front."""
+    import pyarrow as pa
+
+    from joulebench.session.schema import SESSION
+
+    if name == "session":
+        return SESSION
+    own = _own_schema(_BEHIND.get(name, name))
+    text = pa.dictionary(pa.int32(), pa.string())
+    front = [pa.field("session", text, metadata={"doc": "the session"})]
+    if "cell_id" not in own.names:
+        front.append(pa.field("cell_id", text, metadata={"doc": "the cell"}))
+    return pa.schema([*front, *own])
+
+
+def _session_table(session: Session, identifier: str) -> pa.Table:
+    import pyarrow as pa
+
+    from joulebench.session.schema import SESSION
+
+    return pa.Table.from_pylist([{**session.row, "session_id": identifier}], schema=SESSION)
+
+
+def _marked(table: pa.Table, session: str, cell_id: str, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    known = {"session": session, "cell_id": cell_id}
+    columns = [
+        table.column(name) if name in table.column_names else _repeated(known[name], table.num_rows)
+        for name in schema.names
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _repeated(text: str, count: int) -> pa.Array:
+    import pyarrow as pa
+
+    zeros = pa.nulls(count, pa.int32()).fill_null(0)
+    return pa.DictionaryArray.from_arrays(zeros, pa.array([text]))
+
+
+def summary_table(summary: SessionSummary) -> pa.Table:
+    """The figures of the reports, a row for each cell, with units in the metadata."""
+    import pyarrow as pa
+
+    rows = [dict(row) for row in cell_rows(summary)]
+    names = list(rows[0]) if rows else []
+    fields: list[pa.Field] = []
+    columns: list[pa.Array] = []
+    for name in names:
+        values: list[Any] = [row[name] for row in rows]
+        is_text = any(isinstance(value, str) for value in values) or name in _TEXTS
+        kind = pa.string() if is_text else pa.float64()
+        unit = unit_of_column(name)
+        metadata = {"unit": unit} if unit else None
+        fields.append(pa.field(name, kind, metadata=metadata))
+        plain = [None if v is None else str(v) if is_text else float(v) for v in values]
+        columns.append(pa.array(plain, kind))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+#: Columns of text, also where no cell has any.
+_TEXTS: Final = frozenset(
+    {
+        "id",
+        "label",
+        "model",
+        "technique",
+        "backend",
+        "device",
+        "workload",
+        "unit",
+        "status",
+        "cause",
+        "energy_unit",
+        "energy_provenance",
+        "energy_reason_if_null",
+        "work_rate_unit",
+        "flags",
+        "agreement_reference",
+        "agreement_reason",
+        "disagrees",
+        "verdict_baseline",
+        "verdict",
+        "verdict_text",
+        "session",
+        "protocol",
+        "machine",
+    }
+)
+
+
+# -- files --------------------------------------------------------------------------------------
+
+
+def _write(file: Path, name: str, schema: pa.Schema, pieces: Iterator[pa.Table], form: Form) -> pa.Schema:
+    """One file, under its name only once it is whole; returns the schema that it has."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    write = _write_parquet if form == "parquet" else _write_csv
+    try:
+        written = write(temporary, name, schema, pieces)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return written
+
+
+def _write_parquet(file: Path, name: str, schema: pa.Schema, pieces: Iterator[pa.Table]) -> pa.Schema:
+    import pyarrow.parquet as pq
+
+    described = schema.with_metadata({"joulebench": json.dumps(described_columns(name, schema))})
+    with pq.ParquetWriter(str(file), described, compression="zstd") as writer:
+        for piece in pieces:
+            if piece.num_rows:
+                writer.write_table(piece.cast(described))
+    return described
+
+
+def _write_csv(file: Path, _name: str, schema: pa.Schema, pieces: Iterator[pa.Table]) -> pa.Schema:
+    from pyarrow import csv
+
+    flat = writable_schema(schema)
+    with csv.CSVWriter(str(file), flat) as writer:
+        for piece in pieces:
+            if piece.num_rows:
+                writer.write_table(as_csv(piece, flat))
+    return flat
+
+
+def described_columns(name: str, schema: pa.Schema) -> Mapping[str, object]:
+    """Units and meanings by column, for readers that do not know Arrow's own metadata."""
+    from joulebench.session.schema import SCHEMA_VERSION
+
+    said = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()} for field in schema}
+    return {
+        "table": name,
+        "schema_version": SCHEMA_VERSION,
+        "units": {column: each["unit"] for column, each in said.items() if "unit" in each},
+        "meanings": {column: each["doc"] for column, each in said.items() if "doc" in each},
+    }

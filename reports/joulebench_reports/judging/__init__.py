@@ -1,0 +1,1 @@
+"""What cells save or cost against each other, and what to deploy."""

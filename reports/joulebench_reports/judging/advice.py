@@ -1,0 +1,243 @@
+"""Which combination to deploy on the machine of a session, under limits, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from joulebench.api import Provenance
+from joulebench.meter.clusters import paired_windows
+from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
+from joulebench_reports.judging.constraints import Limit, energy_of, rate_of
+from joulebench_reports.judging.workgroups import WorkGroup, work_groups
+from joulebench_reports.reading.series import CellSeries, read_series
+from joulebench_reports.reading.simulated import ELSEWHERE
+from joulebench_reports.values.figures import PROVENANCES, CellSummary
+from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
+from joulebench_reports.values.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from joulebench.session.files import Session
+
+#: What the best is sought by.
+Aim = Literal["energy", "time", "memory"]
+AIMS: Final[tuple[Aim, ...]] = ("energy", "time", "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A cell that keeps the limits, with its figures (J and s a unit, bytes, relative loss).
+
+    ``verdict`` compares it with the best (``None`` for that one, and where memory is the aim).
+    ``doubts`` are limits that its interval reaches beyond.
+    """
+
+    cell_id: str
+    label: str
+    unit: str
+    energy: float | None
+    rate: float | None
+    rate_unit: str
+    memory_bytes: float | None
+    loss: float | None
+    verdict: Verdict | None
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The advice for one model and workload.
+
+    ``provenance`` is that of all energies in it. ``ranked`` has the best first. ``refused`` are
+    cells that do not keep a limit, or cannot be ranked, with the reason.
+    """
+
+    model: str
+    workload: str
+    aim: Aim
+    provenance: Provenance | None
+    reference: str | None
+    ranked: tuple[Choice, ...]
+    refused: tuple[tuple[str, str], ...]
+    front: Front
+
+    @property
+    def best(self) -> Choice | None:
+        """What to deploy."""
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def as_good(self) -> tuple[Choice, ...]:
+        """Those of which no difference from the best is shown."""
+        return tuple(
+            each for each in self.ranked[1:] if each.verdict is not None and each.verdict.outcome != "costs more"
+        )
+
+
+def advise(
+    session: Session,
+    shown: Sequence[CellSummary],
+    aim: Aim,
+    limits: Sequence[Limit],
+    max_loss: float | None,
+    objectives: Sequence[Objective],
+) -> list[Advice]:
+    """Advice for each model and workload of a session; kernels of the hardware are left out."""
+    working = [cell for cell in shown if cell.kernel is None]
+    return [
+        _Adviser(session, group, limits, max_loss).advice(aim, objectives) for group in work_groups(session, working)
+    ]
+
+
+class _Adviser:
+    """One model and workload, in energies of one provenance."""
+
+    def __init__(self, session: Session, group: WorkGroup, limits: Sequence[Limit], max_loss: float | None) -> None:
+        self._session = session
+        self._group = group
+        self._limits = limits
+        self._max_loss = max_loss
+        self._series: dict[str, CellSeries] = {}
+        self._cells = {cell.id: cell for cell in group.cells}
+        self._provenance = next(
+            (p for p in PROVENANCES if any(energy_of(c, p).value is not None for c in group.cells)), None
+        )
+        self._reference = _reference(group)
+
+    def advice(self, aim: Aim, objectives: Sequence[Objective]) -> Advice:
+        refused: list[tuple[str, str]] = []
+        kept: list[CellSummary] = []
+        for cell in self._group.cells:
+            fault = self._fault(cell, aim)
+            if fault is None:
+                kept.append(cell)
+            else:
+                refused.append((cell.label, fault))
+        kept.sort(key=lambda cell: self._value(cell, aim) or 0.0)
+        candidates = [Candidate(cell.id, cell.label, {o: self._value(cell, o) for o in objectives}) for cell in kept]
+        return Advice(
+            self._group.model,
+            self._group.workload,
+            aim,
+            self._provenance,
+            None if self._reference is None else self._reference.label,
+            self._ranked(kept, aim),
+            tuple(refused),
+            pareto_front(candidates, objectives, self._surely_less),
+        )
+
+    def _fault(self, cell: CellSummary, aim: Aim) -> str | None:
+        """Why a cell cannot be advised."""
+        if cell.simulated:
+            return ELSEWHERE
+        for limit in self._limits:
+            fault = limit.fault(cell, self._provenance)
+            if fault is not None:
+                return fault
+        if self._max_loss is not None:
+            loss = self._value(cell, "loss")
+            if loss is None:
+                return "loss of perplexity unknown: " + self._no_loss(cell)
+            if loss > self._max_loss:
+                return f"perplexity {loss:+.1%}, where {self._max_loss:+.1%} is the most"
+        if self._value(cell, aim) is None:
+            return self._no_value(cell, aim)
+        return None
+
+    def _no_value(self, cell: CellSummary, aim: Aim) -> str:
+        if aim != "energy":
+            return f"no figure of {aim}"
+        others = [e.provenance for e in cell.energy if e.gross.value is not None]
+        if others:
+            return f"{'/'.join(others)} energy only, which is not ranked with {self._provenance}"
+        return cell.headline.reason_if_null or "no energy"
+
+    def _no_loss(self, cell: CellSummary) -> str:
+        if cell.quality.perplexity is None:
+            return "the cell was not scored"
+        if self._reference is None:
+            return "no uncompressed cell was scored"
+        return "scored on another text than the reference"
+
+    def _value(self, cell: CellSummary, objective: Objective) -> float | None:
+        if objective == "energy":
+            return energy_of(cell, self._provenance).value
+        if objective == "time":
+            rate = rate_of(cell).value
+            return None if not rate else 1 / rate
+        if objective == "memory":
+            peak = cell.memory.rss_peak_bytes
+            return None if peak is None else float(peak)
+        return _loss(cell, self._reference)
+
+    # -- comparing ---------------------------------------------------------------------------
+
+    def _blocks(self, cell_id: str, objective: Objective) -> CellBlocks | None:
+        if cell_id not in self._series:
+            unit = self._cells[cell_id].unit
+            self._series[cell_id] = read_series(self._session, cell_id, unit)
+        series = self._series[cell_id]
+        if objective == "energy":
+            return None if self._provenance is None else series.energy(self._provenance)
+        return series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens) or series.ratio(
+            lambda b: b.duration_s, lambda b: b.units
+        )
+
+    def _compare(self, one: str, other: str, objective: Objective) -> Comparison | None:
+        ours, theirs = self._blocks(one, objective), self._blocks(other, objective)
+        return None if ours is None or theirs is None else compare(ours, theirs)
+
+    def _surely_less(self, one: str, other: str, objective: Objective) -> bool | None:
+        if objective == "loss":
+            ours, theirs = (self._cells[each].quality.windows for each in (one, other))
+            change = paired_windows(ours, theirs)
+            return None if change is None or change.high is None else change.high < 1
+        found = self._compare(one, other, objective)
+        return found is not None and found.verdict == "lower"
+
+    def _ranked(self, kept: Sequence[CellSummary], aim: Aim) -> tuple[Choice, ...]:
+        verdicts: list[Verdict | None] = [None] * len(kept)
+        if aim != "memory" and kept:
+            raw = [self._compare(cell.id, kept[0].id, aim) for cell in kept[1:]]
+            found = iter(corrected_for_many([each for each in raw if each is not None]))
+            provenance = self._provenance if aim == "energy" else None
+            verdicts[1:] = [
+                Verdict(cell.id, cell.label, provenance, None if each is None else next(found))
+                for cell, each in zip(kept[1:], raw, strict=True)
+            ]
+        return tuple(map(self._choice, kept, verdicts))
+
+    def _choice(self, cell: CellSummary, verdict: Verdict | None) -> Choice:
+        doubts = (limit.doubt(cell, self._provenance) for limit in self._limits)
+        rate = rate_of(cell)
+        return Choice(
+            cell.id,
+            cell.label,
+            energy_of(cell, self._provenance).unit,
+            self._value(cell, "energy"),
+            rate.value,
+            rate.unit,
+            self._value(cell, "memory"),
+            self._value(cell, "loss"),
+            verdict,
+            tuple(each for each in doubts if each is not None),
+        )
+
+
+def _reference(group: WorkGroup) -> CellSummary | None:
+    """The uncompressed cell by whose perplexity losses are told, the group's baseline first."""
+    for cell in (group.baseline, *group.cells):
+        if cell.technique == "none" and cell.quality.perplexity:
+            return cell
+    return None
+
+
+def _loss(cell: CellSummary, reference: CellSummary | None) -> float | None:
+    """Relative growth of perplexity on the same text."""
+    if reference is None or cell.quality.perplexity is None or not reference.quality.perplexity:
+        return None
+    scored = (cell.quality.text, cell.quality.tokens)
+    if scored != (reference.quality.text, reference.quality.tokens):
+        return None
+    return cell.quality.perplexity / reference.quality.perplexity - 1

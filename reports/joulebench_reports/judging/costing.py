@@ -1,0 +1,350 @@
+"""A session's compressed cells against the uncompressed model on their own backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from joulebench.api import Provenance, Scalar
+from joulebench.meter.clusters import paired_windows
+from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
+from joulebench_reports.judging.advice import advise
+from joulebench_reports.judging.constraints import rate_of
+from joulebench_reports.judging.deciding import Energies, corrected
+from joulebench_reports.judging.workgroups import WorkGroup, work_groups
+from joulebench_reports.reading.series import CellSeries, read_series
+from joulebench_reports.values.agreement import agreed_share, bounds_of
+from joulebench_reports.values.claims import judge_claims
+from joulebench_reports.values.figures import CellSummary, Quality
+from joulebench_reports.values.pareto import Front, Objective
+from joulebench_reports.values.techniques import BackendCosts, Baseline, Bounded, CostTable, Relative, TechniqueCost
+from joulebench_reports.words.text import number
+
+if TYPE_CHECKING:
+    from joulebench.session.files import Session
+
+_UNCOMPRESSED = "none"
+_NO_BASELINE = "the uncompressed model was not measured on this backend"
+#: Of the same backend: what has to be equal.
+_Where = tuple[str, str, str]
+_Ratio = Callable[[CellSummary], CellBlocks | None]
+
+
+def cost_tables(session: Session, shown: Sequence[CellSummary]) -> tuple[CostTable, ...]:
+    """A table for each model and workload of which a compressed cell has figures."""
+    working = [cell for cell in shown if cell.kernel is None]
+    return tuple(
+        _Costing(session, group).table()
+        for group in work_groups(session, working)
+        if any(cell.technique != _UNCOMPRESSED for cell in group.cells)
+    )
+
+
+class _Costing:
+    """One model and workload."""
+
+    def __init__(self, session: Session, group: WorkGroup) -> None:
+        self._session = session
+        self._group = group
+        self._series: dict[str, CellSeries] = {}
+        self._cpu_s: dict[str, Mapping[int, float | None]] = {}
+
+    def table(self) -> CostTable:
+        by_backend: dict[_Where, list[CellSummary]] = {}
+        for cell in self._group.cells:
+            by_backend.setdefault(_where(cell), []).append(cell)
+        pairs = [
+            (cell, base)
+            for cells in by_backend.values()
+            if (base := _baseline(cells)) is not None
+            for cell in cells
+            if cell is not base
+        ]
+        energies = self._energies(pairs)
+        rates = self._ratios(pairs, self._time, inverse=True)
+        processors = self._ratios(pairs, self._processor, inverse=False)
+        backends = tuple(
+            BackendCosts(
+                _title(cells, by_backend),
+                None if (base := _baseline(cells)) is None else _figures(base),
+                tuple(
+                    _cost(cell, base, energies.get(cell.id), rates.get(cell.id), processors.get(cell.id))
+                    for cell in cells
+                    if cell.technique != _UNCOMPRESSED
+                ),
+            )
+            for cells in by_backend.values()
+            if any(cell.technique != _UNCOMPRESSED for cell in cells)
+        )
+        costs = [each for backend in backends for each in backend.costs]
+        return CostTable(self._group.model, self._group.workload, backends, self._fronts(), judge_claims(costs))
+
+    def _fronts(self) -> tuple[Front, ...]:
+        """Quality against energy, and against memory."""
+        pairs: tuple[tuple[Objective, Objective], ...] = (("loss", "energy"), ("loss", "memory"))
+        found: list[Front] = []
+        for objectives in pairs:
+            aim = "energy" if "energy" in objectives else "memory"
+            advice = advise(self._session, self._group.cells, aim, (), None, objectives)  # type: ignore[arg-type]
+            found += [each.front for each in advice]
+        return tuple(found)
+
+    # -- comparing ---------------------------------------------------------------------------
+
+    def _energies(
+        self, pairs: Sequence[tuple[CellSummary, CellSummary]]
+    ) -> dict[str, tuple[Provenance | None, Relative]]:
+        held = Energies(self._session)
+        judged = corrected([(cell, *held.compare(cell, base)) for cell, base in pairs])
+        return {cell.id: (provenance, _relative(found, why)) for cell, provenance, found, why in judged}
+
+    def _ratios(
+        self, pairs: Sequence[tuple[CellSummary, CellSummary]], part: _Ratio, *, inverse: bool
+    ) -> dict[str, Relative]:
+        raw: list[tuple[str, Comparison | None]] = []
+        for cell, base in pairs:
+            ours, theirs = part(cell), part(base)
+            both = ours is not None and theirs is not None
+            raw.append((cell.id, compare(ours, theirs) if both else None))  # type: ignore[arg-type]
+        found = iter(corrected_for_many([each for _, each in raw if each is not None]))
+        result: dict[str, Relative] = {}
+        for cell_id, comparison in raw:
+            relative = _relative(None if comparison is None else next(found), None)
+            result[cell_id] = _inverse(relative) if inverse else relative
+        return result
+
+    def _of(self, cell: CellSummary) -> CellSeries:
+        if cell.id not in self._series:
+            self._series[cell.id] = read_series(self._session, cell.id, cell.unit)
+        return self._series[cell.id]
+
+    def _time(self, cell: CellSummary) -> CellBlocks | None:
+        """Seconds of decoding a token, else of a unit of work."""
+        series = self._of(cell)
+        return series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens) or series.ratio(
+            lambda b: b.duration_s, lambda b: b.units
+        )
+
+    def _processor(self, cell: CellSummary) -> CellBlocks | None:
+        """CPU time of the worker; what an accelerator computes is not in it."""
+        if cell.memory.device_peak_bytes:
+            return None
+        if cell.id not in self._cpu_s:
+            blocks = self._session.table("blocks", cell.id).select(["block", "worker_cpu_s"])
+            self._cpu_s[cell.id] = {row["block"]: row["worker_cpu_s"] for row in blocks.to_pylist()}
+        spent = self._cpu_s[cell.id]
+        return self._of(cell).ratio(lambda b: spent.get(b.number), lambda b: b.units)
+
+
+def _where(cell: CellSummary) -> _Where:
+    return cell.backend, cell.device, cell.backend_settings
+
+
+def _baseline(cells: Sequence[CellSummary]) -> CellSummary | None:
+    return next((cell for cell in cells if cell.technique == _UNCOMPRESSED), None)
+
+
+def _title(cells: Sequence[CellSummary], all_backends: Mapping[_Where, object]) -> str:
+    """The backend, with device and number type where one of its name is not the only one."""
+    first = cells[0]
+    alike = [where for where in all_backends if where[0] == first.backend]
+    if len(alike) == 1:
+        return first.backend
+    base = _baseline(cells) or first
+    threads = None if base.threads is None else f"threads={base.threads}"
+    return " ".join(filter(None, (first.backend, first.device, base.dtype, threads)))
+
+
+def _relative(found: Comparison | None, reason: str | None) -> Relative:
+    if found is None or found.ratio is None:
+        return Relative(reason=reason or "too little was measured")
+    return Relative(found.ratio, found.low, found.high, reason, found.paired)
+
+
+def _inverse(found: Relative) -> Relative:
+    if not found.value:
+        return found
+    return Relative(
+        1 / found.value,
+        None if not found.high else 1 / found.high,
+        None if not found.low else 1 / found.low,
+        found.reason,
+        found.in_turns,
+    )
+
+
+# -- one cell ---------------------------------------------------------------------------------
+
+
+def _figures(cell: CellSummary) -> Baseline:
+    rate = rate_of(cell)
+    kl, top1, greedy = _against_reference(cell)
+    return Baseline(
+        cell.id,
+        cell.label,
+        cell.memory.artifact_bytes,
+        cell.headline.value,
+        cell.headline.unit,
+        cell.headline.provenance,
+        rate.value,
+        rate.unit,
+        cell.memory.rss_peak_bytes,
+        cell.quality.perplexity,
+        kl,
+        top1,
+        greedy,
+    )
+
+
+def _cost(
+    cell: CellSummary,
+    base: CellSummary | None,
+    energy: tuple[Provenance | None, Relative] | None,
+    rate: Relative | None,
+    processor: Relative | None,
+) -> TechniqueCost:
+    nothing = Relative(reason=_NO_BASELINE)
+    provenance, joules = energy or (None, nothing)
+    kl, top1, greedy = _against_reference(cell)
+    size = _single("artifact_bytes", cell, base)
+    return TechniqueCost(
+        cell.id,
+        cell.label,
+        cell.technique,
+        families(cell.evidence, cell.facts),
+        evidence_words(cell.evidence, cell.facts, size.value),
+        size,
+        joules,
+        provenance,
+        rate or nothing,
+        processor or nothing,
+        _single("rss_peak_bytes", cell, base),
+        nothing if base is None else _quality_change(cell.quality, base.quality),
+        kl,
+        top1,
+        greedy,
+    )
+
+
+def _single(name: str, cell: CellSummary, base: CellSummary | None) -> Relative:
+    """A reading of memory that is taken once."""
+    if base is None:
+        return Relative(reason=_NO_BASELINE)
+    own, other = getattr(cell.memory, name), getattr(base.memory, name)
+    if own is None or not other:
+        return Relative(reason="no reading")
+    return Relative(own / other)
+
+
+def _quality_change(own: Quality, base: Quality) -> Relative:
+    if own.perplexity is None or not base.perplexity:
+        return Relative(reason="the model was not scored")
+    if (own.text, own.tokens) != (base.text, base.tokens):
+        return Relative(reason="scored on another text than the baseline")
+    found = paired_windows(own.windows, base.windows)
+    if found is None:
+        return Relative(own.perplexity / base.perplexity, reason="no windows in the record")
+    return Relative(found.value, found.low, found.high)
+
+
+def _against_reference(cell: CellSummary) -> tuple[Bounded, Bounded, Bounded]:
+    found = cell.agreement
+    if found is None:
+        return Bounded(), Bounded(), Bounded()
+    return (
+        Bounded(found.kl_nats_mean, *bounds_of(found, "kl_nats_mean")),
+        Bounded(found.top1_share, *bounds_of(found, "top1_share")),
+        Bounded(agreed_share(found), *bounds_of(found, "agreed_share")),
+    )
+
+
+# -- what was done ------------------------------------------------------------------------------
+
+#: A share of zeros or a difference of bits below this is no compression.
+_NOTICED = 0.01
+#: Number types of so many bits or more are no quantization.
+_HALF_BITS = 16.0
+_MOST_FACTS = 3
+
+
+def _steps(evidence: Mapping[str, Scalar]) -> dict[str, dict[str, float]]:
+    """Numbers of the evidence by the technique that gave them."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in evidence.items():
+        technique, _, name = key.rpartition(".")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            found.setdefault(technique, {})[name] = float(value)
+    return found
+
+
+def _zeros(step: Mapping[str, float]) -> float | None:
+    """The share of zeros that a step made; rounding makes some as well, which is no pruning."""
+    zeros = step.get("zero_fraction")
+    if zeros is None or "bits_per_weight" in step:
+        return None
+    return zeros if zeros - step.get("zero_fraction_before", 0.0) > _NOTICED else None
+
+
+def _fewer(step: Mapping[str, float]) -> float | None:
+    before, after = step.get("parameters_before"), step.get("parameters_after")
+    fewer = 1 - after / before if before and after is not None else 0.0
+    return fewer if fewer > _NOTICED else None
+
+
+def _bits(step: Mapping[str, float]) -> float | None:
+    """Bits of a weight, where they are those of integers and fewer than before."""
+    bits, before = step.get("bits_per_weight"), step.get("bits_per_weight_before")
+    if bits is None or bits > _HALF_BITS - _NOTICED:
+        return None
+    return bits if before is None or before - bits > _NOTICED else None
+
+
+def _runs_dense(facts: Mapping[str, Scalar]) -> bool:
+    """Whether the session says that it holds whole floating-point numbers all the same."""
+    bits = facts.get("bits_per_weight")
+    return isinstance(bits, (int, float)) and bits > _HALF_BITS - _NOTICED
+
+
+def families(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """``pruned``, ``quantized`` and ``rounded``, by what was observed and not by a name.
+
+    Weights that were rounded, and are held and multiplied as floating-point numbers, are not
+    quantized: nothing about them is smaller or faster, but quality was lost.
+    """
+    steps = _steps(evidence).values()
+    pruned = any(_zeros(step) is not None or _fewer(step) is not None for step in steps)
+    found = ["pruned"] if pruned else []
+    if any(_bits(step) is not None for step in steps):
+        found.append("rounded" if _runs_dense(facts) else "quantized")
+    return tuple(found)
+
+
+def evidence_words(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar], size: float | None) -> str:
+    """``50 % zeros, stored densely``; ``34 % fewer parameters``; ``4.5 bits a weight, was 16``."""
+    found: list[str] = []
+    for step in _steps(evidence).values():
+        zeros, fewer, bits = _zeros(step), _fewer(step), _bits(step)
+        if fewer is not None:
+            found.append(f"{100 * fewer:.0f} % fewer parameters")
+        elif zeros is not None:
+            dense = size is not None and size > 1 - _NOTICED
+            found.append(f"{100 * zeros:.0f} % zeros" + (", stored densely" if dense else ""))
+        if bits is not None:
+            before = step.get("bits_per_weight_before")
+            found.append(
+                f"{bits:.3g} bits a weight"
+                + ("" if before is None else f", was {before:.3g}")
+                + (", run densely" if _runs_dense(facts) else "")
+            )
+    return "; ".join(found) or "; ".join(_first_facts(evidence))
+
+
+def _first_facts(evidence: Mapping[str, Scalar]) -> list[str]:
+    """Of what has no words here, the first facts as they were recorded."""
+    told = [(key.rpartition(".")[2], value) for key, value in evidence.items() if value is not None]
+    return [f"{name.replace('_', ' ')} {_fact(value)}" for name, value in told[:_MOST_FACTS]]
+
+
+def _fact(value: Scalar) -> str:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number(float(value), 4) if is_number else str(value)  # type: ignore[arg-type]

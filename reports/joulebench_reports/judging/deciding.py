@@ -1,0 +1,104 @@
+"""Which cells of a session need less energy than their baseline, by the core's comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from joulebench.api import Provenance
+from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
+from joulebench_reports.judging.workgroups import WorkGroup, work_groups
+from joulebench_reports.reading.series import CellSeries, read_energies
+from joulebench_reports.reading.simulated import RANGES
+from joulebench_reports.values.figures import PROVENANCES, CellSummary, EnergySummary
+from joulebench_reports.values.verdicts import Verdict, VerdictTable
+from joulebench_reports.words.flags import explain
+
+if TYPE_CHECKING:
+    from joulebench.session.files import Session
+
+
+def verdict_tables(
+    session: Session, shown: Sequence[CellSummary], baseline: str | None = None
+) -> tuple[VerdictTable, ...]:
+    """A table for each model and workload that has two cells or more."""
+    groups = work_groups(session, shown, baseline)
+    return tuple(_table(session, group) for group in groups if len(group.cells) > 1)
+
+
+def _table(session: Session, group: WorkGroup) -> VerdictTable:
+    base = group.baseline
+    held = Energies(session)
+    pairs = [(cell, *held.compare(cell, base)) for cell in group.others]
+    return VerdictTable(
+        group.model,
+        group.workload,
+        base.id,
+        base.label,
+        tuple(
+            Verdict(cell.id, cell.label, provenance, comparison, reason)
+            for cell, provenance, comparison, reason in corrected(pairs)
+        ),
+    )
+
+
+Judged = tuple[CellSummary, Provenance | None, Comparison | None, str | None]
+
+
+def corrected(pairs: Sequence[Judged]) -> list[Judged]:
+    """The pairs with Holm's correction over those that could be compared."""
+    found = iter(corrected_for_many([c for _, _, c, _ in pairs if c is not None]))
+    return [(cell, p, None if c is None else next(found), why) for cell, p, c, why in pairs]
+
+
+class Energies:
+    """The block energies of a session's cells, each read once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: dict[str, CellSeries] = {}
+
+    def of(self, cell: CellSummary, provenance: Provenance) -> CellBlocks | None:
+        """The blocks of a cell with their joules."""
+        if cell.id not in self._known:
+            self._known[cell.id] = read_energies(self._session, cell.id, cell.unit)
+        return self._known[cell.id].energy(provenance)
+
+    def compare(self, cell: CellSummary, base: CellSummary) -> tuple[Provenance | None, Comparison | None, str | None]:
+        """Provenance, comparison, and the reason where there is none."""
+        provenance, reason = common_provenance(cell, base)
+        if provenance is None:
+            return None, None, reason
+        if cell.simulated and base.simulated:
+            return provenance, None, RANGES
+        ours, theirs = self.of(cell, provenance), self.of(base, provenance)
+        if ours is None or theirs is None:
+            return provenance, None, "no energy"
+        return provenance, compare(ours, theirs), None
+
+
+def common_provenance(cell: CellSummary, base: CellSummary) -> tuple[Provenance | None, str | None]:
+    """The most trusted provenance in which both have a figure, else why there is none."""
+    ours, theirs = _with_figure(cell), _with_figure(base)
+    for provenance in PROVENANCES:
+        if provenance in ours and provenance in theirs:
+            return provenance, None
+    if ours and theirs:
+        return None, f"{'/'.join(ours)} against {'/'.join(theirs)} energy"
+    lacking = base if not theirs else cell
+    whose = "the baseline" if lacking is base else "the cell"
+    return None, _lacking(lacking, whose)
+
+
+def _with_figure(cell: CellSummary) -> list[Provenance]:
+    return [each.provenance for each in cell.energy if each.gross.value is not None]
+
+
+def _lacking(cell: CellSummary, whose: str) -> str:
+    """Why a cell has no energy at all; of several sensors the most trusted one's reason."""
+    best: EnergySummary | None = next(iter(cell.energy), None)
+    if best is not None and "insufficient_resolution" in best.gross.flags:
+        return "too short for this sensor"
+    flags = best.gross.flags if best is not None else ()
+    why = explain(flags[0]) if flags else cell.headline.reason_if_null or "no energy"
+    return f"{whose} has no energy: {why}"

@@ -1,0 +1,291 @@
+"""In words: where the energy comes from, what is missing and why, and how far to trust it."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from joulebench_reports.reading import simulated
+from joulebench_reports.reading.limits import limit_notes
+from joulebench_reports.values.agreement import agreement_notes, missing_figures
+from joulebench_reports.values.figures import PROVENANCES, CellSummary, EnergySummary, Figure, SessionSummary
+from joulebench_reports.words.flags import explain
+from joulebench_reports.words.text import MARKS, data_size, number, percent, plain, seconds
+
+#: What each provenance means, for the legend.
+LEGEND: Mapping[str, str] = {
+    "measured": "read from an energy or power sensor of this machine",
+    "estimated": "computed from a model of the machine (such as CPU time × declared power); "
+    "good for comparing cells on one machine, not for its absolute value",
+    "simulated": "computed for hardware that is not here; the host's own joules are not in it",
+}
+
+
+#: Cells whose repetitions stand one by one; more are told of together.
+_MOST_ALONE = 24
+_LETTERS = string.ascii_lowercase + string.ascii_uppercase
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One statement of a report: a short term, and what is to be said about it."""
+
+    term: str
+    text: str
+
+
+def machine_line(machine: Mapping[str, object]) -> str:
+    """Processor, memory and system in one line, from whatever the record holds."""
+    cpu = machine.get("cpu")
+    processor = cpu.get("model") if isinstance(cpu, dict) else cpu
+    names = ("threads", "logical_cpus")
+    counts = [cpu[name] for name in names if cpu.get(name)] if isinstance(cpu, dict) else []
+    memory = machine.get("memory_bytes")
+    parts = [
+        processor,
+        f"{counts[0]} threads" if counts else None,
+        data_size(memory) if isinstance(memory, (int, float)) else None,
+        machine.get("system"),
+    ]
+    accelerators = machine.get("accelerators")
+    for accelerator in accelerators if isinstance(accelerators, list) else []:
+        name = accelerator.get("name") if isinstance(accelerator, dict) else accelerator
+        parts.append(name)
+    return ", ".join(plain(part) for part in parts if part) or "machine not recorded"
+
+
+def machine_lines(summary: SessionSummary) -> list[str]:
+    """The machine in a line, or a line for each session of several."""
+    if not summary.parts:
+        return [machine_line(summary.machine)]
+    return [
+        f"{plain(part.name)}: {machine_line(part.machine)}; {plain(part.profile_name)}, "
+        f"{plain(part.created_at or 'date unknown')}, {plain(part.status)}"
+        for part in summary.parts
+    ]
+
+
+def model_names(summary: SessionSummary) -> str:
+    """The models of the session; a cell that was cut off may not have recorded its own."""
+    names = dict.fromkeys(cell.model for cell in summary.cells if cell.model != "unknown")
+    return ", ".join(names) or ("unknown model" if summary.cells else "no cells")
+
+
+def flag_letters(cells: Sequence[CellSummary]) -> dict[str, str]:
+    """A letter for each flag of these cells, where a table has no room for names."""
+    flags = sorted({flag.flag for cell in cells for flag in cell.flags})
+    return {flag: _LETTERS[i] if i < len(_LETTERS) else "?" for i, flag in enumerate(flags)}
+
+
+def banner(summary: SessionSummary) -> str:
+    """The session's energy provenance in one sentence, with the reason for what is not measured."""
+    found: dict[str, list[EnergySummary]] = {}
+    for cell in summary.shown:
+        for each in cell.energy:
+            if each.gross.value is not None or each.net.value is not None:
+                found.setdefault(each.provenance, []).append(each)
+    parts = [_origin(name, found[name]) for name in PROVENANCES if name in found]
+    text = "; ".join(parts) if parts else "NONE – no cell has an energy figure"
+    if "measured" in found:
+        return f"Energy: {text}"
+    reasons = [f"{note.term} ({_first_clause(note.text)})" for note in _absent_sensors(summary)]
+    tail = ", ".join(reasons) or next(
+        (c.headline.reason_if_null for c in summary.shown if c.headline.reason_if_null), ""
+    )
+    return f"Energy: {text}" + (f" – no energy sensor; not available here: {plain(tail)}" if tail else "")
+
+
+def _first_clause(reason: str) -> str:
+    """Enough of a reason for one line; the whole of it stands under what is missing."""
+    return re.split(r"[;:] ", reason, maxsplit=1)[0]
+
+
+def _origin(provenance: str, energies: list[EnergySummary]) -> str:
+    channels = ", ".join(dict.fromkeys(name for each in energies for name in each.channels))
+    methods = ", ".join(dict.fromkeys(name for each in energies for name in each.methods))
+    scales = [s for each in energies if (s := each.scale_relative_uncertainty) is not None]
+    scale = f", scale ±{percent(max(scales))} (1 σ)" if scales else ""
+    return f"{provenance.upper()} ({plain(channels)}; {plain(methods)}{scale})"
+
+
+def _absent_sensors(summary: SessionSummary) -> list[Note]:
+    return [Note(probe.probe, probe.reason or "not available") for probe in summary.probes if not probe.available]
+
+
+def unmeasured(summary: SessionSummary) -> list[Note]:
+    """What could not be measured, why, and what would cure it."""
+    notes: list[Note] = []
+    for probe in summary.probes:
+        if not probe.available:
+            cure = f" Cure: {probe.cure}" if probe.cure else ""
+            notes.append(Note(f"probe {probe.probe}", f"{probe.reason or 'not available'}.{cure}"))
+    return notes + _grouped(_null_figures(cell) for cell in summary.shown)
+
+
+def _null_figures(cell: CellSummary) -> list[tuple[str, str, str]]:
+    """(what, why, which cell) of each figure that a reader would look for and not find."""
+    looked_for = [("energy (gross)", cell.headline), ("energy (net)", cell.headline_net)]
+    if cell.simulated:  # what this machine's sensors cannot say of it is no lack
+        looked_for = looked_for[:1]
+    missing = [
+        (name, figure.reason_if_null or "no reason recorded", cell.label)
+        for name, figure in looked_for
+        if figure.value is None
+    ]
+    if cell.headline.value is None:
+        missing = [entry for entry in missing if entry[0] != "energy (net)"]
+    if cell.quality.perplexity is None:
+        missing.append(("perplexity", "the model was not scored in this session", cell.label))
+    missing += [(what, why, cell.label) for what, why in missing_figures(cell.agreement)]
+    if cell.memory.rss_peak_bytes is None and not cell.simulated:
+        missing.append(("peak memory", "no reading of the worker's memory", cell.label))
+    if cell.temperature_max_c is None and not cell.simulated:
+        missing.append(("temperature", "no temperature channel gave a reading", cell.label))
+    return missing
+
+
+def _grouped(cells: Iterable[list[tuple[str, str, str]]]) -> list[Note]:
+    """Merges equal statements about several cells into one."""
+    by_statement: dict[tuple[str, str], list[str]] = {}
+    for missing in cells:
+        for what, why, label in missing:
+            by_statement.setdefault((what, why), []).append(label)
+    return [Note(what, f"{why} ({_cells_in_words(labels)})") for (what, why), labels in by_statement.items()]
+
+
+def _cells_in_words(labels: list[str]) -> str:
+    return ", ".join(labels) if len(labels) <= 3 else f"{len(labels)} cells"
+
+
+def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = None) -> list[Note]:
+    """Repetition, processes, scale, observer tax and each flag in words.
+
+    ``letters`` are those by which the report's table names flags, if it does.
+    """
+    shown = summary.shown
+    if not shown:
+        return []
+    notes = [
+        Note(
+            "intervals",
+            "± is the 95 % interval over the cell's blocks, widened for their correlation; "
+            "a gross energy without it rests on too few blocks to have one",
+        )
+    ]
+    notes += _protocol_notes(summary)
+    notes += _repetition_notes(shown)
+    compared = [(cell.label, cell.agreement) for cell in shown]
+    notes += [Note(term, text) for term, text in agreement_notes(compared)]
+    notes += _scale_notes(shown)
+    notes += [Note(term, text) for term, text in simulated.notes(shown)]
+    notes += _limit_notes(shown)
+    notes += _observer_notes(shown)
+    return notes + _flag_notes(shown, letters or {})
+
+
+def _protocol_notes(summary: SessionSummary) -> list[Note]:
+    """The published procedure of a session that followed one."""
+    return [
+        Note(
+            f"{part.name} · protocol" if part.name else "protocol",
+            f"the run followed the published procedure '{part.protocol}', not the protocol of "
+            "joulebench; the flags below say what that does to the figures",
+        )
+        for part in summary.parts or (summary,)
+        if part.protocol
+    ]
+
+
+def _repetition_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
+    """Blocks and processes of each cell; of many cells, equal ones together."""
+    said = [(cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}") for cell in cells]
+    if len(said) <= _MOST_ALONE:
+        return [Note(label, text) for label, text in said]
+    together: dict[str, list[str]] = {}
+    for label, text in said:
+        together.setdefault(text, []).append(label)
+    return [Note(_cells_in_words(labels), text) for text, labels in together.items()]
+
+
+def _count(n: int, noun: str) -> str:
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{n} {noun}" + ("" if n == 1 else plural)
+
+
+def _limit_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
+    return [Note(term, text) for term, text in limit_notes(cells)]
+
+
+def _scale_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
+    scales: dict[tuple[str, float], None] = {}
+    for cell in cells:
+        for each in cell.energy:
+            if each.scale_relative_uncertainty:
+                scales[each.provenance, each.scale_relative_uncertainty] = None
+    return [
+        Note(
+            f"{provenance} energy",
+            f"its scale is uncertain by ±{percent(scale)} (one standard uncertainty), common to "
+            "all blocks and cells, and beside the interval, not in it",
+        )
+        for provenance, scale in scales
+    ]
+
+
+def _observer_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
+    notes: list[Note] = []
+    shares = [c.observer.cpu_share for c in cells if c.observer.cpu_share is not None]
+    if shares:
+        notes.append(Note("observer tax", f"the sampler used at most {percent(max(shares))} of one core"))
+    ticks = sum(cell.observer.ticks or 0 for cell in cells)
+    if ticks:
+        missed = sum(cell.observer.missed or 0 for cell in cells)
+        late = [c.observer.late_p99_s for c in cells if c.observer.late_p99_s is not None]
+        lateness = f"; 99 % of ticks at most {seconds(max(late))} late" if late else ""
+        notes.append(Note("sampler", f"{missed} of {ticks:,} ticks missed{lateness}"))
+    return notes
+
+
+def _flag_notes(cells: tuple[CellSummary, ...], letters: Mapping[str, str]) -> list[Note]:
+    places: dict[str, list[str]] = {}
+    for cell in cells:
+        for flag in cell.flags:
+            share = "" if flag.blocks is None else f" ({flag.blocks} of {cell.blocks} blocks)"
+            places.setdefault(flag.flag, []).append(cell.label + share)
+    notes: list[Note] = []
+    for name, labels in sorted(places.items()):
+        term = f"{letters[name]} {name}" if name in letters else name
+        meaning = explain(name)
+        where = _cells_in_words(labels)
+        notes.append(Note(term, where if meaning == name else f"{meaning} – {where}"))
+    for cell in cells:
+        for each in cell.energy:
+            notes += _disturbance(cell, each)
+    return notes
+
+
+def _disturbance(cell: CellSummary, energy: EnergySummary) -> list[Note]:
+    """The energy with and without the disturbed blocks, where there are any."""
+    calm = energy.without_flagged
+    if calm.value is None or energy.gross.value is None or calm.n == energy.gross.n:
+        return []
+    return [
+        Note(
+            f"{cell.label} without disturbed blocks",
+            f"{number(calm.value, 4)} {calm.unit} over {_count(calm.n, 'block')}, against "
+            f"{number(energy.gross.value, 4)} over all {energy.gross.n} ({energy.provenance})",
+        )
+    ]
+
+
+def flag_words(cell: CellSummary) -> str:
+    """The cell's flags in a table: name, with the number of blocks that carry it."""
+    words = [flag.flag if flag.blocks is None else f"{flag.flag} ×{flag.blocks}" for flag in cell.flags]
+    return ", ".join(words)
+
+
+def mark(figure: Figure) -> str:
+    """``est.`` or ``sim.`` beside a figure that is not measured."""
+    return MARKS.get(figure.provenance or "measured", "") if figure.value is not None else ""

@@ -1,0 +1,1 @@
+"""From a session's tables to figures: sums, times, energies, phases, readings over time."""

@@ -1,0 +1,172 @@
+"""A cell's energy by provenance: the sums of :mod:`.blocks` turned into figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from joulebench.api import Provenance
+from joulebench.meter.margins import MARGINS_COUNTED
+from joulebench_reports.reading import intervals
+from joulebench_reports.reading.blocks import Block, BlockEnergy, block_energies, distinct, energy_rows, flag_names
+from joulebench_reports.values.figures import PROVENANCES, ChannelReport, EnergySummary, Figure
+from joulebench_reports.words.flags import explain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Part = Callable[[BlockEnergy], float | None]
+
+
+def summarise_energy(
+    energy: pa.Table, blocks: Sequence[Block], unit: str, phases: Mapping[str, str], channels: Sequence[ChannelReport]
+) -> tuple[EnergySummary, ...]:
+    """One summary for each provenance that has rows; ``phases`` maps a phase to its token count.
+
+    ``unit`` is that of energy for one unit of the blocks' work.
+    ``phases`` values are names of :class:`Block` fields (``prefill_tokens``, ``decode_tokens``).
+    """
+    result: list[EnergySummary] = []
+    for provenance in PROVENANCES:
+        rows = energy_rows(energy, provenance, "total")
+        if rows.num_rows:
+            maker = _maker(rows, provenance, unit)
+            found = [(phase, _phase(energy, provenance, phase, field, blocks)) for phase, field in phases.items()]
+            used = [channel for channel in channels if channel.channel in distinct(rows, "channel")]
+            result.append(_of_provenance(maker, rows, blocks, found, used))
+    return tuple(result)
+
+
+def _of_provenance(
+    maker: _Maker,
+    rows: pa.Table,
+    blocks: Sequence[Block],
+    phases: Sequence[tuple[str, Figure]],
+    used: Sequence[ChannelReport],
+) -> EnergySummary:
+    calm = [block for block in blocks if not block.disturbed]
+    scale_u = _worst_scale(used)
+    return EnergySummary(
+        provenance=maker.provenance,
+        channels=distinct(rows, "channel"),
+        methods=distinct(rows, "method"),
+        gross=maker.ratio(blocks, "units", _gross),
+        gross_with_scale=maker.ratio(blocks, "units", _gross, scale_u),
+        net=maker.ratio(blocks, "units", _net),
+        attributed=_as_estimate(maker.ratio(blocks, "units", _attributed)),
+        mean_of_ratios=maker.mean_ratio(blocks, "units", _gross),
+        without_flagged=maker.ratio(calm, "units", _gross),
+        power_w=maker.mean_power(blocks),
+        phases=tuple(phases),
+        scale_relative_uncertainty=scale_u,
+        notes=tuple(dict.fromkeys(channel.note for channel in used if channel.note)),
+    )
+
+
+def _gross(part: BlockEnergy) -> float | None:
+    return part.gross_j
+
+
+def _net(part: BlockEnergy) -> float | None:
+    return part.net_j
+
+
+def _attributed(part: BlockEnergy) -> float | None:
+    return part.attributed_j
+
+
+def _phase(energy: pa.Table, provenance: Provenance, phase: str, field: str, blocks: Sequence[Block]) -> Figure:
+    rows = energy_rows(energy, provenance, phase)
+    return _maker(rows, provenance, "J/token").ratio(blocks, field, _gross)
+
+
+def _maker(rows: pa.Table, provenance: Provenance, unit: str) -> _Maker:
+    method = " + ".join(distinct(rows, "method"))
+    return _Maker(block_energies(rows), provenance, unit, method, flag_names(rows))
+
+
+def _worst_scale(channels: Sequence[ChannelReport]) -> float | None:
+    known = [c.relative_uncertainty for c in channels if c.relative_uncertainty is not None]
+    return max(known, default=None)
+
+
+def _as_estimate(figure: Figure) -> Figure:
+    """A share by CPU time is never measured, whatever sensor it is a share of."""
+    return replace(figure, provenance="estimated") if figure.provenance == "measured" else figure
+
+
+_NOTHING = BlockEnergy(None, None, None, None)
+
+
+class _Maker:
+    """Makes figures out of one set of block energies."""
+
+    def __init__(
+        self, sums: Mapping[int, BlockEnergy], provenance: Provenance, unit: str, method: str, flags: tuple[str, ...]
+    ) -> None:
+        self._sums = sums
+        self.provenance = provenance
+        self._unit = unit
+        self._method = method
+        self._flags = flags
+
+    def in_unit(self, unit: str) -> _Maker:
+        return _Maker(self._sums, self.provenance, unit, self._method, self._flags)
+
+    def ratio(self, blocks: Sequence[Block], field: str, part: Part, scale_u: float | None = None) -> Figure:
+        """Ratio of sums: energy over the blocks' ``field``."""
+        points, flags = self._points(blocks, field, part)
+        return intervals.ratio_of_sums(
+            points,
+            unit=self._unit,
+            provenance=self.provenance,
+            method=f"{self._method}; ratio of sums",
+            flags=flags,
+            reason=self._reason(blocks, points),
+            scale_relative_u=scale_u,
+        )
+
+    def mean_power(self, blocks: Sequence[Block]) -> Figure:
+        """Energy over time; of energies with idle margins in them the time is another."""
+        found = self.in_unit("W").ratio(blocks, "duration_s", _gross)
+        if MARGINS_COUNTED not in self._flags:
+            return found
+        reason = "idle margins are in the energy and not in the time"
+        return replace(found, value=None, low=None, high=None, reason_if_null=reason)
+
+    def mean_ratio(self, blocks: Sequence[Block], field: str, part: Part) -> Figure:
+        """Mean of the ratios, each block counting alike."""
+        points, flags = self._points(blocks, field, part)
+        each = "request" if all(block.requests == 1 for block in blocks) else "block"
+        return intervals.mean_of_ratios(
+            points,
+            unit=self._unit,
+            provenance=self.provenance,
+            method=f"{self._method}; mean of per-{each} ratios",
+            flags=flags,
+            reason=self._reason(blocks, points),
+        )
+
+    def _points(self, blocks: Sequence[Block], field: str, part: Part) -> tuple[list[intervals.Point], tuple[str, ...]]:
+        points: list[intervals.Point] = []
+        for block in blocks:
+            energy = self._sums.get(block.number, _NOTHING)
+            joules = part(energy)
+            work = getattr(block, field)
+            if joules is not None and work is not None and work > 0:
+                idle_u = energy.idle_u_j if part is _net else None
+                points.append(intervals.Point(joules, work, block.process, idle_u))
+        partial = ("incomplete_blocks",) if 0 < len(points) < len(blocks) else ()
+        return points, self._flags + partial
+
+    def _reason(self, blocks: Sequence[Block], points: Sequence[intervals.Point]) -> str | None:
+        if points:
+            return None
+        if not blocks:
+            return "no blocks"
+        if not self._sums:
+            return "no energy was recorded for this phase"
+        if self._flags:
+            return "; ".join(f"{flag}: {explain(flag)}" for flag in self._flags)
+        return "the sensor gave nothing in any block, or no work was counted"

@@ -1,0 +1,75 @@
+"""A cell's readings, picked out in Arrow batch by batch.
+
+A table of ten million readings is never whole in memory, and no Python loop runs over readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from joulebench_reports.values.figures import ChannelReport
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from joulebench.session.files import Session
+
+_COLUMNS = ("t_ns", "channel", "raw", "origin")
+
+
+def channels_of(session: Session) -> tuple[list[ChannelReport], dict[str, float]]:
+    """The channels of a session, and the value of one raw count of each."""
+    rows = session.row["channels"] or ()
+    scales = {row["channel"]: 1.0 if row["scale"] is None else float(row["scale"]) for row in rows}
+    return [_channel(row) for row in rows], scales
+
+
+def _channel(row: Mapping[str, object]) -> ChannelReport:
+    values = {name: row.get(name) for name in ChannelReport.__dataclass_fields__}
+    return ChannelReport(**values)  # type: ignore[arg-type]
+
+
+def named(column: pa.Array, name: str) -> pa.Array:
+    """Where a column of repeated names has this one, without making text of every row."""
+    import pyarrow.compute as pc
+
+    if not hasattr(column, "indices"):
+        return pc.equal(column, name)
+    return pc.equal(column.indices, column.dictionary.index(name).as_py())
+
+
+def edge_readings(session: Session, cell_id: str) -> pa.Table:
+    """The readings at the edges of windows: a few for each request."""
+    import pyarrow as pa
+
+    from joulebench.session.schema import SAMPLES
+
+    found = [
+        batch.filter(named(batch.column("origin"), "edge")) for batch in session.scan("samples", cell_id, _COLUMNS)
+    ]
+    return pa.Table.from_batches(found) if found else SAMPLES.empty_table()
+
+
+def tick_batches(session: Session, cell_id: str) -> Iterator[pa.RecordBatch]:
+    """The sampler's readings (``t_ns``, ``channel``, ``raw``; none null), in the file's order."""
+    import pyarrow.compute as pc
+
+    for batch in session.scan("samples", cell_id, _COLUMNS):
+        kept = pc.and_(named(batch.column("origin"), "tick"), pc.is_valid(batch.column("raw")))
+        yield batch.select(["t_ns", "channel", "raw"]).filter(kept)
+
+
+def first_and_last_ns(session: Session, cell_id: str) -> tuple[int, int] | None:
+    """When the first and the last reading were taken; ``None`` where there is none."""
+    import pyarrow.compute as pc
+
+    ends = [
+        pc.min_max(batch.column("t_ns")).as_py()
+        for batch in session.scan("samples", cell_id, ["t_ns"])
+        if batch.num_rows
+    ]
+    known = [each for each in ends if each["min"] is not None]
+    if not known:
+        return None
+    return min(each["min"] for each in known), max(each["max"] for each in known)

@@ -1,0 +1,65 @@
+"""Times and rates of a cell, from its blocks and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from joulebench_reports.reading import intervals
+from joulebench_reports.reading.blocks import Block
+from joulebench_reports.values.figures import Figure, Speed
+from joulebench_reports.words.units import ShownUnit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def summarise_speed(blocks: Sequence[Block], requests: pa.Table, unit: ShownUnit) -> Speed:
+    """Rates as ratios of sums over blocks; TTFT as quantiles over requests."""
+    work_s = _rate(blocks, "units", "duration_s", unit.rate)
+    return Speed(
+        decode_tok_s=_rate(blocks, "decode_tokens", "decode_s", "tok/s"),
+        prefill_tok_s=_rate(blocks, "prefill_tokens", "prefill_s", "tok/s"),
+        # The blocks' work is in ``per`` units of it.
+        units_s=work_s.times(unit.per / unit.rate_per, unit.rate),
+        ttft_median_s=_quantile(requests, "ttft_s", 0.5),
+        ttft_p95_s=_quantile(requests, "ttft_s", 0.95),
+        tpot_s=_rate(blocks, "decode_s", "decode_tokens", "s"),
+        block_s=_mean_duration(blocks),
+    )
+
+
+def _rate(blocks: Sequence[Block], above: str, below: str, unit: str) -> Figure:
+    points = [
+        intervals.Point(top, bottom, block.process)
+        for block in blocks
+        if (top := getattr(block, above)) is not None
+        and (bottom := getattr(block, below)) is not None
+        and bottom > 0
+        and top > 0
+    ]
+    return intervals.ratio_of_sums(
+        points,
+        unit=unit,
+        provenance=None,
+        method="ratio of sums over blocks",
+        reason=None if points else "the requests of this workload mark no such phase",
+    )
+
+
+def _mean_duration(blocks: Sequence[Block]) -> Figure:
+    points = [intervals.Point(block.duration_s, 1.0, block.process) for block in blocks if block.duration_s is not None]
+    return intervals.mean_of_ratios(
+        points, unit="s", provenance=None, method="mean over blocks", reason=None if points else "no blocks"
+    )
+
+
+def _quantile(requests: pa.Table, column: str, q: float) -> Figure:
+    import pyarrow.compute as pc
+
+    values = pc.drop_null(requests[column])
+    if len(values) == 0:
+        return Figure(None, "s", reason_if_null="the requests of this workload mark no first token")
+    value = pc.quantile(values, q=q)[0].as_py()
+    name = "median" if q == 0.5 else f"{q:.0%} quantile"
+    return Figure(value, "s", n=len(values), method=f"{name} over requests")

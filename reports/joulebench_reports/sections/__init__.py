@@ -1,0 +1,1 @@
+"""Tables that the terminal, Markdown and the page share."""

@@ -1,0 +1,1 @@
+"""A session, or several, as one value that every report shows."""

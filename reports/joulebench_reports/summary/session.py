@@ -1,0 +1,342 @@
+"""Session → :class:`~joulebench_reports.values.figures.SessionSummary`: every figure of every report.
+
+Arithmetic over samples and requests is done in Arrow; Python loops run over cells and blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from joulebench_reports.judging.costing import cost_tables
+from joulebench_reports.judging.deciding import verdict_tables
+from joulebench_reports.reading import blocks as block_sums
+from joulebench_reports.reading.energy import summarise_energy
+from joulebench_reports.reading.limits import NO_SHARE, with_shares
+from joulebench_reports.reading.phasefit import fit_missing_phases
+from joulebench_reports.reading.readings import edge_readings
+from joulebench_reports.reading.simulated import with_device_time
+from joulebench_reports.reading.speed import summarise_speed
+from joulebench_reports.values.agreement import read_agreement
+from joulebench_reports.values.figures import (
+    CellSummary,
+    ChannelReport,
+    EnergySummary,
+    Figure,
+    FlagCount,
+    Memory,
+    ObserverTax,
+    ProbeReport,
+    Quality,
+    SessionSummary,
+)
+from joulebench_reports.values.tokenwork import backend_settings, kernel_work, token_work
+from joulebench_reports.words.flags import explain
+from joulebench_reports.words.units import shown_unit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from joulebench.session.files import Session
+
+_QUALITY_OWN = ("perplexity", "nll_nats_per_token", "tokens", "text", "windows")
+#: Phase of the energy table → the block's count of work done in it.
+_PHASE_WORK = {"prefill": "prefill_tokens", "decode": "decode_tokens"}
+#: Flags that say that no energy could be had, whatever the sensors are.
+_FATAL_FLAGS = ("sampler_lost",)
+
+
+def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
+    """The summary of a session, finished or not.
+
+    ``baseline`` is the label or id of a cell that those of its workload are held against.
+    """
+    row = session.row
+    probes = _probes(row)
+    channels = _channels(row)
+    recorded = {cell["cell_id"]: cell for cell in session.cells().to_pylist()}
+    planned = _planned(session)
+    with_folder = session.cell_ids
+    ids = [*planned, *(each for each in with_folder if each not in planned)]
+    cells = [
+        _cell(session, _identity(each, recorded, planned, row["status"]), channels, probes)
+        if each in with_folder
+        else _without_folder(_identity(each, recorded, planned, row["status"]))
+        for each in ids
+    ]
+    summary = SessionSummary(
+        session_id=row["session_id"] or session.path.name,
+        status=row["status"] or "unknown",
+        created_at=_iso(row["created_at"]),
+        finished_at=_iso(row["finished_at"]),
+        profile_name=row["profile_name"] or "unnamed",
+        joulebench_version=row["joulebench_version"] or "unknown",
+        seed=row["seed"],
+        machine=_object(session.json("machine_json")),
+        preflight=_object(session.json("preflight_json")),
+        versions=_object(session.json("versions_json")),
+        probes=probes,
+        channels=channels,
+        cells=with_shares(cells),
+        protocol=_preset(session),
+    )
+    return replace(
+        summary, verdicts=verdict_tables(session, summary.shown, baseline), costs=cost_tables(session, summary.shown)
+    )
+
+
+def _preset(session: Session) -> str | None:
+    """The published procedure that the run followed."""
+    name = _object(session.json("protocol_json")).get("preset")
+    return None if name is None else str(name)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _probes(row: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
+    return tuple(ProbeReport(p["probe"], bool(p["available"]), p["reason"], p["cure"]) for p in row["probes"] or ())
+
+
+def _channels(row: Mapping[str, Any]) -> tuple[ChannelReport, ...]:
+    names = ChannelReport.__dataclass_fields__
+    return tuple(ChannelReport(**{name: channel.get(name) for name in names}) for channel in row["channels"] or ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    blocks: pa.Table
+    requests: pa.Table
+    energy: pa.Table
+    read_samples: Callable[[], pa.Table]
+
+
+def _planned(session: Session) -> dict[str, Mapping[str, Any]]:
+    plan = _object(session.json("plan_json"))
+    cells = plan.get("cells")
+    entries = cells if isinstance(cells, list) else []
+    return {cell["id"]: cell for cell in entries if isinstance(cell, dict) and "id" in cell}
+
+
+def _identity(
+    cell_id: str,
+    recorded: Mapping[str, Mapping[str, Any]],
+    planned: Mapping[str, Mapping[str, Any]],
+    session_status: str | None,
+) -> dict[str, Any]:
+    """The cell's own row, or as much of one as the plan tells of an unfinished cell."""
+    if cell_id in recorded:
+        plugin = planned.get(cell_id, {}).get("workload_plugin")
+        return {**recorded[cell_id], "workload_plugin": plugin}
+    plan = planned.get(cell_id, {})
+    known = {name: value for name, value in plan.items() if isinstance(value, str)}
+    going_on = session_status == "running"
+    # A cell's row holds its settings by part; the plan has the parts one by one.
+    settings = {
+        part: plan[f"{part}_settings"]
+        for part in ("backend", "workload")
+        if isinstance(plan.get(f"{part}_settings"), dict)
+    }
+    return {
+        **known,
+        "settings_json": json.dumps(settings),
+        "cell_id": cell_id,
+        "label": known.get("label", cell_id),
+        "status": "unfinished",
+        "cause": "the run is going on, or was cut off" if going_on else "the run was interrupted",
+        "cause_kind": None,
+    }
+
+
+def _without_folder(row: Mapping[str, Any]) -> CellSummary:
+    """A planned cell of which nothing is on disk."""
+    reason = row.get("reason") or row.get("skipped")
+    status = "skipped" if reason else "not started"
+    return _blockless({**row, "status": status, "cause": reason or row["cause"]})
+
+
+def empty_cell(cell_id: str) -> CellSummary:
+    """The summary of a cell of which nothing is known; every figure is null."""
+    return _blockless({"cell_id": cell_id})
+
+
+def _blockless(row: Mapping[str, Any]) -> CellSummary:
+    from joulebench.session.schema import BLOCKS, ENERGY, REQUESTS, SAMPLES
+
+    empty = _Tables(BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table(), SAMPLES.empty_table)
+    return _summarise(row, empty, (), ())
+
+
+def _cell(
+    session: Session, row: Mapping[str, Any], channels: Sequence[ChannelReport], probes: Sequence[ProbeReport]
+) -> CellSummary:
+    blocks, requests, energy = (session.table(name, row["cell_id"]) for name in ("blocks", "requests", "energy"))
+    samples = partial(edge_readings, session, row["cell_id"])
+    cell = _summarise(row, _Tables(blocks, requests, energy, samples), channels, probes)
+    return with_device_time(cell, blocks, requests, energy)
+
+
+def _summarise(
+    row: Mapping[str, Any], tables: _Tables, channels: Sequence[ChannelReport], probes: Sequence[ProbeReport]
+) -> CellSummary:
+    unit = shown_unit(row.get("unit") or "unit")
+    blocks = block_sums.read_blocks(tables.blocks, tables.requests, unit.per)
+    energy = summarise_energy(tables.energy, blocks, unit.energy, _PHASE_WORK, channels)
+    if all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
+        energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples)
+    absent = _no_energy(row, probes, bool(blocks), bool(energy))
+    processes = len({block.process for block in blocks})
+    facts, settings = _scalars(row.get("facts_json")), backend_settings(row)
+    threads = facts.get("threads", settings.get("threads"))
+    dtype = facts.get("dtype", settings.get("dtype"))
+    workload = row.get("workload_plugin") or row.get("workload") or "unknown"
+    return CellSummary(
+        id=row["cell_id"],
+        label=row.get("label") or row["cell_id"],
+        model=row.get("model") or "unknown",
+        technique=row.get("technique") or "none",
+        backend=row.get("backend") or "unknown",
+        device=row.get("device") or "unknown",
+        workload=row.get("workload") or "unknown",
+        unit=unit.name,
+        status=row.get("status") or "unknown",
+        cause=row.get("cause"),
+        cause_kind=row.get("cause_kind"),
+        processes=processes,
+        blocks=len(blocks),
+        requests=tables.requests.num_rows,
+        energy=energy,
+        headline=_headline([each.gross for each in energy], unit.energy, absent),
+        headline_net=_headline([each.net for each in energy], unit.energy, absent),
+        speed=summarise_speed(blocks, tables.requests, unit),
+        memory=_memory(row),
+        quality=_quality(row),
+        agreement=read_agreement(row.get("agreement_json")),
+        temperature_max_c=max((b.temperature_c for b in blocks if b.temperature_c is not None), default=None),
+        observer=_observer(row),
+        flags=_flags(row, blocks, energy, processes),
+        evidence=_scalars(row.get("evidence_json")),
+        facts=facts,
+        threads=threads if isinstance(threads, int) else None,
+        dtype=dtype if isinstance(dtype, str) else None,
+        backend_settings=json.dumps(settings, sort_keys=True),
+        token=token_work(row, tables.requests),
+        kernel=kernel_work(row, workload, tables.requests),
+        mbu=NO_SHARE,
+        mfu=NO_SHARE,
+    )
+
+
+def _headline(figures: Sequence[Figure], unit: str, absent: str | None) -> Figure:
+    """The most trusted provenance that has a figure; else null with the reason."""
+    for figure in figures:
+        if figure.value is not None:
+            return figure
+    reasons = "; ".join(dict.fromkeys(f.reason_if_null for f in figures if f.reason_if_null))
+    return Figure(None, unit, reason_if_null=absent or reasons)
+
+
+def _no_energy(row: Mapping[str, Any], probes: Sequence[ProbeReport], has_blocks: bool, has_rows: bool) -> str | None:
+    """Why the whole cell has no energy, where the reason is not in the energy figures."""
+    fatal = [flag for flag in row.get("flags") or () if flag in _FATAL_FLAGS]
+    if fatal:
+        return "; ".join(explain(flag) for flag in fatal)
+    if not has_blocks:
+        return row.get("cause") or "no block was measured"
+    if has_rows:
+        return None
+    absent = [f"{probe.probe}: {probe.reason}" for probe in probes if not probe.available]
+    return "no energy channel" + (f" ({'; '.join(absent)})" if absent else " was asked for")
+
+
+def _memory(row: Mapping[str, Any]) -> Memory:
+    return Memory(**{name: row.get(name) for name in Memory.__dataclass_fields__})
+
+
+def _decoded(text: str | None) -> Mapping[str, Any]:
+    """A JSON column that may be null or, in a damaged record, no object."""
+    try:
+        return _object(json.loads(text)) if text else {}
+    except ValueError:
+        return {}
+
+
+def _scalars(text: str | None) -> dict[str, Any]:
+    """A JSON object flattened to scalars: ``{"a": {"b": 1}}`` becomes ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk(f"{prefix}.{name}" if prefix else str(name), inner)
+        else:
+            flat[prefix] = value if not isinstance(value, list) else json.dumps(value)
+
+    walk("", _decoded(text))
+    return flat
+
+
+def _quality(row: Mapping[str, Any]) -> Quality:
+    values = _decoded(row.get("quality_json"))
+    others = {k: v for k, v in _scalars(row.get("quality_json")).items() if k not in _QUALITY_OWN}
+    tokens = values.get("tokens")
+    return Quality(
+        perplexity=_number(values.get("perplexity")),
+        nll_nats_per_token=_number(values.get("nll_nats_per_token")),
+        tokens=tokens if isinstance(tokens, int) else None,
+        text=None if values.get("text") is None else str(values["text"]),
+        others=tuple(others.items()),
+        windows=_windows(values.get("windows")),
+    )
+
+
+def _windows(recorded: object) -> tuple[tuple[float, int], ...]:
+    """Nats and tokens of each window; empty in sessions of before, and where it is damaged."""
+    try:
+        return tuple((float(nats), int(tokens)) for nats, tokens in recorded or ())  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return ()
+
+
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]
+
+
+def _observer(row: Mapping[str, Any]) -> ObserverTax:
+    spent, wall = row.get("sampler_cpu_s"), row.get("sampler_wall_s")
+    return ObserverTax(
+        cpu_share=None if spent is None or not wall else spent / wall,
+        ticks=row.get("sampler_ticks"),
+        missed=row.get("sampler_missed"),
+        rate_hz=row.get("sampler_rate_hz"),
+        late_p99_s=row.get("sampler_late_p99_s"),
+    )
+
+
+def _flags(
+    row: Mapping[str, Any], blocks: Sequence[block_sums.Block], energy: Sequence[EnergySummary], processes: int
+) -> tuple[FlagCount, ...]:
+    """Flags of the cell, its blocks and its energy figures, each once."""
+    counts: dict[str, int | None] = {}
+    for block in blocks:
+        for flag in block.flags:
+            counts[flag] = (counts.get(flag) or 0) + 1
+    whole = list(row.get("flags") or ())
+    whole += [flag for each in energy for flag in (*each.gross.flags, *each.net.flags)]
+    if processes == 1:
+        whole.append("single_process")
+    if row.get("status") == "unfinished":
+        whole.append("unfinished")
+    for flag in whole:
+        counts.setdefault(flag, None)
+    return tuple(FlagCount(flag, counts[flag]) for flag in sorted(counts))

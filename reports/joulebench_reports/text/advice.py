@@ -1,0 +1,97 @@
+"""Advice in words, and for machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from joulebench_reports.data.json_report import finite
+from joulebench_reports.judging.advice import Advice, Choice
+from joulebench_reports.values.pareto import Front
+from joulebench_reports.words.text import MARKS, data_size, number, plain
+
+_FORMAT: Final = "joulebench-advice"
+_FORMAT_VERSION: Final = 1
+_AIMS: Final = {"energy": "energy", "time": "time a unit", "memory": "peak memory"}
+_OBJECTIVES: Final = {"energy": "energy", "loss": "loss of perplexity", "memory": "peak memory", "time": "time a unit"}
+
+
+def as_text(found: Sequence[Advice]) -> str:
+    """The advice for a terminal."""
+    return "\n\n".join("\n".join(_lines(each)) for each in found) + "\n"
+
+
+def _lines(advice: Advice) -> list[str]:
+    aim = _AIMS[advice.aim]
+    if advice.aim == "energy" and advice.provenance is not None:
+        aim = f"{advice.provenance} energy"
+    lines = [f"{plain(advice.model)}, {plain(advice.workload)}: least {aim}"]
+    best = advice.best
+    if best is None:
+        lines.append("  No cell is left to advise.")
+    else:
+        lines.append(f"  Deploy {plain(best.label)}: {_figures(best, advice)}")
+        lines += [f"    but {doubt}" for doubt in best.doubts]
+        lines += _others(advice)
+    lines += _front(advice.front)
+    if advice.refused:
+        lines.append("  Not considered:")
+        lines += [f"    {plain(label)}: {plain(why)}" for label, why in advice.refused]
+    return lines
+
+
+def _others(advice: Advice) -> list[str]:
+    """Those that may be as good, and the first that is surely not."""
+    lines: list[str] = []
+    if advice.as_good:
+        lines.append("  Perhaps as good:")
+        lines += [_other(each, advice) for each in advice.as_good]
+    behind = [each for each in advice.ranked[1:] if each not in advice.as_good]
+    if behind:
+        lines.append("  Next:")
+        lines.append(_other(behind[0], advice))
+    return lines
+
+
+def _other(choice: Choice, advice: Advice) -> str:
+    unit = " (time)" if advice.aim == "time" else ""
+    verdict = "" if choice.verdict is None else f"{plain(choice.verdict.text)}{unit}; "
+    return f"    {plain(choice.label)}: {verdict}{_figures(choice, advice)}"
+
+
+def _figures(choice: Choice, advice: Advice) -> str:
+    mark = MARKS.get(advice.provenance or "measured", "")
+    energy = f"{number(choice.energy)} {choice.unit} {mark}".strip()
+    rate = f"{number(choice.rate)} {choice.rate_unit}"
+    parts = [
+        None if choice.energy is None else energy,
+        None if choice.rate is None else rate,
+        None if choice.memory_bytes is None else data_size(choice.memory_bytes),
+        None if choice.loss is None else f"perplexity {choice.loss:+.1%}",
+    ]
+    return ", ".join(part for part in parts if part is not None)
+
+
+def _front(front: Front) -> list[str]:
+    if not front.objectives:
+        return []
+    names = ", ".join(_OBJECTIVES[each] for each in front.objectives)
+    lines = [f"  Pareto front ({names}): {', '.join(map(plain, front.on)) or 'empty'}"]
+    lines += [f"    off it: {plain(a)}; {plain(b)} is preferable" for a, b in front.off]
+    lines += [f"    not placed: {plain(a)}, whose {plain(b)} is unknown" for a, b in front.unplaced]
+    if front.left_out:
+        unknown = ", ".join(_OBJECTIVES[each] for each in front.left_out)
+        lines.append(f"    left out, since no cell has it: {unknown}")
+    return lines
+
+
+def as_json(found: Sequence[Advice]) -> str:
+    """One JSON object; unknown is null."""
+    document = {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "advice": [{**dataclasses.asdict(each), "as_good": [c.label for c in each.as_good]} for each in found],
+    }
+    return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""The values of a report: plain, frozen, with unit, interval, provenance and reason."""

@@ -1,0 +1,238 @@
+"""How each cell compares with the reference: its values, and the words for every report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from joulebench_reports.words.text import UNKNOWN, number, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Where an answer first parts from the reference's; positions and prompts count from 0."""
+
+    prompt: int
+    position: int
+    reference_token: int
+    token: int
+    reference_text: str | None
+    text: str | None
+    gap: float
+    tolerance: float
+    tie: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A cell's comparison with the reference; ``reason`` says why there are no figures."""
+
+    reference: str
+    reason: str | None
+    prompts: int | None
+    tokens: int | None
+    agreed_tokens: int | None
+    compared_tokens: int | None
+    ties: int | None
+    top1_share: float | None
+    kl_nats_mean: float | None
+    kl_nats_max: float | None
+    perplexity_ratio: float | None
+    text_perplexity_ratio: float | None
+    divergences: tuple[Divergence, ...]
+    #: Whether a full-precision cell is held to the reference, and in what it does not agree.
+    held: bool
+    disagrees: tuple[str, ...]
+    #: 95 % intervals by the figure's name; sessions of before have none.
+    intervals: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> Divergence | None:
+        """The divergence to tell of: the first that is no tie, else the first."""
+        real = (each for each in self.divergences if not each.tie)
+        return next(real, next(iter(self.divergences), None))
+
+
+def read_agreement(text: str | None) -> Agreement | None:
+    """The cell's ``agreement_json``; ``None`` where nothing was asked for or it is damaged."""
+    try:
+        data = json.loads(text) if text else None
+        return None if data is None else _agreement(data)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _agreement(data: Mapping[str, Any]) -> Agreement:
+    names = Agreement.__dataclass_fields__
+    own = ("reference", "divergences", "intervals")
+    values = {name: data[name] for name in names if name not in own}
+    fields = Divergence.__dataclass_fields__
+    return Agreement(
+        **{
+            **values,
+            "reference": _reference(data["reference"], data),
+            "divergences": tuple(
+                Divergence(**{name: each[name] for name in fields}) for each in data["divergences"] or ()
+            ),
+            "disagrees": tuple(data["disagrees"]),
+            "intervals": {name: (low, high) for name, (low, high) in (data.get("intervals") or {}).items()},
+        }
+    )
+
+
+def _reference(about: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """``torch float32 [cpu], float32; 8 × 64 tokens, prompts of builtin:short``."""
+    text = f"{about['label']} [{about['device']}]"
+    if about.get("dtype"):
+        text += f", computing in {about['dtype']}"
+    if data["prompts"]:
+        kind = "random prompts" if about.get("random_prompts") else f"prompts of {about['prompts']}"
+        text += f"; {data['prompts']} × {data['tokens']} tokens, {kind}"
+    return text
+
+
+# -- words ----------------------------------------------------------------------------------------
+
+
+def agrees_text(found: Agreement | None) -> str:
+    """``512/512``; ``480/480, tie`` where answers part at ties; ``NO 64/512``."""
+    if found is None or found.compared_tokens is None:
+        return UNKNOWN
+    text = f"{found.agreed_tokens}/{found.compared_tokens}"
+    if found.disagrees:
+        return f"NO {text}"
+    return f"{text}, {_count(found.ties, 'tie')}" if found.ties else text
+
+
+def agreed_share(found: Agreement | None) -> float | None:
+    """Agreed of compared tokens, for sorting."""
+    if found is None or found.agreed_tokens is None or not found.compared_tokens:
+        return None
+    return found.agreed_tokens / found.compared_tokens
+
+
+def bounds_of(found: Agreement, name: str) -> tuple[float | None, float | None]:
+    """The 95 % interval of a figure; ``None`` where it was not recorded."""
+    return found.intervals.get(name, (None, None))
+
+
+def change_text(ratio: float | None) -> str:
+    """A ratio of perplexities as a change: ``+0.02 %``."""
+    return UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.2f} %"
+
+
+def agreement_notes(cells: Sequence[tuple[str, Agreement | None]]) -> Iterator[tuple[str, str]]:
+    """(term, what to say) of labelled cells: the reference, who disagrees, where they part."""
+    known = [(label, found) for label, found in cells if found is not None]
+    for text in dict.fromkeys(found.reference for _, found in known if found.prompts):
+        yield "agreement", f"compared with {plain(text)}"
+    for label, found in known:
+        if found.disagrees:
+            yield f"{label} DISAGREES with the reference", "; ".join(map(plain, found.disagrees))
+        worst = found.worst
+        if worst is not None:
+            parted = len(found.divergences)
+            others = f"; {parted} of {found.prompts} answers part" if parted > 1 else ""
+            yield f"{label} parts from the reference", divergence_text(worst) + others
+
+
+def divergence_text(found: Divergence) -> str:
+    """Where, which tokens, how close the reference saw them, and whether that is a tie."""
+    kind = "a tie by rounding" if found.tie else "no tie"
+    limit = number(found.tolerance, 2)
+    return (
+        f"at token {found.position + 1} of answer {found.prompt + 1}: "
+        f"{_token(found.token, found.text)} for "
+        f"{_token(found.reference_token, found.reference_text)}, which the reference has "
+        f"{number(found.gap, 3)} ahead in logits ({kind}: up to {limit} is one)"
+    )
+
+
+def _token(token: int, text: str | None) -> str:
+    """The id and, in quotes that keep its spaces, the text."""
+    return f"{token}" if text is None else f"{token} {plain(json.dumps(text, ensure_ascii=False))}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+#: Figures whose intervals are columns of the table for spreadsheets.
+_WITH_INTERVAL: Final = ("agreed_share", "top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio")
+
+
+def _bounds_text(bounds: tuple[float | None, float | None], factor: float) -> str:
+    low, high = bounds
+    if low is None or high is None:
+        return ""
+    return f" [{number(factor * low, 3)}, {number(factor * high, 3)}] (95 %)"
+
+
+def missing_figures(found: Agreement | None) -> Iterator[tuple[str, str]]:
+    """(what, why) of what a reader would look for and not find."""
+    if found is None:
+        return
+    if found.compared_tokens is None:
+        yield "agreement", found.reason or "no reason recorded"
+    elif found.kl_nats_mean is None:
+        yield "KL divergence from the reference", "the backend does not show its logits"
+
+
+def csv_columns(found: Agreement | None) -> Iterator[tuple[str, str | int | float | None]]:
+    """Columns of the table for spreadsheets; empty where nothing was compared."""
+    for name in ("reference", "reason"):
+        yield f"agreement_{name}", None if found is None else getattr(found, name)
+    for name in (
+        "agreed_tokens",
+        "compared_tokens",
+        "ties",
+        "top1_share",
+        "kl_nats_mean",
+        "kl_nats_max",
+        "perplexity_ratio",
+        "text_perplexity_ratio",
+    ):
+        yield name, None if found is None else getattr(found, name)
+    for name in _WITH_INTERVAL:
+        low, high = (None, None) if found is None else bounds_of(found, name)
+        yield f"{name}_low", low
+        yield f"{name}_high", high
+    yield "disagrees", "; ".join(found.disagrees) if found and found.held else None
+
+
+def detail_pairs(found: Agreement | None) -> Iterator[tuple[str, str]]:
+    """Every figure, for the cell's own part of a report."""
+    if found is None:
+        return
+    yield "reference", plain(found.reference)
+    if found.reason:
+        yield "not compared", plain(found.reason)
+    if found.compared_tokens is None:
+        return
+    yield "greedy tokens that agree", f"{found.agreed_tokens} of {found.compared_tokens}"
+    yield "answers that part at a tie", str(found.ties)
+    share = agreed_share(found)
+    for name, key, value, factor in (
+        ("share of equal greedy tokens", "agreed_share", share, 100.0),
+        ("same most likely token", "top1_share", found.top1_share, 100.0),
+        ("KL divergence, mean, nats/token", "kl_nats_mean", found.kl_nats_mean, 1.0),
+        ("KL divergence, largest, nats/token", "kl_nats_max", found.kl_nats_max, 1.0),
+    ):
+        if value is not None:
+            unit = " %" if factor > 1 else ""
+            text = number(factor * value, 4 if unit else 3) + unit
+            yield name, text + _bounds_text(bounds_of(found, key), factor)
+    for name, key, ratio in (
+        ("perplexity of the reference's answers, change", "perplexity_ratio", found.perplexity_ratio),
+        ("perplexity of the text, change", "text_perplexity_ratio", found.text_perplexity_ratio),
+    ):
+        if ratio is not None:
+            low, high = bounds_of(found, key)
+            bounds = _bounds_text((low and low - 1, high and high - 1), 100.0)
+            yield name, f"{100 * (ratio - 1):+.4f} %{bounds}"
+    for each in found.divergences:
+        yield f"answer {each.prompt + 1} parts", divergence_text(each)
+    if found.held:
+        yield "verdict", "; ".join(map(plain, found.disagrees)) or "agrees within the limits"

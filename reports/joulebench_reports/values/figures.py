@@ -1,0 +1,281 @@
+"""The values of a summary: plain, frozen, with unit, interval, provenance and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from joulebench.api import Provenance, Scalar
+from joulebench_reports.values.agreement import Agreement
+from joulebench_reports.values.techniques import CostTable
+from joulebench_reports.values.tokenwork import KernelWork, TokenWork
+from joulebench_reports.values.verdicts import VerdictTable
+from joulebench_reports.words.text import with_interval, with_range
+
+#: Order of trust: the headline takes the first of these that has a figure.
+PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of a report. ``low`` and ``high`` bound its 95 % interval where there is one.
+
+    ``n`` counts the blocks (or requests) behind it; ``reason_if_null`` says why ``value`` is
+    ``None``.
+    """
+
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    provenance: Provenance | None = None
+    method: str = ""
+    flags: tuple[str, ...] = ()
+    reason_if_null: str | None = None
+    #: Whether ``low`` and ``high`` are the range that a model's inputs allow, not an interval.
+    is_range: bool = False
+
+    @property
+    def text(self) -> str:
+        """The value with its interval, or with its range, which is never shown by ±."""
+        show = with_range if self.is_range else with_interval
+        return show(self.value, self.low, self.high)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the interval's width, in ``unit``."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def times(self, factor: float, unit: str) -> Figure:
+        """The figure and its interval by ``factor``, in another unit."""
+        scaled = (None if x is None else x * factor for x in (self.value, self.low, self.high))
+        value, low, high = scaled
+        return replace(self, value=value, low=low, high=high, unit=unit)
+
+
+@dataclass(frozen=True, slots=True)
+class EnergySummary:
+    """A cell's energy of one provenance, summed over the counted channels.
+
+    Figures are per unit of the cell (J/token), or W where the unit is a second.
+    ``attributed`` is the worker's share by CPU time: an estimate whatever the sensor was.
+    ``scale_relative_uncertainty`` is the standard uncertainty of the sensor's or model's scale;
+    it is common to all blocks and so stands beside the interval, not in it.
+    """
+
+    provenance: Provenance
+    channels: tuple[str, ...]
+    methods: tuple[str, ...]
+    gross: Figure
+    gross_with_scale: Figure
+    net: Figure
+    attributed: Figure
+    mean_of_ratios: Figure
+    without_flagged: Figure
+    power_w: Figure
+    phases: tuple[tuple[str, Figure], ...]
+    scale_relative_uncertainty: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Times and rates of a cell; figures are null where its requests mark no such phase."""
+
+    decode_tok_s: Figure
+    prefill_tok_s: Figure
+    units_s: Figure
+    ttft_median_s: Figure
+    ttft_p95_s: Figure
+    tpot_s: Figure
+    block_s: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: the process as the kernel sees it, and the runtime's own account."""
+
+    rss_peak_bytes: int | None = None
+    rss_base_bytes: int | None = None
+    rss_anon_bytes: int | None = None
+    rss_file_bytes: int | None = None
+    rss_model_bytes: int | None = None
+    pss_bytes: int | None = None
+    device_peak_bytes: int | None = None
+    weights_bytes: int | None = None
+    kv_allocated_bytes: int | None = None
+    kv_used_bytes: int | None = None
+    workspace_bytes: int | None = None
+    artifact_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Quality of the cell's model, as far as it was scored."""
+
+    perplexity: float | None = None
+    nll_nats_per_token: float | None = None
+    tokens: int | None = None
+    text: str | None = None
+    others: tuple[tuple[str, Scalar], ...] = ()
+    #: Negative log-likelihood in nats, and tokens, of each window of the text.
+    windows: tuple[tuple[float, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverTax:
+    """What measuring cost: the sampler's CPU time over its wall time, and its lateness."""
+
+    cpu_share: float | None = None
+    ticks: int | None = None
+    missed: int | None = None
+    rate_hz: float | None = None
+    late_p99_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlagCount:
+    """A flag of a cell; ``blocks`` counts the blocks that carry it (``None``: the whole cell)."""
+
+    flag: str
+    blocks: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """Everything a report says of one cell.
+
+    ``status`` is ok, failed, skipped, unfinished (no final record yet) or not started.
+    """
+
+    id: str
+    label: str
+    model: str
+    technique: str
+    backend: str
+    device: str
+    workload: str
+    unit: str
+    status: str
+    cause: str | None
+    cause_kind: str | None
+    processes: int
+    blocks: int
+    requests: int
+    energy: tuple[EnergySummary, ...]
+    headline: Figure
+    headline_net: Figure
+    speed: Speed
+    memory: Memory
+    quality: Quality
+    agreement: Agreement | None
+    temperature_max_c: float | None
+    observer: ObserverTax
+    flags: tuple[FlagCount, ...]
+    evidence: Mapping[str, Scalar]
+    facts: Mapping[str, Scalar]
+    #: As the session really used them; ``dtype`` is the number type that it computes in.
+    threads: int | None
+    dtype: str | None
+    #: Every setting of the backend, as JSON, by which cells of the same setting are found.
+    backend_settings: str
+    token: TokenWork
+    kernel: KernelWork | None
+    #: Shares of what the session's own kernels measured, 1 being all of it.
+    mbu: Figure
+    mfu: Figure
+    #: Whose seconds and joules the cell's are: the host's, or those of a simulated device.
+    time_base: str = "host"
+    #: What simulating a device took on this machine, in s.
+    simulation_s: float | None = None
+    #: Name of its session where a report is of several.
+    session: str = ""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its time and energy are those of hardware that is not here."""
+        return self.time_base == "device"
+
+    @property
+    def rate(self) -> Figure:
+        """Units of work a second."""
+        return self.speed.units_s
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """A probe that was asked for: readable, or why not and what would change that."""
+
+    probe: str
+    available: bool
+    reason: str | None
+    cure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelReport:
+    """A channel that was sampled."""
+
+    channel: str
+    quantity: str
+    unit: str
+    kind: str
+    provenance: Provenance
+    domain: str | None
+    counted: bool
+    scale: float | None
+    wraps_at: int | None
+    update_period_s: float | None
+    measured_period_s: float | None
+    resolution: float | None
+    relative_uncertainty: float | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """A session as reports show it. The JSON-valued fields are as the run recorded them."""
+
+    session_id: str
+    status: str
+    created_at: str | None
+    finished_at: str | None
+    profile_name: str
+    joulebench_version: str
+    seed: int | None
+    machine: Mapping[str, object]
+    preflight: Mapping[str, object]
+    versions: Mapping[str, object]
+    probes: tuple[ProbeReport, ...]
+    channels: tuple[ChannelReport, ...]
+    cells: tuple[CellSummary, ...]
+    #: Each cell's energy against the baseline of its model and workload.
+    verdicts: tuple[VerdictTable, ...] = ()
+    #: What each technique cost and brought on each backend.
+    costs: tuple[CostTable, ...] = ()
+    #: Name of the published procedure that the run followed, if it followed one.
+    protocol: str | None = None
+    #: The sessions that this is the sum of, where a report is of several.
+    parts: tuple[SessionSummary, ...] = ()
+    #: What the labels of its cells begin with, as a part.
+    name: str = ""
+
+    @property
+    def apart(self) -> tuple[tuple[CellSummary, ...], ...]:
+        """Cells with figures, session by session: limits of one machine are none of another's."""
+        return tuple(part.shown for part in self.parts) or (self.shown,)
+
+    @property
+    def shown(self) -> tuple[CellSummary, ...]:
+        """Cells that have figures to show: done, or cut off with blocks on disk."""
+        return tuple(
+            cell for cell in self.cells if cell.status == "ok" or (cell.status == "unfinished" and cell.blocks > 0)
+        )
+
+    @property
+    def missing(self) -> tuple[CellSummary, ...]:
+        """Cells without figures: failed, skipped, not started, or cut off before a block."""
+        shown = {cell.id for cell in self.shown}
+        return tuple(cell for cell in self.cells if cell.id not in shown)
