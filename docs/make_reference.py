@@ -26,7 +26,7 @@ from joulebench.cli import cli
 from joulebench.pluginkit.child import words_of
 from joulebench.profile.reading import section_options
 from joulebench.registry.loading import ENTRY_POINT_GROUP, Registry, default_registry
-from joulebench.session.files import schema
+from joulebench.session import schema
 from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
