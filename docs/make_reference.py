@@ -8,6 +8,8 @@ Only what this distribution ships is documented, whatever other plugins are inst
 from __future__ import annotations
 
 import argparse
+import ast
+import configparser
 import inspect
 import re
 import sys
@@ -370,8 +372,48 @@ def _plain_type(meant: object) -> str:
     return re.sub(r"(?:typing|collections\.abc|joulebench\.api)\.", "", str(meant))
 
 
+# -- the rooms of the house ---------------------------------------------------------------------
+
+_ROOT: Final = DOCS.parent
+
+
+def layers() -> list[list[str]]:
+    """Packages and modules of the core, layer by layer, the highest first, as the linter holds them."""
+    contracts = configparser.ConfigParser()
+    contracts.read(_ROOT / ".importlinter")
+    stated = contracts["importlinter:contract:layers"]["layers"].split("\n")
+    return [[name.strip() for name in line.split(":")] for line in stated if line.strip()]
+
+
+def _purpose(place: Path) -> str:
+    """The first sentence of a package's or a module's docstring."""
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return _line(docstring.partition("\n\n")[0])
+
+
+def core_rooms() -> str:
+    """Each package and module of the core with its purpose; a row stands for a layer."""
+    core = _ROOT / "core" / "joulebench"
+    rows = []
+    for number, names in enumerate(layers(), 1):
+        for name in names:
+            shown = f"`{name}/`" if (core / name).is_dir() else f"`{name}.py`"
+            rows.append([str(number), shown, _purpose(core / name)])
+    return table(["layer", "room", "what it is for"], rows)
+
+
+def rooms(folder: str) -> str:
+    """Each sub-package of a folder with its purpose."""
+    places = sorted(file.parent for file in (_ROOT / folder).glob("*/__init__.py"))
+    return table(["room", "what it is for"], [[f"`{place.name}/`", _purpose(place)] for place in places])
+
+
 #: Region name → its text. A page may hold any of them.
 REGIONS: Final[dict[str, Callable[[], str]]] = {
+    "rooms-core": core_rooms,
+    "rooms-plugins": lambda: rooms("plugins/joulebench_plugins"),
+    "rooms-reports": lambda: rooms("reports/joulebench_reports"),
     "commands": command_reference,
     "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n",
     "table-session": lambda: columns(schema.SESSION),

@@ -404,7 +404,7 @@ def test_the_table_names_provenance_and_refused_figures(meter: Meter) -> None:
 def test_importing_joulebench_imports_none_of_the_meter() -> None:
     code = "import sys, joulebench; print(*(n for n in sys.modules if n.startswith('joulebench')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["joulebench"]
+    assert done.stdout.split() == ["joulebench.version", "joulebench"]
 
 
 # -- the command -------------------------------------------------------------------------------

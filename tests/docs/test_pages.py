@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tomllib
 from pathlib import Path
@@ -64,51 +63,3 @@ def test_an_extra_that_a_page_names_exists() -> None:
         for names in re.findall(r"joulebench\[([\w,]+)\]", file.read_text(encoding="utf-8")):
             assert set(names.split(",")) <= set(project["optional-dependencies"]), file.name
 
-
-def test_every_module_that_the_map_names_exists_and_every_module_is_on_it() -> None:
-    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    core = ROOT / "core" / "joulebench"
-    named = set(re.findall(r"`(\w+\.py)`", text))
-    assert named - {file.name for file in core.glob("*.py")} == set()
-    private = {"__init__.py", "__main__.py"}
-    lacking = {file.name for file in core.glob("*.py")} - named - private
-    assert lacking == set(), "say in docs/architecture.md what they do"
-
-
-def _layers() -> list[set[str]]:
-    """Modules of the map's layers, the highest first."""
-    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    table = text.partition("## The core, layer by layer")[2].partition("## ")[0]
-    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("|")]
-    found = [set(re.findall(r"`(\w+)(?:\.py|/)`", row)) for row in rows]
-    return [modules for modules in found if modules]
-
-
-def _imported(file: Path) -> set[str]:
-    """Modules of the core that a module needs when it runs."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in skipped:
-            first, _, rest = node.module.partition(".")
-            if first == "joulebench":
-                found |= {rest.split(".")[0]} if rest else {each.name for each in node.names}
-    return found
-
-
-def test_modules_import_only_what_stands_beside_or_below_them_on_the_map() -> None:
-    core = ROOT / "core" / "joulebench"
-    place = {module: number for number, modules in enumerate(_layers()) for module in modules}
-    assert {"cli", "run", "meter", "api"} <= set(place)
-    upwards = []
-    for module, layer in place.items():
-        folder = core / module
-        for file in folder.glob("*.py") if folder.is_dir() else [core / f"{module}.py"]:
-            upwards += [f"{module} imports {other}" for other in _imported(file) if place.get(other, layer) < layer]
-    assert upwards == []

@@ -201,10 +201,10 @@ def _words(tree: ast.AST) -> set[str]:
 
 def test_flags_are_found_in_every_way_in_which_they_are_set() -> None:
     core = ROOT / "core" / "joulebench"
-    assert {"contended", "throttled", "resumed", "sampler_lost"} <= _flags_given(core / "cellrecord.py")
+    assert {"contended", "throttled", "resumed", "sampler_lost"} <= _flags_given(core / "run" / "record.py")
     assert {"counter_frozen", "sensor_lost"} <= _flags_of(core / "meter" / "windows.py")
-    assert "forked" in _flags_given(core / "measuring.py")
-    assert "contended" in _flags_given(core / "commandrun.py")
+    assert "forked" in _flags_given(core / "metering" / "window.py")
+    assert "contended" in _flags_given(core / "metering" / "command.py")
 
 
 def test_every_flag_is_explained_on_the_page_of_the_protocol() -> None:
@@ -212,8 +212,8 @@ def test_every_flag_is_explained_on_the_page_of_the_protocol() -> None:
     flags = set(EXPLANATIONS)
     for name in ("energy", "idle", "uncertainty", "comparison"):
         flags |= _flags_of(core / "meter" / f"{name}.py")
-    flags |= _flags_of(core / "gate.py") - {"cpu_time"}
-    for file in [*core.glob("*.py"), *core.glob("meter/*.py")]:
+    flags |= _flags_of(core / "sensors" / "gate.py") - {"cpu_time"}
+    for file in core.rglob("*.py"):
         flags |= _flags_given(file)
     explained = {row[0] for row in _rows(page("measurement.md"))}
     assert {f"`{flag}`" for flag in flags} <= explained
