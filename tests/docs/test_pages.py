@@ -62,4 +62,3 @@ def test_an_extra_that_a_page_names_exists() -> None:
     for file in all_pages():
         for names in re.findall(r"joulebench\[([\w,]+)\]", file.read_text(encoding="utf-8")):
             assert set(names.split(",")) <= set(project["optional-dependencies"]), file.name
-
