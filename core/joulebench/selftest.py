@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from joulebench.api import Availability
 from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
-from joulebench.meter.comparison import CellBlocks, Comparison, compare
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare
 from joulebench.meter.windows import TOTAL
 from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.cells import Plan
@@ -57,7 +57,7 @@ class SelfComparison:
     quantity: str
     unit: str
     provenance: str | None
-    comparison: Comparison
+    comparison: CellComparison
 
     @property
     def false_difference(self) -> bool:

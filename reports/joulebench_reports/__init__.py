@@ -16,10 +16,10 @@ JOULEBENCH_API = 1
 @hookimpl
 def joulebench_renderers() -> list[type[Renderer]]:
     """The renderers; their modules import pyarrow, rich and vl_convert only when they render."""
-    from joulebench_reports.data.json_report import JsonRenderer
-    from joulebench_reports.data.lines import JsonLinesRenderer
+    from joulebench_reports.data.csvreport import CsvRenderer
+    from joulebench_reports.data.jsonlines import JsonLinesRenderer
+    from joulebench_reports.data.jsonreport import JsonRenderer
     from joulebench_reports.data.perfetto import PerfettoRenderer
-    from joulebench_reports.data.tabular import CsvRenderer
     from joulebench_reports.html.page import HtmlRenderer
     from joulebench_reports.text.markdown import MarkdownRenderer
     from joulebench_reports.text.terminal import TerminalRenderer

@@ -15,9 +15,9 @@ from joulebench.cli import cli
 from joulebench.errors import SessionError
 from joulebench.session.files import Session
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
-from joulebench_reports.melodi.analysis_report import AnalysisRenderer, as_json, as_markdown, as_text
-from joulebench_reports.melodi.csvtable import read_table
+from joulebench_reports.melodi.analysisreport import AnalysisRenderer, as_json, as_markdown, as_text
 from joulebench_reports.melodi.importing import import_tables
+from joulebench_reports.melodi.publishedtable import read_table
 
 LENGTH = "the length of the answer predicts the energy"
 PROMPT = "the length of the prompt hardly predicts it"

@@ -96,7 +96,7 @@ def test_what_does_not_vary_has_no_figure() -> None:
 
 def test_one_prompt_has_no_interval() -> None:
     found = bootstrap.ratio_of_sums(np.array([6.0, 6.2]), np.array([2.0, 2.0]), Resampler([0, 0], 0))
-    assert found == bootstrap.Estimate(pytest.approx(3.05), None, None)
+    assert found == bootstrap.Resampled(pytest.approx(3.05), None, None)
 
 
 @pytest.mark.parametrize(("r", "n"), [(0.5, 30), (-0.9, 12), (0.0, 1000)])

@@ -15,9 +15,9 @@ from joulebench.cli import cli
 from joulebench.errors import SessionError
 from joulebench.session.files import Session, verify
 from joulebench_reports.melodi.columns import ENERGIES, PUBLISHED
-from joulebench_reports.melodi.csvtable import read_table
 from joulebench_reports.melodi.importing import import_tables
-from joulebench_reports.melodi.table import MelodiRenderer
+from joulebench_reports.melodi.publishedtable import read_table
+from joulebench_reports.melodi.tablereport import MelodiRenderer
 
 
 def _import(file: Path, folder: Path) -> Session:

@@ -10,10 +10,10 @@ import published
 import pytest
 
 from joulebench.errors import SessionError
-from joulebench_reports.melodi import csvtable
+from joulebench_reports.melodi import publishedtable as csvtable
 from joulebench_reports.melodi.columns import ENERGIES, PUBLISHED, REQUIRED
-from joulebench_reports.melodi.csvtable import read_table
 from joulebench_reports.melodi.faults import findings
+from joulebench_reports.melodi.publishedtable import read_table
 
 
 def _names(path: Path) -> list[str]:

@@ -11,7 +11,7 @@ from own_session import Ask, Meter, write
 
 from joulebench.session.files import Session
 from joulebench_reports.melodi.columns import PUBLISHED
-from joulebench_reports.melodi.table import EXTENDED, MelodiRenderer
+from joulebench_reports.melodi.tablereport import EXTENDED, MelodiRenderer
 
 ESTIMATE = Meter("estimate/cpu", 70.0, provenance="estimated", domain="cpu-estimate")
 

@@ -17,7 +17,7 @@ from joulebench.errors import JoulebenchError
 from joulebench.session.files import Session
 from joulebench_reports.commands.advise import advise as command
 from joulebench_reports.judging.advice import Advice, advise
-from joulebench_reports.judging.constraints import parse_limit
+from joulebench_reports.judging.constraints import parse_constraint
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.pareto import OBJECTIVES, Candidate, Objective, pareto_front
 
@@ -58,7 +58,7 @@ def advised(
 ) -> Advice:
     session = Session(write(folder, *cells))
     shown = summarise(session).shown
-    (found,) = advise(session, shown, aim, [parse_limit(x) for x in limits], max_loss, objectives)
+    (found,) = advise(session, shown, aim, [parse_constraint(x) for x in limits], max_loss, objectives)
     return found
 
 
@@ -152,13 +152,13 @@ def test_an_interval_that_reaches_beyond_a_limit_is_told(tmp_path: Path) -> None
 )
 def test_a_limit_that_is_none_is_explained(text: str, message: str) -> None:
     with pytest.raises(JoulebenchError, match=message):
-        parse_limit(text)
+        parse_constraint(text)
 
 
 def test_limits_are_read_with_their_units() -> None:
-    assert parse_limit("peak_memory<500MB").value == 500e6
-    assert parse_limit(" ttft <= 200 ms ").value == pytest.approx(0.2)
-    assert parse_limit("rate>=1e1").comparison == ">="
+    assert parse_constraint("peak_memory<500MB").value == 500e6
+    assert parse_constraint(" ttft <= 200 ms ").value == pytest.approx(0.2)
+    assert parse_constraint("rate>=1e1").comparison == ">="
 
 
 # -- the front ---------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 
 from joulebench.agreement import Comparison, Divergence, Forced, agreement_record, verdict
 from joulebench.session.files import Session
-from joulebench_reports.data.json_report import JsonRenderer
-from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.data.csvreport import CsvRenderer
+from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer

@@ -15,9 +15,9 @@ from make_session import HOSTILE, Cell
 from joulebench.errors import JoulebenchError
 from joulebench.session.files import Session
 from joulebench_reports.commands.compare import compare
-from joulebench_reports.compare.comparing import RunComparison, compare_sides
-from joulebench_reports.compare.sessionside import side_of
-from joulebench_reports.compare.sides import Side
+from joulebench_reports.compare.changes import RunComparison, compare_sides
+from joulebench_reports.compare.sessions import side_of
+from joulebench_reports.compare.side import Side
 from joulebench_reports.compare.text import as_json, as_markdown, as_terminal
 
 PLAIN = Cell("a", "torch f32", processes=3)

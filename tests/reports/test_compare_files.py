@@ -15,8 +15,8 @@ from make_session import Cell
 
 from joulebench.errors import SessionError
 from joulebench.session.files import Session
-from joulebench_reports.compare.sessionside import side_of
-from joulebench_reports.compare.storedbaseline import read_baseline, save_baseline
+from joulebench_reports.compare.baselines import read_baseline, save_baseline
+from joulebench_reports.compare.sessions import side_of
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from joulebench.errors import SessionError
 from joulebench.session.files import Session
-from joulebench_reports.data.exporting import TABLES, export
+from joulebench_reports.data.export import TABLES, export
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.words.units import unit_of_column
 

@@ -12,11 +12,11 @@ import pytest
 
 from joulebench.errors import JoulebenchError, UnavailableError
 from joulebench.session.files import Session
-from joulebench_reports.data.json_report import JsonRenderer
-from joulebench_reports.data.lines import JsonLinesRenderer
-from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.data.csvreport import CsvRenderer
+from joulebench_reports.data.jsonlines import JsonLinesRenderer
+from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
-from joulebench_reports.melodi.table import MelodiRenderer
+from joulebench_reports.melodi.tablereport import MelodiRenderer
 from joulebench_reports.summary.joining import join
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer

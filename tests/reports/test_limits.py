@@ -16,8 +16,8 @@ import pytest
 
 from joulebench.session.files import Session
 from joulebench_reports.charts import roofline
-from joulebench_reports.data.json_report import JsonRenderer
-from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.data.csvreport import CsvRenderer
+from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.notes import trust
 from joulebench_reports.reading.limits import find_limits, limit_notes

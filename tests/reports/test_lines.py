@@ -9,8 +9,8 @@ import json
 import pytest
 
 from joulebench.session.files import Session
-from joulebench_reports.data.lines import JsonLinesRenderer
-from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.data.csvreport import CsvRenderer
+from joulebench_reports.data.jsonlines import JsonLinesRenderer
 
 
 def lines(session: Session, **settings: str) -> list[dict[str, object]]:

@@ -16,8 +16,8 @@ from joulebench.session.files import Session, write_table
 from joulebench.session.schema import CELL_TABLES, versioned
 from joulebench_reports.charts import bars as comparisons
 from joulebench_reports.charts import roofline
-from joulebench_reports.data.json_report import JsonRenderer
-from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.data.csvreport import CsvRenderer
+from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html import page
 from joulebench_reports.judging import advice
 from joulebench_reports.notes import trust

@@ -14,8 +14,8 @@ import pytest
 from joulebench.api import Renderer
 from joulebench.session.files import Session
 from joulebench_reports import joulebench_renderers
-from joulebench_reports.data.json_report import JsonRenderer
-from joulebench_reports.data.tabular import CsvRenderer
+from joulebench_reports.data.csvreport import CsvRenderer
+from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.words.flags import EXPLANATIONS, explain

@@ -14,7 +14,7 @@ from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
 from joulebench.session.files import Session
-from joulebench_reports.data.json_report import JsonRenderer
+from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.text.markdown import MarkdownRenderer

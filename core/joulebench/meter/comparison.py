@@ -44,7 +44,7 @@ class CellBlocks:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CellComparison:
     """Candidate over baseline. ``ratio`` < 1: the candidate needs less.
 
     ``smallest_detectable`` is the relative difference that would have been seen with a chance of
@@ -92,8 +92,8 @@ def log_mean(cell: CellBlocks, level: float = DEFAULT_LEVEL) -> LogMean | None:
     return LogMean(found[0], spread.u, spread.df, len(cell.energies), processes)
 
 
-def compare(candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL) -> Comparison:
-    """Compare two cells; see :class:`Comparison` for what the verdict needs.
+def compare(candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL) -> CellComparison:
+    """Compare two cells; see :class:`CellComparison` for what the verdict needs.
 
     They are compared in pairs where they share rounds and both cells' blocks of each such round
     began before any block of the next one: so they did take turns. Else :func:`compare_apart`.
@@ -119,7 +119,7 @@ def compare(candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_
     return _judged(ours[0] - theirs[0], spread.u, spread.df, n, level, paired=True, flags=flags)
 
 
-def compare_apart(candidate: LogMean, baseline: LogMean, level: float = DEFAULT_LEVEL) -> Comparison:
+def compare_apart(candidate: LogMean, baseline: LogMean, level: float = DEFAULT_LEVEL) -> CellComparison:
     """Compare cells that did not take turns (two runs, say), by Welch's rule.
 
     What drifted on the machine between them is in no interval, so the verdict of a difference is
@@ -137,8 +137,8 @@ def compare_apart(candidate: LogMean, baseline: LogMean, level: float = DEFAULT_
 
 def _judged(
     log_ratio: float, u: float, df: float, n: int, level: float, *, paired: bool, flags: tuple[str, ...]
-) -> Comparison:
-    bare = Comparison(
+) -> CellComparison:
+    bare = CellComparison(
         "cannot_tell",
         math.exp(log_ratio),
         None,
@@ -156,7 +156,7 @@ def _judged(
     return at_level(bare, level)
 
 
-def at_level(comparison: Comparison, level: float) -> Comparison:
+def at_level(comparison: CellComparison, level: float) -> CellComparison:
     """The comparison with its bounds and verdict at another level."""
     if comparison.ratio is None or comparison.u_log is None or comparison.df is None:
         return replace(comparison, level=level)
@@ -185,7 +185,7 @@ def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def corrected_for_many(comparisons: Sequence[Comparison], level: float = DEFAULT_LEVEL) -> list[Comparison]:
+def corrected_for_many(comparisons: Sequence[CellComparison], level: float = DEFAULT_LEVEL) -> list[CellComparison]:
     """Several cells against one baseline, with Holm's correction of levels and p-values.
 
     A comparison's level is that of Holm's step at which it was decided, so its interval
@@ -304,5 +304,5 @@ def _process_flags(*cells: CellBlocks) -> tuple[str, ...]:
     return ("single_process",) if single else ()
 
 
-def _unknown(n: int, level: float, *, paired: bool, flags: tuple[str, ...]) -> Comparison:
-    return Comparison("cannot_tell", None, None, None, None, None, None, None, n, level, paired, 1, flags)
+def _unknown(n: int, level: float, *, paired: bool, flags: tuple[str, ...]) -> CellComparison:
+    return CellComparison("cannot_tell", None, None, None, None, None, None, None, n, level, paired, 1, flags)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from joulebench.meter.comparison import CellBlocks, Comparison, compare
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare
 from joulebench.meter.uncertainty import LOOKS
 from joulebench.rail.cells import CellOnRail, Machine
 from joulebench.rail.scenarios import Drift, Level, Protocol, Scenario, Wander
@@ -57,7 +57,7 @@ class PairStudy:
         return self.found_share >= limit - leeway
 
 
-def simulate_pair(difference: float, seed: int, scenario: Scenario = PAIR) -> Comparison:
+def simulate_pair(difference: float, seed: int, scenario: Scenario = PAIR) -> CellComparison:
     """Measure two cells in randomised rounds until both reach the target, and compare them.
 
     The candidate takes longer for each token by ``difference``, and so as much more energy.
@@ -96,12 +96,12 @@ def _reached(cell: CellOnRail, target: float | None) -> bool:
     return target is None or (relative is not None and relative <= target)
 
 
-def simulate_pairs(difference: float, seed: int, numbers: Iterable[int]) -> list[Comparison]:
+def simulate_pairs(difference: float, seed: int, numbers: Iterable[int]) -> list[CellComparison]:
     """The pairs of these numbers; each depends on ``seed`` and its number alone."""
     return [simulate_pair(difference, seed * 1_000_003 + i) for i in numbers]
 
 
-def pair_study(difference: float, found: Sequence[Comparison]) -> PairStudy:
+def pair_study(difference: float, found: Sequence[CellComparison]) -> PairStudy:
     """What the comparisons come to."""
     detectable = [c.smallest_detectable for c in found if c.smallest_detectable is not None]
     return PairStudy(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from joulebench.meter.comparison import Comparison
+from joulebench.meter.comparison import CellComparison
 from joulebench.rail.coverage import CellOutcome, Coverage, coverage_of, simulate_outcomes, write_table
 from joulebench.rail.faults import FaultStudy, fault_study
 from joulebench.rail.pairs import DIFFERENCE, FALSE_AT_MOST, FOUND_AT_LEAST, PairStudy, pair_study, simulate_pairs
@@ -56,7 +56,7 @@ def _cells(task: tuple[Scenario, int, int, int]) -> list[CellOutcome]:
     return simulate_outcomes(scenario, seed, range(first, last))
 
 
-def _pairs(task: tuple[float, int, int, int]) -> list[Comparison]:
+def _pairs(task: tuple[float, int, int, int]) -> list[CellComparison]:
     difference, seed, first, last = task
     return simulate_pairs(difference, seed, range(first, last))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from joulebench_reports.charts.specification import Chart, Json
-from joulebench_reports.reading.limits import Limits, Place, find_limits, place_of
+from joulebench_reports.reading.limits import ComputePlace, Limits, find_limits, place_of
 from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.words.text import number, percent, plain
 
@@ -44,7 +44,7 @@ class Point:
     phase: str
     intensity: float
     rate: Figure
-    place: Place | None
+    place: ComputePlace | None
     dtype: str | None
 
 
@@ -53,7 +53,7 @@ class Roof:
     """The limits of one place and number type; ``None`` where the session did not measure it."""
 
     label: str
-    place: Place
+    place: ComputePlace
     dtype: str | None
     bytes_s: float | None
     operations_s: float | None

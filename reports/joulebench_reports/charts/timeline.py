@@ -8,7 +8,7 @@ from typing import Final
 
 from joulebench_reports.charts.specification import Json
 from joulebench_reports.reading.thinning import Series
-from joulebench_reports.reading.timeline import Span, Timeline
+from joulebench_reports.reading.timeline import Timeline, TimelineSpan
 from joulebench_reports.values.figures import PROVENANCES
 from joulebench_reports.words.text import number, plain
 
@@ -194,7 +194,7 @@ def _lines(series: Sequence[Series]) -> list[Json]:
     ]
 
 
-def _span_columns(found: Sequence[Span]) -> list[Json]:
+def _span_columns(found: Sequence[TimelineSpan]) -> list[Json]:
     """A group for each kind; blocks have no request."""
     groups: list[Json] = []
     for kind in _LANES:
@@ -211,7 +211,7 @@ def _span_columns(found: Sequence[Span]) -> list[Json]:
     return groups
 
 
-def _mark_columns(found: Sequence[Span]) -> list[Json]:
+def _mark_columns(found: Sequence[TimelineSpan]) -> list[Json]:
     columns: Json = {
         "t0": [span.t0_s for span in found],
         "kind": [plain(span.kind) for span in found],

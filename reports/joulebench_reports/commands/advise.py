@@ -56,12 +56,12 @@ def advise(
     """
     from joulebench.session.places import open_session
     from joulebench_reports.judging import advice
-    from joulebench_reports.judging.constraints import parse_limit
+    from joulebench_reports.judging.constraints import parse_constraint
     from joulebench_reports.summary.session import summarise
     from joulebench_reports.text import advice as advicetext
     from joulebench_reports.values.pareto import DEFAULT_OBJECTIVES
 
-    wanted = [parse_limit(each) for each in limits]
+    wanted = [parse_constraint(each) for each in limits]
     loss = _percent(max_loss)
     read = open_session(session)
     found = advice.advise(read, summarise(read).shown, aim, wanted, loss, objectives or DEFAULT_OBJECTIVES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from joulebench_reports.compare.sides import Group, Side
+    from joulebench_reports.compare.side import MetricGroup, Side
 
 _GROUPS: Final = ("energy", "time", "memory", "quality")
 _NARROWEST: Final = 60
@@ -59,7 +59,7 @@ def compare(
     baseline: str,
     current: str | None,
     given: tuple[str, ...],
-    metrics: tuple[Group, ...],
+    metrics: tuple[MetricGroup, ...],
     ignored: tuple[str, ...],
     name: str,
     as_json: bool,
@@ -71,8 +71,8 @@ def compare(
     change excludes none. Exit code 3: something did; 1: nothing could be compared.
     """
     from joulebench_reports.compare import text as comparetext
-    from joulebench_reports.compare.comparing import compare_sides
-    from joulebench_reports.compare.storedbaseline import save_baseline as save
+    from joulebench_reports.compare.baselines import save_baseline as save
+    from joulebench_reports.compare.changes import compare_sides
 
     thresholds = _thresholds(given)
     if save_baseline is not None:
@@ -97,16 +97,16 @@ def compare(
 def _read(place: str) -> Side:
     """A session's folder or address, or the file of a stored baseline."""
     from joulebench.session.places import open_session
-    from joulebench_reports.compare.sessionside import side_of
-    from joulebench_reports.compare.storedbaseline import read_baseline
+    from joulebench_reports.compare.baselines import read_baseline
+    from joulebench_reports.compare.sessions import side_of
 
     file = Path(place)
     return read_baseline(file) if file.is_file() else side_of(open_session(place))
 
 
-def _thresholds(given: tuple[str, ...]) -> dict[Group, float]:
+def _thresholds(given: tuple[str, ...]) -> dict[MetricGroup, float]:
     """The largest change that does not count, as a share, by metric; a bare one is for all."""
-    found: dict[Group, float] = {}
+    found: dict[MetricGroup, float] = {}
     for text in given:
         match = re.fullmatch(r"(?:([a-z]+)=)?(\d+(?:\.\d+)?)\s*%", text.strip())
         if match is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from joulebench_reports.data.exporting import Form
+    from joulebench_reports.data.export import Form
 
 _TABLES: Final = ("summary", "session", "cells", "blocks", "energy", "requests", "samples", "events")
 
@@ -43,7 +43,7 @@ def export(sessions: tuple[str, ...], folder: Path, form: Form, tables: tuple[st
     datapackage.json. SESSION is what 'joulebench report' takes.
     """
     from joulebench.session.places import open_sessions
-    from joulebench_reports.data.exporting import export as write
+    from joulebench_reports.data.export import export as write
     from joulebench_reports.summary.joining import join
     from joulebench_reports.summary.session import summarise
 

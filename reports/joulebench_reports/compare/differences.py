@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from joulebench.api import Scalar
-from joulebench_reports.compare.sides import Facts, Side, SideCell
+from joulebench_reports.compare.side import Facts, Side, SideCell
 
 Area = Literal["session", "machine", "state", "protocol", "versions", "model", "cell", "sensor"]
 

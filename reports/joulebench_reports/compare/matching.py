@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from joulebench.api import Scalar
 from joulebench.errors import JoulebenchError, unknown_name_hint
-from joulebench_reports.compare.sides import Facts, Side, SideCell
+from joulebench_reports.compare.side import Facts, Side, SideCell
 
 _Key = tuple[tuple[str, Scalar | None], ...]
 

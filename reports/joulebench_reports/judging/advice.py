@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from joulebench.api import Provenance
 from joulebench.meter.clusters import paired_windows
-from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
-from joulebench_reports.judging.constraints import Limit, energy_of, rate_of
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare, corrected_for_many
+from joulebench_reports.judging.constraints import Constraint, energy_of, rate_of
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.series import CellSeries, read_series
 from joulebench_reports.reading.simulated import ELSEWHERE
@@ -26,7 +26,7 @@ AIMS: Final[tuple[Aim, ...]] = ("energy", "time", "memory")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RankedCell:
     """A cell that keeps the limits, with its figures (J and s a unit, bytes, relative loss).
 
     ``verdict`` compares it with the best (``None`` for that one, and where memory is the aim).
@@ -58,17 +58,17 @@ class Advice:
     aim: Aim
     provenance: Provenance | None
     reference: str | None
-    ranked: tuple[Choice, ...]
+    ranked: tuple[RankedCell, ...]
     refused: tuple[tuple[str, str], ...]
     front: Front
 
     @property
-    def best(self) -> Choice | None:
+    def best(self) -> RankedCell | None:
         """What to deploy."""
         return self.ranked[0] if self.ranked else None
 
     @property
-    def as_good(self) -> tuple[Choice, ...]:
+    def as_good(self) -> tuple[RankedCell, ...]:
         """Those of which no difference from the best is shown."""
         return tuple(
             each for each in self.ranked[1:] if each.verdict is not None and each.verdict.outcome != "costs more"
@@ -79,7 +79,7 @@ def advise(
     session: Session,
     shown: Sequence[CellSummary],
     aim: Aim,
-    limits: Sequence[Limit],
+    limits: Sequence[Constraint],
     max_loss: float | None,
     objectives: Sequence[Objective],
 ) -> list[Advice]:
@@ -93,7 +93,9 @@ def advise(
 class _Adviser:
     """One model and workload, in energies of one provenance."""
 
-    def __init__(self, session: Session, group: WorkGroup, limits: Sequence[Limit], max_loss: float | None) -> None:
+    def __init__(
+        self, session: Session, group: WorkGroup, limits: Sequence[Constraint], max_loss: float | None
+    ) -> None:
         self._session = session
         self._group = group
         self._limits = limits
@@ -184,7 +186,7 @@ class _Adviser:
             lambda b: b.duration_s, lambda b: b.units
         )
 
-    def _compare(self, one: str, other: str, objective: Objective) -> Comparison | None:
+    def _compare(self, one: str, other: str, objective: Objective) -> CellComparison | None:
         ours, theirs = self._blocks(one, objective), self._blocks(other, objective)
         return None if ours is None or theirs is None else compare(ours, theirs)
 
@@ -196,7 +198,7 @@ class _Adviser:
         found = self._compare(one, other, objective)
         return found is not None and found.verdict == "lower"
 
-    def _ranked(self, kept: Sequence[CellSummary], aim: Aim) -> tuple[Choice, ...]:
+    def _ranked(self, kept: Sequence[CellSummary], aim: Aim) -> tuple[RankedCell, ...]:
         verdicts: list[Verdict | None] = [None] * len(kept)
         if aim != "memory" and kept:
             raw = [self._compare(cell.id, kept[0].id, aim) for cell in kept[1:]]
@@ -208,10 +210,10 @@ class _Adviser:
             ]
         return tuple(map(self._choice, kept, verdicts))
 
-    def _choice(self, cell: CellSummary, verdict: Verdict | None) -> Choice:
+    def _choice(self, cell: CellSummary, verdict: Verdict | None) -> RankedCell:
         doubts = (limit.doubt(cell, self._provenance) for limit in self._limits)
         rate = rate_of(cell)
-        return Choice(
+        return RankedCell(
             cell.id,
             cell.label,
             energy_of(cell, self._provenance).unit,

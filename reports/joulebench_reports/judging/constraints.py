@@ -68,7 +68,7 @@ QUANTITIES: Final[Mapping[str, _Quantity]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class Constraint:
     """``quantity`` compared with ``value`` (in B, J, s or 1)."""
 
     quantity: str
@@ -95,7 +95,7 @@ class Limit:
         return f"the interval of its {self.quantity.replace('_', ' ')} reaches beyond {self.text}"
 
 
-def parse_limit(text: str) -> Limit:
+def parse_constraint(text: str) -> Constraint:
     """A limit as it is written. Raises :class:`JoulebenchError` that says what is wrong."""
     match = _FORM.fullmatch(text)
     if match is None:
@@ -110,4 +110,4 @@ def parse_limit(text: str) -> Limit:
             f"{name} has no unit '{unit}'" if unit else f"{name} needs a unit", where="--limit", hint=f"valid: {units}"
         )
     written = f"{name.replace('_', ' ')} {comparison} {value}" + (f" {unit}" if unit else "")
-    return Limit(name, comparison, float(value) * quantity.units[unit], written)
+    return Constraint(name, comparison, float(value) * quantity.units[unit], written)

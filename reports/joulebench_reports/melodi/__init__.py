@@ -16,8 +16,8 @@ JOULEBENCH_API = 1
 @hookimpl
 def joulebench_renderers() -> list[type[Renderer]]:
     """The table and the analysis; numpy, textstat and textblob are imported when they render."""
-    from joulebench_reports.melodi.analysis_report import AnalysisRenderer
-    from joulebench_reports.melodi.table import MelodiRenderer
+    from joulebench_reports.melodi.analysisreport import AnalysisRenderer
+    from joulebench_reports.melodi.tablereport import MelodiRenderer
 
     return [MelodiRenderer, AnalysisRenderer]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from joulebench.meter.uncertainty import ratio_interval
 from joulebench_reports.melodi import bootstrap
-from joulebench_reports.melodi.bootstrap import Array, Estimate, Resampler
+from joulebench_reports.melodi.bootstrap import Array, Resampled, Resampler
 from joulebench_reports.melodi.columns import FEATURES
 from joulebench_reports.melodi.features import installed_libraries
-from joulebench_reports.melodi.findings import Finding, device_finding, group_findings
-from joulebench_reports.melodi.points import QUANTITIES, Group, groups
+from joulebench_reports.melodi.findings import ColumnCorrelation, Finding, device_finding, group_findings
+from joulebench_reports.melodi.points import QUANTITIES, PromptGroup, groups
 from joulebench_reports.melodi.requests import measured_requests
 from joulebench_reports.values.figures import Figure
 from joulebench_reports.words.flags import explain
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 #: With fewer prompts no claim is made.
 FEWEST_PROMPTS: Final = 10
 LENGTH: Final = "response_token_length"
-
-
-@dataclass(frozen=True, slots=True)
-class Correlation:
-    """Pearson's r of the energy with a column; ``beyond`` is r among answers of equal length."""
-
-    column: str
-    r: Figure
-    beyond: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +62,8 @@ class GroupAnalysis:
     ratio_of_sums_in_order: Figure
     mean_of_ratios: Figure
     median_of_ratios: Figure
-    correlations: tuple[Correlation, ...]
-    features: tuple[Correlation, ...]
+    correlations: tuple[ColumnCorrelation, ...]
+    features: tuple[ColumnCorrelation, ...]
     length_model: Model
     phase_model: Model
     findings: tuple[Finding, ...]
@@ -111,7 +102,7 @@ def analyse(session: Session, *, channel: str | None = None, seed: int = 0) -> A
     )
 
 
-def _analysed(group: Group, seed: int) -> GroupAnalysis:
+def _analysed(group: PromptGroup, seed: int) -> GroupAnalysis:
     tokens = group.quantities[LENGTH]
     resampler = group.resampler(seed)
     maker = _Maker(group, resampler, seed)
@@ -148,7 +139,7 @@ def _analysed(group: Group, seed: int) -> GroupAnalysis:
     )
 
 
-def _distinct(group: Group) -> list[tuple[str, Array]]:
+def _distinct(group: PromptGroup) -> list[tuple[str, Array]]:
     """Features that vary, each once: MELODI has some columns twice under two names."""
     import numpy as np
 
@@ -167,12 +158,12 @@ def _distinct(group: Group) -> list[tuple[str, Array]]:
 class _Maker:
     """Makes figures of one group, with its provenance and count of prompts."""
 
-    def __init__(self, group: Group, resampler: Resampler, seed: int) -> None:
+    def __init__(self, group: PromptGroup, resampler: Resampler, seed: int) -> None:
         self._group = group
         self._resampler = resampler
         self._seed = seed
 
-    def figure(self, found: Estimate, unit: str, n: int | None = None) -> Figure:
+    def figure(self, found: Resampled, unit: str, n: int | None = None) -> Figure:
         return Figure(
             found.value,
             unit,
@@ -204,25 +195,25 @@ class _Maker:
     def none(self, unit: str, reason: str) -> Figure:
         return Figure(None, unit, provenance=self._group.provenance, reason_if_null=reason)
 
-    def correlation(self, name: str, values: Array) -> Correlation:
+    def correlation(self, name: str, values: Array) -> ColumnCorrelation:
         import numpy as np
 
         known = ~np.isnan(values)
         if known.sum() < 3:
             count = int(known.sum())
             reason = f"{count} prompts are too few" if count else f"{name} is not known"
-            return Correlation(name, self.none("1", reason), self.none("1", reason))
+            return ColumnCorrelation(name, self.none("1", reason), self.none("1", reason))
         whole = bool(known.all())
         resampler = self._resampler if whole else self._group.resampler(self._seed, known)
         length = None if name == LENGTH else self._group.quantities[LENGTH][known]
         found = bootstrap.correlation(values[known], self._group.energy_j[known], resampler, length)
         if found is None:
             same = f"{name} is the same in every prompt ({values[known][0]:g})"
-            return Correlation(name, self.none("1", same), self.none("1", same))
+            return ColumnCorrelation(name, self.none("1", same), self.none("1", same))
         n = resampler.prompts
         nothing = "it is the length" if name == LENGTH else "the length leaves nothing to explain"
         beyond = self.none("1", nothing) if found.beyond is None else self.figure(found.beyond, "1", n)
-        return Correlation(name, self.figure(found.r, "1", n), beyond)
+        return ColumnCorrelation(name, self.figure(found.r, "1", n), beyond)
 
     def model(self, formula: str, names: Sequence[str], columns: Sequence[Array]) -> Model:
         import numpy as np
@@ -257,7 +248,7 @@ def _why_no_model(names: Sequence[str], columns: Sequence[Array]) -> str:
     return "the numbers of tokens follow from each other, or the energy does not vary"
 
 
-def _notes(group: Group, in_order: Figure) -> tuple[str, ...]:
+def _notes(group: PromptGroup, in_order: Figure) -> tuple[str, ...]:
     notes: list[str] = []
     if group.provenance == "estimated" and "model" in group.methods:
         notes.append(

@@ -30,7 +30,7 @@ _TAILS: Final = (2.5, 97.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Resampled:
     """A figure with its 95 % interval; bounds are ``None`` where the data do not allow one."""
 
     value: float
@@ -87,7 +87,7 @@ class Resampler:
             counts = np.bincount(places.ravel(), minlength=count * self.prompts)
             yield counts.reshape(count, self.prompts).astype(np.uint16)
 
-    def median(self, values: Array) -> Estimate:
+    def median(self, values: Array) -> Resampled:
         """The median with the interval of the resampled medians."""
         import numpy as np
 
@@ -102,19 +102,19 @@ class Resampler:
         return interval(float(np.median(values)), drawn)
 
 
-def interval(value: float, drawn: Array) -> Estimate:
+def interval(value: float, drawn: Array) -> Resampled:
     """``value`` with the percentile interval of what the resamples gave."""
     import numpy as np
 
     kept = drawn[np.isfinite(drawn)]
     # Where many resamples have no figure (all drawn answers equally long), neither have we bounds.
     if len(kept) < max(2, 0.99 * len(drawn)):
-        return Estimate(value, None, None)
+        return Resampled(value, None, None)
     low, high = np.percentile(kept, _TAILS)
-    return Estimate(value, float(low), float(high))
+    return Resampled(value, float(low), float(high))
 
 
-def ratio_of_sums(y: Array, x: Array, resampler: Resampler) -> Estimate:
+def ratio_of_sums(y: Array, x: Array, resampler: Resampler) -> Resampled:
     """Σy / Σx."""
     import numpy as np
 
@@ -122,7 +122,7 @@ def ratio_of_sums(y: Array, x: Array, resampler: Resampler) -> Estimate:
     return interval(float(y.sum() / x.sum()), sums[:, 0] / sums[:, 1])
 
 
-def mean(values: Array, resampler: Resampler) -> Estimate:
+def mean(values: Array, resampler: Resampler) -> Resampled:
     """The plain mean."""
     import numpy as np
 
@@ -150,8 +150,8 @@ class Correlated:
     of the energy among answers of equal length; ``None`` where it is the length, or collinear.
     """
 
-    r: Estimate
-    beyond: Estimate | None
+    r: Resampled
+    beyond: Resampled | None
 
 
 def correlation(x: Array, y: Array, resampler: Resampler, given: Array | None = None) -> Correlated | None:
@@ -182,7 +182,7 @@ def correlation(x: Array, y: Array, resampler: Resampler, given: Array | None = 
     return Correlated(r, _estimate_r(_partial, of_all, drawn, n - 1))
 
 
-def _estimate_r(statistic: Callable[[Array], Array], of_all: Array, drawn: Array, n: int) -> Estimate:
+def _estimate_r(statistic: Callable[[Array], Array], of_all: Array, drawn: Array, n: int) -> Resampled:
     import numpy as np
 
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -190,8 +190,8 @@ def _estimate_r(statistic: Callable[[Array], Array], of_all: Array, drawn: Array
         found = interval(value, statistic(drawn))
     fisher = fisher_interval(value, n)
     if found.low is None or found.high is None or fisher is None:
-        return Estimate(value, None, None)
-    return Estimate(value, min(found.low, fisher[0]), max(found.high, fisher[1]))
+        return Resampled(value, None, None)
+    return Resampled(value, min(found.low, fisher[0]), max(found.high, fisher[1]))
 
 
 def fisher_interval(r: float, n: int, z: float = _Z) -> tuple[float, float] | None:
@@ -234,8 +234,8 @@ def _partial(s: Array) -> Array:
 class LinearModel:
     """y = coefficients · columns by least squares; the residuals in the order of the rows."""
 
-    coefficients: tuple[Estimate, ...]
-    r_squared: Estimate
+    coefficients: tuple[Resampled, ...]
+    r_squared: Resampled
     residual_sd: float
     residuals: Array
 

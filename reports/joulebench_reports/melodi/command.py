@@ -21,8 +21,8 @@ def melodi(files: tuple[Path, ...], out: Path) -> None:
     Every report and 'joulebench report SESSION --format analysis' then works on it.
     """
     from joulebench.errors import SessionError
-    from joulebench_reports.melodi.csvtable import read_table
     from joulebench_reports.melodi.importing import fault_text, import_tables
+    from joulebench_reports.melodi.publishedtable import read_table
     from joulebench_reports.words.text import plain
 
     tables = [read_table(file) for file in files]

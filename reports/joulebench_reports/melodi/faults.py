@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from joulebench_reports.melodi.columns import DURATIONS, ENERGIES, J_PER_KWH, TOKENS
-from joulebench_reports.melodi.csvtable import PublishedRow, PublishedTable
+from joulebench_reports.melodi.publishedtable import PublishedRow, PublishedTable
 
 #: Mean power of a prompt that no machine running a language model has. Below: a processor that
 #: computes without pause draws more than half a watt. Above: a rack server with eight
@@ -30,7 +30,7 @@ _UNKNOWN: Final = frozenset({"unknown", "none", "n/a", "?"})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TableFault:
     """One fault. ``rows`` of ``of`` rows are touched; ``line`` is the first of them."""
 
     name: str
@@ -40,7 +40,7 @@ class Finding:
     line: int | None = None
 
 
-def findings(table: PublishedTable) -> tuple[Finding, ...]:
+def findings(table: PublishedTable) -> tuple[TableFault, ...]:
     """Every fault of a table, in the order of a reader's interest."""
     checks = (
         _device,
@@ -78,13 +78,13 @@ def _is_silent(rows: Sequence[PublishedRow], name: str) -> bool:
 
 def _of_rows(
     table: PublishedTable, name: str, what: str, is_touched: Callable[[PublishedRow], bool]
-) -> Iterator[Finding]:
+) -> Iterator[TableFault]:
     touched = [row for row in table.rows if is_touched(row)]
     if touched:
-        yield Finding(name, what, len(touched), len(table.rows), touched[0].line)
+        yield TableFault(name, what, len(touched), len(table.rows), touched[0].line)
 
 
-def _device(table: PublishedTable) -> Iterator[Finding]:
+def _device(table: PublishedTable) -> Iterator[TableFault]:
     texts = {row.texts["type"] for row in table.rows if known_device(row) is None}
     said = " or ".join(f"'{text}'" if text else "empty" for text in sorted(texts, key=str))
     yield from _of_rows(
@@ -95,13 +95,13 @@ def _device(table: PublishedTable) -> Iterator[Finding]:
     )
 
 
-def _silent(table: PublishedTable) -> Iterator[Finding]:
+def _silent(table: PublishedTable) -> Iterator[TableFault]:
     silent = silent_columns(table.rows)
     sums = {name: _sum_kwh(table.rows, name) for name in ENERGIES if name not in silent}
     others = [f"{name} is {kwh:.4g} kWh in total" for name, kwh in sums.items() if kwh]
     beside = f" although {others[-1] if len(others) == 1 else _cpu_first(others)}"
     for name in silent:
-        yield Finding(
+        yield TableFault(
             "silent_sensor",
             f"{name} is 0 in every row{beside if others else ''}: the sensor was missing; it is "
             "read as unknown, not as 0",
@@ -119,7 +119,7 @@ def _sum_kwh(rows: Sequence[PublishedRow], name: str) -> float:
     return math.fsum(row.numbers.get(name) or 0.0 for row in rows)
 
 
-def _index_columns(table: PublishedTable) -> Iterator[Finding]:
+def _index_columns(table: PublishedTable) -> Iterator[TableFault]:
     if not table.unnamed:
         return
     shown = ", ".join(f"'{name}'" if name else "one without a name" for name, _ in table.unnamed)
@@ -128,7 +128,7 @@ def _index_columns(table: PublishedTable) -> Iterator[Finding]:
     constant = [f"'{name}'" for name, values in table.unnamed if len(set(values)) == 1 < len(values)]
     said = "; unnamed duplicates of each other" if equal else ""
     same = f"; the same in every row: {', '.join(constant)}" if constant else ""
-    yield Finding(
+    yield TableFault(
         "index_columns",
         f"columns of row numbers were saved with the table ({shown}{said}{same}): left out",
         len(table.rows),
@@ -144,7 +144,7 @@ def power_w(row: PublishedRow) -> float | None:
     return kwh * J_PER_KWH / row.clock_s
 
 
-def _impossible(table: PublishedTable) -> Iterator[Finding]:
+def _impossible(table: PublishedTable) -> Iterator[TableFault]:
     def is_out(row: PublishedRow) -> bool:
         power, kwh = power_w(row), row.numbers.get("energy_consumption_llm")
         out = power is not None and power != 0 and not LOWEST_POWER_W <= power <= HIGHEST_POWER_W
@@ -161,7 +161,7 @@ def _impossible(table: PublishedTable) -> Iterator[Finding]:
         powers = [power for row in touched if (power := power_w(row)) is not None]
         told = f" (median {median(ratios):.3g} J/token" if ratios else " (no tokens"
         told += f" at {median(powers):.3g} W)" if powers else ")"
-        yield Finding(
+        yield TableFault(
             "impossible_energy",
             f"impossible J/token{told}: a prompt draws between {LOWEST_POWER_W:g} W and "
             f"{HIGHEST_POWER_W / 1000:g} kW and ends with an answer",
@@ -183,7 +183,7 @@ def _is_missing(name: str, row: PublishedRow) -> bool:
     return row.numbers.get(name) is None
 
 
-def _zeros(table: PublishedTable) -> Iterator[Finding]:
+def _zeros(table: PublishedTable) -> Iterator[TableFault]:
     for name in ENERGIES:
         if not _is_silent(table.rows, name):
             yield from _of_rows(
@@ -194,12 +194,12 @@ def _zeros(table: PublishedTable) -> Iterator[Finding]:
             )
 
 
-def _negatives(table: PublishedTable) -> Iterator[Finding]:
+def _negatives(table: PublishedTable) -> Iterator[TableFault]:
     for name in (*ENERGIES, *DURATIONS, *TOKENS):
         yield from _of_rows(table, "negative", f"{name} is negative: read as unknown", partial(_is_negative, name))
 
 
-def _times(table: PublishedTable) -> Iterator[Finding]:
+def _times(table: PublishedTable) -> Iterator[TableFault]:
     def backwards(row: PublishedRow) -> bool:
         start, end = row.times["start_time"], row.times["end_time"]
         return start is not None and end is not None and end <= start
@@ -217,10 +217,10 @@ def _times(table: PublishedTable) -> Iterator[Finding]:
             and start < before
         ]
         if touched:
-            yield Finding(name, what, len(touched), len(table.rows), touched[0].line)
+            yield TableFault(name, what, len(touched), len(table.rows), touched[0].line)
 
 
-def _clocks(table: PublishedTable) -> Iterator[Finding]:
+def _clocks(table: PublishedTable) -> Iterator[TableFault]:
     def differs(row: PublishedRow) -> bool:
         start, end = row.times["start_time"], row.times["end_time"]
         if start is None or end is None or row.clock_s is None:
@@ -230,7 +230,7 @@ def _clocks(table: PublishedTable) -> Iterator[Finding]:
     yield from _of_rows(table, "clock_differs", "clock_duration is not end_time - start_time", differs)
 
 
-def _totals(table: PublishedTable) -> Iterator[Finding]:
+def _totals(table: PublishedTable) -> Iterator[TableFault]:
     def differs(row: PublishedRow) -> bool:
         parts = [row.numbers.get(f"energy_consumption_llm_{part}") for part in ("cpu", "gpu")]
         total = row.numbers.get("energy_consumption_llm_total")
@@ -241,7 +241,7 @@ def _totals(table: PublishedTable) -> Iterator[Finding]:
     yield from _of_rows(table, "total_differs", "energy_consumption_llm_total is not CPU + GPU", differs)
 
 
-def _cold(table: PublishedTable) -> Iterator[Finding]:
+def _cold(table: PublishedTable) -> Iterator[TableFault]:
     def is_cold(row: PublishedRow) -> bool:
         load, total = (row.numbers.get(name) or 0 for name in ("load_duration", "total_duration"))
         return load > _COLD_SHARE * total > 0
@@ -252,7 +252,7 @@ def _cold(table: PublishedTable) -> Iterator[Finding]:
     )
 
 
-def _drift(table: PublishedTable) -> Iterator[Finding]:
+def _drift(table: PublishedTable) -> Iterator[TableFault]:
     """J/token of tenths of the table, one after the other: a machine that changed on the way."""
     size = math.ceil(len(table.rows) / _PARTS)
     if size < _SMALLEST_PART:
@@ -263,7 +263,7 @@ def _drift(table: PublishedTable) -> Iterator[Finding]:
         return
     low, high = (pick(known, key=lambda each: each[1]) for pick in (min, max))
     if high[1] > (1 + _DRIFT) * low[1]:
-        yield Finding(
+        yield TableFault(
             "drift",
             f"J/token drifted: {low[1]:.1f} over the {len(low[0])} prompts from line "
             f"{low[0][0].line}, {high[1]:.1f} over those from line {high[0][0].line}; the machine "
@@ -280,16 +280,16 @@ def _ratio(rows: Sequence[PublishedRow]) -> float | None:
     return joules / tokens if tokens > 0 and joules > 0 else None
 
 
-def _missing(table: PublishedTable) -> Iterator[Finding]:
+def _missing(table: PublishedTable) -> Iterator[TableFault]:
     for name in (*TOKENS, *ENERGIES):
         if name in table.columns:
             yield from _of_rows(table, "missing", f"{name} is empty", partial(_is_missing, name))
         else:
             what = f"there is no column {name}"
-            yield Finding("missing", what, len(table.rows), len(table.rows))
+            yield TableFault("missing", what, len(table.rows), len(table.rows))
 
 
-def _unknown_columns(table: PublishedTable) -> Iterator[Finding]:
+def _unknown_columns(table: PublishedTable) -> Iterator[TableFault]:
     if table.unknown:
         shown = ", ".join(f"'{name}'" for name in table.unknown)
-        yield Finding("unknown_columns", f"not MELODI's and left out: {shown}", len(table.rows), len(table.rows))
+        yield TableFault("unknown_columns", f"not MELODI's and left out: {shown}", len(table.rows), len(table.rows))

@@ -11,16 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from joulebench.meter.student import t_quantile
 from joulebench_reports.melodi import bootstrap
 from joulebench_reports.melodi.bootstrap import Resampler, fisher_interval
-from joulebench_reports.melodi.points import Group
+from joulebench_reports.melodi.points import PromptGroup
 from joulebench_reports.values.figures import Figure
-
-if TYPE_CHECKING:
-    from joulebench_reports.melodi.analysis import Correlation
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 
@@ -30,6 +27,15 @@ HARDLY: Final = 0.1
 _ALIKE: Final = 0.05
 _FEWEST: Final = 10
 _NORMAL: Final = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCorrelation:
+    """Pearson's r of the energy with a column; ``beyond`` is r among answers of equal length."""
+
+    column: str
+    r: Figure
+    beyond: Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,10 @@ class Finding:
 
 
 def group_findings(
-    group: Group, quantities: Sequence[Correlation], features: Sequence[Correlation], resampler: Resampler
+    group: PromptGroup,
+    quantities: Sequence[ColumnCorrelation],
+    features: Sequence[ColumnCorrelation],
+    resampler: Resampler,
 ) -> tuple[Finding, ...]:
     """The findings that one group can be asked for."""
     by_name = {each.column: each for each in quantities}
@@ -56,7 +65,7 @@ def group_findings(
     )
 
 
-def _barred(group: Group, resampler: Resampler) -> str | None:
+def _barred(group: PromptGroup, resampler: Resampler) -> str | None:
     """Why nothing can be concluded from a group's correlations."""
     if group.provenance == "estimated" and "model" in group.methods:
         return "the energy is a model of CPU time, so it follows the work by construction"
@@ -65,7 +74,7 @@ def _barred(group: Group, resampler: Resampler) -> str | None:
     return None
 
 
-def _by_choice(group: Group, finding: Finding) -> Finding:
+def _by_choice(group: PromptGroup, finding: Finding) -> Finding:
     """Where a profile sets the answers' lengths, it sets how much is left for the prompt too."""
     if group.set_lengths is None or finding.verdict == "cannot tell":
         return finding
@@ -98,14 +107,14 @@ def _share_text(figure: Figure) -> str:
     )
 
 
-def _length(length: Correlation, barred: str | None) -> Finding:
+def _length(length: ColumnCorrelation, barred: str | None) -> Finding:
     claim = "the length of the answer predicts the energy"
     if barred is not None:
         return Finding(claim, "cannot tell", length.r, barred)
     return Finding(claim, _judged(length.r, predicts=True), length.r, _share_text(length.r))
 
 
-def _prompt_length(length: Correlation, barred: str | None) -> Finding:
+def _prompt_length(length: ColumnCorrelation, barred: str | None) -> Finding:
     claim = "the length of the prompt hardly predicts it"
     if barred is not None:
         return Finding(claim, "cannot tell", length.r, barred)
@@ -113,14 +122,14 @@ def _prompt_length(length: Correlation, barred: str | None) -> Finding:
     return Finding(claim, _judged(length.r, predicts=False), length.r, why)
 
 
-def _beyond_text(each: Correlation) -> str:
+def _beyond_text(each: ColumnCorrelation) -> str:
     beyond = each.beyond
     if beyond.value is None or beyond.low is None or beyond.high is None:
         return ""
     return f"; among answers of equal length r = {beyond.value:.3f} [{beyond.low:.3f}, {beyond.high:.3f}]"
 
 
-def _complexity(features: Sequence[Correlation], barred: str | None) -> Finding:
+def _complexity(features: Sequence[ColumnCorrelation], barred: str | None) -> Finding:
     claim = "the complexity of the prompt hardly predicts it"
     known = [each for each in features if each.r.value is not None]
     if not known:
@@ -163,7 +172,7 @@ def _widened(figure: Figure, tests: int) -> Figure:
     )
 
 
-def _gpu_share(group: Group, resampler: Resampler) -> Finding:
+def _gpu_share(group: PromptGroup, resampler: Resampler) -> Finding:
     """GPU against CPU: the GPU's share of both, where both are of one provenance."""
     import numpy as np
 
@@ -196,7 +205,7 @@ def _gpu_share(group: Group, resampler: Resampler) -> Finding:
     return Finding(claim, verdict, figure, "the GPU's share of the energy of GPU and CPU")
 
 
-def device_finding(groups: Sequence[Group], seed: int) -> Finding:
+def device_finding(groups: Sequence[PromptGroup], seed: int) -> Finding:
     """Whether devices differ in J/token for the same model, technique and provenance."""
     claim = "devices differ"
     known = [group for group in groups if group.device is not None]
@@ -229,7 +238,7 @@ def device_finding(groups: Sequence[Group], seed: int) -> Finding:
     return Finding(claim, verdict, compared[largest], why)
 
 
-def _compared(one: Group, other: Group, seed: int, pairs: int) -> Figure:
+def _compared(one: PromptGroup, other: PromptGroup, seed: int, pairs: int) -> Figure:
     """Ratio of two groups' J/token, its interval holding for all pairs together."""
     z = t_quantile(1 - 0.025 / pairs, _NORMAL)
     logs: list[float] = []

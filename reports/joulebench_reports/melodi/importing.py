@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.errors import SessionError
-from joulebench_reports.melodi.csvtable import PublishedRow, PublishedTable
-from joulebench_reports.melodi.faults import Finding, findings, known_device, silent_columns
+from joulebench_reports.melodi.faults import TableFault, findings, known_device, silent_columns
 from joulebench_reports.melodi.promptrows import block_row, energy_rows, request_row, utc_ns
+from joulebench_reports.melodi.publishedtable import PublishedRow, PublishedTable
 from joulebench_reports.melodi.sensors import PROBE, SENSORS, PublishedSensor, channel_of
 
 
@@ -31,7 +31,7 @@ class Imported:
     folder: Path
     cells: int
     rows: int
-    faults: tuple[tuple[str, tuple[Finding, ...]], ...]
+    faults: tuple[tuple[str, tuple[TableFault, ...]], ...]
 
 
 def import_tables(tables: Sequence[PublishedTable], folder: Path) -> Imported:
@@ -64,10 +64,10 @@ class _Cell:
     table: PublishedTable
     rows: tuple[tuple[int, PublishedRow], ...]
     silent: tuple[str, ...]
-    faults: tuple[Finding, ...]
+    faults: tuple[TableFault, ...]
 
 
-def _cells(tables: Sequence[PublishedTable], faults: Mapping[str, tuple[Finding, ...]]) -> Iterator[_Cell]:
+def _cells(tables: Sequence[PublishedTable], faults: Mapping[str, tuple[TableFault, ...]]) -> Iterator[_Cell]:
     """One cell for each model and device of each table."""
     number = 0
     for table in tables:
@@ -203,7 +203,7 @@ def _write(writer: Any, cell: _Cell) -> None:
     writer.write_cell(record)
 
 
-def fault_text(fault: Finding) -> str:
+def fault_text(fault: TableFault) -> str:
     """A fault in one line, with the rows that it touches."""
     touched = "every row" if fault.rows == fault.of else f"{fault.rows} of {fault.of} rows"
     first = "" if fault.line is None or fault.rows == fault.of else f", first in line {fault.line}"

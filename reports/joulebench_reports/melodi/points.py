@@ -25,7 +25,7 @@ QUANTITIES: Final = tuple(_QUANTITIES)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PromptGroup:
     """Requests of cells that differ in their workload alone, with energies of one provenance.
 
     Each point is one prompt in one cell: the mean over its repetitions, so that repetitions are
@@ -71,7 +71,9 @@ class Group:
         return Resampler(np.unique(kept, return_inverse=True)[1], seed)
 
 
-def groups(requests: Iterable[MeasuredRequest], libraries: Libraries, channel: str | None = None) -> Iterator[Group]:
+def groups(
+    requests: Iterable[MeasuredRequest], libraries: Libraries, channel: str | None = None
+) -> Iterator[PromptGroup]:
     """Groups of each provenance that has an energy; of one ``channel`` alone where it is given."""
     by_configuration: dict[str, list[MeasuredRequest]] = {}
     for each in requests:
@@ -112,7 +114,7 @@ class _Described:
 
 def _group(
     requests: Sequence[MeasuredRequest], provenance: Provenance, energies: Sequence[Joules], described: _Described
-) -> Iterator[Group]:
+) -> Iterator[PromptGroup]:
     import numpy as np
 
     answered = [(each, energy) for each, energy in zip(requests, energies, strict=True) if each.response_tokens]
@@ -132,7 +134,7 @@ def _group(
     first = used[0][0].cell
     cells = {each.cell.id: each.cell for each, _ in used}
     texts = [described.features(each) for each, _ in used]
-    yield Group(
+    yield PromptGroup(
         labels=tuple(dict.fromkeys(each.cell.label for each, _ in used)),
         model=first.model,
         technique=first.technique,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH
-from joulebench_reports.melodi.csvtable import PublishedRow
+from joulebench_reports.melodi.publishedtable import PublishedRow
 from joulebench_reports.melodi.sensors import LOAD_NS, SENSORS, TOTAL_NS, channel_of
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ DISTURBED = frozenset({"contended", "throttled"})
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class BlockSums:
     """One block, with the request times that the block table does not hold.
 
     ``round`` and ``start_s`` (UTC, seconds since 1970) say which turns were taken side by side.
@@ -59,7 +59,7 @@ class BlockEnergy:
     idle_u_j: float | None
 
 
-def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[Block]:
+def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[BlockSums]:
     """The blocks of one cell in the order in which they ran, their work in ``per`` units of it."""
     # Seconds of simulated hardware, where the blocks have them; this machine's are the simulator's.
     simulated = blocks["device_s"].null_count < blocks.num_rows
@@ -81,12 +81,12 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
         "temperature_end_c",
         "flags",
     ]
-    result: list[Block] = []
+    result: list[BlockSums] = []
     for row in ordered.select(columns).to_pylist():
         spent = times.get(row["block"], {})
         ends = (row["temperature_start_c"], row["temperature_end_c"])
         result.append(
-            Block(
+            BlockSums(
                 number=row["block"],
                 process=row["process"] or 0,
                 duration_s=row["device_s"] if simulated else row["duration_s"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from joulebench.api import Provenance
 from joulebench.meter.margins import MARGINS_COUNTED
 from joulebench_reports.reading import intervals
-from joulebench_reports.reading.blocks import Block, BlockEnergy, block_energies, distinct, energy_rows, flag_names
+from joulebench_reports.reading.blocks import BlockEnergy, BlockSums, block_energies, distinct, energy_rows, flag_names
 from joulebench_reports.values.figures import PROVENANCES, ChannelReport, EnergySummary, Figure
 from joulebench_reports.words.flags import explain
 
@@ -20,12 +20,16 @@ Part = Callable[[BlockEnergy], float | None]
 
 
 def summarise_energy(
-    energy: pa.Table, blocks: Sequence[Block], unit: str, phases: Mapping[str, str], channels: Sequence[ChannelReport]
+    energy: pa.Table,
+    blocks: Sequence[BlockSums],
+    unit: str,
+    phases: Mapping[str, str],
+    channels: Sequence[ChannelReport],
 ) -> tuple[EnergySummary, ...]:
     """One summary for each provenance that has rows; ``phases`` maps a phase to its token count.
 
     ``unit`` is that of energy for one unit of the blocks' work.
-    ``phases`` values are names of :class:`Block` fields (``prefill_tokens``, ``decode_tokens``).
+    ``phases`` values are names of :class:`BlockSums` fields (``prefill_tokens``, ``decode_tokens``).
     """
     result: list[EnergySummary] = []
     for provenance in PROVENANCES:
@@ -41,7 +45,7 @@ def summarise_energy(
 def _of_provenance(
     maker: _Maker,
     rows: pa.Table,
-    blocks: Sequence[Block],
+    blocks: Sequence[BlockSums],
     phases: Sequence[tuple[str, Figure]],
     used: Sequence[ChannelReport],
 ) -> EnergySummary:
@@ -76,7 +80,7 @@ def _attributed(part: BlockEnergy) -> float | None:
     return part.attributed_j
 
 
-def _phase(energy: pa.Table, provenance: Provenance, phase: str, field: str, blocks: Sequence[Block]) -> Figure:
+def _phase(energy: pa.Table, provenance: Provenance, phase: str, field: str, blocks: Sequence[BlockSums]) -> Figure:
     rows = energy_rows(energy, provenance, phase)
     return _maker(rows, provenance, "J/token").ratio(blocks, field, _gross)
 
@@ -114,7 +118,7 @@ class _Maker:
     def in_unit(self, unit: str) -> _Maker:
         return _Maker(self._sums, self.provenance, unit, self._method, self._flags)
 
-    def ratio(self, blocks: Sequence[Block], field: str, part: Part, scale_u: float | None = None) -> Figure:
+    def ratio(self, blocks: Sequence[BlockSums], field: str, part: Part, scale_u: float | None = None) -> Figure:
         """Ratio of sums: energy over the blocks' ``field``."""
         points, flags = self._points(blocks, field, part)
         return intervals.ratio_of_sums(
@@ -127,7 +131,7 @@ class _Maker:
             scale_relative_u=scale_u,
         )
 
-    def mean_power(self, blocks: Sequence[Block]) -> Figure:
+    def mean_power(self, blocks: Sequence[BlockSums]) -> Figure:
         """Energy over time; of energies with idle margins in them the time is another."""
         found = self.in_unit("W").ratio(blocks, "duration_s", _gross)
         if MARGINS_COUNTED not in self._flags:
@@ -135,7 +139,7 @@ class _Maker:
         reason = "idle margins are in the energy and not in the time"
         return replace(found, value=None, low=None, high=None, reason_if_null=reason)
 
-    def mean_ratio(self, blocks: Sequence[Block], field: str, part: Part) -> Figure:
+    def mean_ratio(self, blocks: Sequence[BlockSums], field: str, part: Part) -> Figure:
         """Mean of the ratios, each block counting alike."""
         points, flags = self._points(blocks, field, part)
         each = "request" if all(block.requests == 1 for block in blocks) else "block"
@@ -148,19 +152,21 @@ class _Maker:
             reason=self._reason(blocks, points),
         )
 
-    def _points(self, blocks: Sequence[Block], field: str, part: Part) -> tuple[list[intervals.Point], tuple[str, ...]]:
-        points: list[intervals.Point] = []
+    def _points(
+        self, blocks: Sequence[BlockSums], field: str, part: Part
+    ) -> tuple[list[intervals.BlockValue], tuple[str, ...]]:
+        points: list[intervals.BlockValue] = []
         for block in blocks:
             energy = self._sums.get(block.number, _NOTHING)
             joules = part(energy)
             work = getattr(block, field)
             if joules is not None and work is not None and work > 0:
                 idle_u = energy.idle_u_j if part is _net else None
-                points.append(intervals.Point(joules, work, block.process, idle_u))
+                points.append(intervals.BlockValue(joules, work, block.process, idle_u))
         partial = ("incomplete_blocks",) if 0 < len(points) < len(blocks) else ()
         return points, self._flags + partial
 
-    def _reason(self, blocks: Sequence[Block], points: Sequence[intervals.Point]) -> str | None:
+    def _reason(self, blocks: Sequence[BlockSums], points: Sequence[intervals.BlockValue]) -> str | None:
         if points:
             return None
         if not blocks:

@@ -12,7 +12,7 @@ from joulebench_reports.values.figures import Figure
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class BlockValue:
     """One block: ``value`` over ``work``, the process it ran in, and what is known beside.
 
     ``common_u`` is the standard uncertainty that all blocks of the cell share (the idle
@@ -28,7 +28,7 @@ class Point:
 
 
 def ratio_of_sums(
-    points: Sequence[Point],
+    points: Sequence[BlockValue],
     *,
     unit: str,
     provenance: Provenance | None,
@@ -56,7 +56,7 @@ def ratio_of_sums(
 
 
 def mean_of_ratios(
-    points: Sequence[Point],
+    points: Sequence[BlockValue],
     *,
     unit: str,
     provenance: Provenance | None,

@@ -30,7 +30,7 @@ NO_SHARE: Final = Figure(None, "1", reason_if_null="the cell is no model at work
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ComputePlace:
     """Where a cell computes: limits count for cells in the same place."""
 
     device: str
@@ -42,19 +42,19 @@ class Place:
         return f"{self.device}, {self.threads} thread{'' if self.threads == 1 else 's'}"
 
 
-def place_of(cell: CellSummary) -> Place | None:
+def place_of(cell: CellSummary) -> ComputePlace | None:
     """The cell's place; ``None`` where it is the host and its threads are unknown."""
     if cell.device != _HOST:
-        return Place(cell.device, None)
-    return None if cell.threads is None else Place(cell.device, cell.threads)
+        return ComputePlace(cell.device, None)
+    return None if cell.threads is None else ComputePlace(cell.device, cell.threads)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The fastest cell of each kind: reading by place, matmul by place and number type."""
 
-    bandwidth: dict[Place, CellSummary]
-    compute: dict[tuple[Place, str], CellSummary]
+    bandwidth: dict[ComputePlace, CellSummary]
+    compute: dict[tuple[ComputePlace, str], CellSummary]
 
 
 def find_limits(cells: Sequence[CellSummary]) -> Limits:

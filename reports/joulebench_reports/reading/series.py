@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance
 from joulebench.meter.comparison import CellBlocks
-from joulebench_reports.reading.blocks import Block, BlockEnergy, block_energies, energy_rows, read_blocks
+from joulebench_reports.reading.blocks import BlockEnergy, BlockSums, block_energies, energy_rows, read_blocks
 from joulebench_reports.values.figures import PROVENANCES
 from joulebench_reports.words.units import shown_unit
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from joulebench.session.files import Session
 
 #: A quantity of a block; ``None`` where the block does not have it.
-Part = Callable[[Block], float | None]
+Part = Callable[[BlockSums], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class CellSeries:
     """The blocks of one cell and their gross energies by provenance and block number."""
 
-    blocks: Sequence[Block]
+    blocks: Sequence[BlockSums]
     energies: Mapping[Provenance, Mapping[int, BlockEnergy]]
 
     def energy(self, provenance: Provenance) -> CellBlocks | None:
         """Joules and the work done for them; ``None`` without a block that has both."""
         sums = self.energies.get(provenance, {})
 
-        def joules(block: Block) -> float | None:
+        def joules(block: BlockSums) -> float | None:
             found = sums.get(block.number)
             return None if found is None else found.gross_j
 

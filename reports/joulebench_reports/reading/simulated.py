@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from joulebench.api import Provenance
-from joulebench_reports.reading.blocks import Block, read_blocks
+from joulebench_reports.reading.blocks import BlockSums, read_blocks
 from joulebench_reports.reading.speed import summarise_speed
 from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, Memory, Speed
 from joulebench_reports.words.text import plain, seconds
@@ -56,7 +56,7 @@ def with_device_time(cell: CellSummary, blocks: pa.Table, requests: pa.Table, en
 _NO_NET: Final = "the device's idle power is part of its model, not a baseline of this machine"
 
 
-def _with_ranges(summary: EnergySummary, energy: pa.Table, blocks: Sequence[Block]) -> EnergySummary:
+def _with_ranges(summary: EnergySummary, energy: pa.Table, blocks: Sequence[BlockSums]) -> EnergySummary:
     """The summary with ranges in place of intervals, where the energy rows have ranges.
 
     The scatter between blocks is that of their prompts: another run would give the same again.
@@ -94,7 +94,7 @@ def _bounds(energy: pa.Table) -> dict[str, dict[int, tuple[float | None, float |
     return found
 
 
-def _ranged(figure: Figure, bounds: _Bounds, blocks: Sequence[Block], work: str) -> Figure:
+def _ranged(figure: Figure, bounds: _Bounds, blocks: Sequence[BlockSums], work: str) -> Figure:
     done = [(bounds.get(block.number, (None, None)), getattr(block, work)) for block in blocks]
     known = [(low, high, amount) for (low, high), amount in done if low is not None and high is not None and amount]
     if figure.value is None or len(known) != len(blocks):

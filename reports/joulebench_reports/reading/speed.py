@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from joulebench_reports.reading import intervals
-from joulebench_reports.reading.blocks import Block
+from joulebench_reports.reading.blocks import BlockSums
 from joulebench_reports.values.figures import Figure, Speed
 from joulebench_reports.words.units import ShownUnit
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def summarise_speed(blocks: Sequence[Block], requests: pa.Table, unit: ShownUnit) -> Speed:
+def summarise_speed(blocks: Sequence[BlockSums], requests: pa.Table, unit: ShownUnit) -> Speed:
     """Rates as ratios of sums over blocks; TTFT as quantiles over requests."""
     work_s = _rate(blocks, "units", "duration_s", unit.rate)
     return Speed(
@@ -29,9 +29,9 @@ def summarise_speed(blocks: Sequence[Block], requests: pa.Table, unit: ShownUnit
     )
 
 
-def _rate(blocks: Sequence[Block], above: str, below: str, unit: str) -> Figure:
+def _rate(blocks: Sequence[BlockSums], above: str, below: str, unit: str) -> Figure:
     points = [
-        intervals.Point(top, bottom, block.process)
+        intervals.BlockValue(top, bottom, block.process)
         for block in blocks
         if (top := getattr(block, above)) is not None
         and (bottom := getattr(block, below)) is not None
@@ -47,8 +47,10 @@ def _rate(blocks: Sequence[Block], above: str, below: str, unit: str) -> Figure:
     )
 
 
-def _mean_duration(blocks: Sequence[Block]) -> Figure:
-    points = [intervals.Point(block.duration_s, 1.0, block.process) for block in blocks if block.duration_s is not None]
+def _mean_duration(blocks: Sequence[BlockSums]) -> Figure:
+    points = [
+        intervals.BlockValue(block.duration_s, 1.0, block.process) for block in blocks if block.duration_s is not None
+    ]
     return intervals.mean_of_ratios(
         points, unit="s", provenance=None, method="mean over blocks", reason=None if points else "no blocks"
     )

@@ -34,7 +34,7 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimelineSpan:
     """A block, a phase of a request, or an event in time."""
 
     t0_s: float
@@ -60,8 +60,8 @@ class Timeline:
     power_w: tuple[Series, ...]
     memory_mib: tuple[tuple[str, tuple[Series, ...]], ...]
     temperature_c: tuple[Series, ...]
-    spans: tuple[Span, ...]
-    marks: tuple[Span, ...]
+    spans: tuple[TimelineSpan, ...]
+    marks: tuple[TimelineSpan, ...]
     tokens_s: tuple[float, ...]
     spans_left_out: int
     tokens_left_out: int
@@ -175,30 +175,30 @@ def _memory_by_domain(channels: Sequence[ChannelReport]) -> dict[str, list[Chann
 # -- blocks, phases, tokens, events -------------------------------------------------------------
 
 
-def _spans(blocks: pa.Table, requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[Span, ...], int]:
-    found: list[Span] = []
+def _spans(blocks: pa.Table, requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[TimelineSpan, ...], int]:
+    found: list[TimelineSpan] = []
     left_out = max(0, blocks.num_rows - most) + max(0, requests.num_rows - most)
     for row in blocks.slice(0, most).select(["block", "t0_ns", "t1_ns"]).to_pylist():
         if row["t0_ns"] is not None and row["t1_ns"] is not None:
             t0, t1 = ((row[name] - start_ns) / 1e9 for name in ("t0_ns", "t1_ns"))
-            found.append(Span(round(t0, 5), round(t1, 5), "block", block=row["block"]))
+            found.append(TimelineSpan(round(t0, 5), round(t1, 5), "block", block=row["block"]))
     columns = ["block", "request", "t0_ns", "prefill_s", "decode_s"]
     for row in requests.slice(0, most).select(columns).to_pylist():
         found.extend(_phase_spans(row, start_ns))
     return tuple(found), left_out
 
 
-def _phase_spans(row: dict[str, Any], start_ns: int) -> list[Span]:
+def _phase_spans(row: dict[str, Any], start_ns: int) -> list[TimelineSpan]:
     """Prefill from the request's start, then decode, as far as they were marked."""
     begin, prefill, decode = row["t0_ns"], row["prefill_s"], row["decode_s"]
     if begin is None or prefill is None:
         return []
     place = {"block": row["block"], "request": row["request"]}
     t0 = (begin - start_ns) / 1e9
-    spans = [Span(round(t0, 5), round(t0 + prefill, 5), "prefill", **place)]
+    spans = [TimelineSpan(round(t0, 5), round(t0 + prefill, 5), "prefill", **place)]
     if decode is not None:
         end = round(t0 + prefill + decode, 5)
-        spans.append(Span(round(t0 + prefill, 5), end, "decode", **place))
+        spans.append(TimelineSpan(round(t0 + prefill, 5), end, "decode", **place))
     return spans
 
 
@@ -211,7 +211,7 @@ def _tokens(requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[float, 
     return tuple(shown), max(0, len(every) - most)
 
 
-def _marks(events: pa.Table, start_ns: int) -> tuple[Span, ...]:
+def _marks(events: pa.Table, start_ns: int) -> tuple[TimelineSpan, ...]:
     """Events that are worth a line: all but the edges that blocks and phases already show.
 
     The comparison with the reference is no moment of the measurement; it has its own table.
@@ -221,9 +221,9 @@ def _marks(events: pa.Table, start_ns: int) -> tuple[Span, ...]:
 
     edges = pa.array(["phase", "block_start", "block_end", "agreement"])
     odd = events.filter(pc.invert(pc.is_in(events["kind"], value_set=edges)))
-    result: list[Span] = []
+    result: list[TimelineSpan] = []
     for row in odd.slice(0, MOST_SPANS).select(["t_ns", "kind", "detail"]).to_pylist():
         if row["t_ns"] is not None:
             at = round((row["t_ns"] - start_ns) / 1e9, 4)
-            result.append(Span(at, at, row["kind"] or "event", row["detail"] or ""))
+            result.append(TimelineSpan(at, at, row["kind"] or "event", row["detail"] or ""))
     return tuple(result)

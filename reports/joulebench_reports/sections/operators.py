@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench_reports.notes.trust import mark
-from joulebench_reports.reading.limits import Place, find_limits, place_of
+from joulebench_reports.reading.limits import ComputePlace, find_limits, place_of
 from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.words.text import UNKNOWN, number, percent, plain, seconds
 
@@ -81,7 +81,7 @@ def _setting(cell: CellSummary) -> tuple[object, ...]:
     return (cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings)
 
 
-def _bandwidth(cell: CellSummary, known: Mapping[Place, CellSummary]) -> float | None:
+def _bandwidth(cell: CellSummary, known: Mapping[ComputePlace, CellSummary]) -> float | None:
     place = place_of(cell)
     limit = None if place is None else known.get(place)
     return None if limit is None else limit.rate.value

@@ -12,8 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from joulebench_reports.judging.costing import cost_tables
-from joulebench_reports.judging.deciding import verdict_tables
+from joulebench_reports.judging.costs import cost_tables
+from joulebench_reports.judging.verdicts import verdict_tables
 from joulebench_reports.reading import blocks as block_sums
 from joulebench_reports.reading.energy import summarise_energy
 from joulebench_reports.reading.limits import NO_SHARE, with_shares
@@ -29,9 +29,9 @@ from joulebench_reports.values.figures import (
     Figure,
     FlagCount,
     Memory,
-    ObserverTax,
     ProbeReport,
-    Quality,
+    QualityFigures,
+    SamplerCost,
     SessionSummary,
 )
 from joulebench_reports.values.tokenwork import backend_settings, kernel_work, token_work
@@ -285,11 +285,11 @@ def _scalars(text: str | None) -> dict[str, Any]:
     return flat
 
 
-def _quality(row: Mapping[str, Any]) -> Quality:
+def _quality(row: Mapping[str, Any]) -> QualityFigures:
     values = _decoded(row.get("quality_json"))
     others = {k: v for k, v in _scalars(row.get("quality_json")).items() if k not in _QUALITY_OWN}
     tokens = values.get("tokens")
-    return Quality(
+    return QualityFigures(
         perplexity=_number(values.get("perplexity")),
         nll_nats_per_token=_number(values.get("nll_nats_per_token")),
         tokens=tokens if isinstance(tokens, int) else None,
@@ -312,9 +312,9 @@ def _number(value: object) -> float | None:
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
-def _observer(row: Mapping[str, Any]) -> ObserverTax:
+def _observer(row: Mapping[str, Any]) -> SamplerCost:
     spent, wall = row.get("sampler_cpu_s"), row.get("sampler_wall_s")
-    return ObserverTax(
+    return SamplerCost(
         cpu_share=None if spent is None or not wall else spent / wall,
         ticks=row.get("sampler_ticks"),
         missed=row.get("sampler_missed"),
@@ -324,7 +324,7 @@ def _observer(row: Mapping[str, Any]) -> ObserverTax:
 
 
 def _flags(
-    row: Mapping[str, Any], blocks: Sequence[block_sums.Block], energy: Sequence[EnergySummary], processes: int
+    row: Mapping[str, Any], blocks: Sequence[block_sums.BlockSums], energy: Sequence[EnergySummary], processes: int
 ) -> tuple[FlagCount, ...]:
     """Flags of the cell, its blocks and its energy figures, each once."""
     counts: dict[str, int | None] = {}

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from joulebench_reports.data.json_report import finite
-from joulebench_reports.judging.advice import Advice, Choice
+from joulebench_reports.data.jsonreport import finite
+from joulebench_reports.judging.advice import Advice, RankedCell
 from joulebench_reports.values.pareto import Front
 from joulebench_reports.words.text import MARKS, data_size, number, plain
 
@@ -55,13 +55,13 @@ def _others(advice: Advice) -> list[str]:
     return lines
 
 
-def _other(choice: Choice, advice: Advice) -> str:
+def _other(choice: RankedCell, advice: Advice) -> str:
     unit = " (time)" if advice.aim == "time" else ""
     verdict = "" if choice.verdict is None else f"{plain(choice.verdict.text)}{unit}; "
     return f"    {plain(choice.label)}: {verdict}{_figures(choice, advice)}"
 
 
-def _figures(choice: Choice, advice: Advice) -> str:
+def _figures(choice: RankedCell, advice: Advice) -> str:
     mark = MARKS.get(advice.provenance or "measured", "")
     energy = f"{number(choice.energy)} {choice.unit} {mark}".strip()
     rate = f"{number(choice.rate)} {choice.rate_unit}"

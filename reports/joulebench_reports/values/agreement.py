@@ -11,7 +11,7 @@ from joulebench_reports.words.text import UNKNOWN, number, plain
 
 
 @dataclass(frozen=True, slots=True)
-class Divergence:
+class AnswerDivergence:
     """Where an answer first parts from the reference's; positions and prompts count from 0."""
 
     prompt: int
@@ -26,7 +26,7 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class AgreementFigures:
     """A cell's comparison with the reference; ``reason`` says why there are no figures."""
 
     reference: str
@@ -41,7 +41,7 @@ class Agreement:
     kl_nats_max: float | None
     perplexity_ratio: float | None
     text_perplexity_ratio: float | None
-    divergences: tuple[Divergence, ...]
+    divergences: tuple[AnswerDivergence, ...]
     #: Whether a full-precision cell is held to the reference, and in what it does not agree.
     held: bool
     disagrees: tuple[str, ...]
@@ -49,13 +49,13 @@ class Agreement:
     intervals: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
     @property
-    def worst(self) -> Divergence | None:
+    def worst(self) -> AnswerDivergence | None:
         """The divergence to tell of: the first that is no tie, else the first."""
         real = (each for each in self.divergences if not each.tie)
         return next(real, next(iter(self.divergences), None))
 
 
-def read_agreement(text: str | None) -> Agreement | None:
+def read_agreement(text: str | None) -> AgreementFigures | None:
     """The cell's ``agreement_json``; ``None`` where nothing was asked for or it is damaged."""
     try:
         data = json.loads(text) if text else None
@@ -64,17 +64,17 @@ def read_agreement(text: str | None) -> Agreement | None:
         return None
 
 
-def _agreement(data: Mapping[str, Any]) -> Agreement:
-    names = Agreement.__dataclass_fields__
+def _agreement(data: Mapping[str, Any]) -> AgreementFigures:
+    names = AgreementFigures.__dataclass_fields__
     own = ("reference", "divergences", "intervals")
     values = {name: data[name] for name in names if name not in own}
-    fields = Divergence.__dataclass_fields__
-    return Agreement(
+    fields = AnswerDivergence.__dataclass_fields__
+    return AgreementFigures(
         **{
             **values,
             "reference": _reference(data["reference"], data),
             "divergences": tuple(
-                Divergence(**{name: each[name] for name in fields}) for each in data["divergences"] or ()
+                AnswerDivergence(**{name: each[name] for name in fields}) for each in data["divergences"] or ()
             ),
             "disagrees": tuple(data["disagrees"]),
             "intervals": {name: (low, high) for name, (low, high) in (data.get("intervals") or {}).items()},
@@ -96,7 +96,7 @@ def _reference(about: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 # -- words ----------------------------------------------------------------------------------------
 
 
-def agrees_text(found: Agreement | None) -> str:
+def agrees_text(found: AgreementFigures | None) -> str:
     """``512/512``; ``480/480, tie`` where answers part at ties; ``NO 64/512``."""
     if found is None or found.compared_tokens is None:
         return UNKNOWN
@@ -106,14 +106,14 @@ def agrees_text(found: Agreement | None) -> str:
     return f"{text}, {_count(found.ties, 'tie')}" if found.ties else text
 
 
-def agreed_share(found: Agreement | None) -> float | None:
+def agreed_share(found: AgreementFigures | None) -> float | None:
     """Agreed of compared tokens, for sorting."""
     if found is None or found.agreed_tokens is None or not found.compared_tokens:
         return None
     return found.agreed_tokens / found.compared_tokens
 
 
-def bounds_of(found: Agreement, name: str) -> tuple[float | None, float | None]:
+def bounds_of(found: AgreementFigures, name: str) -> tuple[float | None, float | None]:
     """The 95 % interval of a figure; ``None`` where it was not recorded."""
     return found.intervals.get(name, (None, None))
 
@@ -123,7 +123,7 @@ def change_text(ratio: float | None) -> str:
     return UNKNOWN if ratio is None else f"{100 * (ratio - 1):+.2f} %"
 
 
-def agreement_notes(cells: Sequence[tuple[str, Agreement | None]]) -> Iterator[tuple[str, str]]:
+def agreement_notes(cells: Sequence[tuple[str, AgreementFigures | None]]) -> Iterator[tuple[str, str]]:
     """(term, what to say) of labelled cells: the reference, who disagrees, where they part."""
     known = [(label, found) for label, found in cells if found is not None]
     for text in dict.fromkeys(found.reference for _, found in known if found.prompts):
@@ -138,7 +138,7 @@ def agreement_notes(cells: Sequence[tuple[str, Agreement | None]]) -> Iterator[t
             yield f"{label} parts from the reference", divergence_text(worst) + others
 
 
-def divergence_text(found: Divergence) -> str:
+def divergence_text(found: AnswerDivergence) -> str:
     """Where, which tokens, how close the reference saw them, and whether that is a tie."""
     kind = "a tie by rounding" if found.tie else "no tie"
     limit = number(found.tolerance, 2)
@@ -170,7 +170,7 @@ def _bounds_text(bounds: tuple[float | None, float | None], factor: float) -> st
     return f" [{number(factor * low, 3)}, {number(factor * high, 3)}] (95 %)"
 
 
-def missing_figures(found: Agreement | None) -> Iterator[tuple[str, str]]:
+def missing_figures(found: AgreementFigures | None) -> Iterator[tuple[str, str]]:
     """(what, why) of what a reader would look for and not find."""
     if found is None:
         return
@@ -180,7 +180,7 @@ def missing_figures(found: Agreement | None) -> Iterator[tuple[str, str]]:
         yield "KL divergence from the reference", "the backend does not show its logits"
 
 
-def csv_columns(found: Agreement | None) -> Iterator[tuple[str, str | int | float | None]]:
+def csv_columns(found: AgreementFigures | None) -> Iterator[tuple[str, str | int | float | None]]:
     """Columns of the table for spreadsheets; empty where nothing was compared."""
     for name in ("reference", "reason"):
         yield f"agreement_{name}", None if found is None else getattr(found, name)
@@ -202,7 +202,7 @@ def csv_columns(found: Agreement | None) -> Iterator[tuple[str, str | int | floa
     yield "disagrees", "; ".join(found.disagrees) if found and found.held else None
 
 
-def detail_pairs(found: Agreement | None) -> Iterator[tuple[str, str]]:
+def detail_pairs(found: AgreementFigures | None) -> Iterator[tuple[str, str]]:
     """Every figure, for the cell's own part of a report."""
     if found is None:
         return

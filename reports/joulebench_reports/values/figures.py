@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench.api import Provenance, Scalar
-from joulebench_reports.values.agreement import Agreement
+from joulebench_reports.values.agreement import AgreementFigures
 from joulebench_reports.values.techniques import CostTable
 from joulebench_reports.values.tokenwork import KernelWork, TokenWork
 from joulebench_reports.values.verdicts import VerdictTable
@@ -112,7 +112,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class QualityFigures:
     """Quality of the cell's model, as far as it was scored."""
 
     perplexity: float | None = None
@@ -125,7 +125,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class ObserverTax:
+class SamplerCost:
     """What measuring cost: the sampler's CPU time over its wall time, and its lateness."""
 
     cpu_share: float | None = None
@@ -169,10 +169,10 @@ class CellSummary:
     headline_net: Figure
     speed: Speed
     memory: Memory
-    quality: Quality
-    agreement: Agreement | None
+    quality: QualityFigures
+    agreement: AgreementFigures | None
     temperature_max_c: float | None
-    observer: ObserverTax
+    observer: SamplerCost
     flags: tuple[FlagCount, ...]
     evidence: Mapping[str, Scalar]
     facts: Mapping[str, Scalar]

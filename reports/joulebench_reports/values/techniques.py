@@ -70,7 +70,7 @@ class Bounded:
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class UncompressedCell:
     """The uncompressed model on a backend; every figure as it is."""
 
     cell_id: str
@@ -118,7 +118,7 @@ class BackendCosts:
     """The techniques on one backend with one set of settings. Without baseline, with the reason."""
 
     backend: str
-    baseline: Baseline | None
+    baseline: UncompressedCell | None
     costs: tuple[TechniqueCost, ...]
 
 
@@ -195,7 +195,7 @@ def rows(backend: BackendCosts) -> list[tuple[str, ...]]:
     return found + [_row(each) for each in backend.costs]
 
 
-def _baseline_row(found: Baseline) -> tuple[str, ...]:
+def _baseline_row(found: UncompressedCell) -> tuple[str, ...]:
     mark = MARKS.get(found.provenance or "measured", "")
     energy = UNKNOWN if found.energy is None else f"{number(found.energy)} {found.energy_unit}"
     return (

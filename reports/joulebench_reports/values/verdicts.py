@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from joulebench.api import Option, Provenance, Settings
-from joulebench.meter.comparison import Comparison
+from joulebench.meter.comparison import CellComparison
 from joulebench_reports.words.text import MARKS, percent, plain, with_interval
 
 Outcome = Literal["saves", "costs more", "no difference shown", "cannot tell"]
@@ -30,7 +30,7 @@ class Verdict:
     cell_id: str
     label: str
     provenance: Provenance | None
-    comparison: Comparison | None
+    comparison: CellComparison | None
     reason: str | None = None
     #: Kept, so that a JSON report has them too.
     outcome: Outcome = field(init=False)
@@ -85,7 +85,7 @@ class VerdictTable:
         return [(plain(each.label), plain(each.text)) for each in self.verdicts]
 
 
-def _words(comparison: Comparison | None, reason: str | None) -> tuple[Outcome, str]:
+def _words(comparison: CellComparison | None, reason: str | None) -> tuple[Outcome, str]:
     if comparison is None or reason is not None:
         return CANNOT_TELL, f"{CANNOT_TELL}: {reason or 'no energy'}"
     if comparison.verdict == "lower":
@@ -101,7 +101,7 @@ def _words(comparison: Comparison | None, reason: str | None) -> tuple[Outcome, 
     return CANNOT_TELL, f"{CANNOT_TELL}: {_why(comparison)}"
 
 
-def _share(comparison: Comparison, sign: int) -> str:
+def _share(comparison: CellComparison, sign: int) -> str:
     """The saving or the additional cost in per cent, with its interval."""
     ratios = (comparison.ratio, comparison.low, comparison.high)
     value, low, high = (None if r is None else sign * (r - 1) * 100 for r in ratios)
@@ -109,7 +109,7 @@ def _share(comparison: Comparison, sign: int) -> str:
     return f"{with_interval(value, *bounds)} %" if len(bounds) == 2 else f"{value} %"
 
 
-def _why(comparison: Comparison) -> str:
+def _why(comparison: CellComparison) -> str:
     if "too_few_blocks" in comparison.flags:
         return "too few blocks"
     if "no_positive_mean" in comparison.flags:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Availability, Option, Renderer, Settings, require_modules
-from joulebench_reports.data.json_report import finite
-from joulebench_reports.melodi.analysis import Analysis, Correlation, GroupAnalysis, Model
-from joulebench_reports.melodi.findings import Finding
+from joulebench_reports.data.jsonreport import finite
+from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, Model
+from joulebench_reports.melodi.findings import ColumnCorrelation, Finding
 from joulebench_reports.text.markdown import escape
 from joulebench_reports.values.figures import Figure
 from joulebench_reports.words.text import MARKS, UNKNOWN, number, plain
@@ -179,7 +179,7 @@ def _share(figure: Figure) -> str:
     return _bounds(figure)
 
 
-def _correlation(each: Correlation) -> tuple[str, ...]:
+def _correlation(each: ColumnCorrelation) -> tuple[str, ...]:
     return each.column, _share(each.r), _share(each.beyond)
 
 

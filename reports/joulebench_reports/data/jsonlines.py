@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Renderer, Settings
-from joulebench_reports.data.json_report import finite
+from joulebench_reports.data.jsonreport import finite
 from joulebench_reports.data.verdicts import NOT_JUDGED, judged
 from joulebench_reports.notes.trust import machine_line
 from joulebench_reports.summary.joining import join

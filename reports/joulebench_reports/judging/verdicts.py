@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance
-from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare, corrected_for_many
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.series import CellSeries, read_energies
 from joulebench_reports.reading.simulated import RANGES
@@ -42,7 +42,7 @@ def _table(session: Session, group: WorkGroup) -> VerdictTable:
     )
 
 
-Judged = tuple[CellSummary, Provenance | None, Comparison | None, str | None]
+Judged = tuple[CellSummary, Provenance | None, CellComparison | None, str | None]
 
 
 def corrected(pairs: Sequence[Judged]) -> list[Judged]:
@@ -64,7 +64,9 @@ class Energies:
             self._known[cell.id] = read_energies(self._session, cell.id, cell.unit)
         return self._known[cell.id].energy(provenance)
 
-    def compare(self, cell: CellSummary, base: CellSummary) -> tuple[Provenance | None, Comparison | None, str | None]:
+    def compare(
+        self, cell: CellSummary, base: CellSummary
+    ) -> tuple[Provenance | None, CellComparison | None, str | None]:
         """Provenance, comparison, and the reason where there is none."""
         provenance, reason = common_provenance(cell, base)
         if provenance is None:

@@ -13,8 +13,8 @@ from typing import Final, Literal
 from joulebench.api import Provenance, Scalar
 
 #: What may be selected with ``--metric``, and has a threshold of its own.
-Group = Literal["energy", "time", "memory", "quality"]
-GROUPS: Final[tuple[Group, ...]] = ("energy", "time", "memory", "quality")
+MetricGroup = Literal["energy", "time", "memory", "quality"]
+METRIC_GROUPS: Final[tuple[MetricGroup, ...]] = ("energy", "time", "memory", "quality")
 
 #: A record flattened to scalars: ``{"cpu.model": …}``. ``None`` is unknown.
 Facts = Mapping[str, Scalar | None]
@@ -29,7 +29,7 @@ class Metric:
     """
 
     title: str
-    group: Group
+    group: MetricGroup
     higher_is_better: bool = False
     scatters: bool = True
 

@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance, Scalar
 from joulebench.meter.clusters import paired_windows
-from joulebench.meter.comparison import CellBlocks, Comparison, compare, corrected_for_many
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare, corrected_for_many
 from joulebench_reports.judging.advice import advise
+from joulebench_reports.judging.claims import judge_claims
 from joulebench_reports.judging.constraints import rate_of
-from joulebench_reports.judging.deciding import Energies, corrected
+from joulebench_reports.judging.verdicts import Energies, corrected
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.series import CellSeries, read_series
 from joulebench_reports.values.agreement import agreed_share, bounds_of
-from joulebench_reports.values.claims import judge_claims
-from joulebench_reports.values.figures import CellSummary, Quality
+from joulebench_reports.values.figures import CellSummary, QualityFigures
 from joulebench_reports.values.pareto import Front, Objective
-from joulebench_reports.values.techniques import BackendCosts, Baseline, Bounded, CostTable, Relative, TechniqueCost
+from joulebench_reports.values.techniques import (
+    BackendCosts,
+    Bounded,
+    CostTable,
+    Relative,
+    TechniqueCost,
+    UncompressedCell,
+)
 from joulebench_reports.words.text import number
 
 if TYPE_CHECKING:
@@ -101,7 +108,7 @@ class _Costing:
     def _ratios(
         self, pairs: Sequence[tuple[CellSummary, CellSummary]], part: _Ratio, *, inverse: bool
     ) -> dict[str, Relative]:
-        raw: list[tuple[str, Comparison | None]] = []
+        raw: list[tuple[str, CellComparison | None]] = []
         for cell, base in pairs:
             ours, theirs = part(cell), part(base)
             both = ours is not None and theirs is not None
@@ -155,7 +162,7 @@ def _title(cells: Sequence[CellSummary], all_backends: Mapping[_Where, object]) 
     return " ".join(filter(None, (first.backend, first.device, base.dtype, threads)))
 
 
-def _relative(found: Comparison | None, reason: str | None) -> Relative:
+def _relative(found: CellComparison | None, reason: str | None) -> Relative:
     if found is None or found.ratio is None:
         return Relative(reason=reason or "too little was measured")
     return Relative(found.ratio, found.low, found.high, reason, found.paired)
@@ -176,10 +183,10 @@ def _inverse(found: Relative) -> Relative:
 # -- one cell ---------------------------------------------------------------------------------
 
 
-def _figures(cell: CellSummary) -> Baseline:
+def _figures(cell: CellSummary) -> UncompressedCell:
     rate = rate_of(cell)
     kl, top1, greedy = _against_reference(cell)
-    return Baseline(
+    return UncompressedCell(
         cell.id,
         cell.label,
         cell.memory.artifact_bytes,
@@ -236,7 +243,7 @@ def _single(name: str, cell: CellSummary, base: CellSummary | None) -> Relative:
     return Relative(own / other)
 
 
-def _quality_change(own: Quality, base: Quality) -> Relative:
+def _quality_change(own: QualityFigures, base: QualityFigures) -> Relative:
     if own.perplexity is None or not base.perplexity:
         return Relative(reason="the model was not scored")
     if (own.text, own.tokens) != (base.text, base.tokens):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from joulebench.errors import SessionError
-from joulebench_reports.data.csvform import as_csv, data_package, writable_schema
-from joulebench_reports.data.tabular import cell_rows
+from joulebench_reports.data.csvreport import cell_rows
+from joulebench_reports.data.datapackage import as_csv, data_package, writable_schema
 from joulebench_reports.values.figures import SessionSummary
 from joulebench_reports.words.units import unit_of_column
 

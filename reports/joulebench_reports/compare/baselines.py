@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 
 from joulebench.api import Scalar
 from joulebench.errors import SessionError
-from joulebench_reports.compare.sides import METRICS, Estimate, Side, SideCell
-from joulebench_reports.data.json_report import finite
+from joulebench_reports.compare.side import METRICS, Estimate, Side, SideCell
+from joulebench_reports.data.jsonreport import finite
 from joulebench_reports.values.figures import PROVENANCES
 
 FORMAT: Final = "joulebench-baseline"

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from joulebench.meter.comparison import Comparison, LogMean, compare_apart, corrected_for_many
+from joulebench.meter.comparison import CellComparison, LogMean, compare_apart, corrected_for_many
 from joulebench_reports.compare.differences import Difference, differences, same_sensor_scale
 from joulebench_reports.compare.matching import match
-from joulebench_reports.compare.sides import GROUPS, METRICS, Estimate, Group, Side, SideCell
+from joulebench_reports.compare.side import METRIC_GROUPS, METRICS, Estimate, MetricGroup, Side, SideCell
 
 Verdict = Literal["worse", "better", "small", "no_change", "cannot_tell", "not_compared"]
 
@@ -72,7 +72,7 @@ class RunComparison:
 
     baseline: Side
     current: Side
-    thresholds: Mapping[Group, float]
+    thresholds: Mapping[MetricGroup, float]
     changes: tuple[Change, ...]
     differences: tuple[Difference, ...]
     only_baseline: tuple[tuple[SideCell, str], ...]
@@ -93,8 +93,8 @@ class RunComparison:
 def compare_sides(
     baseline: Side,
     current: Side,
-    groups: Sequence[Group] = GROUPS,
-    thresholds: Mapping[Group, float] | None = None,
+    groups: Sequence[MetricGroup] = METRIC_GROUPS,
+    thresholds: Mapping[MetricGroup, float] | None = None,
     ignored: Sequence[str] = (),
 ) -> RunComparison:
     """Compare the cells that both sides have.
@@ -102,7 +102,7 @@ def compare_sides(
     ``ignored`` names parts of a cell's identity (``backend.threads``) that may differ. Raises
     :class:`~joulebench.errors.JoulebenchError` where that leaves several cells that are alike.
     """
-    limits = {group: (thresholds or {}).get(group, DEFAULT_THRESHOLD) for group in GROUPS}
+    limits = {group: (thresholds or {}).get(group, DEFAULT_THRESHOLD) for group in METRIC_GROUPS}
     matched = match(baseline, current, ignored)
     found = differences(baseline, current, matched.pairs)
     same_scale = same_sensor_scale(found)
@@ -114,11 +114,16 @@ def compare_sides(
     return RunComparison(baseline, current, limits, _judged(raw), found, matched.only_baseline, matched.only_current)
 
 
-_Raw = tuple[Change, Comparison | None]
+_Raw = tuple[Change, CellComparison | None]
 
 
 def _changes(
-    before: SideCell, after: SideCell, groups: Sequence[Group], limits: Mapping[Group, float], *, same_scale: bool
+    before: SideCell,
+    after: SideCell,
+    groups: Sequence[MetricGroup],
+    limits: Mapping[MetricGroup, float],
+    *,
+    same_scale: bool,
 ) -> list[_Raw]:
     found: list[_Raw] = []
     for name, metric in METRICS.items():
@@ -171,7 +176,7 @@ def _log(estimate: Estimate) -> LogMean:
     return LogMean(math.log(estimate.value), estimate.u, estimate.df, estimate.n, estimate.processes)
 
 
-def _with_scales(comparison: Comparison, before: Estimate, after: Estimate) -> Comparison:
+def _with_scales(comparison: CellComparison, before: Estimate, after: Estimate) -> CellComparison:
     """On another machine or sensor the scales' own uncertainties do not cancel in the ratio."""
     scale = math.hypot(before.scale_u or 0.0, after.scale_u or 0.0)
     if scale == 0 or comparison.u_log is None or comparison.df is None:
@@ -191,7 +196,7 @@ def _judged(raw: Sequence[_Raw]) -> tuple[Change, ...]:
     return tuple(_verdict(change, corrected.get(i)) for i, (change, _) in enumerate(raw))
 
 
-def _verdict(change: Change, comparison: Comparison | None) -> Change:
+def _verdict(change: Change, comparison: CellComparison | None) -> Change:
     if change.change is None:
         return change
     metric = METRICS[change.metric]

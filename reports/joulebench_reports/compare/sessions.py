@@ -12,7 +12,7 @@ from joulebench.api import Provenance, Scalar
 from joulebench.errors import JoulebenchError
 from joulebench.meter.comparison import CellBlocks, log_mean
 from joulebench.meter.uncertainty import interval_around
-from joulebench_reports.compare.sides import Estimate, Facts, Side, SideCell
+from joulebench_reports.compare.side import Estimate, Facts, Side, SideCell
 from joulebench_reports.judging.workgroups import planned_row
 from joulebench_reports.reading.series import CellSeries, read_series
 from joulebench_reports.values.figures import CellSummary, SessionSummary
