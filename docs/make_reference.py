@@ -33,6 +33,7 @@ from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
 from joulebench_plugins.fpga.published import table_rows as published_rows
+from joulebench_reports.data.columns import COLUMNS
 from joulebench_reports.words.flags import EXPLANATIONS
 
 DOCS: Final = Path(__file__).parent
@@ -392,6 +393,19 @@ def _purpose(place: Path) -> str:
     return _line(docstring.partition("\n\n")[0])
 
 
+def cell_columns() -> str:
+    """The columns of a table of cells; the ends of an interval stand with their figure."""
+    names = {column.name for column in COLUMNS}
+    return table(
+        ["column", "type", "unit", "what it is"],
+        [
+            [f"`{column.name}`", column.kind, column.unit, column.description]
+            for column in COLUMNS
+            if not (column.name.endswith(("_low", "_high")) and column.name.rpartition("_")[0] in names)
+        ],
+    )
+
+
 def core_rooms() -> str:
     """Each package and module of the core with its purpose; a row stands for a layer."""
     core = _ROOT / "core" / "joulebench"
@@ -415,6 +429,7 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "rooms-plugins": lambda: rooms("plugins/joulebench_plugins"),
     "rooms-reports": lambda: rooms("reports/joulebench_reports"),
     "commands": command_reference,
+    "columns-cells": cell_columns,
     "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n",
     "table-session": lambda: columns(schema.SESSION),
     **{

@@ -17,7 +17,6 @@ from joulebench.errors import SessionError
 from joulebench.session.files import Session
 from joulebench_reports.data.export import TABLES, export
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.words.units import unit_of_column
 
 
 def written(session: Session, folder: Path, form: str, **more: object) -> Path:
@@ -36,6 +35,7 @@ def test_parquet_has_every_table_with_units_in_the_schema(session: Session, tmp_
     summary = json.loads(pq.read_schema(folder / "summary.parquet").metadata[b"joulebench"])
     assert summary["units"]["rss_peak_bytes"] == "B"
     assert summary["units"]["decode_tok_per_s_low"] == "tok/s"
+    assert summary["meanings"]["tpot_s"] == "time per decoded token"
 
 
 def test_parquet_holds_what_the_session_does(session: Session, tmp_path: Path) -> None:
@@ -84,12 +84,6 @@ def test_csv_says_lists_as_words_and_unknown_as_nothing(session: Session, tmp_pa
     assert "contended" in set(blocks["flags"].dropna())
     requests = pd.read_csv(folder / "requests.csv", dtype=str, keep_default_na=False)
     assert set(requests["token_t_ns"]) == {""}
-
-
-def test_the_units_of_columns_follow_from_their_names() -> None:
-    assert unit_of_column("measured_gross_j_per_unit_low") == "as in energy_unit"
-    assert unit_of_column("tpot_s_high") == "s"
-    assert unit_of_column("label") == ""
 
 
 def test_chosen_tables_alone(session: Session, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_csv_and_lines_say_whose_row_it_is(both: list[Session]) -> None:
     assert "Lab CPU" in rows[0]["machine"]
     assert [row["energy_provenance"] for row in rows] == ["measured"] * 2 + ["estimated"] * 2
     lines = [json.loads(line) for line in JsonLinesRenderer().render_many(both, {}).splitlines()]
-    assert [line["session_id"] for line in lines] == ["lab", "lab", "laptop", "laptop"]
+    assert [line["session"] for line in lines] == ["lab", "lab", "laptop", "laptop"]
 
 
 def test_json_holds_each_session_by_itself(both: list[Session]) -> None:

@@ -6,11 +6,14 @@ import csv
 import io
 import json
 
+import pyarrow as pa
 import pytest
 
 from joulebench.session.files import Session
+from joulebench_reports.data.columns import COLUMNS
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonlines import JsonLinesRenderer
+from joulebench_reports.data.spreadsheet import inert, inert_column
 
 
 def lines(session: Session, **settings: str) -> list[dict[str, object]]:
@@ -27,8 +30,9 @@ def test_every_cell_is_a_line_with_its_status(session: Session) -> None:
         ("f", "failed"),
         ("s", "skipped"),
     ]
-    assert {each["session_id"] for each in found} == {"session"}
-    assert found[0]["headline"]["provenance"] == "estimated"  # type: ignore[index]
+    assert {each["session"] for each in found} == {"session"}
+    assert found[0]["energy_provenance"] == "estimated"
+    assert {(each["format"], each["format_version"]) for each in found} == {("joulebench-cell", 2)}
 
 
 def test_a_line_holds_no_line_break_of_a_strangers(hostile_session: Session) -> None:
@@ -37,20 +41,24 @@ def test_a_line_holds_no_line_break_of_a_strangers(hostile_session: Session) -> 
 
 
 def test_a_line_has_its_verdict(session: Session) -> None:
-    first, second, failed, _ = [each["verdict"] for each in lines(session)]
-    assert first["verdict"] == "baseline"  # type: ignore[index]
-    assert second["verdict"] == "saves"  # type: ignore[index]
-    assert second["baseline"] == "torch f32"  # type: ignore[index]
-    assert second["ratio"] == pytest.approx(0.5, rel=0.02)  # type: ignore[index]
-    assert failed == {
-        "baseline": None,
-        "verdict": None,
-        "text": None,
-        "provenance": None,
-        "ratio": None,
-        "low": None,
-        "high": None,
-    }
+    first, second, failed, _ = lines(session)
+    assert first["verdict"] == "baseline"
+    assert second["verdict"] == "saves"
+    assert second["verdict_baseline"] == "torch f32"
+    assert second["verdict_energy_ratio"] == pytest.approx(0.5, rel=0.02)
+    assert {value for name, value in failed.items() if name.startswith("verdict")} == {None}
+
+
+def test_lines_and_csv_have_the_same_columns(session: Session) -> None:
+    names = [column.name for column in COLUMNS]
+    assert list(lines(session)[0]) == ["format", "format_version", *names]
+    assert next(csv.reader(io.StringIO(CsvRenderer().render(session, {})))) == names
+
+
+def test_every_column_says_what_it_is_and_numbers_have_units() -> None:
+    assert len({column.name for column in COLUMNS}) == len(COLUMNS)
+    assert all(column.description for column in COLUMNS)
+    assert not [column.name for column in COLUMNS if column.kind == "number" and not column.unit]
 
 
 def test_csv_has_the_verdict_against_the_baseline_that_is_asked_for(session: Session) -> None:
@@ -63,3 +71,12 @@ def test_csv_has_the_verdict_against_the_baseline_that_is_asked_for(session: Ses
     low, high = (float(rows["a"][f"verdict_energy_ratio_{end}"]) for end in ("low", "high"))
     assert low < 2.0 < high
     assert rows["f"]["verdict"] == ""
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", " ="])
+def test_one_guard_keeps_every_csv_file_from_running_formulas(start: str) -> None:
+    text = f"{start}cmd|' /C calc'!A0"
+    assert not inert(text).lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    column = pa.chunked_array([[text, None, "plain"], [text]], pa.string())
+    assert inert_column(column).to_pylist() == [inert(text), None, "plain", inert(text)]
+    assert inert(-1.5) == -1.5

@@ -10,14 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from joulebench_reports.data.spreadsheet import inert_column
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-#: What begins a formula in a spreadsheet (OWASP, "CSV Injection"), as a regular expression.
-_FORMULA: Final = r"^[=+\-@\t\r]"
-#: Characters that steer a terminal or turn the direction of text; line feeds and tabs stay.
-_STEERING: Final = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\p{Cf}\p{Co}]"
-_REPLACEMENT: Final = "\ufffd"
 
 
 def writable_schema(schema: pa.Schema) -> pa.Schema:
@@ -51,7 +47,7 @@ def _flat(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     elif pa.types.is_nested(kind):
         # Structs stand in the tables of sessions and cells alone: a few rows.
         column = _as_json(column)
-    return _inert(column) if pa.types.is_string(column.type) else column.cast(field.type)
+    return inert_column(column) if pa.types.is_string(column.type) else column.cast(field.type)
 
 
 def _joined(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -67,15 +63,6 @@ def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
     texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
     return pa.chunked_array([pa.array(texts, pa.string())])
-
-
-def _inert(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text that neither steers a terminal nor runs in a spreadsheet."""
-    import pyarrow.compute as pc
-
-    shown = pc.replace_substring_regex(column, _STEERING, _REPLACEMENT)
-    starts = pc.match_substring_regex(shown, _FORMULA)
-    return pc.if_else(starts, pc.binary_join_element_wise("'", shown, ""), shown)
 
 
 _TYPES: Final = (("is_integer", "integer"), ("is_floating", "number"), ("is_boolean", "boolean"))

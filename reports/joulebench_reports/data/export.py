@@ -10,13 +10,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from joulebench.errors import SessionError
-from joulebench_reports.data.csvreport import cell_rows
+from joulebench_reports.data.columns import COLUMNS, cell_rows, values
 from joulebench_reports.data.datapackage import as_csv, data_package, writable_schema
 from joulebench_reports.values.figures import SessionSummary
-from joulebench_reports.words.units import unit_of_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,55 +129,24 @@ def _repeated(text: str, count: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(zeros, pa.array([text]))
 
 
+_ARROW: Final = {"text": "string", "integer": "int64", "number": "float64"}
+
+
 def summary_table(summary: SessionSummary) -> pa.Table:
-    """The figures of the reports, a row for each cell, with units in the metadata."""
+    """The figures of the reports, a row for each cell, with units and meanings in the metadata."""
     import pyarrow as pa
 
-    rows = [dict(row) for row in cell_rows(summary)]
-    names = list(rows[0]) if rows else []
-    fields: list[pa.Field] = []
-    columns: list[pa.Array] = []
-    for name in names:
-        values: list[Any] = [row[name] for row in rows]
-        is_text = any(isinstance(value, str) for value in values) or name in _TEXTS
-        kind = pa.string() if is_text else pa.float64()
-        unit = unit_of_column(name)
-        metadata = {"unit": unit} if unit else None
-        fields.append(pa.field(name, kind, metadata=metadata))
-        plain = [None if v is None else str(v) if is_text else float(v) for v in values]
-        columns.append(pa.array(plain, kind))
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
-#: Columns of text, also where no cell has any.
-_TEXTS: Final = frozenset(
-    {
-        "id",
-        "label",
-        "model",
-        "technique",
-        "backend",
-        "device",
-        "workload",
-        "unit",
-        "status",
-        "cause",
-        "energy_unit",
-        "energy_provenance",
-        "energy_reason_if_null",
-        "work_rate_unit",
-        "flags",
-        "agreement_reference",
-        "agreement_reason",
-        "disagrees",
-        "verdict_baseline",
-        "verdict",
-        "verdict_text",
-        "session",
-        "protocol",
-        "machine",
-    }
-)
+    schema = pa.schema(
+        [
+            pa.field(
+                column.name,
+                pa.type_for_alias(_ARROW[column.kind]),
+                metadata={"doc": column.description, **({"unit": column.unit} if column.unit else {})},
+            )
+            for column in COLUMNS
+        ]
+    )
+    return pa.Table.from_pylist([values(row) for row in cell_rows(summary)], schema=schema)
 
 
 # -- files --------------------------------------------------------------------------------------

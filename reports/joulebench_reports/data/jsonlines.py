@@ -1,16 +1,14 @@
-"""JSON lines: one object for each cell, for a build that reads results line by line."""
+"""JSON lines: one object for each cell, by the columns of the table of cells."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Renderer, Settings
+from joulebench_reports.data.columns import cell_rows, values
 from joulebench_reports.data.jsonreport import finite
-from joulebench_reports.data.verdicts import NOT_JUDGED, judged
-from joulebench_reports.notes.trust import machine_line
 from joulebench_reports.summary.joining import join
 from joulebench_reports.values.figures import SessionSummary
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from joulebench.session.files import Session
 
 #: Raised when a reader of the old lines would misread the new ones.
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 
 class JsonLinesRenderer(Renderer):
@@ -42,21 +40,6 @@ class JsonLinesRenderer(Renderer):
 
 
 def _lines(summary: SessionSummary) -> str:
-    verdicts = judged(summary)
-    found: list[str] = []
-    for part in summary.parts or (summary,):
-        about = {
-            "format": "joulebench-cell",
-            "format_version": FORMAT_VERSION,
-            "session_id": part.session_id,
-            "session_status": part.status,
-            "created_at": part.created_at,
-            "profile": part.profile_name,
-            "protocol": part.protocol,
-            "machine": machine_line(part.machine),
-        }
-        for cell in part.cells:
-            verdict = dataclasses.asdict(verdicts.get(cell.id, NOT_JUDGED))
-            line = {**about, **dataclasses.asdict(cell), "verdict": verdict}
-            found.append(json.dumps(finite(line), allow_nan=False) + "\n")
-    return "".join(found)
+    about = {"format": "joulebench-cell", "format_version": FORMAT_VERSION}
+    lines = [finite({**about, **values(row)}) for row in cell_rows(summary)]
+    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)

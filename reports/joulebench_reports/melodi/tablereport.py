@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Option, Provenance, Renderer, Settings
+from joulebench_reports.data.spreadsheet import inert
 from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH, PUBLISHED
 from joulebench_reports.melodi.features import Libraries, installed_libraries, prompt_features
 from joulebench_reports.melodi.requests import PROVENANCES, Joules, MeasuredRequest, measured_requests
@@ -35,8 +36,6 @@ EXTENDED: Final = (
     "request",
     "prompt_index",
 )
-#: First characters that spreadsheets take for a formula (OWASP, "CSV Injection").
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class MelodiRenderer(Renderer):
@@ -84,7 +83,7 @@ class MelodiRenderer(Renderer):
         features: dict[str, Mapping[str, Value]] = {}
         for each in requests:
             row = _row(each, provenance, device, libraries, features)
-            writer.writerow({name: _inert(value) for name, value in row.items()})
+            writer.writerow({name: inert(value) for name, value in row.items()})
         for note in _notes(requests, provenance, libraries):
             _say(note)
         return out.getvalue()
@@ -198,14 +197,6 @@ def _iso(moment: datetime | None) -> str | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _inert(value: Value) -> Value:
-    """Text that neither steers a terminal nor runs in a spreadsheet."""
-    if not isinstance(value, str):
-        return value
-    text = visible(value)
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _notes(requests: Sequence[MeasuredRequest], provenance: Provenance | None, libraries: Libraries) -> list[str]:

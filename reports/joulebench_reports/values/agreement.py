@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from joulebench_reports.words.text import UNKNOWN, number, plain
 
@@ -159,10 +159,6 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
-#: Figures whose intervals are columns of the table for spreadsheets.
-_WITH_INTERVAL: Final = ("agreed_share", "top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio")
-
-
 def _bounds_text(bounds: tuple[float | None, float | None], factor: float) -> str:
     low, high = bounds
     if low is None or high is None:
@@ -178,28 +174,6 @@ def missing_figures(found: AgreementFigures | None) -> Iterator[tuple[str, str]]
         yield "agreement", found.reason or "no reason recorded"
     elif found.kl_nats_mean is None:
         yield "KL divergence from the reference", "the backend does not show its logits"
-
-
-def csv_columns(found: AgreementFigures | None) -> Iterator[tuple[str, str | int | float | None]]:
-    """Columns of the table for spreadsheets; empty where nothing was compared."""
-    for name in ("reference", "reason"):
-        yield f"agreement_{name}", None if found is None else getattr(found, name)
-    for name in (
-        "agreed_tokens",
-        "compared_tokens",
-        "ties",
-        "top1_share",
-        "kl_nats_mean",
-        "kl_nats_max",
-        "perplexity_ratio",
-        "text_perplexity_ratio",
-    ):
-        yield name, None if found is None else getattr(found, name)
-    for name in _WITH_INTERVAL:
-        low, high = (None, None) if found is None else bounds_of(found, name)
-        yield f"{name}_low", low
-        yield f"{name}_high", high
-    yield "disagrees", "; ".join(found.disagrees) if found and found.held else None
 
 
 def detail_pairs(found: AgreementFigures | None) -> Iterator[tuple[str, str]]:

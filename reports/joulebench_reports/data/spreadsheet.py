@@ -1,0 +1,33 @@
+"""Text of CSV files: no spreadsheet runs it as a formula, and no terminal or reader is steered by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from joulebench_reports.words.text import visible
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: What begins a formula in a spreadsheet (OWASP, "CSV Injection"); carriage returns are no text.
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\n")
+
+_Value = TypeVar("_Value")
+
+
+def inert(value: _Value) -> _Value | str:
+    """The value; a text without control characters, and with an apostrophe before a formula."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+
+
+def inert_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts by :func:`inert`; each distinct text is looked at once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    texts = pc.unique(column)
+    safe = pa.array([None if text is None else inert(text) for text in texts.to_pylist()], pa.string())
+    return pa.chunked_array([pc.take(safe, pc.index_in(chunk, texts)) for chunk in column.chunks], pa.string())
