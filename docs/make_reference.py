@@ -11,6 +11,7 @@ import argparse
 import ast
 import configparser
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,11 +34,14 @@ from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
 from joulebench_plugins.fpga.published import table_rows as published_rows
+from joulebench_reports.data import jsonformat
 from joulebench_reports.data.columns import COLUMNS
 from joulebench_reports.words.flags import EXPLANATIONS
 
 DOCS: Final = Path(__file__).parent
 _DISTRIBUTION: Final = "joulebench"
+#: Of the JSON report.
+SCHEMA: Final = DOCS / "report.schema.json"
 _REGION: Final = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 #: What a plugin author implements, and the values that pass between plugin and host.
@@ -406,6 +410,15 @@ def cell_columns() -> str:
     )
 
 
+def report_records() -> str:
+    """The objects of the JSON report, each with its keys and their kinds."""
+    parts = []
+    for name, record in jsonformat.RECORDS.items():
+        keys = ", ".join(f"`{key}` {kind}" for key, kind in record.fields.items())
+        parts.append([f"`{name}`", record.description, keys])
+    return table(["object", "what it is", "keys and kinds"], parts)
+
+
 def core_rooms() -> str:
     """Each package and module of the core with its purpose; a row stands for a layer."""
     core = _ROOT / "core" / "joulebench"
@@ -430,6 +443,7 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "rooms-reports": lambda: rooms("reports/joulebench_reports"),
     "commands": command_reference,
     "columns-cells": cell_columns,
+    "report-records": report_records,
     "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n",
     "table-session": lambda: columns(schema.SESSION),
     **{
@@ -469,6 +483,11 @@ def renewed(text: str) -> str:
     return _REGION.sub(lambda found: f"{found[1]}{REGIONS[found[2]]()}{found[3]}", text)
 
 
+def report_schema() -> str:
+    """The JSON report's format as JSON Schema."""
+    return json.dumps(jsonformat.schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 def regions_of(text: str) -> list[str]:
     """Names of the generated regions of a page."""
     return [found[2] for found in _REGION.finditer(text)]
@@ -480,9 +499,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if a page is stale")
     given = parser.parse_args(arguments)
     stale = []
-    for page in sorted(DOCS.glob("*.md")):
-        before = page.read_text(encoding="utf-8")
-        after = renewed(before)
+    for page in sorted((*DOCS.glob("*.md"), SCHEMA)):
+        before = page.read_text(encoding="utf-8") if page.exists() else ""
+        after = report_schema() if page == SCHEMA else renewed(before)
         if after != before:
             stale.append(page.name)
             if not given.check:

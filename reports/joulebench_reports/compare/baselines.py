@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from joulebench.api import Scalar
 from joulebench.errors import SessionError
 from joulebench_reports.compare.side import METRICS, Estimate, Side, SideCell
-from joulebench_reports.data.jsonreport import finite
+from joulebench_reports.data.jsonformat import finite
 from joulebench_reports.values.figures import PROVENANCES
 
 FORMAT: Final = "joulebench-baseline"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from joulebench_reports.compare.changes import COMPARED, Change, RunComparison
 from joulebench_reports.compare.side import METRICS, Side, SideCell
-from joulebench_reports.data.jsonreport import finite
+from joulebench_reports.data.jsonformat import finite
 from joulebench_reports.text.markdown import escape
 from joulebench_reports.words.text import UNKNOWN, data_size, number, plain, seconds, with_interval
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Renderer, Settings
 from joulebench_reports.data.columns import cell_rows, values
-from joulebench_reports.data.jsonreport import finite
+from joulebench_reports.data.jsonformat import finite
 from joulebench_reports.summary.joining import join
 from joulebench_reports.values.figures import SessionSummary
 from joulebench_reports.values.verdicts import BASELINE, baseline_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Availability, Option, Renderer, Settings, require_modules
-from joulebench_reports.data.jsonreport import finite
+from joulebench_reports.data.jsonformat import finite
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, Model
 from joulebench_reports.melodi.findings import ColumnCorrelation, Finding
 from joulebench_reports.text.markdown import escape

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from joulebench_reports.data.jsonreport import finite
+from joulebench_reports.data.jsonformat import finite
 from joulebench_reports.judging.advice import Advice, RankedCell
 from joulebench_reports.values.pareto import Front
 from joulebench_reports.words.text import MARKS, data_size, number, plain

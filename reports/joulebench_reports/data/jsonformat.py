@@ -1,0 +1,238 @@
+"""The JSON report's format, declared: which keys an object has, of which type, and what it is.
+
+A kind is ``text``, ``integer``, ``number``, ``boolean``, ``scalar``, ``any`` or the name of a
+record; ``[kind]`` is a list, ``{kind}`` an object with keys of the session's own, ``kind?`` may
+be null. Numbers that are not finite are null. The declaration makes the document and its schema,
+so a renamed attribute breaks the report and never silently the format.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+#: The document of one session; raised when a reader of the old document would misread the new one.
+FORMAT: Final = "joulebench-summary"
+FORMAT_VERSION: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An object of the document: its keys in order, each with its kind."""
+
+    description: str
+    fields: Mapping[str, str]
+
+
+def _record(description: str, *fields: str) -> Record:
+    """``fields`` are ``key:kind`` with spaces between them."""
+    return Record(description, dict(field.split(":", 1) for line in fields for field in line.split()))
+
+
+RECORDS: Final[Mapping[str, Record]] = {
+    "report": _record(
+        "A session. `machine`, `preflight` and `versions` are as the run recorded them",
+        "session_id:text status:text created_at:text? finished_at:text? profile_name:text joulebench_version:text",
+        "seed:integer? protocol:text? name:text energy_banner:text machine:{any} preflight:{any} versions:{any}",
+        "probes:[probe] channels:[channel] cells:[cell] verdicts:[verdict_table] costs:[cost_table]",
+        "operators:[operator_table] unmeasured:[note] trust:[note]",
+    ),
+    "probe": _record("A probe that was asked for", "probe:text available:boolean reason:text? cure:text?"),
+    "channel": _record(
+        "A channel that was sampled; `scale` is the value of one raw count in `unit`",
+        "channel:text quantity:text unit:text kind:text provenance:text domain:text? counted:boolean scale:number?",
+        "wraps_at:integer? update_period_s:number? measured_period_s:number? resolution:number?",
+        "relative_uncertainty:number? note:text?",
+    ),
+    "cell": _record(
+        "A cell, also one that failed or was skipped",
+        "id:text label:text session:text model:text technique:text backend:text device:text workload:text unit:text",
+        "status:text cause:text? cause_kind:text? processes:integer blocks:integer requests:integer",
+        "energy:[energy] headline:figure headline_net:figure speed:speed memory:memory quality:quality",
+        "agreement:agreement? temperature_max_c:number? observer:observer flags:[flag] evidence:{scalar}",
+        "facts:{scalar} threads:integer? dtype:text? backend_settings:text token:token kernel:kernel?",
+        "mbu:figure mfu:figure time_base:text simulation_s:number?",
+    ),
+    "figure": _record(
+        "A number; `low` and `high` bound its 95 % interval, or the range of a model's inputs (`is_range`)",
+        "value:number? unit:text low:number? high:number? n:integer provenance:text? method:text flags:[text]",
+        "reason_if_null:text? is_range:boolean",
+    ),
+    "energy": _record(
+        "Energy of one provenance for a unit of work, over the counted channels",
+        "provenance:text channels:[text] methods:[text] gross:figure gross_with_scale:figure net:figure",
+        "attributed:figure mean_of_ratios:figure without_flagged:figure power_w:figure phases:{figure}",
+        "scale_relative_uncertainty:number? notes:[text]",
+    ),
+    "speed": _record(
+        "Times and rates",
+        "decode_tok_s:figure prefill_tok_s:figure units_s:figure ttft_median_s:figure ttft_p95_s:figure",
+        "tpot_s:figure block_s:figure",
+    ),
+    "memory": _record(
+        "Bytes: the process as the kernel sees it, and the runtime's own account",
+        "rss_peak_bytes:integer? rss_base_bytes:integer? rss_anon_bytes:integer? rss_file_bytes:integer?",
+        "rss_model_bytes:integer? pss_bytes:integer? device_peak_bytes:integer? weights_bytes:integer?",
+        "kv_allocated_bytes:integer? kv_used_bytes:integer? workspace_bytes:integer? artifact_bytes:integer?",
+    ),
+    "quality": _record(
+        "The scored text; `windows` are pairs of nats and tokens",
+        "perplexity:number? nll_nats_per_token:number? tokens:integer? text:text? others:{scalar} windows:[[number]]",
+    ),
+    "agreement": _record(
+        "The cell against the reference; `intervals` are pairs of ends at 95 %",
+        "reference:text reason:text? prompts:integer? tokens:integer? agreed_tokens:integer? compared_tokens:integer?",
+        "ties:integer? top1_share:number? kl_nats_mean:number? kl_nats_max:number? perplexity_ratio:number?",
+        "text_perplexity_ratio:number? divergences:[divergence] held:boolean disagrees:[text] intervals:{[number?]}",
+    ),
+    "divergence": _record(
+        "Where an answer first parts from the reference's; `gap` and `tolerance` are in logits",
+        "prompt:integer position:integer reference_token:integer token:integer reference_text:text? text:text?",
+        "gap:number? tolerance:number? tie:boolean",
+    ),
+    "observer": _record(
+        "What sampling cost", "cpu_share:number? ticks:integer? missed:integer? rate_hz:number? late_p99_s:number?"
+    ),
+    "flag": _record("A flag; `blocks` is null where it is the whole cell's", "flag:text blocks:integer?"),
+    "token": _record(
+        "What one token moves and computes",
+        "weights_bytes:integer? kv_position_bytes:integer? operations:integer? head_operations:integer?",
+        "decode_context:number? prompt:number?",
+    ),
+    "kernel": _record(
+        "The kernel that a cell repeats",
+        "name:text moved_bytes:number? operations:number? per_token:integer? array_bytes:number? cache_bytes:number?",
+        "context:integer?",
+    ),
+    "verdict_table": _record(
+        "Cells of one model and workload against one of them",
+        "model:text workload:text baseline_id:text baseline:text verdicts:[verdict]",
+    ),
+    "verdict": _record(
+        "A cell against the baseline; `outcome` is saves, costs more, no difference shown or cannot tell",
+        "cell_id:text label:text provenance:text? outcome:text text:text reason:text? comparison:comparison?",
+    ),
+    "comparison": _record(
+        "Candidate over baseline; `level` is the interval's, `u_log` the standard uncertainty of the ratio's logarithm",
+        "verdict:text ratio:number? low:number? high:number? p_value:number? smallest_detectable:number?",
+        "u_log:number? df:number? n:integer level:number paired:boolean compared_with:integer flags:[text]",
+    ),
+    "cost_table": _record(
+        "Compressed cells against the uncompressed model",
+        "model:text workload:text backends:[backend_costs] fronts:[front] claims:[claim]",
+    ),
+    "backend_costs": _record("Those on one backend", "backend:text baseline:uncompressed? costs:[technique_cost]"),
+    "uncompressed": _record(
+        "The uncompressed model on a backend",
+        "cell_id:text label:text size_bytes:integer? energy:number? energy_unit:text provenance:text? rate:number?",
+        "rate_unit:text memory_bytes:integer? perplexity:number? kl:bounded top1:bounded greedy:bounded",
+    ),
+    "technique_cost": _record(
+        "A compressed cell; every `relative` is over the uncompressed cell's figure",
+        "cell_id:text label:text technique:text families:[text] evidence:text size:relative energy:relative",
+        "provenance:text? rate:relative processor:relative memory:relative perplexity:relative kl:bounded",
+        "top1:bounded greedy:bounded",
+    ),
+    "relative": _record(
+        "A ratio; `in_turns` is false where drift may be in it",
+        "value:number? low:number? high:number? reason:text? in_turns:boolean",
+    ),
+    "bounded": _record("A figure against the agreement check's reference", "value:number? low:number? high:number?"),
+    "front": _record(
+        "A Pareto front by labels; `off` pairs a cell with the one that dominates it",
+        "objectives:[text] left_out:[text] on:[text] off:[[text]] unplaced:[[text]]",
+    ),
+    "claim": _record(
+        "A survey's claim, with this session's verdict", "text:text reading:text verdict:text cases:[case]"
+    ),
+    "case": _record("A cell held against a claim", "label:text outcome:text figures:text"),
+    "operator_table": _record(
+        "A model's operators, and their sum beside the whole token",
+        "title:text context:integer? lines:[operator] sum_s:figure sum_j:figure together:operator? whole_label:text?",
+        "whole_context:number? whole_s:figure? whole_j:figure?",
+    ),
+    "operator": _record(
+        "An operator; `flattered` where a cache serves what a whole token's bytes would not fit into",
+        "name:text label:text call_s:figure per_token:integer token_s:figure token_j:figure bandwidth_gb_s:number?",
+        "bandwidth_share:number? flattered:boolean",
+    ),
+    "note": _record("A term and what to know of it", "term:text text:text"),
+}
+
+_TYPES: Final = {"text": "string", "integer": "integer", "number": "number", "boolean": "boolean"}
+
+
+def document(value: object, kind: str) -> Any:
+    """The value as its kind declares it, in plain types that JSON can hold."""
+    if kind.endswith("?"):
+        return None if value is None else document(value, kind[:-1])
+    if kind.startswith("["):
+        return [document(item, kind[1:-1]) for item in value]  # type: ignore[attr-defined]
+    if kind.startswith("{"):
+        items = value.items() if isinstance(value, Mapping) else value
+        return {str(key): document(item, kind[1:-1]) for key, item in items}  # type: ignore[attr-defined]
+    if kind in RECORDS:
+        return {key: document(_attribute(value, key), inner) for key, inner in RECORDS[kind].fields.items()}
+    return finite(value)
+
+
+def _attribute(value: object, key: str) -> object:
+    return value[key] if isinstance(value, Mapping) else getattr(value, key)
+
+
+def finite(value: object) -> object:
+    """The value with NaN and infinities as null, which is what JSON can say."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def schema() -> dict[str, Any]:
+    """The format as JSON Schema (draft 2020-12)."""
+    definitions = {
+        name: {
+            "type": "object",
+            "description": record.description,
+            "properties": {key: _schema_of(kind) for key, kind in record.fields.items()},
+            "required": list(record.fields),
+            "additionalProperties": False,
+        }
+        for name, record in RECORDS.items()
+        if name != "report"
+    }
+    report = RECORDS["report"]
+    properties = {
+        "format": {"const": FORMAT},
+        "format_version": {"const": FORMAT_VERSION},
+        **{key: _schema_of(kind) for key, kind in report.fields.items()},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": FORMAT,
+        "description": report.description,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _schema_of(kind: str) -> dict[str, Any]:
+    if kind.endswith("?"):
+        return {"anyOf": [_schema_of(kind[:-1]), {"type": "null"}]}
+    if kind.startswith("["):
+        return {"type": "array", "items": _schema_of(kind[1:-1])}
+    if kind.startswith("{"):
+        return {"type": "object", "additionalProperties": _schema_of(kind[1:-1])}
+    if kind == "scalar":
+        return {"type": ["string", "number", "boolean", "null"]}
+    if kind == "any":
+        return {}
+    return {"$ref": f"#/$defs/{kind}"} if kind in RECORDS else {"type": _TYPES[kind]}
