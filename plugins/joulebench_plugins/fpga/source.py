@@ -13,17 +13,21 @@ _DOCUMENTED: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFuncti
 
 @functools.cache
 def source_hash() -> str:
-    """A hash of the code of the design, without comments and docstrings: of what the engine is."""
+    """A hash of the code of the design, without comments, docstrings and imports: of what the engine is.
+
+    What the files import of each other is hashed itself, so a package may move.
+    """
     here = Path(__file__).parent
     digest = hashlib.sha256()
     for file in [here / "law.py", *sorted((here / "engine").glob("*.py"))]:
-        code = _without_words(file.read_text(encoding="utf-8"))
+        code = _design(file.read_text(encoding="utf-8"))
         digest.update(f"{file.name}\0{code}\0".encode())
     return digest.hexdigest()
 
 
-def _without_words(source: str) -> str:
+def _design(source: str) -> str:
     tree = ast.parse(source)
+    tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
