@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.sensors.gate import MachineLoad, ThermalGate, Thermometer, is_steady, throttled
+from joulebench.sensors.gate import ThermalGate, Thermometer, is_steady, throttled
+from joulebench.sensors.load import MachineLoad
 from joulebench.testing.hwmon import Celsius, Chip, FakeTemperatures, Sensor
 
 Tree = Callable[[Celsius], FakeTemperatures]

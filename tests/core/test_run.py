@@ -72,15 +72,6 @@ def test_the_seed_decides_the_order_of_blocks_and_the_prompts(bench: Bench) -> N
     assert _answers(first) == _answers(again) != _answers(other)
 
 
-def test_cells_of_a_group_take_turns_so_that_each_round_holds_every_cell_once(bench: Bench) -> None:
-    done = bench.run(bench.profile({"a": {}, "b": {}}, min_blocks=6, max_blocks=6), "--no-report")
-    order = [cell for cell, _ in _order(done)]
-    rounds = [frozenset(order[place : place + 2]) for place in range(0, 12, 2)]
-    assert rounds == [frozenset(order)] * 6
-    placed = {(row["round"], row["position"]) for row in done.rows("blocks")}
-    assert placed == {(each, place) for each in range(6) for place in range(2)}
-
-
 def test_without_turns_a_cell_is_done_before_the_next_begins(bench: Bench) -> None:
     done = bench.run(bench.profile({"a": {}, "b": {}}, turns=False), "--no-report")
     order = [cell for cell, _ in _order(done)]
@@ -105,31 +96,6 @@ def test_a_worker_that_waits_for_its_turn_uses_no_processor_time(bench: Bench) -
         assert len(waiting) >= 10
         assert sum(waiting) == 0
         assert looks[-1][1] - looks[0][1] >= 10  # ticks of 10 ms: its thread does spin
-
-
-def test_a_quiet_cell_stops_at_the_first_look_and_a_noisy_one_at_the_last(bench: Bench) -> None:
-    profile = bench.profile(
-        {"quiet": {"prefill_s": 0.3}, "noisy": {"prefill_s": 0.3, "noise": 1.9}},
-        min_blocks=6,
-        max_blocks=9,
-        target=0.3,
-        warmup_requests=1,
-    )
-    done = bench.run(profile, "--no-report")
-    quiet, noisy = done.cell("quiet"), done.cell("noisy")
-    assert (quiet["blocks"], noisy["blocks"]) == (6, 9)
-    assert "target_not_reached" in noisy["flags"]
-    assert "target_not_reached" not in quiet["flags"]
-
-
-def test_a_cell_ends_at_the_time_budget_with_a_flag(bench: Bench) -> None:
-    profile = bench.profile({"a": {"step_s": 0.05}}, max_blocks=50, target=1e-4, time_budget_s=0.5)
-    done = bench.run(profile, "--no-report")
-    cell = done.cell("a")
-    assert done.code == 0
-    assert "time_budget" in cell["flags"]
-    measured = sum(float(str(row["duration_s"])) for row in done.rows("blocks"))
-    assert 0.5 <= measured < 1.0
 
 
 def test_each_cell_is_measured_in_as_many_processes_as_the_profile_says(bench: Bench) -> None:

@@ -42,7 +42,7 @@ class Progress:
 
     def block(self, cell: CellRun) -> None:
         """A block has been measured; says so now and then where there is no live line."""
-        count = len(cell.record.measured)
+        count = cell.record.done.measured
         figure = self._figure(cell)
         if self._live:
             left = max(0.0, self._planned_s - (time.monotonic() - self._start))
@@ -52,10 +52,10 @@ class Progress:
 
     @staticmethod
     def _figure(cell: CellRun) -> str:
-        found = cell.record.interval()
+        found = cell.record.done.interval()
         if found.mean is None:
             return ""
-        unit = "J" if all(each.joules is not None for each in cell.record.measured) else "s"
+        unit = "J" if cell.record.done.has_joules else "s"
         width = found.relative_half_width
         spread = "" if width is None else f" ± {100 * width:.1f} %"
         return f", {found.mean:.4g} {unit}/{cell.cell.unit}{spread}"

@@ -18,7 +18,7 @@ from joulebench.meter.live.sampling import process_cpu_ns
 from joulebench.metering.figures import EnergyFigure, Measurement
 from joulebench.metering.meter import Edge, Meter
 from joulebench.metering.window import RSS_UNIT, Window, cpu_seconds
-from joulebench.sensors.gate import MachineLoad
+from joulebench.sensors.load import MachineLoad
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126

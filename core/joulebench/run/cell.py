@@ -20,7 +20,9 @@ from joulebench.protocol import Block
 from joulebench.run.orders import GREETING_S, Job, ScoredText, decoded, opening_order
 from joulebench.run.record import CellRecord, Seen, Turn
 from joulebench.run.rows import Row
-from joulebench.sensors.gate import MachineLoad, is_steady
+from joulebench.sensors.gate import is_steady
+from joulebench.sensors.load import MachineLoad
+from joulebench.worker.handle import WorkerHandle
 from joulebench.worker.process import Cause, WorkerError, WorkerProcess
 
 #: Requests of a block, at most, however short a request is.
@@ -47,22 +49,37 @@ class _Worked:
     list_length: int | None = None
 
 
-class CellRun:
-    """A cell under way. Raises :class:`WorkerError` where the cell fails."""
+def start_worker(job: Job) -> WorkerHandle:
+    """A worker process for a cell."""
+    return WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
 
-    def __init__(self, job: Job, record: CellRecord) -> None:
+
+class CellRun:
+    """A cell under way. Raises :class:`WorkerError` where the cell fails.
+
+    ``make_worker`` and ``load`` are how it reaches processes and the rest of the machine.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        record: CellRecord,
+        make_worker: Callable[[Job], WorkerHandle] = start_worker,
+        load: MachineLoad | None = None,
+    ) -> None:
         self.job = job
         self.record = record
         self.cell: PlannedCell = record.cell
         self.channels = record.channels
         self.warmup_mean_s = 0.0
         self.cause: Cause | None = None
-        self._spent_s = math.fsum(each.seconds for each in record.measured)
+        self._spent_s = record.done.measured_s
         self._worked = _Worked()
         self._stderr_tail: str | None = None
-        self._worker: WorkerProcess | None = None
+        self._make_worker = make_worker
+        self._worker: WorkerHandle | None = None
         self._sampler: Sampler | None = None
-        self._load = MachineLoad()
+        self._load = MachineLoad() if load is None else load
         self._faults_between: list[tuple[int, int]] = []  # t_ns, channel
         # What is integrated over samples needs one after the window.
         margins = record.accountant.margins
@@ -97,7 +114,7 @@ class CellRun:
 
     def _open(self) -> None:
         job = self.job
-        self._worker = WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
+        self._worker = self._make_worker(job)
         self._worker.greet(GREETING_S)
         order = opening_order(
             self.job,
@@ -113,6 +130,7 @@ class CellRun:
         worked.load_s, worked.rss_base_bytes = answer.get("load_s"), answer.get("rss_base_bytes")
         worked.facts = answer.get("facts") or {}
         worked.list_length = answer.get("requests")
+        self.record.list_length = worked.list_length
         worked.traffic = answer.get("traffic") or {}
         if self.channels:
             try:
@@ -205,17 +223,17 @@ class CellRun:
         count = self.record.requests_per_block or 1
         seen = Seen()
         seen.samples.faults, self._faults_between = self._faults_between, []
-        busy_before, own_before = self._load.busy_s(), self._own_cpu_s()
-        block = self._run(turn.number * count, count, lambda: self._gather(seen))
-        busy_after, own_after = self._load.busy_s(), self._own_cpu_s()
+        before, own_before = self._load.times(), self._own_cpu_s()
+        block = self._run(turn.place * count, count, lambda: self._gather(seen))
+        passed, own_s = self._load.times().since(before), self._own_cpu_s() - own_before
         self._wait_watching(seen, block.t1_ns)
         self._await_closing_samples(seen, block.t1_ns + self._counted_after_ns)
-        if busy_before is not None and busy_after is not None:
-            seen.other_cpu_s = max(0.0, busy_after - busy_before - (own_after - own_before))
+        seen.stolen_cpu_s = passed.stolen_s
+        if passed.busy_s is not None:
+            seen.other_cpu_s = max(0.0, passed.busy_s - own_s)
             seen.all_cpu_s = block.cpu_s + seen.other_cpu_s
-        limit_s = contended_share * block.duration_s
-        busy = seen.other_cpu_s is not None and seen.other_cpu_s > limit_s
-        contended = busy and not block.simulated
+        others_s = (seen.other_cpu_s or 0.0) + (seen.stolen_cpu_s or 0.0)
+        contended = others_s > contended_share * block.duration_s and not block.simulated
         seen.sampler_lost = bool(self.channels) and not self._sampling
         self.record.add_block(block, turn, seen, contended=contended)
         return contended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,12 +11,12 @@ from typing import Any, Final
 
 from joulebench.api import Scalar
 from joulebench.meter.energy import Trace
-from joulebench.meter.idle import IdlePower, combined_idle
 from joulebench.meter.live.sampling import Drained
-from joulebench.meter.uncertainty import Interval, ratio_interval
+from joulebench.meter.stopping import BlocksSoFar
 from joulebench.meter.windows import Accountant, block_joules, energy_row, with_net, without_energy
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block
+from joulebench.run.legs import IdleOfProcesses
 from joulebench.run.rows import (
     ClockTriple,
     Row,
@@ -41,23 +42,20 @@ _BY_BLOCK: Final = ("energy", "requests", "events")
 
 #: Event whose detail is the cell's ``agreement_json``.
 _AGREEMENT: Final = "agreement"
-
-
-@dataclass(slots=True)
-class Measured:
-    """One block as the stopping rule sees it."""
-
-    process: int
-    joules: float | None
-    seconds: float
-    units: float
+#: Event whose detail is an idle baseline, which a resumed run needs again.
+_IDLE: Final = "idle_baseline"
 
 
 @dataclass(slots=True)
 class Turn:
-    """Where a block stands in the order of things, and what was waited for before it."""
+    """Where a block stands in the order of things, and what was waited for before it.
+
+    ``place`` is its place among the blocks that count: a repeat has that of what it repeats, and
+    does the same requests.
+    """
 
     number: int
+    place: int
     round: int
     position: int
     gate_wait_s: float = 0.0
@@ -70,11 +68,13 @@ class Seen:
     """What was seen of the machine while a block ran.
 
     ``all_cpu_s`` is the CPU time of everything, ``other_cpu_s`` that of all but the worker, the
-    sampler and the parent; ``None`` where the system does not tell.
+    sampler and the parent, ``stolen_cpu_s`` what a hypervisor gave to other guests; ``None`` where
+    the system does not tell.
     """
 
     samples: Drained = field(default_factory=Drained)
     other_cpu_s: float | None = None
+    stolen_cpu_s: float | None = None
     all_cpu_s: float | None = None
     sampler_lost: bool = False
 
@@ -88,25 +88,50 @@ class CellRecord:
         self.cell = cell
         self.accountant = accountant
         self.channels = accountant.channels
-        self.measured: list[Measured] = []
+        self.done = BlocksSoFar()
         self.flags: dict[str, None] = {}
-        self.baselines: list[Baseline] = []
+        self._idle = IdleOfProcesses(self.channels)
         self.quality: dict[str, Any] = {}
         #: How the cell compares with its reference, once that has been looked at.
         self.agreement: Row | None = None
-        #: Whether its blocks are in the time of simulated hardware.
-        self.simulated = False
         #: The process and the round that come next, and the requests of a block once settled.
         self.next_process = 0
         self.next_round = 0
         self.requests_per_block: int | None = None
+        #: Requests in the workload's list; ``None`` before a worker has told it.
+        self.list_length: int | None = None
         self._sums: dict[str, float] = {}
         self._writer = writer
         self._clock = ClockTriple.now()
         self._started_at = datetime.now(tz=UTC)
         if resumed_from is not None:
             self._take_over(resumed_from)
-        self._streams: dict[str, TableStream] = {name: writer.stream(cell.id, name) for name in _STREAMS}
+        self._streams: dict[str, TableStream] = {}
+
+    # -- a leg: one process of each cell of a group ------------------------------------------------
+
+    def begin_leg(self, before: Baseline | None) -> None:
+        """Open the streams for the next process, which begins after an idle baseline."""
+        self._open_streams()
+        self._add_baseline(self.next_process, before)
+
+    def end_leg(self, after: Baseline | None) -> None:
+        """Close the streams until the next leg: a run of many cells may not hold all files open."""
+        self._add_baseline(self.next_process - 1, after)
+        self.leave()
+
+    def _add_baseline(self, process: int, baseline: Baseline | None) -> None:
+        if baseline is not None:
+            self._idle.add(process, baseline)
+            self._streams["events"].append([note_row(_IDLE, None, self._idle.to_json(process, baseline))])
+
+    def _open_streams(self) -> None:
+        self._streams = {name: self._writer.stream(self.cell.id, name) for name in _STREAMS}
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its blocks are in the time of simulated hardware."""
+        return self.done.simulated
 
     # -- going on after an interruption --------------------------------------------------------
 
@@ -116,6 +141,8 @@ class CellRecord:
         for event in session.table("events", self.cell.id).to_pylist():
             if event["kind"] == _AGREEMENT:
                 self._hold(json.loads(event["detail"]))
+            elif event["kind"] == _IDLE:
+                self._idle.add_json(event["detail"])
         self._drop_halves(session, {row["block"] for row in blocks})
         if not blocks:
             return
@@ -124,12 +151,12 @@ class CellRecord:
             energy.setdefault(row["block"], []).append(row)
         for row in blocks:
             joules = block_joules(energy.get(row["block"], []))
-            self.measured.append(Measured(row["process"], joules, row["duration_s"], row["units"]))
+            self.done.add(row["process"], row["round"], row["duration_s"], joules, row["units"])
         values = session.table("requests", self.cell.id).column("values_json").to_pylist()
         self._add(each for text in values for each in request_values(text))
         self.next_process = max(row["process"] for row in blocks) + 1
         self.next_round = max(row["round"] for row in blocks) + 1
-        self.simulated = blocks[0]["device_s"] is not None
+        self.done.simulated = blocks[0]["device_s"] is not None
         self.requests_per_block = blocks[0]["requests"]
         self.flags["resumed"] = None
 
@@ -165,7 +192,7 @@ class CellRecord:
         """Write a block down."""
         samples = seen.samples
         traces = samples.traces()
-        self.simulated = block.simulated
+        self.done.simulated = block.simulated
         flags = [] if block.simulated else self._block_flags(turn, traces, contended=contended)
         energy = self._energy_rows(block, turn.number, traces, seen)
         self._streams["requests"].append(request_rows(self.cell.id, turn.number, block, self._clock))
@@ -186,6 +213,7 @@ class CellRecord:
                     "start_utc": self._clock.utc(block.t0_ns),
                     "worker_cpu_s": block.cpu_s,
                     "other_cpu_s": seen.other_cpu_s,
+                    "stolen_cpu_s": seen.stolen_cpu_s,
                     "temperature_start_c": start_c,
                     "temperature_end_c": end_c,
                     "frequency_hz": mean_cpu_hz(self.channels, traces),
@@ -197,7 +225,7 @@ class CellRecord:
         )
         if not block.simulated:
             self.flags.update(dict.fromkeys(turn.flags))
-        self.measured.append(Measured(self.next_process - 1, block_joules(energy), block.duration_s, block.units))
+        self.done.add(self.next_process - 1, turn.round, block.duration_s, block_joules(energy), block.units)
         self._add(each for request in block.requests for each in request.values.items())
 
     def _block_flags(self, turn: Turn, traces: Mapping[int, Trace], *, contended: bool) -> list[str]:
@@ -213,7 +241,7 @@ class CellRecord:
 
     def _energy_rows(self, block: Block, number: int, traces: Mapping[int, Trace], seen: Seen) -> list[Row]:
         rows: list[Row] = []
-        idle_w = {index: power.power_w for index, power in self._idle_before().items()}
+        idle_w = {index: power.power_w for index, power in self._idle.before(self.next_process - 1).items()}
         for phase, index, found in self.accountant.block_energies(block, traces, idle_w):
             window = without_energy(found, "sampler_lost") if seen.sampler_lost else found
             rows.append(
@@ -240,23 +268,11 @@ class CellRecord:
 
     # -- looking -------------------------------------------------------------------------------
 
-    def interval(self) -> Interval:
-        """The figure that the stopping rule looks at: J (else s) per unit of work."""
-        use_joules = all(each.joules is not None for each in self.measured)
-        return ratio_interval(
-            [(each.joules or 0.0) if use_joules else each.seconds for each in self.measured],
-            [each.units for each in self.measured],
-            [each.process for each in self.measured],
-        )
-
-    def _idle_before(self) -> dict[int, IdlePower]:
-        return next((each.power for each in self.baselines if each.when == "before"), {})
-
-    def idle_power(self) -> dict[int, IdlePower]:
-        """Idle power of each channel from the baselines before and after."""
-        before = self._idle_before()
-        after = next((each.power for each in self.baselines if each.when == "after"), {})
-        return {index: combined_idle(before[index], after[index]) for index in before if index in after}
+    def so_far(self) -> BlocksSoFar:
+        """What the stopping rule looks at."""
+        if self.list_length is not None:
+            self.done.list_blocks = math.ceil(self.list_length / (self.requests_per_block or 1))
+        return self.done
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -264,15 +280,17 @@ class CellRecord:
         """Leave the cell unfinished but readable, for ``--resume``."""
         for stream in self._streams.values():
             stream.close()
+        self._streams = {}
 
     def finish(self, outcome: Row, quality_of: Callable[[dict[str, float]], Mapping[str, Scalar]]) -> None:
         """Fill in net energies, make every table final and write the cell's row."""
+        self._open_streams()
         for name, stream in self._streams.items():
             if name != "energy":
                 stream.finish()
         self._finish_energy()
         self.quality.update(quality_of(self._sums))
-        processes = len({each.process for each in self.measured})
+        processes = len(set(self.done.processes))
         if processes == 1 and not self.simulated:
             self.flags["single_process"] = None
         self._writer.write_cell(
@@ -283,8 +301,8 @@ class CellRecord:
                 "quality_json": json.dumps(self.quality) if self.quality else None,
                 "agreement_json": json.dumps(self.agreement) if self.agreement else None,
                 "processes": processes,
-                "blocks": len(self.measured),
-                "idle": [row for each in self.baselines for row in each.rows(self.channels)],
+                "blocks": self.done.measured,
+                "idle": self._idle.rows(),
                 "flags": sorted(self.flags),
                 "started_at": self._started_at,
                 "finished_at": datetime.now(tz=UTC),
@@ -295,22 +313,25 @@ class CellRecord:
 
     def _time_base(self) -> str | None:
         """Whose seconds the blocks are in; unknown where there is none."""
-        if not self.measured:
+        if not self.done.measured:
             return None
         return "device" if self.simulated else "host"
 
     def _finish_energy(self) -> None:
         stream = self._streams["energy"]
-        idle = {self.channels[i].path: power for i, power in self.idle_power().items()}
-        if not idle:
+        idle = {process: self._idle.around(process) for process in set(self.done.processes)}
+        if not any(idle.values()):
             if self.accountant.indices and not self.simulated:
                 self.flags["no_idle_baseline"] = None
             stream.finish()
             return
+        process_of = dict(enumerate(self.done.processes))
         rows = [
-            with_net(row, idle.get(row["channel"]))
+            with_net(row, idle[process_of[row["block"]]].get(row["channel"]))
             for row in Session(self._writer.path).table("energy", self.cell.id).to_pylist()
         ]
-        if not self.simulated and any("idle_drift" in power.flags for power in idle.values()):
+        if not self.simulated and any(
+            "idle_drift" in power.flags for around in idle.values() for power in around.values()
+        ):
             self.flags["idle_drift"] = None
         stream.finish_with(rows)

@@ -56,11 +56,12 @@ class References:
         self._known: dict[str, Reference] = {}
         self.forget()  # what a killed run left
 
-    def prepare(self, models: Iterable[str]) -> None:
-        """Make the references of these models, as far as there are none yet."""
-        for model in models:
-            if model not in self._known:
-                self._known[model] = self._made(self._planned[model])
+    def prepare(self, models: Iterable[str]) -> bool:
+        """Make the references of these models, as far as there are none yet; whether any was made."""
+        missing = [model for model in dict.fromkeys(models) if model not in self._known]
+        for model in missing:
+            self._known[model] = self._made(self._planned[model])
+        return bool(missing)
 
     def of(self, model: str) -> Reference:
         """The reference of a model that has been prepared."""

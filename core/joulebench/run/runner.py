@@ -33,7 +33,7 @@ from joulebench.run.packing import fitting
 from joulebench.run.record import CellRecord
 from joulebench.run.references import References
 from joulebench.run.rows import ClockTriple, planned_row
-from joulebench.run.turns import GroupRun, ProtocolNumbers, Watcher
+from joulebench.run.turns import GroupRun, IdleBaselines, ProtocolNumbers, Watcher, take_legs
 from joulebench.session.files import Session, SessionWriter
 from joulebench.session.schema import SCHEMA_VERSION
 from joulebench.version import __version__
@@ -123,8 +123,7 @@ class Run:
         references = self._references()
         judges = self._judges(references)
         try:
-            for group in self._groups(jobs):
-                self._run_group(group, judges, references)
+            self._measure(self._groups(jobs), judges, references)
         except KeyboardInterrupt:
             self._write_session("interrupted")
             raise
@@ -359,27 +358,42 @@ class Run:
             for group in fitting(cells, lambda each: needed[each[0].id], _backend_of, room)
         ]
 
-    def _run_group(
+    def _measure(
         self,
-        group: Sequence[tuple[PlannedCell, Job]],
+        groups: Sequence[Sequence[tuple[PlannedCell, Job]]],
         judges: Mapping[str, Sequence[Judge]],
         references: References | None,
     ) -> None:
-        names = ", ".join(cell.label for cell, _ in group)
-        self._watcher.say(f"measuring in turns: {names}" if len(group) > 1 else f"measuring {names}")
-        runs = [CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed)) for cell, job in group]
-        # A seed of the group's own: the order of blocks does not depend on what ran before.
-        rng = random.Random(f"{self._seed} {group[0][0].id}")  # noqa: S311  an order, no secret
+        baselines = IdleBaselines(self._accountant, self._protocol, self._watcher)
+
+        def begin(group: GroupRun) -> None:
+            names = ", ".join(run.cell.label for run in group.runs)
+            self._watcher.say(f"measuring in turns: {names}" if len(group.runs) > 1 else f"measuring {names}")
+            if references is not None and references.prepare(
+                run.cell.model for run in group.runs if run.job.judged and run.record.agreement is None
+            ):
+                baselines.expire()
+
+        def end(group: GroupRun) -> None:
+            for run in group.runs:
+                self._finish(run)
+
+        made = [self._group(group, baselines, judges) for group in groups]
         try:
-            if references is not None:
-                references.prepare(run.cell.model for run in runs if run.job.judged and run.record.agreement is None)
-            GroupRun(runs, self._protocol, self._accountant, self._watcher, judges, rng).run()
+            take_legs(made, begin, end)
         except BaseException:
-            for run in runs:
-                run.leave()
+            for group in made:
+                for run in group.runs:
+                    run.leave()
             raise
-        for run in runs:
-            self._finish(run)
+
+    def _group(
+        self, cells: Sequence[tuple[PlannedCell, Job]], baselines: IdleBaselines, judges: Mapping[str, Sequence[Judge]]
+    ) -> GroupRun:
+        runs = [CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed)) for cell, job in cells]
+        # A seed of the group's own: the order of blocks does not depend on what ran before.
+        rng = random.Random(f"{self._seed} {cells[0][0].id}")  # noqa: S311  an order, no secret
+        return GroupRun(runs, self._protocol, self._accountant, baselines, self._watcher, judges, rng)
 
     def _finish(self, run: CellRun) -> None:
         workload = self._registry.workload(run.cell.workload_plugin)

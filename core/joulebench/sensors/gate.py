@@ -1,17 +1,15 @@
-"""The thermal gate, the warm-up's end and the contention guard: when a block may begin or count."""
+"""The thermal gate, the end of the warm-up, and throttling: when a block may begin, and on what clock."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from joulebench.api import Channel
 from joulebench.meter.live.channels import source_spec
-from joulebench.meter.live.sampler import FileReader, edge_reader
+from joulebench.meter.live.sampler import edge_reader
 
 #: How often the gate looks at the temperature, in seconds.
 GATE_LOOK_S = 1.0
@@ -96,24 +94,6 @@ def is_steady(durations_s: Sequence[float], least_s: float, share: float) -> boo
     first = math.fsum(latest[:half]) / half
     last = math.fsum(latest[-half:]) / half
     return abs(last - first) < share * first
-
-
-class MachineLoad:
-    """CPU time of the whole machine, from /proc/stat; ``None`` where there is none."""
-
-    #: user, nice, system, irq, softirq; guest time is inside user (proc(5)); steal is not ours.
-    _BUSY = (1, 2, 3, 6, 7)
-
-    def __init__(self) -> None:
-        self._reader: FileReader | None = None
-        with contextlib.suppress(OSError):
-            self._reader = FileReader("/proc/stat", key="cpu ", columns=self._BUSY)
-        self._tick_s = 1.0 / os.sysconf("SC_CLK_TCK")
-
-    def busy_s(self) -> float | None:
-        """CPU seconds spent by everything since boot, to a tick (10 ms)."""
-        raw = self._reader.read() if self._reader is not None else None
-        return None if raw is None else raw * self._tick_s
 
 
 def throttled(channels: Sequence[Channel], samples: Mapping[int, Sequence[int]], drop: float = 0.05) -> bool:

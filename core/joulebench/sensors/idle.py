@@ -16,6 +16,9 @@ from joulebench.meter.windows import Accountant
 
 #: How often the ring is emptied, long before it can be full.
 _DRAIN_S: Final = 5.0
+#: Where a baseline stands to the blocks, as the session says it.
+BEFORE: Final = "before"
+AFTER: Final = "after"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import pyarrow as pa
 #: Raised when a reader of the old schema would misread the new one.
 SCHEMA_VERSION: Final = 1
 #: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
-#: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``).
-SCHEMA_MINOR: Final = 1
+#: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``.
+SCHEMA_MINOR: Final = 2
 
 
 def _field(name: str, kind: pa.DataType, doc: str, unit: str = "") -> pa.Field:
@@ -193,6 +193,7 @@ BLOCKS: Final = pa.schema(
         _field("units", _F64, "work done, in the cell's unit"),
         _field("worker_cpu_s", _F64, "CPU time of the worker", "s"),
         _field("other_cpu_s", _F64, "CPU time of everything but worker and sampler", "s"),
+        _field("stolen_cpu_s", _F64, "CPU time that a hypervisor gave to other guests", "s"),
         _field("temperature_start_c", _F64, "hottest measured temperature at the start", "degC"),
         _field("temperature_end_c", _F64, "hottest measured temperature at the end", "degC"),
         _field("frequency_hz", _F64, "mean frequency of the cores", "Hz"),

@@ -1,0 +1,68 @@
+"""Idle power around each process of a cell: which baselines stand on either side of its blocks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from joulebench.api import Channel
+from joulebench.meter.idle import IdlePower, combined_idle
+from joulebench.sensors.idle import AFTER, BEFORE, Baseline
+
+
+class IdleOfProcesses:
+    """The idle baselines of a cell by the process that they surround, in the order of processes."""
+
+    def __init__(self, channels: Sequence[Channel]) -> None:
+        self._channels = channels
+        self._places = {channel.path: index for index, channel in enumerate(channels)}
+        self._baselines: dict[int, dict[str, Baseline]] = {}
+
+    def add(self, process: int, baseline: Baseline) -> None:
+        """A baseline before or after the blocks of a process."""
+        self._baselines.setdefault(process, {})[baseline.when] = baseline
+
+    def rows(self) -> list[dict[str, Any]]:
+        """As the cell's row has them."""
+        return [
+            row for sides in self._baselines.values() for each in sides.values() for row in each.rows(self._channels)
+        ]
+
+    def before(self, process: int) -> Mapping[int, IdlePower]:
+        """Idle power before a process; empty where it was not measured."""
+        baseline = self._baselines.get(process, {}).get(BEFORE)
+        return {} if baseline is None else baseline.power
+
+    def around(self, process: int) -> dict[str, IdlePower]:
+        """Idle power of each channel by its path, from the baselines on both sides of a process.
+
+        One that a run was interrupted in has none after it: the next one of the cell stands in.
+        """
+        sides = self._baselines.get(process, {})
+        later = (each for number, own in sorted(self._baselines.items()) if number > process for each in own.values())
+        before, after = sides.get(BEFORE), sides.get(AFTER) or next(later, None)
+        if before is None or after is None:
+            return {}
+        return {
+            self._channels[index].path: combined_idle(power, after.power[index])
+            for index, power in before.power.items()
+            if index in after.power
+        }
+
+    # -- for a resumed run -------------------------------------------------------------------------
+
+    def to_json(self, process: int, baseline: Baseline) -> str:
+        """A baseline as text, to be kept with the cell's events."""
+        power = {self._channels[i].path: [each.power_w, each.u_w, each.flags] for i, each in baseline.power.items()}
+        return json.dumps([process, baseline.when, baseline.t0_ns, baseline.t1_ns, power])
+
+    def add_json(self, text: str) -> None:
+        """Add a baseline that an interrupted run has kept; channels that are gone are left out."""
+        process, when, t0_ns, t1_ns, power = json.loads(text)
+        known = {
+            self._places[path]: IdlePower(power_w, u_w, tuple(flags))
+            for path, (power_w, u_w, flags) in power.items()
+            if path in self._places
+        }
+        self.add(process, Baseline(when, t0_ns, t1_ns, known))

@@ -1,0 +1,124 @@
+"""Groups of cells on fake workers: a run's scheduling without a process."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from joulebench.api import Artifact
+from joulebench.meter.windows import Accountant
+from joulebench.plan.cells import PlannedCell
+from joulebench.profile.sections import PROTOCOL_OPTIONS
+from joulebench.run.cell import CellRun
+from joulebench.run.orders import Job
+from joulebench.run.record import CellRecord
+from joulebench.run.turns import GroupRun, IdleBaselines, ProtocolNumbers, take_legs
+from joulebench.session.files import Session, SessionWriter
+from joulebench.session.schema import SCHEMA_VERSION
+from joulebench.testing.workers import FakeWorkers, ScriptedLoad, WorkerScript
+
+DEFAULTS = {option.name: option.default for option in PROTOCOL_OPTIONS if option.default is not None}
+#: No waiting: the time of these runs is virtual.
+QUICK: Mapping[str, object] = {"idle_s": 0.0, "warmup_min_s": 0.0, "requests_per_block": 1, "target": 0.5}
+
+
+def planned(name: str) -> PlannedCell:
+    return PlannedCell(
+        name, name, "m", "shape:m", "none", name, "fake", "cpu", {}, "generate", "generate", {}, "token", (), ()
+    )
+
+
+def job(folder: Path) -> Job:
+    return Job(
+        artifact=Artifact("hf", folder, "0" * 64, 1),
+        checkpoint=None,
+        environment={},
+        settings={},
+        workload_settings={},
+        evidence={},
+        can_score=False,
+        judged=False,
+        seed=1,
+        shuffle=False,
+        open_timeout_s=1.0,
+        block_timeout_s=1.0,
+        cell_timeout_s=None,
+        memory_limit_bytes=None,
+    )
+
+
+@dataclass
+class Listening:
+    """What a run says."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def step(self, cell: CellRun, doing: str) -> None:
+        self.lines.append(f"{cell.cell.label}: {doing}")
+
+    def block(self, cell: CellRun) -> None:
+        pass
+
+
+class FakeRun:
+    """Groups of cells with their scripts, run to the end."""
+
+    def __init__(self, folder: Path, resumed: Session | None = None, **protocol: object) -> None:
+        self.folder = folder
+        self.workers = FakeWorkers()
+        self.watcher = Listening()
+        self.runs: dict[str, CellRun] = {}
+        self._resumed = resumed
+        SessionWriter(folder).write_session({"schema_version": SCHEMA_VERSION, "status": "running"})
+        self._numbers = ProtocolNumbers({**DEFAULTS, **QUICK, **protocol})  # type: ignore[dict-item]
+        self._accountant = Accountant([], [], {})
+        self._groups: list[GroupRun] = []
+
+    def group(
+        self, scripts: Mapping[str, WorkerScript | None], loads: Mapping[str, ScriptedLoad] | None = None
+    ) -> FakeRun:
+        """Add a group."""
+        writer, quiet = SessionWriter(self.folder), loads or {}
+        runs = [
+            CellRun(
+                job(self.folder),
+                CellRecord(planned(name), writer, self._accountant, self._resumed),
+                self.workers.of(name, script),
+                quiet.get(name, ScriptedLoad()),
+            )
+            for name, script in scripts.items()
+        ]
+        self.runs |= dict(zip(scripts, runs, strict=True))
+        baselines = IdleBaselines(self._accountant, self._numbers, self.watcher)
+        judges = {"m": ()}
+        self._groups.append(
+            GroupRun(runs, self._numbers, self._accountant, baselines, self.watcher, judges, random.Random(1))
+        )
+        return self
+
+    def execute(self) -> FakeRun:
+        """Run all groups to their ends."""
+
+        def end(group: GroupRun) -> None:
+            for run in group.runs:
+                run.finish(lambda totals: {})
+
+        take_legs(self._groups, lambda group: None, end)
+        return self
+
+    def rows(self, cell: str, table: str = "blocks") -> list[dict[str, object]]:
+        """Rows of a cell's table as the session has them."""
+        return Session(self.folder).table(table, cell).to_pylist()
+
+    def flags(self, cell: str) -> Sequence[str]:
+        """The cell's flags."""
+        return list(self.runs[cell].record.flags)
+
+    def asked(self, *what: str) -> list[tuple[str, str]]:
+        """What the workers were asked, of these beginnings."""
+        return [(cell, text) for cell, text in self.workers.log if text.split()[0] in what]
