@@ -10,11 +10,12 @@ from pathlib import Path
 from joulebench.api import Artifact
 from joulebench.meter.windows import Accountant
 from joulebench.plan.cells import PlannedCell
+from joulebench.profile.measurement import MeasurementProtocol
 from joulebench.profile.sections import PROTOCOL_OPTIONS
 from joulebench.run.cell import CellRun
 from joulebench.run.orders import Job
 from joulebench.run.record import CellRecord
-from joulebench.run.turns import GroupRun, IdleBaselines, ProtocolNumbers, take_legs
+from joulebench.run.turns import GroupRun, IdleBaselines, take_legs
 from joulebench.session.files import Session, SessionWriter
 from joulebench.session.schema import SCHEMA_VERSION
 from joulebench.testing.workers import FakeWorkers, ScriptedLoad, WorkerScript
@@ -75,7 +76,7 @@ class FakeRun:
         self.runs: dict[str, CellRun] = {}
         self._resumed = resumed
         SessionWriter(folder).write_session({"schema_version": SCHEMA_VERSION, "status": "running"})
-        self._numbers = ProtocolNumbers({**DEFAULTS, **QUICK, **protocol})  # type: ignore[dict-item]
+        self._numbers = MeasurementProtocol.of({**DEFAULTS, **QUICK, **protocol})  # type: ignore[dict-item]
         self._accountant = Accountant([], [], {})
         self._groups: list[GroupRun] = []
 

@@ -127,7 +127,7 @@ def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> 
 
     registry = default_registry()
     twins = twin_profile(registry, profile, overrides)
-    blocks_s = float(twins.protocol["min_blocks"]) * float(twins.protocol["block_s"])
+    blocks_s = twins.measurement.stopping.min_blocks * twins.measurement.block_s
     progress = Progress(quiet=as_json and not sys.stderr.isatty(), planned_s=2 * blocks_s)
     with tempfile.TemporaryDirectory(prefix="joulebench-selftest-") as folder:
         found = run_twins(twins, registry, Path(folder), progress)

@@ -23,15 +23,13 @@ def least_time_s(
 
 def _measuring_s(profile: Profile, runnable: int) -> float:
     """The first look's blocks of every cell, warm-ups, idle and loads."""
-    protocol = profile.protocol
-    processes = float(protocol["processes"])
-    block_s = float(protocol["block_s"]) * 1.3
-    waits_s = float(protocol["margin_before_s"]) + float(protocol["margin_after_s"])
-    count = float(protocol["min_blocks"])
-    blocks = min(count * block_s, float(protocol["time_budget_s"])) + count * waits_s
-    per_process = ASSUMED_LOAD_S + float(protocol["warmup_min_s"])
-    groups = 1 if protocol["turns"] else runnable
-    return runnable * (blocks + processes * per_process) + groups * 2 * float(protocol["idle_s"])
+    protocol = profile.measurement
+    rule, margins = protocol.stopping, protocol.margins
+    blocks_s = min(rule.min_blocks * protocol.block_s * 1.3, rule.time_budget_s)
+    blocks_s += rule.min_blocks * (margins.before_s + margins.after_s)
+    per_process_s = ASSUMED_LOAD_S + protocol.warm_up.min_s
+    groups = 1 if protocol.turns else runnable
+    return runnable * (blocks_s + rule.processes * per_process_s) + groups * 2 * protocol.idle_s
 
 
 def _agreement_s(

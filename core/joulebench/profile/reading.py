@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from joulebench.api import Option, OptionValue
 from joulebench.errors import ProfileError, unknown_name_hint
+from joulebench.profile.measurement import MeasurementProtocol, RunLimits, SamplingRates
 from joulebench.profile.presets import find_preset
 from joulebench.profile.sections import SECTIONS
 from joulebench.profile.values import complete, locate
@@ -90,7 +91,7 @@ class Profile:
     overrides: tuple[str, ...]
     protocol: Mapping[str, OptionValue]
     sampler: Mapping[str, OptionValue]
-    limits: Mapping[str, OptionValue]
+    limits: RunLimits
     quality: Mapping[str, OptionValue] | None
     agreement: Agreement | None
     models: tuple[Choice, ...]
@@ -100,6 +101,16 @@ class Profile:
     probes: Mapping[str, Mapping[str, Any]]
     include: tuple[Mapping[str, Any], ...]
     exclude: tuple[Mapping[str, Any], ...]
+
+    @property
+    def measurement(self) -> MeasurementProtocol:
+        """The measurement protocol as typed values; ``protocol`` has it as the profile names it."""
+        return MeasurementProtocol.of(self.protocol)
+
+    @property
+    def sampling(self) -> SamplingRates:
+        """The sampler's rates as typed values."""
+        return SamplingRates.of(self.sampler)
 
     def where(self, *path: str) -> str:
         """File, line and key path, for an error."""
@@ -180,7 +191,7 @@ def parse_profile(
         overrides=tuple(overrides),
         protocol=sections["protocol"],
         sampler=sections["sampler"],
-        limits=sections["limits"],
+        limits=RunLimits.of(sections["limits"]),
         quality=sections["quality"] if "quality" in data else None,
         agreement=_agreement(data, sections["agreement"], where) if "agreement" in data else None,
         models=_choices(data, "model", "source", where),
@@ -356,23 +367,26 @@ def _check_whole(profile: Profile) -> None:
     for kind, chosen in (("backend", profile.backends), ("workload", profile.workloads)):
         if not chosen:
             raise ProfileError(f"names no {kind}", where=profile.file, hint=f"add a table [{kind}.NAME]")
-    if profile.protocol["min_blocks"] > profile.protocol["max_blocks"]:  # type: ignore[operator]
+    if profile.measurement.stopping.min_blocks > profile.measurement.stopping.max_blocks:
         raise ProfileError("is more than max_blocks", where=profile.where("protocol", "min_blocks"))
     _check_margins(profile)
 
 
 def _check_margins(profile: Profile) -> None:
     """What counts lies within what is waited, and belongs to one request."""
-    numbers = {name: value for name, value in profile.protocol.items() if name.endswith("_s")}
-    for side in ("before", "after"):
-        counted, whole = float(numbers[f"counted_{side}_s"]), float(numbers[f"margin_{side}_s"])
+    margins = profile.measurement.margins
+    sides = {
+        "before": (margins.counted_before_s, margins.before_s),
+        "after": (margins.counted_after_s, margins.after_s),
+    }
+    for side, (counted, whole) in sides.items():
         if counted > whole:
             raise ProfileError(
                 f"{counted:g} s are more than the margin's {whole:g} s",
                 where=profile.where("protocol", f"counted_{side}_s"),
                 hint=f"raise margin_{side}_s",
             )
-        if counted and profile.protocol.get("requests_per_block") != 1:
+        if counted and profile.measurement.requests_per_block != 1:
             raise ProfileError(
                 "idle time that counts belongs to one request",
                 where=profile.where("protocol", f"counted_{side}_s"),

@@ -62,7 +62,7 @@ def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> 
     sensors = inspect_probes(registry, profile)
     channels = sensors.channels
     chosen = [i for i, each in enumerate(channels) if each.quantity in ("energy", "power")]
-    seconds = float(profile.sampler["calibrate_s"])
+    seconds = profile.sampling.calibrate_s
     made = Instruments(sensors, {})
     if chosen and seconds > 0:
         say(f"calibrating {len(chosen)} energy and power channels")
@@ -76,11 +76,10 @@ def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> 
 
 def _check_target(profile: Profile, instruments: Instruments) -> None:
     """A block must be long enough for the sensor, or every one of its energies will be null."""
-    if "requests_per_block" in profile.protocol:
+    protocol = profile.measurement
+    if protocol.requests_per_block is not None:
         return  # then block_s says nothing of how long a block will be
-    block_s = float(profile.protocol["block_s"])
-    target = float(profile.protocol["target"])
-    blocks = int(profile.protocol["max_blocks"])
+    block_s, target, blocks = protocol.block_s, protocol.stopping.target, protocol.stopping.max_blocks
     for index, channel in enumerate(instruments.sensors.channels):
         if not (channel.counted and channel.quantity == "energy" and channel.kind == "counter"):
             continue

@@ -13,7 +13,6 @@ from typing import Any, Final
 from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar, Settings
 from joulebench.checkpoint import inspect_checkpoint
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
-from joulebench.meter.margins import Margins
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model, resolve_text
 from joulebench.models.store import Store, Transform
 from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
@@ -33,7 +32,7 @@ from joulebench.run.packing import fitting
 from joulebench.run.record import CellRecord
 from joulebench.run.references import References
 from joulebench.run.rows import ClockTriple, planned_row
-from joulebench.run.turns import GroupRun, IdleBaselines, ProtocolNumbers, Watcher, take_legs
+from joulebench.run.turns import GroupRun, IdleBaselines, Watcher, take_legs
 from joulebench.session.files import Session, SessionWriter
 from joulebench.session.schema import SCHEMA_VERSION
 from joulebench.version import __version__
@@ -91,16 +90,16 @@ class Run:
         self._resumed = resumed
         self._writer = SessionWriter(folder)
         self._store = Store()
-        self._protocol = ProtocolNumbers(profile.protocol)
+        self._protocol = profile.measurement
         self._instruments = instruments
-        self._seed = int(profile.protocol["seed"])
+        self._seed = self._protocol.seed
         self._created_at = datetime.now(tz=UTC)
         self._clock_start = ClockTriple.now()
         self._machine = describe_machine()
         self._preflight = preflight()
         self._statuses: dict[str, str] = {}
         self._models: dict[str, Artifact | JoulebenchError] = {}
-        self._accountant = instruments.accountant(Margins.of(profile.protocol))
+        self._accountant = instruments.accountant(self._protocol.margins)
 
     # -- the whole -----------------------------------------------------------------------------
 
@@ -230,7 +229,6 @@ class Run:
         backend = self._registry.backend(planned.backend_plugin)
         settings = self._anchored(planned)
         limits = self._profile.limits
-        memory = limits.get("memory")
         return Job(
             artifact=prepared.artifact,
             checkpoint=prepared.checkpoint,
@@ -241,11 +239,11 @@ class Run:
             can_score="score" in backend.abilities(settings),
             judged=True,
             seed=self._seed,
-            shuffle=bool(self._profile.protocol["shuffle"]),
-            open_timeout_s=float(limits["open_s"]),
-            block_timeout_s=float(limits["block_s"]),
-            cell_timeout_s=float(limits["cell_s"]) if "cell_s" in limits else None,
-            memory_limit_bytes=int(memory) if memory is not None else None,
+            shuffle=self._protocol.shuffle,
+            open_timeout_s=limits.open_s,
+            block_timeout_s=limits.block_s,
+            cell_timeout_s=limits.cell_s,
+            memory_limit_bytes=limits.memory_bytes,
             python=planned.python,
         )
 
@@ -344,7 +342,7 @@ class Run:
 
         Where not all of them fit, those of one backend stay together as far as they do.
         """
-        if not self._profile.protocol["turns"]:
+        if not self._protocol.turns:
             return [[each] for each in jobs]
         available = self._preflight["memory_available_bytes"]
         room = _MEMORY_SHARE * available if available is not None else float("inf")

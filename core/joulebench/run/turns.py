@@ -14,9 +14,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
-from joulebench.api import OptionValue
-from joulebench.meter.stopping import Share, Stop, StoppingRule, next_process
+from joulebench.meter.stopping import Share, Stop, next_process
 from joulebench.meter.windows import Accountant
+from joulebench.profile.measurement import MeasurementProtocol
 from joulebench.run.cell import MOST_REQUESTS, CellRun
 from joulebench.run.judging import Judge
 from joulebench.run.record import Turn
@@ -41,35 +41,12 @@ class Watcher(Protocol):
         """A block has been measured."""
 
 
-class ProtocolNumbers:
-    """The numbers of the measurement protocol, by name and type."""
-
-    def __init__(self, values: Mapping[str, OptionValue]) -> None:
-        self._values = values
-
-    def number(self, name: str) -> float:
-        """A number."""
-        return float(self._values[name])
-
-    def count(self, name: str) -> int:
-        """A whole number."""
-        return int(self._values[name])
-
-    def optional_count(self, name: str) -> int | None:
-        """A whole number that may be unset."""
-        return int(self._values[name]) if name in self._values else None
-
-    def stopping(self) -> StoppingRule:
-        """When a cell ends."""
-        return StoppingRule.of(self._values)
-
-
 class IdleBaselines:
     """Idle baselines between legs: one that ends a leg begins the next, if that follows at once."""
 
-    def __init__(self, accountant: Accountant, protocol: ProtocolNumbers, watcher: Watcher) -> None:
+    def __init__(self, accountant: Accountant, protocol: MeasurementProtocol, watcher: Watcher) -> None:
         self._accountant = accountant
-        self._seconds = protocol.number("idle_s")
+        self._seconds = protocol.idle_s
         self._watcher = watcher
         self._latest: Baseline | None = None
 
@@ -99,7 +76,7 @@ class GroupRun:
     def __init__(
         self,
         runs: Sequence[CellRun],
-        protocol: ProtocolNumbers,
+        protocol: MeasurementProtocol,
         accountant: Accountant,
         baselines: IdleBaselines,
         watcher: Watcher,
@@ -108,7 +85,7 @@ class GroupRun:
     ) -> None:
         self.runs = tuple(runs)
         self._protocol = protocol
-        self._rule = protocol.stopping()
+        self._rule = protocol.stopping
         self._accountant = accountant
         self._baselines = baselines
         self._watcher = watcher
@@ -118,9 +95,9 @@ class GroupRun:
         self._round = max((run.record.next_round for run in self.runs), default=0)
         self._gate = ThermalGate(
             Thermometer(accountant.channels),
-            protocol.number("gate_c"),
-            protocol.number("gate_c_per_10_s"),
-            protocol.number("gate_timeout_s"),
+            protocol.gate.distance_c,
+            protocol.gate.slope_c_per_10_s,
+            protocol.gate.timeout_s,
         )
         periods = [accountant.spec(index).update_period_s or DEFAULT_DITHER_S for index in accountant.indices]
         self._dither_s = max(periods, default=0.0)
@@ -195,21 +172,21 @@ class GroupRun:
                 judge.judge(run)
         self._watcher.step(run, "warming up")
         run.warm_up(
-            self._protocol.number("warmup_min_s"),
-            self._protocol.number("warmup_max_s"),
-            self._protocol.count("warmup_requests"),
-            self._protocol.number("steady"),
+            self._protocol.warm_up.min_s,
+            self._protocol.warm_up.max_s,
+            self._protocol.warm_up.requests,
+            self._protocol.warm_up.steady,
         )
         run.pause()
 
     def _settle_requests(self, runs: Sequence[CellRun]) -> None:
         """Requests of a block: the same for all cells of the group, so that they do equal work."""
-        fixed = self._protocol.optional_count("requests_per_block")
+        fixed = self._protocol.requests_per_block
         known = (run.record.requests_per_block for run in self.runs)
         settled = next((count for count in known if count is not None), None)
         if fixed is None and settled is None:
             fastest_s = min((run.warmup_mean_s for run in runs), default=1.0)
-            needed = math.ceil(self._protocol.number("block_s") / max(fastest_s, 1e-6))
+            needed = math.ceil(self._protocol.block_s / max(fastest_s, 1e-6))
             settled = min(MOST_REQUESTS, max(1, needed))
         for run in runs:
             run.record.requests_per_block = fixed or settled
@@ -217,14 +194,14 @@ class GroupRun:
     def _turn(self, run: CellRun, position: int) -> None:
         """One block of one cell, repeated if somebody else was using the machine."""
         place = len(run.record.done)
-        for _ in range(1 + self._protocol.count("repeat_contended")):
+        for _ in range(1 + self._protocol.repeat_contended):
             waited_s, flags = self._gate.wait()
             dither_s = self._rng.uniform(0.0, self._dither_s)
             run.resume(self._lead_s + dither_s + self._accountant.margins.before_s)
             number = run.record.done.measured
             turn = Turn(number, place, self._round, position, waited_s, dither_s, flags)
             try:
-                contended = run.run_block(turn, self._protocol.number("contended"))
+                contended = run.run_block(turn, self._protocol.contended)
             finally:
                 run.pause()
             self._watcher.block(run)

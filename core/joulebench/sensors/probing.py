@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -57,14 +57,8 @@ def inspect_probes(registry: Registry, profile: Profile | None) -> Sensors:
     states = _without_twins(states)
     channels = [channel for state in states for channel in state.channels]
     if profile is not None:
-        rates = profile.sampler
-        channels = with_rates(channels, _rate(rates, "energy_hz"), _rate(rates, "slow_hz"))
+        channels = with_rates(channels, profile.sampling.energy_hz, profile.sampling.slow_hz)
     return Sensors(tuple(states), tuple(channels))
-
-
-def _rate(settings: Mapping[str, object], name: str) -> float | None:
-    value = settings.get(name)
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _inspect(registry: Registry, name: str, given: dict[str, Any], profile: Profile | None) -> ProbeState:
