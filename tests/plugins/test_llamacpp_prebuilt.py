@@ -26,7 +26,7 @@ CODE = """
 import json, sys
 from pathlib import Path
 from joulebench.errors import JoulebenchError
-from joulebench_plugins.llamacpp.backend import complete
+from joulebench_plugins.llamacpp.settings import complete
 from joulebench_plugins.llamacpp.loading import open_session
 
 module, file, prompt = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])

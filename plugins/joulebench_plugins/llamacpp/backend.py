@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
-from joulebench.api import (
-    Artifact,
-    Availability,
-    Backend,
-    BackendSession,
-    Device,
-    Option,
-    OptionValue,
-    Settings,
-    distribution_versions,
-)
-from joulebench.backendkit import allowed_cores, cpu_device
+from joulebench.api import Artifact, Availability, Backend, BackendSession, Device, Settings, distribution_versions
+from joulebench.backendkit import cpu_device
 from joulebench_plugins.llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
 from joulebench_plugins.llamacpp.kvwindow import KvWindow
-from joulebench_plugins.shared.integers import PACK_CHOICES
-
-#: KV types that llama.cpp has kernels for, and how many numbers share a scale (ggml-common.h).
-KV_TYPES: Final = {"f32": 1, "f16": 1, "bf16": 1, "q8_0": 32, "q5_1": 32, "q5_0": 32, "q4_1": 32, "q4_0": 32}
-#: The KV types of so many bits that kv_bits means.
-TYPE_OF_BITS: Final = {8: "q8_0", 5: "q5_1", 4: "q4_0"}
-#: The KV type of the same precision as the weights.
-_KV_OF_DTYPE: Final = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+from joulebench_plugins.llamacpp.settings import KV_TYPES, OPTIONS, complete
 
 
 class LlamaCppBackend(Backend):
@@ -40,63 +22,7 @@ class LlamaCppBackend(Backend):
     summary = "llama.cpp's C library"
     accepts = ("gguf",)
     capabilities = frozenset({"generate", "score", "logits", "kv.quantized", "kv.window"})
-    options = (
-        Option(
-            "dtype",
-            "str",
-            "float32",
-            "number type of the matrices in the GGUF file that is made of a checkpoint",
-            choices=("float32", "bfloat16", "float16"),
-        ),
-        Option(
-            "pack",
-            "str",
-            "auto",
-            "a quantized checkpoint's integers in the GGUF file: as Q4_0 and Q8_0 blocks of the "
-            "very same integers (auto), or dense in dtype",
-            choices=PACK_CHOICES,
-        ),
-        Option("threads", "int", None, "threads; all allowed cores when not set", minimum=1),
-        Option(
-            "context_tokens",
-            "int",
-            2048,
-            "positions that the KV cache has room for; at most the model's context",
-            minimum=1,
-        ),
-        Option("batch_tokens", "int", 2048, "most tokens of a prompt in one call (n_batch)", minimum=1),
-        Option("ubatch_tokens", "int", 512, "most tokens computed at once (n_ubatch)", minimum=1),
-        Option("mmap", "bool", True, "map the file into memory; otherwise read it"),
-        Option(
-            "flash_attention",
-            "str",
-            "auto",
-            "fused attention; it rounds float32 keys and values to float16, so auto is off for an "
-            "f32 KV cache and else as llama.cpp decides",
-            choices=("auto", "on", "off"),
-        ),
-        Option("kv_type_k", "str", None, "type of cached keys; as dtype when not set", choices=tuple(KV_TYPES)),
-        Option("kv_type_v", "str", None, "type of cached values; as dtype when not set", choices=tuple(KV_TYPES)),
-        Option(
-            "kv_bits",
-            "int",
-            None,
-            "bits of cached keys and values, in place of both types: 8 is q8_0, 5 q5_1, 4 q4_0",
-            choices=tuple(TYPE_OF_BITS),
-        ),
-        Option("kv_policy", "str", None, "which positions the KV cache keeps; all when not set", choices=("window",)),
-        Option("kv_budget", "int", 512, "positions that are kept under kv_policy", minimum=1),
-        Option("kv_sinks", "int", 4, "first positions that kv_policy always keeps", minimum=0),
-        Option(
-            "kv_chunk",
-            "int",
-            64,
-            "tokens read at once under kv_policy; the cache is cut to its budget after each",
-            minimum=1,
-            maximum=128,
-        ),
-        Option("gpu_layers", "int", None, "layers on the GPU; all when not set, none on device cpu", minimum=0),
-    )
+    options = OPTIONS
 
     def available(self) -> Availability:
         """Needs numpy and one of the two packages that bring llama.cpp."""
@@ -143,26 +69,6 @@ class LlamaCppBackend(Backend):
         from joulebench_plugins.llamacpp.loading import open_session
 
         return open_session(artifact.path, device, complete(settings))
-
-
-def complete(settings: Settings) -> dict[str, OptionValue]:
-    """All settings with values but ``gpu_layers``, which depends on the device."""
-    given = {**LlamaCppBackend().default_settings(), **settings}
-    kv_type = full_kv_type(given)
-    if given.get("kv_bits") is not None:
-        kv_type = TYPE_OF_BITS[int(given["kv_bits"])]
-    full: dict[str, OptionValue] = {"threads": allowed_cores(), "kv_type_k": kv_type, "kv_type_v": kv_type, **given}
-    kinds = (str(full["kv_type_k"]), str(full["kv_type_v"]))
-    # llama.cpp casts f32 keys and values to f16 for it (llama-graph.cpp, build_attn_mha): full
-    # precision would be gone. Quantized values leave no choice.
-    if full["flash_attention"] == "auto" and "f32" in kinds and KV_TYPES[kinds[1]] == 1:
-        full["flash_attention"] = "off"
-    return full
-
-
-def full_kv_type(settings: Settings) -> str:
-    """The type of keys and values where no setting says another."""
-    return _KV_OF_DTYPE[str(settings["dtype"])]
 
 
 def _head_size(config: Mapping[str, object]) -> int | None:

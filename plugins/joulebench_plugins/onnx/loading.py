@@ -11,18 +11,11 @@ from joulebench.api import Artifact, Settings
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
 from joulebench_plugins.onnx.failures import CONVERT_AGAIN, plain_error
 from joulebench_plugins.onnx.llamagraph import CONTEXT_KEY, INPUT_IDS, LAST_POSITION, LOGIT_POSITIONS, TOTAL_LENGTH
-from joulebench_plugins.onnx.providers import CPU_PROVIDER, PROVIDERS
+from joulebench_plugins.onnx.options import session_options
+from joulebench_plugins.onnx.providers import PROVIDERS, provider_list
 from joulebench_plugins.onnx.session import OnnxSession
 
 _SUFFIXES: Final = {"onnx": ".onnx", "ort": ".ort"}
-_LEVELS: Final = {
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-}
-#: onnxruntime's log level "error": its warnings are about graphs, not about the user's model.
-_LOG_ERRORS: Final = 3
 
 
 def open_session(artifact: Artifact, mode: str, settings: Settings) -> OnnxSession:
@@ -47,29 +40,6 @@ def model_file(path: Path, format_: str) -> Path:
     return found[0]
 
 
-def session_options(settings: Settings) -> Any:
-    """onnxruntime's options for one thread pool, one operator at a time, weights mapped."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS
-    options.intra_op_num_threads = int(settings["threads"])
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = bool(settings["arena"])
-    level = settings.get("graph_optimization")
-    if level is not None:
-        options.graph_optimization_level = _LEVELS[str(level)]
-    # Keys: include/onnxruntime/core/session/onnxruntime_session_options_config_keys.h
-    entries = {
-        "session.intra_op.allow_spinning": bool(settings["spinning"]),
-        "session.disable_prepacking": not settings["prepacking"],
-        "session.use_memory_mapped_ort_model": True,
-        "session.use_ort_model_bytes_for_initializers": True,
-    }
-    for key, value in entries.items():
-        options.add_session_config_entry(key, "1" if value else "0")
-    return options
-
-
 def load(file: Path, options: Any, settings: Settings) -> Any:
     """An ``InferenceSession`` on the provider that was asked for, never silently on another."""
     asked = str(settings["provider"])
@@ -86,14 +56,6 @@ def load(file: Path, options: Any, settings: Settings) -> Any:
     if wanted not in runtime.get_providers():
         raise _provider_error(asked, f"it fell back to {', '.join(runtime.get_providers())}")
     return runtime
-
-
-def provider_list(asked: str, threads: int) -> list[Any]:
-    """What ``InferenceSession`` wants: the provider with its options, the CPU for the rest."""
-    if asked == "cpu":
-        return [CPU_PROVIDER]
-    own = {"intra_op_num_threads": str(threads)} if asked == "xnnpack" else {}
-    return [(PROVIDERS[asked], own), CPU_PROVIDER]
 
 
 def _provider_error(asked: str, found: str) -> JoulebenchError:

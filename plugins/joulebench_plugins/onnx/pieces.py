@@ -17,7 +17,8 @@ from joulebench.api import Settings
 from joulebench_plugins.onnx.binding import bind_input, bind_output
 from joulebench_plugins.onnx.graphfile import CONTRIB, IR_VERSION, OPSET
 from joulebench_plugins.onnx.inventory import Inventory, Tensor
-from joulebench_plugins.onnx.loading import provider_list, session_options
+from joulebench_plugins.onnx.options import session_options
+from joulebench_plugins.onnx.providers import provider_list
 
 #: Arrays by the names that a piece's nodes give them.
 Arrays = Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from joulebench.backendkit import asked_elsewhere
 
@@ -37,3 +37,11 @@ def missing_reason(provider: str) -> str | None:
 def built_providers() -> tuple[str, ...]:
     """What the installed build has, asked in another process so that this one stays light."""
     return tuple(asked_elsewhere(_PROBE) or ())
+
+
+def provider_list(asked: str, threads: int) -> list[Any]:
+    """What ``InferenceSession`` wants: the provider with its options, the CPU for the rest."""
+    if asked == "cpu":
+        return [CPU_PROVIDER]
+    own = {"intra_op_num_threads": str(threads)} if asked == "xnnpack" else {}
+    return [(PROVIDERS[asked], own), CPU_PROVIDER]
