@@ -10,12 +10,12 @@ from onnx_models import TIED, UNTIED, write_checkpoint
 
 from joulebench.api import Artifact
 from joulebench_plugins.fpga.backend import FpgaBackend
-from joulebench_plugins.fpga.checkpoint import Checkpoint
+from joulebench_plugins.fpga.checkpoint import TrackedCheckpoint
 from joulebench_plugins.fpga.configuration import Setup, set_up
 from joulebench_plugins.fpga.model.llama import IntegerLlama
 from joulebench_plugins.fpga.session import FpgaSession
 from joulebench_plugins.fpga.shape import engine_shape
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 __all__ = ["NO_BIAS", "TIED", "integer_llama", "opened", "setup_of", "shape_of", "write_checkpoint"]
 
@@ -43,7 +43,7 @@ def setup_of(shape: Mapping[str, Any] = TIED, **settings: Any) -> Setup:
 
 
 def integer_llama(folder: Path, setup: Setup) -> IntegerLlama:
-    return IntegerLlama(setup.shape, Checkpoint(folder), setup.layout.group)
+    return IntegerLlama(setup.shape, TrackedCheckpoint(folder), setup.layout.group)
 
 
 def opened(folder: Path, **settings: Any) -> FpgaSession:

@@ -35,7 +35,7 @@ from joulebench_plugins.pruning.unstructured import (  # noqa: E402
     PruneSparseGpt,
     PruneWanda,
 )
-from joulebench_plugins.shared.calibration import Calibration, calibration_tokens  # noqa: E402
+from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens  # noqa: E402
 
 TECHNIQUES = [PruneMagnitude, PruneWanda, PruneSparseGpt]
 MATRICES = (

@@ -144,7 +144,7 @@ def test_each_option_changes_its_sizes_alone(
 
 def test_channels_are_chosen_by_what_they_add_to_the_residual(source: Path, tmp_path: Path, text: Path) -> None:
     """Σ over tokens x_j² · Σ over outputs W_ij², in the first layer by transformers' own model."""
-    from joulebench_plugins.shared.calibration import Calibration, calibration_tokens
+    from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens
 
     pruned(PruneStructured(), source, tmp_path / "out", text, keep_mlp=0.6)
     dense = reloaded(source)

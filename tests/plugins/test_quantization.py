@@ -42,8 +42,8 @@ from joulebench_plugins.quantization.techniques import (  # noqa: E402
     QuantizeRtn,
     QuantizeZeroQuant,
 )
-from joulebench_plugins.shared.calibration import Calibration, calibration_tokens  # noqa: E402
-from joulebench_plugins.shared.integers import (  # noqa: E402
+from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens  # noqa: E402
+from joulebench_plugins.shared.tensors.integers import (  # noqa: E402
     FOLDER,
     INTEGERS_FILE,
     SCHEME_FILE,

@@ -16,10 +16,10 @@ from joulebench_plugins.quantization.grid import (  # noqa: E402
     spread,
 )
 from joulebench_plugins.quantization.rotation import Rotation, hadamard  # noqa: E402
-from joulebench_plugins.shared.hessian import inverse_factor  # noqa: E402
-from joulebench_plugins.shared.shape import Shape  # noqa: E402
+from joulebench_plugins.shared.calibration.hessian import inverse_factor  # noqa: E402
+from joulebench_plugins.shared.llama.shape import LayerShape  # noqa: E402
 
-SHAPE = Shape(576, 1536, 2, 9, 3, 64)
+SHAPE = LayerShape(576, 1536, 2, 9, 3, 64)
 
 
 def random_matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

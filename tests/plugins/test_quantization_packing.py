@@ -31,7 +31,7 @@ from joulebench_plugins.onnx.exporter import OnnxExport  # noqa: E402
 from joulebench_plugins.onnx.inventory import take_inventory  # noqa: E402
 from joulebench_plugins.quantization.equivalent import QuantizeAwq, QuantizeRotate  # noqa: E402
 from joulebench_plugins.quantization.techniques import QuantizeGptq, QuantizeRtn  # noqa: E402
-from joulebench_plugins.shared.integers import FOLDER, SCHEME_FILE, IntegerFile  # noqa: E402
+from joulebench_plugins.shared.tensors.integers import FOLDER, SCHEME_FILE, IntegerFile  # noqa: E402
 
 #: Technique and settings, the type of its GGUF blocks, and the bits of its MatMulNBits.
 CASES: Mapping[str, tuple[type[ArtifactTechnique], Mapping[str, Any], str, int]] = {

@@ -19,7 +19,7 @@ from joulebench.errors import JoulebenchError
 from joulebench_plugins.fpga.configuration import set_up
 from joulebench_plugins.fpga.device import board_names
 from joulebench_plugins.fpga.shape import engine_shape
-from joulebench_plugins.shared.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
 
 
 class FpgaBackend(Backend):

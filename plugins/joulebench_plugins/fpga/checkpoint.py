@@ -6,10 +6,10 @@ from pathlib import Path
 
 from joulebench.errors import ModelError
 from joulebench_plugins.fpga.arithmetic import Array
-from joulebench_plugins.shared import arrays
+from joulebench_plugins.shared.tensors import arrays
 
 
-class Checkpoint(arrays.Checkpoint):
+class TrackedCheckpoint(arrays.Checkpoint):
     """A checkpoint that knows which of its tensors were read."""
 
     def __init__(self, folder: Path) -> None:

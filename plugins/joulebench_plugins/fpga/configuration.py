@@ -15,7 +15,7 @@ from joulebench_plugins.fpga.device import Device, board, read_device
 from joulebench_plugins.fpga.law import MAX_COLUMNS, Engine
 from joulebench_plugins.fpga.shape import longest_row
 from joulebench_plugins.fpga.traffic import Layout
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 #: The rate of beats is a fraction with a denominator of this at most; rounding is downwards.
 _FINEST_RATE: Final = 256

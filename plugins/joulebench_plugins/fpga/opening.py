@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from joulebench.api import Artifact, Settings
 from joulebench.errors import ModelError
-from joulebench_plugins.fpga.checkpoint import Checkpoint
+from joulebench_plugins.fpga.checkpoint import TrackedCheckpoint
 from joulebench_plugins.fpga.configuration import set_up
 from joulebench_plugins.fpga.model.llama import IntegerLlama
 from joulebench_plugins.fpga.session import Checks, FpgaSession
 from joulebench_plugins.fpga.shape import engine_shape
 from joulebench_plugins.fpga.verification import Mode, verify
-from joulebench_plugins.shared.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
 
 
 def open_session(artifact: Artifact, settings: Settings) -> FpgaSession:
     """Read, quantize and verify. ``settings`` are complete."""
-    checkpoint = Checkpoint(artifact.path)
+    checkpoint = TrackedCheckpoint(artifact.path)
     try:
         shape = engine_shape(checkpoint.config)
     except UnfitModelError as error:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.llama import ARCHITECTURES, LlamaShape, foreign_architecture
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import ARCHITECTURES, LlamaShape, foreign_architecture
 
 
 def engine_shape(config: Mapping[str, object]) -> LlamaShape:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from joulebench_plugins.fpga.law import Engine, row_beats
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 #: A scale of a row of weights or of a cached head is float32, one of a group of columns float16.
 ROW_SCALE_BYTES: Final = 4

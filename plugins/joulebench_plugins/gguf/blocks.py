@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from joulebench_plugins.gguf.numbertypes import Array
-from joulebench_plugins.shared.integers import Integers
+from joulebench_plugins.shared.tensors.integers import Integers
 
 BLOCK: Final = 32
 #: The type for integers of so many bits.

@@ -9,9 +9,9 @@ from typing import Any
 from joulebench.checkpoint import read_json
 from joulebench.errors import ArtifactError
 from joulebench_plugins.gguf.metadata import SpecialIds
-from joulebench_plugins.shared.arrays import Checkpoint
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import LlamaShape
+from joulebench_plugins.shared.tensors.arrays import Checkpoint
 
 
 def shape_of(checkpoint: Checkpoint) -> LlamaShape:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
-from joulebench_plugins.shared.integers import PACK_CHOICES, IntegerFile
+from joulebench_plugins.shared.tensors.integers import PACK_CHOICES, IntegerFile
 
 #: ``config.json`` name of the one family that is understood.
 _ARCHITECTURE: Final = "LlamaForCausalLM"
@@ -63,7 +63,7 @@ class GgufExport(Converter):
         from joulebench_plugins.gguf.configuration import frequency_factors, shape_of, special_ids
         from joulebench_plugins.gguf.vocabulary import read_vocabulary
         from joulebench_plugins.gguf.writing import write_gguf
-        from joulebench_plugins.shared.arrays import Checkpoint
+        from joulebench_plugins.shared.tensors.arrays import Checkpoint
 
         checkpoint = Checkpoint(source)
         shape = shape_of(checkpoint)

@@ -7,8 +7,8 @@ from typing import Final
 
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.gguf.reading import GgufFile
-from joulebench_plugins.shared.llama import ARCHITECTURES, LlamaShape
-from joulebench_plugins.shared.rotary import Rope
+from joulebench_plugins.shared.llama.rotary import Rope
+from joulebench_plugins.shared.llama.shape import ARCHITECTURES, LlamaShape
 
 #: Rope base where the file states none: the GGUF specification's and transformers' default.
 DEFAULT_ROPE_THETA: Final = 10_000.0

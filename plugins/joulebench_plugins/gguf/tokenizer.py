@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.gguf.pretokenizers import LLAMA3_CUTS
 from joulebench_plugins.gguf.reading import GgufFile
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -10,7 +10,7 @@ from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.gguf.numbertypes import Array, encoder
 from joulebench_plugins.gguf.reading import GgufFile
 from joulebench_plugins.gguf.tensors import listed, rotated_heads, tensor_names, tensor_sizes
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 #: safetensors' name and the bytes per number of each option.
 _DTYPES: Final = {"bfloat16": ("BF16", 2), "float32": ("F32", 4), "float16": ("F16", 2)}

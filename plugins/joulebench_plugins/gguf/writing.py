@@ -13,9 +13,9 @@ from joulebench_plugins.gguf.metadata import SpecialIds
 from joulebench_plugins.gguf.numbertypes import Array, encoder
 from joulebench_plugins.gguf.tensors import listed, rotated_heads, tensor_names, tensor_sizes
 from joulebench_plugins.gguf.vocabulary import Vocabulary
-from joulebench_plugins.shared.arrays import Checkpoint
-from joulebench_plugins.shared.integers import IntegerFile, Integers
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.shape import LlamaShape
+from joulebench_plugins.shared.tensors.arrays import Checkpoint
+from joulebench_plugins.shared.tensors.integers import IntegerFile, Integers
 
 #: What the gguf package calls each type, for a tensor and for a file that is mostly of it.
 _TYPES: Final = {"float32": ("F32", "ALL_F32"), "float16": ("F16", "MOSTLY_F16"), "bfloat16": ("BF16", "MOSTLY_BF16")}

@@ -6,7 +6,7 @@ from typing import Final
 
 from joulebench.api import Option, OptionValue, Settings
 from joulebench.backendkit import allowed_cores
-from joulebench_plugins.shared.integers import PACK_CHOICES
+from joulebench_plugins.shared.tensors.integers import PACK_CHOICES
 
 #: KV types that llama.cpp has kernels for, and how many numbers share a scale (ggml-common.h).
 KV_TYPES: Final = {"f32": 1, "f16": 1, "bf16": 1, "q8_0": 32, "q5_1": 32, "q5_0": 32, "q4_1": 32, "q4_0": 32}

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from joulebench.checkpoint import INDEX_FILE, weight_files
 from joulebench.errors import ModelError
-from joulebench_plugins.shared.calibration import Calibration, calibration_tokens
+from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens
 
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
 _COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})

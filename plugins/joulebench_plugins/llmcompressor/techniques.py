@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from joulebench.api import ArtifactTechnique, Availability, Environment, Option, Scalar, Settings, distribution_versions
-from joulebench_plugins.shared.calibration import CALIBRATION, Calibration, calibration_fault
+from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
 
 if TYPE_CHECKING:
     from joulebench_plugins.llmcompressor.oneshot import Modifier

@@ -9,9 +9,9 @@ from typing import Final
 from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
 from joulebench.errors import ArtifactError
 from joulebench_plugins.onnx.shape import graph_shape
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.integers import PACK_CHOICES
-from joulebench_plugins.shared.llama import ARCHITECTURES
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import ARCHITECTURES
+from joulebench_plugins.shared.tensors.integers import PACK_CHOICES
 
 PACK: Final = Option(
     "pack",
@@ -66,7 +66,7 @@ class OnnxExport(Converter):
         from joulebench_plugins.onnx.graphfile import GraphFile
         from joulebench_plugins.onnx.llamagraph import write_llama
         from joulebench_plugins.onnx.nbits import Packing
-        from joulebench_plugins.shared.arrays import Checkpoint
+        from joulebench_plugins.shared.tensors.arrays import Checkpoint
 
         checkpoint = Checkpoint(source)
         try:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from joulebench_plugins.onnx.graphfile import CONTRIB, GraphFile
 from joulebench_plugins.onnx.nbits import Packing
-from joulebench_plugins.shared.arrays import Checkpoint
-from joulebench_plugins.shared.llama import LlamaShape
-from joulebench_plugins.shared.rotary import rotation_tables
+from joulebench_plugins.shared.llama.rotary import rotation_tables
+from joulebench_plugins.shared.llama.shape import LlamaShape
+from joulebench_plugins.shared.tensors.arrays import Checkpoint
 
 INPUT_IDS: Final = "input_ids"
 LOGIT_POSITIONS: Final = "logit_positions"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from joulebench_plugins.onnx.graphfile import CONTRIB, GraphFile
-from joulebench_plugins.shared.arrays import Array
-from joulebench_plugins.shared.integers import IntegerFile, Integers
+from joulebench_plugins.shared.tensors.arrays import Array
+from joulebench_plugins.shared.tensors.integers import IntegerFile, Integers
 
 #: Neighbours that share a scale; a checkpoint's larger groups repeat theirs.
 BLOCK: Final = 32

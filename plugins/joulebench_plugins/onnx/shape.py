@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 #: onnxruntime's GroupQueryAttention rotates heads of such a multiple only: others fail at the first
 #: token (onnxruntime/contrib_ops/cpu/bert/group_query_attention_helper.h).

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from joulebench.api import Scalar
 from joulebench_plugins.pruning.masks import Pattern
-from joulebench_plugins.shared.shape import INPUT_SHARED_WITH, Shape, matrix_name
-from joulebench_plugins.shared.weights import Weights, sizes
+from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH, matrix_name
+from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.tensors.weights import Weights, sizes
 
 
 def zeros(before: Path, after: Path, pattern: Pattern) -> Mapping[str, Scalar]:
@@ -44,7 +45,7 @@ def shapes(before: Path, after: Path) -> Mapping[str, Scalar]:
     evidence = sizes(old, new)
     for word, each in (("before", old), ("after", new)):
         # A head's size is in no tensor's shape.
-        size = Shape.of(each.config).head_dim
+        size = layer_shape(each.config).head_dim
         evidence |= {
             f"layers_{word}": sum(name.endswith(".mlp.up_proj.weight") for name in each.files),
             f"heads_{word}": each.shape(matrix_name(0, "self_attn.q_proj"))[0] // size,
@@ -56,7 +57,7 @@ def shapes(before: Path, after: Path) -> Mapping[str, Scalar]:
 
 def _matrices(weights: Weights) -> list[list[str]]:
     """Names of the pruned matrices of each layer."""
-    layers = range(Shape.of(weights.config).num_hidden_layers)
+    layers = range(layer_shape(weights.config).num_hidden_layers)
     return [[matrix_name(layer, module) for module in INPUT_SHARED_WITH] for layer in layers]
 
 

@@ -9,10 +9,11 @@ import torch
 
 from joulebench_plugins.pruning.masks import Pattern, keep_in_matrix, keep_in_rows, keep_pattern
 from joulebench_plugins.pruning.sparsegpt import prune_and_correct
-from joulebench_plugins.shared.calibration import Calibration, calibration_tokens
-from joulebench_plugins.shared.layers import DecoderLayers, States, embed
-from joulebench_plugins.shared.shape import INPUT_SHARED_WITH, Shape, matrix_name
-from joulebench_plugins.shared.weights import Weights, write_checkpoint
+from joulebench_plugins.shared.calibration.layers import DecoderLayers, States, embed
+from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens
+from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH, matrix_name
+from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.tensors.weights import Weights, write_checkpoint
 
 #: Adds a batch of inputs, (tokens, features), to what was gathered of earlier ones.
 Gather = Callable[[torch.Tensor], torch.Tensor]
@@ -24,7 +25,7 @@ def prune_by_magnitude(source: Path, output: Path, sparsity: float, pattern: Pat
     """Zero the smallest weights of each matrix, or of each group of the pattern."""
     weights = Weights(source)
     changed: dict[str, torch.Tensor] = {}
-    for layer in range(Shape.of(weights.config).num_hidden_layers):
+    for layer in range(layer_shape(weights.config).num_hidden_layers):
         for module in INPUT_SHARED_WITH:
             name = matrix_name(layer, module)
             matrix = weights.matrix(name)
@@ -71,7 +72,7 @@ def _pruned_layers(
     layers = DecoderLayers(weights.folder)
     states = embed(weights, sequences)
     changed: dict[str, torch.Tensor] = {}
-    for index in range(Shape.of(weights.config).num_hidden_layers):
+    for index in range(layer_shape(weights.config).num_hidden_layers):
         stored = weights.layer(index)
         layer = layers.layer(index, stored)
         gathered = _gathered(layers, layer, states, gather)

@@ -10,24 +10,25 @@ from typing import Any
 
 import torch
 
-from joulebench_plugins.shared.calibration import Calibration, calibration_tokens
-from joulebench_plugins.shared.layers import DecoderLayers, States, embed
-from joulebench_plugins.shared.shape import INPUT_SHARED_WITH, LAYER_PREFIX, Shape
-from joulebench_plugins.shared.weights import Weights, write_checkpoint
+from joulebench_plugins.shared.calibration.layers import DecoderLayers, States, embed
+from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens
+from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH, LAYER_PREFIX
+from joulebench_plugins.shared.llama.shape import LayerShape, layer_shape
+from joulebench_plugins.shared.tensors.weights import Weights, write_checkpoint
 
 #: A layer's tensors by their names inside of it.
 Tensors = Mapping[str, torch.Tensor]
 _ATTENTION_OUT, _MLP_OUT = "self_attn.o_proj", "mlp.down_proj"
 
 
-def slim(weights: Weights, output: Path, target: Shape, calibration: Calibration | None) -> None:
+def slim(weights: Weights, output: Path, target: LayerShape, calibration: Calibration | None) -> None:
     """Write the checkpoint of shape ``target``; without ``calibration`` by the weights' norms."""
     with torch.inference_mode():
         _slim(weights, output, target, calibration)
 
 
-def _slim(weights: Weights, output: Path, target: Shape, calibration: Calibration | None) -> None:
-    shape = Shape.of(weights.config)
+def _slim(weights: Weights, output: Path, target: LayerShape, calibration: Calibration | None) -> None:
+    shape = layer_shape(weights.config)
     activations = None if calibration is None else _Activations(weights, calibration)
     kept = _kept_layers(weights, shape, target, activations)
     config = _config(weights.config, target, kept)
@@ -67,7 +68,7 @@ class _Activations:
         self._first = embed(weights, calibration_tokens(weights.folder, calibration))
         self.states: States = self._first
 
-    def scores(self, index: int, stored: Tensors, shape: Shape) -> _Scores:
+    def scores(self, index: int, stored: Tensors, shape: LayerShape) -> _Scores:
         """Σ ‖x_j‖² · ‖W[:, j]‖² over the columns that a channel or a head feeds."""
         squares: dict[str, torch.Tensor] = {}
 
@@ -95,7 +96,7 @@ class _Activations:
         return found
 
 
-def _by_norms(stored: Tensors, shape: Shape) -> _Scores:
+def _by_norms(stored: Tensors, shape: LayerShape) -> _Scores:
     """Sums of squares of the weights that go with a channel or a head."""
 
     def squares(module: str, dim: int) -> torch.Tensor:
@@ -115,7 +116,9 @@ def _by_norms(stored: Tensors, shape: Shape) -> _Scores:
     return _Scores(channels, heads)
 
 
-def _kept_layers(weights: Weights, shape: Shape, target: Shape, activations: _Activations | None) -> list[int]:
+def _kept_layers(
+    weights: Weights, shape: LayerShape, target: LayerShape, activations: _Activations | None
+) -> list[int]:
     """Places of the layers that stay, in order."""
     everything = range(shape.num_hidden_layers)
     if target.num_hidden_layers == shape.num_hidden_layers:
@@ -136,7 +139,7 @@ def _largest(scores: torch.Tensor, count: int) -> torch.Tensor:
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def _cut(stored: Tensors, scores: _Scores, shape: Shape, target: Shape) -> dict[str, torch.Tensor]:
+def _cut(stored: Tensors, scores: _Scores, shape: LayerShape, target: LayerShape) -> dict[str, torch.Tensor]:
     """The layer's tensors without the rows and columns of what goes. Biases go with their rows."""
     channels = _largest(scores.channels, target.intermediate_size)
     heads = _largest(scores.kv_heads, target.num_key_value_heads)
@@ -167,7 +170,7 @@ def _spread(blocks: torch.Tensor, size: int) -> torch.Tensor:
     return (blocks[:, None] * size + torch.arange(size)).flatten()
 
 
-def _config(config: Mapping[str, Any], target: Shape, kept: list[int]) -> dict[str, Any]:
+def _config(config: Mapping[str, Any], target: LayerShape, kept: list[int]) -> dict[str, Any]:
     """``config.json`` of the smaller model; the head's size is no longer hidden size / heads."""
     made = {
         **config,

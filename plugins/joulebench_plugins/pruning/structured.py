@@ -17,9 +17,9 @@ from joulebench.api import (
 )
 from joulebench_plugins.pruning.target import slimmer
 from joulebench_plugins.pruning.unstructured import LIBRARIES
-from joulebench_plugins.shared.calibration import CALIBRATION, Calibration, calibration_fault
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.shape import Shape
+from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import layer_shape
 
 
 class PruneStructured(ArtifactTechnique):
@@ -76,7 +76,7 @@ class PruneStructured(ArtifactTechnique):
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """A llama-type model that has what is to be kept, and sizes that transformers takes."""
         try:
-            slimmer(Shape.of(config), settings)
+            slimmer(layer_shape(config), settings)
         except UnfitModelError as error:
             return str(error)
         return calibration_fault(settings, config) if settings["scores"] == "activation" else None
@@ -84,10 +84,10 @@ class PruneStructured(ArtifactTechnique):
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the smaller checkpoint; raises ModelError or ArtifactError."""
         from joulebench_plugins.pruning.slimming import slim
-        from joulebench_plugins.shared.weights import Weights
+        from joulebench_plugins.shared.tensors.weights import Weights
 
         weights = Weights(source)
-        target = slimmer(Shape.of(weights.config), settings)
+        target = slimmer(layer_shape(weights.config), settings)
         by_activation = settings["scores"] == "activation"
         slim(weights, output, target, Calibration.of(settings) if by_activation else None)
 

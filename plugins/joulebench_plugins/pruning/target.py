@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from joulebench.api import Settings
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.shape import Shape
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import LayerShape
 
 
-def slimmer(shape: Shape, settings: Settings) -> Shape:
+def slimmer(shape: LayerShape, settings: Settings) -> LayerShape:
     """The shape that is left. Raises :class:`UnfitModelError` where it is none that can be had."""
     if not {"keep_mlp", "keep_kv_heads", "keep_layers"} & set(settings):
         raise UnfitModelError("set one of keep_mlp, keep_kv_heads and keep_layers")
@@ -42,7 +42,7 @@ def slimmer(shape: Shape, settings: Settings) -> Shape:
     return made
 
 
-def _width(shape: Shape, settings: Settings) -> int:
+def _width(shape: LayerShape, settings: Settings) -> int:
     """The MLP's width: the nearest multiple (of two the wider), at most what is there."""
     if "keep_mlp" not in settings or float(settings["keep_mlp"]) == 1:
         return shape.intermediate_size

@@ -21,9 +21,9 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench_plugins.pruning.options import PATTERN, PATTERNS, SPARSITY, pattern_fault
-from joulebench_plugins.shared.calibration import CALIBRATION, Calibration, calibration_fault
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.shape import Shape
+from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import layer_shape
 
 #: What decides the numbers: arithmetic, the layers' code, tokens.
 LIBRARIES: Final = ("torch", "transformers", "safetensors", "tokenizers")
@@ -48,7 +48,7 @@ class _WritesZeros(ArtifactTechnique):
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """A llama-type model whose matrices can be divided into the pattern's groups."""
         try:
-            shape = Shape.of(config)
+            shape = layer_shape(config)
         except UnfitModelError as error:
             return str(error)
         pattern = PATTERNS[str(settings["pattern"])]

@@ -19,8 +19,8 @@ from joulebench_plugins.quantization.options import (
     rounding_option,
 )
 from joulebench_plugins.quantization.techniques import RewritesWeights, grid_of
-from joulebench_plugins.shared.calibration import CALIBRATION, Calibration
-from joulebench_plugins.shared.shape import Shape
+from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration
+from joulebench_plugins.shared.llama.shape import LayerShape
 
 if TYPE_CHECKING:
     from joulebench_plugins.quantization.recipe import Recipe, Round
@@ -46,7 +46,7 @@ class QuantizeAwq(RewritesWeights):
         *CALIBRATION,
     )
 
-    def recipe(self, shape: Shape, settings: Settings) -> Recipe:
+    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
         """Calibrate, scale, round."""
         from joulebench_plugins.quantization.grid import Grid
         from joulebench_plugins.quantization.recipe import Recipe
@@ -92,7 +92,7 @@ class QuantizeSmoothQuant(RewritesWeights):
         *CALIBRATION,
     )
 
-    def recipe(self, shape: Shape, settings: Settings) -> Recipe:
+    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
         """Calibrate, scale what norms feed, round."""
         from joulebench_plugins.quantization.recipe import Recipe
         from joulebench_plugins.quantization.scaling import Scaling, smoothing
@@ -142,7 +142,7 @@ class QuantizeRotate(RewritesWeights):
         """Only GPTQ looks at a text."""
         return settings["rounding"] == "gptq"
 
-    def recipe(self, shape: Shape, settings: Settings) -> Recipe:
+    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
         """Rotate, calibrate for GPTQ, round."""
         from joulebench_plugins.quantization.recipe import Recipe
         from joulebench_plugins.quantization.rotation import Rotation

@@ -12,9 +12,10 @@ import numpy as np
 
 from joulebench.api import Scalar
 from joulebench.weightkit import counted, sampled, shares, source_evidence
-from joulebench_plugins.shared.integers import IntegerFile, Integers
-from joulebench_plugins.shared.shape import INPUT_SHARED_WITH, Shape, matrix_name
-from joulebench_plugins.shared.weights import Weights, sizes
+from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH, matrix_name
+from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.tensors.integers import IntegerFile, Integers
+from joulebench_plugins.shared.tensors.weights import Weights, sizes
 
 _SCALE_BITS: Final = 16
 #: torch's names of what safetensors calls by a letter and a number.
@@ -109,7 +110,7 @@ def _dtypes(weights: Weights) -> str:
 
 def _matrix_names(weights: Weights) -> Iterator[str]:
     """Names of the layers' matrices."""
-    for layer in range(Shape.of(weights.config).num_hidden_layers):
+    for layer in range(layer_shape(weights.config).num_hidden_layers):
         for module in INPUT_SHARED_WITH:
             yield matrix_name(layer, module)
 

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from joulebench_plugins.quantization.grid import Grid, Rounded
-from joulebench_plugins.shared.hessian import inverse_factor
+from joulebench_plugins.shared.calibration.hessian import inverse_factor
 
 #: Columns whose corrections are applied lazily (the paper's B); a multiple of all groups but rows.
 _BLOCK: Final = 128

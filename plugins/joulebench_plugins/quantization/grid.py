@@ -11,7 +11,7 @@ from typing import Final
 
 import torch
 
-from joulebench_plugins.shared.integers import Integers
+from joulebench_plugins.shared.tensors.integers import Integers
 
 #: Shares of the full scale that are tried where a scale is searched.
 _SHARES: Final = tuple(1 - step / 40 for step in range(17))  # 1.0 … 0.6

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import torch
 
-from joulebench_plugins.shared.layers import DecoderLayers, States
-from joulebench_plugins.shared.shape import INPUT_SHARED_WITH
+from joulebench_plugins.shared.calibration.layers import DecoderLayers, States
+from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH
 
 #: Inputs by the module that they are shared with.
 LayerInputs: TypeAlias = Mapping[str, "Inputs"]

@@ -12,7 +12,7 @@ from joulebench_plugins.quantization.gptq import round_and_correct
 from joulebench_plugins.quantization.grid import Grid, Rounded, round_to_nearest
 from joulebench_plugins.quantization.inputs import Inputs
 from joulebench_plugins.quantization.rotation import Rotation
-from joulebench_plugins.shared.calibration import Calibration
+from joulebench_plugins.shared.calibration.text import Calibration
 
 #: Rounds a float32 matrix, by what calibration saw of its inputs if there was one.
 Round: TypeAlias = Callable[[torch.Tensor, "Inputs | None"], Rounded]

@@ -13,19 +13,19 @@ from joulebench_plugins.quantization.grid import Grid, Rounded, round_to_nearest
 from joulebench_plugins.quantization.inputs import Inputs, gathered
 from joulebench_plugins.quantization.options import BLOCK
 from joulebench_plugins.quantization.recipe import Recipe
-from joulebench_plugins.shared.calibration import calibration_tokens
-from joulebench_plugins.shared.integers import write_integers
-from joulebench_plugins.shared.layers import DecoderLayers, States, embed
-from joulebench_plugins.shared.shape import (
+from joulebench_plugins.shared.calibration.layers import DecoderLayers, States, embed
+from joulebench_plugins.shared.calibration.text import calibration_tokens
+from joulebench_plugins.shared.llama.matrices import (
     EMBEDDING,
     FINAL_NORM,
     HEAD,
     INPUT_SHARED_WITH,
     LAYER_PREFIX,
-    Shape,
     matrix_name,
 )
-from joulebench_plugins.shared.weights import Weights, write_checkpoint
+from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.tensors.integers import write_integers
+from joulebench_plugins.shared.tensors.weights import Weights, write_checkpoint
 
 #: For the embedding and the head.
 _BYTES: Final = Grid(8, BLOCK)
@@ -87,7 +87,7 @@ class _Rewriting:
         # The text first: it is what is most likely refused.
         sequences = None if calibration is None else calibration_tokens(self._weights.folder, calibration)
         self._outside()
-        count = Shape.of(self._weights.config).num_hidden_layers
+        count = layer_shape(self._weights.config).num_hidden_layers
         if sequences is None:
             for index in range(count):
                 self._layer(index, {})

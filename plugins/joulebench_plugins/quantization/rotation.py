@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import torch
 
-from joulebench_plugins.shared.shape import Shape
+from joulebench_plugins.shared.llama.shape import LayerShape
 
 _INNER_NORMS = {
     "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -31,7 +31,7 @@ class Rotation:
     of what is left, with random signs) or ``orthogonal`` (random throughout).
     """
 
-    def __init__(self, shape: Shape, kind: str, seed: int, heads: bool) -> None:
+    def __init__(self, shape: LayerShape, kind: str, seed: int, heads: bool) -> None:
         self._shape, self._kind, self._heads = shape, kind, heads
         self._random = torch.Generator().manual_seed(seed)
         self._stream = self._drawn(shape.hidden_size)

@@ -15,7 +15,8 @@ import torch
 
 from joulebench_plugins.quantization.grid import Grid, round_to_nearest
 from joulebench_plugins.quantization.inputs import Inputs, LayerInputs
-from joulebench_plugins.shared.shape import INPUT_SHARED_WITH, Shape
+from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH
+from joulebench_plugins.shared.llama.shape import LayerShape
 
 #: A layer's tensors by their names inside of it, float32.
 Tensors: TypeAlias = Mapping[str, torch.Tensor]
@@ -39,7 +40,7 @@ _LEAST: Final = 1e-5
 class Scaling:
     """Chooses scales and folds them; ``everywhere`` or only where a norm feeds the matrices."""
 
-    shape: Shape
+    shape: LayerShape
     choose: Choose
     everywhere: bool
 

@@ -29,9 +29,9 @@ from joulebench_plugins.quantization.options import (
     grid_fault,
     group_option,
 )
-from joulebench_plugins.shared.calibration import CALIBRATION, Calibration, calibration_fault
-from joulebench_plugins.shared.configuration import UnfitModelError
-from joulebench_plugins.shared.shape import Shape
+from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
+from joulebench_plugins.shared.llama.shape import LayerShape, layer_shape
 
 if TYPE_CHECKING:
     from joulebench_plugins.quantization.grid import Grid
@@ -59,7 +59,7 @@ class RewritesWeights(ArtifactTechnique):
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """A llama-type model whose matrices the groups divide; a text that fits it."""
         try:
-            shape = Shape.of(config)
+            shape = layer_shape(config)
         except UnfitModelError as error:
             return str(error)
         fault = grid_fault(settings, shape.input_widths, shape.hidden_size)
@@ -74,13 +74,13 @@ class RewritesWeights(ArtifactTechnique):
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the checkpoint and its integers; raises ModelError or ArtifactError."""
         from joulebench_plugins.quantization.rewriting import rewrite
-        from joulebench_plugins.shared.weights import Weights
+        from joulebench_plugins.shared.tensors.weights import Weights
 
-        shape = Shape.of(Weights(source).config)
+        shape = layer_shape(Weights(source).config)
         rewrite(source, output, self.recipe(shape, settings))
 
     @abstractmethod
-    def recipe(self, shape: Shape, settings: Settings) -> Recipe:
+    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
         """What is done to a checkpoint of this shape."""
 
     def evidence(self, before: Path, after: Path, settings: Settings) -> Mapping[str, Scalar]:
@@ -104,7 +104,7 @@ class QuantizeRtn(RewritesWeights):
     summary = "rounds weights to nearest, in symmetric groups; packs exactly for all runtimes"
     options: ClassVar[tuple[Option, ...]] = (bits_option(8), group_option(32), clip_option("none"), EMBEDDING)
 
-    def recipe(self, shape: Shape, settings: Settings) -> Recipe:
+    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
         """Round."""
         from joulebench_plugins.quantization.recipe import Recipe, by_nearest
 
@@ -145,7 +145,7 @@ class QuantizeGptq(RewritesWeights):
         *CALIBRATION,
     )
 
-    def recipe(self, shape: Shape, settings: Settings) -> Recipe:
+    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
         """Calibrate, round with corrections."""
         from joulebench_plugins.quantization.recipe import Recipe, by_gptq
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from joulebench_plugins.fpga.arithmetic import Array
 from joulebench_plugins.fpga.model.matrices import quantized_activations
-from joulebench_plugins.shared.llama import LlamaShape
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 
 class KvCache:

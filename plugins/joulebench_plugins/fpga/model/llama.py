@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from joulebench_plugins.fpga.arithmetic import Array
-from joulebench_plugins.fpga.checkpoint import Checkpoint
+from joulebench_plugins.fpga.checkpoint import TrackedCheckpoint
 from joulebench_plugins.fpga.model.cache import KvCache
 from joulebench_plugins.fpga.model.matrices import Matrix, quantized_activations, quantized_groups, quantized_rows
 from joulebench_plugins.fpga.model.products import Products
 from joulebench_plugins.fpga.model.rotation import rotated
-from joulebench_plugins.shared.llama import LlamaShape
-from joulebench_plugins.shared.rotary import rotation_tables
+from joulebench_plugins.shared.llama.rotary import rotation_tables
+from joulebench_plugins.shared.llama.shape import LlamaShape
 
 #: Probabilities are integers of this many bits, in two parts of 7: an engine's pass for each.
 PROBABILITY_BITS: Final = 14
@@ -46,7 +46,7 @@ class Layer:
 class IntegerLlama:
     """The model of a checkpoint, quantized as it is read. ``group`` > 0 makes its layers int4."""
 
-    def __init__(self, shape: LlamaShape, checkpoint: Checkpoint, group: int) -> None:
+    def __init__(self, shape: LlamaShape, checkpoint: TrackedCheckpoint, group: int) -> None:
         self.shape = shape
         names = _Names(shape, checkpoint, group)
         self.layers = tuple(names.layer(number) for number in range(shape.num_hidden_layers))
@@ -135,7 +135,7 @@ _EMBEDDING: Final = "model.embed_tokens.weight"
 class _Names:
     """Reads and quantizes the matrices of a checkpoint by transformers' names."""
 
-    def __init__(self, shape: LlamaShape, checkpoint: Checkpoint, group: int) -> None:
+    def __init__(self, shape: LlamaShape, checkpoint: TrackedCheckpoint, group: int) -> None:
         self._shape, self._checkpoint, self._group = shape, checkpoint, group
 
     def layer(self, number: int) -> Layer:

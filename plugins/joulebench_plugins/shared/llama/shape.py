@@ -1,4 +1,4 @@
-"""What the ``config.json`` of a plain llama-type model says: sizes, constants, rotation."""
+"""Sizes, constants and rotation of a llama-type model, from its ``config.json``."""
 
 from __future__ import annotations
 
@@ -6,24 +6,81 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench_plugins.shared.configuration import UnfitModelError, count, even_groups, number, refuse_quantized
-from joulebench_plugins.shared.rotary import ROPE_KINDS, Rope
+from joulebench_plugins.shared.llama.configuration import UnfitModelError, count, even_groups, number, refuse_quantized
+from joulebench_plugins.shared.llama.rotary import ROPE_KINDS, Rope
 
 #: ``config.json`` names of the model classes whose layers are the ones described here.
 ARCHITECTURES: Final = ("LlamaForCausalLM",)
 
 
-@dataclass(frozen=True, slots=True)
-class LlamaShape:
-    """The sizes of a llama-type model, under the names that transformers gives them."""
+#: Model types whose layers have the matrices of a llama and nothing else that depends on their sizes.
+_LAYER_TYPES: Final = ("llama", "mistral", "qwen2")
 
-    vocab_size: int
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """The sizes of decoder layers, under the names that transformers gives them."""
+
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key/value head."""
+        return self.num_attention_heads // self.num_key_value_heads
+
+    @property
+    def query_width(self) -> int:
+        """Columns of all query heads together."""
+        return self.num_attention_heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Columns of all key (or value) heads together."""
+        return self.num_key_value_heads * self.head_dim
+
+    @property
+    def input_widths(self) -> frozenset[int]:
+        """Columns that the matrices have."""
+        return frozenset({self.hidden_size, self.query_width, self.intermediate_size})
+
+
+def layer_shape(config: Mapping[str, object]) -> LayerShape:
+    """The sizes in the ``config.json`` of a model that techniques rewrite.
+
+    Raises :class:`UnfitModelError` for other types of model and for quantized weights.
+    """
+    kind = config.get("model_type")
+    if kind not in _LAYER_TYPES:
+        raise UnfitModelError(f"takes models of type {', '.join(_LAYER_TYPES)}, not '{kind or 'unknown'}'")
+    return LayerShape(**_layer_sizes(config))
+
+
+def _layer_sizes(config: Mapping[str, object]) -> dict[str, int]:
+    """The fields of :class:`LayerShape`, of weights that are not quantized."""
+    refuse_quantized(config)
+    hidden, heads = count(config, "hidden_size"), count(config, "num_attention_heads")
+    kv_heads = count(config, "num_key_value_heads", heads)
+    even_groups(heads, kv_heads)
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": count(config, "intermediate_size"),
+        "num_hidden_layers": count(config, "num_hidden_layers"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": count(config, "head_dim", hidden // heads),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaShape(LayerShape):
+    """Sizes and constants of a whole llama-type model."""
+
+    vocab_size: int
     max_position_embeddings: int
     rms_norm_eps: float
     tie_word_embeddings: bool
@@ -37,19 +94,12 @@ class LlamaShape:
 
         Raises :class:`UnfitModelError` for layers that are none of a plain llama's.
         """
-        hidden, heads = count(config, "hidden_size"), count(config, "num_attention_heads")
         activation = config.get("hidden_act", "silu")
         if activation not in ("silu", "swish"):
             raise UnfitModelError(f"hidden_act '{activation}' is not known, only 'silu'")
-        refuse_quantized(config)
         shape = cls(
+            **_layer_sizes(config),
             vocab_size=count(config, "vocab_size"),
-            hidden_size=hidden,
-            intermediate_size=count(config, "intermediate_size"),
-            num_hidden_layers=count(config, "num_hidden_layers"),
-            num_attention_heads=heads,
-            num_key_value_heads=count(config, "num_key_value_heads", heads),
-            head_dim=count(config, "head_dim", max(1, hidden // heads)),
             max_position_embeddings=count(config, "max_position_embeddings", 2048),
             rms_norm_eps=number(config, "rms_norm_eps", 1e-6),
             tie_word_embeddings=config.get("tie_word_embeddings", False) is True,
@@ -57,20 +107,9 @@ class LlamaShape:
             mlp_bias=config.get("mlp_bias", False) is True,
             rope=_rope(config),
         )
-        even_groups(heads, shape.num_key_value_heads)
         if shape.head_dim % 2:
             raise UnfitModelError(f"head_dim {shape.head_dim} is odd and cannot be rotated")
         return shape
-
-    @property
-    def query_width(self) -> int:
-        """Columns of all query heads together."""
-        return self.num_attention_heads * self.head_dim
-
-    @property
-    def kv_width(self) -> int:
-        """Columns of all key (or value) heads together."""
-        return self.num_key_value_heads * self.head_dim
 
     @property
     def parameters(self) -> int:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from joulebench.api import Scalar
 from joulebench.checkpoint import INDEX_FILE, read_config, weight_files
 from joulebench.errors import ModelError
-from joulebench_plugins.shared.shape import LAYER_PREFIX
+from joulebench_plugins.shared.llama.matrices import LAYER_PREFIX
 
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
 _COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})

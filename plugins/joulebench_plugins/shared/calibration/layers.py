@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from joulebench.errors import ModelError
-from joulebench_plugins.shared.shape import EMBEDDING
-from joulebench_plugins.shared.weights import Weights
+from joulebench_plugins.shared.llama.matrices import EMBEDDING
+from joulebench_plugins.shared.tensors.weights import Weights
 
 #: Hidden states of each sequence, (1, tokens, hidden size), float32.
 States = list[torch.Tensor]

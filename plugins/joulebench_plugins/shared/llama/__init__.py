@@ -1,0 +1,1 @@
+"""Models of llama type: their configuration, sizes, rotary positions and the names of their matrices."""

@@ -1,0 +1,1 @@
+"""A checkpoint's tensors: as numpy arrays, as torch tensors, and the integers of a quantized one."""
