@@ -16,6 +16,7 @@ from typing import Any, Final
 from joulebench.api import Availability
 from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
 from joulebench.meter.comparison import CellBlocks, CellComparison, compare
+from joulebench.meter.stopping import counting
 from joulebench.meter.windows import TOTAL
 from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.cells import Plan
@@ -38,11 +39,12 @@ source = "shape:tiny-llama"
 [backend.{backend}]
 [workload.{workload}]
 [protocol]
-min_blocks = 20
-max_blocks = 20
+processes = 3
+min_blocks = 24
+max_blocks = 24
 block_s = 0.4
 time_budget_s = 20
-idle_s = 3
+idle_s = 2
 warmup_min_s = 1
 warmup_max_s = 10
 [sampler]
@@ -187,13 +189,12 @@ def _cell_text(row: dict[str, Any]) -> str:
 
 
 class _BlocksOf:
-    """The blocks of one cell: those that were not repeated, in their order."""
+    """The blocks of one cell that count, in their order."""
 
     def __init__(self, session: Session, cell_id: str) -> None:
         columns = ["block", "process", "round", "start_utc", "duration_s", "units"]
         table = session.table("blocks", cell_id).select(columns).to_pylist()
-        # A contended block is repeated under its number's successor; the last of a round counts.
-        self.blocks = sorted({row["round"]: row for row in table}.values(), key=_by_block)
+        self.blocks = [table[place] for place in counting([row["round"] for row in table])]
         self._energy: dict[tuple[str, int], list[float | None]] = {}
         names = ["block", "phase", "provenance", "counted", "gross_j"]
         for row in session.table("energy", cell_id).select(names).to_pylist():
@@ -224,10 +225,6 @@ class _BlocksOf:
             [row["process"] for row in self.blocks],
             [row["start_utc"].timestamp() for row in self.blocks],
         )
-
-
-def _by_block(row: dict[str, Any]) -> int:
-    return int(row["block"])
 
 
 def advice(found: SelfTest) -> list[str]:

@@ -42,6 +42,7 @@ reference = {{ backend = "torch", dtype = "float32", attention = "sdpa" }}
 count = 3
 tokens = 12
 [protocol]
+processes = 1
 min_blocks = 2
 max_blocks = 2
 block_s = 0.02

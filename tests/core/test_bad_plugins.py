@@ -28,6 +28,7 @@ new_tokens = 8
 block_s = 4.0
 memory = "160MiB"
 [protocol]
+processes = 1
 min_blocks = 3
 max_blocks = 3
 block_s = 0.3

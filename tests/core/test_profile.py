@@ -22,7 +22,7 @@ def parse(text: str, *overrides: str) -> Profile:
 
 def test_a_section_that_is_not_written_has_its_defaults() -> None:
     profile = parse(BASE)
-    assert profile.protocol["min_blocks"] == 20
+    assert profile.protocol["min_blocks"] == 40
     assert profile.protocol["target"] == 0.02
     assert "requests_per_block" not in profile.protocol
 

@@ -40,6 +40,7 @@ reference = {{ backend = "torch" }}
 count = 4
 tokens = 12
 [protocol]
+processes = 1
 min_blocks = 3
 max_blocks = 3
 block_s = 0.02

@@ -143,6 +143,7 @@ def test_a_false_difference_is_bad_and_asks_for_more_processes() -> None:
 def test_an_a_a_test_runs_by_the_real_machinery() -> None:
     pytest.importorskip("torch")
     overrides = [
+        "protocol.processes=1",
         "protocol.min_blocks=4",
         "protocol.max_blocks=4",
         "protocol.block_s=0.02",

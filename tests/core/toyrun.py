@@ -21,6 +21,7 @@ PROMPTS = [f"prompt number {number} of the test, with some words" for number in 
 
 #: Short enough for a test, every step of the protocol still there.
 PROTOCOL: Mapping[str, object] = {
+    "processes": 1,
     "min_blocks": 3,
     "max_blocks": 3,
     "block_s": 0.02,

@@ -159,6 +159,7 @@ chat = false
 block_s = 4.0
 memory = "300MiB"
 [protocol]
+processes = 1
 min_blocks = 3
 max_blocks = 3
 block_s = 0.1

@@ -45,6 +45,7 @@ tokens = 4
 enabled = false
 
 [protocol]
+processes = 1
 min_blocks = 3
 max_blocks = 3
 requests_per_block = 2

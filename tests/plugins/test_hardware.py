@@ -227,6 +227,7 @@ seconds = 0.01
 [workload.prefill]
 length = 16
 [protocol]
+processes = 1
 min_blocks = 2
 max_blocks = 2
 block_s = 0.01

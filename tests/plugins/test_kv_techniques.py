@@ -128,6 +128,7 @@ text = "{text}"
 context = 120
 new_tokens = 8
 [protocol]
+processes = 1
 min_blocks = 1
 max_blocks = 1
 requests_per_block = 1

@@ -109,6 +109,7 @@ new_tokens = 6
 tokens = 256
 window = 128
 [protocol]
+processes = 1
 min_blocks = 3
 max_blocks = 3
 requests_per_block = 1

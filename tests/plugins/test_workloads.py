@@ -87,8 +87,8 @@ def perform(workload: Workload, request: Request, **settings: Any) -> tuple[Any,
 def test_generate_gives_the_first_token_to_prefill_and_the_rest_to_decode() -> None:
     outcome, log = perform(Generate(), Request(0, (1, 2, 3), 3))
     assert log == [
-        "window",
         "reset",
+        "window",
         "phase prefill",
         ("prefill", 3),
         "token",
@@ -123,7 +123,7 @@ def test_stop_needs_a_token_that_ends_an_answer(prompts: Path) -> None:
 
 def test_prefill_counts_prompt_tokens() -> None:
     outcome, log = perform(Prefill(), Request(0, (1, 2, 3), 1))
-    assert log == ["window", "reset", "phase prefill", ("prefill", 3), "token"]
+    assert log == ["reset", "window", "phase prefill", ("prefill", 3), "token"]
     assert (outcome.prefill_tokens, outcome.decode_tokens, outcome.units) == (3, 0, 3.0)
 
 
@@ -161,7 +161,7 @@ def test_without_a_tokenizer_a_decode_s_contexts_are_random(tmp_path: Path) -> N
 
 def test_score_counts_the_tokens_that_have_a_probability() -> None:
     outcome, log = perform(Score(), Request(0, (1, 2, 3)))
-    assert log == ["window", "reset", "phase score", ("score", 3)]
+    assert log == ["reset", "window", "phase score", ("score", 3)]
     assert outcome.units == 2.0
     assert outcome.values == {"nll_nats": 1.0, "scored_tokens": 2.0}
 

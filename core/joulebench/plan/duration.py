@@ -29,7 +29,9 @@ def _measuring_s(profile: Profile, runnable: int) -> float:
     blocks_s += rule.min_blocks * (margins.before_s + margins.after_s)
     per_process_s = ASSUMED_LOAD_S + protocol.warm_up.min_s
     groups = 1 if protocol.turns else runnable
-    return runnable * (blocks_s + rule.processes * per_process_s) + groups * 2 * protocol.idle_s
+    # One baseline before each process of a group, and one after the last.
+    idle_s = (groups * rule.processes + 1) * protocol.idle_s
+    return runnable * (blocks_s + rule.processes * per_process_s) + idle_s
 
 
 def _agreement_s(

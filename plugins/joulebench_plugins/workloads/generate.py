@@ -56,9 +56,12 @@ class Generate(Workload):
             int(settings["max_prompt_tokens"]),
         )
 
+    def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
+        """Empty the cache: forgetting the request before is no work of this one."""
+        session.reset()
+
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """Prefill and decode one prompt. The first token belongs to the prefill."""
-        session.reset()
         output = [0] * request.new_tokens
         step, stamp = session.step, record.token
         record.phase("prefill")

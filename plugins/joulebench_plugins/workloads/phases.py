@@ -37,9 +37,12 @@ class Prefill(Workload):
         length = int(settings["length"])
         return [Request(index, random_tokens(source, context, length), 1) for index in range(SEQUENCES)]
 
+    def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
+        """Empty the cache."""
+        session.reset()
+
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """One prefill; its unit is the prompt token."""
-        session.reset()
         record.phase("prefill")
         first = session.prefill(request.tokens)
         record.token()

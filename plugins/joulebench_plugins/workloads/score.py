@@ -70,9 +70,12 @@ class Score(Workload):
             raise ProfileError(f"has only {len(tokens)} tokens; a window needs {window}", where=str(path))
         return [Request(start // window, tuple(tokens[start : start + window])) for start in range(0, usable, window)]
 
+    def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
+        """Empty the cache."""
+        session.reset()
+
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """One window."""
-        session.reset()
         record.phase("score")
         scores = session.score(request.tokens)
         return Outcome(
