@@ -175,12 +175,12 @@ def judge(session: Session) -> SelfTest:
         raise NothingRanError(f"a cell of the self-test failed: {cause}")
     tables = [_BlocksOf(session, row["cell_id"]) for row in rows]
     unit = rows[0]["unit"]
-    compared = [SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times()))]
+    compared = [SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times(), start_u=0.0))]
     for provenance in ("measured", "estimated", "simulated"):
         energies = [t.energies(provenance) for t in tables]
         if all(each is not None for each in energies):
             a, b = (each for each in energies if each is not None)
-            compared.append(SelfComparison("energy", f"J/{unit}", provenance, compare(a, b)))
+            compared.append(SelfComparison("energy", f"J/{unit}", provenance, compare(a, b, start_u=0.0)))
     return SelfTest(_cell_text(rows[0]), min(len(t.blocks) for t in tables), tuple(compared))
 
 

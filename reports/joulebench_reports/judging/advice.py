@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from joulebench.api import Provenance
 from joulebench.meter.clusters import paired_windows
-from joulebench.meter.comparison import CellBlocks, CellComparison, compare, corrected_for_many
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare
+from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.constraints import Constraint, energy_of, rate_of
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.series import CellSeries, read_series

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance, Scalar
 from joulebench.meter.clusters import paired_windows
-from joulebench.meter.comparison import CellBlocks, CellComparison, compare, corrected_for_many
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare
+from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.advice import advise
 from joulebench_reports.judging.claims import judge_claims
 from joulebench_reports.judging.constraints import rate_of

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance
-from joulebench.meter.comparison import CellBlocks, CellComparison, compare, corrected_for_many
+from joulebench.meter.comparison import CellBlocks, CellComparison, compare
+from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.series import CellSeries, read_energies
 from joulebench_reports.reading.simulated import RANGES
