@@ -15,7 +15,7 @@ from joulebench.profile.sections import PROTOCOL_OPTIONS
 from joulebench.run.cell import CellRun
 from joulebench.run.orders import Job
 from joulebench.run.record import CellRecord
-from joulebench.run.turns import GroupRun, IdleBaselines, take_legs
+from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, take_legs
 from joulebench.session.files import Session, SessionWriter
 from joulebench.session.schema import SCHEMA_VERSION
 from joulebench.testing.workers import FakeWorkers, ScriptedLoad, WorkerScript
@@ -79,11 +79,15 @@ class FakeRun:
         self._numbers = MeasurementProtocol.of({**DEFAULTS, **QUICK, **protocol})  # type: ignore[dict-item]
         self._accountant = Accountant([], [], {})
         self._groups: list[GroupRun] = []
+        self._rounds = Rounds()
 
     def group(
-        self, scripts: Mapping[str, WorkerScript | None], loads: Mapping[str, ScriptedLoad] | None = None
+        self,
+        scripts: Mapping[str, WorkerScript | None],
+        loads: Mapping[str, ScriptedLoad] | None = None,
+        anchor: str | None = None,
     ) -> FakeRun:
-        """Add a group."""
+        """Add a group; its ``anchor`` is a cell of one before."""
         writer, quiet = SessionWriter(self.folder), loads or {}
         runs = [
             CellRun(
@@ -96,20 +100,29 @@ class FakeRun:
         ]
         self.runs |= dict(zip(scripts, runs, strict=True))
         baselines = IdleBaselines(self._accountant, self._numbers, self.watcher)
-        judges = {"m": ()}
+        if self._resumed is not None:
+            self._rounds = Rounds(runs)
         self._groups.append(
-            GroupRun(runs, self._numbers, self._accountant, baselines, self.watcher, judges, random.Random(1))
+            GroupRun(
+                runs,
+                self._numbers,
+                self._accountant,
+                baselines,
+                self.watcher,
+                {"m": ()},
+                random.Random(1),
+                self._rounds,
+                None if anchor is None else self.runs[anchor],
+            )
         )
         return self
 
     def execute(self) -> FakeRun:
         """Run all groups to their ends."""
 
-        def end(group: GroupRun) -> None:
-            for run in group.runs:
-                run.finish(lambda totals: {})
-
-        take_legs(self._groups, lambda group: None, end)
+        take_legs(self._groups, lambda group: None, lambda group: None)
+        for run in self.runs.values():
+            run.finish(lambda totals: {})
         return self
 
     def rows(self, cell: str, table: str = "blocks") -> list[dict[str, object]]:

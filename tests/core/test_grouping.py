@@ -36,6 +36,16 @@ def test_a_backend_that_does_not_fit_is_cut() -> None:
     assert groups(CELLS, 2.0) == [["x none", "x a"], ["x b"], ["y none", "y a"], ["y b"]]
 
 
+def test_every_group_but_the_anchors_own_leaves_room_for_it() -> None:
+    found = fitting(CELLS, lambda each: each[2], lambda each: each[0], 4.0, anchor=CELLS[1])
+    assert [[f"{backend} {technique}" for backend, technique, _ in group] for group in found] == [
+        ["y none", "y a", "y b"],
+        ["x none", "x a", "x b"],
+    ]
+    found = fitting(CELLS, lambda each: each[2], lambda each: each[0], 3.0, anchor=CELLS[0])
+    assert [len(group) for group in found] == [3, 2, 1]
+
+
 def test_nothing_makes_no_group() -> None:
     assert fitting([], lambda _: 1.0, lambda _: 0, 1.0) == []
 

@@ -124,3 +124,36 @@ def test_a_run_that_goes_on_counts_what_it_has(tmp_path: Path) -> None:
     assert [row["process"] for row in rows] == [0, 0, 1, 1, 1, 1]
     assert [row["round"] for row in rows] == [0, 1, 2, 3, 4, 5]
     assert "resumed" in again.flags("a")
+
+
+def test_groups_share_no_number_of_a_round(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, processes=2, min_blocks=4, max_blocks=4).group({"a": None}).group({"b": None}).execute()
+    rounds = [row["round"] for cell in "ab" for row in run.rows(cell)]
+    assert sorted(rounds) == list(range(8))  # type: ignore[type-var]
+
+
+def test_an_anchor_takes_its_turn_in_each_round_of_the_other_groups(tmp_path: Path) -> None:
+    """Cells that do not fit into memory together were never compared at all."""
+    run = FakeRun(tmp_path, processes=2, min_blocks=4, max_blocks=4)
+    run.group({"base": None, "a": None}).group({"b": None}, anchor="base").execute()
+    rounds = {cell: [row["round"] for row in run.rows(cell)] for cell in ("base", "a", "b")}
+    assert sorted(rounds["base"]) == sorted(rounds["a"] + rounds["b"])  # type: ignore[type-var]
+    linking = [row["round"] for row in run.rows("base") if "anchor" in row["flags"]]  # type: ignore[operator]
+    assert linking == rounds["b"]
+    assert [row["block"] for row in run.rows("base")] == list(range(8))
+    # Its own end is decided by the rounds of its own group.
+    assert (len(run.runs["base"].record.done), run.runs["base"].record.blocks) == (4, 8)
+
+
+def test_in_each_round_an_anchor_does_the_requests_of_the_others(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, processes=1, min_blocks=3, max_blocks=3)
+    run.group({"base": None}).group({"b": None}, anchor="base").execute()
+    requests = {cell: [row["prompt_index"] for row in run.rows(cell, "requests")] for cell in ("base", "b")}
+    assert requests == {"base": [0, 1, 2, 0, 1, 2], "b": [0, 1, 2]}
+
+
+def test_a_group_whose_anchor_has_failed_goes_on_without(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, min_blocks=3, max_blocks=3)
+    run.group({"base": WorkerScript(fails_at=frozenset({0}))}).group({"b": None}, anchor="base").execute()
+    assert len(run.rows("b")) == 3
+    assert run.workers.opened("base") == 1

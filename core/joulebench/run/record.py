@@ -36,6 +36,8 @@ from joulebench.sensors.idle import Baseline
 from joulebench.session.files import Session, SessionWriter, TableStream, write_table
 from joulebench.session.schema import CELL_TABLES, versioned
 
+#: Flag of a block that the cell measured in the rounds of another group, as its anchor.
+ANCHOR: Final = "anchor"
 _STREAMS: Final = ("blocks", "energy", "requests", "samples", "events")
 #: Tables whose rows belong to a block (events may, samples never do).
 _BY_BLOCK: Final = ("energy", "requests", "events")
@@ -51,7 +53,8 @@ class Turn:
     """Where a block stands in the order of things, and what was waited for before it.
 
     ``place`` is its place among the blocks that count: a repeat has that of what it repeats, and
-    does the same requests.
+    does the same requests. ``anchors`` says that the cell is the anchor of another group's round:
+    the block counts for comparisons, not for when the cell ends.
     """
 
     number: int
@@ -61,6 +64,7 @@ class Turn:
     gate_wait_s: float = 0.0
     dither_s: float = 0.0
     flags: tuple[str, ...] = ()
+    anchors: bool = False
 
 
 @dataclass(slots=True)
@@ -88,7 +92,10 @@ class CellRecord:
         self.cell = cell
         self.accountant = accountant
         self.channels = accountant.channels
+        #: Blocks in rounds of the cell's own group, which the stopping rule looks at.
         self.done = BlocksSoFar()
+        #: The process of every block.
+        self._processes: list[int] = []
         self.flags: dict[str, None] = {}
         self._idle = IdleOfProcesses(self.channels)
         self.quality: dict[str, Any] = {}
@@ -129,6 +136,11 @@ class CellRecord:
         self._streams = {name: self._writer.stream(self.cell.id, name) for name in _STREAMS}
 
     @property
+    def blocks(self) -> int:
+        """All blocks on record."""
+        return len(self._processes)
+
+    @property
     def simulated(self) -> bool:
         """Whether its blocks are in the time of simulated hardware."""
         return self.done.simulated
@@ -151,7 +163,9 @@ class CellRecord:
             energy.setdefault(row["block"], []).append(row)
         for row in blocks:
             joules = block_joules(energy.get(row["block"], []))
-            self.done.add(row["process"], row["round"], row["duration_s"], joules, row["units"])
+            self._processes.append(row["process"])
+            if ANCHOR not in row["flags"]:
+                self.done.add(row["process"], row["round"], row["duration_s"], joules, row["units"])
         values = session.table("requests", self.cell.id).column("values_json").to_pylist()
         self._add(each for text in values for each in request_values(text))
         self.next_process = max(row["process"] for row in blocks) + 1
@@ -194,6 +208,8 @@ class CellRecord:
         traces = samples.traces()
         self.done.simulated = block.simulated
         flags = [] if block.simulated else self._block_flags(turn, traces, contended=contended)
+        if turn.anchors:
+            flags.append(ANCHOR)
         energy = self._energy_rows(block, turn.number, traces, seen)
         self._streams["requests"].append(request_rows(self.cell.id, turn.number, block, self._clock))
         self._streams["samples"].write(sample_table(self.channels, block, samples))
@@ -225,7 +241,9 @@ class CellRecord:
         )
         if not block.simulated:
             self.flags.update(dict.fromkeys(turn.flags))
-        self.done.add(self.next_process - 1, turn.round, block.duration_s, block_joules(energy), block.units)
+        self._processes.append(self.next_process - 1)
+        if not turn.anchors:
+            self.done.add(self.next_process - 1, turn.round, block.duration_s, block_joules(energy), block.units)
         self._add(each for request in block.requests for each in request.values.items())
 
     def _block_flags(self, turn: Turn, traces: Mapping[int, Trace], *, contended: bool) -> list[str]:
@@ -290,7 +308,7 @@ class CellRecord:
                 stream.finish()
         self._finish_energy()
         self.quality.update(quality_of(self._sums))
-        processes = len(set(self.done.processes))
+        processes = len(set(self._processes))
         if processes == 1 and not self.simulated:
             self.flags["single_process"] = None
         self._writer.write_cell(
@@ -301,7 +319,7 @@ class CellRecord:
                 "quality_json": json.dumps(self.quality) if self.quality else None,
                 "agreement_json": json.dumps(self.agreement) if self.agreement else None,
                 "processes": processes,
-                "blocks": self.done.measured,
+                "blocks": self.blocks,
                 "idle": self._idle.rows(),
                 "flags": sorted(self.flags),
                 "started_at": self._started_at,
@@ -313,19 +331,19 @@ class CellRecord:
 
     def _time_base(self) -> str | None:
         """Whose seconds the blocks are in; unknown where there is none."""
-        if not self.done.measured:
+        if not self.blocks:
             return None
         return "device" if self.simulated else "host"
 
     def _finish_energy(self) -> None:
         stream = self._streams["energy"]
-        idle = {process: self._idle.around(process) for process in set(self.done.processes)}
+        idle = {process: self._idle.around(process) for process in set(self._processes)}
         if not any(idle.values()):
             if self.accountant.indices and not self.simulated:
                 self.flags["no_idle_baseline"] = None
             stream.finish()
             return
-        process_of = dict(enumerate(self.done.processes))
+        process_of = dict(enumerate(self._processes))
         rows = [
             with_net(row, idle[process_of[row["block"]]].get(row["channel"]))
             for row in Session(self._writer.path).table("energy", self.cell.id).to_pylist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ from joulebench.run.packing import fitting
 from joulebench.run.record import CellRecord
 from joulebench.run.references import References
 from joulebench.run.rows import ClockTriple, planned_row
-from joulebench.run.turns import GroupRun, IdleBaselines, Watcher, take_legs
+from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.session.files import Session, SessionWriter
 from joulebench.session.schema import SCHEMA_VERSION
 from joulebench.version import __version__
@@ -340,7 +341,8 @@ class Run:
     def _groups(self, jobs: Sequence[tuple[PlannedCell, Job]]) -> list[list[tuple[PlannedCell, Job]]]:
         """Cells of one workload that fit into memory together; alone where turns are off.
 
-        Where not all of them fit, those of one backend stay together as far as they do.
+        Where not all of them fit, those of one backend stay together as far as they do, and the
+        workload's first uncompressed cell is the anchor of all groups.
         """
         if not self._protocol.turns:
             return [[each] for each in jobs]
@@ -353,7 +355,7 @@ class Run:
         return [
             group
             for cells in by_work.values()
-            for group in fitting(cells, lambda each: needed[each[0].id], _backend_of, room)
+            for group in fitting(cells, lambda each: needed[each[0].id], _backend_of, room, _anchor_of(cells))
         ]
 
     def _measure(
@@ -372,11 +374,15 @@ class Run:
             ):
                 baselines.expire()
 
-        def end(group: GroupRun) -> None:
-            for run in group.runs:
-                self._finish(run)
+        made = self._group_runs(groups, baselines, judges)
+        needed_by = Counter(run for group in made for run in _members(group))
 
-        made = [self._group(group, baselines, judges) for group in groups]
+        def end(group: GroupRun) -> None:
+            for run in _members(group):
+                needed_by[run] -= 1
+                if not needed_by[run]:
+                    self._finish(run)
+
         try:
             take_legs(made, begin, end)
         except BaseException:
@@ -385,13 +391,29 @@ class Run:
                     run.leave()
             raise
 
-    def _group(
-        self, cells: Sequence[tuple[PlannedCell, Job]], baselines: IdleBaselines, judges: Mapping[str, Sequence[Judge]]
-    ) -> GroupRun:
-        runs = [CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed)) for cell, job in cells]
-        # A seed of the group's own: the order of blocks does not depend on what ran before.
-        rng = random.Random(f"{self._seed} {cells[0][0].id}")  # noqa: S311  an order, no secret
-        return GroupRun(runs, self._protocol, self._accountant, baselines, self._watcher, judges, rng)
+    def _group_runs(
+        self,
+        groups: Sequence[Sequence[tuple[PlannedCell, Job]]],
+        baselines: IdleBaselines,
+        judges: Mapping[str, Sequence[Judge]],
+    ) -> list[GroupRun]:
+        runs = [
+            [CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed)) for cell, job in group]
+            for group in groups
+        ]
+        rounds = Rounds([run for group in runs for run in group])
+        anchors: dict[tuple[str, str], CellRun] = {}
+        made: list[GroupRun] = []
+        for group in runs:
+            first = group[0].cell
+            anchor = anchors.get(_work_of(first)) if self._protocol.turns else None
+            anchors.setdefault(_work_of(first), group[0])
+            # A seed of the group's own: the order of blocks does not depend on what ran before.
+            rng = random.Random(f"{self._seed} {first.id}")  # noqa: S311  an order, no secret
+            made.append(
+                GroupRun(group, self._protocol, self._accountant, baselines, self._watcher, judges, rng, rounds, anchor)
+            )
+        return made
 
     def _finish(self, run: CellRun) -> None:
         workload = self._registry.workload(run.cell.workload_plugin)
@@ -443,6 +465,20 @@ def _needed(job: Job) -> float:
 def _backend_of(each: tuple[PlannedCell, Job]) -> str:
     cell = each[0]
     return f"{cell.backend} {cell.device} {sorted(cell.backend_settings.items())}"
+
+
+def _anchor_of(cells: Sequence[tuple[PlannedCell, Job]]) -> tuple[PlannedCell, Job]:
+    """The cell that all groups of one workload are held against: the first that is uncompressed."""
+    uncompressed = (
+        each
+        for each in cells
+        if not each[0].runtime_steps and not any(step.kind == "technique" for step in each[0].transforms)
+    )
+    return next(uncompressed, cells[0])
+
+
+def _members(group: GroupRun) -> tuple[CellRun, ...]:
+    return group.runs if group.anchor is None else (*group.runs, group.anchor)
 
 
 def _by_place(step: Transform) -> dict[str, str]:

@@ -70,8 +70,24 @@ class IdleBaselines:
         return measure_idle(self._accountant, self._seconds, when)
 
 
+class Rounds:
+    """Numbers of rounds, none used twice in a run: cells that share one took turns in it."""
+
+    def __init__(self, runs: Sequence[CellRun] = ()) -> None:
+        #: The round under way. A resumed run's come after those of the run before.
+        self.number = max((run.record.next_round for run in runs), default=0)
+
+    def end(self) -> None:
+        """The round is over."""
+        self.number += 1
+
+
 class GroupRun:
-    """A group of cells that take turns, leg by leg. A leg is one process of each of its cells."""
+    """A group of cells that take turns, leg by leg. A leg is one process of each of its cells.
+
+    The ``anchor`` is a cell of another group that takes its turn in each round of this one too, so
+    that cells of both can be held against it.
+    """
 
     def __init__(
         self,
@@ -82,7 +98,11 @@ class GroupRun:
         watcher: Watcher,
         judges: Mapping[str, Sequence[Judge]],
         rng: random.Random,
+        rounds: Rounds,
+        anchor: CellRun | None = None,
     ) -> None:
+        self._rounds = rounds
+        self.anchor = anchor
         self.runs = tuple(runs)
         self._protocol = protocol
         self._rule = protocol.stopping
@@ -91,8 +111,6 @@ class GroupRun:
         self._watcher = watcher
         self._judges = judges
         self._rng = rng
-        # A resumed cell's rounds go on: blocks of one number were measured side by side.
-        self._round = max((run.record.next_round for run in self.runs), default=0)
         self._gate = ThermalGate(
             Thermometer(accountant.channels),
             protocol.gate.distance_c,
@@ -124,16 +142,17 @@ class GroupRun:
         the middle of a block would answer nothing else before its end.
         """
         waiting = self.unfinished()
+        guests = [] if self.anchor is None or self.anchor.cause is not None else [self.anchor]
         before = self._baselines.before()
-        for run in waiting:
+        for run in (*waiting, *guests):
             run.record.begin_leg(before)
             self._guard(run, partial(self._load, run))
         self._settle_requests([run for run in waiting if run.running])
         self._take_turns([run for run in waiting if run.running])
-        for run in waiting:
+        for run in (*waiting, *guests):
             run.close_worker()
         after = self._baselines.after()
-        for run in waiting:
+        for run in (*waiting, *guests):
             run.record.end_leg(after)
 
     def _take_turns(self, loaded: Sequence[CellRun]) -> None:
@@ -147,10 +166,14 @@ class GroupRun:
             )
 
         while turns := [run for run in loaded if owes(run)]:
+            place = len(turns[0].record.done)
+            if self.anchor is not None and self.anchor.running:
+                turns.append(self.anchor)
             self._rng.shuffle(turns)
             for position, run in enumerate(turns):
-                self._guard(run, partial(self._turn, run, position))
-            self._round += 1
+                own = place if run is self.anchor else len(run.record.done)
+                self._guard(run, partial(self._turn, run, position, own))
+            self._rounds.end()
 
     def _guard(self, run: CellRun, action: Callable[[], None]) -> None:
         """A cell fails alone."""
@@ -182,7 +205,8 @@ class GroupRun:
     def _settle_requests(self, runs: Sequence[CellRun]) -> None:
         """Requests of a block: the same for all cells of the group, so that they do equal work."""
         fixed = self._protocol.requests_per_block
-        known = (run.record.requests_per_block for run in self.runs)
+        runs_of_record = self.runs if self.anchor is None else (self.anchor, *self.runs)
+        known = (run.record.requests_per_block for run in runs_of_record)
         settled = next((count for count in known if count is not None), None)
         if fixed is None and settled is None:
             fastest_s = min((run.warmup_mean_s for run in runs), default=1.0)
@@ -191,15 +215,14 @@ class GroupRun:
         for run in runs:
             run.record.requests_per_block = fixed or settled
 
-    def _turn(self, run: CellRun, position: int) -> None:
+    def _turn(self, run: CellRun, position: int, place: int) -> None:
         """One block of one cell, repeated if somebody else was using the machine."""
-        place = len(run.record.done)
         for _ in range(1 + self._protocol.repeat_contended):
             waited_s, flags = self._gate.wait()
             dither_s = self._rng.uniform(0.0, self._dither_s)
             run.resume(self._lead_s + dither_s + self._accountant.margins.before_s)
-            number = run.record.done.measured
-            turn = Turn(number, place, self._round, position, waited_s, dither_s, flags)
+            number, anchors = run.record.blocks, run is self.anchor
+            turn = Turn(number, place, self._rounds.number, position, waited_s, dither_s, flags, anchors)
             try:
                 contended = run.run_block(turn, self._protocol.contended)
             finally:
@@ -214,7 +237,7 @@ def take_legs(groups: Sequence[GroupRun], begin: Callable[[GroupRun], None], end
 
     So the processes of a cell lie as far apart as the run is long: what changes on a machine within
     minutes is between them, and in the interval. ``begin`` is called before a group's first leg,
-    ``end`` after its last.
+    ``end`` after its last. A group's anchor has been in its own group before.
     """
     waiting = list(groups)
     begun: set[int] = set()

@@ -179,7 +179,7 @@ BLOCKS: Final = pa.schema(
         _field("cell_id", _TEXT, "the cell"),
         _field("block", _I32, "number of the block within the cell"),
         _field("process", _I32, "worker process of the cell, from 0"),
-        _field("round", _I32, "round of randomised turns; the same number in cells that took turns"),
+        _field("round", _I32, "round of randomised turns; cells with the same number took turns"),
         _field("position", _I32, "place within the round"),
         _field("t0_ns", _I64, "start", "ns"),
         _field("t1_ns", _I64, "end", "ns"),
@@ -199,7 +199,7 @@ BLOCKS: Final = pa.schema(
         _field("frequency_hz", _F64, "mean frequency of the cores", "Hz"),
         _field("gate_wait_s", _F64, "time waited for the thermal gate", "s"),
         _field("dither_s", _F64, "random wait before the block", "s"),
-        _field("flags", _NAMES, "contended, throttled, thermal_gate_timeout, …"),
+        _field("flags", _NAMES, "contended, throttled, anchor, thermal_gate_timeout, …"),
     ]
 )
 

@@ -10,7 +10,9 @@ from typing import Final
 EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "contended": "other processes used the processor during the block, so its time and energy "
-        "are partly theirs; it was repeated, and both stay in the mean",
+        "are partly theirs; it was repeated, and the last repeat counts",
+        "anchor": "the cell took this turn in the rounds of another group, so that cells that do not fit into "
+        "memory together can be compared by way of it",
         "throttled": "the processor or accelerator lowered its clock within the block, so the "
         "figures describe a machine that is too hot or limited in power",
         "no_thermal_gate": "no temperature could be read, so blocks did not wait for the machine "
