@@ -18,7 +18,7 @@ from pathlib import Path
 from joulebench.meter.live.sampling import Sampler
 from joulebench.profile.reading import parse_profile
 from joulebench.registry.loading import default_registry
-from joulebench.sensors.probing import inspect_probes
+from joulebench.sensors.probing import ProbeChoices, inspect_probes
 from joulebench.testing.powercap import FakePowercap, intel_zones
 
 SECONDS = 20.0
@@ -52,7 +52,7 @@ def busy() -> Iterator[None]:
 
 def measure(label: str, overrides: list[str]) -> None:
     profile = parse_profile(PROFILE, "bench", Path.cwd(), overrides)
-    channels = inspect_probes(default_registry(), profile).channels
+    channels = inspect_probes(default_registry(), ProbeChoices.of_profile(profile)).channels
     with Sampler(channels, os.getpid()) as sampler:
         time.sleep(1.0)  # its start is not its cost
         before = sampler.tax()

@@ -13,7 +13,8 @@ from joulebench.version import __version__
 if TYPE_CHECKING:
     from joulebench.metering.figures import EnergyFigure, Measurement
     from joulebench.metering.meter import Meter
-    from joulebench.metering.window import Window, measure
+    from joulebench.metering.shared import measure
+    from joulebench.metering.window import Window
 
 __all__ = ["EnergyFigure", "Measurement", "Meter", "Window", "__version__", "measure"]
 
@@ -22,7 +23,7 @@ _LAZY = {
     "Measurement": "joulebench.metering.figures",
     "Meter": "joulebench.metering.meter",
     "Window": "joulebench.metering.window",
-    "measure": "joulebench.metering.window",
+    "measure": "joulebench.metering.shared",
 }
 
 

@@ -35,6 +35,8 @@ Settings = Mapping[str, OptionValue]
 Scalar = str | int | float | bool | None
 
 Provenance = Literal["measured", "estimated", "simulated"]
+#: All provenances in the order of the trust that they deserve. Sums and rankings never mix them.
+PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
 Quantity = Literal["energy", "power", "temperature", "memory", "frequency", "cpu_time", "throttle", "utilization"]
 OptionType = Literal["str", "int", "float", "bool", "file", "share", "bytes", "command"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Availability
+from joulebench.api import PROVENANCES, Availability
 from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
 from joulebench.meter.comparison import CellBlocks, CellComparison, compare
 from joulebench.meter.stopping import counting
@@ -176,7 +176,7 @@ def judge(session: Session) -> SelfTest:
     tables = [_BlocksOf(session, row["cell_id"]) for row in rows]
     unit = rows[0]["unit"]
     compared = [SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times(), start_u=0.0))]
-    for provenance in ("measured", "estimated", "simulated"):
+    for provenance in PROVENANCES:
         energies = [t.energies(provenance) for t in tables]
         if all(each is not None for each in energies):
             a, b = (each for each in energies if each is not None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.meter.live.calibration import Calibration, calibrate
+from joulebench.meter.live.calibration import SensorCalibration, calibrate
 from joulebench.testing.livefiles import NumberFile
 
 
@@ -32,7 +32,7 @@ def _clock(file: NumberFile, value_at: Callable[[float], int], read_ns: int) -> 
 
 def _calibrated(
     folder: Path, value_at: Callable[[float], int], seconds: float = 1.0, read_ns: int = 20_000
-) -> Calibration:
+) -> SensorCalibration:
     file = NumberFile(folder / "energy_uj", value_at(0.0))
     (found,) = calibrate([_channel(file.path)], seconds, _clock(file, value_at, read_ns))
     file.close()

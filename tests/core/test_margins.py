@@ -9,6 +9,7 @@ from joulebench.meter.energy import SensorSpec, Trace
 from joulebench.meter.margins import Margins, energy_with_margins, traced_energy
 from joulebench.meter.windows import Accountant
 from joulebench.protocol import Block, Edge, RequestRecord
+from joulebench.run.windows import block_windows
 
 NS = 1_000_000_000
 #: 1 W before 10 s and after 12 s, 11 W between; the counter counts mJ.
@@ -93,7 +94,8 @@ def test_the_accountant_takes_them_for_the_block_and_not_for_its_phases() -> Non
     )
     request = RequestRecord(0, edges, 1, 1, 1.0, (), (), {}, None, None)
     accountant = Accountant([channel], [0], {}, margins=Margins(1, 1, 0.5, 0.25))
-    found = {phase: energy for phase, _, energy in accountant.block_energies(Block((request,), 0.1), {0: trace()})}
+    parts = accountant.block_energies(block_windows(Block((request,), 0.1)), {0: trace()})
+    found = {part.phase: part.energy for part in parts}
     assert found["total"].gross_j == pytest.approx(22.75, abs=2e-3)
     assert found["decode"].gross_j == pytest.approx(11.0, abs=2e-3)
     assert "margins_counted" not in found["decode"].flags

@@ -16,7 +16,7 @@ from joulebench.errors import ProfileError
 from joulebench.profile.reading import Profile, parse_profile
 from joulebench.registry.loading import Registry
 from joulebench.sensors import probing
-from joulebench.sensors.probing import Sensors, inspect_probes
+from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes
 
 
 class Steady(Probe):
@@ -71,8 +71,12 @@ def _profile(more: str) -> Profile:
     return parse_profile(text, "test.toml", Path())
 
 
+def _inspected(registry: Registry, profile: Profile) -> Sensors:
+    return inspect_probes(registry, ProbeChoices.of_profile(profile))
+
+
 def _asked(registry: Registry, mode: str) -> tuple[Sensors, str]:
-    sensors = inspect_probes(registry, _profile(f'[probe.toymeter]\nmode = "{mode}"\n'))
+    sensors = _inspected(registry, _profile(f'[probe.toymeter]\nmode = "{mode}"\n'))
     return sensors, sensors.missing().get("toymeter", "")
 
 
@@ -111,25 +115,25 @@ def test_a_probe_that_works_adds_its_channels(registry: Registry) -> None:
 
 
 def test_a_probe_is_switched_off_in_the_profile(registry: Registry) -> None:
-    sensors = inspect_probes(registry, _profile("[probe.steady]\nenabled = false\n"))
+    sensors = _inspected(registry, _profile("[probe.steady]\nenabled = false\n"))
     assert _paths(sensors) == []
     assert "switched off" in sensors.missing()["steady"]
 
 
 def test_enabled_must_be_true_or_false(registry: Registry) -> None:
     with pytest.raises(ProfileError, match="true or false"):
-        inspect_probes(registry, _profile('[probe.steady]\nenabled = "no"\n'))
+        _inspected(registry, _profile('[probe.steady]\nenabled = "no"\n'))
 
 
 def test_settings_of_a_probe_reach_it_and_wrong_ones_are_refused(registry: Registry) -> None:
-    sensors = inspect_probes(registry, _profile('[probe.steady]\nlabel = "two"\n'))
+    sensors = _inspected(registry, _profile('[probe.steady]\nlabel = "two"\n'))
     assert "steady/two" in _paths(sensors)
     with pytest.raises(ProfileError, match="lable"):
-        inspect_probes(registry, _profile('[probe.steady]\nlable = "two"\n'))
+        _inspected(registry, _profile('[probe.steady]\nlable = "two"\n'))
 
 
 def test_the_profiles_rates_go_before_those_of_the_probes(registry: Registry) -> None:
-    sensors = inspect_probes(registry, _profile("[sampler]\nenergy_hz = 25\nslow_hz = 2\n"))
+    sensors = _inspected(registry, _profile("[sampler]\nenergy_hz = 25\nslow_hz = 2\n"))
     assert [channel.rate_hz for channel in sensors.channels] == [25.0, 2.0]
-    unchanged = inspect_probes(registry, _profile(""))
+    unchanged = _inspected(registry, _profile(""))
     assert [channel.rate_hz for channel in unchanged.channels] == [100.0, 10.0]

@@ -7,8 +7,8 @@ import pytest
 
 from joulebench.api import Channel, FileSource
 from joulebench.meter.live.calibration import calibrate, shortest_block_s
-from joulebench.meter.windows import TOTAL, Accountant
-from joulebench.protocol import Block, Edge, RequestRecord
+from joulebench.meter.windows import TOTAL, Accountant, BlockWindows, Span
+from joulebench.protocol import Edge
 
 
 def channel(path: str) -> Channel:
@@ -25,10 +25,9 @@ def channel(path: str) -> Channel:
     )
 
 
-def block() -> Block:
-    edges = (Edge(0, "start", (5,)), Edge(2_000_000_000, "end", (5,)))
-    request = RequestRecord(0, edges, 1, 1, 2.0, (), (), {}, None, None)
-    return Block((request,), 0.1)
+def block() -> BlockWindows:
+    span = Span(Edge(0, "start", (5,)), Edge(2_000_000_000, "end", (5,)))
+    return BlockWindows(0, 2_000_000_000, {TOTAL: [span]})
 
 
 def test_a_counter_that_never_changes_is_found_out(tmp_path: Path) -> None:
@@ -45,10 +44,10 @@ def test_the_energy_of_a_frozen_counter_is_withheld_and_not_zero() -> None:
     channels = [channel("/dev/null")]
     believed = Accountant(channels, [0], {}).block_energies(block(), {})
     withheld = Accountant(channels, [0], {}, frozen=[0]).block_energies(block(), {})
-    assert [window.gross_j for phase, _, window in believed if phase == TOTAL] == [0.0]
-    (window,) = [window for phase, _, window in withheld if phase == TOTAL]
-    assert window.gross_j is None
-    assert "counter_frozen" in window.flags
+    assert [part.energy.gross_j for part in believed] == [0.0]
+    (part,) = withheld
+    assert part.energy.gross_j is None
+    assert "counter_frozen" in part.energy.flags
 
 
 def test_the_block_length_that_a_slow_sensor_needs_is_said_before_the_run() -> None:

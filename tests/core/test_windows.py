@@ -16,8 +16,10 @@ from toyrun import Bench, Done, command_of, until
 
 from joulebench.api import Channel, FileSource
 from joulebench.meter.energy import Trace
-from joulebench.meter.windows import Accountant, block_joules, spans
+from joulebench.meter.windows import Accountant, BlockWindows
 from joulebench.protocol import Block, Edge, RequestRecord
+from joulebench.run.rows import block_joules
+from joulebench.run.windows import block_windows
 from joulebench.session.files import Session
 from joulebench.testing.livefiles import NumberFile, ticking
 from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
@@ -62,7 +64,7 @@ class SlowCounter:
         return int(self.energy_j(updated_s) * 1e3)
 
 
-def _block(counter: SlowCounter, duration_s: float, setup_s: float = 0.0) -> tuple[Block, Trace]:
+def _block(counter: SlowCounter, duration_s: float, setup_s: float = 0.0) -> tuple[BlockWindows, Trace]:
     start_s, end_s = counter.start_s, counter.start_s + duration_s
 
     def edge(t_s: float, kind: str) -> Edge:
@@ -71,7 +73,7 @@ def _block(counter: SlowCounter, duration_s: float, setup_s: float = 0.0) -> tup
     began_ns = round((start_s - setup_s) * 1e9)
     block = Block((_request([edge(start_s, "start"), edge(end_s, "end")]),), 0.0, began_ns)
     ticks = [start_s + 0.01 * number for number in range(int(duration_s / 0.01))]
-    return block, Trace([round(t * 1e9) for t in ticks], [counter.shown(t) for t in ticks])
+    return block_windows(block), Trace([round(t * 1e9) for t in ticks], [counter.shown(t) for t in ticks])
 
 
 def _bias(idle_w: float | None, duration_s: float, setup_s: float = 0.0) -> float:
@@ -82,9 +84,9 @@ def _bias(idle_w: float | None, duration_s: float, setup_s: float = 0.0) -> floa
     for _ in range(800):
         counter = SlowCounter(1.0 + source.uniform(0, PERIOD_S), 0.037)
         block, trace = _block(counter, duration_s, setup_s)
-        ((_, _, found),) = accountant.block_energies(block, {0: trace}, {0: idle_w})
-        assert found.gross_j is not None
-        errors.append(found.gross_j / (LOAD_W * duration_s) - 1)
+        (part,) = accountant.block_energies(block, {0: trace}, {0: idle_w})
+        assert part.energy.gross_j is not None
+        errors.append(part.energy.gross_j / (LOAD_W * duration_s) - 1)
     return sum(errors) / len(errors)
 
 
@@ -98,18 +100,18 @@ def test_a_slow_counter_reads_too_little_after_an_idle_wait_and_the_correction_m
 def test_the_correction_is_flagged_and_left_out_where_it_could_not_matter() -> None:
     accountant = Accountant([_counter()], [0], {})
     block, trace = _block(SlowCounter(1.0, 0.037), 3.0)
-    ((_, _, found),) = accountant.block_energies(block, {0: trace}, {0: IDLE_W})
-    assert "edges_corrected" in found.flags
+    (part,) = accountant.block_energies(block, {0: trace}, {0: IDLE_W})
+    assert "edges_corrected" in part.energy.flags
     long, trace = _block(SlowCounter(1.0, 0.037), 60.0)
-    ((_, _, found),) = accountant.block_energies(long, {0: trace}, {0: IDLE_W})
-    assert "edges_corrected" not in found.flags
+    (part,) = accountant.block_energies(long, {0: trace}, {0: IDLE_W})
+    assert "edges_corrected" not in part.energy.flags
 
 
 def test_a_block_whose_setup_went_before_is_not_corrected_by_idle_power() -> None:
     accountant = Accountant([_counter()], [0], {})
     block, trace = _block(SlowCounter(1.0, 0.037), 3.0, setup_s=0.5)
-    ((_, _, found),) = accountant.block_energies(block, {0: trace}, {0: IDLE_W})
-    assert "edges_corrected" not in found.flags
+    (part,) = accountant.block_energies(block, {0: trace}, {0: IDLE_W})
+    assert "edges_corrected" not in part.energy.flags
 
 
 def test_requests_close_together_are_one_window_and_setups_between_them_are_left_out() -> None:
@@ -119,10 +121,10 @@ def test_requests_close_together_are_one_window_and_setups_between_them_are_left
 
     second = 1_000_000_000
     close = Block((request(0, second), request(second + 1000, 2 * second)), 0.0)
-    assert [(s.start.t_ns, s.end.t_ns) for s in spans(close)["total"]] == [(0, 2 * second)]
+    assert [(s.start.t_ns, s.end.t_ns) for s in block_windows(close).phases["total"]] == [(0, 2 * second)]
     apart = Block((request(0, second), request(2 * second, 3 * second)), 0.0)
-    assert len(spans(apart)["total"]) == 2
-    assert len(spans(apart)["decode"]) == 2
+    assert len(block_windows(apart).phases["total"]) == 2
+    assert len(block_windows(apart).phases["decode"]) == 2
 
 
 def _row(provenance: str, gross_j: float | None, **more: object) -> dict[str, object]:

@@ -10,16 +10,10 @@ import click
 from joulebench.commands.common import echo_json, echo_table, json_option, set_option
 
 if TYPE_CHECKING:
-    from joulebench.meter.live.calibration import Calibration
+    from joulebench.meter.live.calibration import SensorCalibration
     from joulebench.meter.live.crosscheck import CrossCheck
     from joulebench.registry.loading import Registry
     from joulebench.sensors.probing import Sensors
-
-_EMPTY_PROFILE = """version = 1
-[model.none]
-[backend.none]
-[workload.none]
-"""
 
 
 @click.command()
@@ -38,19 +32,13 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     Settings of probes as in a profile: --set probe.NAME.KEY=VALUE. Exit code 1 where no energy
     can be measured (an estimate is no measurement).
     """
-    from pathlib import Path
-
     from joulebench.meter.live.calibration import calibrate
     from joulebench.meter.live.crosscheck import cross_check, pairs
-    from joulebench.profile.reading import parse_profile
     from joulebench.registry.loading import default_registry
-    from joulebench.sensors.probing import inspect_probes
+    from joulebench.sensors.probing import ProbeChoices, inspect_probes
 
     registry = default_registry()
-    profile = parse_profile(_EMPTY_PROFILE, "--set", Path.cwd(), overrides)
-    for name in profile.probes:
-        registry.probe(name)
-    sensors = inspect_probes(registry, profile)
+    sensors = inspect_probes(registry, ProbeChoices.of_overrides(overrides))
     energy = sensors.energy_and_power()
     calibrations = calibrate(energy, seconds)
     checks = [cross_check(first, second) for first, second in pairs(energy)]
@@ -85,7 +73,11 @@ def _backends(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _as_json(
-    registry: Registry, sensors: Sensors, calibrations: list[Calibration], checks: list[CrossCheck], measured: bool
+    registry: Registry,
+    sensors: Sensors,
+    calibrations: list[SensorCalibration],
+    checks: list[CrossCheck],
+    measured: bool,
 ) -> dict[str, Any]:
     from joulebench.run.machine import describe_machine, preflight
 
@@ -116,7 +108,11 @@ def _as_json(
 
 
 def _print(
-    registry: Registry, sensors: Sensors, calibrations: list[Calibration], checks: list[CrossCheck], measured: bool
+    registry: Registry,
+    sensors: Sensors,
+    calibrations: list[SensorCalibration],
+    checks: list[CrossCheck],
+    measured: bool,
 ) -> None:
     _print_machine()
     _print_sensors(sensors)
@@ -166,7 +162,7 @@ def _print_sensors(sensors: Sensors) -> None:
                 click.echo(f"      → {state.availability.cure}")
 
 
-def _print_calibrations(sensors: Sensors, calibrations: list[Calibration]) -> None:
+def _print_calibrations(sensors: Sensors, calibrations: list[SensorCalibration]) -> None:
     _heading("Energy and power channels")
     if not calibrations:
         click.echo("  none")
@@ -215,7 +211,7 @@ def _missing(name: str, reason: str | None, cure: str | None) -> None:
         click.echo(f"      → {cure}")
 
 
-def _calibration_row(each: Calibration, provenance: str) -> list[str]:
+def _calibration_row(each: SensorCalibration, provenance: str) -> list[str]:
     def ms(value: float | None) -> str:
         return "unknown" if value is None else f"{value * 1e3:.3g} ms"
 

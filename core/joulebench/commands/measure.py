@@ -76,10 +76,11 @@ def measure(
     126 when it cannot be executed. Energies are those of the whole machine's domains, other
     processes included; "contended" says when those were busy.
     """
-    from joulebench.metering.meter import Meter, inspect_sensors
+    from joulebench.metering.meter import Meter
+    from joulebench.registry.loading import default_registry
+    from joulebench.sensors.probing import ProbeChoices, inspect_probes
 
-    _check_settings(overrides)
-    sensors = inspect_sensors(overrides)
+    sensors = inspect_probes(default_registry(), ProbeChoices.of_overrides(overrides))
     with Meter(sensors=sensors, calibrate_s=calibrate_s) as meter:
         if idle_s:
             click.echo(f"joulebench: idle baseline, {idle_s:g} s", err=True)
@@ -91,18 +92,6 @@ def measure(
     else:
         output.write_text(text + "\n", encoding="utf-8")
     return runs[-1].exit_code
-
-
-def _check_settings(overrides: tuple[str, ...]) -> None:
-    from joulebench.errors import ProfileError
-
-    for override in overrides:
-        if not override.lstrip().startswith("probe."):
-            raise ProfileError(
-                "only probes have settings here",
-                where=f"--set {override}",
-                hint="--set probe.NAME.KEY=VALUE; 'joulebench plugin list' names the probes",
-            )
 
 
 def _runs(command: tuple[str, ...], meter: Meter, repeat: int) -> list[CommandRun]:

@@ -1,4 +1,4 @@
-"""From a block's edges and the sampler's trace to rows of energy, one per phase and channel."""
+"""From a block's edges and the sampler's trace to energies, one per phase and channel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final, Protocol
 
-from joulebench.api import Channel
+from joulebench.api import PROVENANCES, Channel, Provenance
 from joulebench.meter.energy import (
     NO_TRACE,
     Read,
@@ -22,16 +22,11 @@ from joulebench.meter.energy import (
     gauge_energy,
     phase_energy,
 )
-from joulebench.meter.idle import IdlePower, attributed_energy, net_energy
 from joulebench.meter.margins import NO_MARGINS, Margins, energy_with_margins
-from joulebench.protocol import Block, Edge
 
 TOTAL: Final = "total"
 #: Where no idle power is known.
 NOTHING_IDLE: Final[Mapping[int, float | None]] = MappingProxyType({})
-#: Windows of successive requests that lie closer than this are one window: the two reads between
-#: them are the same reading, and treating them as independent edges would widen the result.
-_JOIN_NS: Final = 2_000_000
 #: Late edges are made good where they can bias a window by more than this share …
 _CORRECTED_SHARE: Final = 1e-3
 #: … and where work that is not measured (a setup) took at most this share of the update period
@@ -40,31 +35,51 @@ _SETUP_SHARE: Final = 0.1
 #: The power at a window's end is that of its last quarter, if that holds so many updates.
 _END_SHARE: Final = 0.25
 _END_PERIODS: Final = 10
-#: Provenances by the trust that they deserve; sums never mix them.
-_PROVENANCES: Final = ("measured", "simulated", "estimated")
+
+
+class CounterEdge(Protocol):
+    """A moment at which all energy counters were read: monotonic ns, raw values in their order."""
+
+    @property
+    def t_ns(self) -> int:
+        """When."""
+        ...
+
+    @property
+    def raw(self) -> Sequence[int | None]:
+        """The counters; ``None`` where one could not be read."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of time with the edges at both ends."""
 
-    start: Edge
-    end: Edge
+    start: CounterEdge
+    end: CounterEdge
 
 
-def spans(block: Block) -> dict[str, list[Span]]:
-    """The windows of a block by phase; ``total`` is all of it but the setups between requests."""
-    found: dict[str, list[Span]] = {TOTAL: []}
-    total = found[TOTAL]
-    for request in block.requests:
-        own = Span(request.edges[0], request.edges[-1])
-        if total and own.start.t_ns - total[-1].end.t_ns < _JOIN_NS:
-            total[-1] = Span(total[-1].start, own.end)
-        else:
-            total.append(own)
-        for name, begin, end in request.phases():
-            found.setdefault(name, []).append(Span(begin, end))
-    return found
+@dataclass(frozen=True, slots=True)
+class BlockWindows:
+    """The windows of a block by phase. ``total`` is all of it but the setups between requests.
+
+    ``began_ns`` is when the process began with it, setups included; ``None`` where unknown.
+    """
+
+    t0_ns: int
+    t1_ns: int
+    phases: Mapping[str, Sequence[Span]]
+    began_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnergy:
+    """Energy of one channel, the ``index``-th of the session, over one phase of a block."""
+
+    phase: str
+    index: int
+    channel: Channel
+    energy: WindowEnergy
 
 
 class Accountant:
@@ -112,15 +127,15 @@ class Accountant:
         return max(periods, default=0.0)
 
     def block_energies(
-        self, block: Block, traces: Mapping[int, Trace], idle_w: Mapping[int, float | None] = NOTHING_IDLE
-    ) -> list[tuple[str, int, WindowEnergy]]:
-        """(phase, channel, energy) of every phase and channel of a block.
+        self, block: BlockWindows, traces: Mapping[int, Trace], idle_w: Mapping[int, float | None] = NOTHING_IDLE
+    ) -> list[PhaseEnergy]:
+        """Energy of every phase and channel of a block.
 
         ``idle_w`` is the idle power of each channel, by which the mean lateness of a counter's
         edges is made good: the host lets the machine idle for an update period before a block.
         """
-        found: list[tuple[str, int, WindowEnergy]] = []
-        for phase, windows in spans(block).items():
+        energies: list[PhaseEnergy] = []
+        for phase, windows in block.phases.items():
             for index in self._specs:
                 trace = traces.get(index, NO_TRACE)
                 if phase == TOTAL and self.margins.counted:
@@ -131,10 +146,10 @@ class Accountant:
                         window = self._corrected(window, windows[0], index, trace, idle_w.get(index), block.began_ns)
                 if index in self._frozen:
                     window = without_energy(window, "counter_frozen")
-                found.append((phase, index, window))
-        return found
+                energies.append(PhaseEnergy(phase, index, self.channels[index], window))
+        return energies
 
-    def _with_margins(self, block: Block, index: int, trace: Trace) -> WindowEnergy:
+    def _with_margins(self, block: BlockWindows, index: int, trace: Trace) -> WindowEnergy:
         channel = self.channels[index]
         return energy_with_margins(
             block.t0_ns,
@@ -173,7 +188,7 @@ class Accountant:
         spec = self._specs[index]
         if len(windows) == 1:
             return self._window(windows[0], index, trace, for_fit=False)
-        return phase_energy([self._window(each, index, trace, for_fit=True) for each in windows], spec)
+        return phase_energy([self._window(span, index, trace, for_fit=True) for span in windows], spec)
 
     def _window(self, span: Span, index: int, trace: Trace, *, for_fit: bool) -> WindowEnergy:
         channel, spec = self.channels[index], self._specs[index]
@@ -186,66 +201,25 @@ class Accountant:
         measure = counter_energy_for_fit if for_fit else counter_energy
         return measure(start, end, spec, trace)
 
-    def _read(self, edge: Edge, index: int) -> Read | None:
+    def _read(self, edge: CounterEdge, index: int) -> Read | None:
         raw = edge.raw[self._place[index]]
         return None if raw is None else (edge.t_ns, raw)
 
 
-def energy_row(
-    cell_id: str,
-    block: int,
-    phase: str,
-    channel: Channel,
-    window: WindowEnergy,
-    worker_cpu_s: float,
-    all_cpu_s: float | None,
-) -> dict[str, Any]:
-    """A row of the energy table; net energy is filled in when the idle baselines are known."""
-    share = attributed_energy(window, worker_cpu_s, all_cpu_s) if all_cpu_s else None
-    return {
-        "cell_id": cell_id,
-        "block": block,
-        "phase": phase,
-        "channel": channel.path,
-        "domain": channel.domain,
-        "provenance": channel.provenance,
-        "method": window.method,
-        "counted": channel.counted,
-        "duration_s": window.duration_s,
-        "gross_j": window.gross_j,
-        "gross_u_j": window.u_j,
-        "net_j": None,
-        "net_u_j": None,
-        "attributed_j": share[0] if share and phase == TOTAL else None,
-        "attributed_u_j": share[1] if share and phase == TOTAL else None,
-        "flags": list(window.flags),
-    }
+def trusted_joules(energies: Iterable[tuple[Provenance, float | None]]) -> float | None:
+    """The sum of the most trusted provenance among the counted energies of one block.
 
-
-def block_joules(rows: Iterable[Mapping[str, Any]]) -> float | None:
-    """Joules of a block from its rows of the energy table: the total of the best provenance.
-
-    ``None`` where there is no counted channel, or one of them has no figure.
+    ``None`` where there is none, or one of them has no figure.
     """
-    parts: dict[str, list[float | None]] = {}
-    for row in rows:
-        if row["phase"] == TOTAL and row["counted"]:
-            parts.setdefault(row["provenance"], []).append(row["gross_j"])
-    for provenance in _PROVENANCES:
-        if provenance in parts:
-            known = [part for part in parts[provenance] if part is not None]
-            return math.fsum(known) if len(known) == len(parts[provenance]) else None
+    by_provenance: dict[Provenance, list[float | None]] = {}
+    for provenance, gross_j in energies:
+        by_provenance.setdefault(provenance, []).append(gross_j)
+    for provenance in PROVENANCES:
+        if provenance in by_provenance:
+            parts = by_provenance[provenance]
+            known = [part for part in parts if part is not None]
+            return math.fsum(known) if len(known) == len(parts) else None
     return None
-
-
-def with_net(row: dict[str, Any], idle: IdlePower | None) -> dict[str, Any]:
-    """The row with its net energy, null where the idle baseline was refused or is missing."""
-    if idle is None or row["gross_j"] is None:
-        return row
-    window = WindowEnergy(row["gross_j"], row["gross_u_j"], row["method"], tuple(row["flags"]), row["duration_s"])
-    net = net_energy(window, idle)
-    flags = [*row["flags"], *(flag for flag in net.flags if flag not in row["flags"])]
-    return {**row, "net_j": net.gross_j, "net_u_j": net.u_j, "flags": flags}
 
 
 def without_energy(window: WindowEnergy, flag: str) -> WindowEnergy:

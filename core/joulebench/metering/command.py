@@ -16,7 +16,8 @@ from joulebench.errors import JoulebenchError
 from joulebench.meter.live.edges import EdgeReader
 from joulebench.meter.live.sampling import process_cpu_ns
 from joulebench.metering.figures import EnergyFigure, Measurement
-from joulebench.metering.meter import Edge, Meter
+from joulebench.metering.meter import Meter
+from joulebench.metering.sensing import Edge
 from joulebench.metering.window import RSS_UNIT, Window, cpu_seconds
 from joulebench.sensors.load import MachineLoad
 

@@ -1,15 +1,9 @@
-"""``with joulebench.measure() as m:`` measures the energy, time and memory of a block of code.
-
-The module is not called ``measure``: importing a module of that name would hide the function.
-"""
+"""A window of time: opened by ``with``, its energy, time and memory known afterwards."""
 
 from __future__ import annotations
 
-import atexit
-import os
 import resource
 import sys
-import threading
 import time
 from dataclasses import replace
 from typing import Final, Self
@@ -17,7 +11,7 @@ from typing import Final, Self
 from joulebench.errors import JoulebenchError
 from joulebench.meter.energy import Trace
 from joulebench.metering.figures import EnergyFigure, Measurement
-from joulebench.metering.meter import Edge, Meter, ProbeSettings, open_meters
+from joulebench.metering.sensing import Edge, OpenSensors
 
 #: ru_maxrss is in KiB on Linux and in bytes on macOS (getrusage(2)).
 RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
@@ -47,7 +41,7 @@ class Window:
         "t1_ns",
     )
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: OpenSensors) -> None:
         self._meter = meter
         self.t0_ns = self.t1_ns = 0
         self._result: Measurement | None = None
@@ -185,58 +179,3 @@ def cpu_seconds(usage: resource.struct_rusage) -> float:
 def _withdrawn(figure: EnergyFigure, flag: str) -> EnergyFigure:
     gross = replace(figure.gross, gross_j=None, u_j=None, worst_j=None, flags=(flag,))
     return replace(figure, gross=gross, net=None)
-
-
-# ---------------------------------------------------------------------------------------------
-# The process's own meters
-
-_cached: dict[object, Meter] = {}
-_default: Meter | None = None
-_lock = threading.Lock()
-
-
-def measure(settings: ProbeSettings | None = None, *, calibrate_s: float = 0.0) -> Window:
-    """Measure a block: ``with joulebench.measure() as m: …`` and then ``print(m)``.
-
-    The first call inspects the probes and keeps them open; later ones with the same arguments use
-    them again. ``settings`` are the probes' (``{"rapl": {"root": …}}``), ``calibrate_s`` the time
-    for measuring update periods at the first call. Afterwards ``m`` has the attributes of
-    :class:`joulebench.Measurement`: ``m.measured_j``, ``m.energy``, ``m.totals``, ``m.seconds``,
-    ``m.cpu_s``, ``m.flags``, …; ``m.result`` is that frozen value itself.
-    """
-    if settings is None and _default is not None and calibrate_s == 0.0:
-        return Window(_default)
-    return Window(shared_meter(settings, calibrate_s))
-
-
-def shared_meter(settings: ProbeSettings | None = None, calibrate_s: float = 0.0) -> Meter:
-    """The process's meter for these settings, opened at the first call."""
-    global _default  # noqa: PLW0603  read on the quick path of measure()
-    given = sorted((name, tuple(sorted(each.items()))) for name, each in (settings or {}).items())
-    key = (calibrate_s, tuple(given))
-    with _lock:
-        if key not in _cached:
-            _cached[key] = Meter(settings, calibrate_s=calibrate_s)
-            if key == (0.0, ()):
-                _default = _cached[key]
-        return _cached[key]
-
-
-def _close_all() -> None:
-    for meter in list(open_meters):
-        meter.close()
-
-
-def _after_fork() -> None:
-    """In a forked child: the sampler and its process id belong to the parent."""
-    global _default, _lock  # noqa: PLW0603
-    _default = None
-    _lock = threading.Lock()
-    _cached.clear()
-    for meter in list(open_meters):
-        meter.forked = True
-    open_meters.clear()
-
-
-atexit.register(_close_all)
-os.register_at_fork(after_in_child=_after_fork)

@@ -170,7 +170,7 @@ def parse_profile(
         raise ProfileError(f"not valid TOML: {error}", where=file) from None
     _spell_out_preset(data)
     for override in overrides:
-        _apply_override(data, override)
+        apply_override(data, override)
         _spell_out_preset(data)
 
     def where(*path: str) -> str:
@@ -222,7 +222,8 @@ def _preset_values(
     return find_preset(name, profile_dirs, where("protocol", "preset")).sections
 
 
-def _apply_override(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Put ``key.path=value`` (TOML syntax, or a bare word) into nested tables."""
     path, equals, raw = override.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):

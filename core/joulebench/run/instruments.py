@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 from joulebench.api import Channel
 from joulebench.errors import ProfileError
-from joulebench.meter.live.calibration import Calibration, calibrate, shortest_block_s
+from joulebench.meter.live.calibration import SensorCalibration, calibrate, shortest_block_s
 from joulebench.meter.live.channels import edge_channels
 from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.windows import Accountant
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
 from joulebench.run.rows import Row, channel_row, probe_row
-from joulebench.sensors.probing import Sensors, inspect_probes
+from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Instruments:
     """Sensors with their calibration, by the channel's place."""
 
     sensors: Sensors
-    calibrations: Mapping[int, Calibration]
+    calibrations: Mapping[int, SensorCalibration]
 
     @property
     def frozen(self) -> list[int]:
@@ -59,7 +59,7 @@ class Instruments:
 
 def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> Instruments:
     """Inspect the probes and calibrate the energy channels; refuse a target out of their reach."""
-    sensors = inspect_probes(registry, profile)
+    sensors = inspect_probes(registry, ProbeChoices.of_profile(profile))
     channels = sensors.channels
     chosen = [i for i, each in enumerate(channels) if each.quantity in ("energy", "power")]
     seconds = profile.sampling.calibrate_s
@@ -96,7 +96,7 @@ def _check_target(profile: Profile, instruments: Instruments) -> None:
             )
 
 
-def _period_s(channel: Channel, found: Calibration | None) -> float | None:
+def _period_s(channel: Channel, found: SensorCalibration | None) -> float | None:
     if found is not None and found.period_high_s is not None:
         return found.period_high_s
     return channel.update_period_s

@@ -8,7 +8,7 @@ from typing import Any
 
 from joulebench.api import Channel
 from joulebench.meter.idle import IdlePower, combined_idle
-from joulebench.sensors.idle import AFTER, BEFORE, Baseline
+from joulebench.sensors.idle import AFTER, BEFORE, IdleBaseline
 
 
 class IdleOfProcesses:
@@ -17,9 +17,9 @@ class IdleOfProcesses:
     def __init__(self, channels: Sequence[Channel]) -> None:
         self._channels = channels
         self._places = {channel.path: index for index, channel in enumerate(channels)}
-        self._baselines: dict[int, dict[str, Baseline]] = {}
+        self._baselines: dict[int, dict[str, IdleBaseline]] = {}
 
-    def add(self, process: int, baseline: Baseline) -> None:
+    def add(self, process: int, baseline: IdleBaseline) -> None:
         """A baseline before or after the blocks of a process."""
         self._baselines.setdefault(process, {})[baseline.when] = baseline
 
@@ -52,7 +52,7 @@ class IdleOfProcesses:
 
     # -- for a resumed run -------------------------------------------------------------------------
 
-    def to_json(self, process: int, baseline: Baseline) -> str:
+    def to_json(self, process: int, baseline: IdleBaseline) -> str:
         """A baseline as text, to be kept with the cell's events."""
         power = {self._channels[i].path: [each.power_w, each.u_w, each.flags] for i, each in baseline.power.items()}
         return json.dumps([process, baseline.when, baseline.t0_ns, baseline.t1_ns, power])
@@ -65,4 +65,4 @@ class IdleOfProcesses:
             for path, (power_w, u_w, flags) in power.items()
             if path in self._places
         }
-        self.add(process, Baseline(when, t0_ns, t1_ns, known))
+        self.add(process, IdleBaseline(when, t0_ns, t1_ns, known))

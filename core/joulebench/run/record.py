@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,14 +13,16 @@ from joulebench.api import Scalar
 from joulebench.meter.energy import Trace
 from joulebench.meter.live.sampling import Drained
 from joulebench.meter.stopping import BlocksSoFar
-from joulebench.meter.windows import Accountant, block_joules, energy_row, with_net, without_energy
+from joulebench.meter.windows import Accountant, without_energy
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block
 from joulebench.run.legs import IdleOfProcesses
 from joulebench.run.rows import (
     ClockTriple,
     Row,
+    block_joules,
     block_totals,
+    energy_row,
     event_rows,
     hottest_c,
     mean_cpu_hz,
@@ -29,10 +31,12 @@ from joulebench.run.rows import (
     request_rows,
     request_values,
     sample_table,
+    with_net,
 )
 from joulebench.run.simulated import device_rows, of_simulator
+from joulebench.run.windows import block_windows
 from joulebench.sensors.gate import throttled
-from joulebench.sensors.idle import Baseline
+from joulebench.sensors.idle import IdleBaseline
 from joulebench.session.files import Session, SessionWriter, TableStream, write_table
 from joulebench.session.schema import CELL_TABLES, versioned
 
@@ -117,17 +121,17 @@ class CellRecord:
 
     # -- a leg: one process of each cell of a group ------------------------------------------------
 
-    def begin_leg(self, before: Baseline | None) -> None:
+    def begin_leg(self, before: IdleBaseline | None) -> None:
         """Open the streams for the next process, which begins after an idle baseline."""
         self._open_streams()
         self._add_baseline(self.next_process, before)
 
-    def end_leg(self, after: Baseline | None) -> None:
+    def end_leg(self, after: IdleBaseline | None) -> None:
         """Close the streams until the next leg: a run of many cells may not hold all files open."""
         self._add_baseline(self.next_process - 1, after)
         self.leave()
 
-    def _add_baseline(self, process: int, baseline: Baseline | None) -> None:
+    def _add_baseline(self, process: int, baseline: IdleBaseline | None) -> None:
         if baseline is not None:
             self._idle.add(process, baseline)
             self._streams["events"].append([note_row(_IDLE, None, self._idle.to_json(process, baseline))])
@@ -260,11 +264,10 @@ class CellRecord:
     def _energy_rows(self, block: Block, number: int, traces: Mapping[int, Trace], seen: Seen) -> list[Row]:
         rows: list[Row] = []
         idle_w = {index: power.power_w for index, power in self._idle.before(self.next_process - 1).items()}
-        for phase, index, found in self.accountant.block_energies(block, traces, idle_w):
-            window = without_energy(found, "sampler_lost") if seen.sampler_lost else found
-            rows.append(
-                energy_row(self.cell.id, number, phase, self.channels[index], window, block.cpu_s, seen.all_cpu_s)
-            )
+        parts = self.accountant.block_energies(block_windows(block), traces, idle_w)
+        if seen.sampler_lost:
+            parts = [replace(part, energy=without_energy(part.energy, "sampler_lost")) for part in parts]
+        rows += [energy_row(self.cell.id, number, part, block.cpu_s, seen.all_cpu_s) for part in parts]
         if block.simulated:
             rows = [of_simulator(row) for row in rows]
             rows += device_rows(self.cell.id, number, block)

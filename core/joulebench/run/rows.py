@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from joulebench.api import Channel
-from joulebench.meter.energy import Trace
-from joulebench.meter.live.calibration import Calibration
+from joulebench.meter.energy import Trace, WindowEnergy
+from joulebench.meter.idle import IdlePower, attributed_energy, net_energy
+from joulebench.meter.live.calibration import SensorCalibration
 from joulebench.meter.live.channels import edge_channels
 from joulebench.meter.live.sampling import Drained
+from joulebench.meter.windows import TOTAL, PhaseEnergy, trusted_joules
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block, RequestRecord
 from joulebench.run.simulated import block_columns, request_columns
@@ -49,7 +51,7 @@ class ClockTriple:
         return {"before_ns": self.before_ns, "utc_ns": self.utc_ns, "after_ns": self.after_ns}
 
 
-def channel_row(channel: Channel, found: Calibration | None) -> Row:
+def channel_row(channel: Channel, found: SensorCalibration | None) -> Row:
     """A channel as the session records it, with what its calibration found."""
     return {
         "channel": channel.path,
@@ -140,6 +142,47 @@ def _request_row(cell_id: str, number: int, place: int, request: RequestRecord, 
 def request_values(text: str | None) -> list[tuple[str, float]]:
     """The further figures of a request, from its row's ``values_json``."""
     return [] if text is None else list(json.loads(text).items())
+
+
+def energy_row(cell_id: str, block: int, part: PhaseEnergy, worker_cpu_s: float, all_cpu_s: float | None) -> Row:
+    """A row of the energy table; net energy is filled in when the idle baselines are known."""
+    channel, window = part.channel, part.energy
+    share = attributed_energy(window, worker_cpu_s, all_cpu_s) if all_cpu_s and part.phase == TOTAL else None
+    return {
+        "cell_id": cell_id,
+        "block": block,
+        "phase": part.phase,
+        "channel": channel.path,
+        "domain": channel.domain,
+        "provenance": channel.provenance,
+        "method": window.method,
+        "counted": channel.counted,
+        "duration_s": window.duration_s,
+        "gross_j": window.gross_j,
+        "gross_u_j": window.u_j,
+        "net_j": None,
+        "net_u_j": None,
+        "attributed_j": share[0] if share else None,
+        "attributed_u_j": share[1] if share else None,
+        "flags": list(window.flags),
+    }
+
+
+def block_joules(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """Joules of a block from its rows of the energy table: the total of the best provenance."""
+    return trusted_joules(
+        (row["provenance"], row["gross_j"]) for row in rows if row["phase"] == TOTAL and row["counted"]
+    )
+
+
+def with_net(row: Row, idle: IdlePower | None) -> Row:
+    """The row with its net energy, null where the idle baseline was refused or is missing."""
+    if idle is None or row["gross_j"] is None:
+        return row
+    window = WindowEnergy(row["gross_j"], row["gross_u_j"], row["method"], tuple(row["flags"]), row["duration_s"])
+    net = net_energy(window, idle)
+    flags = [*row["flags"], *(flag for flag in net.flags if flag not in row["flags"])]
+    return {**row, "net_j": net.gross_j, "net_u_j": net.u_j, "flags": flags}
 
 
 def event_rows(number: int, block: Block) -> list[Row]:

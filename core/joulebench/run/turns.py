@@ -21,7 +21,7 @@ from joulebench.run.cell import MOST_REQUESTS, CellRun
 from joulebench.run.judging import Judge
 from joulebench.run.record import Turn
 from joulebench.sensors.gate import ThermalGate, Thermometer
-from joulebench.sensors.idle import AFTER, BEFORE, Baseline, measure_idle
+from joulebench.sensors.idle import AFTER, BEFORE, IdleBaseline, measure_idle
 from joulebench.worker.process import WorkerError
 
 #: Dither where no update period is known: none is needed, and this costs little.
@@ -48,14 +48,14 @@ class IdleBaselines:
         self._accountant = accountant
         self._seconds = protocol.idle_s
         self._watcher = watcher
-        self._latest: Baseline | None = None
+        self._latest: IdleBaseline | None = None
 
-    def before(self) -> Baseline | None:
+    def before(self) -> IdleBaseline | None:
         """The baseline that a leg begins with."""
         latest = self._latest
         return self._measure(BEFORE) if latest is None else replace(latest, when=BEFORE)
 
-    def after(self) -> Baseline | None:
+    def after(self) -> IdleBaseline | None:
         """The baseline that a leg ends with."""
         self._latest = self._measure(AFTER)
         return self._latest
@@ -64,7 +64,7 @@ class IdleBaselines:
         """Something else has used the machine since the last one."""
         self._latest = None
 
-    def _measure(self, when: str) -> Baseline | None:
+    def _measure(self, when: str) -> IdleBaseline | None:
         if self._accountant.indices and self._seconds > 0:
             self._watcher.say(f"idle baseline {when} the blocks")
         return measure_idle(self._accountant, self._seconds, when)

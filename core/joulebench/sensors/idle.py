@@ -22,7 +22,7 @@ AFTER: Final = "after"
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class IdleBaseline:
     """Idle power by channel over one stretch of time."""
 
     when: str
@@ -45,7 +45,7 @@ class Baseline:
         ]
 
 
-def measure_idle(accountant: Accountant, seconds: float, when: str) -> Baseline | None:
+def measure_idle(accountant: Accountant, seconds: float, when: str) -> IdleBaseline | None:
     """Idle power of every channel that yields joules; ``None`` where there is none.
 
     A sampler that does not start leaves the cell without a baseline, not the run without a cell.
@@ -74,7 +74,7 @@ def measure_idle(accountant: Accountant, seconds: float, when: str) -> Baseline 
     if not power:
         return None
     times = [t for index in power for t in (traces[index].t_ns[0], traces[index].t_ns[-1])]
-    return Baseline(when, min(times), max(times), power)
+    return IdleBaseline(when, min(times), max(times), power)
 
 
 def _idle_power(accountant: Accountant, index: int, trace: Trace) -> IdlePower:

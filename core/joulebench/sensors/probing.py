@@ -1,21 +1,62 @@
-"""Asks every installed probe what it can read here, with the profile's settings."""
+"""Asks every installed probe what it can read here, with the user's settings."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from joulebench.api import Availability, Channel, Probe, Settings
 from joulebench.errors import ProfileError
 from joulebench.meter.live.channels import with_rates
-from joulebench.profile.reading import Profile
+from joulebench.profile.reading import Profile, apply_override
 from joulebench.profile.values import complete
 from joulebench.registry.loading import Registry
 
 #: Most time for a probe to say what it can read; a driver that hangs is left out.
 ANSWER_S: Final = 20.0
+
+
+def _plain_place(*path: str) -> str:
+    return ".".join(path)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeChoices:
+    """What a user has settled about probes: settings by name as they were written, and rates in Hz.
+
+    ``where`` gives the place of a key path, for an error. Rates of ``None`` leave each channel its own.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    where: Callable[..., str] = _plain_place
+    energy_hz: float | None = None
+    slow_hz: float | None = None
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> ProbeChoices:
+        """Those of ``[probe.NAME]`` and ``[sampler]``."""
+        rates = profile.sampling
+        return cls(profile.probes, profile.where, rates.energy_hz, rates.slow_hz)
+
+    @classmethod
+    def of_overrides(cls, overrides: Sequence[str]) -> ProbeChoices:
+        """Those of ``--set probe.NAME.KEY=VALUE``; anything else there is an error."""
+        tables: dict[str, Any] = {}
+        for override in overrides:
+            if not override.lstrip().startswith("probe."):
+                raise ProfileError(
+                    "only probes have settings here",
+                    where=f"--set {override}",
+                    hint="--set probe.NAME.KEY=VALUE; 'joulebench plugin list' names the probes",
+                )
+            apply_override(tables, override)
+        settings = tables.get("probe", {})
+        for name, values in settings.items():
+            if not isinstance(values, dict):
+                raise ProfileError("is not a table of settings", where=f"--set probe.{name}")
+        return cls(settings, lambda *path: f"--set {'.'.join(path)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +86,32 @@ class Sensors:
         }
 
 
-def inspect_probes(registry: Registry, profile: Profile | None) -> Sensors:
+def inspect_probes(registry: Registry, choices: ProbeChoices | None = None) -> Sensors:
     """Every installed probe. A probe that fails costs its own channels and nothing else.
 
-    ``enabled = false`` in ``[probe.NAME]`` leaves a probe out.
+    ``enabled = false`` in a probe's settings leaves it out. Settings of a probe that is not
+    installed are an error with the nearest name as its hint.
     """
-    states: list[ProbeState] = []
-    for name in registry.names("probe"):
-        settings = dict(profile.probes.get(name, {})) if profile is not None else {}
-        states.append(_inspect(registry, name, settings, profile))
-    states = _without_twins(states)
+    choices = ProbeChoices() if choices is None else choices
+    for name in choices.settings:
+        registry.probe(name)
+    states = _without_twins([_inspect(registry, name, choices) for name in registry.names("probe")])
     channels = [channel for state in states for channel in state.channels]
-    if profile is not None:
-        channels = with_rates(channels, profile.sampling.energy_hz, profile.sampling.slow_hz)
-    return Sensors(tuple(states), tuple(channels))
+    return Sensors(tuple(states), tuple(with_rates(channels, choices.energy_hz, choices.slow_hz)))
 
 
-def _inspect(registry: Registry, name: str, given: dict[str, Any], profile: Profile | None) -> ProbeState:
+def _inspect(registry: Registry, name: str, choices: ProbeChoices) -> ProbeState:
     def where(key: str) -> str:
-        return profile.where("probe", name, key) if profile is not None else f"probe.{name}.{key}"
+        return str(choices.where("probe", name, key))
 
-    probe = registry.probe(name)
+    probe, settings = registry.probe(name), dict(choices.settings.get(name, {}))
     if not any(option.name == "enabled" for option in probe.options):
-        enabled = given.pop("enabled", True)
+        enabled = settings.pop("enabled", True)
         if enabled is not True and enabled is not False:
             raise ProfileError("must be true or false", where=where("enabled"))
         if not enabled:
-            return ProbeState(name, Availability.no("switched off in the profile"), ())
-    settings = complete(probe.options, given, where)
-    return _asked_in_time(name, probe, settings)
+            return ProbeState(name, Availability.no("switched off by its settings"), ())
+    return _asked_in_time(name, probe, complete(probe.options, settings, where))
 
 
 def _asked_in_time(name: str, probe: Probe, settings: Settings) -> ProbeState:

@@ -33,7 +33,7 @@ _MIG_NOTE: Final = "MIG is on: the figure covers all instances of this GPU"
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _GpuFigure:
     """How a figure of the reader becomes a channel. ``group``: figures asked for together."""
 
     quantity: Quantity
@@ -47,15 +47,17 @@ class _Kind:
 
 
 #: Energy stands alone: it is read at window edges, where nothing else may cost time.
-_KINDS: Final[dict[str, _Kind]] = {
-    "energy": _Kind("energy", "J", 1e-3, "energy", "counter", _ENERGY_RATE_HZ, note=_ENERGY_NOTE),
-    "power": _Kind("power", "W", 1e-3, "power", "gauge", _ENERGY_RATE_HZ, _POWER_UNCERTAINTY, _POWER_NOTE),
-    "temperature": _Kind("temperature", "degC", 1.0),
-    "sm_clock": _Kind("frequency", "Hz", 1e6),
-    "memory_clock": _Kind("frequency", "Hz", 1e6),
-    "slowdown": _Kind("throttle", "count", 1.0, note="bit mask of NVML's slowdown reasons; 0 is unthrottled"),
-    "memory_used": _Kind("memory", "bytes", 1.0),
-    "utilization": _Kind("utilization", "1", 0.01, note="share of the driver's last period with any kernel running"),
+_KINDS: Final[dict[str, _GpuFigure]] = {
+    "energy": _GpuFigure("energy", "J", 1e-3, "energy", "counter", _ENERGY_RATE_HZ, note=_ENERGY_NOTE),
+    "power": _GpuFigure("power", "W", 1e-3, "power", "gauge", _ENERGY_RATE_HZ, _POWER_UNCERTAINTY, _POWER_NOTE),
+    "temperature": _GpuFigure("temperature", "degC", 1.0),
+    "sm_clock": _GpuFigure("frequency", "Hz", 1e6),
+    "memory_clock": _GpuFigure("frequency", "Hz", 1e6),
+    "slowdown": _GpuFigure("throttle", "count", 1.0, note="bit mask of NVML's slowdown reasons; 0 is unthrottled"),
+    "memory_used": _GpuFigure("memory", "bytes", 1.0),
+    "utilization": _GpuFigure(
+        "utilization", "1", 0.01, note="share of the driver's last period with any kernel running"
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from joulebench.api import Availability, Channel, FileSource, Option, Probe, Settings, provenance_of_file
 from joulebench.hookspecs import hookimpl
 from joulebench_plugins.rapl import access
-from joulebench_plugins.rapl.zones import Zone, find_zones
+from joulebench_plugins.rapl.zones import PowerZone, find_zones
 
 JOULEBENCH_API = 1
 
@@ -42,14 +42,14 @@ class RaplProbe(Probe):
         return tuple(_channel(zone, zone in counted, lacking) for zone in readable)
 
 
-def counted_zones(zones: list[Zone]) -> set[Zone]:
+def counted_zones(zones: list[PowerZone]) -> set[PowerZone]:
     """The zones that make up the machine's total without counting a joule twice.
 
     Packages and DRAM (a package's counter covers its dies, not the memory modules). Core and
     uncore lie inside a package; psys lies around all, so it stands alone or not at all; a package
     that a second interface (MMIO) shows again is counted once, at the first.
     """
-    counted: set[Zone] = set()
+    counted: set[PowerZone] = set()
     shown_by: dict[tuple[str, str], str] = {}
     for zone in zones:  # in order of interface: a twin comes after its original
         first = shown_by.setdefault((zone.package, zone.name), zone.interface)
@@ -61,7 +61,7 @@ def counted_zones(zones: list[Zone]) -> set[Zone]:
     return counted
 
 
-def _channel(zone: Zone, counted: bool, lacking: list[str]) -> Channel:
+def _channel(zone: PowerZone, counted: bool, lacking: list[str]) -> Channel:
     note = "updated about every 1 ms"
     if lacking and counted:
         note += f"; the total lacks {', '.join(lacking)}, which cannot be read"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from joulebench.api import Availability
-from joulebench_plugins.rapl.zones import NO_PERMISSION, Zone
+from joulebench_plugins.rapl.zones import NO_PERMISSION, PowerZone
 
 
 def no_zones(root: Path, proc: Path = Path("/proc"), top: Path = Path("/")) -> Availability:
@@ -34,7 +34,7 @@ def no_zones(root: Path, proc: Path = Path("/proc"), top: Path = Path("/")) -> A
     )
 
 
-def with_faults(root: Path, left_out: Sequence[Zone], *, any_readable: bool) -> Availability:
+def with_faults(root: Path, left_out: Sequence[PowerZone], *, any_readable: bool) -> Availability:
     """Yes or no, naming the zones that are left out."""
     if not left_out:
         return Availability.yes()

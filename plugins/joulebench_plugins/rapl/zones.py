@@ -29,7 +29,7 @@ NO_PERMISSION: Final = "permission denied"
 
 
 @dataclass(frozen=True, slots=True)
-class Zone:
+class PowerZone:
     """One zone. ``fault`` says why its counter cannot be used; ``None`` if it can.
 
     ``label`` is unique on the machine (``package-0/dram``), ``package`` the name of the
@@ -55,12 +55,12 @@ class Zone:
         return self.name.startswith("package")
 
 
-def find_zones(root: Path) -> list[Zone]:
+def find_zones(root: Path) -> list[PowerZone]:
     """All zones under ``root``, the plain interface before others (MMIO)."""
     folders = _zone_folders(root)
     names = {zone_id: _text(folder / "name") for zone_id, folder in folders.items()}
     taken: set[str] = set()
-    zones: list[Zone] = []
+    zones: list[PowerZone] = []
     for zone_id in sorted(folders, key=_order):
         name = names[zone_id] or zone_id
         package = names.get(_parent(zone_id)) or (name if name.startswith("package") else "")
@@ -115,10 +115,10 @@ def _label(zone_id: str, name: str, names: dict[str, str | None]) -> str:
     return "/".join([interface, *parts] if interface else parts)
 
 
-def _zone(zone_id: str, folder: Path, name: str, label: str, package: str) -> Zone:
+def _zone(zone_id: str, folder: Path, name: str, label: str, package: str) -> PowerZone:
     modulus_uj = _modulus(folder)
     fault = _fault(folder / "energy_uj", modulus_uj)
-    return Zone(zone_id, folder, name, label, package, modulus_uj, fault)
+    return PowerZone(zone_id, folder, name, label, package, modulus_uj, fault)
 
 
 def _modulus(folder: Path) -> int | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from joulebench.api import Availability, Channel, FileSource, Option, Probe, ReaderSource, Settings, provenance_of_file
 from joulebench.hookspecs import hookimpl
-from joulebench_plugins.thermal.sensors import Sensor, find_sensors
+from joulebench_plugins.thermal.sensors import ThermalSensor, find_sensors
 from joulebench_plugins.thermal.throttle import core_count_files, package_count_files
 
 JOULEBENCH_API = 1
@@ -50,11 +50,11 @@ class ThermalProbe(Probe):
         return (*map(_temperature, usable), *_throttle_channels(settings))
 
 
-def _sensors(settings: Settings) -> list[Sensor]:
+def _sensors(settings: Settings) -> list[ThermalSensor]:
     return find_sensors(Path(str(settings["root"])), with_cores=bool(settings["cores"]))
 
 
-def _temperature(sensor: Sensor) -> Channel:
+def _temperature(sensor: ThermalSensor) -> Channel:
     return Channel(
         path=f"thermal/{sensor.label}",
         quantity="temperature",

@@ -17,7 +17,7 @@ _CORE_LABEL: Final = re.compile(r"core\s*\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Sensor:
+class ThermalSensor:
     """One temperature in m°C. ``fault`` says why it is left out; ``None`` if it is good."""
 
     label: str
@@ -25,14 +25,14 @@ class Sensor:
     fault: str | None
 
 
-def find_sensors(root: Path, *, with_cores: bool) -> list[Sensor]:
+def find_sensors(root: Path, *, with_cores: bool) -> list[ThermalSensor]:
     """All sensors under ``root`` (/sys/class): hwmon chips, then thermal zones."""
     taken: set[str] = set()
-    found: list[Sensor] = []
+    found: list[ThermalSensor] = []
     for label, place, file in (*_hwmon(root, with_cores), *_thermal_zones(root)):
         unique = label if label not in taken else f"{label}@{place}"
         taken.add(unique)
-        found.append(Sensor(unique, file, _fault(file)))
+        found.append(ThermalSensor(unique, file, _fault(file)))
     return found
 
 

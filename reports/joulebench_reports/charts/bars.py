@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from joulebench.api import PROVENANCES
 from joulebench_reports.charts.specification import Chart, Json, bars, chart_id, figure_header, figure_rows
-from joulebench_reports.values.figures import PROVENANCES, CellSummary, Figure
+from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.words.text import plain
 
 #: Cells that are all drawn as bars; of more, so many of the best.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from joulebench.api import PROVENANCES
 from joulebench_reports.charts.bars import MOST_BARS, TOP
 from joulebench_reports.charts.specification import Chart, Json, chart_id
-from joulebench_reports.values.figures import PROVENANCES, CellSummary, Figure
+from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.words.text import plain
 
 _PHASES: Final = ("prefill", "decode")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from joulebench.api import PROVENANCES
 from joulebench_reports.charts.specification import Json
 from joulebench_reports.reading.thinning import Series
 from joulebench_reports.reading.timeline import Timeline, TimelineSpan
-from joulebench_reports.values.figures import PROVENANCES
 from joulebench_reports.words.text import number, plain
 
 _DASHES: Final = {"measured": [1, 0], "estimated": [6, 3], "simulated": [2, 2]}

@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from joulebench.api import Scalar
+from joulebench.api import PROVENANCES, Scalar
 from joulebench.errors import SessionError
 from joulebench_reports.compare.side import METRICS, Estimate, Side, SideCell
 from joulebench_reports.data.jsonformat import finite
-from joulebench_reports.values.figures import PROVENANCES
 
 FORMAT: Final = "joulebench-baseline"
 #: Raised when a reader of the old file would misread the new one.

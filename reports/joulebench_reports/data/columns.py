@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Literal
 
+from joulebench.api import PROVENANCES
 from joulebench_reports.notes.trust import flag_words, machine_line
 from joulebench_reports.values.agreement import bounds_of
-from joulebench_reports.values.figures import PROVENANCES, CellSummary, EnergySummary, Figure, SessionSummary
+from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, SessionSummary
 from joulebench_reports.values.verdicts import Verdict, VerdictTable
 
 Value = str | int | float | None

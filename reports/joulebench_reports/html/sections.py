@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from joulebench.api import PROVENANCES
 from joulebench_reports.html.details import cell_details
 from joulebench_reports.html.folding import MOST_WRITTEN, Fold, folds
 from joulebench_reports.html.markup import Child, Element, anchor, h
 from joulebench_reports.notes import trust
 from joulebench_reports.sections.columns import overview_columns
-from joulebench_reports.values.figures import PROVENANCES, CellSummary, Figure, SessionSummary
+from joulebench_reports.values.figures import CellSummary, Figure, SessionSummary
 from joulebench_reports.words.text import UNKNOWN, data_size, plain
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from joulebench.api import Provenance
+from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.clusters import paired_windows
 from joulebench.meter.comparison import CellBlocks, CellComparison, compare
 from joulebench.meter.multiplicity import corrected_for_many
@@ -14,7 +14,7 @@ from joulebench_reports.judging.constraints import Constraint, energy_of, rate_o
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.series import CellSeries, read_series
 from joulebench_reports.reading.simulated import ELSEWHERE
-from joulebench_reports.values.figures import PROVENANCES, CellSummary
+from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
 from joulebench_reports.values.verdicts import Verdict
 

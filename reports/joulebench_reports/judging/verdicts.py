@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from joulebench.api import Provenance
+from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.comparison import CellBlocks, CellComparison, compare
 from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.series import CellSeries, read_energies
 from joulebench_reports.reading.simulated import RANGES
-from joulebench_reports.values.figures import PROVENANCES, CellSummary, EnergySummary
+from joulebench_reports.values.figures import CellSummary, EnergySummary
 from joulebench_reports.values.verdicts import Verdict, VerdictTable
 from joulebench_reports.words.flags import explain
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from joulebench.api import Provenance
+from joulebench.api import PROVENANCES, Provenance
 from joulebench_reports.melodi.bootstrap import Array, Resampler
 from joulebench_reports.melodi.columns import FEATURES
 from joulebench_reports.melodi.features import Libraries, prompt_features
-from joulebench_reports.melodi.requests import PROVENANCES, Joules, MeasuredRequest
+from joulebench_reports.melodi.requests import Joules, MeasuredRequest
 
 #: Quantities of a request by the column of MELODI that holds them.
 _QUANTITIES: Final[Mapping[str, Callable[[MeasuredRequest], float | None]]] = {

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from joulebench.session.files import Session
 
 #: Order of trust; one table or analysis holds one of them alone.
-PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
 Part = Literal["cpu", "gpu"]
 #: How the domains of the two parts begin.
 _DOMAINS: Final[Mapping[Part, tuple[str, ...]]] = {"cpu": ("cpu", "package", "dram", "process-cpu"), "gpu": ("gpu",)}

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from joulebench.api import Option, Provenance, Renderer, Settings
+from joulebench.api import PROVENANCES, Option, Provenance, Renderer, Settings
 from joulebench_reports.data.spreadsheet import inert
 from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH, PUBLISHED
 from joulebench_reports.melodi.features import Libraries, installed_libraries, prompt_features
-from joulebench_reports.melodi.requests import PROVENANCES, Joules, MeasuredRequest, measured_requests
+from joulebench_reports.melodi.requests import Joules, MeasuredRequest, measured_requests
 from joulebench_reports.melodi.sensors import LOAD_NS, TOTAL_NS, channel_of
 from joulebench_reports.words.text import visible
 

@@ -7,10 +7,11 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from joulebench.api import PROVENANCES
 from joulebench_reports.reading import simulated
 from joulebench_reports.reading.limits import limit_notes
 from joulebench_reports.values.agreement import agreement_notes, missing_figures
-from joulebench_reports.values.figures import PROVENANCES, CellSummary, EnergySummary, Figure, SessionSummary
+from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, SessionSummary
 from joulebench_reports.words.flags import explain
 from joulebench_reports.words.text import MARKS, data_size, number, percent, plain, seconds
 

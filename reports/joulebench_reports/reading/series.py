@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from joulebench.api import Provenance
+from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.comparison import CellBlocks
 from joulebench_reports.reading.blocks import BlockEnergy, BlockSums, block_energies, energy_rows, read_blocks
-from joulebench_reports.values.figures import PROVENANCES
 from joulebench_reports.words.units import shown_unit
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from joulebench.api import Provenance, Scalar
 from joulebench_reports.values.agreement import AgreementFigures
@@ -14,7 +13,6 @@ from joulebench_reports.values.verdicts import VerdictTable
 from joulebench_reports.words.text import with_interval, with_range
 
 #: Order of trust: the headline takes the first of these that has a figure.
-PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "estimated", "simulated")
 
 
 @dataclass(frozen=True, slots=True)

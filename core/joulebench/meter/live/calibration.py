@@ -28,7 +28,7 @@ _CONTINUOUS_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class SensorCalibration:
     """One channel as it was found. Times in s; ``quantum`` in the channel's unit.
 
     ``period_s`` is the median time between changes, ``period_low_s`` and ``period_high_s`` its
@@ -119,7 +119,7 @@ class _Watched:
 
 def calibrate(
     channels: Sequence[Channel], seconds: float = DEFAULT_SECONDS, clock_ns: Callable[[], int] = time.perf_counter_ns
-) -> list[Calibration]:
+) -> list[SensorCalibration]:
     """Calibrate the channels together: all are read in turn for so many seconds."""
     watched = [_Watched(edge_reader([source_spec(0, each.source, None)])) for each in channels]
     end = clock_ns() + int(seconds * 1e9)
@@ -129,11 +129,11 @@ def calibrate(
     return [_found(channel, each) for channel, each in zip(channels, watched, strict=True)]
 
 
-def _found(channel: Channel, watched: _Watched) -> Calibration:
+def _found(channel: Channel, watched: _Watched) -> SensorCalibration:
     continuous = watched.changes > _CONTINUOUS_SHARE * watched.reads
     known = len(watched.periods_ns) >= _FEWEST_CHANGES and not continuous
     periods = [each * 1e-9 for each in watched.periods_ns]
-    return Calibration(
+    return SensorCalibration(
         channel=channel.path,
         reads=watched.reads,
         changes=watched.changes,
