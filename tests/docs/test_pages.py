@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -62,3 +63,15 @@ def test_an_extra_that_a_page_names_exists() -> None:
     for file in all_pages():
         for names in re.findall(r"joulebench\[([\w,]+)\]", file.read_text(encoding="utf-8")):
             assert set(names.split(",")) <= set(project["optional-dependencies"]), file.name
+
+
+def test_every_module_that_the_page_of_data_flow_names_exists_and_no_journey_is_longer_than_a_dozen_stations() -> None:
+    text = (DOCS / "data-flow.md").read_text(encoding="utf-8")
+    modules = re.findall(r"`(joulebench[\w.]*\.[\w.]+)`", text)
+    assert len(modules) > 20
+    for module in modules:
+        assert importlib.util.find_spec(module) is not None, module
+    journeys = text.split("\n## ")[1:]
+    assert len(journeys) == 3
+    for journey in journeys:
+        assert 1 < len(re.findall(r"^\d+\. ", journey, re.MULTILINE)) <= 12
