@@ -45,8 +45,8 @@ def list_plugins(as_json: bool) -> None:
                 }
             )
     broken = [
-        {"entry_point": each.entry_point, "distribution": each.distribution, "error": each.error}
-        for each in registry.broken
+        {"entry_point": plugin.entry_point, "distribution": plugin.distribution, "error": plugin.error}
+        for plugin in registry.broken
     ]
     if as_json:
         echo_json({"plugins": rows, "broken": broken})
@@ -55,10 +55,10 @@ def list_plugins(as_json: bool) -> None:
         [[row["kind"], row["name"], row["distribution"], _state(row), row["summary"]] for row in rows],
         ["kind", "name", "from", "state", "what it does"],
     )
-    for each in broken:
+    for plugin in broken:
         click.echo(
             click.style("broken ", fg="red", bold=True)
-            + f"{each['entry_point']} (from {each['distribution']}): {each['error']}"
+            + f"{plugin['entry_point']} (from {plugin['distribution']}): {plugin['error']}"
         )
 
 
@@ -136,7 +136,7 @@ def check(name: str | None, settings: tuple[str, ...], limit_s: float, as_json: 
             _echo_report(report)
     faults = sum(len(report.faults) for report in reports)
     if as_json:
-        echo_json({"ok": not faults, "plugins": [each.to_json() for each in reports]})
+        echo_json({"ok": not faults, "plugins": [report.to_json() for report in reports]})
     elif not reports:
         click.echo("only the plugins that come with joulebench are installed; name one to check it")
     else:
@@ -150,25 +150,25 @@ def _count(number: int, what: str) -> str:
 
 def _echo_report(report: Report) -> None:
     click.echo(click.style(f"\n{report.entry_point}", bold=True) + f" ({report.distribution} {report.version})")
-    subjects = dict.fromkeys(each.subject for each in report.results)
+    subjects = dict.fromkeys(result.subject for result in report.results)
     for subject in subjects:
-        _echo_subject(subject or "as a whole", [each for each in report.results if each.subject == subject])
+        _echo_subject(subject or "as a whole", [result for result in report.results if result.subject == subject])
 
 
 def _echo_subject(subject: str, results: list[Result]) -> None:
     """What is wrong in full; what is right as a number; what was skipped by its reason."""
-    passed = sum(each.status == "ok" for each in results)
+    passed = sum(result.status == "ok" for result in results)
     click.echo(f"  {subject}: {passed} of {len(results)} checks passed")
-    reasons = Counter(each.what for each in results if each.status == "skipped")
+    reasons = Counter(result.what for result in results if result.status == "skipped")
     for reason, number in reasons.items():
         click.echo(click.style(f"    skipped {number}", fg="yellow") + f": {reason}")
-    for each in results:
-        if each.status == "ok" and each.what:
-            _echo_lines(each.what, "")
-        elif each.status == "fault":
-            click.echo(click.style("    fault", fg="red", bold=True) + f" {each.check}")
-            _echo_lines(each.what, "")
-            _echo_lines(each.advice, "→ ")
+    for result in results:
+        if result.status == "ok" and result.what:
+            _echo_lines(result.what, "")
+        elif result.status == "fault":
+            click.echo(click.style("    fault", fg="red", bold=True) + f" {result.check}")
+            _echo_lines(result.what, "")
+            _echo_lines(result.advice, "→ ")
 
 
 def _echo_lines(text: str, mark: str) -> None:

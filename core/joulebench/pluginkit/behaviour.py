@@ -70,7 +70,7 @@ class Watched:
     @property
     def values(self) -> list[float]:
         """In the channel's unit."""
-        return [each * self.channel.scale for each in self.raw]
+        return [value * self.channel.scale for value in self.raw]
 
 
 def _watch(subject: Subject[Probe]) -> list[Watched]:
@@ -78,24 +78,24 @@ def _watch(subject: Subject[Probe]) -> list[Watched]:
 
 
 @cache
-def _watched(probe: Probe, given: tuple[tuple[str, Any], ...]) -> list[Watched]:
+def _watched(probe: Probe, settings_items: tuple[tuple[str, Any], ...]) -> list[Watched]:
     """All channels, read while this process is idle and then busy on one core."""
     from joulebench.meter.live.channels import source_spec
     from joulebench.meter.live.sampler import edge_reader
 
-    settings = dict(given)
-    said = probe.inspect(settings)
-    if not said.ok:
-        not_here(f"it cannot be read here: {said.reason}")
-    found = [Watched(each) for each in probe.channels(settings)]
-    read = edge_reader([source_spec(n, each.channel.source, os.getpid()) for n, each in enumerate(found)])
+    settings = dict(settings_items)
+    availability = probe.inspect(settings)
+    if not availability.ok:
+        not_here(f"it cannot be read here: {availability.reason}")
+    channels = [Watched(channel) for channel in probe.channels(settings)]
+    read = edge_reader([source_spec(n, watched.channel.source, os.getpid()) for n, watched in enumerate(channels)])
 
     def look() -> None:
         now = time.perf_counter_ns()
-        for each, raw in zip(found, read(), strict=True):
+        for watched, raw in zip(channels, read(), strict=True):
             if raw is not None:
-                each.t_ns.append(now)
-                each.raw.append(raw)
+                watched.t_ns.append(now)
+                watched.raw.append(raw)
 
     end = time.monotonic() + IDLE_S
     while time.monotonic() < end:
@@ -106,7 +106,7 @@ def _watched(probe: Probe, given: tuple[tuple[str, Any], ...]) -> list[Watched]:
         look()
         _work(time.monotonic() + _LOOK_S)
     look()
-    return found
+    return channels
 
 
 def _work(until: float) -> None:
@@ -116,53 +116,55 @@ def _work(until: float) -> None:
 
 def _changes(subject: Subject[Probe]) -> Mapping[str, Any]:
     counters = [
-        each for each in _watch(subject) if each.channel.kind == "counter" and each.channel.quantity == "energy"
+        watched
+        for watched in _watch(subject)
+        if watched.channel.kind == "counter" and watched.channel.quantity == "energy"
     ]
     if not counters:
         not_here("it has no counter of energy")
-    for each in counters:
+    for counter in counters:
         expect(
-            len(set(each.raw)) > 1,
-            f"{each.channel.path} stayed at {each.raw[:1]} for {IDLE_S + BUSY_S:g} s, a core busy",
+            len(set(counter.raw)) > 1,
+            f"{counter.channel.path} stayed at {counter.raw[:1]} for {IDLE_S + BUSY_S:g} s, a core busy",
             "read the sensor anew each time: the energy of a frozen counter is withheld",
         )
     return {"watched": len(counters)}
 
 
 def _forward(subject: Subject[Probe]) -> Mapping[str, Any]:
-    counters = [each for each in _watch(subject) if each.channel.kind == "counter"]
+    counters = [watched for watched in _watch(subject) if watched.channel.kind == "counter"]
     if not counters:
         not_here("it has no counter")
-    for each in counters:
-        for before, after in pairwise(each.raw):
+    for counter in counters:
+        for before, after in pairwise(counter.raw):
             expect(
-                not fell(each.channel, before, after),
-                f"the counter {each.channel.path} went from {before} back to {after}",
+                not fell(counter.channel, before, after),
+                f"the counter {counter.channel.path} went from {before} back to {after}",
                 "a counter only grows; state wraps_at where it starts again, or call it a gauge",
             )
     return {"watched": len(counters)}
 
 
 def _order(subject: Subject[Probe]) -> Mapping[str, Any]:
-    found: dict[str, float] = {}
-    for each in _watch(subject):
-        if len(each.raw) < 2:
+    last_raw: dict[str, float] = {}
+    for watched in _watch(subject):
+        if len(watched.raw) < 2:
             continue
-        channel, figure = each.channel, _figure(each)
-        frozen = channel.kind == "counter" and len(set(each.raw)) == 1
+        channel, figure = watched.channel, _figure(watched)
+        frozen = channel.kind == "counter" and len(set(watched.raw)) == 1
         if figure is None or frozen:  # of a frozen one another check tells
             continue
         least, most = _bounds(channel)
-        found[channel.path] = figure
+        last_raw[channel.path] = figure
         expect(
             least <= figure <= most,
             f"{channel.path} shows {figure:.4g} {_unit(channel)}, which lies outside of {least:.3g} to {most:.3g}",
             f"check the scale: raw count × scale must be in {channel.unit} (a factor of 1,000 is "
             "milli, of 1,000,000 micro)",
         )
-    if not found:
+    if not last_raw:
         not_here("it has no quantity with known bounds")
-    return {"figures": found}
+    return {"figures": last_raw}
 
 
 def _figure(watched: Watched) -> float | None:
@@ -201,7 +203,7 @@ def _reading(subject: Subject[Probe]) -> Mapping[str, Any]:
     from joulebench.meter.live.channels import source_spec
     from joulebench.meter.live.sampler import edge_reader
 
-    channels = [each.channel for each in _watch(subject)]
+    channels = [watched.channel for watched in _watch(subject)]
     read = edge_reader([source_spec(n, c.source, os.getpid()) for n, c in enumerate(channels)])
     deadline = time.monotonic() + 10.0
 

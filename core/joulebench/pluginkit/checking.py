@@ -23,7 +23,7 @@ PluginSettings = Mapping[tuple[str, str], Mapping[str, Any]]
 
 def installed_points() -> list[metadata.EntryPoint]:
     """Every entry point of joulebench's group, in order of name."""
-    return sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name)
+    return sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
 
 
 def is_shipped(point: metadata.EntryPoint) -> bool:
@@ -31,15 +31,15 @@ def is_shipped(point: metadata.EntryPoint) -> bool:
     return point.dist is not None and _canonical(point.dist.name) == SHIPPED
 
 
-def read_settings(given: Sequence[str]) -> PluginSettings:
+def read_settings(words: Sequence[str]) -> PluginSettings:
     """``KIND.NAME.KEY=VALUE`` (TOML syntax; a bare word is text) as settings."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for each in given:
-        path, equals, text = each.partition("=")
+    settings: dict[tuple[str, str], dict[str, Any]] = {}
+    for word in words:
+        path, equals, text = word.partition("=")
         parts = [part.strip() for part in path.split(".")]
         if not equals or len(parts) != 3 or not all(parts):
             raise ProfileError(
-                f"'{each}' is not KIND.NAME.KEY=VALUE",
+                f"'{word}' is not KIND.NAME.KEY=VALUE",
                 where="--set",
                 hint="for example --set backend.command.command=./my-worker",
             )
@@ -47,8 +47,8 @@ def read_settings(given: Sequence[str]) -> PluginSettings:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text.strip()
-        found.setdefault((parts[0], parts[1]), {})[parts[2]] = value
-    return found
+        settings.setdefault((parts[0], parts[1]), {})[parts[2]] = value
+    return settings
 
 
 class Checker:
@@ -68,7 +68,7 @@ class Checker:
                 if not is_shipped(point):
                     yield self._report(point, None)
             return
-        chosen = [each for each in self._points if name in (each.name, _distribution(each)[0])]
+        chosen = [point for point in self._points if name in (point.name, _distribution(point)[0])]
         if chosen:
             for point in chosen:
                 yield self._report(point, None)
@@ -77,15 +77,15 @@ class Checker:
 
     def _of_plugin(self, name: str) -> Iterator[Report]:
         """The entry points that provide a plugin of that name; of them, that plugin alone."""
-        known = {each.name for each in self._points}
-        found = False
+        known = {point.name for point in self._points}
+        known_name = False
         for point in self._points:
             provided = self._load(point)[0].facts.get("provides", [])
-            known |= {each for _, each in provided}
-            if any(each == name for _, each in provided):
-                found = True
+            known |= {subject for _, subject in provided}
+            if any(subject == name for _, subject in provided):
+                known_name = True
                 yield self._report(point, name)
-        if not found:
+        if not known_name:
             raise UnknownPluginError(
                 f"no installed plugin, entry point or distribution is called '{name}'", hint=_hint(name, known)
             )
@@ -98,7 +98,7 @@ class Checker:
             results += _judged(loaded)
             together = self._run("together", point, without=())
             results += [*together, *self._run("declared", point)]
-            taken = any(each.status == "fault" for each in together)
+            taken = any(result.status == "fault" for result in together)
             for kind, name in loaded.facts["provides"]:
                 if only in (None, name) and not taken:  # another's would be tried in its place
                     results += self._run("plugin", point, kind, name, self._settings.get((kind, name), {}))
@@ -123,7 +123,7 @@ class Checker:
         without: Sequence[str] | None = None,
     ) -> list[Result]:
         if without is None:  # what others do must not be this plugin's fault
-            without = [each.name for each in self._points if each.name != point.name and not is_shipped(each)]
+            without = [other.name for other in self._points if other.name != point.name and not is_shipped(other)]
         self._say(f"{point.name}: {kind} {name}".rstrip(": ") if name else f"{point.name}: {task}")
         job = Job(task, point.name, kind, name, settings, without)
         return run_checks(job, self._limit_s)

@@ -70,10 +70,10 @@ def _of_plugin(job: Mapping[str, Any]) -> Iterator[Check]:
 
 def _tests_of(contract: type) -> list[str]:
     """Names of a contract's tests, those of its base first, in the order of their definition."""
-    found: dict[str, None] = {}
+    tests: dict[str, None] = {}
     for base in reversed(contract.__mro__):
-        found.update(dict.fromkeys(name for name in vars(base) if name.startswith("test_")))
-    return list(found)
+        tests.update(dict.fromkeys(name for name in vars(base) if name.startswith("test_")))
+    return list(tests)
 
 
 def words_of(test: str) -> str:
@@ -86,8 +86,8 @@ def _calling(contract: object, test: str, subject: Subject[Any]) -> Action:
 
     def call() -> Mapping[str, Any]:
         with tempfile.TemporaryDirectory(prefix="joulebench-check-") as folder:
-            given = {"plugin": subject, "tmp_path": Path(folder)}
-            method(**{name: given[name] for name in inspect.signature(method).parameters})
+            arguments = {"plugin": subject, "tmp_path": Path(folder)}
+            method(**{name: arguments[name] for name in inspect.signature(method).parameters})
         return {}
 
     return call
@@ -97,22 +97,22 @@ def run(check: Check) -> dict[str, Any]:
     """Do a check; what it found, as the parent is told it."""
     start = time.monotonic()
     printed = _printed_bytes()
-    told: dict[str, Any]
+    message: dict[str, Any]
     try:
-        told = {"status": "ok", "facts": dict(check.action())}
+        message = {"status": "ok", "facts": dict(check.action())}
     except SkippedError as error:
-        told = {"status": "skipped", "what": str(error)}
+        message = {"status": "skipped", "what": str(error)}
     except BrokenContractError as error:
-        told = {"status": "fault", "what": error.what, "advice": error.advice}
+        message = {"status": "fault", "what": error.what, "advice": error.advice}
     except JoulebenchError as error:
         where = "" if error.where is None else f"{error.where}: "
-        told = {"status": "fault", "what": where + error.what, "advice": error.hint or ""}
+        message = {"status": "fault", "what": where + error.what, "advice": error.hint or ""}
     except (Exception, SystemExit) as error:
         advice = "what its user can mend is a JoulebenchError with a hint; anything else is a bug"
-        told = {"status": "fault", "what": describe_failure(error), "advice": advice}
-    told["seconds"] = time.monotonic() - start
-    told["printed"] = _printed_since(printed)
-    return told
+        message = {"status": "fault", "what": describe_failure(error), "advice": advice}
+    message["seconds"] = time.monotonic() - start
+    message["printed"] = _printed_since(printed)
+    return message
 
 
 def _printed_bytes() -> int:
@@ -129,8 +129,8 @@ def _printed_since(start: int) -> str:
 def serve(job: Mapping[str, Any], report: IO[str]) -> None:
     """Do the job's checks but those that were done already, and tell of each."""
 
-    def tell(**told: object) -> None:
-        report.write(json.dumps(told, default=str) + "\n")
+    def tell(**message: object) -> None:
+        report.write(json.dumps(message, default=str) + "\n")
         report.flush()
 
     faulthandler.enable()  # a crash says where it was
@@ -142,9 +142,9 @@ def serve(job: Mapping[str, Any], report: IO[str]) -> None:
             tell(begin=check.name)
             # A hang says where it was, before the parent ends it.
             faulthandler.dump_traceback_later(_SHARE * job["limit_s"])
-            told = run(check)
+            message = run(check)
             faulthandler.cancel_dump_traceback_later()
-            tell(end=check.name, **told)
+            tell(end=check.name, **message)
     tell(finished=True)
 
 
@@ -155,7 +155,7 @@ def main() -> None:
     try:
         serve(job, report)
     except JoulebenchError as error:
-        told = {
+        request = {
             "end": "it can be made",
             "status": "fault",
             "what": error.what,
@@ -163,7 +163,7 @@ def main() -> None:
             "seconds": 0.0,
             "printed": "",
         }
-        report.write(json.dumps(told) + "\n" + json.dumps({"finished": True}) + "\n")
+        report.write(json.dumps(request) + "\n" + json.dumps({"finished": True}) + "\n")
         report.flush()
     os._exit(0)  # threads that the plugin has left must not hold the process
 

@@ -23,11 +23,11 @@ def check_imports(name: str) -> Mapping[str, Any]:
     """Every module that is imported must come from a distribution that is required."""
     point = entry_point(name)
     distribution = _installed(point)
-    required = {_canonical(each) for each in _requirements(distribution)}
+    required = {_canonical(requirement) for requirement in _requirements(distribution)}
     required.add(_canonical(distribution.name))
     package = point.module.partition(".")[0]
     owners = metadata.packages_distributions()
-    lacking = required - {_canonical(each) for listed in owners.values() for each in listed}
+    lacking = required - {_canonical(owner) for listed in owners.values() for owner in listed}
     undeclared: dict[str, str] = {}
     for module, where in _imports(package):
         top = module.partition(".")[0]
@@ -35,7 +35,7 @@ def check_imports(name: str) -> Mapping[str, Any]:
             continue
         if top not in owners and lacking:
             continue  # it may come from what is required and not installed here
-        sources = {_canonical(each) for each in owners.get(top, [top])}
+        sources = {_canonical(owner) for owner in owners.get(top, [top])}
         if not sources & required:
             undeclared.setdefault(" or ".join(sorted(sources)), f"{top} ({where})")
     if undeclared:
@@ -60,7 +60,7 @@ def check_api(name: str) -> Mapping[str, Any]:
     if private:
         raise BrokenContractError(
             f"it imports from joulebench's inside: {', '.join(sorted(set(private)))}",
-            f"import from {', '.join(f'joulebench.{each}' for each in PUBLIC)} only: everything "
+            f"import from {', '.join(f'joulebench.{module}' for module in PUBLIC)} only: everything "
             "else may change at any time",
         )
     return {}
@@ -80,9 +80,9 @@ def _installed(point: metadata.EntryPoint) -> metadata.Distribution:
 def _requirements(distribution: metadata.Distribution) -> Iterator[str]:
     """Names of the distributions that it requires, in any of its extras."""
     for line in distribution.requires or []:
-        found = re.match(r"[A-Za-z0-9._-]+", line.strip())
-        if found:
-            yield found[0]
+        match = re.match(r"[A-Za-z0-9._-]+", line.strip())
+        if match:
+            yield match[0]
 
 
 def _canonical(name: str) -> str:
@@ -96,8 +96,8 @@ def _imports(package: str) -> Iterator[tuple[str, str]]:
         tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
         for node in _executed(tree):
             if isinstance(node, ast.Import):
-                for each in node.names:
-                    yield each.name, f"{file.name}:{node.lineno}"
+                for name in node.names:
+                    yield name.name, f"{file.name}:{node.lineno}"
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 yield from _from(node, file)
 
@@ -106,9 +106,9 @@ def _from(node: ast.ImportFrom, file: Path) -> Iterator[tuple[str, str]]:
     """``from joulebench import api`` names a module of its own."""
     where = f"{file.name}:{node.lineno}"
     if node.module == _OWN:
-        for each in node.names:
-            inside = importlib.util.find_spec(f"{_OWN}.{each.name}") is not None
-            yield (f"{_OWN}.{each.name}" if inside else _OWN), where
+        for name in node.names:
+            inside = importlib.util.find_spec(f"{_OWN}.{name.name}") is not None
+            yield (f"{_OWN}.{name.name}" if inside else _OWN), where
     elif node.module:
         yield node.module, where
 
@@ -128,18 +128,18 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes, without what stands under ``if TYPE_CHECKING`` or may fail by ImportError."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for each in node.orelse:
-                yield each
-                yield from _executed(each)
+            for statement in node.orelse:
+                yield statement
+                yield from _executed(statement)
             continue
         if isinstance(node, ast.Try) and _survives_import(node):
-            for each in [*node.orelse, *node.finalbody]:
-                yield from _executed(each)
+            for statement in [*node.orelse, *node.finalbody]:
+                yield from _executed(statement)
             continue
         yield node
         yield from _executed(node)
 
 
 def _survives_import(node: ast.Try) -> bool:
-    caught = " ".join(ast.unparse(each.type) for each in node.handlers if each.type is not None)
+    caught = " ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type is not None)
     return "ImportError" in caught or "ModuleNotFoundError" in caught

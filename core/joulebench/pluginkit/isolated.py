@@ -54,24 +54,24 @@ def run_checks(job: Job, limit_s: float) -> list[Result]:
     results: list[Result] = []
     deaths = 0
     while True:
-        done = [each.check for each in results]
+        done = [result.check for result in results]
         with _Child(job, done, limit_s) as child:
-            found, finished = child.results(limit_s)
+            results_of_child, finished = child.results(limit_s)
         # It prints the same at each check.
-        found = [
-            each
-            for n, each in enumerate(found)
-            if each.check not in done and each.check not in {other.check for other in found[:n]}
+        results_of_child = [
+            result
+            for n, result in enumerate(results_of_child)
+            if result.check not in done and result.check not in {other.check for other in results_of_child[:n]}
         ]
-        results += found
+        results += results_of_child
         deaths += not finished
         if deaths == MOST_DEATHS:
             what = f"given up: {deaths} checks took their process down or hung"
             results.append(Result(job.subject, "all other checks", "skipped", what))
             finished = True
         # A child that got nowhere gets nowhere the next time either.
-        if finished or not found or found[-1].check == _MADE:
-            return [each for each in results if each.check != _MADE or each.status == "fault"]
+        if finished or not results_of_child or results_of_child[-1].check == _MADE:
+            return [result for result in results if result.check != _MADE or result.status == "fault"]
 
 
 _MADE: Final = "it can be made"
@@ -116,16 +116,16 @@ class _Child:
         """What the child told, and whether it came to its end."""
         results: list[Result] = []
         running = "its process starts"
-        for told in self._told(limit_s):
-            if isinstance(told, str):
-                results.append(self._fault(running, told))
+        for message in self._told(limit_s):
+            if isinstance(message, str):
+                results.append(self._fault(running, message))
                 return results, False
-            if told.get("finished"):
+            if message.get("finished"):
                 return results, True
-            if "begin" in told:
-                running = told["begin"]
+            if "begin" in message:
+                running = message["begin"]
             else:
-                results += self._of(told)
+                results += self._of(message)
         results.append(self._fault(running, self._how_it_ended()))
         return results, False
 
@@ -154,19 +154,19 @@ class _Child:
                     yield f"it took more than {limit} of memory and was killed"
                     return
 
-    def _of(self, told: Mapping[str, Any]) -> Iterator[Result]:
-        job, check = self._job, str(told["end"])
+    def _of(self, message: Mapping[str, Any]) -> Iterator[Result]:
+        job, check = self._job, str(message["end"])
         yield Result(
             job.subject,
             check,
-            told["status"],
-            told.get("what", ""),
-            told.get("advice", ""),
-            float(told["seconds"]),
-            told.get("facts", {}),
+            message["status"],
+            message.get("what", ""),
+            message.get("advice", ""),
+            float(message["seconds"]),
+            message.get("facts", {}),
         )
-        if told["printed"]:
-            what = f"it wrote to standard output: {told['printed']!r}"
+        if message["printed"]:
+            what = f"it wrote to standard output: {message['printed']!r}"
             yield Result(job.subject, _SILENT, "fault", what, _PRINTS)
 
     def _fault(self, check: str, what: str) -> Result:
@@ -186,8 +186,8 @@ class _Child:
         places = [line for line in lines if line.startswith("File ")][:_PLACES]
         if places:
             return "it was here, the innermost call first:\n" + "\n".join(places)
-        said = [line for line in lines if line]
-        return f"its last words: {said[-1]}" if said else "run it under a debugger"
+        words = [line for line in lines if line]
+        return f"its last words: {words[-1]}" if words else "run it under a debugger"
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -24,10 +24,10 @@ ANSWER_S: Final = 1.0
 
 def entry_point(name: str) -> metadata.EntryPoint:
     """The entry point of that name in joulebench's group."""
-    found = list(metadata.entry_points(group=ENTRY_POINT_GROUP, name=name))
-    if not found:
+    points = list(metadata.entry_points(group=ENTRY_POINT_GROUP, name=name))
+    if not points:
         raise UnknownPluginError(f"no entry point '{name}'")
-    return found[0]
+    return points[0]
 
 
 def load(name: str) -> Mapping[str, Any]:
@@ -41,13 +41,13 @@ def load(name: str) -> Mapping[str, Any]:
     registry = Registry()
     registry.add(plugin, name, *_distribution(point))
     (loaded,) = registry.loaded
-    answers = [_ask(registry, kind, each) for kind, each in loaded.provides]
+    answers = [_ask(registry, kind, subject) for kind, subject in loaded.provides]
     return {
         "import_s": import_s,
         "import_bytes": max(0, _resident_bytes() - resident),
         "imported": imported,
         "imported_later": sorted(set(_foreign(set(sys.modules) - before, point)) - set(imported)),
-        "provides": [list(each) for each in loaded.provides],
+        "provides": [list(subject) for subject in loaded.provides],
         "hooks": _hooks(plugin),
         "answers": answers,
     }
@@ -56,7 +56,7 @@ def load(name: str) -> Mapping[str, Any]:
 def load_with_all(name: str) -> Mapping[str, Any]:
     """Load every installed plugin; a fault where this one or another is left out over its names."""
     registry = default_registry()
-    names = [each.name for each in metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    names = [point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     if names.count(name) > 1:
         raise BrokenContractError(
             f"two distributions have an entry point '{name}'", "rename one: one of them is left out"
@@ -72,13 +72,13 @@ def load_with_all(name: str) -> Mapping[str, Any]:
 def _ask(registry: Registry, kind: str, name: str) -> dict[str, Any]:
     """Whether the plugin is available, and how long it took to say so."""
     start = time.perf_counter()
-    said = availability_of(registry.make(kind, name))
+    availability = availability_of(registry.make(kind, name))
     return {
         "kind": kind,
         "name": name,
-        "available": said.ok,
-        "reason": said.reason,
-        "cure": said.cure,
+        "available": availability.ok,
+        "reason": availability.reason,
+        "cure": availability.cure,
         "seconds": time.perf_counter() - start,
     }
 
@@ -96,8 +96,8 @@ def _distribution(point: metadata.EntryPoint) -> tuple[str, str]:
 def _foreign(modules: set[str], point: metadata.EntryPoint) -> list[str]:
     """Top-level modules that are neither Python's own nor joulebench's nor the plugin's."""
     own = point.module.partition(".")[0]
-    tops = {each.partition(".")[0] for each in modules} - set(sys.stdlib_module_names)
-    return sorted(each for each in tops if each not in (own, "joulebench") and each.isidentifier())
+    tops = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names)
+    return sorted(top for top in tops if top not in (own, "joulebench") and top.isidentifier())
 
 
 def _resident_bytes() -> int:

@@ -36,7 +36,7 @@ class Report:
     @property
     def faults(self) -> tuple[Result, ...]:
         """What was found."""
-        return tuple(each for each in self.results if each.status == "fault")
+        return tuple(result for result in self.results if result.status == "fault")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -45,5 +45,5 @@ class Report:
             "distribution": self.distribution,
             "version": self.version,
             "ok": not self.faults,
-            "results": [asdict(each) for each in self.results],
+            "results": [asdict(result) for result in self.results],
         }

@@ -133,23 +133,23 @@ def _kind(kind: str) -> _Kind:
 
 
 def _words(kind: str, camel: str) -> dict[str, str]:
-    found = _kind(kind)
+    details = _kind(kind)
     return {
         "kind": kind,
-        "base": found.base,
-        "hook": found.hook,
-        "Contract": found.contract,
+        "base": details.base,
+        "hook": details.hook,
+        "Contract": details.contract,
         "Class": f"{camel}{kind.capitalize()}",
     }
 
 
 def _dependencies(kinds: Sequence[str]) -> str:
-    wanted = {each for kind in kinds for each in _kind(kind).requires}
-    lines = [f"joulebench>={__version__}", *sorted(wanted)]
-    return "\n".join(f'    "{each}",' for each in lines)
+    requirements = {requirement for kind in kinds for requirement in _kind(kind).requires}
+    lines = [f"joulebench>={__version__}", *sorted(requirements)]
+    return "\n".join(f'    "{line}",' for line in lines)
 
 
 def _filled(template: str, **words: str) -> str:
     """A template with each ``@word@`` in it replaced."""
     text = (_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
-    return re.sub(r"@(\w+)@", lambda found: words.get(found[1], found[0]), text)
+    return re.sub(r"@(\w+)@", lambda match: words.get(match[1], match[0]), text)

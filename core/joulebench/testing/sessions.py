@@ -58,9 +58,9 @@ class ScriptedSession(BackendSession):
         import numpy as np
 
         self.log.append("logits")
-        found = np.zeros((len(tokens), VOCABULARY), np.float32)
-        found[np.arange(len(tokens)), (np.asarray(tokens) + 1) % VOCABULARY] = 1.0
-        return found
+        logits = np.zeros((len(tokens), VOCABULARY), np.float32)
+        logits[np.arange(len(tokens)), (np.asarray(tokens) + 1) % VOCABULARY] = 1.0
+        return logits
 
     def encode(self, tokens: Sequence[int]) -> Sequence[float]:
         """Eight numbers."""
@@ -84,7 +84,7 @@ class ScriptedSession(BackendSession):
     def operators(self, context: int) -> Sequence[Kernel]:
         """Two of them."""
         return [
-            Kernel(name, self._working(name), 1024, 2048, per_token=each) for name, each in (("norm", 2), ("head", 1))
+            Kernel(name, self._working(name), 1024, 2048, per_token=count) for name, count in (("norm", 2), ("head", 1))
         ]
 
     def _working(self, name: str) -> Callable[[int], None]:

@@ -40,7 +40,7 @@ class CommandBackend(Backend):
     def formats(self, settings: Settings) -> tuple[str, ...]:
         """Those that the program states, best first; else checkpoints."""
         stated = self._said(settings).get("formats")
-        if isinstance(stated, list) and stated and all(isinstance(each, str) for each in stated):
+        if isinstance(stated, list) and stated and all(isinstance(part, str) for part in stated):
             return tuple(stated)
         return self.accepts
 

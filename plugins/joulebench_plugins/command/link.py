@@ -57,13 +57,13 @@ class Link:
 
     def greet(self) -> dict[str, Any]:
         """What the program says of itself; refuses another protocol version."""
-        said = self.ask({"op": "hello", "protocol": PROTOCOL_VERSION}, GREETING_S)
-        if said.get("protocol") != PROTOCOL_VERSION:
+        greeting = self.ask({"op": "hello", "protocol": PROTOCOL_VERSION}, GREETING_S)
+        if greeting.get("protocol") != PROTOCOL_VERSION:
             raise LinkError(
-                f"speaks version {said.get('protocol')!r} of the runtime protocol, not {PROTOCOL_VERSION}",
+                f"speaks version {greeting.get('protocol')!r} of the runtime protocol, not {PROTOCOL_VERSION}",
                 where=self.command,
             )
-        return said
+        return greeting
 
     def ask(self, order: Mapping[str, Any], limit_s: float | None = None) -> dict[str, Any]:
         """The answer to a request. Raises :class:`LinkError`, also for an error that it tells.

@@ -63,7 +63,7 @@ class CommandSession(BackendSession):
         scores = answer.get("scores")
         if not isinstance(scores, list) or len(scores) != len(tokens) - 1:
             raise LinkError(f"gave no list of {len(tokens) - 1} scores: {str(scores)[:80]}", where=self._link.command)
-        return [float(each) for each in scores]
+        return [float(score) for score in scores]
 
     def logits(self, tokens: Sequence[int]) -> Any:
         """The program writes them into a file: float32, row by row, as the machine has them."""
@@ -71,11 +71,11 @@ class CommandSession(BackendSession):
 
         with tempfile.NamedTemporaryFile(prefix="joulebench-logits-") as file:
             self._link.ask({"op": "logits", "tokens": list(tokens), "file": file.name})
-            found = np.fromfile(file.name, np.float32)
+            numbers = np.fromfile(file.name, np.float32)
         size = self.vocabulary_size or 0
-        if found.size != len(tokens) * size:
-            raise LinkError(f"wrote {found.size} logits, not {len(tokens)} rows of {size}", where=self._link.command)
-        return found.reshape(len(tokens), size)
+        if numbers.size != len(tokens) * size:
+            raise LinkError(f"wrote {numbers.size} logits, not {len(tokens)} rows of {size}", where=self._link.command)
+        return numbers.reshape(len(tokens), size)
 
     def reset(self) -> None:
         """Forget the sequence."""
@@ -83,8 +83,8 @@ class CommandSession(BackendSession):
 
     def memory(self) -> MemoryUse:
         """The program's own account; what it does not say is unknown."""
-        said = self._link.ask({"op": "memory"})
-        return MemoryUse(**{name: _count(said, name, self._link.command) for name in MemoryUse.__slots__})
+        answer = self._link.ask({"op": "memory"})
+        return MemoryUse(**{name: _count(answer, name, self._link.command) for name in MemoryUse.__slots__})
 
     def traffic(self) -> Traffic:
         """What it said when it opened the model."""
@@ -99,8 +99,8 @@ class CommandSession(BackendSession):
         self._link.close()
 
 
-def _count(said: Mapping[str, Any], name: str, command: str) -> int | None:
-    value = said.get(name)
+def _count(answer: Mapping[str, Any], name: str, command: str) -> int | None:
+    value = answer.get(name)
     if value is None or (type(value) is int and value >= 0):
         return value
     raise PluginError(
@@ -110,12 +110,12 @@ def _count(said: Mapping[str, Any], name: str, command: str) -> int | None:
     )
 
 
-def _facts(said: object, command: str) -> dict[str, Scalar]:
-    if said is None:
+def _facts(facts: object, command: str) -> dict[str, Scalar]:
+    if facts is None:
         return {}
     plain = (str, int, float, bool, type(None))
-    if isinstance(said, dict) and all(isinstance(each, plain) for each in said.values()):
-        return dict(said)
+    if isinstance(facts, dict) and all(isinstance(value, plain) for value in facts.values()):
+        return dict(facts)
     raise PluginError(
-        f"gave {json.dumps(said)} as facts", where=command, hint="an object of texts, numbers, booleans and null"
+        f"gave {json.dumps(facts)} as facts", where=command, hint="an object of texts, numbers, booleans and null"
     )

@@ -61,23 +61,22 @@ class FpgaBackend(Backend):
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses layers that are not modelled and what does not fit; asks for the RTL's tools."""
-        given = {**self.default_settings(), **settings}
+        complete = {**self.default_settings(), **settings}
         try:
-            set_up(given, engine_shape(config))
+            set_up(complete, engine_shape(config))
         except UnfitModelError as error:
             return str(error)
         except JoulebenchError as error:
             return str(error).replace("\n  hint:", ";")
-        if given["verify"] == "off":
+        if complete["verify"] == "off":
             return None
         from joulebench_plugins.fpga.rtlsim import available
 
         tools = available()
         if tools.ok:
             return None
-        return (
-            f'verify = "{given["verify"]}" runs the engine\'s RTL: {tools.reason}; {tools.cure}, or set verify = "off"'
-        )
+        needs = f'verify = "{complete["verify"]}" runs the engine\'s RTL'
+        return f'{needs}: {tools.reason}; {tools.cure}, or set verify = "off"'
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """No thread of tokenizers beside numpy's own."""

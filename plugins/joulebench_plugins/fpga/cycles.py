@@ -63,7 +63,7 @@ class CycleModel:
     def __init__(self, layout: Layout, machine: Machine) -> None:
         self.layout = layout
         self.machine = machine
-        self._projections = _sum(self.product(each) for each in layout.projections())
+        self._projections = _sum(self.product(projection) for projection in layout.projections())
         self._head = self.product(layout.head()) + self._written(layout.shape.hidden_size, 0, 1)
         self._steps: dict[int, Cost] = {}
 
@@ -130,6 +130,6 @@ class CycleModel:
 
 def _sum(costs: Iterable[Cost]) -> Cost:
     total = Cost()
-    for each in costs:
-        total += each
+    for cost in costs:
+        total += cost
     return total

@@ -93,35 +93,35 @@ def read_device(file: Path) -> Device:
     except (OSError, UnicodeDecodeError) as error:
         raise DeviceFileError(f"cannot be read: {error}", where=str(file)) from None
     try:
-        given = tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DeviceFileError(f"is no TOML: {error}", where=str(file)) from None
-    return _device(given, str(file))
+    return _device(table, str(file))
 
 
-def _device(given: Mapping[str, Any], where: str) -> Device:
+def _device(table: Mapping[str, Any], where: str) -> Device:
     known = {"version", "engine", *_TEXTS, *QUANTITIES}
-    for key in given:
+    for key in table:
         if key not in known:
             raise DeviceFileError(f"unknown key '{key}'", where=where, hint=unknown_name_hint(key, known))
-    if given.get("version") != DEVICE_VERSION:
+    if table.get("version") != DEVICE_VERSION:
         raise DeviceFileError(
-            f"is of version {given.get('version')!r}; version = {DEVICE_VERSION} is understood", where=where
+            f"is of version {table.get('version')!r}; version = {DEVICE_VERSION} is understood", where=where
         )
     for key in _TEXTS:
-        if not isinstance(given.get(key), str):
+        if not isinstance(table.get(key), str):
             raise DeviceFileError(f'needs {key} = "…"', where=where)
-    engine = given.get("engine")
+    engine = table.get("engine")
     if not isinstance(engine, dict):
         raise DeviceFileError("needs a table [engine] with lanes and engines", where=where)
     for key in engine:
         if key not in ("lanes", "engines"):
             hint = unknown_name_hint(key, ("lanes", "engines"))
             raise DeviceFileError(f"unknown key '{key}'", where=f"{where}: engine", hint=hint)
-    values: dict[str, Any] = {key: given[key] for key in _TEXTS}
+    values: dict[str, Any] = {key: table[key] for key in _TEXTS}
     values["lanes"] = _count(engine.get("lanes"), f"{where}: engine.lanes")
     values["engines"] = _count(engine.get("engines", 1), f"{where}: engine.engines")
-    values |= {name: _quantity(given, name, where) for name in QUANTITIES}
+    values |= {name: _quantity(table, name, where) for name in QUANTITIES}
     return Device(**values)
 
 
@@ -131,8 +131,8 @@ def _count(value: object, where: str) -> int:
     return value
 
 
-def _quantity(given: Mapping[str, Any], name: str, where: str) -> Quantity:
-    table = given.get(name)
+def _quantity(device: Mapping[str, Any], name: str, where: str) -> Quantity:
+    table = device.get(name)
     place = f"{where}: {name}"
     if table is None:
         why = _NEEDED_FOR.get(name)

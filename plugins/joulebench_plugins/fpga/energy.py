@@ -37,7 +37,10 @@ def energy_shares(device: Device, cost: Cost, seconds: float, shortest_s: float,
         ("memory", cost.dram_bytes * _BITS * _PICO, device.dram_pj_per_bit),
         ("on-chip memory", cost.on_chip_bytes * _BITS * _PICO, device.on_chip_pj_per_bit),
     )
-    shares = [Share(name, amount * each.value, amount * each.low, amount * each.high) for name, amount, each in parts]
+    shares = [
+        Share(name, amount * quantity.value, amount * quantity.low, amount * quantity.high)
+        for name, amount, quantity in parts
+    ]
     static = device.static_w
     shares.append(Share("static", static.value * seconds, static.low * shortest_s, static.high * longest_s))
     return tuple(shares)
@@ -69,12 +72,12 @@ class Ledger:
         """All of it."""
         nominal, fast, slow = self._costs
         clock_hz = self._setup.clock_hz
-        times_s = [each.cycles / clock_hz for each in (nominal, fast, slow)]
+        times_s = [work.cycles / clock_hz for work in (nominal, fast, slow)]
         shares = energy_shares(self._setup.device, nominal, *times_s)
         return SimulatedCost(
             device_s=times_s[0],
             cycles=nominal.cycles,
-            energy_j=sum(each.value_j for each in shares),
-            energy_low_j=sum(each.low_j for each in shares),
-            energy_high_j=sum(each.high_j for each in shares),
+            energy_j=sum(share.value_j for share in shares),
+            energy_low_j=sum(share.low_j for share in shares),
+            energy_high_j=sum(share.high_j for share in shares),
         )

@@ -200,8 +200,8 @@ def modelled(row: Published) -> Modelled | None:
         return None
     model = setup.nominal()
     cost = model.decode(CONTEXT)
-    cycles = [each.decode(CONTEXT).cycles for each in (model, setup.fastest(), setup.slowest())]
-    seconds = [each / setup.clock_hz for each in cycles]
+    cycles = [case.decode(CONTEXT).cycles for case in (model, setup.fastest(), setup.slowest())]
+    seconds = [count / setup.clock_hz for count in cycles]
     shares = energy_shares(setup.device, cost, *seconds)
     device = setup.device
     lanes = setup.engine.lanes * setup.engines
@@ -211,9 +211,9 @@ def modelled(row: Published) -> Modelled | None:
         fastest_tok_s=1 / seconds[1],
         compute_tok_s=lanes * setup.clock_hz / cost.lane_macs,
         bandwidth_tok_s=device.bandwidth_bytes_per_s.value * device.efficiency.value / setup.layout.weights_bytes(),
-        joules=sum(each.value_j for each in shares),
-        low_j=sum(each.low_j for each in shares),
-        high_j=sum(each.high_j for each in shares),
+        joules=sum(share.value_j for share in shares),
+        low_j=sum(share.low_j for share in shares),
+        high_j=sum(share.high_j for share in shares),
     )
 
 
@@ -238,19 +238,19 @@ HEADER: Final = (
 
 
 def _texts(row: Published) -> list[str]:
-    found = modelled(row)
+    estimate = modelled(row)
     speed = f"{row.tok_s:g}" + _mark(row, "speed")
     joules = "–" if row.joules is None else f"{row.joules:.2g}" + _mark(row, "power")
     ours = (
         ["–"] * 3
-        if found is None
+        if estimate is None
         else [
-            f"{found.tok_s:.3g} [{found.slowest_tok_s:.2g}, {found.fastest_tok_s:.2g}]",
-            f"{found.tok_s / row.tok_s:.2g}",
-            found.bound,
+            f"{estimate.tok_s:.3g} [{estimate.slowest_tok_s:.2g}, {estimate.fastest_tok_s:.2g}]",
+            f"{estimate.tok_s / row.tok_s:.2g}",
+            estimate.bound,
         ]
     )
-    energy = "–" if found is None else f"{found.joules:.2g} [{found.low_j:.2g}, {found.high_j:.2g}]"
+    energy = "–" if estimate is None else f"{estimate.joules:.2g} [{estimate.low_j:.2g}, {estimate.high_j:.2g}]"
     return [
         f"{row.design} ({row.source})",
         row.board_name,

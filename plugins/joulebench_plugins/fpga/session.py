@@ -99,15 +99,15 @@ class FpgaSession(BackendSession):
         if len(tokens) < 2:
             return []
         hidden = self._read(tokens[:-1], heads=len(tokens) - 1)
-        found: list[float] = []
+        scores: list[float] = []
         for start in range(0, len(hidden), _SCORED):
             rows = self._model.logits(hidden[start : start + _SCORED], self._products)
             wide = rows.astype(np.float64)
             wide -= wide.max(axis=1, keepdims=True)
             targets = np.asarray(tokens[start + 1 : start + 1 + len(rows)])
             chosen = wide[np.arange(len(rows)), targets]
-            found.extend((chosen - np.log(np.exp(wide).sum(axis=1))).tolist())
-        return found
+            scores.extend((chosen - np.log(np.exp(wide).sum(axis=1))).tolist())
+        return scores
 
     def logits(self, tokens: Sequence[int]) -> Any:
         """Logits after each of ``tokens``: float32, (len(tokens), vocabulary_size)."""

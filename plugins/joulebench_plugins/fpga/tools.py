@@ -29,6 +29,6 @@ def run_tool(command: Sequence[str], folder: Path, name: str | None = None) -> s
     except OSError as error:
         raise PluginError(f"cannot be started: {error}", where=name) from error
     if answer.returncode:
-        said = (answer.stderr or answer.stdout).strip().splitlines()[-_TAIL_LINES:]
-        raise PluginError("\n".join([f"failed (exit code {answer.returncode})", *said]), where=name)
+        last_lines = (answer.stderr or answer.stdout).strip().splitlines()[-_TAIL_LINES:]
+        raise PluginError("\n".join([f"failed (exit code {answer.returncode})", *last_lines]), where=name)
     return answer.stdout

@@ -136,7 +136,7 @@ class Layout:
     def weights_bytes(self) -> int:
         """What a decoded token reads of the weights, with scales and one row of embedding."""
         products = (*self.projections(), self.head())
-        streamed = sum(self.beat_bytes(each) + self.scale_bytes(each) for each in products)
+        streamed = sum(self.beat_bytes(product) + self.scale_bytes(product) for product in products)
         return streamed + self.embedding_row_bytes
 
     def stored_bytes(self) -> int:
@@ -150,4 +150,4 @@ class Layout:
 
     def macs(self) -> int:
         """Multiplications in the matrices of one token, the head's included."""
-        return sum(each.macs for each in (*self.projections(), self.head()))
+        return sum(projection.macs for projection in (*self.projections(), self.head()))

@@ -42,7 +42,7 @@ class Verified:
 
 
 #: Whether a product goes through the RTL: its layer (``None`` for the head) and its head or 0.
-Wanted = Callable[[int | None, int], bool]
+Selection = Callable[[int | None, int], bool]
 
 
 class RtlProducts:
@@ -53,11 +53,11 @@ class RtlProducts:
     Raises :class:`PluginError` where values or cycles differ.
     """
 
-    def __init__(self, setup: Setup, rtl: GemvEngine, wanted: Wanted, *, all_engines: bool) -> None:
+    def __init__(self, setup: Setup, rtl: GemvEngine, selected: Selection, *, all_engines: bool) -> None:
         self.verified = Verified()
         self._setup = setup
         self._rtl = rtl
-        self._wanted = wanted
+        self._wanted = selected
         self._all_engines = all_engines
         self._exact = ExactProducts()
         self._layer = 0
@@ -65,40 +65,40 @@ class RtlProducts:
 
     def matrix(self, matrix: Matrix, x: Array) -> Array:
         """Every vector of ``x`` with the rows of each engine."""
-        found = self._exact.matrix(matrix, x)
+        exact = self._exact.matrix(matrix, x)
         layer = None if matrix.name in ("head", "embed") else self._layer
         if not self._wanted(layer, 0):
-            return found
+            return exact
         for token, vector in enumerate(x):
             for rows in self._shares(matrix.rows):
                 weights = matrix.integers(rows.start, rows.stop - rows.start)
                 sums = self._run(matrix.name, weights, vector, matrix.bits, matrix.group)
                 if matrix.group:
-                    found[:, token, rows] = sums.T
+                    exact[:, token, rows] = sums.T
                 else:
-                    found[token, rows] = sums
-        return found
+                    exact[token, rows] = sums
+        return exact
 
     def scores(self, keys: Array, queries: Array, first: int) -> Array:
         """Each head's keys as the weights."""
-        found = self._exact.scores(keys, queries, first)
+        exact = self._exact.scores(keys, queries, first)
         for token, head in self._heads(queries.shape[0], queries.shape[1]):
             own = keys[head * len(keys) // queries.shape[1], : first + token + 1]
             for rows in self._shares(len(own)):
-                found[head, token, rows] = self._run("scores", own[rows], queries[token, head], 8)
-        return found
+                exact[head, token, rows] = self._run("scores", own[rows], queries[token, head], 8)
+        return exact
 
     def values(self, values: Array, weights: Array, first: int) -> Array:
         """Each head's values, transposed, as the weights."""
-        found = self._exact.values(values, weights, first)
+        exact = self._exact.values(values, weights, first)
         heads, tokens, _ = weights.shape
         for token, head in self._heads(tokens, heads):
             seen = first + token + 1
             own = values[head * len(values) // heads, :seen].T
             for rows in self._shares(len(own)):
                 sums = self._run("values", own[rows], weights[head, token, :seen], 8)
-                found[token, head, rows] = sums
-        return found
+                exact[token, head, rows] = sums
+        return exact
 
     def next_layer(self) -> None:
         """Tell that the products of the next layer follow."""
@@ -110,8 +110,8 @@ class RtlProducts:
 
     def _shares(self, rows: int) -> list[slice]:
         """The rows of each engine, the largest first."""
-        each = -(-rows // self._setup.engines)
-        shares = [slice(start, min(start + each, rows)) for start in range(0, rows, each)]
+        share = -(-rows // self._setup.engines)
+        shares = [slice(start, min(start + share, rows)) for start in range(0, rows, share)]
         return shares if self._all_engines else shares[:1]
 
     def _run(self, name: str, weights: Array, x: Array, bits: Literal[8, 4], group: int = 0) -> Array:
@@ -135,9 +135,9 @@ class RtlProducts:
             self._rtl, weights, x, beats_num=rate.numerator, beats_den=rate.denominator, group=group
         )
         if faults or run is None:
-            told = "; ".join(str(each) for each in faults)
+            reasons = "; ".join(str(fault) for fault in faults)
             raise PluginError(
-                f"the RTL does not do what the model says, in {where}: {told}",
+                f"the RTL does not do what the model says, in {where}: {reasons}",
                 hint="no figure of this cell could be trusted; please report this",
             )
         verified = self.verified
@@ -165,15 +165,15 @@ def verify(model: IntegerLlama, setup: Setup, mode: Mode, seed: str) -> Verified
     layers = set(source.sample(range(shape.num_hidden_layers), min(SAMPLED_LAYERS, shape.num_hidden_layers)))
     whole = mode == "token"
 
-    def wanted(layer: int | None, head: int) -> bool:
+    def selected(layer: int | None, head: int) -> bool:
         return whole or ((layer is None or layer in layers) and head == 0)
 
     tokens = np.asarray([source.randrange(shape.vocab_size) for _ in range(_BEFORE + 1)])
     cache = KvCache(shape, len(tokens))
     model.hidden(tokens[:_BEFORE], cache, ExactProducts())
-    products = RtlProducts(setup, rtl, wanted, all_engines=whole)
+    products = RtlProducts(setup, rtl, selected, all_engines=whole)
     model.logits(model.hidden(tokens[_BEFORE:], cache, products), products)
-    found = products.verified
-    found.host_s = time.perf_counter() - begun
-    found.simulator = rtl.simulator
-    return found
+    verified = products.verified
+    verified.host_s = time.perf_counter() - begun
+    verified.simulator = rtl.simulator
+    return verified

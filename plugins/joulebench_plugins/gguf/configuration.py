@@ -68,7 +68,7 @@ def frequency_factors(shape: LlamaShape) -> list[float] | None:
 
 def _ids(value: object) -> tuple[int, ...]:
     listed = value if isinstance(value, list) else [value]
-    return tuple(each for each in listed if isinstance(each, int))
+    return tuple(token for token in listed if isinstance(token, int))
 
 
 def _first_id(value: object) -> int | None:

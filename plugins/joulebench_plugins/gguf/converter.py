@@ -71,14 +71,14 @@ def _gguf_in(source: Path) -> Path:
         return source
     if not source.is_dir():
         raise ModelError("no such GGUF file", where=str(source))
-    found = sorted(source.glob("*.gguf"))
-    if len(found) != 1:
+    files = sorted(source.glob("*.gguf"))
+    if len(files) != 1:
         raise ModelError(
-            f"holds {len(found)} .gguf files; exactly one is expected",
+            f"holds {len(files)} .gguf files; exactly one is expected",
             where=str(source),
             hint="name the file; models split into several files are merged with gguf-split first",
         )
-    return found[0]
+    return files[0]
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

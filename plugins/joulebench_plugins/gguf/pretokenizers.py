@@ -23,11 +23,11 @@ def pre_name(content: Mapping[str, Any], file: Path) -> str:
     Raises :class:`ArtifactError` for what llama.cpp would do differently.
     """
     model = content["model"]
-    steps = [_essence(each) for each in flattened(content.get("pre_tokenizer"), "pretokenizers")]
-    name = next((name for name, wanted in _CUTTERS.items() if steps == wanted), None)
+    steps = [_essence(step) for step in flattened(content.get("pre_tokenizer"), "pretokenizers")]
+    name = next((name for name, cutter in _CUTTERS.items() if steps == cutter), None)
     if name is None:
-        told = ", ".join(str(each[0]) for each in steps) or "none"
-        raise _refusal(file, f"this way of cutting text is not known (pre-tokenizer: {told})")
+        kinds = ", ".join(str(step[0]) for step in steps) or "none"
+        raise _refusal(file, f"this way of cutting text is not known (pre-tokenizer: {kinds})")
     if content.get("normalizer") is not None:
         raise _refusal(file, "a tokenizer that normalizes text is not exported")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
@@ -44,8 +44,8 @@ def space_prefix(content: Mapping[str, Any], file: Path) -> bool:
     Known are the two forms in which transformers writes such a tokenizer: spaces replaced by the
     normalizer, or by a ``Metaspace`` pre-tokenizer that does not split.
     """
-    normal = [_essence(each) for each in flattened(content.get("normalizer"), "normalizers")]
-    cut = [_essence(each) for each in flattened(content.get("pre_tokenizer"), "pretokenizers")]
+    normal = [_essence(step) for step in flattened(content.get("normalizer"), "normalizers")]
+    cut = [_essence(step) for step in flattened(content.get("pre_tokenizer"), "pretokenizers")]
     replace = ("Replace", " ", _SPACE)
     if not cut and normal in ([replace], [("Prepend", _SPACE), replace]):
         return len(normal) == 2
@@ -59,7 +59,7 @@ def flattened(step: object, key: str) -> list[Mapping[str, Any]]:
     if not isinstance(step, dict):
         return []
     if step.get("type") == "Sequence":
-        return [each for inner in step.get(key) or [] for each in flattened(inner, key)]
+        return [part for inner in step.get(key) or [] for part in flattened(inner, key)]
     return [step]
 
 

@@ -62,9 +62,9 @@ def _read(content: Mapping[str, Any], folder: Path, size: int) -> Vocabulary:
     model = content.get("model") or {}
     if model.get("type") != "BPE":
         raise ArtifactError(f"tokenizers of type '{model.get('type')}' are not exported; BPE is", where=str(file))
-    added = {int(each["id"]): each for each in content.get("added_tokens") or []}
+    added = {int(token["id"]): token for token in content.get("added_tokens") or []}
     tokens, types = _tokens(model["vocab"], added, size, file)
-    merges = [_pair(each) for each in model.get("merges") or []]
+    merges = [_pair(merge) for merge in model.get("merges") or []]
     scores: tuple[float, ...] = ()
     prefix = False
     if model.get("byte_fallback"):
@@ -120,7 +120,7 @@ def _fallback_types(tokens: tuple[str, ...], types: tuple[int, ...], unknown: ob
     def marked(token: str, kind: int) -> int:
         return UNKNOWN if token == unknown else BYTE if token in named else kind
 
-    return tuple(marked(*each) for each in zip(tokens, types, strict=True))
+    return tuple(marked(*pair) for pair in zip(tokens, types, strict=True))
 
 
 def _framing(processor: object, specials: Mapping[str, int], ids: Mapping[str, int]) -> tuple[bool, bool]:

@@ -122,7 +122,7 @@ def _interleaved(shape: LlamaShape, name: str, values: Array) -> Array:
 
 def _in_blocks(shape: LlamaShape, name: str, matrix: Integers, kind: str) -> Array:
     """The integers and scales in blocks, their rows in GGUF's order."""
-    rows = (_interleaved(shape, name, each) for each in (matrix.integers, matrix.scales))
+    rows = (_interleaved(shape, name, array) for array in (matrix.integers, matrix.scales))
     return in_blocks(Integers(matrix.bits, *rows), kind)
 
 

@@ -52,18 +52,18 @@ def cache_fact() -> dict[str, float]:
 def memory_available_bytes(file: Path = _MEMINFO) -> int | None:
     """Memory that can be had without swapping; ``None`` where the kernel does not tell."""
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", file.read_text(encoding="ascii"), re.M)
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", file.read_text(encoding="ascii"), re.M)
     except OSError:
         return None
-    return None if found is None else int(found[1]) * 1024
+    return None if match is None else int(match[1]) * 1024
 
 
 def array_bytes(cache_bytes: int | None, memory_bytes: int | None) -> int:
     """The default size of an array: beyond the caches, if the memory has room for it."""
-    wanted = max(_LEAST_BYTES, CACHES_IN_AN_ARRAY * (cache_bytes or 0))
+    size_bytes = max(_LEAST_BYTES, CACHES_IN_AN_ARRAY * (cache_bytes or 0))
     if memory_bytes is None:
-        return wanted
-    return min(wanted, int(memory_bytes * _MOST_OF_MEMORY))
+        return size_bytes
+    return min(size_bytes, int(memory_bytes * _MOST_OF_MEMORY))
 
 
 def too_small(size_bytes: int, cache_bytes: int | None) -> bool:

@@ -58,14 +58,14 @@ class Operators(RepeatedKernel):
     def kernel(self, session: BackendSession, settings: Settings) -> Kernel:
         """The operator by its name."""
         offered = session.operators(int(settings["context"]))
-        wanted = str(settings["operator"])
-        if wanted == ALL:
+        name = str(settings["operator"])
+        if name == ALL:
             return whole_token(offered)
-        for each in offered:
-            if each.name == wanted:
-                return each
+        for operator in offered:
+            if operator.name == name:
+                return operator
         raise PluginError(
-            f"this backend has no operator '{wanted}'", hint=f"it has: {', '.join(each.name for each in offered)}"
+            f"this backend has no operator '{name}'", hint=f"it has: {', '.join(operator.name for operator in offered)}"
         )
 
     def work(self, kernel: Kernel) -> float:
@@ -82,14 +82,14 @@ def whole_token(operators: Sequence[Kernel]) -> Kernel:
 
     def run(times: int) -> None:
         for _ in range(times):
-            for each in operators:
-                each.run(each.per_token // each.together)
+            for operator in operators:
+                operator.run(operator.per_token // operator.together)
 
     return Kernel(
         ALL,
         run,
-        _total((each.bytes_moved, each.per_token) for each in operators),
-        _total((each.operations, each.per_token) for each in operators),
+        _total((operator.bytes_moved, operator.per_token) for operator in operators),
+        _total((operator.operations, operator.per_token) for operator in operators),
         per_token=1,
     )
 

@@ -34,8 +34,8 @@ class _Evicts(RuntimeTechnique):
 
     def session_options(self, settings: Settings) -> Settings:
         """The policy and its settings."""
-        given: dict[str, OptionValue] = {"kv_policy": self.policy}
-        return given | {f"kv_{name}": value for name, value in settings.items()}
+        options: dict[str, OptionValue] = {"kv_policy": self.policy}
+        return options | {f"kv_{name}": value for name, value in settings.items()}
 
     def evidence(self, session: BackendSession, settings: Settings) -> Mapping[str, Scalar]:
         """Tokens seen and kept; bytes of a full cache, claimed, allocated and used."""

@@ -31,11 +31,11 @@ class KvQuantize(RuntimeTechnique):
 
     def session_options(self, settings: Settings) -> Settings:
         """Bits always; the rest where it is set, since not every backend can choose it."""
-        given: dict[str, OptionValue] = {"kv_bits": settings["bits"]}
+        options: dict[str, OptionValue] = {"kv_bits": settings["bits"]}
         for name in ("group", "residual"):
             if name in settings:
-                given[f"kv_{name}"] = settings[name]
-        return given
+                options[f"kv_{name}"] = settings[name]
+        return options
 
     def evidence(self, session: BackendSession, settings: Settings) -> Mapping[str, Scalar]:
         """Bytes of the cache: of a full one, claimed, allocated and used; its number types."""

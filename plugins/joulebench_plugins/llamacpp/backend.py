@@ -38,27 +38,27 @@ class LlamaCppBackend(Backend):
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses KV types that cannot work, and layers on a GPU that is not asked for."""
-        given = complete(settings)
-        if device == "cpu" and given.get("gpu_layers"):
+        full = complete(settings)
+        if device == "cpu" and full.get("gpu_layers"):
             return "gpu_layers needs a GPU as device, not cpu"
-        if KV_TYPES[str(given["kv_type_v"])] > 1 and given["flash_attention"] == "off":
-            return f"kv_type_v = '{given['kv_type_v']}' needs flash attention, which is off"
+        if KV_TYPES[str(full["kv_type_v"])] > 1 and full["flash_attention"] == "off":
+            return f"kv_type_v = '{full['kv_type_v']}' needs flash attention, which is off"
         if settings.get("kv_bits") is not None and {"kv_type_k", "kv_type_v"} & set(settings):
             return "kv_bits stands in place of kv_type_k and kv_type_v: give one or the other"
-        window = KvWindow.of(given)
+        window = KvWindow.of(full)
         if window is not None and (fault := window.fault()):
             return fault
         size = _head_size(config)
         for key in ("kv_type_k", "kv_type_v"):
-            block = KV_TYPES[str(given[key])]
+            block = KV_TYPES[str(full[key])]
             if size is not None and size % block:
-                return f"{key} = '{given[key]}' needs heads of a multiple of {block}, not {size}"
+                return f"{key} = '{full[key]}' needs heads of a multiple of {block}, not {size}"
         return None
 
     def conversion_settings(self, settings: Settings) -> Settings:
         """The number type that the file is written in, and whether integers are packed."""
-        given = complete(settings)
-        return {"dtype": given["dtype"], "pack": given["pack"]}
+        full = complete(settings)
+        return {"dtype": full["dtype"], "pack": full["pack"]}
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """The size of the OpenMP pool, which is made when the library is loaded."""

@@ -116,9 +116,9 @@ class CffiBinding(Binding):
 
     def _overrides(self, importance: Importance, kept: list[Any]) -> Any:
         """What the file is to say of the matrix; an entry without a key ends the list."""
-        said = {IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences}
-        entries = self._ffi.new("struct llama_model_kv_override[]", len(said) + 1)
-        for entry, (key, value) in zip(entries, said.items(), strict=False):
+        counts = {IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences}
+        entries = self._ffi.new("struct llama_model_kv_override[]", len(counts) + 1)
+        for entry, (key, value) in zip(entries, counts.items(), strict=False):
             entry.tag, entry.key, entry.val_i64 = OVERRIDE_INT, key.encode(), value
         kept.append(entries)
         return entries
@@ -133,11 +133,11 @@ class CffiBinding(Binding):
         library, string = self._library, self._ffi.string
         devices = [library.ggml_backend_dev_get(index) for index in range(library.ggml_backend_dev_count())]
         return {
-            string(library.ggml_backend_dev_name(each)).decode(): string(
-                library.ggml_backend_dev_description(each)
+            string(library.ggml_backend_dev_name(device)).decode(): string(
+                library.ggml_backend_dev_description(device)
             ).decode()
-            for each in devices
-            if library.ggml_backend_dev_type(each) in GPU_TYPES
+            for device in devices
+            if library.ggml_backend_dev_type(device) in GPU_TYPES
         }
 
 
@@ -194,9 +194,9 @@ class CffiDecoder:
         vocabulary = library.llama_model_get_vocab(self._model)
         if library.llama_vocab_type(vocabulary) == VOCABULARY_NONE:
             return None
-        given = text.encode()
-        room = self._ffi.new("int32_t[]", len(given) + 1)  # no token is shorter than a byte
-        count = library.llama_tokenize(vocabulary, given, len(given), room, len(given) + 1, False, False)
+        encoded = text.encode()
+        room = self._ffi.new("int32_t[]", len(encoded) + 1)  # no token is shorter than a byte
+        count = library.llama_tokenize(vocabulary, encoded, len(encoded), room, len(encoded) + 1, False, False)
         return list(room[0 : max(0, count)])
 
     def forget(self, first: int, end: int) -> bool:

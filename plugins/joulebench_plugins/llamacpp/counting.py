@@ -19,7 +19,7 @@ _NAMES: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 def matrix_type(tensors: Sequence[Tensor]) -> str:
     """Types of the matrices, in alphabetical order: ``float32`` if all of them are."""
-    kinds = {_NAMES.get(each.type, each.type) for each in tensors if _is_matrix(each)}
+    kinds = {_NAMES.get(tensor.type, tensor.type) for tensor in tensors if _is_matrix(tensor)}
     return ",".join(sorted(kinds))
 
 
@@ -29,19 +29,19 @@ def compute_facts(tensors: Sequence[Tensor], allocated: Allocations, device: str
     ``products`` pairs each type of matrix with the type that its inputs are rounded to. Both are
     ``None`` on a GPU, whose kernels are its own, and where the library cannot be asked.
     """
-    tied = all(each.name != _HEAD for each in tensors)
+    tied = all(tensor.name != _HEAD for tensor in tensors)
     kinds = sorted(
         {
-            each.type
-            for each in tensors
-            if _is_matrix(each) and (tied or each.name != _EMBEDDING)  # else only looked up
+            tensor.type
+            for tensor in tensors
+            if _is_matrix(tensor) and (tied or tensor.name != _EMBEDDING)  # else only looked up
         }
     )
     inputs = input_types(kinds) if device == "cpu" else None
     return {
-        "weight_types": shares(counted((each.type, each.count) for each in tensors)),
+        "weight_types": shares(counted((tensor.type, tensor.count) for tensor in tensors)),
         "bits_per_weight": bits_per_weight(
-            sum(each.size_bytes for each in tensors), sum(each.count for each in tensors)
+            sum(tensor.size_bytes for tensor in tensors), sum(tensor.count for tensor in tensors)
         ),
         "compute": None if inputs is None else computed_in(inputs.values()),
         "products": None if inputs is None else ",".join(f"{kind}×{inputs[kind]}" for kind in kinds),
@@ -52,20 +52,20 @@ def compute_facts(tensors: Sequence[Tensor], allocated: Allocations, device: str
 def traffic_of(tensors: Sequence[Tensor], allocated: Allocations) -> Traffic:
     """What one token moves and computes; ``None`` for weights of which it uses a part only."""
     position = kv_position_bytes(tensors, allocated)
-    if any("_exps" in each.name for each in tensors):  # experts: a token goes through some
+    if any("_exps" in tensor.name for tensor in tensors):  # experts: a token goes through some
         return Traffic(kv_position_bytes=position)
-    tied = all(each.name != _HEAD for each in tensors)
+    tied = all(tensor.name != _HEAD for tensor in tensors)
     head = _EMBEDDING if tied else _HEAD
     size = operations = head_operations = 0
-    for each in tensors:
-        if each.name == _EMBEDDING and not tied:
-            size += each.size_bytes // each.sizes[1]
+    for tensor in tensors:
+        if tensor.name == _EMBEDDING and not tied:
+            size += tensor.size_bytes // tensor.sizes[1]
             continue
-        size += each.size_bytes
-        if _is_matrix(each):
-            operations += 2 * each.count
-        if each.name == head:
-            head_operations = 2 * each.count
+        size += tensor.size_bytes
+        if _is_matrix(tensor):
+            operations += 2 * tensor.count
+        if tensor.name == head:
+            head_operations = 2 * tensor.count
     return Traffic(size, position, operations, head_operations)
 
 
@@ -76,7 +76,9 @@ def kv_position_bytes(tensors: Sequence[Tensor], allocated: Allocations) -> int 
     """
     total = 0
     for suffix, kind in (("attn_k", allocated.kv_type_k), ("attn_v", allocated.kv_type_v)):
-        rows = [each.sizes[1] for each in tensors if each.name.endswith(f".{suffix}.weight") and _is_matrix(each)]
+        rows = [
+            tensor.sizes[1] for tensor in tensors if tensor.name.endswith(f".{suffix}.weight") and _is_matrix(tensor)
+        ]
         if not rows or kind is None or kind not in TYPES:
             return None
         block, block_bytes = TYPES[kind]
@@ -90,11 +92,11 @@ def kv_allocated_bytes(position_bytes: int | None, allocated: Allocations) -> in
     The library prints hundredths of a MiB; where its figure rounds the counted one, the counted
     one is exact.
     """
-    said, cells = allocated.kv_bytes, allocated.kv_cells
-    if said is None or cells is None or position_bytes is None:
-        return said
+    printed, cells = allocated.kv_bytes, allocated.kv_cells
+    if printed is None or cells is None or position_bytes is None:
+        return printed
     counted = cells * position_bytes
-    return counted if abs(counted - said) <= PRINTED_BYTES else said
+    return counted if abs(counted - printed) <= PRINTED_BYTES else printed
 
 
 def _is_matrix(tensor: Tensor) -> bool:

@@ -89,9 +89,9 @@ class CtypesBinding(Binding):
 
     def _overrides(self, importance: Importance) -> Any:
         """What the file is to say of the matrix; an entry without a key ends the list."""
-        said = {IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences}
-        entries = (self._api.llama_model_kv_override * (len(said) + 1))()
-        for entry, (key, value) in zip(entries, said.items(), strict=False):
+        counts = {IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences}
+        entries = (self._api.llama_model_kv_override * (len(counts) + 1))()
+        for entry, (key, value) in zip(entries, counts.items(), strict=False):
             entry.tag, entry.key, entry.value.val_i64 = OVERRIDE_INT, key.encode(), value
         return entries
 
@@ -114,9 +114,9 @@ class CtypesBinding(Binding):
         count.restype = ctypes.c_size_t
         devices = [get(index) for index in range(count())]
         return {
-            describe["name"](each).decode(): describe["description"](each).decode()
-            for each in devices
-            if kind(each) in GPU_TYPES
+            describe["name"](device).decode(): describe["description"](device).decode()
+            for device in devices
+            if kind(device) in GPU_TYPES
         }
 
     def _device(self, name: str) -> int:
@@ -176,9 +176,9 @@ class CtypesDecoder:
         vocabulary = self._api.llama_model_get_vocab(self._model)
         if self._api.llama_vocab_type(vocabulary) == VOCABULARY_NONE:
             return None
-        given = text.encode()
-        room = (ctypes.c_int32 * (len(given) + 1))()  # no token is shorter than a byte
-        count = self._api.llama_tokenize(vocabulary, given, len(given), room, len(room), False, False)
+        encoded = text.encode()
+        room = (ctypes.c_int32 * (len(encoded) + 1))()  # no token is shorter than a byte
+        count = self._api.llama_tokenize(vocabulary, encoded, len(encoded), room, len(room), False, False)
         return list(room[: max(0, count)])
 
     def forget(self, first: int, end: int) -> bool:

@@ -94,9 +94,9 @@ def _read(source: BinaryIO, path: Path) -> list[Tensor]:
             where=str(path),
             hint="convert the model again with a current tool",
         )
-    tensors, keys = _numbers(source, "<QQ")
+    tensor_count, key_count = _numbers(source, "<QQ")
     alignment = _DEFAULT_ALIGNMENT
-    for _ in range(keys):
+    for _ in range(key_count):
         key = _text(source, size)
         (kind,) = _numbers(source, "<I")
         if key == "general.alignment" and kind == 4:
@@ -105,16 +105,16 @@ def _read(source: BinaryIO, path: Path) -> list[Tensor]:
                 raise ValueError("an alignment of 0")
             continue
         _skip(source, kind, size)
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
     end = 0
-    for _ in range(tensors):
+    for _ in range(tensor_count):
         tensor, offset = _tensor(source, size, path)
-        found.append(tensor)
+        tensors.append(tensor)
         end = max(end, offset + tensor.size_bytes)
     begin = -(-source.tell() // alignment) * alignment
     if begin + end > size:
         raise _damaged(path, f"{size:,} bytes where its header says {begin + end:,}")
-    return found
+    return tensors
 
 
 def _tensor(source: BinaryIO, size: int, path: Path) -> tuple[Tensor, int]:

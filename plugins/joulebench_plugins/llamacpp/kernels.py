@@ -51,13 +51,13 @@ def input_types(kinds: Iterable[str]) -> dict[str, str] | None:
         return None
     get = library["ggml_get_type_traits_cpu"]
     get.restype, get.argtypes = ctypes.POINTER(_Traits), [ctypes.c_int]
-    found: dict[str, str] = {}
+    inputs: dict[str, str] = {}
     for kind in kinds:
         number = get(TYPE_NUMBERS[kind]).contents.vec_dot_type
         if number not in _NAMES:
             return None
-        found[kind] = _NAMES[number]
-    return found
+        inputs[kind] = _NAMES[number]
+    return inputs
 
 
 def computed_in(inputs: Iterable[str]) -> str:

@@ -59,5 +59,5 @@ def _position_bytes(tensors: Sequence[Tensor], allocated: Allocations, kind: str
     return kv_position_bytes(tensors, replace(allocated, kv_type_k=kind, kv_type_v=kind))
 
 
-def _times(each: int | None, count: int) -> int | None:
-    return None if each is None else each * count
+def _times(position_bytes: int | None, count: int) -> int | None:
+    return None if position_bytes is None else position_bytes * count

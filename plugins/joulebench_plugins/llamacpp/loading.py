@@ -24,8 +24,8 @@ def load_binding(log: LibraryLog, module: str | None = None) -> Binding:
 
     Raises :class:`UnavailableError` where there is none or its library cannot be loaded.
     """
-    found = installed_binding()
-    module = module or found.module
+    installed = installed_binding()
+    module = module or installed.module
     try:
         if module == "llama_cpp":
             from joulebench_plugins.llamacpp.ctypesbinding import CtypesBinding
@@ -40,7 +40,7 @@ def load_binding(log: LibraryLog, module: str | None = None) -> Binding:
             f"the llama.cpp library of '{module}' cannot be loaded: {error}",
             hint="install 'joulebench[llamacpp]' anew (pip install --force-reinstall)",
         ) from error
-    raise UnavailableError(found.availability.reason or "no binding of llama.cpp", hint=found.availability.cure)
+    raise UnavailableError(installed.availability.reason or "no binding of llama.cpp", hint=installed.availability.cure)
 
 
 def open_session(path: Path, device: str, settings: Settings, module: str | None = None) -> LlamaCppSession:
@@ -98,17 +98,17 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
     )
 
 
-def _refused(file: Path, said: str) -> JoulebenchError | MemoryError:
-    if any(sign in said for sign in _NO_MEMORY):
-        return MemoryError(f"llama.cpp: out of memory: {said}")
-    return ModelError(f"llama.cpp cannot load it: {said or 'it does not say why'}", where=str(file))
+def _refused(file: Path, errors: str) -> JoulebenchError | MemoryError:
+    if any(sign in errors for sign in _NO_MEMORY):
+        return MemoryError(f"llama.cpp: out of memory: {errors}")
+    return ModelError(f"llama.cpp cannot load it: {errors or 'it does not say why'}", where=str(file))
 
 
 def gguf_in(path: Path) -> Path:
     """The file itself, or the only GGUF file of a folder."""
     if path.is_file():
         return path
-    found = sorted(path.glob("*.gguf"))
-    if len(found) != 1:
-        raise ModelError(f"holds {len(found)} .gguf files; exactly one is expected", where=str(path))
-    return found[0]
+    files = sorted(path.glob("*.gguf"))
+    if len(files) != 1:
+        raise ModelError(f"holds {len(files)} .gguf files; exactly one is expected", where=str(path))
+    return files[0]

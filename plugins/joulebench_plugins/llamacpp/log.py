@@ -83,15 +83,15 @@ def read_allocations(lines: Iterable[str]) -> Allocations:
     repacked = 0.0
     cells = kind_k = kind_v = flash = None
     for line in lines:
-        if found := _BUFFER.search(line):
-            sums[found[1]] = sums.get(found[1], 0.0) + float(found[2]) * _MIB
-        if found := _REPACKED.search(line):
-            repacked += float(found[1]) * _MIB
-        if found := _KV.search(line):
-            cells, kind_k, kind_v = int(found[1]), found[2], found[3]
-        if found := _FLASH.search(line.rstrip()):
+        if match := _BUFFER.search(line):
+            sums[match[1]] = sums.get(match[1], 0.0) + float(match[2]) * _MIB
+        if match := _REPACKED.search(line):
+            repacked += float(match[1]) * _MIB
+        if match := _KV.search(line):
+            cells, kind_k, kind_v = int(match[1]), match[2], match[3]
+        if match := _FLASH.search(line.rstrip()):
             # Later lines correct earlier ones: "auto" is settled by a line of its own.
-            word = next(each for each in found.groups() if each)
+            word = next(group for group in match.groups() if group)
             flash = {"enabled": True, "enabling": True, "disabled": False}.get(word, flash)
     workspace = [sums[kind] for kind in ("compute", "output") if kind in sums]
     return Allocations(

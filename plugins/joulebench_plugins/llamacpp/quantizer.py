@@ -50,9 +50,9 @@ def measure_importance(
 
     As llama.cpp's own tool has it, the output head has none.
     """
-    length, wanted = int(settings["length"]), int(settings["sequences"])
+    length, sequences = int(settings["length"]), int(settings["sequences"])
     seen = ProductInputs(
-        {each.name: each.sizes for each in tensors if each.name.startswith("blk.") and len(each.sizes) == 2}
+        {tensor.name: tensor.sizes for tensor in tensors if tensor.name.startswith("blk.") and len(tensor.sizes) == 2}
     )
     decoder = binding.open(
         str(file),
@@ -80,7 +80,7 @@ def measure_importance(
             )
         text = Path(str(settings["calibration"]))
         ids = _ids(decoder, text, file)
-        for stretch in calibration_stretches(ids, wanted, length, int(settings["seed"]), text):
+        for stretch in calibration_stretches(ids, sequences, length, int(settings["seed"]), text):
             decoder.clear()
             decoder.tokens[:length] = stretch
             # Every position's logits: with the last alone, llama.cpp leaves the other positions
@@ -91,32 +91,32 @@ def measure_importance(
             seen.raise_failure()
     finally:
         decoder.close()
-    return Importance(seen.means(), wanted)
+    return Importance(seen.means(), sequences)
 
 
 def _ids(decoder: Any, text: Path, file: Path) -> list[int]:
     try:
-        found: list[int] | None = decoder.tokenize(text.read_text(encoding="utf-8"))
+        ids: list[int] | None = decoder.tokenize(text.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(f"cannot be read for calibration: {error}", where=str(text)) from None
-    if found is None:
+    if ids is None:
         raise ModelError(
             "has no vocabulary, without which no text can be read for an importance matrix",
             where=str(file),
             hint="set imatrix = false, or give a checkpoint with a tokenizer.json",
         )
-    return found
+    return ids
 
 
-def calibration_stretches(ids: list[int], wanted: int, length: int, seed: int, text: Path) -> list[list[int]]:
+def calibration_stretches(ids: list[int], sequences: int, length: int, seed: int, text: Path) -> list[list[int]]:
     """Stretches that do not overlap, chosen by the seed."""
-    found = len(ids) // length
-    if found < wanted:
+    available = len(ids) // length
+    if available < sequences:
         raise ArtifactError(
-            f"is too short for calibration: its {len(ids):,} tokens give {found} sequences of "
-            f"{length}, {wanted} are wanted",
+            f"is too short for calibration: its {len(ids):,} tokens give {available} sequences of "
+            f"{length}, {sequences} are wanted",
             where=str(text),
             hint="set fewer or shorter sequences, or give a longer text",
         )
-    chosen = random.Random(seed).sample(range(found), wanted)  # noqa: S311
+    chosen = random.Random(seed).sample(range(available), sequences)  # noqa: S311
     return [ids[place * length : (place + 1) * length] for place in chosen]

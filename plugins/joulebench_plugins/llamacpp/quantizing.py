@@ -70,8 +70,8 @@ class GgufQuantize(ArtifactTechnique):
 
     def available(self) -> Availability:
         """Needs one of the packages that bring llama.cpp, and gguf to look into the result."""
-        found = installed_binding().availability
-        return found if not found.ok else require_modules(("gguf", "numpy"), "llamacpp")
+        binding = installed_binding().availability
+        return binding if not binding.ok else require_modules(("gguf", "numpy"), "llamacpp")
 
     def versions(self) -> Mapping[str, str]:
         """The package that brings the quantizer, and what reads its file."""

@@ -105,23 +105,23 @@ class LlamaCppSession(BackendSession):
 
     def logits(self, tokens: Sequence[int]) -> Any:
         """Logits after each token, float32, shaped (len(tokens), vocabulary_size)."""
-        found = np.empty((len(tokens), self.vocabulary_size), np.float32)
+        logits = np.empty((len(tokens), self.vocabulary_size), np.float32)
         for start, rows in self._rows(tokens):
-            found[start : start + len(rows)] = rows
-        return found
+            logits[start : start + len(rows)] = rows
+        return logits
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         """Natural-log probabilities of ``tokens[1:]``, summed in float64."""
-        found: list[float] = []
+        scores: list[float] = []
         targets = np.asarray(tokens[1:], np.int64)
         for start, rows in self._rows(tokens[:-1]):
-            wanted = targets[start : start + len(rows)]
+            chunk_targets = targets[start : start + len(rows)]
             greatest = rows.max(axis=1)
             # The sum of exponentials in float64 costs less than it takes to read the logits.
             total = np.exp(rows - greatest[:, None]).sum(axis=1, dtype=np.float64)
-            chosen = rows[np.arange(len(rows)), wanted].astype(np.float64)
-            found.extend((chosen - greatest - np.log(total)).tolist())
-        return found
+            chosen = rows[np.arange(len(rows)), chunk_targets].astype(np.float64)
+            scores.extend((chosen - greatest - np.log(total)).tolist())
+        return scores
 
     def _rows(self, tokens: Sequence[int]) -> Any:
         """(first position, logits) of pieces of a sequence that starts from nothing."""
@@ -141,11 +141,11 @@ class LlamaCppSession(BackendSession):
 
     def memory(self) -> MemoryUse:
         """What the library said that it allocated; the used part of the KV cache is counted."""
-        each = kv_position_bytes(self._tensors, self._allocated)
+        position_bytes = kv_position_bytes(self._tensors, self._allocated)
         return MemoryUse(
             weights_bytes=self._allocated.weights_bytes,
-            kv_allocated_bytes=kv_allocated_bytes(each, self._allocated),
-            kv_used_bytes=None if each is None else each * self._kv.kept(self._length),
+            kv_allocated_bytes=kv_allocated_bytes(position_bytes, self._allocated),
+            kv_used_bytes=None if position_bytes is None else position_bytes * self._kv.kept(self._length),
             workspace_bytes=self._allocated.workspace_bytes,
         )
 
@@ -201,5 +201,5 @@ class LlamaCppSession(BackendSession):
         self._check_length(self._length + 1)
 
     def _failure(self, code: int) -> JoulebenchError:
-        said = self._log.last_errors()
-        return JoulebenchError(f"llama_decode failed with code {code}: {said or 'no message'}")
+        errors = self._log.last_errors()
+        return JoulebenchError(f"llama_decode failed with code {code}: {errors or 'no message'}")

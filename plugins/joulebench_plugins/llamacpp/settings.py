@@ -77,11 +77,11 @@ _DEFAULTS: Final = {option.name: option.default for option in OPTIONS if option.
 
 def complete(settings: Settings) -> dict[str, OptionValue]:
     """All settings with values but ``gpu_layers``, which depends on the device."""
-    given = {**_DEFAULTS, **settings}
-    kv_type = full_kv_type(given)
-    if given.get("kv_bits") is not None:
-        kv_type = TYPE_OF_BITS[int(given["kv_bits"])]
-    full: dict[str, OptionValue] = {"threads": allowed_cores(), "kv_type_k": kv_type, "kv_type_v": kv_type, **given}
+    chosen = {**_DEFAULTS, **settings}
+    kv_type = full_kv_type(chosen)
+    if chosen.get("kv_bits") is not None:
+        kv_type = TYPE_OF_BITS[int(chosen["kv_bits"])]
+    full: dict[str, OptionValue] = {"threads": allowed_cores(), "kv_type_k": kv_type, "kv_type_v": kv_type, **chosen}
     kinds = (str(full["kv_type_k"]), str(full["kv_type_v"]))
     # llama.cpp casts f32 keys and values to f16 for it (llama-graph.cpp, build_attn_mha): full
     # precision would be gone. Quantized values leave no choice.

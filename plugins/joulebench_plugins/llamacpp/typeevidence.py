@@ -21,12 +21,12 @@ def type_evidence(before: Path, after: Path, asked: FileType) -> dict[str, Scala
     """Types, bits and bytes of all tensors; how many weights could not have the type asked for."""
     old_file, new_file = gguf_in(before), gguf_in(after)
     old, new = read_tensors(old_file), read_tensors(new_file)
-    weights = sum(each.count for each in new)
-    by_name = {each.name: each for each in new}
+    weights = sum(tensor.count for tensor in new)
+    by_name = {tensor.name: tensor for tensor in new}
     embedding, head = by_name.get(_EMBEDDING), by_name.get(_HEAD)
     values = _Values(old_file), _Values(new_file)
     return {
-        "weight_types": shares(counted((each.type, each.count) for each in new)),
+        "weight_types": shares(counted((tensor.type, tensor.count) for tensor in new)),
         "bits_per_weight": bits_per_weight(_size(new), weights),
         "bits_per_weight_before": bits_per_weight(_size(old), weights),
         "weights_bytes": _size(new),
@@ -42,12 +42,12 @@ def type_evidence(before: Path, after: Path, asked: FileType) -> dict[str, Scala
 
 
 def _size(tensors: Sequence[Tensor]) -> int:
-    return sum(each.size_bytes for each in tensors)
+    return sum(tensor.size_bytes for tensor in tensors)
 
 
 def _misfits(tensors: Sequence[Tensor], block: int) -> int:
     """Weights in matrices with rows that the type's blocks do not divide: stored otherwise."""
-    return sum(each.count for each in tensors if len(each.sizes) > 1 and each.sizes[0] % block)
+    return sum(tensor.count for tensor in tensors if len(tensor.sizes) > 1 and tensor.sizes[0] % block)
 
 
 class _Values:
@@ -57,7 +57,7 @@ class _Values:
         from gguf import GGUFReader
 
         self._reader: Any = GGUFReader(file)
-        self._tensors = {str(each.name): each for each in self._reader.tensors if len(each.shape) == 2}
+        self._tensors = {str(tensor.name): tensor for tensor in self._reader.tensors if len(tensor.shape) == 2}
 
     def number(self, key: str) -> int:
         """A number in the metadata; 0 where it is not there."""

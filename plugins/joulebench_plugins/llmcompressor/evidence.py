@@ -36,16 +36,16 @@ def levels(before: Path, after: Path, group: int, bits: int) -> Mapping[str, Sca
 
 def zeros(before: Path, after: Path, pattern: tuple[int, int] | None) -> Mapping[str, Scalar]:
     """Zeros in the layers' matrices, and whether every group keeps to the pattern."""
-    matrices = were = found = total = checked = broken = 0
+    matrices = were = zeros_after = total = checked = broken = 0
     for old, new in _pairs(before, after):
         matrices, total = matrices + 1, total + new.numel()
-        were, found = were + int((old == 0).sum()), found + int((new == 0).sum())
+        were, zeros_after = were + int((old == 0).sum()), zeros_after + int((new == 0).sum())
         if pattern is not None:
             held = (new.reshape(-1, pattern[1]) != 0).sum(1)
             checked, broken = checked + len(held), broken + int((held > pattern[0]).sum())
     evidence: dict[str, Scalar] = {
         "pruned_matrices": matrices,
-        "zero_fraction": found / total if total else None,
+        "zero_fraction": zeros_after / total if total else None,
         "zero_fraction_before": were / total if total else None,
     }
     if pattern is not None:
@@ -71,8 +71,8 @@ def _names(file: Path) -> list[str]:
 
 def _tensor(file: Path, name: str) -> torch.Tensor:
     with safe_open(file, framework="pt") as opened:
-        found: torch.Tensor = opened.get_tensor(name)
-        return found
+        tensor: torch.Tensor = opened.get_tensor(name)
+        return tensor
 
 
 def _sizes(before: Path, after: Path) -> dict[str, Scalar]:

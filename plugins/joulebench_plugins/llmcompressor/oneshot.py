@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from safetensors.torch import save_file
 from joulebench.checkpoint import INDEX_FILE, weight_files
 from joulebench.errors import ModelError
 from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens
+from joulebench_plugins.shared.tensors.weights import copy_side_files
 
-#: What is taken along beside the weights: configuration, tokenizer, chat template.
-_COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})
 #: One file is written, whatever the source had.
 _WEIGHTS: Final = "model.safetensors"
 
@@ -122,6 +120,6 @@ def _write(source: Path, output: Path, weights: Mapping[str, torch.Tensor]) -> N
                     )
                 tensors[name] = new.detach().to(old.dtype).contiguous()
     save_file(tensors, output / _WEIGHTS, metadata={"format": "pt"})
-    for each in sorted(source.iterdir()):
-        if each.is_file() and each.suffix in _COPIED and each.name != INDEX_FILE:
-            shutil.copyfile(each, output / each.name)
+    copy_side_files(source, output)
+    # The weights are one file now.
+    (output / INDEX_FILE).unlink(missing_ok=True)

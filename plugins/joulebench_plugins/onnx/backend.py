@@ -80,8 +80,8 @@ class _OnnxRuntimeBackend(Backend):
         """Load the model and allocate its KV cache."""
         from joulebench_plugins.onnx.loading import open_session
 
-        given = {**self.default_settings(), **settings}
-        return open_session(artifact, self.mode, {**given, "threads": thread_count(given)})
+        complete = {**self.default_settings(), **settings}
+        return open_session(artifact, self.mode, {**complete, "threads": thread_count(complete)})
 
 
 class OnnxBackend(_OnnxRuntimeBackend):

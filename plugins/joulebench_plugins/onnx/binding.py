@@ -33,7 +33,7 @@ class BoundModel:
     def __init__(self, runtime: Any, cache_tokens: int) -> None:
         self.cache_tokens = cache_tokens
         self._runtime = runtime
-        (vocabulary,) = (each.shape[1] for each in runtime.get_outputs() if each.name == LOGITS)
+        (vocabulary,) = (value.shape[1] for value in runtime.get_outputs() if value.name == LOGITS)
         self.vocabulary_size = int(vocabulary)
         #: Keys and values by (layer, ``key`` or ``value``): (1, KV heads, cache_tokens, head size).
         self.cache = _new_cache(runtime, cache_tokens)
@@ -105,7 +105,7 @@ def _new_cache(runtime: Any, cache_tokens: int) -> dict[tuple[int, str], Any]:
 
     The graph says heads and head size. Pages that no token has reached take no memory yet.
     """
-    shapes = {each.name: each.shape for each in runtime.get_inputs()}
+    shapes = {value.name: value.shape for value in runtime.get_inputs()}
     layers = sum(name.endswith(f".{_KEY_VALUE[0]}") for name in shapes)
     cache: dict[tuple[int, str], Any] = {}
     for layer in range(layers):

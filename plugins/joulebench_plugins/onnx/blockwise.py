@@ -45,15 +45,15 @@ class Packed:
     zero_points: Any | None
 
 
-def quantize_in_blocks(source: Path, output: Path, wanted: Blockwise) -> None:
+def quantize_in_blocks(source: Path, output: Path, scheme: Blockwise) -> None:
     """Write the model in ``source`` with packed matrices into ``output``."""
 
     def change(copy: Copy, node: Any) -> bool:
         product = copy.source.product(node)
         if product is not None:
-            done = _product(copy, node, product, wanted)
+            done = _product(copy, node, product, scheme)
         else:
-            done = node.op_type == "Gather" and _lookup(copy, node, wanted)
+            done = node.op_type == "Gather" and _lookup(copy, node, scheme)
         if not done:
             copy.keep(node)
         return done
@@ -94,15 +94,15 @@ def _numbers(data: Any, bits: int) -> Any:
     return halves.reshape(*data.shape[:-1], -1).astype(np.float32)
 
 
-def _product(copy: Copy, node: Any, product: Product, wanted: Blockwise) -> bool:
-    bits = wanted.head_bits if product.is_head else wanted.bits
+def _product(copy: Copy, node: Any, product: Product, scheme: Blockwise) -> bool:
+    bits = scheme.head_bits if product.is_head else scheme.bits
     if bits == FULL_BITS:
         return False
     matrix = copy.source.matrix(product)
     inputs, outputs = matrix.shape
-    packed = pack(matrix, bits, wanted.block, symmetric=wanted.symmetric)
+    packed = pack(matrix, bits, scheme.block, symmetric=scheme.symmetric)
     # The attribute is left out where it says nothing.
-    level = {"accuracy_level": wanted.accuracy_level} if wanted.accuracy_level else {}
+    level = {"accuracy_level": scheme.accuracy_level} if scheme.accuracy_level else {}
     copy.graph.node(
         N_BITS_PRODUCT,
         [node.input[0], *_store(copy, product.weight, packed, bits)],
@@ -111,19 +111,19 @@ def _product(copy: Copy, node: Any, product: Product, wanted: Blockwise) -> bool
         K=inputs,
         N=outputs,
         bits=bits,
-        block_size=wanted.block,
+        block_size=scheme.block,
         **level,
     )
     return True
 
 
-def _lookup(copy: Copy, node: Any, wanted: Blockwise) -> bool:
+def _lookup(copy: Copy, node: Any, scheme: Blockwise) -> bool:
     """The embedding: rows of a table that is stored (tokens, hidden)."""
-    bits, name = wanted.embedding_bits, node.input[0]
+    bits, name = scheme.embedding_bits, node.input[0]
     if bits == FULL_BITS or name not in copy.source.inventory.tensors:
         return False
     table = np.ascontiguousarray(copy.source.array(name).T)
-    packed = pack(table, bits, wanted.block, symmetric=wanted.symmetric)
+    packed = pack(table, bits, scheme.block, symmetric=scheme.symmetric)
     flat = Packed(packed.data.reshape(len(packed.data), -1), packed.scales, packed.zero_points)
     data, *rest = _store(copy, f"{name}.rows", flat, bits)
     copy.graph.node(
@@ -133,7 +133,7 @@ def _lookup(copy: Copy, node: Any, wanted: Blockwise) -> bool:
         domain=CONTRIB,
         gather_axis=0,
         quantize_axis=1,
-        block_size=wanted.block,
+        block_size=scheme.block,
         bits=bits,
     )
     return True
@@ -149,10 +149,10 @@ def _store(copy: Copy, name: str, packed: Packed, bits: int) -> list[str]:
 def _kernel(bits: int) -> Callable[..., None]:
     from onnxruntime.capi import _pybind_state as library
 
-    found: Callable[..., None] | None = getattr(library, f"quantize_matmul_{bits}bits", None)
-    if found is None:
+    kernel: Callable[..., None] | None = getattr(library, f"quantize_matmul_{bits}bits", None)
+    if kernel is None:
         raise UnavailableError(
             f"the installed onnxruntime cannot pack matrices in {bits} bits",
             hint="install a newer onnxruntime, or set other bits",
         )
-    return found
+    return kernel

@@ -126,10 +126,10 @@ def take_inventory(file: Path) -> Inventory:
         raise ModelError(f"its tensors cannot be listed: {tail[0]}", where=str(file))
     content = json.loads(done.stdout)
     return Inventory(
-        {name: Tensor(**{**each, "shape": tuple(each["shape"])}) for name, each in content["tensors"].items()},
+        {name: Tensor(**{**fields, "shape": tuple(fields["shape"])}) for name, fields in content["tensors"].items()},
         tuple(
-            Node(each["operator"], tuple(each["inputs"]), tuple(each["outputs"]), each["integers"])
-            for each in content["nodes"]
+            Node(node["operator"], tuple(node["inputs"]), tuple(node["outputs"]), node["integers"])
+            for node in content["nodes"]
         ),
     )
 
@@ -155,20 +155,20 @@ def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
 
     graph = onnx.load(str(file), load_external_data=False).graph
     tensors: dict[str, Tensor] = {}
-    for each in graph.initializer:
-        place = {entry.key: entry.value for entry in each.external_data}
-        dtype = helper.tensor_dtype_to_np_dtype(each.data_type)
-        size = int(place["length"]) if "length" in place else len(each.raw_data)
-        shape = tuple(each.dims)
-        size = size or _packed_bytes(each.data_type, math.prod(shape), int(dtype.itemsize))
+    for initializer in graph.initializer:
+        place = {entry.key: entry.value for entry in initializer.external_data}
+        dtype = helper.tensor_dtype_to_np_dtype(initializer.data_type)
+        size = int(place["length"]) if "length" in place else len(initializer.raw_data)
+        shape = tuple(initializer.dims)
+        size = size or _packed_bytes(initializer.data_type, math.prod(shape), int(dtype.itemsize))
         offset = int(place.get("offset", 0))
-        tensors[each.name] = Tensor(str(dtype), shape, size, place.get("location"), offset)
+        tensors[initializer.name] = Tensor(str(dtype), shape, size, place.get("location"), offset)
     nodes = [
         Node(
             node.op_type,
             tuple(node.input),
             tuple(node.output),
-            {each.name: each.i for each in node.attribute if each.type == onnx.AttributeProto.INT},
+            {attribute.name: attribute.i for attribute in node.attribute if attribute.type == onnx.AttributeProto.INT},
         )
         for node in graph.node
     ]
@@ -186,18 +186,21 @@ def _read_ort(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
     graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
     start = np.frombuffer(content, np.uint8).ctypes.data
     tensors: dict[str, Tensor] = {}
-    for each in _items(graph.Initializers, graph.InitializersLength()):
-        shape = tuple(int(each.Dims(axis)) for axis in range(each.DimsLength()))
-        dtype = str(helper.tensor_dtype_to_np_dtype(each.DataType()))
-        size = each.RawDataLength()
-        offset = each.RawDataAsNumpy().ctypes.data - start if size else 0
-        tensors[each.Name().decode()] = Tensor(dtype, shape, size, file.name, offset)
+    for initializer in _items(graph.Initializers, graph.InitializersLength()):
+        shape = tuple(int(initializer.Dims(axis)) for axis in range(initializer.DimsLength()))
+        dtype = str(helper.tensor_dtype_to_np_dtype(initializer.DataType()))
+        size = initializer.RawDataLength()
+        offset = initializer.RawDataAsNumpy().ctypes.data - start if size else 0
+        tensors[initializer.Name().decode()] = Tensor(dtype, shape, size, file.name, offset)
     nodes = [
         Node(
             node.OpType().decode(),
-            tuple(each.decode() for each in _items(node.Inputs, node.InputsLength())),
-            tuple(each.decode() for each in _items(node.Outputs, node.OutputsLength())),
-            {each.Name().decode(): each.I() for each in _items(node.Attributes, node.AttributesLength())},
+            tuple(name.decode() for name in _items(node.Inputs, node.InputsLength())),
+            tuple(name.decode() for name in _items(node.Outputs, node.OutputsLength())),
+            {
+                attribute.Name().decode(): attribute.I()
+                for attribute in _items(node.Attributes, node.AttributesLength())
+            },
         )
         for node in _items(graph.Nodes, graph.NodesLength())
     ]
@@ -211,12 +214,12 @@ def _items(get: Any, count: int) -> Iterator[Any]:
 def main(arguments: Iterable[str]) -> None:
     """Print the inventory of the file named by the one argument, as JSON."""
     (name,) = arguments
-    found = read_inventory(Path(name))
+    inventory = read_inventory(Path(name))
     print(
         json.dumps(
             {
-                "tensors": {key: asdict(each) for key, each in found.tensors.items()},
-                "nodes": [asdict(node) for node in found.nodes],
+                "tensors": {key: asdict(tensor) for key, tensor in inventory.tensors.items()},
+                "nodes": [asdict(node) for node in inventory.nodes],
             }
         )
     )

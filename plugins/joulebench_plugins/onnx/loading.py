@@ -30,22 +30,22 @@ def model_file(path: Path, format_: str) -> Path:
     """The one model file of an artifact that is a folder, or the artifact itself."""
     if path.is_file():
         return path
-    found = sorted(path.glob(f"*{_SUFFIXES[format_]}")) if path.is_dir() else []
-    if len(found) != 1:
+    files = sorted(path.glob(f"*{_SUFFIXES[format_]}")) if path.is_dir() else []
+    if len(files) != 1:
         raise ModelError(
-            f"holds {len(found)} files *{_SUFFIXES[format_]}; exactly one is expected",
+            f"holds {len(files)} files *{_SUFFIXES[format_]}; exactly one is expected",
             where=str(path),
             hint=CONVERT_AGAIN,
         )
-    return found[0]
+    return files[0]
 
 
 def load(file: Path, options: Any, settings: Settings) -> Any:
     """An ``InferenceSession`` on the provider that was asked for, never silently on another."""
     asked = str(settings["provider"])
-    wanted = PROVIDERS[asked]
+    provider = PROVIDERS[asked]
     built = onnxruntime.get_available_providers()
-    if wanted not in built:
+    if provider not in built:
         raise _provider_error(asked, f"it has: {', '.join(built)}")
     try:
         runtime = onnxruntime.InferenceSession(
@@ -53,21 +53,21 @@ def load(file: Path, options: Any, settings: Settings) -> Any:
         )
     except Exception as error:  # onnxruntime's own errors have no common class
         raise plain_error(file, error) from error
-    if wanted not in runtime.get_providers():
+    if provider not in runtime.get_providers():
         raise _provider_error(asked, f"it fell back to {', '.join(runtime.get_providers())}")
     return runtime
 
 
-def _provider_error(asked: str, found: str) -> JoulebenchError:
+def _provider_error(asked: str, reason: str) -> JoulebenchError:
     return UnavailableError(
-        f"onnxruntime {onnxruntime.__version__} cannot use the provider '{asked}' ({PROVIDERS[asked]}); {found}",
+        f"onnxruntime {onnxruntime.__version__} cannot use the provider '{asked}' ({PROVIDERS[asked]}); {reason}",
         hint="install an onnxruntime that is built with it, or set provider = 'cpu'",
     )
 
 
 def _context(runtime: Any, file: Path) -> int:
     """Positions that the model's tables have; refuses a graph of another form."""
-    present = {each.name for each in runtime.get_inputs()}
+    present = {value.name for value in runtime.get_inputs()}
     missing = [name for name in (INPUT_IDS, LOGIT_POSITIONS, LAST_POSITION, TOTAL_LENGTH) if name not in present]
     context = runtime.get_modelmeta().custom_metadata_map.get(CONTEXT_KEY, "")
     if missing or not context.isdigit():

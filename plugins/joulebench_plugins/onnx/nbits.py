@@ -36,8 +36,8 @@ class Packing:
     @classmethod
     def beside(cls, checkpoint: Path, activations: str) -> Self | None:
         """The packing of a checkpoint folder, ``None`` where it has no integers."""
-        found = IntegerFile.beside(checkpoint)
-        return None if found is None else cls(found, found.packable(BLOCK), activations)
+        integers = IntegerFile.beside(checkpoint)
+        return None if integers is None else cls(integers, integers.packable(BLOCK), activations)
 
     def product(self, graph: GraphFile, state: str, name: str, dense: Array, output: str) -> str:
         """``state`` times the transpose of the matrix ``name``, which is ``dense`` as float32."""

@@ -40,16 +40,16 @@ def type_facts(inventory: Inventory, *, prepacking: bool) -> dict[str, Scalar]:
 
 def weights_by_type(inventory: Inventory) -> dict[str, int]:
     """How many weights there are of each type; a matrix of two uses counts once for each type."""
-    found: dict[tuple[str, str], int] = {}
+    sizes: dict[tuple[str, str], int] = {}
     for node in inventory.nodes:
         for name, kind, count in _weights_of(node, inventory):
-            found[name, kind] = count
-    return counted((kind, count) for (_, kind), count in found.items())
+            sizes[name, kind] = count
+    return counted((kind, count) for (_, kind), count in sizes.items())
 
 
 def model_bits(inventory: Inventory) -> float | None:
     """Bits of storage for each of the model's weights, scales among them."""
-    stored = sum(each.size_bytes for name, each in inventory.tensors.items() if name not in _TABLES)
+    stored = sum(tensor.size_bytes for name, tensor in inventory.tensors.items() if name not in _TABLES)
     return bits_per_weight(stored, model_weights(inventory))
 
 

@@ -90,7 +90,7 @@ class _Maker:
 
     def linear(self, name: str) -> Kernel:
         """A projection of each layer, with its bias where it has one."""
-        prefixes = [f"model.layers.{each}.{_LINEARS[name]}.{name}" for each in range(self.layers)]
+        prefixes = [f"model.layers.{layer}.{_LINEARS[name]}.{name}" for layer in range(self.layers)]
         stored = [{"w": self._tensor(f"{prefix}.weight")} for prefix in prefixes]
         nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
         if f"{prefixes[0]}.bias" in self.inventory.tensors:
@@ -135,7 +135,7 @@ class _Maker:
         ids = [np.array([[row]], np.int64) for row in range(0, rows, -(-rows // _LOOKUPS))]
         nodes = [helper.make_node("Gather", ["w", "ids"], ["y"])]
         result = {"y": np.empty((1, 1, width), np.float32)}
-        piece = Piece(nodes, [{"w": table, "ids": each} for each in ids], [result] * len(ids))
+        piece = Piece(nodes, [{"w": table, "ids": token} for token in ids], [result] * len(ids))
         return Kernel("embedding", one_by_one(piece, self.settings), 2 * width * 4, 0, 1, "float32")
 
     def norm(self) -> Kernel:
@@ -163,16 +163,16 @@ class _Maker:
     def residual_add(self) -> Kernel:
         """The sum of what goes around a block and what comes out of it."""
         (width,) = self._tensor("model.norm.weight").shape
-        given = {"x": self._activation(width), "other": self._activation(width)}
+        inputs = {"x": self._activation(width), "other": self._activation(width)}
         nodes = [helper.make_node("Add", ["x", "other"], ["y"])]
         return self._kernel(
-            "residual_add", nodes, given, (1, 1, width), [{}], operations=width, per_token=2 * self.layers
+            "residual_add", nodes, inputs, (1, 1, width), [{}], operations=width, per_token=2 * self.layers
         )
 
     def silu_mul(self) -> Kernel:
         """silu(gate) × up."""
         _, width = self._tensor("model.layers.0.mlp.gate_proj.weight").shape
-        given = {"gate": self._activation(width), "up": self._activation(width)}
+        inputs = {"gate": self._activation(width), "up": self._activation(width)}
         nodes = [
             helper.make_node("Sigmoid", ["gate"], ["sigmoid"]),
             helper.make_node("Mul", ["gate", "sigmoid"], ["silu"]),
@@ -181,7 +181,7 @@ class _Maker:
         return self._kernel(
             "silu_mul",
             nodes,
-            given,
+            inputs,
             (1, 1, width),
             [{}],
             operations=5 * width,
@@ -242,7 +242,7 @@ class _Maker:
         self,
         name: str,
         nodes: Sequence[Any],
-        given: Mapping[str, Any],
+        inputs: Mapping[str, Any],
         result: tuple[int, ...],
         stored: Sequence[Mapping[str, Tensor]],
         *,
@@ -252,10 +252,10 @@ class _Maker:
     ) -> Kernel:
         """A kernel that reads all of its weights and inputs and writes ``y``."""
         outputs = [{"y": np.empty(result, np.float32)} for _ in stored]
-        piece = Piece(nodes, [given] * len(stored), outputs, stored)
+        piece = Piece(nodes, [inputs] * len(stored), outputs, stored)
         run = all_at_once(piece, self.folder, self.settings) if stored[0] else one_by_one(piece, self.settings)
-        moved = sum(each.size_bytes for each in stored[0].values())
-        moved += sum(each.nbytes for each in [*given.values(), *outputs[0].values()])
+        moved = sum(tensor.size_bytes for tensor in stored[0].values())
+        moved += sum(array.nbytes for array in [*inputs.values(), *outputs[0].values()])
         return Kernel(
             name, run, moved, operations, per_token, f"float32, {detail}" if detail else "float32", len(stored)
         )

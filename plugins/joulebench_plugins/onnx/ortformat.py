@@ -74,7 +74,7 @@ def _forget_folder(file: Path, folder: Path) -> None:
 
 def _rename_only(folder: Path, pattern: str, name: str) -> None:
     """Give the one file of a pattern its name, which in the tool's hands depends on settings."""
-    found = list(folder.glob(pattern))
-    if len(found) != 1:
-        raise ArtifactError(f"onnxruntime wrote {len(found)} files {pattern}, not one", where=str(folder))
-    found[0].rename(folder / name)
+    files = list(folder.glob(pattern))
+    if len(files) != 1:
+        raise ArtifactError(f"onnxruntime wrote {len(files)} files {pattern}, not one", where=str(folder))
+    files[0].rename(folder / name)

@@ -34,12 +34,12 @@ _SLEEP_AFTER_RUN = "session.force_spinning_stop"
 class Piece:
     """One operator: its nodes, and what each of its instances (one a layer) reads and writes.
 
-    ``given`` and ``results`` are bound in place. ``weights`` are the model's own, constants of
+    ``inputs`` and ``results`` are bound in place. ``weights`` are the model's own, constants of
     the graph as they are in the model's.
     """
 
     nodes: Sequence[Any]
-    given: Sequence[Arrays]
+    inputs: Sequence[Arrays]
     results: Sequence[Arrays]
     weights: Sequence[Mapping[str, Tensor]] = ()
 
@@ -52,9 +52,9 @@ def one_by_one(piece: Piece, settings: Settings) -> Callable[[int], None]:
 
     @functools.cache
     def calls() -> itertools.cycle[Callable[[], None]]:
-        session = _session(piece.nodes, piece.given[0], piece.results[0], settings)
-        instances = zip(piece.given, piece.results, strict=True)
-        return itertools.cycle([_bound(session, *each) for each in instances])
+        session = _session(piece.nodes, piece.inputs[0], piece.results[0], settings)
+        instances = zip(piece.inputs, piece.results, strict=True)
+        return itertools.cycle([_bound(session, *instance) for instance in instances])
 
     def run(times: int) -> None:
         for call in itertools.islice(calls(), times):
@@ -75,19 +75,19 @@ def all_at_once(piece: Piece, folder: Path, settings: Settings) -> Callable[[int
     def call() -> Callable[[], None]:
         nodes: list[Any] = []
         constants: dict[str, Tensor] = {}
-        given: dict[str, Any] = {}
+        inputs: dict[str, Any] = {}
         results: dict[str, Any] = {}
-        shared = _shared(piece.given) | _shared(piece.weights)
-        for place, (own, out) in enumerate(zip(piece.given, piece.results, strict=True)):
+        shared = _shared(piece.inputs) | _shared(piece.weights)
+        for place, (own, out) in enumerate(zip(piece.inputs, piece.results, strict=True)):
             weights = piece.weights[place] if piece.weights else {}
             rename = functools.partial(_renamed, place, shared)
             nodes += [_copied(node, rename) for node in piece.nodes]
-            constants |= {rename(name): each for name, each in weights.items()}
-            given |= {rename(name): array for name, array in own.items()}
+            constants |= {rename(name): tensor for name, tensor in weights.items()}
+            inputs |= {rename(name): array for name, array in own.items()}
             results |= {rename(name): array for name, array in out.items()}
-        stored = [_constant(name, each) for name, each in constants.items()]
-        session = _session(nodes, given, results, settings, stored, folder)
-        return _bound(session, given, results)
+        stored = [_constant(name, tensor) for name, tensor in constants.items()]
+        session = _session(nodes, inputs, results, settings, stored, folder)
+        return _bound(session, inputs, results)
 
     def run(times: int) -> None:
         once = call()
@@ -100,7 +100,7 @@ def all_at_once(piece: Piece, folder: Path, settings: Settings) -> Callable[[int
 def _shared(instances: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     """Names under which all instances have one and the same array, or tensor."""
     first = instances[0] if instances else {}
-    return frozenset(name for name, own in first.items() if all(each[name] is own for each in instances))
+    return frozenset(name for name, own in first.items() if all(instance[name] is own for instance in instances))
 
 
 def _renamed(place: int, shared: frozenset[str], name: str) -> str:
@@ -122,13 +122,13 @@ def _constant(name: str, tensor: Tensor) -> Any:
         dims=tensor.shape,
         data_type=helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype)),
         data_location=TensorProto.EXTERNAL,
-        external_data=[StringStringEntryProto(key=key, value=each) for key, each in place.items()],
+        external_data=[StringStringEntryProto(key=key, value=value) for key, value in place.items()],
     )
 
 
-def _bound(session: Any, given: Arrays, results: Arrays) -> Callable[[], None]:
+def _bound(session: Any, inputs: Arrays, results: Arrays) -> Callable[[], None]:
     binding = session.io_binding()
-    for name, array in given.items():
+    for name, array in inputs.items():
         bind_input(binding, name, array)
     for name, array in results.items():
         bind_output(binding, name, array)
@@ -137,7 +137,7 @@ def _bound(session: Any, given: Arrays, results: Arrays) -> Callable[[], None]:
 
 def _session(
     nodes: Sequence[Any],
-    given: Arrays,
+    inputs: Arrays,
     results: Arrays,
     settings: Settings,
     constants: Sequence[Any] = (),
@@ -145,7 +145,7 @@ def _session(
 ) -> Any:
     """A session on a graph of these nodes, with the options of the model's own."""
     graph = helper.make_graph(
-        list(nodes), "piece", list(_value_infos(given)), list(_value_infos(results)), list(constants)
+        list(nodes), "piece", list(_value_infos(inputs)), list(_value_infos(results)), list(constants)
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
     model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=opsets)

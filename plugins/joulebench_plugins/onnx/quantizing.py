@@ -103,7 +103,7 @@ class OnnxMatMulNBits(_OnnxTypes):
         from joulebench_plugins.onnx.blockwise import Blockwise, quantize_in_blocks
 
         bits = int(settings["bits"])
-        wanted = Blockwise(
+        scheme = Blockwise(
             bits=bits,
             block=int(settings["block"]),
             symmetric=bool(settings["symmetric"]),
@@ -111,7 +111,7 @@ class OnnxMatMulNBits(_OnnxTypes):
             head_bits=int(settings.get("head_bits", bits)),
             embedding_bits=int(settings["embedding_bits"]),
         )
-        quantize_in_blocks(source, output, wanted)
+        quantize_in_blocks(source, output, scheme)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """As for all, and rows of a quantized embedding must be whole blocks."""

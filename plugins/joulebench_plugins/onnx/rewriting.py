@@ -35,7 +35,7 @@ class SourceModel:
         self.file = model_file(folder, "onnx")
         self.proto = onnx.load(str(self.file), load_external_data=False)
         self.inventory = read_inventory(self.file)
-        self._inside = {each.name: each for each in self.proto.graph.initializer}
+        self._inside = {initializer.name: initializer for initializer in self.proto.graph.initializer}
 
     @property
     def graph(self) -> Any:
@@ -44,13 +44,13 @@ class SourceModel:
 
     def metadata(self) -> dict[str, str]:
         """What the file says of the model beside its graph."""
-        return {each.key: each.value for each in self.proto.metadata_props}
+        return {entry.key: entry.value for entry in self.proto.metadata_props}
 
     def inside(self, name: str) -> Any | None:
         """A tensor whose numbers stand in the graph itself."""
-        found = self._inside.get(name)
+        tensor = self._inside.get(name)
         external = onnx.TensorProto.EXTERNAL
-        return None if found is None or found.data_location == external else found
+        return None if tensor is None or tensor.data_location == external else tensor
 
     def array(self, name: str) -> Any:
         """A tensor's numbers, mapped where they lie in a file."""
@@ -68,7 +68,7 @@ class SourceModel:
         tensor = self.inventory.tensors.get(node.input[1])
         if tensor is None or tensor.dtype != _FLOAT32 or len(tensor.shape) != 2:
             return None
-        flags = {each.name: each.i for each in node.attribute}
+        flags = {attribute.name: attribute.i for attribute in node.attribute}
         transposed = node.op_type == "Gemm" and bool(flags.get("transB"))
         return Product(node.input[1], transposed, node.output[0] == LOGITS)
 

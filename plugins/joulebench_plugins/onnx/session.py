@@ -76,15 +76,15 @@ class OnnxSession(BackendSession):
         """Natural-log probabilities of ``tokens[1:]``. Ends the sequence that was begun."""
         self._check_length(len(tokens))
         self.reset()
-        found: list[float] = []
+        scores: list[float] = []
         rows = np.empty((min(_SCORE_CHUNK, len(tokens)), self._model.vocabulary_size), np.float32)
         for start in range(0, len(tokens) - 1, _SCORE_CHUNK):
             chunk = tokens[start : min(start + _SCORE_CHUNK, len(tokens) - 1)]
             logits = rows[: len(chunk)]
             self._model.fill(chunk, at=start, logits=logits)
             targets = np.asarray(tokens[start + 1 : start + 1 + len(chunk)])
-            found.extend(_log_probabilities(logits, targets).tolist())
-        return found
+            scores.extend(_log_probabilities(logits, targets).tolist())
+        return scores
 
     def logits(self, tokens: Sequence[int]) -> Any:
         """Logits after each of ``tokens``: float32, (len(tokens), vocabulary_size)."""

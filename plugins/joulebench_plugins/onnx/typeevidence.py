@@ -28,7 +28,7 @@ def type_evidence(before: Path, after: Path) -> dict[str, Scalar]:
     weights = model_weights(old.inventory)
     return {
         "operators": tally(node.operator for node in new.inventory.nodes),
-        "stored_types": shares(counted((each.dtype, each.size_bytes) for each in new.inventory.tensors.values())),
+        "stored_types": shares(counted((tensor.dtype, tensor.size_bytes) for tensor in new.inventory.tensors.values())),
         "weight_types": facts["weight_types"],
         "compute": facts["compute"],
         "bits_per_weight": model_bits(new.inventory),
@@ -53,14 +53,14 @@ def _embedding_type(inventory: Inventory) -> str | None:
 
 def _head_type(inventory: Inventory) -> str | None:
     """Type of the matrices behind the choice of positions: the head's."""
-    reached, found = {LOGIT_POSITIONS}, []
+    reached, kinds = {LOGIT_POSITIONS}, []
     for node in inventory.nodes:
         if reached.intersection(node.inputs):
             reached.update(node.outputs)
             kind = product_type(node, inventory)
             if kind is not None:
-                found.append(kind)
-    return joined(found) or None
+                kinds.append(kind)
+    return joined(kinds) or None
 
 
 def _matrices(model: SourceModel) -> Iterator[tuple[int, Any]]:

@@ -19,15 +19,15 @@ def zeros(before: Path, after: Path, pattern: Pattern) -> Mapping[str, Scalar]:
     names = _matrices(new)
     were = sum(_zeros_of(old, name) for layer in names for name in layer)
     shares: list[float] = []
-    found = total = 0
+    zero_weights = total = 0
     for layer in names:
         size = sum(prod(new.shape(name)) for name in layer)
         count = sum(_zeros_of(new, name) for name in layer)
         shares.append(count / size)
-        found, total = found + count, total + size
+        zero_weights, total = zero_weights + count, total + size
     evidence: dict[str, Scalar] = {
         "pruned_matrices": sum(len(layer) for layer in names),
-        "zero_fraction": found / total,
+        "zero_fraction": zero_weights / total,
         "zero_fraction_before": were / total,
         "layer_zero_fraction_min": min(shares),
         "layer_zero_fraction_max": max(shares),
@@ -43,14 +43,14 @@ def shapes(before: Path, after: Path) -> Mapping[str, Scalar]:
     """Parameters and bytes, and the sizes that the tensors have."""
     old, new = Weights(before), Weights(after)
     evidence = sizes(old, new)
-    for word, each in (("before", old), ("after", new)):
+    for word, weights in (("before", old), ("after", new)):
         # A head's size is in no tensor's shape.
-        size = layer_shape(each.config).head_dim
+        size = layer_shape(weights.config).head_dim
         evidence |= {
-            f"layers_{word}": sum(name.endswith(".mlp.up_proj.weight") for name in each.files),
-            f"heads_{word}": each.shape(matrix_name(0, "self_attn.q_proj"))[0] // size,
-            f"kv_heads_{word}": each.shape(matrix_name(0, "self_attn.k_proj"))[0] // size,
-            f"mlp_width_{word}": each.shape(matrix_name(0, "mlp.up_proj"))[0],
+            f"layers_{word}": sum(name.endswith(".mlp.up_proj.weight") for name in weights.files),
+            f"heads_{word}": weights.shape(matrix_name(0, "self_attn.q_proj"))[0] // size,
+            f"kv_heads_{word}": weights.shape(matrix_name(0, "self_attn.k_proj"))[0] // size,
+            f"mlp_width_{word}": weights.shape(matrix_name(0, "mlp.up_proj"))[0],
         }
     return evidence
 

@@ -88,10 +88,10 @@ def _pruned_layers(
 
 def _gathered(layers: DecoderLayers, layer: torch.nn.Module, states: States, gather: Gather) -> dict[str, torch.Tensor]:
     """What is gathered of each distinct input of the layer's matrices, over all sequences."""
-    found: dict[str, torch.Tensor] = {}
+    grams: dict[str, torch.Tensor] = {}
 
     def see(name: str, inputs: torch.Tensor) -> None:
-        found[name] = found[name] + gather(inputs) if name in found else gather(inputs)
+        grams[name] = grams[name] + gather(inputs) if name in grams else gather(inputs)
 
     layers.watch(layer, states, set(INPUT_SHARED_WITH.values()), see)
-    return found
+    return grams

@@ -85,15 +85,15 @@ class _Activations:
     def influences(self, layers: int) -> list[float]:
         """Block Influence of each layer of the whole model: 1 - mean cosine of a token's states."""
         states = self._first
-        found: list[float] = []
+        influences: list[float] = []
         for index in range(layers):
             after = self._layers.run(self._layers.layer(index, self._weights.layer(index)), states)
             pairs = zip(states, after, strict=True)
             cosines = torch.cat([torch.cosine_similarity(*pair, dim=-1)[0] for pair in pairs])
-            found.append(1 - float(cosines.mean()))
+            influences.append(1 - float(cosines.mean()))
             self._layers.forget(index)
             states = after
-        return found
+        return influences
 
 
 def _by_norms(stored: Tensors, shape: LayerShape) -> _Scores:
@@ -124,10 +124,10 @@ def _kept_layers(
     if target.num_hidden_layers == shape.num_hidden_layers:
         return list(everything)
     if activations is not None:
-        found = torch.tensor(activations.influences(shape.num_hidden_layers))
+        influences = torch.tensor(activations.influences(shape.num_hidden_layers))
     else:
-        found = torch.tensor([_norm(weights.layer(index)) for index in everything])
-    return [int(each) for each in _largest(found, target.num_hidden_layers)]
+        influences = torch.tensor([_norm(weights.layer(index)) for index in everything])
+    return [int(place) for place in _largest(influences, target.num_hidden_layers)]
 
 
 def _norm(stored: Tensors) -> float:

@@ -15,16 +15,18 @@ def slimmer(shape: LayerShape, settings: Settings) -> LayerShape:
         raise UnfitModelError("set one of keep_mlp, keep_kv_heads and keep_layers")
     kv_heads = int(settings.get("keep_kv_heads", shape.num_key_value_heads))
     layers = int(settings.get("keep_layers", shape.num_hidden_layers))
-    for name, wanted, there in (
+    for name, kept, there in (
         ("keep_kv_heads", kv_heads, shape.num_key_value_heads),
         ("keep_layers", layers, shape.num_hidden_layers),
     ):
-        if wanted > there:
-            raise UnfitModelError(f"{name} is {wanted}; the model has {there}")
+        if kept > there:
+            raise UnfitModelError(f"{name} is {kept}; the model has {there}")
     heads = kv_heads * shape.group
     if shape.hidden_size % heads:
         fitting = [
-            str(each) for each in range(1, shape.num_key_value_heads) if shape.hidden_size % (each * shape.group) == 0
+            str(kv_heads)
+            for kv_heads in range(1, shape.num_key_value_heads)
+            if shape.hidden_size % (kv_heads * shape.group) == 0
         ]
         raise UnfitModelError(
             f"keep_kv_heads = {kv_heads} leaves {heads} heads, which do not divide the hidden size "

@@ -40,10 +40,10 @@ def observed(before: Path, after: Path) -> dict[str, Scalar]:
         "activations": ACTIVATIONS,
         "on_disk": ON_DISK,
     }
-    found = IntegerFile.beside(after)
-    if found is None:
+    integers = IntegerFile.beside(after)
+    if integers is None:
         return evidence | {"quantized_matrices": 0, "bits_per_weight": None}
-    return evidence | _of_integers(found, new)
+    return evidence | _of_integers(integers, new)
 
 
 @dataclass(slots=True)
@@ -59,27 +59,27 @@ class _Sums:
     highest: int = 0
     exact: bool = True
 
-    def add(self, each: Integers, dense: Any) -> None:
+    def add(self, matrix: Integers, dense: Any) -> None:
         """The integers of one more, and its weights as float32."""
-        size = each.integers.size
+        size = matrix.integers.size
         self.weights += size
-        self.bits += size * each.bits + each.scales.size * _SCALE_BITS
-        self.lowest = min(self.lowest, int(each.integers.min()))
-        self.highest = max(self.highest, int(each.integers.max()))
-        self.exact &= bool(np.array_equal(each.dense(), dense))
+        self.bits += size * matrix.bits + matrix.scales.size * _SCALE_BITS
+        self.lowest = min(self.lowest, int(matrix.integers.min()))
+        self.highest = max(self.highest, int(matrix.integers.max()))
+        self.exact &= bool(np.array_equal(matrix.dense(), dense))
 
 
-def _of_integers(found: IntegerFile, weights: Weights) -> dict[str, Scalar]:
+def _of_integers(integers: IntegerFile, weights: Weights) -> dict[str, Scalar]:
     sums = _Sums()
     shared: list[float] = []
-    for name, notes in found.matrices.items():
-        matrix = found.matrix(name)
+    for name, notes in integers.matrices.items():
+        matrix = integers.matrix(name)
         sums.add(matrix, weights.tensor(name).float().numpy())
         sums.clipped += float(notes["clipped"]) * matrix.integers.size
         lost, whole = float(notes["squared_error"]), float(notes["squares"])
         sums.lost, sums.whole = sums.lost + lost, sums.whole + whole
         shared.append(lost / whole if whole else 0.0)
-    others = [name for name in weights.files if name not in found.matrices]
+    others = [name for name in weights.files if name not in integers.matrices]
     other_bits = sum(8 * weights.tensor(name).nbytes for name in others)
     parameters = sums.weights + sum(math.prod(weights.shape(name)) for name in others)
     return {
@@ -88,7 +88,7 @@ def _of_integers(found: IntegerFile, weights: Weights) -> dict[str, Scalar]:
         "bits_per_weight": sums.bits / sums.weights,
         "bits_per_weight_of_model": (sums.bits + other_bits) / parameters,
         "packed_bytes": sums.bits // 8,
-        "integers_bytes_on_disk": found.size_bytes,
+        "integers_bytes_on_disk": integers.size_bytes,
         "integers_give_weights": sums.exact,
         "integer_min": sums.lowest,
         "integer_max": sums.highest,

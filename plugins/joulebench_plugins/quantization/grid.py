@@ -61,14 +61,14 @@ class Grid:
             return _as_float16(full)[..., 0]
         blocks = None if gram is None else _diagonal_blocks(gram, groups.shape[2])
         best = torch.full(groups.shape[:2], float("inf"))
-        found = torch.zeros(groups.shape[:2], dtype=torch.float16)
+        scales = torch.zeros(groups.shape[:2], dtype=torch.float16)
         for share in _SHARES:
             scale = _as_float16(full * share)
             error = _squared_error(groups - self._rounded(groups, scale), blocks)
             better = error < best
             best = torch.where(better, error, best)
-            found = torch.where(better, scale[..., 0], found)
-        return found
+            scales = torch.where(better, scale[..., 0], scales)
+        return scales
 
     def nearest(self, weight: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, int]:
         """(nearest integers as float32, how many lay beyond the ends), scales of equal shape."""
@@ -99,7 +99,7 @@ class Rounded:
         """From the matrix as it was and the integers it was rounded to."""
         integers = steps.to(torch.int8)
         error = dequantized(integers, scales) - exact
-        sums = [float(each.square().sum(dtype=torch.float64)) for each in (error, exact)]
+        sums = [float(part.square().sum(dtype=torch.float64)) for part in (error, exact)]
         return cls(bits, integers, scales, clipped / exact.numel(), *sums)
 
     def dense(self) -> torch.Tensor:
@@ -141,7 +141,7 @@ def _diagonal_blocks(gram: torch.Tensor, width: int) -> torch.Tensor:
     """XᵀX of each group's inputs alone, (groups, width, width)."""
     count = gram.shape[0] // width
     parts = gram.reshape(count, width, count, width)
-    return torch.stack([parts[each, :, each] for each in range(count)])
+    return torch.stack([parts[index, :, index] for index in range(count)])
 
 
 def _squared_error(error: torch.Tensor, blocks: torch.Tensor | None) -> torch.Tensor:

@@ -50,14 +50,14 @@ class Inputs:
 
 def gathered(layers: DecoderLayers, layer: torch.nn.Module, states: States) -> dict[str, Inputs]:
     """Run the states through a layer and sum up each distinct input of its matrices."""
-    found: dict[str, Inputs] = {}
+    sums: dict[str, Inputs] = {}
 
     def see(name: str, inputs: torch.Tensor) -> None:
         seen = Inputs.of(inputs)
-        if name in found:
-            found[name].add(seen)
+        if name in sums:
+            sums[name].add(seen)
         else:
-            found[name] = seen
+            sums[name] = seen
 
     layers.watch(layer, states, dict.fromkeys(INPUT_SHARED_WITH.values()), see)
-    return found
+    return sums

@@ -67,7 +67,7 @@ def rounding_option(*choices: str) -> Option:
         "gptq": "gptq: with GPTQ's corrections",
         "none": "none: not at all, for a later step of a chain to do it",
     }
-    return Option("rounding", "str", choices[0], "; ".join(words[each] for each in choices), choices=choices)
+    return Option("rounding", "str", choices[0], "; ".join(words[choice] for choice in choices), choices=choices)
 
 
 def grid_fault(settings: Settings, widths: Iterable[int], hidden: int) -> str | None:

@@ -54,8 +54,8 @@ def rewrite(source: Path, output: Path, recipe: Recipe) -> None:
         write_integers(
             output,
             recipe.technique,
-            {name: each.stored() for name, each in made.rounded.items()},
-            {name: _notes(each) for name, each in made.rounded.items()},
+            {name: matrix.stored() for name, matrix in made.rounded.items()},
+            {name: _notes(matrix) for name, matrix in made.rounded.items()},
         )
 
 
@@ -116,7 +116,7 @@ class _Rewriting:
 
     def _stored(self, index: int) -> dict[str, torch.Tensor]:
         """The layer's tensors, float32, rotated if they are to be."""
-        stored = {name: each.float() for name, each in self._weights.layer(index).items()}
+        stored = {name: tensor.float() for name, tensor in self._weights.layer(index).items()}
         if self._recipe.rotation is None:
             return stored
         turned = self._recipe.rotation.layer(stored)
@@ -139,7 +139,7 @@ class _Rewriting:
         made = dict(stored)
         if self._recipe.scale is not None:
             made, inputs = self._recipe.scale(made, inputs)
-            self._keep(index, {name: each for name, each in made.items() if each is not stored[name]})
+            self._keep(index, {name: tensor for name, tensor in made.items() if tensor is not stored[name]})
         if self._recipe.round is not None:
             for module, shared in INPUT_SHARED_WITH.items():
                 rounded = self._recipe.round(made[f"{module}.weight"], inputs.get(shared))

@@ -83,10 +83,10 @@ class Rotation:
 
 def hadamard(size: int) -> torch.Tensor:
     """Sylvester's matrix of a power of two, divided by √size: orthogonal, float64."""
-    found = torch.ones(1, 1, dtype=torch.float64)
-    while len(found) < size:
-        found = torch.cat([torch.cat([found, found], 1), torch.cat([found, -found], 1)])
-    return found / math.sqrt(size)
+    matrix = torch.ones(1, 1, dtype=torch.float64)
+    while len(matrix) < size:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
+    return matrix / math.sqrt(size)
 
 
 def _orthogonal(size: int, random: torch.Generator) -> torch.Tensor:

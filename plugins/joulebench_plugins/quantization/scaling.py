@@ -53,14 +53,14 @@ class Scaling:
             fed = [name for name, first in INPUT_SHARED_WITH.items() if first == shared]
             matrices = [made[f"{name}.weight"] for name in fed]
             if source == "self_attn.v_proj":
-                given, scale = self._of_values(matrices, seen[shared])
+                row_scale, scale = self._of_values(matrices, seen[shared])
             else:
-                given = scale = self.choose(matrices, seen[shared])
+                row_scale = scale = self.choose(matrices, seen[shared])
             for kind in ("weight", "bias"):
                 whole = f"{source}.{kind}"
                 if whole in made:
                     rows = made[whole]
-                    made[whole] = rows / (given if rows.ndim == 1 else given[:, None])
+                    made[whole] = rows / (row_scale if rows.ndim == 1 else row_scale[:, None])
             for name in fed:
                 made[f"{name}.weight"] = made[f"{name}.weight"] * scale
             seen[shared] = seen[shared].divided(scale)
@@ -87,7 +87,7 @@ def smoothing(strength: float) -> Choose:
     """
 
     def choose(matrices: Sequence[torch.Tensor], inputs: Inputs) -> torch.Tensor:
-        largest = torch.stack([each.abs().amax(0) for each in matrices]).amax(0)
+        largest = torch.stack([matrix.abs().amax(0) for matrix in matrices]).amax(0)
         scale = inputs.largest.clamp(_LEAST) ** strength / largest.clamp(_LEAST) ** (1 - strength)
         return torch.where(inputs.largest > 0, scale.clamp(_LEAST), 1.0)
 
@@ -107,7 +107,7 @@ def activation_aware(grid: Grid) -> Choose:
         for exponent in _EXPONENTS:
             scale = magnitude**exponent
             scale = scale / (scale.max() * scale.min()).sqrt()
-            loss = sum(_loss(each, scale, inputs.gram, grid) for each in matrices)
+            loss = sum(_loss(matrix, scale, inputs.gram, grid) for matrix in matrices)
             if loss < least:
                 best, least = scale, loss
         return best

@@ -150,8 +150,8 @@ class TorchBackend(Backend):
         return open_session(artifact.path, device, self._complete(settings))
 
     def _complete(self, settings: Settings) -> Settings:
-        given = {**self.default_settings(), **settings}
-        return {**given, "threads": thread_count(settings)}
+        chosen = {**self.default_settings(), **settings}
+        return {**chosen, "threads": thread_count(settings)}
 
 
 @functools.cache

@@ -95,22 +95,22 @@ class SparseMlp(torch.nn.Module):  # type: ignore[misc]
         """Whether the matrices are plain ones, of which rows can be picked."""
         plain = (torch.Tensor, torch.nn.Parameter)
         weights: list[Any] = [getattr(part, "weight", None) for part in (self.up_proj, self.down_proj)]
-        return all(type(each) in plain and each.is_floating_point() for each in weights)
+        return all(type(weight) in plain and weight.is_floating_point() for weight in weights)
 
     def active_share(self) -> float | None:
         """Of the last single tokens; of the last text where none was written."""
         passed = list(self.steps) or ([self.read] if self.read is not None else [])
         if not passed:
             return None
-        active = sum(float(each.sum().item()) if isinstance(each, torch.Tensor) else each for each, _ in passed)
+        active = sum(float(count.sum().item()) if isinstance(count, torch.Tensor) else count for count, _ in passed)
         return active / sum(total for _, total in passed)
 
 
 class SparseMlps:
     """All MLPs of a model, made sparse."""
 
-    def __init__(self, mlps: Sequence[SparseMlp], wanted: float, kernel: str) -> None:
-        self._mlps, self._wanted = mlps, wanted
+    def __init__(self, mlps: Sequence[SparseMlp], active_share: float, kernel: str) -> None:
+        self._mlps, self._wanted = mlps, active_share
         #: Time of gathering over time of masking, where both were tried.
         self._trial: float | None = None
         if kernel == "gather" and not mlps[0].has_rows:
@@ -175,21 +175,21 @@ def open_sparse_mlps(model: Any, folder: Path, settings: Settings) -> SparseMlps
 
     Raises :class:`ModelError` for a model without gated MLPs or without a tokenizer.
     """
-    wanted = settings.get("mlp_active")
-    if wanted is None:
+    active_share = settings.get("mlp_active")
+    if active_share is None:
         return None
     layers = model.base_model.layers
     if any(_PARTS - set(dict(layer.mlp.named_children())) for layer in layers):
         raise ModelError("its MLPs have no gate, by which channels could be chosen", where=str(folder))
     tokens = _tokens(folder, Path(str(settings["mlp_text"])))
-    thresholds = _thresholds(model, tokens, float(wanted))
+    thresholds = _thresholds(model, tokens, float(active_share))
     for layer, threshold in zip(layers, thresholds, strict=True):
         layer.mlp = SparseMlp(layer.mlp, threshold)
     with torch.no_grad():  # not inference_mode: its tensors could not be trained
-        return SparseMlps([layer.mlp for layer in layers], float(wanted), str(settings["mlp_kernel"]))
+        return SparseMlps([layer.mlp for layer in layers], float(active_share), str(settings["mlp_kernel"]))
 
 
-def _thresholds(model: Any, tokens: list[int], wanted: float) -> list[float]:
+def _thresholds(model: Any, tokens: list[int], active_share: float) -> list[float]:
     """For each layer the value that ``wanted`` of its |act(gate)| reach, over the text."""
     seen: dict[int, list[torch.Tensor]] = {}
 
@@ -197,7 +197,7 @@ def _thresholds(model: Any, tokens: list[int], wanted: float) -> list[float]:
         return lambda _, __, gate: seen.setdefault(index, []).append(act(gate).abs().flatten().float().cpu())
 
     layers = model.base_model.layers
-    found: list[list[float]] = [[] for _ in layers]
+    thresholds: list[list[float]] = [[] for _ in layers]
     hooks = [
         layer.mlp.gate_proj.register_forward_hook(remember(index, layer.mlp.act_fn))
         for index, layer in enumerate(layers)
@@ -209,13 +209,13 @@ def _thresholds(model: Any, tokens: list[int], wanted: float) -> list[float]:
                 model.base_model(input_ids=ids, use_cache=False)
                 for index, values in seen.items():
                     whole = torch.cat(values)
-                    place = max(1, round((1 - wanted) * whole.numel()))
-                    found[index].append(float(whole.kthvalue(place).values.item()))
+                    place = max(1, round((1 - active_share) * whole.numel()))
+                    thresholds[index].append(float(whole.kthvalue(place).values.item()))
                 seen.clear()  # a stretch at a time: all of them would take much memory
     finally:
         for hook in hooks:
             hook.remove()
-    return [sum(each) / len(each) for each in found]
+    return [sum(of_layer) / len(of_layer) for of_layer in thresholds]
 
 
 def _tokens(folder: Path, text: Path) -> list[int]:

@@ -22,7 +22,7 @@ def weight_bytes(model: Any) -> int:
     from joulebench_plugins.torch.weightcount import packed_bytes, plain_tensors
 
     held = (*model.parameters(), *model.buffers())
-    return packed_bytes(model) + storage_bytes(tensor for each in held for tensor in plain_tensors(each))
+    return packed_bytes(model) + storage_bytes(tensor for parameter in held for tensor in plain_tensors(parameter))
 
 
 def cache_bytes(cache: Any) -> int:

@@ -113,12 +113,12 @@ def _linears(layers: Any, model: Any, shapes: _Shapes) -> list[Kernel]:
 
 def _linear(name: str, modules: Sequence[Any], shapes: _Shapes) -> Kernel:
     rows, columns = modules[0].out_features, modules[0].in_features
-    given = shapes.random(1, 1, columns)
-    parameters = sum(each.size_bytes for each in held_weights(modules[0]))
+    inputs = shapes.random(1, 1, columns)
+    parameters = sum(weight.size_bytes for weight in held_weights(modules[0]))
     return Kernel(
         name,
-        shapes.cycle([partial(module, given) for module in modules]),
-        parameters + given.nbytes + rows * given.element_size(),
+        shapes.cycle([partial(module, inputs) for module in modules]),
+        parameters + inputs.nbytes + rows * inputs.element_size(),
         2 * rows * columns,
         len(modules),
         f"{rows} × {columns}",

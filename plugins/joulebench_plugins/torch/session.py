@@ -144,7 +144,7 @@ class TorchSession(BackendSession):
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         """Natural-log probabilities of ``tokens[1:]``, from logits taken to float32."""
         self._check_length(len(tokens))
-        found: list[float] = []
+        scores: list[float] = []
         with torch.inference_mode():
             ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
             # A cache of its own: scoring leaves the sequence that is being generated alone.
@@ -154,10 +154,10 @@ class TorchSession(BackendSession):
                 result = self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
                 targets = ids[0, start + 1 : start + 1 + chunk.shape[1]]
                 loss = torch.nn.functional.cross_entropy(result.logits[0].float(), targets, reduction="none")
-                found.extend((-loss).tolist())
+                scores.extend((-loss).tolist())
             if self._caches is not None:
                 self._scored = self._caches.account(cache)
-        return found
+        return scores
 
     def logits(self, tokens: Sequence[int]) -> Any:
         """Logits after each token, taken to float32 and to the host."""

@@ -54,24 +54,25 @@ def note_packed(model: Any) -> None:
 
 def held_weights(model: Any) -> list[Held]:
     """All weights of a model or a layer; a matrix that several layers share once."""
-    found: list[Held] = []
+    weights: list[Held] = []
     seen: set[int] = set()
     for module in model.modules():
         note = getattr(module, _NOTE, None)
         if note is not None:
-            found.append(note)
+            weights.append(note)
         for parameter in module.parameters(recurse=False):
             if id(parameter) not in seen:
                 seen.add(id(parameter))
-                size = sum(each.nbytes for each in plain_tensors(parameter))
-                found.append(Held(module, _kind(parameter), tuple(parameter.shape), size))
-    return found
+                size = sum(tensor.nbytes for tensor in plain_tensors(parameter))
+                weights.append(Held(module, _kind(parameter), tuple(parameter.shape), size))
+    return weights
 
 
 def can_train(model: Any) -> bool:
     """Whether all weights are plain tensors of floating-point numbers."""
     return not packed_bytes(model) and all(
-        each.is_floating_point() and not is_traceable_wrapper_subclass(each) for each in model.parameters()
+        parameter.is_floating_point() and not is_traceable_wrapper_subclass(parameter)
+        for parameter in model.parameters()
     )
 
 
@@ -100,17 +101,17 @@ def weight_facts(model: Any) -> dict[str, Scalar]:
     """Types, bits and layers of the weights, and how a linear layer and the head compute."""
     weights, head = held_weights(model), model.get_output_embeddings()
     embedding = model.get_input_embeddings()
-    matrices = [each for each in weights if len(each.shape) == 2 and not only_looked_up(each, head)]
+    matrices = [weight for weight in weights if len(weight.shape) == 2 and not only_looked_up(weight, head)]
     runs = [_watched(layer, model) for layer in _linear_layers(model, head)]
     parameters = _parameters(model, weights, embedding, head)
     return {
-        "dtype": joined(each.kind for each in matrices),
+        "dtype": joined(matrix.kind for matrix in matrices),
         "compute": joined(run.computed_in for run in runs) or None,
         "weights_kernel": joined(name for run in runs for name in run.products) or None,
         "output_type": joined(run.output for run in runs) or None,
-        "linear_modules": tally(_class_of(each) for each in _linears(model)),
-        "weight_types": shares(counted((each.kind, each.count) for each in weights)),
-        "bits_per_weight": bits_per_weight(sum(each.size_bytes for each in weights), parameters),
+        "linear_modules": tally(_class_of(linear) for linear in _linears(model)),
+        "weight_types": shares(counted((weight.kind, weight.count) for weight in weights)),
+        "bits_per_weight": bits_per_weight(sum(weight.size_bytes for weight in weights), parameters),
         "embedding_type": _type_of(embedding, weights),
         "head_type": _type_of(head, weights) or _type_of(embedding, weights),
         "parameters": parameters,
@@ -119,16 +120,16 @@ def weight_facts(model: Any) -> dict[str, Scalar]:
 
 def _parameters(model: Any, weights: list[Held], embedding: Any, head: Any) -> int:
     """The model's own number of weights: a head that was parted from its embedding adds none."""
-    total = sum(each.count for each in weights)
+    total = sum(weight.count for weight in weights)
     if not getattr(model.config, "tie_word_embeddings", False):
         return total
-    apart = [each for each in weights if each.owner is head and head is not embedding]
-    return total - sum(each.count for each in apart if len(each.shape) == 2)
+    apart = [weight for weight in weights if weight.owner is head and head is not embedding]
+    return total - sum(weight.count for weight in apart if len(weight.shape) == 2)
 
 
 def _type_of(layer: Any, weights: list[Held]) -> str | None:
-    found = (each.kind for each in weights if each.owner is layer and len(each.shape) == 2)
-    return next(found, None)
+    kinds = (weight.kind for weight in weights if weight.owner is layer and len(weight.shape) == 2)
+    return next(kinds, None)
 
 
 def _word(dtype: torch.dtype) -> str:
@@ -139,7 +140,7 @@ def _kind(tensor: torch.Tensor) -> str:
     """The tensor's type, or for one that packs others the bits of what it mostly consists of."""
     if not is_traceable_wrapper_subclass(tensor):
         return _word(tensor.dtype)
-    main = max(plain_tensors(tensor), key=lambda each: each.nbytes)
+    main = max(plain_tensors(tensor), key=lambda part: part.nbytes)
     if main.dtype.is_floating_point:
         return _word(main.dtype)
     return f"int{round(8 * main.nbytes / tensor.numel())}"
@@ -184,15 +185,15 @@ def _class_of(layer: Any) -> str:
 
 def _linear_layers(model: Any, head: Any) -> list[Any]:
     """The first linear layer, which stands for all within the decoder, and the head."""
-    first = next((each for each in _linears(model) if each is not head), None)
-    return [each for each in (first, head) if each is not None and hasattr(each, "in_features")]
+    first = next((linear for linear in _linears(model) if linear is not head), None)
+    return [layer for layer in (first, head) if layer is not None and hasattr(layer, "in_features")]
 
 
 def _watched(layer: Any, model: Any) -> _Run:
     with torch.inference_mode():
-        given = torch.zeros((1, 1, layer.in_features), dtype=model.dtype, device=model.device)
+        inputs = torch.zeros((1, 1, layer.in_features), dtype=model.dtype, device=model.device)
         with _Listener() as heard:
-            result = layer(given)
+            result = layer(inputs)
     products = tuple(name for name in dict.fromkeys(heard.names) if any(part in name for part in _PRODUCT_WORDS))
     whole = _INT8_OPERATORS.intersection(products)
-    return _Run(products, "int8" if whole else _word(given.dtype), _word(result.dtype))
+    return _Run(products, "int8" if whole else _word(inputs.dtype), _word(result.dtype))

@@ -82,7 +82,7 @@ class Decode(Workload):
         length, new = int(settings["context"]), int(settings["new_tokens"])
         if "text" in settings and context.tokenize is not None:
             stretches = _stretches(source, context.tokenize, Path(str(settings["text"])), length)
-            return [Request(index, each, new) for index, each in enumerate(stretches)]
+            return [Request(index, tokens, new) for index, tokens in enumerate(stretches)]
         return [Request(index, random_tokens(source, context, length), new) for index in range(SEQUENCES)]
 
     def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:

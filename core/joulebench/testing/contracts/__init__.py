@@ -28,8 +28,8 @@ from joulebench.testing.contracts.workload import WorkloadContract
 
 #: The contract of each kind.
 CONTRACTS: Final[Mapping[str, type[PluginContract]]] = {
-    each.kind: each
-    for each in (
+    contract.kind: contract
+    for contract in (
         BackendContract,
         TechniqueContract,
         ConverterContract,

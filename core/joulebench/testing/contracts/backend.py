@@ -54,11 +54,11 @@ class BackendContract(PluginContract):
         require_available(backend)
         devices = backend.devices()
         expect(
-            bool(devices) and all(isinstance(each, Device) for each in devices),
+            bool(devices) and all(isinstance(device, Device) for device in devices),
             f"devices() gave {devices!r}",
             "return a tuple of Device; on a processor (Device('cpu'),)",
         )
-        names = [each.name for each in devices]
+        names = [device.name for device in devices]
         expect(len(set(names)) == len(names), f"devices {names}", "give each its own name")
         asked = backend.environment(names[0], settings)
         expect(
@@ -107,18 +107,18 @@ class BackendContract(PluginContract):
             for length in (1, 3):
                 longer = [*PROMPT, *answer[:length]]
                 session.reset()
-                found = session.prefill(longer)
-                if found != answer[length] and not _is_tie(session, longer, found, answer[length]):
+                token = session.prefill(longer)
+                if token != answer[length] and not _is_tie(session, longer, token, answer[length]):
                     raise BrokenContractError(
                         f"step {length} gave the token {answer[length]}; the prompt with the "
-                        f"tokens before it gives {found}",
+                        f"tokens before it gives {token}",
                         "step() must feed the token that was returned last, at its own position",
                     )
 
     def test_the_answer_depends_on_the_prompt(self, plugin: Any) -> None:
         """Prompts that differ have answers that differ, on a model that looks at them."""
         with opened(plugin, "generate") as session:
-            answers = {tuple(_answer(session, each)) for each in PROMPTS}
+            answers = {tuple(_answer(session, prompt)) for prompt in PROMPTS}
         expect(
             len(answers) > 1,
             f"{len(PROMPTS)} prompts have one answer",
@@ -129,16 +129,16 @@ class BackendContract(PluginContract):
         """One for each token but the first; natural logarithms, none above 0."""
         with opened(plugin, "score") as session:
             session.reset()
-            scores = [float(each) for each in session.score(PROMPT)]
+            scores = [float(score) for score in session.score(PROMPT)]
             session.reset()
-            again = [float(each) for each in session.score(PROMPT)]
+            again = [float(score) for score in session.score(PROMPT)]
         expect(
             len(scores) == len(PROMPT) - 1,
             f"{len(PROMPT)} tokens have {len(scores)} scores",
             "score() is of tokens[1:], each given what stands before it",
         )
         expect(
-            all(math.isfinite(each) and each <= 1e-4 for each in scores),
+            all(math.isfinite(score) and score <= 1e-4 for score in scores),
             f"scores are {scores}",
             "return log-probabilities (natural logarithm): log_softmax of the logits",
         )
@@ -152,7 +152,7 @@ class BackendContract(PluginContract):
         """log_softmax of ``logits`` at the tokens is what ``score`` gives."""
         with opened(plugin, "score", "logits") as session:
             session.reset()
-            scores = [float(each) for each in session.score(PROMPT)]
+            scores = [float(score) for score in session.score(PROMPT)]
             rows = _logits(session, PROMPT)
         for place, score in enumerate(scores):
             own = _log_softmax(rows[place])[PROMPT[place + 1]]
@@ -166,11 +166,11 @@ class BackendContract(PluginContract):
         """float32, (tokens, vocabulary), all finite."""
         with opened(plugin, "logits") as session:
             rows = _logits(session, PROMPT)
-            wanted = (len(PROMPT), session.vocabulary_size)
+            shape = (len(PROMPT), session.vocabulary_size)
         expect(
-            tuple(rows.shape) == wanted and str(rows.dtype) == "float32",
+            tuple(rows.shape) == shape and str(rows.dtype) == "float32",
             f"logits() gave {rows.dtype} of the shape {tuple(rows.shape)}",
-            f"return a numpy array of float32, here {wanted}",
+            f"return a numpy array of float32, here {shape}",
         )
         expect(
             bool((abs(rows) < float("inf")).all()),
@@ -249,7 +249,7 @@ class BackendContract(PluginContract):
                 not_here("its context is too long to be filled in a test")
             try:
                 session.reset()
-                session.prefill([PROMPT[each % len(PROMPT)] for each in range(limit + 1)])
+                session.prefill([PROMPT[index % len(PROMPT)] for index in range(limit + 1)])
             except Exception:
                 _answer(session, OTHER)
                 return
@@ -261,8 +261,8 @@ class BackendContract(PluginContract):
     def test_an_embedding_is_numbers(self, plugin: Any) -> None:
         """``encode`` gives finite floats, the same twice."""
         with opened(plugin, "encode") as session:
-            first = [float(each) for each in session.encode(PROMPT)]
-            again = [float(each) for each in session.encode(PROMPT)]
+            first = [float(value) for value in session.encode(PROMPT)]
+            again = [float(value) for value in session.encode(PROMPT)]
         expect(
             bool(first) and all(map(math.isfinite, first)) and first == again,
             f"encode() gave {first[:4]}… and then {again[:4]}…",
@@ -287,10 +287,10 @@ class BackendContract(PluginContract):
         with opened(plugin) as session:
             kernels: list[Kernel] = []
             if "hardware" in abilities:
-                kernels += [session.hardware_kernel(*each) for each in _HARDWARE]
+                kernels += [session.hardware_kernel(*kernel) for kernel in _HARDWARE]
             if "operators" in abilities:
                 operators = list(session.operators(4))
-                names = [each.name for each in operators]
+                names = [operator.name for operator in operators]
                 expect(len(set(names)) == len(names) > 0, f"operators {names}", "name each once")
                 kernels += operators
             for kernel in kernels:

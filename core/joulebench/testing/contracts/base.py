@@ -81,16 +81,16 @@ def _file(value: str) -> str:
     return str(resolve_text(value, read_catalogue(folders), folders, Path.cwd()))
 
 
-def subject_of(given: P | Subject[P]) -> Subject[P]:
+def subject_of(plugin: P | Subject[P]) -> Subject[P]:
     """What the fixture gave, as a subject."""
-    return given if isinstance(given, Subject) else Subject(given)
+    return plugin if isinstance(plugin, Subject) else Subject(plugin)
 
 
 def require_available(plugin: Plugin) -> None:
     """Skip where the plugin says that it cannot work here."""
-    said = plugin.available()
-    if not said.ok:
-        not_here(f"not available here: {said.reason}")
+    availability = plugin.available()
+    if not availability.ok:
+        not_here(f"not available here: {availability.reason}")
 
 
 @contextlib.contextmanager
@@ -150,7 +150,7 @@ class PluginContract:
     def test_its_options_are_declared_well(self, plugin: Any) -> None:
         """Each option has a type, a meaning, and a default that a profile could give."""
         tested: Plugin = subject_of(plugin).plugin
-        names = [each.name for each in tested.options]
+        names = [option.name for option in tested.options]
         expect(len(names) == len(set(names)), f"its options are {names}", "give each its own name")
         for option in tested.options:
             expect(
@@ -175,15 +175,15 @@ class PluginContract:
 
     def test_it_says_whether_it_is_available_and_why_not(self, plugin: Any) -> None:
         """``available()`` gives an Availability; a no has a reason."""
-        said: object = subject_of(plugin).plugin.available()
+        availability: object = subject_of(plugin).plugin.available()
         expect(
-            isinstance(said, Availability),
-            f"available() gave {said!r}",
+            isinstance(availability, Availability),
+            f"available() gave {availability!r}",
             "return Availability.yes() or Availability.no(reason, cure)",
         )
-        assert isinstance(said, Availability)  # noqa: S101
+        assert isinstance(availability, Availability)  # noqa: S101
         expect(
-            said.ok or bool(said.reason),
+            availability.ok or bool(availability.reason),
             "it is not available and does not say why",
             "Availability.no(reason, cure): say what is missing and what would install it",
         )

@@ -29,10 +29,10 @@ class ConverterContract(PluginContract):
         """``supports`` gives None, or the reason why not; also where nothing is known."""
         converter = subject_of(plugin).plugin
         for architecture in (None, "LlamaForCausalLM", "NobodyKnowsForCausalLM"):
-            said: object = converter.supports(architecture)
+            reason: object = converter.supports(architecture)
             expect(
-                said is None or (isinstance(said, str) and bool(said)),
-                f"supports({architecture!r}) gave {said!r}",
+                reason is None or (isinstance(reason, str) and bool(reason)),
+                f"supports({architecture!r}) gave {reason!r}",
                 "return None where the model can be converted, else a sentence that says why not",
             )
 

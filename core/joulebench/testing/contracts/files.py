@@ -16,7 +16,7 @@ def written(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
     output.mkdir()
     write(output)
     expect(
-        any(each.is_file() for each in output.rglob("*")),
+        any(file.is_file() for file in output.rglob("*")),
         "nothing was written",
         "write the result into the folder 'output', which is there and empty",
     )

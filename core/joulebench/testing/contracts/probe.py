@@ -38,16 +38,16 @@ class ProbeContract(PluginContract):
         """``inspect`` gives an Availability in time; a no has a reason."""
         subject = subject_of(plugin)
         start = time.monotonic()
-        said: object = subject.plugin.inspect(subject.complete_settings())
+        availability: object = subject.plugin.inspect(subject.complete_settings())
         spent_s = time.monotonic() - start
         expect(
-            isinstance(said, Availability),
-            f"inspect() gave {said!r}",
+            isinstance(availability, Availability),
+            f"inspect() gave {availability!r}",
             "return Availability.yes() or Availability.no(reason, cure)",
         )
-        assert isinstance(said, Availability)  # noqa: S101
+        assert isinstance(availability, Availability)  # noqa: S101
         expect(
-            said.ok or bool(said.reason),
+            availability.ok or bool(availability.reason),
             "it cannot be read and does not say why",
             "Availability.no(reason, cure): say what is missing and what would change that",
         )
@@ -61,7 +61,7 @@ class ProbeContract(PluginContract):
         """Paths of its own, the quantity's unit, a scale, a provenance, a rate."""
         subject = subject_of(plugin)
         channels = _channels(subject)
-        paths = [each.path for each in channels]
+        paths = [channel.path for channel in channels]
         expect(len(set(paths)) == len(paths), f"its channels are {paths}", "call each its own name")
         for channel in channels:
             _expect_declared(channel, subject.plugin.name)
@@ -78,13 +78,13 @@ class ProbeContract(PluginContract):
 
     def test_its_counters_go_forward(self, plugin: Any) -> None:
         """A counter never falls, but where it wraps; and a wrap is stated."""
-        channels = [each for each in _channels(subject_of(plugin)) if each.kind == "counter"]
+        channels = [channel for channel in _channels(subject_of(plugin)) if channel.kind == "counter"]
         if not channels:
             not_here("it has no counter")
         from joulebench.meter.live.channels import source_spec
         from joulebench.meter.live.sampler import edge_reader
 
-        read = edge_reader([source_spec(place, each.source, os.getpid()) for place, each in enumerate(channels)])
+        read = edge_reader([source_spec(place, channel.source, os.getpid()) for place, channel in enumerate(channels)])
         before = read()
         for _ in range(20):
             time.sleep(0.005)
@@ -101,7 +101,7 @@ class ProbeContract(PluginContract):
         """Served by the sampler's own process, each channel has samples and no fault."""
         from joulebench.meter.live.sampling import Sampler
 
-        channels = [replace(each, rate_hz=_RATE_HZ) for each in _channels(subject_of(plugin))]
+        channels = [replace(channel, rate_hz=_RATE_HZ) for channel in _channels(subject_of(plugin))]
         with Sampler(channels, os.getpid()) as sampler:
             time.sleep(_SAMPLED_S)
             drained = sampler.drain()
@@ -158,9 +158,9 @@ def _expect_declared(channel: Channel, name: str) -> None:
 def _channels(subject: Subject[Probe]) -> Sequence[Channel]:
     """The channels, or a skip where the sensor is not here."""
     settings = subject.complete_settings()
-    said = subject.plugin.inspect(settings)
-    if not said.ok:
-        not_here(f"it cannot be read here: {said.reason}")
+    availability = subject.plugin.inspect(settings)
+    if not availability.ok:
+        not_here(f"it cannot be read here: {availability.reason}")
     channels: object = subject.plugin.channels(settings)
     if not isinstance(channels, (tuple, list)) or not channels:
         raise BrokenContractError(
@@ -168,7 +168,7 @@ def _channels(subject: Subject[Probe]) -> Sequence[Channel]:
             "return a tuple of Channel; where none can be read, inspect() says no",
         )
     expect(
-        all(isinstance(each, Channel) for each in channels),
+        all(isinstance(channel, Channel) for channel in channels),
         f"channels() gave {channels!r}",
         "return a tuple of Channel",
     )
@@ -180,5 +180,5 @@ def _read(channels: Sequence[Channel]) -> list[int | None]:
     from joulebench.meter.live.channels import source_spec
     from joulebench.meter.live.sampler import edge_reader
 
-    specs = [source_spec(place, each.source, os.getpid()) for place, each in enumerate(channels)]
+    specs = [source_spec(place, channel.source, os.getpid()) for place, channel in enumerate(channels)]
     return edge_reader(specs)()

@@ -31,10 +31,10 @@ class TechniqueContract(PluginContract):
         subject, technique = _on_disk(plugin)
         settings = subject.complete_settings()
         for config in (config_of(subject.model or tiny_checkpoint()), {}, {"hidden_size": "?"}):
-            said: object = technique.check(settings, config)
+            reason: object = technique.check(settings, config)
             expect(
-                said is None or (isinstance(said, str) and bool(said)),
-                f"check() gave {said!r}",
+                reason is None or (isinstance(reason, str) and bool(reason)),
+                f"check() gave {reason!r}",
                 "return None, or a sentence that says why not; a config may lack any key",
             )
 
@@ -71,9 +71,9 @@ class TechniqueContract(PluginContract):
         subject, technique = _on_disk(plugin)
         source, settings = _source(subject, technique), subject.complete_settings()
         output = _applied(subject, source, tmp_path, "output")
-        found = dict(technique.evidence(source.path, output, settings))
-        expect_record(found, "evidence()")
-        expect(bool(found), "its evidence is empty", "say what the files show: shares, types, bytes")
+        evidence = dict(technique.evidence(source.path, output, settings))
+        expect_record(evidence, "evidence()")
+        expect(bool(evidence), "its evidence is empty", "say what the files show: shares, types, bytes")
         if technique.produces != technique.accepts:
             return
         try:
@@ -81,8 +81,8 @@ class TechniqueContract(PluginContract):
         except Exception:
             return  # it will not even look at a model that is no result of its own
         expect(
-            found != untouched,
-            f"its evidence of the changed model is that of one that nobody touched: {found}",
+            evidence != untouched,
+            f"its evidence of the changed model is that of one that nobody touched: {evidence}",
             "read from the files what the technique changes, not what the settings asked for",
         )
 
@@ -109,15 +109,15 @@ class TechniqueContract(PluginContract):
             not_here(f"no installed backend has {', '.join(sorted(technique.requires))}")
         settings = subject.complete_settings()
         for backend in backends:
-            found = _evidence(technique, settings, backend, dict(technique.session_options(settings)))
-            expect_record(found, "evidence()")
+            evidence = _evidence(technique, settings, backend, dict(technique.session_options(settings)))
+            expect_record(evidence, "evidence()")
             try:
                 untouched = _evidence(technique, settings, backend, {})
             except Exception:  # noqa: S112  it will not even look at a session without it
                 continue
             expect(
-                found != untouched,
-                f"on '{backend.name}' its evidence is the same without it: {found}",
+                evidence != untouched,
+                f"on '{backend.name}' its evidence is the same without it: {evidence}",
                 "read from the session what the technique changes, not what was asked for",
             )
 
@@ -157,9 +157,9 @@ def _able(technique: RuntimeTechnique) -> list[Backend]:
     registry = default_registry()
     made = [registry.backend(name) for name in registry.names("backend")]
     return [
-        each
-        for each in made
-        if technique.requires <= each.abilities(each.default_settings()) and availability_of(each).ok
+        file
+        for file in made
+        if technique.requires <= file.abilities(file.default_settings()) and availability_of(file).ok
     ]
 
 
@@ -167,7 +167,7 @@ def _evidence(
     technique: RuntimeTechnique, settings: dict[str, Any], backend: Backend, options: dict[str, Any]
 ) -> dict[str, Any]:
     """What is observed in a session of the backend, opened with these options."""
-    known = {each.name for each in backend.options}
+    known = {option.name for option in backend.options}
     if set(options) - known:
         raise BrokenContractError(
             f"session_options() gives {sorted(set(options) - known)}, which '{backend.name}' does not know",

@@ -58,13 +58,13 @@ class WorkloadContract(PluginContract):
         subject = subject_of(plugin)
         requests = _requests(subject, tmp_path)
         expect(
-            bool(requests) and all(isinstance(each, Request) for each in requests),
+            bool(requests) and all(isinstance(request, Request) for request in requests),
             f"requests() gave {requests[:3]!r}",
             "return at least one Request: blocks walk through the list in a circle",
         )
         for request in requests:
             expect(
-                all(type(each) is int and 0 <= each < VOCABULARY for each in request.tokens),
+                all(type(token) is int and 0 <= token < VOCABULARY for token in request.tokens),
                 f"request {request.index} has ids beyond the vocabulary of {VOCABULARY}",
                 "draw ids below context.vocabulary_size, or take those of context.tokenize",
             )
@@ -112,7 +112,7 @@ def _expect_counts(workload: Workload, outcome: Outcome, log: list[str]) -> None
         f"a request did {outcome.units!r} {workload.unit}s",
         "count the work in the workload's unit: energy is divided by it",
     )
-    phases = tuple(each.partition(" ")[2] for each in log if each.startswith("phase "))
+    phases = tuple(line.partition(" ")[2] for line in log if line.startswith("phase "))
     expect(
         phases == workload.phases,
         f"a request marks the phases {phases}, the workload states {workload.phases}",

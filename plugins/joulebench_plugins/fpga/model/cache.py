@@ -24,8 +24,8 @@ class KvCache:
     def write(self, layer: int, first: int, keys: Array, values: Array) -> None:
         """Quantize keys and values, (tokens, kv heads, head_dim), of positions ``first`` …"""
         place = slice(first, first + len(keys))
-        for stored, scales, given in ((self._keys, self._key_scales, keys), (self._values, self._value_scales, values)):
-            integers, own = quantized_activations(given)
+        for stored, scales, heads in ((self._keys, self._key_scales, keys), (self._values, self._value_scales, values)):
+            integers, own = quantized_activations(heads)
             stored[layer, :, place] = integers.transpose(1, 0, 2)
             scales[layer, :, place] = own[..., 0].T
 

@@ -168,7 +168,7 @@ class _Names:
 def _linear(matrices: tuple[Matrix, ...], x: Array, products: Products) -> list[Array]:
     """Several matrices times the same vectors, quantized once: float32, (tokens, rows) each."""
     integers, scales = quantized_activations(x)
-    return [each.scaled(products.matrix(each, integers), scales) for each in matrices]
+    return [matrix.scaled(products.matrix(matrix, integers), scales) for matrix in matrices]
 
 
 def _softmax(scores: Array, first: int) -> Array:

@@ -37,7 +37,7 @@ class Matrix:
         import numpy as np
 
         rows = slice(first, None if count is None else first + count)
-        return np.concatenate([each[rows].astype(np.int8) for each in self._slices], axis=1)
+        return np.concatenate([piece[rows].astype(np.int8) for piece in self._slices], axis=1)
 
     def products(self, x: Array) -> Array:
         """Exact accumulators as int32 of ``x`` (tokens, columns), int8.
@@ -49,15 +49,15 @@ class Matrix:
         wide = np.asarray(x, np.float32)
         parts: list[Array] = []
         start = 0
-        for each in self._slices:
-            stop = start + each.shape[1]
-            parts.append((wide[:, start:stop] @ each.T).astype(np.int32))
+        for piece in self._slices:
+            stop = start + piece.shape[1]
+            parts.append((wide[:, start:stop] @ piece.T).astype(np.int32))
             start = stop
         if self.group:
             return np.stack(parts)
         total = parts[0]
-        for each in parts[1:]:
-            total += each
+        for piece in parts[1:]:
+            total += piece
         return total
 
     def scaled(self, accumulators: Array, x_scales: Array) -> Array:
@@ -74,7 +74,7 @@ class Matrix:
         """Rows as float32 numbers, for an embedding (a scale for each row)."""
         import numpy as np
 
-        parts = [each[rows] for each in self._slices]
+        parts = [piece[rows] for piece in self._slices]
         return np.concatenate(parts, axis=1) * self.scales[rows][:, None]
 
 
@@ -119,5 +119,5 @@ def quantized_activations(x: Array) -> tuple[Array, Array]:
 def _scales(largest: Array, most: int) -> Array:
     import numpy as np
 
-    found = (largest / np.float32(most)).astype(np.float32)
-    return np.where(found == 0, np.float32(1), found)
+    scales = (largest / np.float32(most)).astype(np.float32)
+    return np.where(scales == 0, np.float32(1), scales)

@@ -159,4 +159,4 @@ def _verilator(design: Gemv, folder: Path, compiler: Compiler) -> list[str]:
     )
     root = run_tool(["verilator", "--getenv", "VERILATOR_ROOT"], folder).strip()
     archives = sorted((folder / "verilated").glob("*.a"))
-    return ["-Iverilated", f"-I{root}/include", *(str(each) for each in archives), "-pthread"]
+    return ["-Iverilated", f"-I{root}/include", *(str(archive) for archive in archives), "-pthread"]

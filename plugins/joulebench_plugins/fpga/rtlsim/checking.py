@@ -46,18 +46,18 @@ def check_gemv(
     except RuntimeError as error:
         return None, [Mismatch("run", str(error))]
     accumulators = accumulate_groups(weights, x, group) if group else accumulate(weights, x)
-    found = _differences("accumulators", run.accumulators, accumulators)
+    differences = _differences("accumulators", run.accumulators, accumulators)
     if multiplier is not None and shift is not None:
-        found += _differences("outputs", run.outputs, requantize(accumulators, multiplier, shift))
+        differences += _differences("outputs", run.outputs, requantize(accumulators, multiplier, shift))
     rows, columns = weights.shape
     shape = (rtl.engine, rows, columns, beats_num, beats_den, group)
     counts = {"cycles": (run.cycles, gemv_cycles(*shape)), "stalls": (run.stalls, stall_cycles(*shape))}
-    found += [
-        Mismatch(what, f"the RTL counts {seen:,}, the law says {said:,}")
-        for what, (seen, said) in counts.items()
-        if seen != said
+    differences += [
+        Mismatch(what, f"the RTL counts {seen:,}, the law says {expected:,}")
+        for what, (seen, expected) in counts.items()
+        if seen != expected
     ]
-    return run, found
+    return run, differences
 
 
 def _differences(what: str, seen: Array, expected: Array) -> list[Mismatch]:

@@ -50,8 +50,8 @@ def find_compiler() -> Compiler:
             else "there is no C++ compiler, which the simulation of the engine is compiled with"
         )
         raise UnavailableError(what, hint=COMPILER_CURE)
-    said = run_tool([*command, "--version"], Path.cwd())
-    return Compiler(command, said.splitlines()[0] if said else "unknown")
+    version = run_tool([*command, "--version"], Path.cwd())
+    return Compiler(command, version.splitlines()[0] if version else "unknown")
 
 
 def processor() -> str:
@@ -60,6 +60,6 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
-    wanted = ("model name", "flags", "Features", "CPU part")
+    keys = ("model name", "flags", "Features", "CPU part")
     first = {line.partition(":")[0].strip(): line for line in reversed(lines)}
-    return "\n".join([platform.machine(), *(first[each] for each in wanted if each in first)])
+    return "\n".join([platform.machine(), *(first[key] for key in keys if key in first)])

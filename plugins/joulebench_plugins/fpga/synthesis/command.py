@@ -34,24 +34,24 @@ def synthesis(lanes: int, weight_bits: int, part: str, seeds: tuple[int, ...], a
     from joulebench_plugins.fpga.synthesis.results import clock_of
 
     engine = Engine(lanes, weight_bits)  # type: ignore[arg-type]  # it checks its numbers itself
-    found = find_part(part)
-    placed = found.kind == "place-and-route"
+    target = find_part(part)
+    placed = target.kind == "place-and-route"
     results = [synthesise(engine, part, seed) for seed in (seeds if placed else seeds[:1])]
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in results], indent=1))
+        click.echo(json.dumps([asdict(result) for result in results], indent=1))
         return
-    click.echo(f"{lanes} lanes, {weight_bits}-bit weights: {found.description}")
+    click.echo(f"{lanes} lanes, {weight_bits}-bit weights: {target.description}")
     for name, words in (
         ("luts", "LUTs"),
         ("ffs", "flip-flops"),
         ("dsps", "multipliers"),
         ("brams", "block RAMs (18 kbit)"),
     ):
-        there = f" of {found.capacity[name]:,}" if name in found.capacity else ""
+        there = f" of {target.capacity[name]:,}" if name in target.capacity else ""
         click.echo(f"  {getattr(results[0], name):>7,}{there} {words}")
     clock = clock_of(results)
     if clock is None:
         click.echo("  no clock: the open tools do not place this part")
         return
-    for each in results:
-        click.echo(f"  {each.fmax_mhz:.1f} MHz with seed {each.seed}")
+    for result in results:
+        click.echo(f"  {result.fmax_mhz:.1f} MHz with seed {result.seed}")

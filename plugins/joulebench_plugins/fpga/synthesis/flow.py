@@ -58,21 +58,21 @@ def synthesise(engine: Engine, part: str = "ecp5-85f", seed: int = 1, cache: Pat
     :class:`UnavailableError` without the tools, :class:`~joulebench.errors.ProfileError` for an
     unknown part and :class:`PluginError` where a tool fails (an engine that does not fit).
     """
-    wanted = find_part(part)
+    target = find_part(part)
     installed = available()
     if not installed.ok:
         raise UnavailableError(installed.reason or "the synthesis tools are missing", hint=installed.cure)
     folder = (cache or cache_folder()) / "fpga" / "synthesis"
-    file = folder / f"{part}-{engine.lanes}x{engine.weight_bits}-{_key(engine, wanted, seed)}.json"
+    file = folder / f"{part}-{engine.lanes}x{engine.weight_bits}-{_key(engine, target, seed)}.json"
     if file.is_file():
         return Synthesis.from_mapping(json.loads(file.read_text(encoding="utf-8")))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".working-") as work:
-        found = _synthesise(engine, wanted, seed, Path(work))
-        result = Path(work) / file.name
-        result.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
-        result.replace(file)
-    return found
+        synthesis = _synthesise(engine, target, seed, Path(work))
+        written = Path(work) / file.name
+        written.write_text(json.dumps(asdict(synthesis), indent=1), encoding="utf-8")
+        written.replace(file)
+    return synthesis
 
 
 def _synthesise(engine: Engine, part: Part, seed: int, folder: Path) -> Synthesis:
@@ -140,7 +140,7 @@ def _place(design: Any, part: Part, seed: int, folder: Path) -> float:
         "run_nextpnr_ecp5",
     )
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    clocks = [float(each["achieved"]) for each in report["fmax"].values()]
+    clocks = [float(clock["achieved"]) for clock in report["fmax"].values()]
     if len(clocks) != 1:
         raise PluginError(f"nextpnr reports {len(clocks)} clocks, not one", where=part.name)
     return clocks[0]

@@ -60,10 +60,12 @@ def shipped(engine: Engine, part: str) -> list[Synthesis]:
 
     Empty for other sizes, and where the design has changed since they were made.
     """
-    found = [Synthesis.from_mapping(each) for each in _read()]
-    wanted = (part, engine.lanes, engine.weight_bits, engine.max_columns, source_hash())
+    results = [Synthesis.from_mapping(row) for row in _read()]
+    key = (part, engine.lanes, engine.weight_bits, engine.max_columns, source_hash())
     return [
-        each for each in found if (each.part, each.lanes, each.weight_bits, each.max_columns, each.design) == wanted
+        result
+        for result in results
+        if (result.part, result.lanes, result.weight_bits, result.max_columns, result.design) == key
     ]
 
 
@@ -74,12 +76,12 @@ def shipped_clock(engine: Engine, part: str) -> Clock | None:
 
 def clock_of(results: list[Synthesis]) -> Clock | None:
     """The range of clocks of placements that differ by their seeds alone."""
-    placed = [each for each in results if each.fmax_mhz is not None]
-    clocks = [each.fmax_mhz for each in placed if each.fmax_mhz is not None]
+    placed = [result for result in results if result.fmax_mhz is not None]
+    clocks = [result.fmax_mhz for result in placed if result.fmax_mhz is not None]
     if not clocks:
         return None
     tools = ", ".join(f"{name} {version}" for name, version in sorted(placed[0].tools.items()))
-    seeds = ", ".join(str(each.seed) for each in placed)
+    seeds = ", ".join(str(result.seed) for result in placed)
     return Clock(
         min(clocks),
         statistics.median(clocks),
@@ -89,5 +91,5 @@ def clock_of(results: list[Synthesis]) -> Clock | None:
 
 
 def _read() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tomllib.loads(_SHIPPED.read_text(encoding="utf-8"))["result"]
-    return found
+    rows: list[dict[str, Any]] = tomllib.loads(_SHIPPED.read_text(encoding="utf-8"))["result"]
+    return rows

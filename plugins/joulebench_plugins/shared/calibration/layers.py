@@ -53,7 +53,7 @@ class DecoderLayers:
 
     def run(self, layer: torch.nn.Module, states: States) -> States:
         """What the layer makes of each sequence."""
-        return [self._step(layer, each) for each in states]
+        return [self._step(layer, state) for state in states]
 
     def _step(self, layer: torch.nn.Module, state: torch.Tensor) -> torch.Tensor:
         positions = torch.arange(state.shape[1])[None]
@@ -67,7 +67,7 @@ class DecoderLayers:
         """Run the sequences and show each of ``modules``' inputs, (tokens, features)."""
 
         def shower(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
-            return lambda _, given: see(name, given[0].reshape(-1, given[0].shape[-1]))
+            return lambda _, inputs: see(name, inputs[0].reshape(-1, inputs[0].shape[-1]))
 
         hooks = [layer.get_submodule(name).register_forward_pre_hook(shower(name)) for name in modules]
         try:
@@ -81,9 +81,9 @@ def embed(weights: Weights, sequences: Sequence[Sequence[int]], table: torch.Ten
     """The states before the first layer, by the checkpoint's embedding or another ``table``."""
     if table is None:
         table = weights.matrix(EMBEDDING)
-    largest = max(max(each) for each in sequences)
+    largest = max(max(sequence) for sequence in sequences)
     if largest >= len(table):
         raise ModelError(
             f"its tokenizer gives the id {largest}; the embedding has {len(table)} rows", where=str(weights.folder)
         )
-    return [table[torch.tensor(each)].float()[None] for each in sequences]
+    return [table[torch.tensor(sequence)].float()[None] for sequence in sequences]

@@ -61,7 +61,7 @@ def calibration_fault(settings: Settings, config: Mapping[str, object]) -> str |
     return None
 
 
-def calibration_tokens(checkpoint: Path, wanted: Calibration) -> list[list[int]]:
+def calibration_tokens(checkpoint: Path, calibration: Calibration) -> list[list[int]]:
     """Stretches that do not overlap, chosen by the seed, by the checkpoint's own tokenizer.
 
     Raises :class:`ArtifactError` where the text is too short for them.
@@ -80,17 +80,17 @@ def calibration_tokens(checkpoint: Path, wanted: Calibration) -> list[list[int]]
     except Exception as error:  # the library raises a bare Exception
         raise ModelError(f"cannot be read: {error}", where=str(file)) from None
     try:
-        text = wanted.text.read_text(encoding="utf-8")
+        text = calibration.text.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"cannot be read for calibration: {error}", where=str(wanted.text)) from None
+        raise ArtifactError(f"cannot be read for calibration: {error}", where=str(calibration.text)) from None
     ids = list(tokenizer.encode(text, add_special_tokens=False).ids)
-    found = len(ids) // wanted.length
-    if found < wanted.sequences:
+    available = len(ids) // calibration.length
+    if available < calibration.sequences:
         raise ArtifactError(
-            f"is too short for calibration: its {len(ids):,} tokens give {found} sequences of "
-            f"{wanted.length}, {wanted.sequences} are wanted",
-            where=str(wanted.text),
+            f"is too short for calibration: its {len(ids):,} tokens give {available} sequences of "
+            f"{calibration.length}, {calibration.sequences} are wanted",
+            where=str(calibration.text),
             hint="set fewer or shorter sequences, or give a longer text",
         )
-    chosen = random.Random(wanted.seed).sample(range(found), wanted.sequences)  # noqa: S311
-    return [ids[place * wanted.length : (place + 1) * wanted.length] for place in chosen]
+    chosen = random.Random(calibration.seed).sample(range(available), calibration.sequences)  # noqa: S311
+    return [ids[place * calibration.length : (place + 1) * calibration.length] for place in chosen]

@@ -133,14 +133,14 @@ def foreign_architecture(config: Mapping[str, object]) -> str | None:
 
 def _rope(config: Mapping[str, object]) -> Rope:
     """``rope_parameters`` (transformers 5), or ``rope_theta`` and ``rope_scaling`` before it."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if not isinstance(given, Mapping):
+    rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rotary, Mapping):
         raise UnfitModelError("the settings of its rotary positions are no table")
-    kind = str(given.get("rope_type") or given.get("type") or "default")
+    kind = str(rotary.get("rope_type") or rotary.get("type") or "default")
     if kind not in ROPE_KINDS:
         raise UnfitModelError(f"rotary positions of type '{kind}' are not known, only {', '.join(ROPE_KINDS)}")
-    if any(number(each, "partial_rotary_factor", 1.0) != 1.0 for each in (given, config)):
+    if any(number(table, "partial_rotary_factor", 1.0) != 1.0 for table in (rotary, config)):
         raise UnfitModelError("rotary positions on a part of each head are not known")
-    theta = given if "rope_theta" in given else config
-    scaling = {name: number(given, name) for name in ROPE_KINDS[kind]}
+    theta = rotary if "rope_theta" in rotary else config
+    scaling = {name: number(rotary, name) for name in ROPE_KINDS[kind]}
     return Rope(kind, number(theta, "rope_theta", 10000.0), scaling)

@@ -85,32 +85,32 @@ class IntegerFile:
     @property
     def matrices(self) -> Mapping[str, Mapping[str, Any]]:
         """What is noted of each matrix, by its tensor's name."""
-        found: Mapping[str, Mapping[str, Any]] = self.scheme["matrices"]
-        return found
+        matrices: Mapping[str, Mapping[str, Any]] = self.scheme["matrices"]
+        return matrices
 
     @property
     def size_bytes(self) -> int:
         """Size of the folder's files."""
-        return sum(each.stat().st_size for each in self._folder.iterdir())
+        return sum(file.stat().st_size for file in self._folder.iterdir())
 
     def matrix(self, name: str) -> Integers:
         """The integers and scales of one matrix."""
         where = str(self._folder / INTEGERS_FILE)
         try:
-            found = Integers(
+            matrix = Integers(
                 int(self.matrices[name]["bits"]),
                 self._file.get_tensor(f"{name}.integers"),
                 self._file.get_tensor(f"{name}.scales"),
             )
         except Exception as error:  # the library's and a table's
             raise ModelError(f"lacks what {SCHEME_FILE} names: {error}", where=where) from None
-        if not _is_whole(found):
-            raise ModelError(f"'{name}' is not {found.bits}-bit integers in groups", where=where)
-        return found
+        if not _is_whole(matrix):
+            raise ModelError(f"'{name}' is not {matrix.bits}-bit integers in groups", where=where)
+        return matrix
 
     def packable(self, block: int) -> dict[str, int]:
         """Bits (4 or 8) of the blocks that hold each matrix whose groups are of whole blocks."""
-        found: dict[str, int] = {}
+        bits: dict[str, int] = {}
         for name, notes in self.matrices.items():
             try:
                 _, columns = self._file.get_slice(f"{name}.integers").get_shape()
@@ -121,8 +121,8 @@ class IntegerFile:
                     f"lacks what {SCHEME_FILE} names: {error}", where=str(self._folder / INTEGERS_FILE)
                 ) from None
             if whole:
-                found[name] = 4 if int(notes["bits"]) <= 4 else 8
-        return found
+                bits[name] = 4 if int(notes["bits"]) <= 4 else 8
+        return bits
 
     def matching(self, name: str, dense: Array) -> Integers:
         """The integers of a matrix, if they give ``dense`` (float32) exactly, number for number.
@@ -131,14 +131,14 @@ class IntegerFile:
         """
         import numpy as np
 
-        found = self.matrix(name)
-        if not np.array_equal(found.dense(), dense):
+        matrix = self.matrix(name)
+        if not np.array_equal(matrix.dense(), dense):
             raise ModelError(
                 f"the integers of '{name}' do not give its weights, which were changed afterwards",
                 where=str(self._folder),
                 hint=f"remove the folder '{FOLDER}', or quantize the checkpoint again",
             )
-        return found
+        return matrix
 
 
 def write_integers(
@@ -150,14 +150,14 @@ def write_integers(
     folder = checkpoint / FOLDER
     folder.mkdir()
     tensors: dict[str, Array] = {}
-    for name, each in sorted(matrices.items()):
-        tensors[f"{name}.integers"] = each.integers
-        tensors[f"{name}.scales"] = each.scales
+    for name, matrix in sorted(matrices.items()):
+        tensors[f"{name}.integers"] = matrix.integers
+        tensors[f"{name}.scales"] = matrix.scales
     save_file(tensors, folder / INTEGERS_FILE)
     scheme = {
         "version": VERSION,
         "technique": technique,
-        "matrices": {name: {"bits": each.bits, **notes.get(name, {})} for name, each in sorted(matrices.items())},
+        "matrices": {name: {"bits": matrix.bits, **notes.get(name, {})} for name, matrix in sorted(matrices.items())},
     }
     (folder / SCHEME_FILE).write_text(json.dumps(scheme, indent=1) + "\n", encoding="utf-8")
 
@@ -169,7 +169,7 @@ def _read_scheme(file: Path) -> dict[str, Any]:
         raise ModelError(f"cannot be read: {error}", where=str(file)) from None
     matrices = scheme.get("matrices") if isinstance(scheme, dict) else None
     if not isinstance(matrices, dict) or not all(
-        isinstance(each, dict) and isinstance(each.get("bits"), int) for each in matrices.values()
+        isinstance(matrix, dict) and isinstance(matrix.get("bits"), int) for matrix in matrices.values()
     ):
         raise ModelError("does not say which matrices are integers", where=str(file))
     if scheme.get("version") != VERSION:
@@ -177,9 +177,9 @@ def _read_scheme(file: Path) -> dict[str, Any]:
     return {**scheme, "matrices": matrices}
 
 
-def _is_whole(found: Integers) -> bool:
+def _is_whole(matrix: Integers) -> bool:
     """Whether types, shapes and the integers' range are what they must be."""
-    integers, scales, bits = found.integers, found.scales, found.bits
+    integers, scales, bits = matrix.integers, matrix.scales, matrix.bits
     if (integers.dtype, scales.dtype) != ("int8", "float16") or not 2 <= bits <= 8:
         return False
     if integers.ndim != 2 or scales.ndim != 2 or not integers.size or not scales.size:

@@ -47,13 +47,13 @@ class Weights:
 
     def matrix(self, name: str) -> torch.Tensor:
         """A matrix as it is stored, which must be of a floating-point type."""
-        found = self.tensor(name)
-        if found.dtype not in _FLOATS:
+        tensor = self.tensor(name)
+        if tensor.dtype not in _FLOATS:
             raise ModelError(
-                f"tensor '{name}' is of type {found.dtype}; only float32, bfloat16 and float16 can be rewritten",
+                f"tensor '{name}' is of type {tensor.dtype}; only float32, bfloat16 and float16 can be rewritten",
                 where=str(self.folder),
             )
-        return found
+        return tensor
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
@@ -66,14 +66,14 @@ class Weights:
     def layer(self, index: int) -> dict[str, torch.Tensor]:
         """All tensors of a decoder layer as they are stored, by their names inside of it."""
         prefix = f"{LAYER_PREFIX}{index}."
-        found = {
+        tensors = {
             name.removeprefix(prefix): self.matrix(name)
             for name in self.files
             if name.startswith(prefix) and not name.endswith("rotary_emb.inv_freq")
         }
-        if not found:
+        if not tensors:
             raise ModelError(f"has no tensors of layer {index}", where=str(self.folder))
-        return found
+        return tensors
 
     def _holder(self, name: str) -> Any:
         file = self.files.get(name)
@@ -100,23 +100,28 @@ def write_checkpoint(
             name: (changed[name] if name in changed else source.tensor(kept[name])).contiguous()
             for name in sorted(inside)
         }
-        total += sum(each.nbytes for each in tensors.values())
+        total += sum(tensor.nbytes for tensor in tensors.values())
         save_file(tensors, output / file, metadata={"format": "pt"})
     if (source.folder / INDEX_FILE).is_file():
         places = {name: source.files[old] for name, old in sorted(kept.items())}
         index = {"metadata": {"total_size": total}, "weight_map": places}
         (output / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    for each in sorted(source.folder.iterdir()):
-        there = output / each.name
-        if each.suffix in _COPIED and each.is_file() and not there.exists():
-            shutil.copyfile(each, there)
+    copy_side_files(source.folder, output)
+
+
+def copy_side_files(source: Path, output: Path) -> None:
+    """Copy what stands beside the weights; files that ``output`` has already stay as they are."""
+    for path in sorted(source.iterdir()):
+        copy = output / path.name
+        if path.suffix in _COPIED and path.is_file() and not copy.exists():
+            shutil.copyfile(path, copy)
 
 
 def sizes(before: Weights, after: Weights) -> dict[str, Scalar]:
     """Parameters, and bytes of the weight files."""
-    found: dict[str, Scalar] = {}
-    for word, each in (("before", before), ("after", after)):
-        found[f"parameters_{word}"] = sum(prod(each.shape(name)) for name in each.files)
-        files = {each.folder / file for file in each.files.values()}
-        found[f"weights_bytes_{word}"] = sum(file.stat().st_size for file in files)
-    return found
+    counts: dict[str, Scalar] = {}
+    for word, weights in (("before", before), ("after", after)):
+        counts[f"parameters_{word}"] = sum(prod(weights.shape(name)) for name in weights.files)
+        files = {weights.folder / file for file in weights.files.values()}
+        counts[f"weights_bytes_{word}"] = sum(file.stat().st_size for file in files)
+    return counts

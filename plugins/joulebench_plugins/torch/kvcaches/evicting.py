@@ -44,8 +44,8 @@ class KvCache(transformers.Cache):  # type: ignore[misc]
         """Take a layer's new keys and values; its attention comes next."""
         layer = self.layers[layer_idx]
         self._owner.updated(self, layer)
-        found: tuple[torch.Tensor, torch.Tensor] = layer.update(key_states, value_states)
-        return found
+        states: tuple[torch.Tensor, torch.Tensor] = layer.update(key_states, value_states)
+        return states
 
 
 class EvictingCaches:
@@ -53,12 +53,12 @@ class EvictingCaches:
 
     in_pieces: bool
 
-    def __init__(self, model: Any, wanted: Eviction) -> None:
-        self._model, self._wanted = model, wanted
+    def __init__(self, model: Any, eviction: Eviction) -> None:
+        self._model, self._wanted = model, eviction
         self._config = model.config.get_text_config(decoder=True)
-        self._policy: Policy = CLASSES[wanted.policy](wanted, self._rotary)
+        self._policy: Policy = CLASSES[eviction.policy](eviction, self._rotary)
         self.in_pieces = self._policy.in_pieces
-        self.chunk = wanted.chunk
+        self.chunk = eviction.chunk
         self._at: tuple[KvCache, EvictingLayer] | None = None
         AttentionInterface.register(ATTENTION, _attend)
         for layer in model.base_model.layers:
@@ -179,8 +179,8 @@ class EvictingCaches:
 
     def used_bytes(self, cache: KvCache) -> int:
         """Keys and values of the entries that are here."""
-        each = self.position_bytes() // len(cache.layers)
-        return sum(layer.length * each for layer in cache.layers)
+        layer_bytes = self.position_bytes() // len(cache.layers)
+        return sum(layer.length * layer_bytes for layer in cache.layers)
 
     def account(self, cache: KvCache) -> dict[str, Scalar]:
         """Tokens and bytes of a cache at work, claimed by formula and counted in its storages."""

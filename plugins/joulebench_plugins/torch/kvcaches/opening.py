@@ -35,13 +35,13 @@ class Caches(Protocol):
 
 def open_caches(model: Any, settings: Settings) -> Caches | None:
     """Caches for a loaded model; ``None`` where its own are wanted."""
-    wanted = compression_of(settings)
-    if wanted is None:
+    compression = compression_of(settings)
+    if compression is None:
         return None
-    if isinstance(wanted, Quantization):
+    if isinstance(compression, Quantization):
         from joulebench_plugins.torch.kvcaches.quantized import QuantizedCaches
 
-        return QuantizedCaches(model, wanted, int(settings["kv_chunk"]))
+        return QuantizedCaches(model, compression, int(settings["kv_chunk"]))
     from joulebench_plugins.torch.kvcaches.evicting import EvictingCaches
 
-    return EvictingCaches(model, wanted)
+    return EvictingCaches(model, compression)

@@ -150,8 +150,8 @@ def compression_of(settings: Settings) -> Eviction | Quantization | None:
 
 def compression_fault(settings: Settings, config: Mapping[str, object]) -> str | None:
     """Why these settings (completed) cannot work with a model of this ``config.json``."""
-    wanted = compression_of(settings)
-    if wanted is None:
+    compression = compression_of(settings)
+    if compression is None:
         return None
     if settings.get("cache") == "static" or settings.get("compile"):
         return "kv_policy and kv_bits need cache = 'dynamic'"
@@ -159,38 +159,38 @@ def compression_fault(settings: Settings, config: Mapping[str, object]) -> str |
         return "kv_policy and kv_bits cannot be combined"
     if _sees_part(config):
         return "not every layer of this model sees every position; kv_policy and kv_bits need that"
-    if isinstance(wanted, Quantization):
-        return _grouping_fault(wanted, config)
+    if isinstance(compression, Quantization):
+        return _grouping_fault(compression, config)
     if settings.get("attention") != "sdpa":
         return "kv_policy brings an attention of its own: leave attention at 'sdpa'"
     kind = config.get("model_type")
     if kind is not None and kind not in MODEL_TYPES:
         return f"kv_policy knows models of type {', '.join(MODEL_TYPES)}, not '{kind}'"
-    return _budget_fault(wanted)
+    return _budget_fault(compression)
 
 
-def _budget_fault(wanted: Eviction) -> str | None:
-    if wanted.policy == "window" and wanted.share is not None:
+def _budget_fault(eviction: Eviction) -> str | None:
+    if eviction.policy == "window" and eviction.share is not None:
         return "the policy window reads without knowing the end: give kv_budget, not kv_share"
-    if wanted.policy == "fastgen" or wanted.budget is None:
+    if eviction.policy == "fastgen" or eviction.budget is None:
         return None
-    kept = wanted.sinks + wanted.window_for(wanted.budget)
-    if kept >= wanted.budget:
+    kept = eviction.sinks + eviction.window_for(eviction.budget)
+    if kept >= eviction.budget:
         return (
-            f"kv_budget = {wanted.budget} leaves nothing to choose: {wanted.sinks} first and "
-            f"{kept - wanted.sinks} last positions are always kept"
+            f"kv_budget = {eviction.budget} leaves nothing to choose: {eviction.sinks} first and "
+            f"{kept - eviction.sinks} last positions are always kept"
         )
     return None
 
 
-def _grouping_fault(wanted: Quantization, config: Mapping[str, object]) -> str | None:
+def _grouping_fault(quantization: Quantization, config: Mapping[str, object]) -> str | None:
     size = head_size(config)
     if size is None:
         return None
-    if size % wanted.group and wanted.group % size:
-        return f"kv_group = {wanted.group} does not divide heads of {size}"
-    if size * wanted.bits % 8:
-        return f"heads of {size} cannot be packed in {wanted.bits} bits"
+    if size % quantization.group and quantization.group % size:
+        return f"kv_group = {quantization.group} does not divide heads of {size}"
+    if size * quantization.bits % 8:
+        return f"heads of {size} cannot be packed in {quantization.bits} bits"
     return None
 
 

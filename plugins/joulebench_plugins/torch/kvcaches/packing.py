@@ -35,7 +35,7 @@ class Packed:
         groups = self.scale.shape[self.axis]
         parts = codes.unflatten(self.axis, (groups, codes.shape[self.axis] // groups))
         inside = self.axis % codes.ndim + 1
-        low, scale = (each.to(dtype).unsqueeze(inside) for each in (self.low, self.scale))
+        low, scale = (tensor.to(dtype).unsqueeze(inside) for tensor in (self.low, self.scale))
         return torch.addcmul(low, parts.to(dtype), scale).flatten(inside - 1, inside)
 
     def with_more(self, later: Packed, along: int) -> Packed:

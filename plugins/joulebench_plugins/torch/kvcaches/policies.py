@@ -72,8 +72,8 @@ class Policy:
     #: The layer keeps count of the attention that each entry receives.
     sums: ClassVar[bool] = False
 
-    def __init__(self, wanted: Eviction, rotary: Rotary) -> None:
-        self.wanted = wanted
+    def __init__(self, eviction: Eviction, rotary: Rotary) -> None:
+        self.wanted = eviction
         self._rotary = rotary
 
     def look(self, seen: Seen) -> Looked:
@@ -177,7 +177,7 @@ class ExpectedAttention(Policy):
             return Looked(seen.layer.entries()[2].float() if seen.due else None)
         mean, covariance = _normal(layer.moments)
         ahead = torch.arange(layer.seen, layer.seen + _FUTURE, device=seen.query.device)
-        cosine, sine = (each.float().mean(0) for each in self._rotary(ahead))
+        cosine, sine = (table.float().mean(0) for table in self._rotary(ahead))
         mean = _rotated(mean, cosine, sine)
         covariance = _rotated(covariance, cosine, sine)
         covariance = _rotated(covariance.transpose(-1, -2), cosine, sine)
@@ -195,7 +195,7 @@ class ExpectedAttention(Policy):
 
     def _unrotated(self, query: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Queries as they were before positions were rotated in."""
-        cosine, sine = (each.float() for each in self._rotary(positions))
+        cosine, sine = (table.float() for table in self._rotary(positions))
         return _rotated(query, cosine, -sine) / (cosine**2 + sine**2)
 
 
@@ -231,11 +231,11 @@ class FastGen(Policy):
             take = ~settled & (enough | (way is every))
             chosen |= way & take[:, None]
             settled |= take
-        wanted = chosen.sum(1)
+        counts = chosen.sum(1)
         return Looked(
             received + chosen,  # weights are at most 1
-            count=int(wanted.max().item()),
-            claimed=float(wanted.float().mean().item()),
+            count=int(counts.max().item()),
+            claimed=float(counts.float().mean().item()),
         )
 
 

@@ -38,9 +38,9 @@ class QuantizedLayer(DynamicLayer):  # type: ignore[misc]
     values: torch.Tensor
     is_initialized: bool
 
-    def __init__(self, wanted: Quantization) -> None:
+    def __init__(self, quantization: Quantization) -> None:
         super().__init__()
-        self._wanted = wanted
+        self._wanted = quantization
         self.seen = 0
         #: Parts of ``packed_keys`` and ``packed_values`` as a list, where storages are counted.
         self.packed_tensors: list[torch.Tensor] = []
@@ -97,8 +97,8 @@ class QuantizedCaches:
 
     in_pieces = False
 
-    def __init__(self, model: Any, wanted: Quantization, chunk: int) -> None:
-        self._model, self._wanted = model, wanted
+    def __init__(self, model: Any, quantization: Quantization, chunk: int) -> None:
+        self._model, self._wanted = model, quantization
         self._config = model.config.get_text_config(decoder=True)
         self.chunk = chunk
 
