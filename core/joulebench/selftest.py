@@ -21,10 +21,11 @@ from joulebench.meter.windows import TOTAL
 from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.cells import Plan
 from joulebench.plan.planner import make_plan
-from joulebench.profile.reading import Profile, find_profile, parse_profile, read_profile
+from joulebench.profile.reading import Choice, Profile, find_profile, parse_profile, read_profile
 from joulebench.registry.loading import Registry, availability_of
 from joulebench.run.instruments import set_up
 from joulebench.run.runner import Run
+from joulebench.run.spread import RunSpread, spread_of_runs
 from joulebench.run.turns import Watcher
 from joulebench.session.files import Session
 
@@ -32,11 +33,16 @@ from joulebench.session.files import Session
 RESOLVES: Final = 0.02
 #: The two names of the one cell.
 LABELS: Final = ("a", "b")
+#: A device of this name computes what other hardware would have taken: no test of this machine.
+_SIMULATED: Final = "simulated"
+_MODEL: Final = "shape:tiny-llama"
+#: Weights that no cache holds: programs then differ as they do on real models.
+_LARGER_MODEL: Final = "shape:llama-gqa-untied"
 _PROFILE: Final = """version = 1
 name = "selftest"
-[model.tiny]
-source = "shape:tiny-llama"
-[backend.{backend}]
+[model.random]
+source = "{model}"
+{backends}
 [workload.{workload}]
 [protocol]
 processes = 3
@@ -86,21 +92,57 @@ def twin_profile(registry: Registry, name: str | None = None, overrides: Sequenc
     Without a name: a small model of random weights on the first backend that works here.
     """
     if name is None:
-        backend_name = _first_backend(registry)
-        text = _PROFILE.format(backend=backend_name, workload=_first_workload(registry, backend_name))
-        read = parse_profile(text, "selftest", Path.cwd(), overrides, registry.profile_dirs())
+        backend_name = _working_backends(registry)[0]
+        read = _own_profile(registry, _MODEL, [backend_name], overrides)
     else:
-        folders = registry.profile_dirs()
-        read = read_profile(find_profile(name, folders), overrides, folders)
-    backend = read.backends[0]
+        read = _named_profile(registry, name, overrides)
+    backend = _with_first_settings(read.backends[0])
+    return _narrowed(read, [replace(backend, label=label) for label in LABELS])
+
+
+def pair_profile(registry: Registry, name: str | None = None, overrides: Sequence[str] = ()) -> Profile:
+    """Two cells whose ratio is measured run after run: the same work on two backends.
+
+    The first two of the profile, or the first two that work here on a model of random weights that
+    no cache holds. With one backend alone, its cell twice.
+    """
+    if name is None:
+        working = _working_backends(registry)
+        workload = _first_workload(registry, working[0])
+        able = [backend for backend in working if _can_do(registry, backend, workload)]
+        read = _own_profile(registry, _LARGER_MODEL, able[:2], overrides)
+    else:
+        read = _named_profile(registry, name, overrides)
+    backends = [_with_first_settings(backend) for backend in read.backends[:2]]
+    if len(backends) == 1:
+        backends = [replace(backends[0], label=label) for label in LABELS]
+    return _narrowed(read, backends)
+
+
+def _own_profile(registry: Registry, model: str, backends: Sequence[str], overrides: Sequence[str]) -> Profile:
+    tables = "\n".join(f"[backend.{backend}]" for backend in backends)
+    text = _PROFILE.format(model=model, backends=tables, workload=_first_workload(registry, backends[0]))
+    return parse_profile(text, "selftest", Path.cwd(), overrides, registry.profile_dirs())
+
+
+def _named_profile(registry: Registry, name: str, overrides: Sequence[str]) -> Profile:
+    folders = registry.profile_dirs()
+    return read_profile(find_profile(name, folders), overrides, folders)
+
+
+def _with_first_settings(backend: Choice) -> Choice:
     settings = {key: _first(value) for key, value in backend.settings.items()}
-    twins = [replace(backend, label=label, settings=settings, devices=backend.devices[:1]) for label in LABELS]
+    return replace(backend, settings=settings, devices=backend.devices[:1])
+
+
+def _narrowed(read: Profile, backends: Sequence[Choice]) -> Profile:
+    """The profile with these backends, and the first of all else."""
     workload = read.workloads[0]
     single = {key: _first(value) for key, value in workload.settings.items()}
     return replace(
         read,
         models=read.models[:1],
-        backends=tuple(twins),
+        backends=tuple(backends),
         techniques=read.techniques[:1],
         workloads=(replace(workload, settings=single),),
         include=(),
@@ -115,31 +157,62 @@ def _first(value: Any) -> Any:
     return value[0] if isinstance(value, list) and value else value
 
 
-def _first_backend(registry: Registry) -> str:
-    reasons = []
+def _working_backends(registry: Registry) -> list[str]:
+    """Backends that compute on this machine, in the registry's order."""
+    reasons, working = [], []
     for name in registry.names("backend"):
         backend = registry.backend(name)
         found = availability_of(backend)
         if found.ok and not backend.capabilities:
             found = Availability.no("does nothing without settings of a profile")
+        if found.ok and all(device.name == _SIMULATED for device in backend.devices()):
+            found = Availability.no("computes for hardware that is not here")
         if found.ok:
-            return name
-        reasons.append(f"{name}: {found.reason}")
-    raise UnavailableError(
-        "no backend works here" + "".join(f"\n  {reason}" for reason in reasons),
-        hint="'joulebench doctor' says what to install",
-    )
+            working.append(name)
+        else:
+            reasons.append(f"{name}: {found.reason}")
+    if not working:
+        raise UnavailableError(
+            "no backend works here" + "".join(f"\n  {reason}" for reason in reasons),
+            hint="'joulebench doctor' says what to install",
+        )
+    return working
+
+
+def _can_do(registry: Registry, backend: str, workload: str) -> bool:
+    made = registry.backend(backend)
+    requires = registry.workload(workload).requires
+    return bool(requires) and requires <= made.abilities(made.default_settings())
 
 
 def _first_workload(registry: Registry, backend: str) -> str:
     """The first workload that makes the backend work and that it can do."""
-    made = registry.backend(backend)
-    capabilities = made.abilities(made.default_settings())
     for name in registry.names("workload"):
-        requires = registry.workload(name).requires
-        if requires and requires <= capabilities:
+        if _can_do(registry, backend, name):
             return name
     raise UnavailableError(f"no installed workload suits the backend '{backend}'")
+
+
+def measure_spread(profile: Profile, registry: Registry, folder: Path, watcher: Watcher, runs: int) -> list[RunSpread]:
+    """The spread of the ratio of two cells over so many runs: in time, and in measured energy."""
+    results = []
+    for number in range(runs):
+        watcher.say(f"run {number + 1} of {runs}")
+        own = folder / f"run-{number}"
+        own.mkdir()
+        results.append(run_twins(profile, registry, own, watcher))
+    labels = [backend.label for backend in profile.backends]
+    spreads = []
+    for place, first in enumerate(results[0].compared):
+        comparisons = [result.compared[place].comparison for result in results if len(result.compared) > place]
+        ratios = [comparison.ratio for comparison in comparisons if comparison.ratio is not None]
+        uncertainties = [comparison.blocks_u_log for comparison in comparisons if comparison.blocks_u_log is not None]
+        if first.provenance not in (None, "measured") or not len(ratios) == len(uncertainties) == runs:
+            continue
+        spreads.append(spread_of_runs(ratios, uncertainties, (labels[0], labels[1]), first.quantity))
+    if not spreads:
+        raise NothingRanError("the runs gave no ratio whose spread could be told")
+    return spreads
 
 
 def run_twins(profile: Profile, registry: Registry, folder: Path, watcher: Watcher) -> SelfTest:

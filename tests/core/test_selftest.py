@@ -13,7 +13,7 @@ from joulebench.commands.selftest import selftest
 from joulebench.errors import JoulebenchError
 from joulebench.meter.comparison import CellBlocks, compare
 from joulebench.registry.loading import default_registry
-from joulebench.selftest import SelfComparison, SelfTest, advice, twin_profile
+from joulebench.selftest import SelfComparison, SelfTest, advice, pair_profile, twin_profile
 
 FLAT = """version = 1
 what = "no noise at all, short"
@@ -117,13 +117,35 @@ def test_twins_are_one_cell_under_two_names(tmp_path: Path) -> None:
     assert twins.protocol["block_s"] == 0.1
 
 
+def test_no_self_test_of_this_machine_takes_hardware_that_is_simulated() -> None:
+    """The first backend by name was a simulated one, and its two twins agreed to the last digit."""
+    registry = default_registry()
+    for profile in (twin_profile(registry), pair_profile(registry)):
+        for backend in profile.backends:
+            devices = registry.backend(backend.plugin).devices()
+            assert [device.name for device in devices] != ["simulated"]
+
+
+def test_runs_compare_two_backends_where_two_work_here() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("llama_cpp")
+    backends = [backend.plugin for backend in pair_profile(default_registry()).backends]
+    assert len(set(backends)) == 2
+
+
+def test_the_spread_of_runs_is_of_this_machine_not_of_the_rail() -> None:
+    result = CliRunner().invoke(selftest, ["--rail", "--runs", "3"])
+    assert result.exit_code == 2
+    assert "--runs are for the test of this machine" in result.output
+
+
 def found_with(ratio: float, scatter: float) -> SelfTest:
-    values = [10 + scatter * (-1) ** (i // 2) for i in range(20)]
-    other = [10 * ratio + scatter * (-1) ** i for i in range(20)]
-    turns = list(range(20))
+    values = [10 + scatter * (-1) ** (i // 2) for i in range(21)]
+    other = [10 * ratio + scatter * (-1) ** i for i in range(21)]
+    turns, processes = list(range(21)), [i // 7 for i in range(21)]
     compared = compare(
-        CellBlocks(other, None, turns, starts=turns),
-        CellBlocks(values, None, turns, starts=[turn + 0.5 for turn in turns]),
+        CellBlocks(other, None, turns, processes, turns),
+        CellBlocks(values, None, turns, processes, [turn + 0.5 for turn in turns]),
     )
     return SelfTest("x", 20, (SelfComparison("time", "s/token", None, compared),))
 

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 @click.option("--pairs", type=click.IntRange(min=0), help="With --rail: pairs of cells.  [400]")
 @click.option("--windows", type=click.IntRange(min=0), help="With --rail: windows with counter faults.  [1000000]")
 @click.option("--profile", metavar="PROFILE", help="Take the cell from this profile.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=3),
+    metavar="N",
+    help="Measure how far N runs differ, and keep that for this machine.",
+)
 @set_option
 @json_option
 def selftest(
@@ -41,6 +47,7 @@ def selftest(
     pairs: int | None,
     windows: int | None,
     profile: str | None,
+    runs: int | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -49,17 +56,23 @@ def selftest(
     On this machine, one cell is measured twice under two names. They must not be found different,
     and the smallest difference that could have been seen says what this machine resolves.
 
+    With --runs, two cells (the first two backends that work here) are measured in N runs. What their
+    ratio scatters beyond each run's own interval is the spread from run to run: it is kept in the
+    cache for this machine, later sessions record it, and claims carry it.
+
     Exit code: 0 as it should be, 1 a difference between equal cells (with --rail: a promise
     not kept), 2 wrong use.
     """
     simulated = {"--cells": cells, "--seed": seed, "--scenario": files or None, "--pairs": pairs, "--windows": windows}
     if rail:
-        if profile is not None or overrides:
-            raise click.UsageError("--profile and --set are for the test of this machine")
+        if profile is not None or overrides or runs is not None:
+            raise click.UsageError("--profile, --set and --runs are for the test of this machine")
         return _rail(cells, seed or 0, files, pairs, windows, as_json)
     for option, value in simulated.items():
         if value is not None:
             raise click.UsageError(f"{option} needs --rail")
+    if runs is not None:
+        return _spread(profile, overrides, runs, as_json)
     return _machine(profile, overrides, as_json)
 
 
@@ -137,6 +150,37 @@ def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> 
     else:
         _say(found, advice(found))
     return 0 if found.good() else 1
+
+
+def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json: bool) -> int:
+    import tempfile
+
+    from joulebench.commands.run import Progress
+    from joulebench.registry.loading import default_registry
+    from joulebench.run.machine import describe_machine
+    from joulebench.run.spread import keep
+    from joulebench.selftest import measure_spread, pair_profile
+
+    registry = default_registry()
+    pair = pair_profile(registry, profile, overrides)
+    progress = Progress(quiet=as_json and not sys.stderr.isatty(), planned_s=0.0)
+    with tempfile.TemporaryDirectory(prefix="joulebench-selftest-") as folder:
+        spreads = measure_spread(pair, registry, Path(folder), progress, runs)
+    progress.end()
+    widest = max(spreads, key=lambda spread: spread.sigma)
+    file = keep(widest, describe_machine())
+    if as_json:
+        echo_json({"spreads": [asdict(spread) for spread in spreads], "kept": asdict(widest), "file": str(file)})
+        return 0
+    for spread in spreads:
+        ratios = ", ".join(f"{ratio:.4f}" for ratio in spread.ratios)
+        click.echo(f"{spread.quantity}, {spread.cells[0]}/{spread.cells[1]} in {runs} runs: {ratios}")
+        click.echo(
+            f"  from run to run {100 * spread.sigma:.2g} % (one standard deviation) "
+            f"beyond the {100 * spread.within:.2g} % that a run sees of itself"
+        )
+    click.echo(f"kept for this machine: {file}")
+    return 0
 
 
 def _say(found: SelfTest, lines: list[str]) -> None:

@@ -33,6 +33,7 @@ from joulebench.run.packing import fitting
 from joulebench.run.record import CellRecord
 from joulebench.run.references import References
 from joulebench.run.rows import ClockTriple, planned_row
+from joulebench.run.spread import recorded
 from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.session.files import Session, SessionWriter
 from joulebench.session.schema import SCHEMA_VERSION
@@ -97,7 +98,7 @@ class Run:
         self._created_at = datetime.now(tz=UTC)
         self._clock_start = ClockTriple.now()
         self._machine = describe_machine()
-        self._preflight = preflight()
+        self._preflight = {**preflight(), **recorded(self._machine)}
         self._statuses: dict[str, str] = {}
         self._models: dict[str, Artifact | JoulebenchError] = {}
         self._accountant = instruments.accountant(self._protocol.margins)
