@@ -9,22 +9,23 @@ import make_session
 import pytest
 
 from joulebench_reports.charts import runtime as chartruntime
-from joulebench_reports.html.folding import MOST_WRITTEN, Fold, folds
+from joulebench_reports.html.folding import MOST_WRITTEN, folding
 from joulebench_reports.html.markup import as_data, data_block, h, render, script
 
 
-def parts(count: int) -> list[Fold]:
-    return [Fold(f"part {n}", [h("p", make_session.HOSTILE, class_="facts")], f"p{n}") for n in range(count)]
+def parts(count: int) -> str:
+    labels = [(f"part {n}", f"p{n}") for n in range(count)]
+    return render(folding("d", labels, [[h("p", make_session.HOSTILE, class_="facts")]] * count))
 
 
 def test_few_parts_are_written_out() -> None:
-    page = render(folds("d", parts(2)))
+    page = parts(2)
     assert page.count("<details") == page.count('<p class="facts">') == 2
     assert "application/json" not in page
 
 
 def test_many_parts_are_data_in_which_equal_texts_stand_once() -> None:
-    page = render(folds("d", parts(MOST_WRITTEN + 1)))
+    page = parts(MOST_WRITTEN + 1)
     assert page.count('data-part="') == MOST_WRITTEN + 1
     assert "<img" not in page
     inner = page.partition('id="d">')[2].partition("</script>")[0]

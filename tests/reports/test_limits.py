@@ -21,7 +21,9 @@ from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.notes import trust
 from joulebench_reports.reading.limits import find_limits, limit_notes
-from joulebench_reports.sections import operators
+from joulebench_reports.reading.operators import OperatorTable, operator_tables
+from joulebench_reports.sections.operators import operator_rows
+from joulebench_reports.sections.report import TableCell
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
@@ -212,8 +214,8 @@ def test_an_array_near_the_cache_and_a_share_above_one_are_told(tmp_path: Path) 
 OPERATORS = (operator("q_proj", 1000, 30, 1e6), operator("head", 100, 1, 100e6), operator("norm", 100_000, 61, 7e3))
 
 
-def the_table(summary: SessionSummary) -> operators.OperatorTable:
-    (found,) = operators.operator_tables(summary.shown)
+def the_table(summary: SessionSummary) -> OperatorTable:
+    (found,) = operator_tables(summary.shown)
     return found
 
 
@@ -258,7 +260,8 @@ def test_all_in_one_call_stands_beside_the_sum(tmp_path: Path) -> None:
     assert table.together is not None
     assert value(table.together.token_s) == pytest.approx(0.05, rel=0.02)
     assert "all" not in {line.name for line in table.lines}
-    assert [row[0] for row in operators.rows(table)][-2:] == ["sum", "all in one call"]
+    names = [row[0] for row in operator_rows(table)][-2:]
+    assert names == [TableCell("sum", strong=True), TableCell("all in one call", strong=True)]
 
 
 # -- the roofline -------------------------------------------------------------------------------

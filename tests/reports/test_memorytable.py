@@ -9,6 +9,7 @@ import make_session
 
 from joulebench.session.files import Session
 from joulebench_reports.sections import memory as memorytable
+from joulebench_reports.sections.material import Material
 from joulebench_reports.summary.session import empty_cell, summarise
 from joulebench_reports.text import markdown
 from joulebench_reports.values.figures import Memory
@@ -25,25 +26,33 @@ KNOWN = Memory(
 
 
 def test_what_the_runtime_does_not_account_for_is_what_is_left() -> None:
-    assert memorytable.beyond_account(KNOWN) == (90 + 400 - 400 - 12 - 30) * MIB
+    assert memorytable.unaccounted_bytes(KNOWN) == (90 + 400 - 400 - 12 - 30) * MIB
     copied = replace(KNOWN, rss_anon_bytes=490 * MIB)
-    assert memorytable.beyond_account(copied) == 448 * MIB
+    assert memorytable.unaccounted_bytes(copied) == 448 * MIB
 
 
 def test_without_the_kernels_figures_or_the_weights_the_rest_is_unknown() -> None:
     for name in ("rss_anon_bytes", "rss_model_bytes", "weights_bytes"):
-        assert memorytable.beyond_account(replace(KNOWN, **{name: None})) is None
-    assert memorytable.beyond_account(replace(KNOWN, device_peak_bytes=5)) is None
+        assert memorytable.unaccounted_bytes(replace(KNOWN, **{name: None})) is None
+    assert memorytable.unaccounted_bytes(replace(KNOWN, device_peak_bytes=5)) is None
 
 
-def test_a_cell_of_which_nothing_is_known_has_no_row() -> None:
-    assert memorytable.rows([empty_cell("x")]) == []
+def written(folder: Path) -> Session:
+    return Session(make_session.write(folder / "s", [make_session.Cell("one", "a | b")]))
+
+
+def test_a_cell_of_which_nothing_is_known_has_no_row(tmp_path: Path) -> None:
+    summary = summarise(written(tmp_path))
+    only = replace(summary, cells=(replace(empty_cell("x"), status="ok"),))
+    assert list(memorytable.memory_section(Material(only))) == []
+    assert list(memorytable.memory_section(Material(summary)))
 
 
 def test_the_reports_have_the_table(tmp_path: Path) -> None:
-    make_session.write(tmp_path / "s", [make_session.Cell("one", "a | b")])
-    text = markdown.render_summary(summarise(Session(tmp_path / "s")))
-    row = next(line for line in text.splitlines() if "400 MiB" in line)
-    assert row.count(" | ") == len(memorytable.HEADER) - 1
+    text = markdown.MarkdownRenderer().render(written(tmp_path), {})
+    lines = text.splitlines()
+    row = next(line for line in lines if "400 MiB" in line)
+    heading = next(line for line in lines if "unaccounted |" in line)
+    assert row.count(" | ") == heading.count(" | ") == 11
     assert "a \\| b" in row
     assert "100 MiB" in row, "files that are not the model's"

@@ -22,7 +22,8 @@ from joulebench_reports.html import page
 from joulebench_reports.judging import advice
 from joulebench_reports.notes import trust
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.text import markdown, terminal
+from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.figures import CellSummary, SessionSummary
 
 #: Seconds of the device for each of this machine's, and joules of it for each of its seconds.
@@ -189,8 +190,8 @@ def test_charts_never_share_an_axis_with_it(summary: SessionSummary) -> None:
     assert {point.label for point in roofline.points_of(summary.shown)} <= {"torch generate"}
 
 
-def test_the_terminal_marks_every_figure_of_it(summary: SessionSummary) -> None:
-    text = terminal.render_summary(summary, 160, color=False)
+def test_the_terminal_marks_every_figure_of_it(session: Session) -> None:
+    text = TerminalRenderer().render(session, {"width": 160})
     line = next(each for each in text.splitlines() if each.startswith("fpga one"))
     assert line.count("sim.") == 5  # energy, tok/s, TTFT, TPOT, memory
     assert "±" not in line
@@ -202,8 +203,8 @@ def test_every_report_says_what_the_simulation_took_and_rests_on(session: Sessio
     took = one(summary, "b").simulation_s
     assert took is not None
     for text in (
-        terminal.render_summary(summary, 100, color=False),
-        markdown.render_summary(summary),
+        TerminalRenderer().render(session, {"width": 100}),
+        MarkdownRenderer().render(session, {}),
         page.HtmlRenderer().render(session, {"charts": False}),
     ):
         flat = " ".join(text.split()).replace("\\", "")

@@ -10,7 +10,7 @@ from joulebench.api import Renderer, Settings
 from joulebench_reports.data import jsonformat
 from joulebench_reports.data.jsonformat import FORMAT, FORMAT_VERSION, RECORDS
 from joulebench_reports.notes import trust
-from joulebench_reports.sections.operators import operator_tables
+from joulebench_reports.reading.operators import operator_tables
 from joulebench_reports.summary.joining import join
 from joulebench_reports.values.figures import SessionSummary
 from joulebench_reports.values.verdicts import BASELINE, baseline_of

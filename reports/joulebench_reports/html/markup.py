@@ -8,6 +8,7 @@ make their content unable to end its element.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 import json
@@ -46,16 +47,24 @@ Child = Element | _Trusted | str | int | float | None
 
 def h(tag: str, *children: Child, **attributes: str | bool | None) -> Element:
     """An element. ``class_`` gives ``class``, underscores become hyphens, ``None`` is left out."""
+    named = [(_attribute(key), value) for key, value in attributes.items() if value is not None and value is not False]
+    return Element(_checked(tag), tuple(named), children)
+
+
+@functools.cache
+def _checked(tag: str) -> str:
     if not _TAG.fullmatch(tag) or tag in _RAW:
         raise ValueError(f"not an element that may be built: {tag}")
-    named: list[tuple[str, str | bool]] = []
-    for key, value in attributes.items():
-        name = key.rstrip("_").replace("_", "-")
-        if not _ATTRIBUTE.fullmatch(name) or name.startswith("on") or name in ("href", "src"):
-            raise ValueError(f"not an attribute that may be set: {name}")
-        if value is not None and value is not False:
-            named.append((name, value))
-    return Element(tag, tuple(named), children)
+    return tag
+
+
+@functools.cache
+def _attribute(key: str) -> str:
+    """The attribute's name in HTML."""
+    name = key.rstrip("_").replace("_", "-")
+    if not _ATTRIBUTE.fullmatch(name) or name.startswith("on") or name in ("href", "src"):
+        raise ValueError(f"not an attribute that may be set: {name}")
+    return name
 
 
 def anchor(fragment: str, *children: Child) -> Element:

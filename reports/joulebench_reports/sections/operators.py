@@ -1,276 +1,124 @@
-"""Where a token's time and energy go: a model's operators, and their sum beside the whole token."""
+"""Where a token's time and energy go, operator by operator."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Final
 
+from joulebench_reports.charts.specification import Chart, bars
 from joulebench_reports.notes.trust import mark
-from joulebench_reports.reading.limits import ComputePlace, find_limits, place_of
-from joulebench_reports.values.figures import CellSummary, Figure
-from joulebench_reports.words.text import UNKNOWN, number, percent, plain, seconds
+from joulebench_reports.reading.operators import OperatorLine, OperatorTable, operator_tables
+from joulebench_reports.sections.material import Material, parts_of
+from joulebench_reports.sections.report import Column, Heading, Item, Paragraph, Row, Section, Table, TableCell
+from joulebench_reports.values.figures import Figure
+from joulebench_reports.words.text import UNKNOWN, number, percent, seconds
 
-HEADER = ("operator", "a call", "per token", "of a token", "share", "J per token", "GB/s", "of bandwidth")
-NOTE = (
+_COLUMNS: Final = (
+    Column("operator", folds=True),
+    Column("a call", numeric=True, rank=2),
+    Column("per token", numeric=True, rank=3),
+    Column("of a token", numeric=True),
+    Column("share", numeric=True),
+    Column("J per token", numeric=True),
+    Column("GB/s", numeric=True, rank=1),
+    Column("of bandwidth", numeric=True, rank=1),
+)
+_NOTE: Final = (
     "Each operator alone, at the shapes of one decode step, going through the layers in turn. "
     "“share” is of the whole token, or of the sum where the session has no decode cell for it; "
     "“of bandwidth” is against the session's own reading of memory. * marks operators whose "
-    "weights of all layers together fit into the last-level "
-    "cache, which a whole token's do not: run alone they are served from it, so their time and "
-    "energy are lower bounds."
+    "weights of all layers together fit into the last-level cache, which a whole token's do not: "
+    "run alone they are served from it, so their time and energy are lower bounds."
 )
+_SHORT_NOTE: Final = "* fits into the last-level cache when run alone: a lower bound"
 
 
-#: The operator that is all of them, as one token uses them.
-ALL: Final = "all"
-#: An operator that moves less than this share of a token's bytes has no weights to speak of.
-_WEIGHTY: Final = 0.01
+def operators_section(material: Material) -> Iterator[Section]:
+    """The operators of each model and setting, with their sum; of each session apart."""
+    for part in parts_of(material.summary):
+        tables = operator_tables(part.cells)
+        items = [item for operators in tables for item in _items(operators)]
+        if items:
+            flattered = any(line.flattered for operators in tables for line in operators.lines)
+            note = Paragraph(_NOTE, short=_SHORT_NOTE if flattered else "")
+            heading = part.heading("Where a token's time and energy go")
+            yield Section(part.id("operators"), heading, (*items, note), part.heading("Operators"))
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorLine:
-    """One operator: seconds of a call, how often a token does it, and of a token all of them.
-
-    ``flattered``: run alone it is served from a cache that does not hold a whole token's bytes.
-    """
-
-    name: str
-    label: str
-    call_s: Figure
-    per_token: int
-    token_s: Figure
-    token_j: Figure
-    bandwidth_gb_s: float | None
-    bandwidth_share: float | None
-    flattered: bool
+def _items(operators: OperatorTable) -> Iterator[Item]:
+    yield Heading(_caption(operators))
+    yield Table(_COLUMNS, tuple(operator_rows(operators)))
+    yield from _charts(operators)
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorTable:
-    """The operators of one model in one setting; ``whole_…`` are of the decode cell beside them.
-
-    ``together`` is the cell that ran all operators in one call.
-    """
-
-    title: str
-    context: int | None
-    lines: tuple[OperatorLine, ...]
-    sum_s: Figure
-    sum_j: Figure
-    together: OperatorLine | None
-    whole_label: str | None
-    whole_context: float | None
-    whole_s: Figure | None
-    whole_j: Figure | None
+def _charts(operators: OperatorTable) -> Iterator[Chart]:
+    """Time of a token by operator, and its energy where all of it is of one provenance."""
+    ordered = _costliest_first(operators)
+    if not ordered:  # the whole token in one call, no operator alone
+        return
+    times = [(line.name, line.token_s.times(1e3, "ms")) for line in ordered]
+    yield bars(f"Time of a token by operator, ms – {operators.title}", "ms", times, None)
+    if operators.sum_j.value is not None:
+        energies = [(line.name, line.token_j.times(1e3, "mJ")) for line in ordered]
+        provenance = operators.sum_j.provenance
+        yield bars(f"Energy of a token by operator, mJ – {operators.title} – {provenance}", "mJ", energies, provenance)
 
 
-def operator_tables(cells: Sequence[CellSummary]) -> list[OperatorTable]:
-    """A table for each setting whose operators were measured."""
-    groups: dict[tuple[object, ...], list[CellSummary]] = {}
-    for cell in cells:
-        if cell.kernel is not None and cell.kernel.per_token and cell.rate.value:
-            groups.setdefault((*_setting(cell), cell.kernel.context), []).append(cell)
-    limits = find_limits(cells)
-    return [_table(group, cells, _bandwidth(group[0], limits.bandwidth)) for group in groups.values()]
-
-
-def _setting(cell: CellSummary) -> tuple[object, ...]:
-    """What must be equal for cells to be of the same model in the same setting."""
-    return (cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings)
-
-
-def _bandwidth(cell: CellSummary, known: Mapping[ComputePlace, CellSummary]) -> float | None:
-    place = place_of(cell)
-    limit = None if place is None else known.get(place)
-    return None if limit is None else limit.rate.value
-
-
-def _table(group: Sequence[CellSummary], cells: Sequence[CellSummary], bandwidth: float | None) -> OperatorTable:
-    first = group[0]
-    context = first.kernel.context if first.kernel is not None else None
-    moved = math.fsum(_token_bytes(cell) for cell in group if _name(cell) != ALL)
-    lines = [_line(cell, bandwidth, moved) for cell in group]
-    single = tuple(line for line in lines if line.name != ALL)
-    whole = _whole(first, context, cells)
-    rate = whole.speed.decode_tok_s if whole is not None else None
-    parts = [
-        first.model,
-        *([first.technique] if first.technique != "none" else []),
-        first.backend,
-        str(place_of(first) or first.device),
-        first.dtype,
-    ]
-    return OperatorTable(
-        title=" · ".join(part for part in parts if part),
-        context=context,
-        lines=single,
-        sum_s=total([line.token_s for line in single], "s"),
-        sum_j=total([line.token_j for line in single], "J"),
-        together=next((line for line in lines if line.name == ALL), None),
-        whole_label=None if whole is None else whole.label,
-        whole_context=None if whole is None else whole.token.decode_context,
-        whole_s=None if rate is None else inverse(rate, "s"),
-        whole_j=None if whole is None else _decode_energy(whole),
-    )
-
-
-def _name(cell: CellSummary) -> str:
-    return "" if cell.kernel is None else cell.kernel.name
-
-
-def _token_bytes(cell: CellSummary) -> float:
-    kernel = cell.kernel
-    return 0.0 if kernel is None else (kernel.moved_bytes or 0.0) * (kernel.per_token or 0)
-
-
-def _flattered(cell: CellSummary, whole_bytes: float) -> bool:
-    """Small operators work on activations alone, which lie in a cache within a token as well."""
-    cache_bytes = cell.kernel.cache_bytes if cell.kernel is not None else None
-    own = _token_bytes(cell)
-    if cache_bytes is None or own < _WEIGHTY * whole_bytes:
-        return False
-    return own <= cache_bytes < whole_bytes
-
-
-def _line(cell: CellSummary, bandwidth: float | None, whole_bytes: float) -> OperatorLine:
-    kernel = cell.kernel
-    assert kernel is not None  # noqa: S101
-    times = kernel.per_token or 0
-    call_s = inverse(cell.rate, "s")
-    reached = None
-    if kernel.moved_bytes is not None and call_s.value:
-        reached = kernel.moved_bytes / call_s.value / 1e9
-    return OperatorLine(
-        name=kernel.name,
-        label=cell.label,
-        call_s=call_s,
-        per_token=times,
-        token_s=call_s.times(times, "s"),
-        # The headline is in mJ for a call.
-        token_j=cell.headline.times(times * 1e-3, "J"),
-        bandwidth_gb_s=reached,
-        bandwidth_share=None if reached is None or not bandwidth else reached / bandwidth,
-        flattered=kernel.name != ALL and _flattered(cell, whole_bytes),
-    )
-
-
-def _whole(first: CellSummary, context: int | None, cells: Sequence[CellSummary]) -> CellSummary | None:
-    """The cell of the same setting that decodes with the nearest context."""
-    found = [
-        cell
-        for cell in cells
-        if cell.kernel is None
-        and _setting(cell) == _setting(first)
-        and cell.speed.decode_tok_s.value is not None
-        and cell.token.decode_context is not None
-    ]
-    return min(found, key=lambda cell: abs((cell.token.decode_context or 0.0) - (context or 0)), default=None)
-
-
-def _decode_energy(cell: CellSummary) -> Figure | None:
-    """Energy of a decoded token: of the decode phase, where the cell has another as well."""
-    for each in cell.energy:
-        decode = dict(each.phases).get("decode")
-        if each.gross.value is not None:
-            prefills = cell.speed.prefill_tok_s.value is not None
-            return decode if prefills else each.gross
-    return None
-
-
-def inverse(rate: Figure, unit: str) -> Figure:
-    """Of a rate, the time of one, with the same relative interval turned round."""
-    if not rate.value:
-        return replace(rate, value=None, unit=unit)
-    low = 1 / rate.high if rate.high else None
-    high = 1 / rate.low if rate.low and rate.low > 0 else None
-    bounded = low is not None and high is not None
-    return replace(rate, value=1 / rate.value, unit=unit, low=low if bounded else None, high=high if bounded else None)
-
-
-def total(parts: Iterable[Figure], unit: str) -> Figure:
-    """The sum, its half-width by squares; null where a part is, or where provenances differ."""
-    figures = list(parts)
-    provenances = {figure.provenance for figure in figures}
-    if not figures or len(provenances) > 1:
-        return Figure(None, unit, reason_if_null="the parts are of different provenance")
-    if any(figure.value is None for figure in figures):
-        return Figure(None, unit, reason_if_null="a part is unknown")
-    value = math.fsum(figure.value or 0.0 for figure in figures)
-    halves = [figure.half_width for figure in figures]
-    low = high = None
-    if all(half is not None for half in halves):
-        half = math.sqrt(math.fsum((each or 0.0) ** 2 for each in halves))
-        low, high = value - half, value + half
-    return Figure(value, unit, low, high, min(figure.n for figure in figures), provenances.pop(), "sum of operators")
-
-
-# -- as text ------------------------------------------------------------------------------------
-
-
-def rows(table: OperatorTable, intervals: bool = True) -> list[tuple[str, ...]]:
-    """The operators, costliest first, then their sum and the whole token."""
-    whole = table.sum_s if table.whole_s is None else table.whole_s
-    ordered = sorted(table.lines, key=lambda line: -(line.token_s.value or 0.0))
-    found = [_row(line, whole, intervals) for line in ordered]
-    if table.lines:
-        found.append(("sum", "", "", *_costs(table.sum_s, table.sum_j, whole, intervals)))
-    if table.together is not None:
-        _, *rest = _row(table.together, whole, intervals)
-        found.append(("all in one call", *rest))
-    if table.whole_s is not None:
-        costs = _costs(table.whole_s, table.whole_j, whole, intervals)
-        found.append((f"whole token: {plain(table.whole_label or '')}", "", "", *costs))
-    return [(*row, *[""] * (len(HEADER) - len(row))) for row in found]
-
-
-def caption(table: OperatorTable) -> str:
+def _caption(operators: OperatorTable) -> str:
     """What the table is of, and how much of the token its sum explains."""
-    text = f"{plain(table.title)}, {table.context} positions before the token"
-    if table.whole_s is not None and table.sum_s.value is not None and table.whole_s.value:
-        share = percent(table.sum_s.value / table.whole_s.value, 3)
+    text = f"{operators.title}, {operators.context} positions before the token"
+    if operators.whole_s is not None and operators.sum_s.value is not None and operators.whole_s.value:
+        share = percent(operators.sum_s.value / operators.whole_s.value, 3)
         text += f"; the sum is {share} of the whole token's time"
-        if table.whole_context is not None:
-            text += f" (at {table.whole_context:,.0f} positions in the mean)"
+        if operators.whole_context is not None:
+            text += f" (at {operators.whole_context:,.0f} positions on average)"
     return text
 
 
-def _row(line: OperatorLine, whole: Figure, intervals: bool) -> tuple[str, ...]:
+def operator_rows(operators: OperatorTable) -> list[Row]:
+    """The operators, costliest first, then their sum and the whole token."""
+    whole = operators.sum_s if operators.whole_s is None else operators.whole_s
+    rows = [_row(line.name + (" *" if line.flattered else ""), line, whole) for line in _costliest_first(operators)]
+    if operators.lines:
+        rows.append((_strong("sum"), "", "", *_costs(operators.sum_s, operators.sum_j, whole)))
+    if operators.together is not None:
+        rows.append(_row(_strong("all in one call"), operators.together, whole))
+    if operators.whole_s is not None:
+        name = _strong(f"whole token: {operators.whole_label or ''}")
+        rows.append((name, "", "", *_costs(operators.whole_s, operators.whole_j, whole)))
+    return [(*row, *[""] * (len(_COLUMNS) - len(row))) for row in rows]
+
+
+def _costliest_first(operators: OperatorTable) -> list[OperatorLine]:
+    return sorted(operators.lines, key=lambda line: -(line.token_s.value or 0.0))
+
+
+def _strong(text: str) -> TableCell:
+    return TableCell(text, strong=True)
+
+
+def _row(name: TableCell | str, line: OperatorLine, whole: Figure) -> Row:
     return (
-        f"{line.name}{' *' if line.flattered else ''}",
+        name,
         seconds(line.call_s.value),
         f"× {line.per_token}",
-        *_costs(line.token_s, line.token_j, whole, intervals),
+        *_costs(line.token_s, line.token_j, whole),
         number(line.bandwidth_gb_s),
         percent(line.bandwidth_share),
     )
 
 
-def _costs(time: Figure, energy: Figure | None, whole: Figure, intervals: bool) -> tuple[str, str, str]:
+def _costs(time: Figure, energy: Figure | None, whole: Figure) -> Row:
     """Time of a token, its share of ``whole``, and joules of a token."""
-    return (
-        _text(time.times(1e3, "ms"), intervals, "ms"),
-        _ratio(time, whole),
-        UNKNOWN if energy is None else f"{_text(energy, intervals)} {mark(energy)}".strip(),
-    )
+    known = time.value is not None and whole.value
+    share = percent((time.value or 0.0) / (whole.value or 1.0)) if known else UNKNOWN
+    return _figure(time.times(1e3, "ms"), " ms"), share, UNKNOWN if energy is None else _figure(energy, "")
 
 
-def _ratio(part: Figure, whole: Figure) -> str:
-    if part.value is None or not whole.value:
-        return UNKNOWN
-    return percent(part.value / whole.value)
-
-
-def _text(figure: Figure, interval: bool, unit: str = "") -> str:
+def _figure(figure: Figure, unit: str) -> TableCell:
+    """With the relative half-width of its interval where there is room."""
     if figure.value is None:
-        return UNKNOWN
-    parts = [number(figure.value), unit]
-    relative = _relative(figure)
-    if interval and relative is not None:
-        parts.append(f"± {percent(relative)}")
-    return " ".join(part for part in parts if part)
-
-
-def _relative(figure: Figure) -> float | None:
-    return figure.half_width / figure.value if figure.half_width and figure.value else None
+        return TableCell(UNKNOWN, hint=figure.reason_if_null)
+    text = number(figure.value) + unit
+    relative = f" ± {percent(figure.half_width / figure.value)}" if figure.half_width and figure.value else ""
+    return TableCell(f"{text}{relative} {mark(figure)}".strip(), f"{text} {mark(figure)}".strip())

@@ -23,7 +23,10 @@ def visible(text: object) -> str:
     Category C of Unicode holds controls, format characters (bidirectional overrides) and
     surrogates.
     """
-    return "".join(char if char in "\n\t" or unicodedata.category(char)[0] != "C" else "\ufffd" for char in str(text))
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(char if char in "\n\t" or unicodedata.category(char)[0] != "C" else "\ufffd" for char in shown)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -149,7 +149,8 @@
       };
       const apart = header.dataset.apart !== undefined;
       const compare = (a, b) => {
-        if (apart && a.dataset.rank !== b.dataset.rank) return a.dataset.rank - b.dataset.rank;
+        const [first, second] = [a, b].map((row) => Number(row.cells[column].dataset.rank || 0));
+        if (apart && first !== second) return first - second;
         const [x, y] = [key(a), key(b)];
         // Unknown stays at the end, whichever way the column is sorted.
         if (x === null || y === null) return (x === null) - (y === null);
@@ -159,7 +160,10 @@
       body.append(...Array.from(body.rows).sort(compare));
     }));
     const filter = document.getElementById("filter");
-    const texts = new Map(Array.from(body.rows, (row) => [row, row.textContent.toLowerCase()]));
+    // Flags are letters whose names are the cells' hints.
+    const hints = (row) => Array.from(row.cells, (cell) => cell.title).join(" ");
+    const texts = new Map(Array.from(body.rows, (row) =>
+      [row, `${row.textContent} ${hints(row)}`.toLowerCase()]));
     filter.addEventListener("input", () => {
       const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;

@@ -1,0 +1,74 @@
+"""The contents of a report: which subjects it has, in which order, and how deep each lies.
+
+To move a subject, or to show it at another depth, is to change a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from joulebench_reports.notes.trust import banner, machine_lines, model_names
+from joulebench_reports.sections.comparisons import charts_section, tradeoff_section
+from joulebench_reports.sections.details import details_section
+from joulebench_reports.sections.limits import limits_section
+from joulebench_reports.sections.machine import machine_section
+from joulebench_reports.sections.material import Material
+from joulebench_reports.sections.memory import memory_section
+from joulebench_reports.sections.operators import operators_section
+from joulebench_reports.sections.overview import overview_section, sessions_section
+from joulebench_reports.sections.report import Banner, Depth, Report, Section
+from joulebench_reports.sections.samples import samples_section
+from joulebench_reports.sections.techniques import techniques_section
+from joulebench_reports.sections.timeline import timeline_section
+from joulebench_reports.sections.trust import legend_section, missing_section, trust_section, unmeasured_section
+from joulebench_reports.sections.verdicts import verdicts_section
+from joulebench_reports.values.figures import SessionSummary
+
+_SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ...]] = (
+    (Depth.PAGE, sessions_section),
+    (Depth.GLANCE, overview_section),
+    (Depth.PAGE, charts_section),
+    (Depth.PAGE, tradeoff_section),
+    (Depth.GLANCE, verdicts_section),
+    (Depth.GLANCE, techniques_section),
+    (Depth.PAGE, limits_section),
+    (Depth.GLANCE, operators_section),
+    (Depth.PAGE, timeline_section),
+    (Depth.DOCUMENT, memory_section),
+    (Depth.PAGE, details_section),
+    (Depth.GLANCE, missing_section),
+    (Depth.GLANCE, unmeasured_section),
+    (Depth.GLANCE, trust_section),
+    (Depth.PAGE, samples_section),
+    (Depth.PAGE, machine_section),
+    (Depth.PAGE, legend_section),
+)
+
+
+def report_of(material: Material, depth: Depth) -> Report:
+    """The report down to a depth."""
+    summary = material.summary
+    sections = (section for deep, subject in _SUBJECTS if deep <= depth for section in subject(material))
+    return Report(
+        title=model_names(summary),
+        facts=tuple(_facts(summary)),
+        machines=tuple(machine_lines(summary)),
+        banner=_banner(summary),
+        sections=tuple(sections),
+        footer=f"joulebench {summary.joulebench_version}, session {summary.session_id}",
+    )
+
+
+def _facts(summary: SessionSummary) -> Iterator[str]:
+    yield summary.profile_name
+    yield (summary.created_at or "date unknown").replace("T", " ").replace("+00:00", " UTC")
+    yield f"session {summary.status}" + ("" if summary.status == "complete" else ": figures so far")
+    if summary.protocol:
+        yield f"protocol {summary.protocol}"
+
+
+def _banner(summary: SessionSummary) -> Banner:
+    energies = [energy for cell in summary.shown for energy in cell.energy if energy.gross.value is not None]
+    provenances = tuple(dict.fromkeys(energy.provenance for energy in energies))
+    return Banner(banner(summary), provenances, caution="measured" not in provenances)

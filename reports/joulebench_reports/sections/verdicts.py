@@ -1,0 +1,19 @@
+"""What each cell saves or costs against the baseline of its model and workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from joulebench_reports.notes.trust import Note
+from joulebench_reports.sections.material import Material
+from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Section
+
+
+def verdicts_section(material: Material) -> Iterator[Section]:
+    """A verdict for each cell; how they were reached once below all of them."""
+    items: list[Item] = []
+    for verdicts in material.summary.verdicts:
+        items += [Heading(verdicts.caption), NoteList(tuple(Note(label, text) for label, text in verdicts.rows()))]
+    items += [Paragraph(text) for text in dict.fromkeys(verdicts.note for verdicts in material.summary.verdicts)]
+    if items:
+        yield Section("verdicts", "What saves energy", tuple(items), "Verdicts")
