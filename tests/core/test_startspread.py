@@ -59,7 +59,7 @@ def test_drift_of_both_cells_is_removed_where_it_dominates() -> None:
 def test_one_process_each_claims_only_what_starts_cannot_explain() -> None:
     source = random.Random(1)
     near = compare(cell(source, 1, 40, 0.93), cell(source, 1, 40))
-    assert (near.verdict, near.starts_hide_it) == ("no_difference", True)
+    assert (near.verdict, near.hidden) == ("no_difference", True)
     assert {"single_process", "start_spread_assumed"} <= set(near.flags)
     assert (near.smallest_detectable or 0) > 0.1
     far = compare(cell(source, 1, 40, 0.5), cell(source, 1, 40))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class Cell:
     noise: float = 0.01
     energies: dict[str, float | None] = field(default_factory=lambda: {"estimated": 1.0})
     block_flags: dict[int, list[str]] = field(default_factory=dict)
+    #: Rounds that have a first, disturbed block before their own: by how much its energy is higher.
+    repeats: dict[int, float] = field(default_factory=dict)
+    first_round: int = 0
+    #: CPU seconds a second.
+    threads_busy: float = 1.0
     cell_flags: list[str] = field(default_factory=lambda: ["no_thermal_gate"])
     energy_flags: list[str] = field(default_factory=list)
     perplexity: float | None = 17.43
@@ -175,8 +181,12 @@ def _write_cell(writer: SessionWriter, cell: Cell, model: str) -> None:
     streams = {name: writer.stream(cell.id, name) for name in ("blocks", "energy", "requests", "samples", "events")}
     if cell.status in ("ok", "unfinished"):
         clock = START_NS
-        for number in range(cell.blocks):
-            clock = _write_block(streams, cell, number, clock, rng)
+        numbers = count()
+        for place in range(cell.blocks):
+            if place in cell.repeats:
+                disturbed = replace(cell, joules_per_token=cell.joules_per_token * cell.repeats[place])
+                clock = _write_block(streams, disturbed, next(numbers), clock, rng, place)
+            clock = _write_block(streams, cell, next(numbers), clock, rng, place)
         if cell.samples and cell.blocks:
             streams["samples"].append(_samples(cell, clock, rng))
             mark = {"t_ns": START_NS, "kind": "gate_wait", "detail": "1.5 s", "block": 0}
@@ -234,7 +244,7 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
     return row
 
 
-def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Random) -> int:
+def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Random, place: int) -> int:
     generating = cell.unit == "token"
     duration = cell.seconds * (1 + rng.uniform(-0.025, 0.025))
     t1 = t0 + int(duration * 1e9)
@@ -245,18 +255,19 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
             {
                 "cell_id": cell.id,
                 "block": number,
-                "process": number % cell.processes,
-                "round": number,
+                "process": place % cell.processes,
+                "round": cell.first_round + place,
                 "position": 0,
                 "t0_ns": t0,
                 "t1_ns": t1,
-                "start_utc": START + timedelta(seconds=cell.begins_s + 2.5 * number),
+                "start_utc": START
+                + timedelta(seconds=cell.begins_s + 2.5 * (cell.first_round + place) + 0.1 * (number - place)),
                 "duration_s": duration,
                 "requests": requests,
                 "prefill_tokens": requests * prefill,
                 "decode_tokens": requests * decode,
                 "units": units,
-                "worker_cpu_s": duration,
+                "worker_cpu_s": duration * cell.threads_busy,
                 "other_cpu_s": 0.01,
                 "temperature_start_c": 50.0,
                 "temperature_end_c": 52.0 + number * 0.1,

@@ -54,8 +54,10 @@ def test_ratios_have_intervals_that_hold_the_truth(tmp_path: Path) -> None:
         assert found.low is not None
         assert found.high is not None
         assert found.low < truth < found.high
-        assert found.high - found.low < 0.2
         assert found.in_turns
+    assert all((found.high or 9) / (found.low or 1) < 1.4 for found in (slim.rate, slim.processor))
+    # The energies are estimates, whose model errs by 20 % or more.
+    assert (slim.energy.high or 0) / (slim.energy.low or 1) > 1.2 / 0.8
 
 
 def test_perplexity_is_compared_window_by_window(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,10 @@ from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.verdicts import Verdict, VerdictTable
 
-BASE = Cell("a", "torch f32", processes=3)
-OTHER = Cell("b", "torch int8", processes=3, backend_settings={"dtype": "int8"})
+MEASURED: dict[str, float | None] = {"measured": 1.0}
+ESTIMATED: dict[str, float | None] = {"estimated": 1.0}
+BASE = Cell("a", "torch f32", processes=3, energies=MEASURED)
+OTHER = Cell("b", "torch int8", processes=3, energies=MEASURED, backend_settings={"dtype": "int8"})
 
 
 def tables(folder: Path, *cells: Cell, baseline: str | None = None, **more: Any) -> list[Any]:
@@ -40,7 +43,7 @@ def verdict(folder: Path, *cells: Cell) -> Verdict:
 def test_a_difference_is_told_with_its_interval(tmp_path: Path, joules: float, outcome: str) -> None:
     found = verdict(tmp_path, BASE, replace(OTHER, joules_per_token=joules))
     assert found.outcome == outcome
-    match = re.fullmatch(r"(?:saves|costs) ([\d.]+) ± ([\d.]+) %(?: more)? \(est\.\)", found.text)
+    match = re.fullmatch(r"(?:saves|costs) ([\d.]+) ± ([\d.]+) %(?: more)?", found.text)
     assert match is not None
     assert abs(float(match[1]) - 20) < float(match[2]) + 1
 
@@ -66,11 +69,82 @@ def test_blocks_too_short_for_the_sensor_are_the_reason(tmp_path: Path) -> None:
 
 
 def test_provenances_are_never_compared_with_each_other(tmp_path: Path) -> None:
-    measured = replace(OTHER, energies={"measured": 1.0})
-    found = verdict(tmp_path, BASE, measured)
+    estimated = replace(BASE, energies=ESTIMATED)
+    found = verdict(tmp_path, estimated, OTHER)
     assert found.text == "cannot tell: measured against estimated energy"
-    both = replace(OTHER, energies={"measured": 9.0, "estimated": 0.8})
-    assert verdict(tmp_path / "x", BASE, both).text.startswith("saves 19.74")
+    both = replace(OTHER, energies={"measured": 9.0, "estimated": 0.4})
+    assert verdict(tmp_path / "x", estimated, both).text.startswith("saves 60 [")
+
+
+def test_a_ratio_of_estimates_carries_the_models_error(tmp_path: Path) -> None:
+    base, other = (replace(cell, energies=ESTIMATED) for cell in (BASE, OTHER))
+    near = verdict(tmp_path / "1", base, replace(other, joules_per_token=0.34))
+    assert near.text == "cannot tell: 32 % less is within the error of the estimate's model"
+    far = verdict(tmp_path / "2", base, replace(other, joules_per_token=0.2))
+    assert far.outcome == "saves"
+    assert far.text.endswith("(est.)")
+    assert far.comparison is not None
+    assert (far.comparison.u_log or 0) >= 0.2
+    assert verdict(tmp_path / "3", BASE, replace(OTHER, joules_per_token=0.34)).outcome == "saves"
+
+
+def test_an_estimate_errs_more_where_the_load_differs(tmp_path: Path) -> None:
+    base, other = (replace(cell, energies=ESTIMATED) for cell in (BASE, OTHER))
+    half = replace(other, joules_per_token=0.2, threads_busy=0.25)
+    found = verdict(tmp_path, base, half).comparison
+    assert found is not None
+    assert (found.u_log or 0) == pytest.approx(math.hypot(0.2, math.log(4) / math.sqrt(3)), rel=0.02)
+
+
+def test_a_ratio_of_times_is_called_one(tmp_path: Path) -> None:
+    base = replace(BASE, energies=ESTIMATED)
+    slower = replace(OTHER, energies=ESTIMATED, joules_per_token=1.5, seconds=6.0)
+    (table,) = tables(tmp_path, base, slower)
+    assert table.verdicts[0].text.endswith("more (est., time-derived)")
+    assert "Time-derived" in table.note
+
+
+def test_a_process_is_no_program(tmp_path: Path) -> None:
+    one = [replace(cell, processes=1) for cell in (BASE, OTHER)]
+    found = verdict(tmp_path / "1", one[0], replace(one[1], joules_per_token=0.46))
+    assert re.fullmatch(r"cannot tell: one process each \(7\.\d % less, if starts do not differ\)", found.text)
+    assert verdict(tmp_path / "2", BASE, replace(OTHER, joules_per_token=0.46)).outcome == "saves"
+    assert verdict(tmp_path / "3", one[0], replace(one[1], joules_per_token=0.3)).outcome == "saves"
+
+
+def test_the_spread_from_run_to_run_is_in_the_verdict_or_said_to_be_unknown(tmp_path: Path) -> None:
+    cheaper = replace(OTHER, joules_per_token=0.46)
+    (table,) = tables(tmp_path / "1", BASE, cheaper)
+    assert "was not measured here" in table.note
+    recorded = json.dumps({"run_to_run": {"u": 0.05, "runs": 10}})
+    (wide,) = tables(tmp_path / "2", BASE, cheaper, preflight_json=recorded)
+    assert wide.verdicts[0].text == "cannot tell: 7.7 % less is within the spread from run to run"
+    assert "measured on this machine" in wide.note
+
+
+def test_the_last_repeat_of_a_round_counts_in_table_and_verdict(tmp_path: Path) -> None:
+    disturbed = replace(OTHER, repeats={4: 3.0, 9: 5.0}, block_flags={4: ["contended"]}, joules_per_token=0.4)
+    session = Session(make_session.write(tmp_path / "s", [BASE, disturbed]))
+    summary = summarise(session)
+    base, cell = summary.shown
+    (found,) = summary.verdicts[0].verdicts
+    assert found.comparison is not None
+    assert cell.headline.value is not None
+    assert base.headline.value is not None
+    assert found.comparison.ratio == pytest.approx(cell.headline.value / base.headline.value)
+    assert cell.headline.value == pytest.approx(0.4, rel=0.02)
+    assert (cell.blocks, {flag.flag: flag.blocks for flag in cell.flags}["repeated"]) == (20, 2)
+    assert session.table("blocks", "b").num_rows == 22
+
+
+def test_cells_of_different_groups_are_compared_through_an_anchor(tmp_path: Path) -> None:
+    anchor = replace(BASE, id="r", label="anchor", blocks=40, processes=4)
+    early = replace(BASE, blocks=20)
+    late = replace(OTHER, first_round=20, begins_s=0.0, joules_per_token=0.4)
+    (table,) = tables(tmp_path, early, late, anchor)
+    found = {each.label: each for each in table.verdicts}["torch int8"]
+    assert found.outcome == "saves"
+    assert "through one that took turns with both" in table.note
 
 
 def test_few_blocks_and_no_blocks_cannot_tell(tmp_path: Path) -> None:
@@ -79,19 +153,22 @@ def test_few_blocks_and_no_blocks_cannot_tell(tmp_path: Path) -> None:
 
 
 def test_many_cells_are_judged_together_and_it_is_said(tmp_path: Path) -> None:
-    cells = [Cell(f"c{i}", f"c{i}", backend_settings={"n": i}, samples=False, noise=0.05) for i in range(40)]
+    cells = [
+        replace(BASE, id=f"c{i}", label=f"c{i}", backend_settings={"n": i}, samples=False, noise=0.05)
+        for i in range(40)
+    ]
     (table,) = tables(tmp_path, *cells)
     assert sum(v.outcome in ("saves", "costs more") for v in table.verdicts) <= 1
-    assert "all 39 cells together (Holm's correction)" in table.note
+    assert "all 39 cells together (Bonferroni; decisions by Holm's rule)" in table.note
     assert {v.comparison.compared_with for v in table.verdicts} == {39}
 
 
-def test_a_claim_from_one_process_says_so(tmp_path: Path) -> None:
+def test_a_claim_from_one_process_says_what_it_assumes(tmp_path: Path) -> None:
     cheap = replace(OTHER, joules_per_token=0.3)
     (several,) = tables(tmp_path / "x", BASE, cheap)
     (single,) = tables(tmp_path / "y", replace(BASE, processes=1), replace(cheap, processes=1))
-    assert "one process" in single.note
-    assert "one process" not in several.note
+    assert "starts are assumed to differ by 4.0 % (1 σ)" in single.note
+    assert "assumed" not in several.note
 
 
 def test_the_agreement_reference_is_the_baseline_else_the_first_cell(tmp_path: Path) -> None:

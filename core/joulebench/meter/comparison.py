@@ -89,12 +89,12 @@ class CellComparison:
     blocks_u_log: float | None = None
 
     @property
-    def starts_hide_it(self) -> bool:
-        """Whether the blocks alone would exclude 1, and the assumed spread between starts does not."""
-        if self.verdict != "no_difference" or "start_spread_assumed" not in self.flags:
+    def hidden(self) -> bool:
+        """Whether the blocks alone would exclude 1, and what is assumed or known beside does not."""
+        if self.verdict != "no_difference" or not self.blocks_u_log or self.ratio is None:
             return False
         t = t_quantile(0.5 + self.level / 2, self.df or 1.0)
-        return abs(math.log(self.ratio or 1.0)) > t * (self.blocks_u_log or math.inf)
+        return abs(math.log(self.ratio)) > t * self.blocks_u_log
 
 
 @dataclass(frozen=True, slots=True)

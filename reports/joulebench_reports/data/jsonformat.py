@@ -115,9 +115,11 @@ RECORDS: Final[Mapping[str, Record]] = {
         "cell_id:text label:text provenance:text? outcome:text text:text reason:text? comparison:comparison?",
     ),
     "comparison": _record(
-        "Candidate over baseline; `level` is the interval's, `u_log` the standard uncertainty of the ratio's logarithm",
+        "Candidate over baseline. `level` is the interval's; `u_log` the standard uncertainty of the ratio's "
+        "logarithm, `blocks_u_log` the blocks' part of it",
         "verdict:text ratio:number? low:number? high:number? p_value:number? smallest_detectable:number?",
-        "u_log:number? df:number? n:integer level:number paired:boolean compared_with:integer flags:[text]",
+        "u_log:number? blocks_u_log:number? df:number? n:integer level:number paired:boolean compared_with:integer",
+        "flags:[text]",
     ),
     "cost_table": _record(
         "Compressed cells against the uncompressed model",

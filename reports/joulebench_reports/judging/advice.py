@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.clusters import paired_windows
-from joulebench.meter.comparison import CellBlocks, CellComparison, compare
+from joulebench.meter.comparison import CellComparison
 from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.constraints import Constraint, energy_of, rate_of
+from joulebench_reports.judging.ratios import CellRatios, decode_time
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
-from joulebench_reports.reading.series import CellSeries, read_series
 from joulebench_reports.reading.simulated import ELSEWHERE
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
@@ -101,7 +101,7 @@ class _Adviser:
         self._group = group
         self._limits = limits
         self._max_loss = max_loss
-        self._series: dict[str, CellSeries] = {}
+        self._ratios = CellRatios(session, group.cells, times=True)
         self._cells = {cell.id: cell for cell in group.cells}
         self._provenance = next(
             (p for p in PROVENANCES if any(energy_of(c, p).value is not None for c in group.cells)), None
@@ -176,20 +176,11 @@ class _Adviser:
 
     # -- comparing ---------------------------------------------------------------------------
 
-    def _blocks(self, cell_id: str, objective: Objective) -> CellBlocks | None:
-        if cell_id not in self._series:
-            unit = self._cells[cell_id].unit
-            self._series[cell_id] = read_series(self._session, cell_id, unit)
-        series = self._series[cell_id]
-        if objective == "energy":
-            return None if self._provenance is None else series.energy(self._provenance)
-        return series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens) or series.ratio(
-            lambda b: b.duration_s, lambda b: b.units
-        )
-
     def _compare(self, one: str, other: str, objective: Objective) -> CellComparison | None:
-        ours, theirs = self._blocks(one, objective), self._blocks(other, objective)
-        return None if ours is None or theirs is None else compare(ours, theirs)
+        cells = self._cells[one], self._cells[other]
+        if objective != "energy":
+            return self._ratios.of(*cells, decode_time)
+        return None if self._provenance is None else self._ratios.energy(*cells, self._provenance)
 
     def _surely_less(self, one: str, other: str, objective: Objective) -> bool | None:
         if objective == "loss":

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance, Scalar
 from joulebench.meter.clusters import paired_windows
-from joulebench.meter.comparison import CellBlocks, CellComparison, compare
+from joulebench.meter.comparison import CellComparison
 from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.advice import advise
 from joulebench_reports.judging.claims import judge_claims
 from joulebench_reports.judging.constraints import rate_of
-from joulebench_reports.judging.verdicts import Energies, corrected
+from joulebench_reports.judging.ratios import CellRatios, Quantity, decode_time, processor_time
+from joulebench_reports.judging.verdicts import corrected, energy_comparison
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
-from joulebench_reports.reading.series import CellSeries, read_series
 from joulebench_reports.values.agreement import agreed_share, bounds_of
 from joulebench_reports.values.figures import CellSummary, QualityFigures
 from joulebench_reports.values.pareto import Front, Objective
@@ -35,7 +35,6 @@ _UNCOMPRESSED = "none"
 _NO_BASELINE = "the uncompressed model was not measured on this backend"
 #: Of the same backend: what has to be equal.
 _Where = tuple[str, str, str]
-_Ratio = Callable[[CellSummary], CellBlocks | None]
 
 
 def cost_tables(session: Session, shown: Sequence[CellSummary]) -> tuple[CostTable, ...]:
@@ -54,8 +53,7 @@ class _Costing:
     def __init__(self, session: Session, group: WorkGroup) -> None:
         self._session = session
         self._group = group
-        self._series: dict[str, CellSeries] = {}
-        self._cpu_s: dict[str, Mapping[int, float | None]] = {}
+        self._ratios = CellRatios(session, group.cells, times=True)
 
     def table(self) -> CostTable:
         by_backend: dict[_Where, list[CellSummary]] = {}
@@ -69,8 +67,10 @@ class _Costing:
             if cell is not base
         ]
         energies = self._energies(pairs)
-        rates = self._ratios(pairs, self._time, inverse=True)
-        processors = self._ratios(pairs, self._processor, inverse=False)
+        rates = self._relatives(pairs, decode_time, inverse=True)
+        # What an accelerator computes is no CPU time of the worker.
+        on_host = [pair for pair in pairs if not any(cell.memory.device_peak_bytes for cell in pair)]
+        processors = self._relatives(on_host, processor_time, inverse=False)
         backends = tuple(
             BackendCosts(
                 _title(cells, by_backend),
@@ -102,46 +102,16 @@ class _Costing:
     def _energies(
         self, pairs: Sequence[tuple[CellSummary, CellSummary]]
     ) -> dict[str, tuple[Provenance | None, Relative]]:
-        held = Energies(self._session)
-        judged = corrected([(cell, *held.compare(cell, base)) for cell, base in pairs])
+        judged = corrected([(cell, *energy_comparison(self._ratios, cell, base)) for cell, base in pairs])
         return {cell.id: (provenance, _relative(found, why)) for cell, provenance, found, why in judged}
 
-    def _ratios(
-        self, pairs: Sequence[tuple[CellSummary, CellSummary]], part: _Ratio, *, inverse: bool
+    def _relatives(
+        self, pairs: Sequence[tuple[CellSummary, CellSummary]], quantity: Quantity, *, inverse: bool
     ) -> dict[str, Relative]:
-        raw: list[tuple[str, CellComparison | None]] = []
-        for cell, base in pairs:
-            ours, theirs = part(cell), part(base)
-            both = ours is not None and theirs is not None
-            raw.append((cell.id, compare(ours, theirs) if both else None))  # type: ignore[arg-type]
-        found = iter(corrected_for_many([each for _, each in raw if each is not None]))
-        result: dict[str, Relative] = {}
-        for cell_id, comparison in raw:
-            relative = _relative(None if comparison is None else next(found), None)
-            result[cell_id] = _inverse(relative) if inverse else relative
-        return result
-
-    def _of(self, cell: CellSummary) -> CellSeries:
-        if cell.id not in self._series:
-            self._series[cell.id] = read_series(self._session, cell.id, cell.unit)
-        return self._series[cell.id]
-
-    def _time(self, cell: CellSummary) -> CellBlocks | None:
-        """Seconds of decoding a token, else of a unit of work."""
-        series = self._of(cell)
-        return series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens) or series.ratio(
-            lambda b: b.duration_s, lambda b: b.units
-        )
-
-    def _processor(self, cell: CellSummary) -> CellBlocks | None:
-        """CPU time of the worker; what an accelerator computes is not in it."""
-        if cell.memory.device_peak_bytes:
-            return None
-        if cell.id not in self._cpu_s:
-            blocks = self._session.table("blocks", cell.id).select(["block", "worker_cpu_s"])
-            self._cpu_s[cell.id] = {row["block"]: row["worker_cpu_s"] for row in blocks.to_pylist()}
-        spent = self._cpu_s[cell.id]
-        return self._of(cell).ratio(lambda b: spent.get(b.number), lambda b: b.units)
+        raw = {cell.id: self._ratios.of(cell, base, quantity) for cell, base in pairs}
+        judged = iter(corrected_for_many([comparison for comparison in raw.values() if comparison is not None]))
+        relatives = {id_: _relative(None if found is None else next(judged), None) for id_, found in raw.items()}
+        return {id_: _inverse(relative) if inverse else relative for id_, relative in relatives.items()}
 
 
 def _where(cell: CellSummary) -> _Where:

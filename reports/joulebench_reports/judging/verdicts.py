@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from joulebench.api import PROVENANCES, Provenance
-from joulebench.meter.comparison import CellBlocks, CellComparison, compare
+from joulebench.meter.comparison import CellComparison
 from joulebench.meter.multiplicity import corrected_for_many
+from joulebench_reports.judging.ratios import CellRatios
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
-from joulebench_reports.reading.series import CellSeries, read_energies
 from joulebench_reports.reading.simulated import RANGES
 from joulebench_reports.values.figures import CellSummary, EnergySummary
 from joulebench_reports.values.verdicts import Verdict, VerdictTable
@@ -29,8 +29,8 @@ def verdict_tables(
 
 def _table(session: Session, group: WorkGroup) -> VerdictTable:
     base = group.baseline
-    held = Energies(session)
-    pairs = [(cell, *held.compare(cell, base)) for cell in group.others]
+    ratios = CellRatios(session, group.cells, times=False)
+    pairs = [(cell, *energy_comparison(ratios, cell, base)) for cell in group.others]
     return VerdictTable(
         group.model,
         group.workload,
@@ -43,41 +43,26 @@ def _table(session: Session, group: WorkGroup) -> VerdictTable:
     )
 
 
-Judged = tuple[CellSummary, Provenance | None, CellComparison | None, str | None]
+JudgedPair = tuple[CellSummary, Provenance | None, CellComparison | None, str | None]
 
 
-def corrected(pairs: Sequence[Judged]) -> list[Judged]:
-    """The pairs with Holm's correction over those that could be compared."""
+def corrected(pairs: Sequence[JudgedPair]) -> list[JudgedPair]:
+    """The pairs, judged together as far as they could be compared."""
     found = iter(corrected_for_many([c for _, _, c, _ in pairs if c is not None]))
     return [(cell, p, None if c is None else next(found), why) for cell, p, c, why in pairs]
 
 
-class Energies:
-    """The block energies of a session's cells, each read once."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._known: dict[str, CellSeries] = {}
-
-    def of(self, cell: CellSummary, provenance: Provenance) -> CellBlocks | None:
-        """The blocks of a cell with their joules."""
-        if cell.id not in self._known:
-            self._known[cell.id] = read_energies(self._session, cell.id, cell.unit)
-        return self._known[cell.id].energy(provenance)
-
-    def compare(
-        self, cell: CellSummary, base: CellSummary
-    ) -> tuple[Provenance | None, CellComparison | None, str | None]:
-        """Provenance, comparison, and the reason where there is none."""
-        provenance, reason = common_provenance(cell, base)
-        if provenance is None:
-            return None, None, reason
-        if cell.simulated and base.simulated:
-            return provenance, None, RANGES
-        ours, theirs = self.of(cell, provenance), self.of(base, provenance)
-        if ours is None or theirs is None:
-            return provenance, None, "no energy"
-        return provenance, compare(ours, theirs), None
+def energy_comparison(
+    ratios: CellRatios, cell: CellSummary, base: CellSummary
+) -> tuple[Provenance | None, CellComparison | None, str | None]:
+    """Provenance, comparison, and the reason where there is none."""
+    provenance, reason = common_provenance(cell, base)
+    if provenance is None:
+        return None, None, reason
+    if cell.simulated and base.simulated:
+        return provenance, None, RANGES
+    found = ratios.energy(cell, base, provenance)
+    return provenance, found, "no energy" if found is None else None
 
 
 def common_provenance(cell: CellSummary, base: CellSummary) -> tuple[Provenance | None, str | None]:

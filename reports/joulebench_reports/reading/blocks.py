@@ -34,6 +34,7 @@ class BlockSums:
     round: int | None
     start_s: float | None
     temperature_c: float | None
+    worker_cpu_s: float | None
     flags: tuple[str, ...]
     #: Of a block of simulated hardware: what simulating took on this machine, in s. All other
     #: times are then the hardware's own.
@@ -60,12 +61,12 @@ class BlockEnergy:
 
 
 def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[BlockSums]:
-    """The blocks of one cell in the order in which they ran, their work in ``per`` units of it."""
+    """The blocks of one cell that count, in the order in which they ran; work in ``per`` units of it."""
     # Seconds of simulated hardware, where the blocks have them; this machine's are the simulator's.
     simulated = blocks["device_s"].null_count < blocks.num_rows
     base = "device_" if simulated else ""
     times = _sums(requests, [f"{base}{name}" for name in ("prefill_s", "decode_s", "ttft_s")])
-    ordered = blocks.sort_by([("t0_ns", "ascending"), ("block", "ascending")])
+    ordered = last_of_rounds(blocks)
     columns = [
         "block",
         "process",
@@ -79,6 +80,7 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
         "requests",
         "temperature_start_c",
         "temperature_end_c",
+        "worker_cpu_s",
         "flags",
     ]
     result: list[BlockSums] = []
@@ -100,11 +102,32 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
                 round=row["round"],
                 start_s=None if row["start_utc"] is None else row["start_utc"].timestamp(),
                 temperature_c=max((each for each in ends if each is not None), default=None),
+                worker_cpu_s=row["worker_cpu_s"],
                 flags=tuple(row["flags"] or ()),
                 host_s=row["duration_s"] if simulated else None,
             )
         )
     return result
+
+
+def last_of_rounds(blocks: pa.Table) -> pa.Table:
+    """The blocks that count, in their order: of a round whose block was repeated, the last repeat."""
+    import pyarrow as pa
+
+    ordered = blocks.sort_by([("t0_ns", "ascending"), ("block", "ascending")])
+    places: dict[object, int] = {}
+    for place, number in enumerate(ordered["round"].to_pylist()):
+        places[place if number is None else ("round", number)] = place
+    return ordered if len(places) == ordered.num_rows else ordered.take(pa.array(sorted(places.values())))
+
+
+def of_blocks(table: pa.Table, blocks: Sequence[BlockSums]) -> pa.Table:
+    """The rows of a table that belong to these blocks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = pa.array([block.number for block in blocks], table.schema.field("block").type)
+    return table.filter(pc.is_in(table["block"], value_set=numbers))
 
 
 def energy_rows(energy: pa.Table, provenance: str, phase: str) -> pa.Table:

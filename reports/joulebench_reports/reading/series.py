@@ -29,13 +29,17 @@ class CellSeries:
 
     def energy(self, provenance: Provenance) -> CellBlocks | None:
         """Joules and the work done for them; ``None`` without a block that has both."""
+        return self.ratio(self.joules(provenance), lambda block: block.units)
+
+    def joules(self, provenance: Provenance) -> Part:
+        """Gross joules of a block."""
         sums = self.energies.get(provenance, {})
 
-        def joules(block: BlockSums) -> float | None:
-            found = sums.get(block.number)
-            return None if found is None else found.gross_j
+        def of(block: BlockSums) -> float | None:
+            energy = sums.get(block.number)
+            return None if energy is None else energy.gross_j
 
-        return self.ratio(joules, lambda block: block.units)
+        return of
 
     def ratio(self, above: Part, below: Part) -> CellBlocks | None:
         """Two quantities whose ratio of sums is a figure; blocks that lack one are left out."""

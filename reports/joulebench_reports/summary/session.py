@@ -190,6 +190,10 @@ def _summarise(
 ) -> CellSummary:
     unit = shown_unit(row.get("unit") or "unit")
     blocks = block_sums.read_blocks(tables.blocks, tables.requests, unit.per)
+    repeated = tables.blocks.num_rows - len(blocks)
+    if repeated:
+        requests, energy_rows = (block_sums.of_blocks(table, blocks) for table in (tables.requests, tables.energy))
+        tables = replace(tables, requests=requests, energy=energy_rows)
     energy = summarise_energy(tables.energy, blocks, unit.energy, _PHASE_WORK, channels)
     if all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
         energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples)
@@ -223,7 +227,7 @@ def _summarise(
         agreement=read_agreement(row.get("agreement_json")),
         temperature_max_c=max((b.temperature_c for b in blocks if b.temperature_c is not None), default=None),
         observer=_observer(row),
-        flags=_flags(row, blocks, energy, processes),
+        flags=_flags(row, blocks, energy, processes, repeated),
         evidence=_scalars(row.get("evidence_json")),
         facts=facts,
         threads=threads if isinstance(threads, int) else None,
@@ -324,10 +328,14 @@ def _observer(row: Mapping[str, Any]) -> SamplerCost:
 
 
 def _flags(
-    row: Mapping[str, Any], blocks: Sequence[block_sums.BlockSums], energy: Sequence[EnergySummary], processes: int
+    row: Mapping[str, Any],
+    blocks: Sequence[block_sums.BlockSums],
+    energy: Sequence[EnergySummary],
+    processes: int,
+    repeated: int,
 ) -> tuple[FlagCount, ...]:
     """Flags of the cell, its blocks and its energy figures, each once."""
-    counts: dict[str, int | None] = {}
+    counts: dict[str, int | None] = {"repeated": repeated} if repeated else {}
     for block in blocks:
         for flag in block.flags:
             counts[flag] = (counts.get(flag) or 0) + 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from joulebench.api import Option, Provenance, Settings
-from joulebench.meter.comparison import CellComparison
+from joulebench.meter.comparison import ASSUMED_START_U, CellComparison
 from joulebench_reports.words.text import MARKS, percent, plain, with_interval
 
 Outcome = Literal["saves", "costs more", "no difference shown", "cannot tell"]
@@ -38,10 +38,12 @@ class Verdict:
 
     def __post_init__(self) -> None:
         outcome, text = _words(self.comparison, self.reason)
-        mark = MARKS.get(self.provenance or "measured", "")
-        told = outcome != CANNOT_TELL and mark
+        marks = [MARKS.get(self.provenance or "measured", "")]
+        if self.comparison is not None and "time_derived" in self.comparison.flags:
+            marks.append("time-derived")
+        marked = outcome != CANNOT_TELL and any(marks)
         object.__setattr__(self, "outcome", outcome)
-        object.__setattr__(self, "text", f"{text} ({mark})" if told else text)
+        object.__setattr__(self, "text", f"{text} ({', '.join(filter(None, marks))})" if marked else text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +64,37 @@ class VerdictTable:
     @property
     def note(self) -> str:
         """How it was compared, and what the verdicts do not cover."""
-        told = [each.comparison for each in self.verdicts if each.comparison is not None]
-        text = (
-            "In the rounds in which both cells took turns, with 95 % intervals. A difference is "
-            "claimed where the interval excludes none."
-        )
-        if len(told) > 1:
-            text += (
-                f" The intervals hold for all {len(told)} cells together (Holm's correction): of "
-                "many cells some would else differ by chance."
+        comparisons = [verdict.comparison for verdict in self.verdicts if verdict.comparison is not None]
+        flags = {flag for comparison in comparisons for flag in comparison.flags}
+        parts = [
+            "In the rounds in which both cells took turns, with 95 % intervals. A difference is claimed where "
+            "the interval excludes none."
+        ]
+        if len(comparisons) > 1:
+            parts.append(
+                f"The intervals hold for all {len(comparisons)} cells together (Bonferroni; decisions by Holm's "
+                "rule): of many cells some would else differ by chance."
             )
-        claims = [c for c in told if c.verdict in ("lower", "higher")]
-        if any("single_process" in claim.flags for claim in claims):
-            text += (
-                " Claims rest on one process of a cell: how processes differ from start to start "
-                "is not in the interval."
-            )
-        return text
+        parts += [text for flag, text in _NOTES.items() if flag in flags]
+        if comparisons and "run_to_run" not in flags:
+            parts.append("How runs differ from one to the next was not measured here and is in no interval.")
+        return " ".join(parts)
 
     def rows(self) -> list[tuple[str, str]]:
         """Texts in the order of :data:`HEADER`."""
         return [(plain(each.label), plain(each.text)) for each in self.verdicts]
+
+
+#: Flag of a comparison → what the table's note says of it.
+_NOTES: Final = {
+    "start_spread_assumed": f"Cells of fewer than three processes: starts are assumed to differ by "
+    f"{percent(ASSUMED_START_U)} (1 σ), which is in the interval.",
+    "model_error": "Estimated energies: their model's error, 20 % (1 σ) or more, is in the interval.",
+    "time_derived": "Time-derived: at equal estimated power the ratio of energies is that of times once more; "
+    "the model's error is in the interval.",
+    "run_to_run": "The spread from run to run that was measured on this machine is in the interval.",
+    "through_anchor": "Cells of different groups are compared through one that took turns with both.",
+}
 
 
 def _words(comparison: CellComparison | None, reason: str | None) -> tuple[Outcome, str]:
@@ -92,7 +104,7 @@ def _words(comparison: CellComparison | None, reason: str | None) -> tuple[Outco
         return "saves", f"saves {_share(comparison, -1)}"
     if comparison.verdict == "higher":
         return "costs more", f"costs {_share(comparison, 1)} more"
-    if comparison.verdict == "no_difference":
+    if comparison.verdict == "no_difference" and not comparison.hidden:
         seen = comparison.smallest_detectable
         apart = "" if comparison.paired else "; not measured in turns"
         visible = seen is not None and seen < 1
@@ -110,12 +122,23 @@ def _share(comparison: CellComparison, sign: int) -> str:
 
 
 def _why(comparison: CellComparison) -> str:
-    if "too_few_blocks" in comparison.flags:
+    flags = comparison.flags
+    if "too_few_blocks" in flags:
         return "too few blocks"
-    if "no_positive_mean" in comparison.flags:
+    if "no_positive_mean" in flags:
         return "the energy is not above zero"
-    if not comparison.u_log:
+    if not comparison.blocks_u_log:
         return "the blocks do not scatter at all"
     change = percent(abs((comparison.ratio or 1) - 1))
-    less = "less" if (comparison.ratio or 1) < 1 else "more"
-    return f"the cells did not take turns ({change} {less}, if nothing drifted)"
+    change += " less" if (comparison.ratio or 1) < 1 else " more"
+    if "too_few_rounds" in flags:
+        return f"one common round is too few ({change}, if nothing drifted)"
+    if "not_interleaved" in flags:
+        return f"the cells did not take turns ({change}, if nothing drifted)"
+    if "model_error" in flags or "time_derived" in flags:
+        return f"{change} is within the error of the estimate's model"
+    if "single_process" in flags:
+        return f"one process each ({change}, if starts do not differ)"
+    if "few_processes" in flags:
+        return f"two processes each ({change}, if starts do not differ)"
+    return f"{change} is within the spread from run to run"

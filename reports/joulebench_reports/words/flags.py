@@ -10,7 +10,9 @@ from typing import Final
 EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "contended": "other processes used the processor during the block, so its time and energy "
-        "are partly theirs; it was repeated, and the last repeat counts",
+        "are partly theirs, also in its last repeat",
+        "repeated": "blocks that others disturbed were measured again; the last repeat counts, and "
+        "the record has all of them",
         "anchor": "the cell took this turn in the rounds of another group, so that cells that do not fit into "
         "memory together can be compared by way of it",
         "throttled": "the processor or accelerator lowered its clock within the block, so the "
@@ -71,6 +73,15 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "judged too short for it",
         "not_interleaved": "the blocks of the cells did not take turns, so drift of the machine "
         "may look like a difference between cells",
+        "too_few_rounds": "the cells share one round of turns only, too few for an interval",
+        "start_spread_assumed": "fewer than three processes of a cell: an assumed spread from start to start "
+        "is in the interval of the comparison",
+        "through_anchor": "the cells were measured in different groups and are compared through a cell "
+        "that took turns with both",
+        "model_error": "the error of the estimate's model, 20 % (1 σ) or more, is in the interval of the ratio",
+        "time_derived": "the ratio of estimated energies is that of times once more; the model's error is in "
+        "its interval",
+        "run_to_run": "the spread from run to run that was measured on this machine is in the interval",
         "incomplete_blocks": "blocks in which a sensor gave nothing are left out of the figure",
         "unfinished": "the cell has not ended (the run goes on or was cut off); figures cover the "
         "blocks that are on disk",
