@@ -342,7 +342,7 @@ def _public(module: ModuleType) -> list[object]:
     return [
         each
         for name, each in vars(module).items()
-        if not name.startswith("_") and getattr(each, "__module__", "") == module.__name__
+        if not name.startswith("_") and f"{getattr(each, '__module__', '')}.".startswith(f"{module.__name__}.")
     ]
 
 
@@ -374,7 +374,7 @@ def type_reference() -> str:
 
 
 def _plain_type(meant: object) -> str:
-    return re.sub(r"(?:typing|collections\.abc|joulebench\.api)\.", "", str(meant))
+    return re.sub(r"(?:typing|collections\.abc|joulebench\.api\.\w+)\.", "", str(meant))
 
 
 # -- the rooms of the house ---------------------------------------------------------------------

@@ -29,7 +29,7 @@ def _public(module: ModuleType) -> list[str]:
     return [
         name
         for name, each in vars(module).items()
-        if not name.startswith("_") and getattr(each, "__module__", "") == module.__name__
+        if not name.startswith("_") and f"{getattr(each, '__module__', '')}.".startswith(f"{module.__name__}.")
     ]
 
 

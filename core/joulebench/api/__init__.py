@@ -1,0 +1,70 @@
+"""What a plugin sees: the values it exchanges with the host and the classes it implements.
+
+Everything here is light to import (standard library only): a plugin's module is imported by
+every command, so it must keep its heavy imports inside the methods that need them.
+
+Units stand in names (``_s``, ``_j``, ``_w``, ``_bytes``, ``_c``, ``_ns``). Unknown is ``None``,
+never 0.
+"""
+
+from joulebench.api.artifacts import Artifact, ArtifactTechnique, Converter
+from joulebench.api.availability import Availability, distribution_versions, require_modules
+from joulebench.api.backend import Backend, BackendSession, Device, Kernel, MemoryUse, SimulatedCost, Traffic
+from joulebench.api.plugin import ENVIRONMENT_NAME, Environment, Plugin
+from joulebench.api.probe import Channel, FileSource, Probe, ReaderSource, provenance_of_file
+from joulebench.api.renderer import FinishedCell, Renderer
+from joulebench.api.techniques import RuntimeTechnique, Technique
+from joulebench.api.values import (
+    API_VERSION,
+    PROVENANCES,
+    Option,
+    OptionType,
+    OptionValue,
+    Provenance,
+    Quantity,
+    Scalar,
+    Settings,
+)
+from joulebench.api.workload import Outcome, Recorder, Request, Workload, WorkloadContext
+
+__all__ = [
+    "API_VERSION",
+    "ENVIRONMENT_NAME",
+    "PROVENANCES",
+    "Artifact",
+    "ArtifactTechnique",
+    "Availability",
+    "Backend",
+    "BackendSession",
+    "Channel",
+    "Converter",
+    "Device",
+    "Environment",
+    "FileSource",
+    "FinishedCell",
+    "Kernel",
+    "MemoryUse",
+    "Option",
+    "OptionType",
+    "OptionValue",
+    "Outcome",
+    "Plugin",
+    "Probe",
+    "Provenance",
+    "Quantity",
+    "ReaderSource",
+    "Recorder",
+    "Renderer",
+    "Request",
+    "RuntimeTechnique",
+    "Scalar",
+    "Settings",
+    "SimulatedCost",
+    "Technique",
+    "Traffic",
+    "Workload",
+    "WorkloadContext",
+    "distribution_versions",
+    "provenance_of_file",
+    "require_modules",
+]

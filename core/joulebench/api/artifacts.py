@@ -1,0 +1,70 @@
+"""Models on disk, and what turns one into another."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from joulebench.api.plugin import Plugin
+from joulebench.api.values import Scalar, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model on disk in one format (``hf``: a folder with config.json and safetensors).
+
+    ``content_hash`` is the sha256 over names and contents of its files; ``lineage`` lists the
+    steps that made it, oldest first.
+    """
+
+    format: str
+    path: Path
+    content_hash: str
+    size_bytes: int
+    lineage: tuple[str, ...] = ()
+
+
+class Converter(Plugin):
+    """Turns an artifact of one format into another. Runs in a process of its own."""
+
+    source: ClassVar[str]
+    target: ClassVar[str]
+
+    def supports(self, architecture: str | None) -> str | None:
+        """Why a model of this ``config.json`` architecture cannot be converted, or ``None``."""
+        return None
+
+    @abstractmethod
+    def convert(self, source: Path, output: Path, settings: Settings) -> None:
+        """Write the converted model into the empty folder ``output``.
+
+        ``source`` is the source artifact's path. A partial result is discarded by the host when
+        this raises.
+        """
+
+
+class ArtifactTechnique(Plugin):
+    """A compression that rewrites a model on disk. Runs in a process of its own.
+
+    ``stage`` is ``checkpoint`` (HF weights to HF weights, so it reaches every backend) or
+    ``artifact`` (a format to a format).
+    """
+
+    stage: ClassVar[Literal["checkpoint", "artifact"]]
+    accepts: ClassVar[str]
+    produces: ClassVar[str]
+
+    def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
+        """Why these settings do not fit a model of this ``config.json``, or ``None``."""
+        return None
+
+    @abstractmethod
+    def apply(self, source: Path, output: Path, settings: Settings) -> None:
+        """Write the compressed model into the empty folder ``output``."""
+
+    @abstractmethod
+    def evidence(self, before: Path, after: Path, settings: Settings) -> Mapping[str, Scalar]:
+        """What is observed to have changed (zero fraction, dtypes, bytes), read from the files."""

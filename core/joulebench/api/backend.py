@@ -1,0 +1,262 @@
+"""Backends and the sessions that they open: a loaded model in the worker process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from joulebench.api.artifacts import Artifact
+from joulebench.api.plugin import Plugin
+from joulebench.api.values import Scalar, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One place where a backend can run a model: ``cpu``, ``cuda:0``, …"""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """The runtime's own account of its memory, in bytes; ``None`` where it does not say."""
+
+    weights_bytes: int | None = None
+    kv_allocated_bytes: int | None = None
+    kv_used_bytes: int | None = None
+    workspace_bytes: int | None = None
+    #: Most memory of the accelerator that was in use since the session was opened.
+    device_peak_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What one decoded token has to move and to compute, counted from the loaded tensors.
+
+    ``None`` where the runtime does not let its tensors be counted.
+    """
+
+    #: Bytes of weights that one token reads: every matrix once; of an embedding that only looks
+    #: rows up, one row. A head that shares the embedding's matrix reads all of it.
+    weights_bytes: int | None = None
+    #: Bytes of keys and values that one token reads for each position before it.
+    kv_position_bytes: int | None = None
+    #: Floating-point operations in the weights' matrices for one token: a multiply and an add
+    #: are two.
+    operations: int | None = None
+    #: Those of them in the output head, which a prefill does once, not for each of its tokens.
+    head_operations: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Something small that a session can do over and over, with known traffic and work.
+
+    ``run(n)`` does it ``n`` times and returns when the last one is done. ``bytes_moved`` counts
+    what it must read and write at least once; ``operations`` its floating-point operations.
+    Where a runtime is better called once for many (all layers of a model), ``run(n)`` does
+    ``n`` times ``together`` of them, and bytes and operations still are those of one.
+    """
+
+    name: str
+    run: Callable[[int], None]
+    bytes_moved: int | None = None
+    operations: int | None = None
+    #: How often one token's decode step does it (layers); 0 for what is no part of a model.
+    per_token: int = 0
+    #: Number type that it computes in, and what else tells it from others.
+    detail: str = ""
+    #: How many of them one run does; a divisor of ``per_token`` where that is not 0.
+    together: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCost:
+    """What simulated hardware has spent since its session was opened, by its own clock.
+
+    Seconds of the simulated device have nothing to do with those that simulating it takes.
+    ``energy_low_j`` and ``energy_high_j`` bound what the ranges of the model's inputs allow, which
+    is no statistical interval. ``None`` where the simulation does not tell.
+    """
+
+    #: Time that the device would have worked.
+    device_s: float
+    #: Clock cycles in that time.
+    cycles: int | None = None
+    #: Energy of the device by its model.
+    energy_j: float | None = None
+    #: The least and the most that the inputs' ranges allow.
+    energy_low_j: float | None = None
+    energy_high_j: float | None = None
+
+
+class BackendSession(ABC):
+    """A loaded model, in the worker process. One sequence at a time, greedy decoding.
+
+    A session implements what its backend can do and names it in the backend's
+    ``capabilities``: ``generate`` (prefill and step), ``score``, ``logits``, ``encode``,
+    ``train``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.window``, ``kv.evict``,
+    ``mlp.contextual``, ….
+    """
+
+    #: Most tokens (prompt and answer) that one sequence may hold; ``None`` if unbounded.
+    context_length: int | None = None
+    #: Number of token ids; ids are 0 … vocabulary_size - 1.
+    vocabulary_size: int | None = None
+
+    def prefill(self, tokens: Sequence[int]) -> int:
+        """Read a prompt (token ids) from an empty cache and return the first greedy token.
+
+        Returns only when the token is known on the host, so that the caller's clock sees it.
+        """
+        raise self.lacking("prefill")
+
+    def step(self) -> int:
+        """Feed the last returned token and return the next greedy token."""
+        raise self.lacking("step")
+
+    def score(self, tokens: Sequence[int]) -> Sequence[float]:
+        """Natural-log probabilities of ``tokens[1:]`` given what stands before each."""
+        raise self.lacking("score")
+
+    def logits(self, tokens: Sequence[int]) -> Any:
+        """The model's logits after each of ``tokens``, which stand at the start of a sequence.
+
+        A numpy array of float32, shaped (len(tokens), vocabulary_size). Leaves the sequence that
+        is being generated in no defined state: :meth:`reset` follows.
+        """
+        raise self.lacking("logits")
+
+    def encode(self, tokens: Sequence[int]) -> Sequence[float]:
+        """An embedding of the token sequence."""
+        raise self.lacking("encode")
+
+    def train_step(self, tokens: Sequence[int]) -> float:
+        """One optimiser step on the sequence; returns the loss in nats per token."""
+        raise self.lacking("train_step")
+
+    def reset(self) -> None:
+        """Forget the sequence (empty the KV cache), keep what is loaded and compiled."""
+        raise self.lacking("reset")
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished what was submitted; nothing on a CPU."""
+        return
+
+    def hardware_kernel(self, name: str, size: int) -> Kernel:
+        """A piece of work on the bare device with this session's threads and number type.
+
+        ``read``, ``copy`` and ``triad`` stream over arrays of ``size`` bytes each; ``matmul``
+        multiplies square matrices of ``size`` rows, ``matvec`` one of them with a vector;
+        ``launch`` is the smallest call there is. Capability ``hardware``.
+        """
+        raise self.lacking("hardware_kernel")
+
+    def operators(self, context: int) -> Sequence[Kernel]:
+        """The model's own operators, as one token uses them after ``context`` positions.
+
+        Together (each ``per_token`` times) they are the whole decode step, but for what the
+        backend's documentation names. Capability ``operators``.
+        """
+        raise self.lacking("operators")
+
+    @abstractmethod
+    def memory(self) -> MemoryUse:
+        """The runtime's account of its memory now."""
+
+    def traffic(self) -> Traffic:
+        """What one decoded token has to move and to compute, counted from the loaded tensors."""
+        return Traffic()
+
+    def observed(self, capability: str) -> Mapping[str, Scalar]:
+        """What the session shows of one of its capabilities after work: a technique's evidence.
+
+        For ``kv.quantized``, ``kv.window`` and ``kv.evict`` the tokens and bytes in the KV cache of
+        the last sequence; for ``mlp.contextual`` the active shares of the last tokens.
+        """
+        raise self.lacking(f"observed('{capability}')")
+
+    def simulated(self) -> SimulatedCost | None:
+        """What the simulated hardware has spent so far; ``None`` where nothing is simulated.
+
+        A session that runs its model on hardware that is not here answers with rising figures, at
+        each edge of a phase and at each token. They become the cell's time and energy; this
+        machine's seconds and joules are then the simulator's. Its facts may say ``hardware``,
+        ``evidence`` (what the figures rest on) and ``not_modelled``.
+        """
+        return None
+
+    def facts(self) -> Mapping[str, Scalar]:
+        """What the session really uses (dtype, kernels, threads), for the cell's record.
+
+        ``dtype`` is the number type that the weights are held and computed with. A cell without
+        technique whose fact is ``float32`` is held to the reference of the agreement check.
+        """
+        return {}
+
+    def process_id(self) -> int | None:
+        """The process that runs the model, where the session only speaks to it; else ``None``.
+
+        Its memory and CPU time are then the cell's. It must have been started by this session,
+        in the same process group, and live as long as the session.
+        """
+        return None
+
+    def close(self) -> None:
+        """Free what the session holds."""
+        return
+
+    def lacking(self, what: str) -> Exception:
+        """The error for a call that this session's backend does not implement."""
+        return NotImplementedError(f"{type(self).__name__} does not implement {what}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Backend(Plugin):
+    """A runtime that executes models."""
+
+    #: Artifact formats that :meth:`open` takes, best first.
+    accepts: ClassVar[tuple[str, ...]]
+    capabilities: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def devices(self) -> tuple[Device, ...]:
+        """Devices of this machine that the backend can use. Imports nothing heavy."""
+
+    def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
+        """Why this model (its ``config.json``) cannot run with these settings, or ``None``."""
+        return None
+
+    def formats(self, settings: Settings) -> tuple[str, ...]:
+        """Artifact formats that :meth:`open` takes with these settings, best first."""
+        return self.accepts
+
+    def abilities(self, settings: Settings) -> frozenset[str]:
+        """Capabilities that a session with these settings has."""
+        return self.capabilities
+
+    def conversion_settings(self, settings: Settings) -> Settings:
+        """Values for options of the converters that lead to this backend's artifact.
+
+        A converter takes those that it has an option of that name for (such as ``dtype``).
+        """
+        return {}
+
+    def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
+        """Environment variables that the worker needs before the runtime is imported."""
+        return {}
+
+    @abstractmethod
+    def open(self, artifact: Artifact, device: str, settings: Settings) -> BackendSession:
+        """Load the model. Called once in a fresh worker process."""

@@ -1,0 +1,68 @@
+"""What all plugin classes have, and where their work may be done."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from joulebench.api.availability import Availability
+from joulebench.api.values import Option, OptionValue
+
+#: What an environment may be called: its name becomes a part of paths.
+ENVIRONMENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Packages that a plugin's work needs and that cannot lie beside those of joulebench.
+
+    ``requirements`` are as ``pip install`` takes them. joulebench itself and the distribution of
+    the plugin are installed beside them, from where they were installed here. Plugins that need
+    the same may share an environment by declaring equal ones. ``python_least`` and
+    ``python_below`` bound the interpreter's version, as (major, minor).
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    python_least: tuple[int, int] | None = None
+    python_below: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not ENVIRONMENT_NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} cannot be the name of an environment")
+        for each in self.requirements:
+            if not each.strip() or each.startswith("-"):
+                raise ValueError(f"{each!r} is no requirement")
+
+    @property
+    def python_range(self) -> str:
+        """The versions of the interpreter in words: ``3.11 or newer, older than 3.14``."""
+        least = None if self.python_least is None else "{}.{} or newer".format(*self.python_least)
+        below = None if self.python_below is None else "older than {}.{}".format(*self.python_below)
+        return ", ".join(filter(None, (least, below))) or "of any version"
+
+
+class Plugin(ABC):
+    """What all plugin classes have: a unique name, a line of description, and options."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    options: ClassVar[tuple[Option, ...]] = ()
+    #: Where the work of a technique, converter or backend is done, if not in joulebench's own
+    #: interpreter. `available`, `versions` and `devices` are then asked there.
+    environment_needs: ClassVar[Environment | None] = None
+
+    def available(self) -> Availability:
+        """Whether the plugin can work here. Must be quick and import nothing heavy."""
+        return Availability.yes()
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the libraries that the results depend on, by distribution name."""
+        return {}
+
+    def default_settings(self) -> dict[str, OptionValue]:
+        """The options that have a default, at that."""
+        return {each.name: each.default for each in self.options if each.default is not None}

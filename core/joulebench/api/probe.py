@@ -1,0 +1,121 @@
+"""What can be read of a machine: channels, their sources, and the probes that offer them."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from joulebench.api.availability import Availability
+from joulebench.api.plugin import Plugin
+from joulebench.api.values import Provenance, Quantity, Settings
+
+#: File systems whose files the kernel makes up as they are read.
+_KERNEL_FILES = frozenset({"sysfs", "proc", "cgroup2", "debugfs"})
+
+
+def provenance_of_file(path: Path) -> Provenance:
+    """``measured`` where the kernel serves the file (sysfs, proc), ``simulated`` elsewhere.
+
+    A sensor's tree that lies on a disk is somebody's imitation (a test's, a demonstration's): what
+    is read there must never be taken for a measurement.
+    """
+    try:
+        device = path.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "simulated"
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        # proc(5): id, parent, major:minor, root, mount point, options, …, "-", type, source, …
+        fields, _, rest = line.partition(" - ")
+        if fields.split()[2] == wanted:
+            return "measured" if rest.split()[0] in _KERNEL_FILES else "simulated"
+    return "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A number in a file that the kernel keeps current, read with one ``pread``.
+
+    Without ``key``, ``columns`` index the whitespace-separated fields of the whole text; with
+    ``key``, of the first line that starts with it (the key itself is field 0). Several columns
+    are summed. ``after`` drops everything up to the last occurrence of that string first
+    (``")"`` for /proc/PID/stat). Numbers may be hexadecimal (0x…). ``{pid}`` in the path stands
+    for the worker's process id.
+    """
+
+    path: str
+    key: str | None = None
+    columns: tuple[int, ...] = (0,)
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderSource:
+    """A number that takes code to read, in a module that the sampler process imports.
+
+    ``factory`` is ``"package.module:function"``; called with ``argument`` it returns an object
+    whose ``read()`` gives a sequence of ``int | None``, of which this channel is number ``item``.
+    Channels with equal factory and argument share one object and one call. The module must be
+    cheap to import and import no model runtime. ``{pid}`` in the argument stands for the
+    worker's process id.
+    """
+
+    factory: str
+    argument: str
+    item: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One thing that a probe can read. ``raw`` integers times ``scale`` give ``unit``.
+
+    Units by quantity: energy J, power W, temperature degC, memory bytes, frequency Hz,
+    cpu_time s, throttle count (a counter of events or a bit mask that is 0 when unthrottled),
+    utilization 1.
+    """
+
+    #: Unique path, its first part the probe's name: ``rapl/package-0``.
+    path: str
+    quantity: Quantity
+    unit: str
+    kind: Literal["counter", "gauge"]
+    source: FileSource | ReaderSource
+    #: Value in ``unit`` of one raw count.
+    scale: float
+    provenance: Provenance
+    #: What the figure covers: ``package-0``, ``dram-0``, ``gpu-0``, ``machine``, ``process``.
+    domain: str
+    #: Whether it enters the machine's total; false for what lies inside or around another.
+    counted: bool = True
+    #: Samples a second by the sampler.
+    rate_hz: float = 10.0
+    #: Time between changes of the source, where known before it is measured.
+    update_period_s: float | None = None
+    #: Smallest step of the value, in ``unit``.
+    resolution: float | None = None
+    #: Raw value at which a counter starts again from 0 (its range), from the device.
+    wraps_at: int | None = None
+    #: Relative standard uncertainty of the scale itself (an uncalibrated sensor, a model).
+    relative_uncertainty: float = 0.0
+    #: What the reader of a report must know (averaging of the sensor, …).
+    note: str = ""
+
+
+class Probe(Plugin):
+    """A source of channels: energy, power, temperature, memory, frequency.
+
+    ``inspect`` and ``channels`` take the probe's settings from the profile
+    (``[probe.NAME]``), completed with defaults.
+    """
+
+    @abstractmethod
+    def inspect(self, settings: Settings) -> Availability:
+        """Whether the sensor can be read here; if not, the reason and the cure."""
+
+    @abstractmethod
+    def channels(self, settings: Settings) -> tuple[Channel, ...]:
+        """The channels that can be read here now. Called only where ``inspect`` says yes."""

@@ -1,0 +1,102 @@
+"""What is done in a block: requests, their outcome, and the workload that performs them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from joulebench.api.backend import BackendSession
+from joulebench.api.plugin import Plugin
+from joulebench.api.values import Scalar, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One unit of repeated work: token ids in, and how many tokens to write.
+
+    ``index`` is its position in the workload's list; ``text`` is the user's prompt, kept for
+    the record (``None`` for generated token ids).
+    """
+
+    index: int
+    tokens: tuple[int, ...] = ()
+    new_tokens: int = 0
+    text: str | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one request did. ``values`` are further figures (``nll_nats`` of a score)."""
+
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    units: float = 0.0
+    output: list[int] = field(default_factory=list)
+    values: dict[str, float] = field(default_factory=dict)
+
+
+class Recorder(Protocol):
+    """Takes time stamps inside a request; energy counters are read at phase edges."""
+
+    def phase(self, name: str) -> None:
+        """End the running phase and begin ``name`` (``prefill``, ``decode``, …)."""
+
+    def token(self) -> None:
+        """Stamp a token that has just become known."""
+
+
+@dataclass(frozen=True)
+class WorkloadContext:
+    """What a workload may use to make its requests, in the worker.
+
+    ``tokenize(text, chat)`` gives token ids (``None`` when the model has no tokenizer);
+    ``chat`` applies the model's own template where it has one.
+    """
+
+    seed: int
+    vocabulary_size: int | None
+    context_length: int | None
+    tokenize: Callable[[str, bool], list[int]] | None
+    eos_tokens: frozenset[int] = frozenset()
+    #: Whether a list of prompts is put in an order drawn by the seed; else it keeps its own.
+    shuffle: bool = True
+
+
+class Workload(Plugin):
+    """What is done in a block, and its unit of work."""
+
+    #: The unit that results are given per: token, sequence, step, byte, operation, call, second.
+    unit: ClassVar[str]
+    #: Capabilities that the backend must declare.
+    requires: ClassVar[frozenset[str]]
+    #: Names of the phases that requests mark, in order.
+    phases: ClassVar[tuple[str, ...]] = ()
+    #: Whether a cell's quality and agreement are looked at: not where the model as a whole does not
+    #: run (the bare hardware, single operators, nothing at all).
+    judged: ClassVar[bool] = True
+
+    def check(self, settings: Settings) -> str | None:
+        """Why these settings cannot work together, or ``None``."""
+        return None
+
+    def tokens_needed(self, settings: Settings) -> int:
+        """The longest sequence (prompt and answer) that a request is sure to need; 0 if unknown."""
+        return 0
+
+    @abstractmethod
+    def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
+        """The list that blocks walk through, in order and again from the start."""
+
+    def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
+        """Bring the session to where the request begins, outside of the measured window."""
+        return
+
+    @abstractmethod
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
+        """Do one request. No other work than the measured belongs here."""
+
+    def quality(self, totals: Mapping[str, float]) -> Mapping[str, Scalar]:
+        """Quality figures from the sums of ``Outcome.values`` over all requests, if any."""
+        return {}
