@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from joulebench_reports.commands.compare import compare
 from joulebench_reports.compare.changes import RunComparison, compare_sides
 from joulebench_reports.compare.sessions import side_of
 from joulebench_reports.compare.side import Side
-from joulebench_reports.compare.text import as_json, as_markdown, as_terminal
+from joulebench_reports.compare.text import as_json, as_markdown, as_terminal, headline, rule
+from joulebench_reports.summary.session import summarise
 
-PLAIN = Cell("a", "torch f32", processes=3)
+PLAIN = Cell("a", "torch f32", processes=3, energies={"measured": 1.0})
 
 
 def write(folder: Path, *cells: Cell, **more: Any) -> Path:
@@ -116,11 +118,56 @@ def test_one_block_each_cannot_tell(tmp_path: Path) -> None:
     assert compare_sides(found.baseline, found.current, ["energy"]).exit_code == 1
 
 
-def test_cells_of_one_process_are_told(tmp_path: Path) -> None:
+def test_cells_of_few_processes_are_assumed_to_differ_from_start_to_start(tmp_path: Path) -> None:
     several = against(tmp_path / "x", PLAIN, PLAIN)
-    single = against(tmp_path / "y", PLAIN, replace(PLAIN, processes=1))
-    assert "Cells of one process" not in as_markdown(several)
-    assert "Cells of one process" in as_markdown(single)
+    single = against(tmp_path / "y", replace(PLAIN, processes=1), replace(PLAIN, processes=1, joules_per_token=0.54))
+    assert "starts are assumed" not in rule(several)
+    assert "starts are assumed to differ by 4.0 % (1 σ)" in rule(single)
+    assert verdicts(single)["energy"] == "no_change"
+
+
+def test_estimated_energies_carry_the_error_of_their_model(tmp_path: Path) -> None:
+    estimated = replace(PLAIN, energies={"estimated": 1.0})
+    found = against(tmp_path, estimated, replace(estimated, joules_per_token=0.6))
+    assert verdicts(found)["energy"] == "no_change"
+    assert "the model's error of 20 % (1 σ) is in the interval" in rule(found)
+
+
+def test_the_spread_from_run_to_run_is_in_the_interval_where_it_was_measured(tmp_path: Path) -> None:
+    spread = json.dumps({"run_to_run_sigma": 0.06})
+    dearer = replace(PLAIN, joules_per_token=0.55, seed=2)
+    before = side(tmp_path / "before", PLAIN, preflight_json=spread)
+    found = compare_sides(before, side(tmp_path / "after", dearer, preflight_json=spread))
+    assert verdicts(found)["energy"] == "no_change"
+    assert "was not measured" not in as_markdown(found)
+    bare = against(tmp_path / "bare", PLAIN, dearer)
+    assert verdicts(bare)["energy"] == "worse"
+    assert "was not measured" in as_markdown(bare)
+
+
+def test_the_headline_counts_what_cannot_be_decided(tmp_path: Path) -> None:
+    noisy = replace(PLAIN, blocks=6, noise=0.4)
+    found = against(tmp_path, noisy, noisy)
+    assert "cannot be decided" in headline(found)
+    assert "no regression" not in headline(found)
+    assert headline(against(tmp_path / "sure", PLAIN, PLAIN)) == "of 6 figures: no regressions"
+
+
+def test_a_copy_of_a_session_is_the_same_session(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", PLAIN)
+    copy = shutil.copytree(one, tmp_path / "copy")
+    assert "Both are the same session" in run(one, copy)[1]
+    assert "Both are the same session" in run(one, one)[1]
+    other = write(tmp_path / "other", replace(PLAIN, seed=4))
+    assert "same session" not in run(one, other)[1]
+
+
+def test_ttft_is_the_reports_median(tmp_path: Path) -> None:
+    session = Session(write(tmp_path / "s", PLAIN))
+    (cell,) = summarise(session).shown
+    (figure,) = [each for each in side_of(session).cells[0].estimates if each.metric == "ttft"]
+    assert figure.value == pytest.approx(cell.speed.ttft_median_s.value)
+    assert (figure.low or 0) < figure.value < (figure.high or 0)
 
 
 def test_more_figures_need_surer_differences(tmp_path: Path) -> None:
@@ -224,7 +271,8 @@ def test_another_machine_protocol_version_or_model_is_told(tmp_path: Path) -> No
 
 
 def test_on_another_machine_the_sensors_scales_widen_the_interval(tmp_path: Path) -> None:
-    here = against(tmp_path, PLAIN, replace(PLAIN, joules_per_token=0.6))
+    estimated = replace(PLAIN, energies={"estimated": 1.0})
+    here = against(tmp_path, estimated, replace(estimated, joules_per_token=1.2))
     there = replace(here.current, machine={"cpu.model": "Other CPU"})
     found = compare_sides(here.baseline, there)
     assert (verdicts(here)["energy"], verdicts(found)["energy"]) == ("worse", "no_change")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import make_session
@@ -12,6 +13,7 @@ import pytest
 
 from joulebench.errors import JoulebenchError, UnavailableError
 from joulebench.session.files import Session
+from joulebench.session.places import open_sessions
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonlines import JsonLinesRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer
@@ -129,3 +131,13 @@ def test_probes_that_differ_bear_their_sessions_name(tmp_path: Path) -> None:
         Session(make_session.write(tmp_path / "b", [make_session.Cell("a", "a")], probes=[])),
     ]
     assert [probe.probe for probe in join(found)[0].probes] == ["estimate", "a · rapl"]
+
+
+def test_a_copy_of_a_session_is_counted_once(tmp_path: Path) -> None:
+    one = make_session.write(tmp_path / "lab" / "one", [make_session.Cell("a", "a", blocks=3)])
+    shutil.copytree(one, tmp_path / "lab" / "two")
+    other = make_session.write(tmp_path / "other", [make_session.Cell("a", "a", blocks=3)])
+    said: list[str] = []
+    opened = open_sessions([str(tmp_path / "lab"), str(other)], said.append)
+    assert [session.path.name for session in opened] == ["one", "other"]
+    assert [text.partition(" (")[0].rpartition("/")[2] for text in said] == ["one"]

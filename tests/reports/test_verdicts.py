@@ -116,7 +116,7 @@ def test_the_spread_from_run_to_run_is_in_the_verdict_or_said_to_be_unknown(tmp_
     cheaper = replace(OTHER, joules_per_token=0.46)
     (table,) = tables(tmp_path / "1", BASE, cheaper)
     assert "was not measured here" in table.note
-    recorded = json.dumps({"run_to_run": {"u": 0.05, "runs": 10}})
+    recorded = json.dumps({"run_to_run_sigma": 0.05, "run_to_run_runs": 10})
     (wide,) = tables(tmp_path / "2", BASE, cheaper, preflight_json=recorded)
     assert wide.verdicts[0].text == "cannot tell: 7.7 % less is within the spread from run to run"
     assert "measured on this machine" in wide.note

@@ -34,7 +34,7 @@ def open_sessions(places: Sequence[str], say: Callable[[str], None]) -> list[Ses
     """Every session at these places, each once, in the order of their names.
 
     A session that is named itself must be readable. One that was found in a folder or by a
-    pattern and is not is told of by ``say`` and left out.
+    pattern and is not is told of by ``say`` and left out, and so is a copy of another one.
     """
     found: dict[str, Session] = {}
     for place in places:
@@ -54,9 +54,21 @@ def open_sessions(places: Sequence[str], say: Callable[[str], None]) -> list[Ses
                 if len(many) == 1:
                     raise
                 say(f"left out: {error.what} ({error.where or key})")
+                continue
+            original = next(
+                (name for name, other in found.items() if name != key and _is_copy(found[key], other)), None
+            )
+            if original is not None:
+                del found[key]
+                say(f"left out: a copy of {original} ({key})")
     if not found:
         raise SessionError("none of the sessions there can be read", where=", ".join(places))
     return list(found.values())
+
+
+def _is_copy(session: Session, other: Session) -> bool:
+    """Whether both are one run: every column of their own rows is the same."""
+    return session.row["session_id"] is not None and session.row == other.row
 
 
 def _openers(place: str) -> Iterator[tuple[str, Opener]]:

@@ -2,9 +2,9 @@
 
 A figure became **worse** where its change for the worse is larger than the threshold *and* the
 interval of the change excludes "no change". Both are needed: the first keeps what is real but
-does not matter from failing anybody's build, the second what may be chance. The interval holds
-at 95 % for all figures of the comparison together (Holm's correction), since a build that looks
-at fifty figures would else fail by chance every other time.
+does not matter from failing anybody's build, the second what may be chance. The intervals hold
+at 95 % for all figures of the comparison together, since a build that looks at fifty figures would
+else fail by chance every other time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from joulebench.meter.comparison import CellComparison, LogMean, compare_apart
+from joulebench.meter.comparison import CellComparison, LogMean, compare_apart, widened_by
 from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.compare.differences import Difference, differences, same_sensor_scale
 from joulebench_reports.compare.matching import match
 from joulebench_reports.compare.side import METRIC_GROUPS, METRICS, Estimate, MetricGroup, Side, SideCell
+from joulebench_reports.judging.ratios import MODEL_U, RUN_TO_RUN, as_spread
 
 Verdict = Literal["worse", "better", "small", "no_change", "cannot_tell", "not_compared"]
 
@@ -69,7 +70,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """Everything that two sides have to say to each other."""
+    """Two runs: what changed, in what they differ, and what one of them alone has."""
 
     baseline: Side
     current: Side
@@ -78,6 +79,11 @@ class RunComparison:
     differences: tuple[Difference, ...]
     only_baseline: tuple[tuple[SideCell, str], ...]
     only_current: tuple[tuple[SideCell, str], ...]
+
+    @property
+    def same_session(self) -> bool:
+        """Whether both sides are one session, or copies of it."""
+        return self.baseline.identity == self.current.identity
 
     def with_verdict(self, *verdicts: Verdict) -> list[Change]:
         """The changes that have one of these verdicts."""
@@ -106,16 +112,21 @@ def compare_sides(
     limits = {group: (thresholds or {}).get(group, DEFAULT_THRESHOLD) for group in METRIC_GROUPS}
     matched = match(baseline, current, ignored)
     found = differences(baseline, current, matched.pairs)
-    same_scale = same_sensor_scale(found)
-    raw = [
-        each
-        for before, after in matched.pairs
-        for each in _changes(before, after, groups, limits, same_scale=same_scale)
-    ]
+    spreads = [as_spread(side.state.get(RUN_TO_RUN)) for side in (baseline, current)]
+    beyond = _Beyond(same_sensor_scale(found), max((u for u in spreads if u is not None), default=None))
+    raw = [change for before, after in matched.pairs for change in _changes(before, after, groups, limits, beyond)]
     return RunComparison(baseline, current, limits, _judged(raw), found, matched.only_baseline, matched.only_current)
 
 
 _Raw = tuple[Change, CellComparison | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """What no block sees: whether both sensors share their scale, and the spread from run to run."""
+
+    same_scale: bool
+    run_to_run_u: float | None
 
 
 def _changes(
@@ -123,8 +134,7 @@ def _changes(
     after: SideCell,
     groups: Sequence[MetricGroup],
     limits: Mapping[MetricGroup, float],
-    *,
-    same_scale: bool,
+    beyond: _Beyond,
 ) -> list[_Raw]:
     found: list[_Raw] = []
     for name, metric in METRICS.items():
@@ -147,7 +157,7 @@ def _changes(
                 "not_compared",
             )
             if key in common:
-                found.append(_pair(empty, theirs[key], ours[key], same_scale=same_scale))
+                found.append(_pair(empty, theirs[key], ours[key], beyond))
             elif not common and theirs and ours:
                 other = "/".join(str(each) for each in (ours if key in theirs else theirs))
                 text = f"{key} against {other}: energies of different provenance have no ratio"
@@ -159,7 +169,7 @@ def _changes(
     return found
 
 
-def _pair(empty: Change, before: Estimate, after: Estimate, *, same_scale: bool) -> _Raw:
+def _pair(empty: Change, before: Estimate, after: Estimate, beyond: _Beyond) -> _Raw:
     if before.unit != after.unit:
         return replace(empty, reason=f"{before.unit} against {after.unit}"), None
     if before.metric == "perplexity" and before.basis != after.basis:
@@ -168,26 +178,19 @@ def _pair(empty: Change, before: Estimate, after: Estimate, *, same_scale: bool)
     if not METRICS[empty.metric].scatters:
         return replace(empty, change=change), None
     comparison = compare_apart(_log(after), _log(before))
-    if not same_scale or before.basis != after.basis:
-        comparison = _with_scales(comparison, before, after)
+    if beyond.run_to_run_u is not None:
+        comparison = widened_by(comparison, beyond.run_to_run_u, "run_to_run")
+    if before.provenance == "estimated":
+        comparison = widened_by(comparison, MODEL_U, "model_error")
+    if not beyond.same_scale or before.basis != after.basis:
+        # On another machine or sensor the scales' own uncertainties do not cancel in the ratio.
+        scale = math.hypot(before.scale_u or 0.0, after.scale_u or 0.0)
+        comparison = widened_by(comparison, scale, "systematic")
     return replace(empty, change=change), comparison
 
 
 def _log(estimate: Estimate) -> LogMean:
     return LogMean(math.log(estimate.value), estimate.u, estimate.df, estimate.n, estimate.processes)
-
-
-def _with_scales(comparison: CellComparison, before: Estimate, after: Estimate) -> CellComparison:
-    """On another machine or sensor the scales' own uncertainties do not cancel in the ratio."""
-    scale = math.hypot(before.scale_u or 0.0, after.scale_u or 0.0)
-    if scale == 0 or comparison.u_log is None or comparison.df is None:
-        return comparison
-    u = math.hypot(comparison.u_log, scale)
-    # Satterthwaite's rule with a scale that is known for sure (GUM G.4.1).
-    df = comparison.df * (u / comparison.u_log) ** 4 if comparison.u_log > 0 else 1e9
-    base = LogMean(0.0, 0.0, 1.0, comparison.n, None)
-    wider = compare_apart(LogMean(math.log(comparison.ratio or 1.0), u, df, comparison.n, None), base)
-    return replace(wider, flags=comparison.flags)
 
 
 def _judged(raw: Sequence[_Raw]) -> tuple[Change, ...]:
@@ -207,10 +210,10 @@ def _verdict(change: Change, comparison: CellComparison | None) -> Change:
     if comparison is None:
         verdict: Verdict = beyond if large else ("small" if change.change else "no_change")
         return replace(change, verdict=verdict)
-    if comparison.low is None or comparison.high is None or not comparison.u_log:
-        if comparison.u_log == 0 and change.change == 0:
+    if comparison.low is None or comparison.high is None or not comparison.blocks_u_log:
+        if comparison.blocks_u_log == 0 and change.change == 0:
             return replace(change, verdict="no_change", reason="no scatter, and no change")
-        why = "no scatter at all" if comparison.u_log == 0 else "too few blocks for an interval"
+        why = "no scatter at all" if comparison.blocks_u_log == 0 else "too few blocks for an interval"
         return replace(change, verdict="cannot_tell", reason=why)
     seen = replace(
         change,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,7 +103,7 @@ def _cell(session: Session, cell: CellSummary, row: Mapping[str, Any], summary: 
     if cell in summary.shown:
         unit = row.get("unit") or cell.unit
         series = read_series(session, cell.id, unit)
-        estimates = (*_energies(cell, series), *_times(unit, series), *_single(cell))
+        estimates = (*_energies(cell, series), *_times(cell, unit, series), *_single(cell))
     return SideCell(
         label=cell.label,
         identity=identity,
@@ -138,8 +139,8 @@ def _energies(cell: CellSummary, series: CellSeries) -> list[Estimate]:
     return found
 
 
-def _times(unit_of_work: str, series: CellSeries) -> list[Estimate]:
-    """The rate (of decoding, where there is such a phase), the mean TTFT and the TPOT."""
+def _times(cell: CellSummary, unit_of_work: str, series: CellSeries) -> list[Estimate]:
+    """The rate (of decoding, where there is such a phase), the median TTFT and the TPOT."""
     decoding = series.ratio(lambda b: b.decode_tokens or None, lambda b: b.decode_s)
     if decoding is not None:
         rate = _of_blocks("rate", "tok/s", decoding)
@@ -150,10 +151,21 @@ def _times(unit_of_work: str, series: CellSeries) -> list[Estimate]:
         rate = _of_blocks("rate", unit.rate, working, factor=unit.per / unit.rate_per)
     found = [
         rate,
-        _of_blocks("ttft", "s", series.ratio(lambda b: b.ttft_s, lambda b: float(b.requests))),
+        _first_token(cell, series),
         _of_blocks("tpot", "s", series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens)),
     ]
     return [each for each in found if each is not None]
+
+
+def _first_token(cell: CellSummary, series: CellSeries) -> Estimate | None:
+    """The median TTFT over requests, as reports have it, with the spread of the blocks' medians."""
+    median = cell.speed.ttft_median_s.value
+    found = _of_blocks("ttft", "s", series.ratio(lambda b: b.ttft_s, lambda _: 1.0))
+    if found is None or not median:
+        return None
+    shift = median / found.value
+    low, high = (None if end is None else end * shift for end in (found.low, found.high))
+    return replace(found, value=median, low=low, high=high)
 
 
 def _of_blocks(

@@ -100,3 +100,8 @@ class Side:
     protocol: Facts | None
     versions: Facts
     cells: tuple[SideCell, ...]
+
+    @property
+    def identity(self) -> tuple[str, str | None, tuple[Estimate, ...]]:
+        """What a copy of the session has as well, under whatever name its folder bears."""
+        return self.session_id, self.created_at, tuple(figure for cell in self.cells for figure in cell.estimates)

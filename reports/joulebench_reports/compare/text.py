@@ -8,11 +8,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from joulebench.meter.comparison import ASSUMED_START_U
+from joulebench.meter.uncertainty import PROCESSES_AS_UNITS
 from joulebench_reports.compare.changes import COMPARED, Change, RunComparison
 from joulebench_reports.compare.side import METRICS, Side, SideCell
 from joulebench_reports.data.jsonformat import finite
+from joulebench_reports.judging.ratios import MODEL_U, RUN_TO_RUN
 from joulebench_reports.text.markdown import escape
-from joulebench_reports.words.text import UNKNOWN, data_size, number, plain, seconds, with_interval
+from joulebench_reports.words.text import UNKNOWN, data_size, number, percent, plain, seconds, with_interval
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,16 +41,22 @@ _RIGHT: Final = (2, 3, 4)
 
 
 def headline(found: RunComparison) -> str:
-    """The outcome in one line."""
+    """The outcome in one line: what became worse, and of how many figures that cannot be said."""
+    if found.same_session:
+        return "both are the same session: there is nothing to compare"
     compared = len(found.with_verdict(*COMPARED))
     worse, better = len(found.with_verdict("worse")), len(found.with_verdict("better"))
+    undecided = len(found.with_verdict("cannot_tell")) + sum(each.blind for each in found.with_verdict("no_change"))
+    figures = compared + len(found.with_verdict("cannot_tell"))
     if not compared:
         return "nothing could be compared"
-    what = f"{worse or 'no'} regression{'' if worse == 1 else 's'}"
-    more = f", {better} better" if better else ""
-    blind = sum(each.blind for each in found.with_verdict("no_change"))
-    doubt = f"; {blind} too noisy to see a change as large as the threshold" if blind else ""
-    return f"{what}{more} in {compared} figure{'' if compared == 1 else 's'}{doubt}"
+    parts = [f"{worse} regression{'' if worse == 1 else 's'}"] if worse else []
+    parts += [f"{better} better"] if better else []
+    if undecided:
+        parts.append(f"{undecided} cannot be decided (a change as large as the threshold would have been missed)")
+    elif not worse:
+        parts.insert(0, "no regressions")
+    return f"of {figures} figure{'' if figures == 1 else 's'}: {', '.join(parts)}"
 
 
 def rule(found: RunComparison) -> str:
@@ -63,11 +72,17 @@ def rule(found: RunComparison) -> str:
     if tested:
         parts.append(
             "The interval of the change must exclude none as well; intervals hold at 95 % for all "
-            f"{len(tested)} figures together (Holm). The runs did not take turns: what drifted on "
+            f"{len(tested)} figures together (Bonferroni). The runs did not take turns: what drifted on "
             "the machine between them is in no interval."
         )
-    if any(_processes(each) < 2 for each in tested):
-        parts.append("Cells of one process: how processes differ from start to start is in no interval either.")
+    if any(_processes(each) < PROCESSES_AS_UNITS for each in tested):
+        parts.append(
+            f"Cells of fewer than three processes: starts are assumed to differ by {percent(ASSUMED_START_U)} (1 σ)."
+        )
+    if any(each.provenance == "estimated" for each in tested):
+        parts.append(f"Estimated energies: the model's error of {percent(MODEL_U)} (1 σ) is in the interval.")
+    if tested and all(side.state.get(RUN_TO_RUN) is None for side in (found.baseline, found.current)):
+        parts.append("How runs differ from one to the next was not measured ('joulebench selftest --runs 10').")
     if any(not METRICS[each.metric].scatters for each in found.changes):
         parts.append("Peak memory and perplexity have no interval: the threshold alone judges.")
     return " ".join(parts)

@@ -28,8 +28,8 @@ MODEL_U: Final = 0.2
 _LOAD_U: Final = 1 / math.sqrt(3)
 #: Estimates whose powers differ by less (as a logarithm) tell the times' ratio once more.
 _SAME_POWER: Final = 0.05
-#: Where a session records how much runs differ: preflight → ``{"u": relative standard deviation}``.
-_RUN_TO_RUN: Final = "run_to_run"
+#: Where a session's preflight records how much runs differ on its machine.
+RUN_TO_RUN: Final = "run_to_run_sigma"
 
 #: What of a cell's blocks is compared; ``None`` where the cell does not have it.
 Quantity = Callable[[CellSeries], CellBlocks | None]
@@ -38,9 +38,13 @@ Quantity = Callable[[CellSeries], CellBlocks | None]
 def run_to_run_u(session: Session) -> float | None:
     """Relative standard deviation of a ratio from run to run; ``None`` where nobody measured it."""
     preflight = session.json("preflight_json")
-    recorded = preflight.get(_RUN_TO_RUN) if isinstance(preflight, dict) else None
-    u = recorded.get("u") if isinstance(recorded, dict) else None
-    return float(u) if isinstance(u, (int, float)) and not isinstance(u, bool) and 0 <= u < 1 else None
+    return as_spread(preflight.get(RUN_TO_RUN)) if isinstance(preflight, dict) else None
+
+
+def as_spread(recorded: object) -> float | None:
+    """A relative standard deviation as it was recorded; ``None`` where it is none."""
+    known = isinstance(recorded, (int, float)) and not isinstance(recorded, bool) and 0 <= recorded < 1
+    return float(recorded) if known else None  # type: ignore[arg-type]
 
 
 def decode_time(series: CellSeries) -> CellBlocks | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ DISTURBED = frozenset({"contended", "throttled"})
 
 @dataclass(frozen=True, slots=True)
 class BlockSums:
-    """One block, with the request times that the block table does not hold.
+    """One block, with the request times that the block table does not hold; TTFT is their median.
 
     ``round`` and ``start_s`` (UTC, seconds since 1970) say which turns were taken side by side.
     """
@@ -65,7 +66,8 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
     # Seconds of simulated hardware, where the blocks have them; this machine's are the simulator's.
     simulated = blocks["device_s"].null_count < blocks.num_rows
     base = "device_" if simulated else ""
-    times = _sums(requests, [f"{base}{name}" for name in ("prefill_s", "decode_s", "ttft_s")])
+    times = _sums(requests, [f"{base}{name}" for name in ("prefill_s", "decode_s")])
+    first_tokens = _medians(requests, f"{base}ttft_s")
     ordered = last_of_rounds(blocks)
     columns = [
         "block",
@@ -97,7 +99,7 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
                 decode_tokens=row["decode_tokens"],
                 prefill_s=spent.get(f"{base}prefill_s"),
                 decode_s=spent.get(f"{base}decode_s"),
-                ttft_s=spent.get(f"{base}ttft_s"),
+                ttft_s=first_tokens.get(row["block"]),
                 requests=row["requests"] or 0,
                 round=row["round"],
                 start_s=None if row["start_utc"] is None else row["start_utc"].timestamp(),
@@ -183,6 +185,15 @@ def _sums(table: pa.Table, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
         row["block"]: {"rows": row["count_all"], **{column: row[f"{column}_sum"] for column in columns}}
         for row in grouped.to_pylist()
     }
+
+
+def _medians(table: pa.Table, column: str) -> dict[int, float]:
+    """The median of a column by block, over the rows that have it."""
+    values: dict[int, list[float]] = {}
+    for block, value in zip(table["block"].to_pylist(), table[column].to_pylist(), strict=True):
+        if value is not None:
+            values.setdefault(block, []).append(value)
+    return {block: statistics.median(found) for block, found in values.items()}
 
 
 def flag_names(rows: pa.Table) -> tuple[str, ...]:
