@@ -9,7 +9,9 @@ from itertools import pairwise
 import pytest
 from scipy import integrate
 
-from joulebench.meter.energy import SensorSpec, Trace, counter_energy, gauge_energy
+from joulebench.meter.counters import counter_energy
+from joulebench.meter.energy import SensorSpec, Trace
+from joulebench.meter.gauges import gauge_energy
 from joulebench.rail.cells import simulate_cell
 from joulebench.rail.coverage import coverage
 from joulebench.rail.faults import fault_study

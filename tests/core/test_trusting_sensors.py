@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ def channel(path: str) -> Channel:
     )
 
 
-def block() -> BlockWindows:
-    span = Span(Edge(0, "start", (5,)), Edge(2_000_000_000, "end", (5,)))
-    return BlockWindows(0, 2_000_000_000, {TOTAL: [span]})
+def block(end_ns: int = 2_000_000_000) -> BlockWindows:
+    span = Span(Edge(0, "start", (5,)), Edge(end_ns, "end", (5,)))
+    return BlockWindows(0, end_ns, {TOTAL: [span]})
 
 
 def test_a_counter_that_never_changes_is_found_out(tmp_path: Path) -> None:
@@ -42,12 +43,28 @@ def test_a_counter_that_never_changes_is_found_out(tmp_path: Path) -> None:
 
 def test_the_energy_of_a_frozen_counter_is_withheld_and_not_zero() -> None:
     channels = [channel("/dev/null")]
-    believed = Accountant(channels, [0], {}).block_energies(block(), {})
+    (short,) = Accountant(channels, [0], {}).block_energies(block(10_000_000), {})
+    assert short.energy.gross_j is None
+    assert "counter_frozen" not in short.energy.flags
     withheld = Accountant(channels, [0], {}, frozen=[0]).block_energies(block(), {})
-    assert [part.energy.gross_j for part in believed] == [0.0]
     (part,) = withheld
     assert part.energy.gross_j is None
     assert "counter_frozen" in part.energy.flags
+
+
+def test_twenty_periods_without_a_change_are_a_frozen_counter_also_uncalibrated() -> None:
+    (part,) = Accountant([channel("/dev/null")], [0], {}).block_energies(block(), {})
+    assert part.energy.gross_j is None
+    assert part.energy.flags == ("counter_frozen",)
+
+
+def test_a_counter_that_is_slower_than_its_calibration_is_not_called_frozen(tmp_path: Path) -> None:
+    file = tmp_path / "energy_uj"
+    file.write_text("5\n")
+    slow = replace(channel(str(file)), update_period_s=60.0)
+    clock = itertools.count(step=1_000_000)
+    (calibration,) = calibrate([slow], 0.1, lambda: next(clock))
+    assert not calibration.frozen
 
 
 def test_the_block_length_that_a_slow_sensor_needs_is_said_before_the_run() -> None:

@@ -210,7 +210,7 @@ def test_flags_are_found_in_every_way_in_which_they_are_set() -> None:
 def test_every_flag_is_explained_on_the_page_of_the_protocol() -> None:
     core = ROOT / "core" / "joulebench"
     flags = set(EXPLANATIONS)
-    for name in ("energy", "idle", "uncertainty", "comparison"):
+    for name in ("energy", "counters", "gauges", "idle", "uncertainty", "comparison"):
         flags |= _flags_of(core / "meter" / f"{name}.py")
     flags |= _flags_of(core / "sensors" / "gate.py") - {"cpu_time"}
     for file in core.rglob("*.py"):

@@ -103,6 +103,10 @@ class Channel:
     relative_uncertainty: float = 0.0
     #: What the reader of a report must know (averaging of the sensor, …).
     note: str = ""
+    #: Time over which a gauge averages what it shows, in s; ``None`` where that is not known.
+    averaging_s: float | None = None
+    #: Domains that belong into the machine's total beside this one and cannot be read.
+    total_lacks: tuple[str, ...] = ()
 
 
 class Probe(Plugin):

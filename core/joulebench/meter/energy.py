@@ -1,6 +1,7 @@
-"""From raw readings to joules: counters, gauges, phases, idle power, totals.
+"""Energies of windows: what is known of a sensor, sums of windows and channels, single intervals.
 
-Everything here is pure: raw integers and nanoseconds go in, joules and watts come out. An energy
+Counters and gauges have modules of their own; all of it is pure: raw integers and nanoseconds go in,
+joules and watts come out. An energy
 that cannot be trusted is ``None`` and its flags say why. Two kinds of uncertainty are kept
 apart: ``u_j`` (edges and quanta; independent from window to window) and ``relative_u`` (the
 scale of the sensor; the same in each window, so that no averaging makes it smaller).
@@ -9,13 +10,13 @@ scale of the sensor; the same in each window, so that no averaging makes it smal
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from joulebench.api import Channel
 from joulebench.meter.student import t_quantile
+from joulebench.meter.timing import UpdateTiming
 from joulebench.meter.uncertainty import DEFAULT_LEVEL, Interval
 
 Method = Literal["counter", "integrated", "model"]
@@ -26,18 +27,8 @@ Read = tuple[int, int]
 #: enough for 1 %.
 SMALLEST_PERIODS: Final = 20
 FINE_PERIODS: Final = 100
-#: Reads in one wrap, at the device's maximum power, that make a wrap certain.
-READS_PER_WRAP: Final = 4
-#: Both edges late by a uniform 0…1 update period: the spread of their difference.
-_TWO_EDGES: Final = math.sqrt(2 / 12)
-#: A stamp and its read lie apart by up to a few ms when a process is preempted between them, so
-#: a tick so near to an edge may be out of order with it.
-_EDGE_GUARD_NS: Final = 5_000_000
-#: An update may be skipped now and then; a step that needs more than this is no step.
-_LATEST_PERIODS: Final = 4
-#: Sampling periods without a sample that make a gauge's window void.
-_WIDEST_GAP: Final = 4
-_NS: Final = 1e-9
+#: No single domain of a processor or board draws more, in W; a larger step of a counter is no step.
+MOST_POWER_W: Final = 2000.0
 
 _NO_TRACE_T: Final[tuple[int, ...]] = ()
 
@@ -73,10 +64,14 @@ class WindowEnergy:
 class SensorSpec:
     """What the arithmetic must know of a channel.
 
-    ``scale`` turns a raw count into J (counter) or W (gauge). ``update_period_s`` is the period
-    *measured* on this machine. ``wraps_at`` is the counter's range from the device (``None``:
-    it never wraps); ``max_power_w`` the most that the domain can draw. ``method`` is ``model``
-    for estimated channels.
+    ``scale`` turns a raw count into J (counter) or W (gauge). ``update_period_s`` is the time between
+    changes of the source (its 95th percentile where measured; ``period_verified`` says that it was).
+    ``wraps_at`` is the counter's range from the device (``None``: it never wraps); ``max_power_w`` the
+    most that the domain can draw, ``largest_power_w`` the most seen so far. ``averaging_s`` is the time
+    over which a gauge averages. ``method`` is ``model`` for estimated channels.
+
+    ``lateness_s`` is how old a shown value is on average, ``lateness_u_s`` the standard deviation of
+    that; ``None``: those of a constant period, T/2 and T/√12.
     """
 
     scale: float
@@ -86,22 +81,55 @@ class SensorSpec:
     max_power_w: float | None = None
     relative_u: float = 0.0
     method: Method = "counter"
+    lateness_s: float | None = None
+    lateness_u_s: float | None = None
+    period_verified: bool = True
+    averaging_s: float = 0.0
+    largest_power_w: float | None = None
 
     @classmethod
-    def of_channel(
-        cls, channel: Channel, *, update_period_s: float | None = None, max_power_w: float | None = None
-    ) -> SensorSpec:
-        """The channel's facts; a measured update period goes before the channel's own."""
+    def of_channel(cls, channel: Channel, timing: UpdateTiming | None = None) -> SensorSpec:
+        """The channel's facts; measured update times go before the channel's own."""
         own: Method = "counter" if channel.kind == "counter" else "integrated"
+        declared = channel.update_period_s
         return cls(
-            channel.scale,
-            channel.update_period_s if update_period_s is None else update_period_s,
-            channel.resolution,
-            channel.wraps_at,
-            max_power_w,
-            channel.relative_uncertainty,
-            "model" if channel.provenance == "estimated" else own,
+            scale=channel.scale,
+            update_period_s=declared if timing is None else timing.period_s,
+            resolution=channel.resolution,
+            wraps_at=channel.wraps_at,
+            max_power_w=MOST_POWER_W if channel.wraps_at is not None and channel.unit == "J" else None,
+            relative_u=channel.relative_uncertainty,
+            method="model" if channel.provenance == "estimated" else own,
+            lateness_s=None if timing is None else timing.lateness_s,
+            lateness_u_s=None if timing is None else timing.lateness_u_s,
+            period_verified=timing is not None or channel.provenance == "estimated",
+            averaging_s=channel.averaging_s or 0.0,
         )
+
+    def with_timing(self, timing: UpdateTiming) -> SensorSpec:
+        """The same sensor with update times as they were measured."""
+        return replace(
+            self,
+            update_period_s=timing.period_s,
+            lateness_s=timing.lateness_s,
+            lateness_u_s=timing.lateness_u_s,
+            period_verified=True,
+        )
+
+    @property
+    def quantum(self) -> float:
+        """The smallest step of the value, in J or W."""
+        return self.scale if self.resolution is None else self.resolution
+
+    @property
+    def mean_lateness_s(self) -> float:
+        """How old a shown value is on average; 0 where no update period is known."""
+        return (self.update_period_s or 0.0) / 2 if self.lateness_s is None else self.lateness_s
+
+    @property
+    def edge_u_s(self) -> float:
+        """Standard deviation of the lateness of one edge."""
+        return (self.update_period_s or 0.0) / math.sqrt(12) if self.lateness_u_s is None else self.lateness_u_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,42 +143,8 @@ class Trace:
 NO_TRACE: Final = Trace()
 
 
-# ---------------------------------------------------------------------------------------------
-# Counters
-
-
-def counter_energy(start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE) -> WindowEnergy:
-    """Energy between two edge reads, ``None`` where the window is too short to say.
-
-    ``trace`` holds the sampler's ticks; those inside the window count the wraps.
-    """
-    return refused_if_short(counter_energy_for_fit(start, end, spec, trace), spec)
-
-
-def counter_energy_for_fit(start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE) -> WindowEnergy:
-    """Like :func:`counter_energy`, but a short window keeps its energy beside its flag.
-
-    For sums and fits over many windows only, where the edges' errors cancel.
-    """
-    duration_s = (end[0] - start[0]) * _NS
-    counts, fault = _advance(start, end, spec, trace)
-    if counts is None:
-        return WindowEnergy(None, None, spec.method, (fault,), duration_s, None, spec.relative_u)
-    gross = counts * spec.scale
-    period = spec.update_period_s
-    if period is None:
-        flags: tuple[str, ...] = ("update_period_unknown",)
-        return WindowEnergy(gross, None, spec.method, flags, duration_s, None, spec.relative_u)
-    late_j = gross / duration_s * period
-    quantum = spec.scale if spec.resolution is None else spec.resolution
-    # Quantum q: each edge is uniform within q, so their difference has q·sqrt(2/12) = q/√6.
-    u_j = math.hypot(late_j, quantum) * _TWO_EDGES
-    return WindowEnergy(
-        gross, u_j, spec.method, _resolution_flags(duration_s, 1, period), duration_s, late_j + quantum, spec.relative_u
-    )
-
-
-def _resolution_flags(duration_s: float, pieces: int, period: float) -> tuple[str, ...]:
+def resolution_flags(duration_s: float, pieces: int, period: float) -> tuple[str, ...]:
+    """What so few periods in a window (or in so many pieces) say against its energy."""
     if duration_s < SMALLEST_PERIODS * pieces * period:
         return ("insufficient_resolution",)
     if duration_s < FINE_PERIODS * pieces * period:
@@ -165,71 +159,6 @@ def refused_if_short(window: WindowEnergy, spec: SensorSpec) -> WindowEnergy:
     return replace(window, gross_j=None, u_j=None, worst_j=None)
 
 
-def corrected_for_late_edges(
-    window: WindowEnergy, spec: SensorSpec, power_before_w: float | None, power_end_w: float | None
-) -> WindowEnergy:
-    """The window with the mean lateness of its edges, T/2 each, made good.
-
-    A late start lends T/2 of the power *before* the window, a late end withholds T/2 of the
-    power at its end, so the dithered mean is off by T/2·(end - before): -1 % for a block of 40
-    periods after an idle wait. Dithering makes the lateness uniform; it cancels by itself only
-    where both powers are alike. Where one of them is unknown the window stays as it is.
-    """
-    period = spec.update_period_s
-    if window.gross_j is None or period is None or power_before_w is None or power_end_w is None:
-        return window
-    missing_j = period / 2 * (power_end_w - power_before_w)
-    return replace(window, gross_j=window.gross_j + missing_j, flags=(*window.flags, "edges_corrected"))
-
-
-def _advance(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> tuple[int | None, str]:
-    """Raw counts between two reads with all wraps, or ``None`` and the flag that says why."""
-    if end[0] <= start[0]:
-        return None, "empty_window"
-    times, raw = trace.t_ns, trace.raw
-    first = bisect_right(times, start[0] + _EDGE_GUARD_NS)
-    last = bisect_left(times, end[0] - _EDGE_GUARD_NS)
-    wrap = spec.wraps_at
-    total = 0
-    t_before, before = start
-    if wrap is not None and before > wrap:
-        return None, "counter_ambiguous"
-    for i in range(first, last + 1) if first < last else (last,):
-        t, now = (times[i], raw[i]) if first <= i < last else end
-        step = now - before
-        if wrap is not None:
-            fault = _step_fault(t - t_before, step % wrap, now, wrap, spec)
-            if fault:
-                return None, fault
-            step %= wrap
-        elif step < 0:
-            return None, "counter_reset"
-        total += step
-        t_before, before = t, now
-    return total, ""
-
-
-def _step_fault(gap_ns: int, step: int, now: int, wrap: int, spec: SensorSpec) -> str:
-    """Why a step of a wrapping counter proves nothing, or an empty string.
-
-    Without a maximum power, a step above a quarter of the range cannot be told from one that
-    hides a wrap. With it, gaps must leave four reads in a wrap, and a step larger than the
-    power allows is a reset (a decrease that is no wrap). A reset from within one such step of
-    the range looks like a wrap; its error is at most ``max_power_w`` times the gap.
-    """
-    if now > wrap:
-        return "counter_ambiguous"
-    if spec.max_power_w is None:
-        return "counter_ambiguous" if READS_PER_WRAP * step > wrap else ""
-    counts_per_ns = spec.max_power_w * _NS / spec.scale
-    lag_ns = _LATEST_PERIODS * (spec.update_period_s or 0.0) / _NS
-    # Nothing larger than this can be seen in one step; +1 and the quantum for truncation.
-    largest = counts_per_ns * (gap_ns + lag_ns) + (spec.resolution or 0.0) / spec.scale + 1
-    if READS_PER_WRAP * counts_per_ns * gap_ns > wrap or largest >= wrap:
-        return "counter_ambiguous"
-    return "counter_reset" if step > largest else ""
-
-
 # ---------------------------------------------------------------------------------------------
 # Sums of windows and of channels
 
@@ -240,17 +169,17 @@ def phase_energy(pieces: Iterable[WindowEnergy], spec: SensorSpec) -> WindowEner
     Edges are independent from window to window, the scale is not. With n pieces the worst error
     of late edges is n·T, so 20·n·T is the shortest sum that is given at all.
     """
-    summed = _sum(list(pieces), "no_windows")
+    summed = _sum(list(pieces), "no_windows", alike=False)
     period = spec.update_period_s
     if summed.gross_j is None or period is None:
         return summed
     own = {"insufficient_resolution", "coarse_resolution"}
     flags = tuple(f for f in summed.flags if f not in own)
-    resolution = _resolution_flags(summed.duration_s, summed.pieces, period)
+    resolution = resolution_flags(summed.duration_s, summed.pieces, period)
     return refused_if_short(replace(summed, flags=(*flags, *resolution)), spec)
 
 
-def _sum(windows: Sequence[WindowEnergy], if_none: str) -> WindowEnergy:
+def _sum(windows: Sequence[WindowEnergy], if_none: str, *, alike: bool) -> WindowEnergy:
     if not windows:
         return WindowEnergy(None, None, "counter", (if_none,))
     flags = tuple(dict.fromkeys(flag for w in windows for flag in w.flags))
@@ -261,16 +190,23 @@ def _sum(windows: Sequence[WindowEnergy], if_none: str) -> WindowEnergy:
         return WindowEnergy(None, None, method, flags, duration_s, pieces=pieces)
     gross = math.fsum(w.gross_j or 0.0 for w in windows)
     known = all(w.u_j is not None for w in windows)
+    bounded = all(w.worst_j is not None for w in windows)
     return WindowEnergy(
         gross,
-        math.sqrt(math.fsum((w.u_j or 0.0) ** 2 for w in windows)) if known else None,
+        _joint_u(windows, alike=alike) if known else None,
         method,
         flags,
         duration_s,
-        math.fsum(w.worst_j or 0.0 for w in windows) if known else None,
+        math.fsum(w.worst_j for w in windows if w.worst_j is not None) if bounded else None,
         _joint_relative(windows, gross),
         pieces,
     )
+
+
+def _joint_u(windows: Sequence[WindowEnergy], *, alike: bool) -> float:
+    """Edge errors of windows that follow each other are independent, those of one moment are not."""
+    parts = [w.u_j or 0.0 for w in windows]
+    return math.fsum(parts) if alike else math.sqrt(math.fsum(part * part for part in parts))
 
 
 def _joint_method(windows: Sequence[WindowEnergy]) -> Method:
@@ -292,63 +228,14 @@ def _joint_relative(windows: Sequence[WindowEnergy], gross: float) -> float:
 def total_energy(channels: Sequence[WindowEnergy]) -> WindowEnergy:
     """The sum over the counted channels of one provenance, over the same window.
 
-    One channel without a figure leaves the total without one (``incomplete_total``).
+    One channel without a figure leaves the total without one (``incomplete_total``). Counters of one
+    machine may change at the same moments, so their edge errors add up without quadrature.
     """
-    summed = _sum(channels, "no_counted_channel")
+    summed = _sum(channels, "no_counted_channel", alike=True)
     if not channels:
         return summed
     flags = summed.flags if summed.gross_j is not None else (*summed.flags, "incomplete_total")
     return replace(summed, flags=flags, duration_s=max(w.duration_s for w in channels), pieces=1)
-
-
-# ---------------------------------------------------------------------------------------------
-# Gauges
-
-
-def gauge_energy(start_ns: int, end_ns: int, spec: SensorSpec, trace: Trace, sampling_period_s: float) -> WindowEnergy:
-    """Trapezoid over the samples that bracket [start, end], interpolated at both edges.
-
-    ``None`` where no sample stands outside each edge, or samples are missing within. ``u_j``
-    holds late edges (the sensor's averaging is unknown, at least its update period) and the
-    resolution of each sample.
-    """
-    duration_s = (end_ns - start_ns) * _NS
-    method: Method = "model" if spec.method == "model" else "integrated"
-    void = WindowEnergy(None, None, method, ("gauge_integrated", "samples_missing"), duration_s, None, spec.relative_u)
-    times = trace.t_ns
-    first, last = bisect_right(times, start_ns) - 1, bisect_left(times, end_ns)
-    if first < 0 or last >= len(times) or duration_s <= 0:
-        return void
-    widest_ns = _WIDEST_GAP * sampling_period_s / _NS
-    if any(times[i + 1] - times[i] > widest_ns for i in range(first, last)):
-        return void
-    gross = spec.scale * _NS * _trapezoid(trace, first, last, start_ns, end_ns)
-    period = sampling_period_s if spec.update_period_s is None else spec.update_period_s
-    late_j = abs(gross) / duration_s * max(period, sampling_period_s)
-    quantum = spec.scale if spec.resolution is None else spec.resolution
-    rounding_j = quantum / math.sqrt(12) * duration_s / math.sqrt(max(last - first, 1))
-    return WindowEnergy(
-        gross,
-        math.hypot(late_j * _TWO_EDGES, rounding_j),
-        method,
-        ("gauge_integrated", *_resolution_flags(duration_s, 1, period)),
-        duration_s,
-        late_j + quantum / 2 * duration_s,
-        spec.relative_u,
-    )
-
-
-def _trapezoid(trace: Trace, first: int, last: int, start: int, end: int) -> float:
-    """∫ raw dt over [start, end] in counts × ns, linear between samples first … last."""
-    total = 0.0
-    for i in range(first, last):
-        t0, t1, p0, p1 = trace.t_ns[i], trace.t_ns[i + 1], trace.raw[i], trace.raw[i + 1]
-        a, b = max(t0, start), min(t1, end)
-        if b <= a:
-            continue
-        slope = (p1 - p0) / (t1 - t0)
-        total += (b - a) * (p0 + slope * (0.5 * (a - t0) + 0.5 * (b - t0)))
-    return total
 
 
 # ---------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from joulebench.meter.energy import SensorSpec, Trace, WindowEnergy, counter_energy_for_fit
+from joulebench.meter.counters import counter_energy_for_fit
+from joulebench.meter.energy import SensorSpec, Trace, WindowEnergy
 from joulebench.meter.uncertainty import Interval, mean_interval, widened
 
 #: Net is refused where the two baselines differ by more than this share of their mean …
@@ -107,9 +108,11 @@ def net_energy(window: WindowEnergy, idle: IdlePower) -> WindowEnergy:
     if window.gross_j is None or idle.power_w is None:
         flags = window.flags if window.gross_j is None else (*window.flags, *idle.flags)
         return replace(window, gross_j=None, u_j=None, worst_j=None, flags=flags)
-    u = None
-    if window.u_j is not None and idle.u_w is not None:
-        u = math.hypot(window.u_j, idle.u_w * window.duration_s)
+    # Where a sensor's update period is unknown, the idle power's part is still known.
+    parts = [
+        part for part in (window.u_j, None if idle.u_w is None else idle.u_w * window.duration_s) if part is not None
+    ]
+    u = math.hypot(*parts) if idle.u_w is not None else None
     return replace(window, gross_j=window.gross_j - idle.power_w * window.duration_s, u_j=u)
 
 

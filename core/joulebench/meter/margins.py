@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench.api import OptionValue
-from joulebench.meter.energy import Method, Read, SensorSpec, Trace, WindowEnergy, counter_energy_for_fit, gauge_energy
+from joulebench.meter.counters import counter_energy_for_fit
+from joulebench.meter.energy import Method, Read, SensorSpec, Trace, WindowEnergy
+from joulebench.meter.gauges import integrated_power
 
 #: The flag of an energy that holds idle time.
 MARGINS_COUNTED: Final = "margins_counted"
@@ -68,8 +70,9 @@ def energy_with_margins(
     """Energy of [start, end] and the idle time that counts, by the sampler's readings."""
     from_ns = start_ns - round(margins.counted_before_s / _NS)
     to_ns = end_ns + round(margins.counted_after_s / _NS)
-    integrate = gauge_energy if is_gauge else traced_energy
-    window = integrate(from_ns, to_ns, spec, trace, sampling_period_s)
+    # Published procedures integrate what a gauge shows; they undo no averaging.
+    integrate = integrated_power if is_gauge else traced_energy
+    window = integrate(from_ns, to_ns, replace(spec, averaging_s=0.0), trace, sampling_period_s)
     return replace(window, flags=(*window.flags, MARGINS_COUNTED))
 
 

@@ -10,21 +10,15 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from joulebench.api import PROVENANCES, Channel, Provenance
-from joulebench.meter.energy import (
-    NO_TRACE,
-    Read,
-    SensorSpec,
-    Trace,
-    WindowEnergy,
-    corrected_for_late_edges,
-    counter_energy,
-    counter_energy_for_fit,
-    gauge_energy,
-    phase_energy,
-)
+from joulebench.meter.counters import as_watched, corrected_for_late_edges, counter_energy, counter_energy_for_fit
+from joulebench.meter.energy import NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, phase_energy
+from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.margins import NO_MARGINS, Margins, energy_with_margins
+from joulebench.meter.timing import UpdateTiming
 
 TOTAL: Final = "total"
+#: The flag of a total that is short of a domain.
+PARTS_MISSING: Final = "parts_missing"
 #: Where no idle power is known.
 NOTHING_IDLE: Final[Mapping[int, float | None]] = MappingProxyType({})
 #: Late edges are made good where they can bias a window by more than this share …
@@ -93,7 +87,7 @@ class Accountant:
         self,
         channels: Sequence[Channel],
         edge_order: Sequence[int],
-        update_periods_s: Mapping[int, float],
+        timings: Mapping[int, UpdateTiming],
         frozen: Collection[int] = (),
         margins: Margins = NO_MARGINS,
     ) -> None:
@@ -101,12 +95,8 @@ class Accountant:
         self._frozen = frozenset(frozen)
         self.margins = margins
         self._place = {index: place for place, index in enumerate(edge_order)}
-        # No maximum power: no source tells it for every domain (RAPL's constraints and a GPU's
-        # power limit are settings that short peaks pass). Without it a wrap is believed where
-        # the step between two reads is below a quarter of the range. At 100 Hz that holds up to
-        # 25 ranges a second (6.5 MW for an Intel package); above it the window is ambiguous.
         self._specs = {
-            index: SensorSpec.of_channel(channel, update_period_s=update_periods_s.get(index))
+            index: SensorSpec.of_channel(channel, timings.get(index))
             for index, channel in enumerate(channels)
             if channel.quantity in ("energy", "power")
         }
@@ -146,6 +136,8 @@ class Accountant:
                         window = self._corrected(window, windows[0], index, trace, idle_w.get(index), block.began_ns)
                 if index in self._frozen:
                     window = without_energy(window, "counter_frozen")
+                if phase == TOTAL and channel_lacks_parts(self.channels[index]):
+                    window = replace(window, flags=(*window.flags, PARTS_MISSING))
                 energies.append(PhaseEnergy(phase, index, self.channels[index], window))
         return energies
 
@@ -165,14 +157,15 @@ class Accountant:
         self, window: WindowEnergy, span: Span, index: int, trace: Trace, idle_w: float | None, began_ns: int | None
     ) -> WindowEnergy:
         """The window with its late edges made good, where that is called for and can be done."""
-        period = self._specs[index].update_period_s
+        spec = as_watched(self._specs[index], trace)
+        period = spec.update_period_s
         if index not in self._place or period is None or began_ns is None:
             return window
-        matters = period / 2 > _CORRECTED_SHARE * window.duration_s
+        matters = spec.mean_lateness_s > _CORRECTED_SHARE * window.duration_s
         if not matters or (span.start.t_ns - began_ns) * 1e-9 > _SETUP_SHARE * period:
             return window
         end_w = self._end_power_w(window, span, index, trace, period)
-        return corrected_for_late_edges(window, self._specs[index], idle_w, end_w)
+        return corrected_for_late_edges(window, spec, idle_w, end_w)
 
     def _end_power_w(self, window: WindowEnergy, span: Span, index: int, trace: Trace, period: float) -> float | None:
         """Power in the last quarter of a window by the trace, or its mean in a short one."""
@@ -204,6 +197,11 @@ class Accountant:
     def _read(self, edge: CounterEdge, index: int) -> Read | None:
         raw = edge.raw[self._place[index]]
         return None if raw is None else (edge.t_ns, raw)
+
+
+def channel_lacks_parts(channel: Channel) -> bool:
+    """Whether a total that this channel enters is short of a domain that cannot be read."""
+    return channel.counted and bool(channel.total_lacks)
 
 
 def trusted_joules(energies: Iterable[tuple[Provenance, float | None]]) -> float | None:

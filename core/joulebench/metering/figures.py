@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from joulebench.api import Provenance
+from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.energy import FINE_PERIODS, SMALLEST_PERIODS, WindowEnergy, single_window_interval, total_energy
 from joulebench.meter.uncertainty import Interval
+from joulebench.meter.windows import PARTS_MISSING
 
-#: Order in which totals are shown: the most trusted first.
-PROVENANCES: Final[tuple[Provenance, ...]] = ("measured", "simulated", "estimated")
 _HEADER: Final = ("energy", "J", "95 % interval", "at worst", "net J", "provenance", "flags")
 _NET: Final = _HEADER.index("net J")
 
@@ -52,8 +51,8 @@ class EnergyFigure:
 
     @property
     def worst_j(self) -> float | None:
-        """The largest error that the edges can make, in J."""
-        return self.gross.worst_j
+        """The largest error that the edges can make, in J; ``None`` where the scale errs too, unbounded."""
+        return None if self.gross.relative_u else self.gross.worst_j
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -76,7 +75,8 @@ class EnergyFigure:
                 f"{time_text(SMALLEST_PERIODS * period)} would do (5 %), "
                 f"{time_text(FINE_PERIODS * period)} for 1 %"
             )
-        return _HINTS.get(next((flag for flag in self.flags if flag in _HINTS), ""), None)
+        flag = next((flag for flag in _HINTS if flag in self.flags), None)
+        return None if flag is None else f"{self.name}: {_HINTS[flag]}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -102,8 +102,15 @@ class EnergyFigure:
         }
 
 
+#: What each flag means for a figure and what would help; the weightiest first.
 _HINTS: Final = {
+    "counter_frozen": "the counter stood still, so nothing that it says is believed; 'joulebench doctor' watches it",
+    "sensor_lost": "the sensor could not be read at an edge of the window; it is opened again for the next one",
+    "counter_reset": "the counter jumped back without a wrap (driver reload, suspend); measure again",
+    "samples_missing": "the gauge's samples are missing in or around the window; measure again",
     "counter_ambiguous": "the counter may have wrapped unseen: its readings in between are missing",
+    "update_period_unverified": "how often the sensor changes is as its probe declares, nobody has measured it; "
+    "calibrate_s=None or --calibrate measures it",
     "children_not_counted": "the model follows the command's own process; what its children used "
     "is not in the estimate",
     "forked": "the window was opened before a fork and closed in the child: measure inside one process",
@@ -118,6 +125,16 @@ class MissingProbe:
     probe: str
     reason: str
     cure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPart:
+    """A domain that the total of one provenance lacks, why, and what would cure it."""
+
+    provenance: Provenance
+    domain: str
+    reason: str
+    cure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +156,20 @@ class Measurement:
     energy: tuple[EnergyFigure, ...]
     flags: tuple[str, ...] = ()
     missing: tuple[MissingProbe, ...] = ()
+    missing_parts: tuple[MissingPart, ...] = ()
 
     @property
     def totals(self) -> tuple[EnergyFigure, ...]:
         """The counted channels added up, one total for each provenance that there is."""
-        found = (_total(self.energy, provenance) for provenance in PROVENANCES)
-        return tuple(total for total in found if total is not None)
+        totals = (self.total(provenance) for provenance in PROVENANCES)
+        return tuple(total for total in totals if total is not None)
 
     def total(self, provenance: Provenance) -> EnergyFigure | None:
         """The total of one provenance; ``None`` where no counted channel has it."""
-        return _total(self.energy, provenance)
+        total = _total(self.energy, provenance)
+        if total is None or not any(part.provenance == provenance for part in self.missing_parts):
+            return total
+        return replace(total, gross=replace(total.gross, flags=(PARTS_MISSING, *total.gross.flags)))
 
     @property
     def measured_j(self) -> float | None:
@@ -167,14 +188,16 @@ class Measurement:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Why figures are missing or weak, and what to do about it."""
-        found = [each.hint for each in self.energy]
-        if not any(each.provenance == "measured" for each in self.energy):
-            found.append("no energy is measured here")
-            for each in self.missing:
-                cure = f"; {each.cure}" if each.cure else ""
-                found.append(f"{each.probe}: {each.reason}{cure}")
-        return tuple(dict.fromkeys(note for note in found if note))
+        """Why figures are missing or weak, and what to do about it: what weighs most comes first."""
+        notes = [
+            f"total {part.provenance} lacks {part.domain}: {part.reason}{_semicolon(part.cure)}"
+            for part in self.missing_parts
+        ]
+        notes += [figure.hint for figure in sorted(self.energy, key=_weight) if figure.hint]
+        if not any(figure.provenance == "measured" for figure in self.energy):
+            notes.append("no energy is measured here")
+            notes += [f"{probe.probe}: {probe.reason}{_semicolon(probe.cure)}" for probe in self.missing]
+        return tuple(dict.fromkeys(notes))
 
     def rows(self) -> list[tuple[str, ...]]:
         """The energy table's cells as text: the header, channels, totals."""
@@ -231,9 +254,22 @@ class Measurement:
             "flags": list(self.flags),
             "energy": [each.as_json() for each in self.energy],
             "totals": [each.as_json() for each in self.totals],
+            "missing_parts": [
+                {"provenance": part.provenance, "domain": part.domain, "reason": part.reason, "cure": part.cure}
+                for part in self.missing_parts
+            ],
             "missing": [{"probe": each.probe, "reason": each.reason, "cure": each.cure} for each in self.missing],
             "notes": list(self.notes),
         }
+
+
+def _semicolon(text: str | None) -> str:
+    return f"; {text}" if text else ""
+
+
+def _weight(figure: EnergyFigure) -> int:
+    """Counted figures that are null come first, those outside the totals last."""
+    return (0 if figure.gross_j is None else 1) if figure.counted else 2
 
 
 def _gross(figure: EnergyFigure | None) -> float | None:

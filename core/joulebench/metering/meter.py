@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Self
 
 from joulebench.api import OptionValue
-from joulebench.metering.sensing import MOST_POWER_W, OpenSensors
+from joulebench.meter.energy import MOST_POWER_W
+from joulebench.metering.sensing import OpenSensors
 from joulebench.metering.window import Window
 from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes
 
@@ -16,10 +17,10 @@ ProbeSettings = Mapping[str, Mapping[str, OptionValue]]
 class Meter(OpenSensors):
     """Open sensors that many windows share: nested ones and ones in different threads.
 
-    ``settings`` are those of the probes: ``{"rapl": {"root": …}}``. With ``calibrate_s`` the update
-    periods are measured once, here, for so many seconds; without, they are the declared ones.
-    ``most_power_w`` bounds what one wrapping domain can draw. A child made by ``fork`` opens its own
-    meter.
+    ``settings`` are those of the probes: ``{"rapl": {"root": …}}``. ``calibrate_s`` is how long the
+    times between updates are measured, once, here: ``None`` for as long as some 40 updates take, 1 s at
+    most; 0 to trust the declared ones, with a flag. ``most_power_w`` bounds what one wrapping domain
+    can draw. A child made by ``fork`` opens its own meter.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Meter(OpenSensors):
         settings: ProbeSettings | None = None,
         *,
         sensors: Sensors | None = None,
-        calibrate_s: float = 0.0,
+        calibrate_s: float | None = None,
         most_power_w: float = MOST_POWER_W,
     ) -> None:
         if sensors is None:

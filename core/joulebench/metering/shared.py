@@ -18,21 +18,22 @@ _default: Meter | None = None
 _lock = threading.Lock()
 
 
-def measure(settings: ProbeSettings | None = None, *, calibrate_s: float = 0.0) -> Window:
+def measure(settings: ProbeSettings | None = None, *, calibrate_s: float | None = None) -> Window:
     """Measure a block: ``with joulebench.measure() as m: …`` and then ``print(m)``.
 
     The first call inspects the probes and keeps them open; later ones with the same arguments use
     them again. ``settings`` are the probes' (``{"rapl": {"root": …}}``), ``calibrate_s`` the time
-    for measuring update periods at the first call. Afterwards ``m`` has the attributes of
-    :class:`joulebench.Measurement`: ``m.measured_j``, ``m.energy``, ``m.totals``, ``m.seconds``,
-    ``m.cpu_s``, ``m.flags``, …; ``m.result`` is that frozen value itself.
+    for measuring update periods at the first call (``None``: what some 40 updates take, 1 s at most).
+    Afterwards ``m`` has the attributes of :class:`joulebench.Measurement`: ``m.measured_j``,
+    ``m.energy``, ``m.totals``, ``m.seconds``, ``m.cpu_s``, ``m.flags``, …; ``m.result`` is that frozen
+    value itself.
     """
-    if settings is None and _default is not None and calibrate_s == 0.0:
+    if settings is None and _default is not None and calibrate_s is None:
         return Window(_default)
     return Window(shared_meter(settings, calibrate_s))
 
 
-def shared_meter(settings: ProbeSettings | None = None, calibrate_s: float = 0.0) -> Meter:
+def shared_meter(settings: ProbeSettings | None = None, calibrate_s: float | None = None) -> Meter:
     """The process's meter for these settings, opened at the first call."""
     global _default  # noqa: PLW0603  read on the quick path of measure()
     given = sorted((name, tuple(sorted(each.items()))) for name, each in (settings or {}).items())
@@ -40,7 +41,7 @@ def shared_meter(settings: ProbeSettings | None = None, calibrate_s: float = 0.0
     with _lock:
         if key not in _cached:
             _cached[key] = Meter(settings, calibrate_s=calibrate_s)
-            if key == (0.0, ()):
+            if key == (None, ()):
                 _default = _cached[key]
         return _cached[key]
 

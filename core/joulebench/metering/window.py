@@ -50,8 +50,12 @@ class Window:
         meter = self._meter
         if self.t0_ns:
             raise JoulebenchError("a window can be opened once", hint="call joulebench.measure() for each block")
-        if meter.gauges and not meter.forked:
-            meter.begin_gauges()
+        watch = meter.watch
+        if watch is not None and not meter.forked:
+            if watch.gauges:
+                watch.begin_gauges()
+            elif watch.resting:
+                watch.wake()
         meter.windows.add(self)
         self._usage0, self._children0 = _usage(_SELF), _usage(_CHILDREN)
         # Stamped after the read here and before it at the end: reading is not in the time.
@@ -107,6 +111,7 @@ class Window:
             energy=tuple(self.figures()),
             flags=("sampler_lost",) if self._lost else (),
             missing=self._meter.missing,
+            missing_parts=self._meter.missing_parts,
         )
 
     @property

@@ -17,18 +17,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from joulebench.meter.energy import (
-    Read,
-    SensorSpec,
-    Trace,
-    WindowEnergy,
-    corrected_for_late_edges,
-    counter_energy,
-    counter_energy_for_fit,
-    gauge_energy,
-    phase_energy,
-)
+from joulebench.meter.counters import corrected_for_late_edges, counter_energy, counter_energy_for_fit
+from joulebench.meter.energy import Read, SensorSpec, Trace, WindowEnergy, phase_energy
 from joulebench.meter.fit import EnergyFit, fit_energy
+from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.idle import (
     IdlePower,
     combined_idle,

@@ -19,7 +19,8 @@ from collections import Counter as Tally
 from dataclasses import dataclass, field
 from typing import Final
 
-from joulebench.meter.energy import Read, SensorSpec, Trace, counter_energy
+from joulebench.meter.counters import counter_energy
+from joulebench.meter.energy import Read, SensorSpec, Trace
 
 #: Updates that a counter may skip in a row (the meter allows for a step of four periods).
 _SKIPS: Final = 3

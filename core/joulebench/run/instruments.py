@@ -19,7 +19,7 @@ from joulebench.meter.windows import Accountant
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
 from joulebench.run.rows import Row, channel_row, probe_row
-from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes
+from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes, without_frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,8 @@ class Instruments:
     def accountant(self, margins: Margins = NO_MARGINS) -> Accountant:
         """What turns windows into energies, with the update periods as they were measured."""
         channels = self.sensors.channels
-        periods = {
-            index: found.period_high_s for index, found in self.calibrations.items() if found.period_high_s is not None
-        }
-        return Accountant(channels, edge_channels(channels), periods, self.frozen, margins)
+        timings = {index: found.timing for index, found in self.calibrations.items() if found.timing is not None}
+        return Accountant(channels, edge_channels(channels), timings, self.frozen, margins)
 
     def channel_rows(self) -> list[Row]:
         """The channels as the session records them."""
@@ -70,6 +68,7 @@ def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> 
         made = replace(made, calibrations=dict(zip(chosen, found, strict=True)))
     for index in made.frozen:
         say(f"{channels[index].path}: the counter does not change; its energy is withheld")
+    made = replace(made, sensors=without_frozen(sensors, made.frozen))
     _check_target(profile, made)
     return made
 

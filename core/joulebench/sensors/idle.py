@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from joulebench.api import Channel
 from joulebench.errors import UnavailableError
-from joulebench.meter.energy import Trace, gauge_energy
+from joulebench.meter.energy import Trace
+from joulebench.meter.gauges import integrated_power
 from joulebench.meter.idle import IdlePower, idle_from_counter, idle_from_gauge
 from joulebench.meter.live.sampling import Drained, Sampler
 from joulebench.meter.windows import Accountant
@@ -81,5 +82,5 @@ def _idle_power(accountant: Accountant, index: int, trace: Trace) -> IdlePower:
     channel, spec = accountant.channels[index], accountant.spec(index)
     if channel.kind == "counter":
         return idle_from_counter(trace, spec)
-    window = gauge_energy(trace.t_ns[0], trace.t_ns[-1], spec, trace, 1.0 / channel.rate_hz)
+    window = integrated_power(trace.t_ns[0], trace.t_ns[-1], spec, trace, 1.0 / channel.rate_hz)
     return idle_from_gauge(trace, spec, window)

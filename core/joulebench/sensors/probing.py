@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from joulebench.api import Availability, Channel, Probe, Settings
@@ -112,6 +112,38 @@ def _inspect(registry: Registry, name: str, choices: ProbeChoices) -> ProbeState
         if not enabled:
             return ProbeState(name, Availability.no("switched off by its settings"), ())
     return _asked_in_time(name, probe, complete(probe.options, settings, where))
+
+
+def without_frozen(sensors: Sensors, frozen: Collection[int]) -> Sensors:
+    """The sensors with frozen counters outside the total, and the total's others saying what it lacks."""
+    if not frozen:
+        return sensors
+    channels = sensors.channels
+    lost: dict[str, tuple[str, ...]] = {}
+    for index in sorted(frozen):
+        if channels[index].counted:
+            kind = channels[index].provenance
+            lost[kind] = (*lost.get(kind, ()), channels[index].domain)
+    return replace(
+        sensors,
+        channels=tuple(
+            _without(channel, index in frozen, lost.get(channel.provenance, ()))
+            for index, channel in enumerate(channels)
+        ),
+    )
+
+
+def _without(channel: Channel, frozen: bool, lost: tuple[str, ...]) -> Channel:
+    if frozen:
+        return replace(channel, counted=False, note=_joined(channel.note, "its counter does not change"))
+    if not (lost and channel.counted and channel.quantity in ("energy", "power")):
+        return channel
+    note = _joined(channel.note, f"the total lacks {', '.join(lost)}, whose counter does not change")
+    return replace(channel, note=note, total_lacks=(*channel.total_lacks, *lost))
+
+
+def _joined(note: str, more: str) -> str:
+    return f"{note}; {more}" if note else more
 
 
 def _asked_in_time(name: str, probe: Probe, settings: Settings) -> ProbeState:

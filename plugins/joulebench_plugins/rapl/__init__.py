@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from joulebench.api import Availability, Channel, FileSource, Option, Probe, Settings, provenance_of_file
+from joulebench.api import Availability, Channel, FileSource, Option, Probe, Settings
 from joulebench.hookspecs import hookimpl
 from joulebench_plugins.rapl import access
 from joulebench_plugins.rapl.zones import PowerZone, find_zones
@@ -37,8 +37,9 @@ class RaplProbe(Probe):
         """One channel per readable zone."""
         zones = find_zones(Path(str(settings["root"])))
         readable = [zone for zone in zones if zone.fault is None]
-        lacking = [zone.label for zone in zones if zone.fault is not None and zone.is_package]
         counted = counted_zones(readable)
+        # What the total would hold if it could be read: packages and DRAM, each once.
+        lacking = [zone.label for zone in zones if zone in counted_zones(zones) and zone.fault is not None]
         return tuple(_channel(zone, zone in counted, lacking) for zone in readable)
 
 
@@ -63,7 +64,8 @@ def counted_zones(zones: list[PowerZone]) -> set[PowerZone]:
 
 def _channel(zone: PowerZone, counted: bool, lacking: list[str]) -> Channel:
     note = "updated about every 1 ms"
-    if lacking and counted:
+    lacking = lacking if counted else []
+    if lacking:
         note += f"; the total lacks {', '.join(lacking)}, which cannot be read"
     return Channel(
         path=f"rapl/{zone.label}",
@@ -72,13 +74,15 @@ def _channel(zone: PowerZone, counted: bool, lacking: list[str]) -> Channel:
         kind="counter",
         source=FileSource(str(zone.folder / "energy_uj")),
         scale=_JOULES_PER_COUNT,
-        provenance=provenance_of_file(zone.folder / "energy_uj"),
+        provenance=zone.provenance,
         domain=zone.label,
         counted=counted,
         rate_hz=100.0,
         update_period_s=_UPDATE_PERIOD_S,
+        resolution=None if zone.count_uj is None else zone.count_uj * _JOULES_PER_COUNT,
         wraps_at=zone.modulus_uj,
         note=note,
+        total_lacks=tuple(lacking),
     )
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from joulebench.api import Provenance, provenance_of_file
+
 #: ``intel-rapl:0:1``: control type, then a number for each level. The kernel prints them in
 #: hexadecimal (powercap_register_zone in drivers/powercap/powercap_sys.c).
 _ZONE: Final = re.compile(r"[A-Za-z][\w-]*(:[0-9a-f]+)+")
@@ -43,11 +45,23 @@ class PowerZone:
     package: str
     modulus_uj: int | None
     fault: str | None
+    #: One count of the register in microjoules; ``None`` where the range does not tell it.
+    count_uj: float | None = None
 
     @property
     def interface(self) -> str:
         """The control type: ``intel-rapl`` (registers) or ``intel-rapl-mmio``."""
         return self.id.split(":")[0]
+
+    @property
+    def provenance(self) -> Provenance:
+        """``measured`` where the counter is the kernel's own file of a powercap zone.
+
+        A folder on a disk whose ``energy_uj`` links to some file of the kernel is an imitation.
+        """
+        real = Path(os.path.realpath(self.folder / "energy_uj"))
+        own = real.parent == Path(os.path.realpath(self.folder)) and "powercap" in real.parts
+        return provenance_of_file(real) if own else "simulated"
 
     @property
     def is_package(self) -> bool:
@@ -118,7 +132,7 @@ def _label(zone_id: str, name: str, names: dict[str, str | None]) -> str:
 def _zone(zone_id: str, folder: Path, name: str, label: str, package: str) -> PowerZone:
     modulus_uj = _modulus(folder)
     fault = _fault(folder / "energy_uj", modulus_uj)
-    return PowerZone(zone_id, folder, name, label, package, modulus_uj, fault)
+    return PowerZone(zone_id, folder, name, label, package, modulus_uj, fault, _count_uj(folder))
 
 
 def _modulus(folder: Path) -> int | None:
@@ -132,6 +146,17 @@ def _modulus(folder: Path) -> int | None:
     if highest is None or highest <= 0:
         return None
     return highest + max(1, round(highest / _REGISTER_MAX))
+
+
+def _count_uj(folder: Path) -> float | None:
+    """One count of a 32-bit register, by the range that the kernel has computed from its unit.
+
+    Units are powers of two of a joule (Intel SDM vol. 3, MSR_RAPL_POWER_UNIT) or, of server DRAM,
+    15.3 µJ; a range that gives anything below 1 µJ or above 1 mJ is that of something else.
+    """
+    highest = _number(_text(folder / "max_energy_range_uj"))
+    count_uj = (highest or 0) / _REGISTER_MAX
+    return count_uj if 1.0 <= count_uj <= 1000.0 else None
 
 
 def _fault(energy: Path, modulus_uj: int | None) -> str | None:

@@ -13,15 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from joulebench.api import Provenance
-from joulebench.meter.energy import (
-    NO_TRACE,
-    SensorSpec,
-    Trace,
-    WindowEnergy,
-    counter_energy_for_fit,
-    gauge_energy,
-    refused_if_short,
-)
+from joulebench.meter.counters import counter_energy_for_fit
+from joulebench.meter.energy import NO_TRACE, SensorSpec, Trace, WindowEnergy, refused_if_short
+from joulebench.meter.gauges import integrated_power
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -208,7 +202,7 @@ def _window(
         rate_hz = channel["rate_hz"]
         if not rate_hz:
             return None, None
-        return gauge_energy(t0, t1, spec, readings.ticks, 1 / rate_hz), spec
+        return integrated_power(t0, t1, spec, readings.ticks, 1 / rate_hz), spec
     start, end = readings.edges.get(t0), readings.edges.get(t1)
     if start is None or end is None:
         return None, None

@@ -150,7 +150,8 @@ def block_energies(rows: pa.Table) -> dict[int, BlockEnergy]:
     if rows.num_rows == 0:
         return {}
     channels = pc.count_distinct(rows["channel"]).as_py()
-    gross_u2 = pc.power(rows["gross_u_j"], 2)
+    # Where the sensor's update period is unknown, the uncertainty of the net energy is the idle power's alone.
+    gross_u2 = pc.coalesce(pc.power(rows["gross_u_j"], 2), 0.0)
     idle_u2 = pc.max_element_wise(pc.subtract(pc.power(rows["net_u_j"], 2), gross_u2), 0.0, skip_nulls=False)
     squared = rows.append_column("idle_u2", idle_u2)
     result: dict[int, BlockEnergy] = {}

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from joulebench.meter.energy import SensorSpec, counter_energy_for_fit
+from joulebench.meter.counters import counter_energy_for_fit
+from joulebench.meter.energy import SensorSpec
 from joulebench.meter.fit import EnergyFit, fit_energy
 from joulebench.meter.uncertainty import Interval
 from joulebench_reports.values.figures import ChannelReport, EnergySummary, Figure

@@ -67,6 +67,9 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "single_block": "one block only, so there is no scatter to make an interval of",
         "no_blocks": "no block was measured",
         "systematic": "the uncertainty of the sensor's scale is in the interval",
+        "parts_missing": "the total lacks a domain that cannot be read or whose counter does not change; "
+        "the channel's note names it",
+        "update_period_unverified": "how often the sensor changes is as its probe declares; nobody has measured it",
         "incomplete_total": "a counted channel gave nothing, so the total is null",
         "no_idle_baseline": "no idle power was measured, so net energy is null",
         "update_period_unknown": "how often the sensor changes is not known, so no window can be "

@@ -15,14 +15,20 @@ from joulebench.api import Channel
 from joulebench.meter.energy import FINE_PERIODS, SMALLEST_PERIODS
 from joulebench.meter.live.channels import source_spec
 from joulebench.meter.live.sampler import edge_reader
+from joulebench.meter.timing import UpdateTiming
 from joulebench.meter.uncertainty import quantile
 
 DEFAULT_SECONDS: Final = 3.0
+QUICK_SECONDS: Final = 1.0
 #: Fewer changes than this tell no period.
 _FEWEST_CHANGES: Final = 5
 #: A gap between two reads above this share of a period hides when the source changed.
 _LARGEST_GAP_SHARE: Final = 0.25
 _NORMAL_95: Final = 1.96
+#: A counter that has not changed in so many of its declared periods is frozen.
+_PATIENT_PERIODS: Final = 4
+#: With so many changes of each channel there is no need to watch on.
+_ENOUGH_CHANGES: Final = 40
 #: A source that changes at more than this share of the reads is finer than reading can see.
 _CONTINUOUS_SHARE: Final = 0.5
 
@@ -45,6 +51,13 @@ class SensorCalibration:
     period_high_s: float | None
     quantum: float | None
     read_cost_s: float | None
+    #: Update times in full; ``None`` as the periods.
+    timing: UpdateTiming | None = None
+    #: How long it was watched, and the period that the probe declares.
+    watched_s: float = 0.0
+    declared_period_s: float | None = None
+    #: The most power over an update period or more, in W; ``None`` for what counts no energy.
+    largest_power_w: float | None = None
 
     def smallest_window_s(self, periods: int) -> float | None:
         """The shortest window of so many update periods; the slower periods count."""
@@ -52,8 +65,9 @@ class SensorCalibration:
 
     @property
     def frozen(self) -> bool:
-        """Whether the value never changed, however often it was read."""
-        return self.reads > _FEWEST_CHANGES and self.changes == 0
+        """Whether the value never changed, in as long a time as it should have changed several times."""
+        patience_s = _PATIENT_PERIODS * (self.declared_period_s or 0.0)
+        return self.reads > _FEWEST_CHANGES and self.changes == 0 and self.watched_s >= patience_s
 
     @property
     def window_for_1_percent_s(self) -> float | None:
@@ -90,6 +104,7 @@ class _Watched:
     longest_gap_ns: int = 0
     periods_ns: list[int] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
+    largest_per_ns: float = 0.0
 
     def look(self, clock_ns: Callable[[], int]) -> None:
         """Read once and note a change."""
@@ -110,6 +125,7 @@ class _Watched:
         self.steps.append(step)
         if self.changed_ns is not None:
             period_ns = now - self.changed_ns
+            self.largest_per_ns = max(self.largest_per_ns, step / period_ns)
             # Where we ourselves were kept from reading, the interval is ours, not the sensor's.
             if self.longest_gap_ns <= _LARGEST_GAP_SHARE * period_ns:
                 self.periods_ns.append(period_ns)
@@ -118,18 +134,35 @@ class _Watched:
 
 
 def calibrate(
-    channels: Sequence[Channel], seconds: float = DEFAULT_SECONDS, clock_ns: Callable[[], int] = time.perf_counter_ns
+    channels: Sequence[Channel],
+    seconds: float = DEFAULT_SECONDS,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    *,
+    enough_changes: int | None = None,
 ) -> list[SensorCalibration]:
-    """Calibrate the channels together: all are read in turn for so many seconds."""
-    watched = [_Watched(edge_reader([source_spec(0, each.source, None)])) for each in channels]
-    end = clock_ns() + int(seconds * 1e9)
-    while watched and clock_ns() < end:
+    """Calibrate the channels together: all are read in turn for so many seconds.
+
+    With ``enough_changes`` it ends earlier, as soon as each channel has changed so often.
+    """
+    watched = [_Watched(edge_reader([source_spec(0, channel.source, None)])) for channel in channels]
+    begin = now = clock_ns()
+    end = begin + int(seconds * 1e9)
+    while watched and now < end:
         for each in watched:
             each.look(clock_ns)
-    return [_found(channel, each) for channel, each in zip(channels, watched, strict=True)]
+        now = clock_ns()
+        if enough_changes is not None and all(each.changes > enough_changes for each in watched):
+            break
+    watched_s = (now - begin) * 1e-9
+    return [_calibration(channel, each, watched_s) for channel, each in zip(channels, watched, strict=True)]
 
 
-def _found(channel: Channel, watched: _Watched) -> SensorCalibration:
+def calibrate_quickly(channels: Sequence[Channel], most_s: float = QUICK_SECONDS) -> list[SensorCalibration]:
+    """A calibration that takes no longer than the channels need: some 40 changes of each, 1 s at most."""
+    return calibrate(channels, most_s, enough_changes=_ENOUGH_CHANGES)
+
+
+def _calibration(channel: Channel, watched: _Watched, watched_s: float) -> SensorCalibration:
     continuous = watched.changes > _CONTINUOUS_SHARE * watched.reads
     known = len(watched.periods_ns) >= _FEWEST_CHANGES and not continuous
     periods = [each * 1e-9 for each in watched.periods_ns]
@@ -141,6 +174,18 @@ def _found(channel: Channel, watched: _Watched) -> SensorCalibration:
         period_s=quantile(periods, 0.5) if known else None,
         period_low_s=quantile(periods, 0.05) if known else None,
         period_high_s=quantile(periods, 0.95) if known else None,
-        quantum=math.gcd(*watched.steps) * channel.scale if known else None,
+        quantum=_quantum(channel, watched.steps) if known else None,
         read_cost_s=watched.cost_ns * 1e-9 / watched.reads if watched.reads else None,
+        timing=UpdateTiming.of_gaps(periods) if known else None,
+        watched_s=watched_s,
+        declared_period_s=channel.update_period_s,
+        largest_power_w=watched.largest_per_ns * channel.scale * 1e9 if known and channel.unit == "J" else None,
     )
+
+
+def _quantum(channel: Channel, steps: Sequence[int]) -> float:
+    """The smallest step of the value: the device's own, where it tells, else what divides all steps seen.
+
+    Counts that a driver has converted (RAPL's 61.035 µJ shown in whole µJ) have no common divisor but 1.
+    """
+    return max(math.gcd(*steps) * channel.scale, channel.resolution or 0.0)

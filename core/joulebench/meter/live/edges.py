@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from joulebench.api import Channel, FileSource
 from joulebench.meter.live.channels import PID_FIELD
-from joulebench.meter.live.sampler import FileReader, load_factory
+from joulebench.meter.live.sampler import FileReader, item_of, load_factory
 
 _Items = Callable[[], Sequence[int | None]]
 
@@ -63,7 +63,7 @@ class EdgeReader:
             try:
                 items = read_items()
                 for place, item in places:
-                    values[place] = items[item]
+                    values[place] = item_of(items, item)
             except Exception:  # noqa: S112  the channel has no figure then, and says so
                 continue
         return values

@@ -15,6 +15,7 @@ import os
 import struct
 import sys
 import time
+from operator import index as index_of
 
 TYPE_CHECKING = False  # as in typing, whose import would cost the sampler milliseconds
 if TYPE_CHECKING:
@@ -50,17 +51,21 @@ KIND_SAMPLE, KIND_FAULT, KIND_LATENESS = 0, 1, 2
 #: Channel number of the lateness records.
 NO_CHANNEL = -1
 
+#: What may stand around a number in a file of the kernel.
+_PADDING = b" \t\n\r\0"
+
 clock_ns = time.perf_counter_ns
 
 
 class FileReader:
     """Reads one number from a file by ``pread`` on a kept descriptor (see ``api.FileSource``)."""
 
-    __slots__ = ("_after", "_columns", "_fd", "_key", "_plain", "_size")
+    __slots__ = ("_after", "_columns", "_fd", "_key", "_path", "_plain", "_size")
 
     def __init__(
         self, path: str, key: str | None = None, columns: Sequence[int] = (0,), after: str | None = None
     ) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._key = key.encode() if key is not None else None
         self._after = after.encode() if after is not None else None
@@ -69,9 +74,16 @@ class FileReader:
         self._size = 64 if self._plain else 8192
 
     def read(self) -> int | None:
-        """The number now; ``None`` if the file has gone or holds none."""
+        """The number now; ``None`` if the file has gone or holds none.
+
+        A file that has gone is opened anew for the next time: a device may come back.
+        """
         try:
             text = os.pread(self._fd, self._size, 0)
+        except OSError:
+            self._reopen()
+            return None
+        try:
             if self._plain:
                 return _number(text)
             if self._after is not None:
@@ -82,8 +94,20 @@ class FileReader:
                 text = text[start:] if end < 0 else text[start:end]
             fields = text.split()
             return sum(_number(fields[column]) for column in self._columns)
-        except (OSError, ValueError, IndexError):
+        except (ValueError, IndexError):
             return None
+
+    def _reopen(self) -> None:
+        try:
+            fresh = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            os.dup2(fresh, self._fd, inheritable=False)  # under the same number: another thread may be reading
+        except OSError:  # closed by its owner
+            return
+        finally:
+            os.close(fresh)
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -91,10 +115,15 @@ class FileReader:
 
 
 def _number(text: bytes) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return int(text, 16) if text.strip().lower().startswith(b"0x") else int(float(text))
+    """A whole number, decimal or (0x…) hexadecimal, as the kernel prints it; nothing else is a count."""
+    digits = text.strip(_PADDING)
+    if digits.isdigit():
+        return int(digits)
+    if digits[:1] in b"+-" and digits[1:].isdigit():
+        return int(digits)
+    if digits[:2].lower() == b"0x" and b"_" not in digits:
+        return int(digits, 16)
+    raise ValueError("no whole number")
 
 
 def load_factory(name: str) -> Callable[[str], Reader]:
@@ -163,14 +192,18 @@ class Group:
             except Exception as error:  # the channel is then a fault, the sampler goes on
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
             for channel, item in items:
-                put(t_ns, _item(values, item), channel)
+                put(t_ns, item_of(values, item), channel)
 
 
-def _item(values: Sequence[int | None] | None, item: int) -> int | None:
-    """An item of what a reader gave; ``None`` where it gave no number that a record can hold."""
+def item_of(values: Sequence[int | None] | None, item: int) -> int | None:
+    """An item of what a reader gave; ``None`` where it gave no whole number that a record can hold.
+
+    2.5 is none: cut off it would be a wrong count, and nobody would look for the fault in the reader.
+    """
     try:
         value = None if values is None else values[item]
-        return None if value is None or not -(1 << 63) <= value < 1 << 63 else int(value)
+        whole = None if value is None or value is True or value is False else index_of(value)
+        return None if whole is None or not -(1 << 63) <= whole < 1 << 63 else whole
     except Exception:  # a reader may give anything
         return None
 

@@ -1,0 +1,303 @@
+"""From a counter's raw readings to joules: wraps, resets, frozen counters, late edges.
+
+A counter that is updated now and then shows at an edge what it had counted some time before. How long
+before is the lateness of the edge; how much energy that is depends on the power *at the edge*, which the
+sampler's trace tells and the mean power of the window does not (a load may come in bursts).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+from joulebench.meter.energy import (
+    NO_TRACE,
+    SMALLEST_PERIODS,
+    Read,
+    SensorSpec,
+    Trace,
+    WindowEnergy,
+    refused_if_short,
+    resolution_flags,
+)
+from joulebench.meter.timing import FEWEST_GAPS, UpdateTiming
+from joulebench.meter.uncertainty import quantile
+
+#: Reads in one wrap that make a wrap certain.
+READS_PER_WRAP: Final = 4
+#: A stamp and its read lie apart by up to a few ms when a process is preempted between them, so
+#: a tick so near to an edge may be out of order with it.
+_EDGE_GUARD_NS: Final = 5_000_000
+#: An update may be skipped now and then; a step that needs more than this is no step.
+_LATEST_PERIODS: Final = 4
+#: A step may be so many times what the power seen so far explains.
+_SEEN_MARGIN: Final = 2.0
+#: Power at an edge is looked for within so many update or sampling periods of it.
+_NEAR_PERIODS: Final = 3
+#: A counter that stands still while less than this power would move it is not frozen, in W.
+_LEAST_POWER_W: Final = 0.1
+#: The bounds of a rectangle in standard deviations.
+_RECTANGLE: Final = math.sqrt(3)
+_NS: Final = 1e-9
+
+
+def counter_energy(start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE) -> WindowEnergy:
+    """Energy between two edge reads, ``None`` where the window is too short to say.
+
+    ``trace`` holds the sampler's ticks; those inside the window count the wraps.
+    """
+    return refused_if_short(counter_energy_for_fit(start, end, spec, trace), spec)
+
+
+def counter_energy_for_fit(start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE) -> WindowEnergy:
+    """Like :func:`counter_energy`, but a short window keeps its energy beside its flag.
+
+    For sums and fits over many windows only, where the edges' errors cancel.
+    """
+    duration_s = (end[0] - start[0]) * _NS
+    counts, fault = _advance(start, end, spec, trace)
+    spec = as_watched(spec, trace)
+    if counts is not None:
+        fault = _standing_still(start, end, counts, spec, trace)
+    if counts is None or fault:
+        return WindowEnergy(None, None, spec.method, (fault,), duration_s, None, spec.relative_u)
+    gross, period = counts * spec.scale, spec.update_period_s
+    if period is None:
+        flags: tuple[str, ...] = ("update_period_unknown",)
+        return WindowEnergy(gross, None, spec.method, flags, duration_s, None, spec.relative_u)
+    power = edge_power(start, end, spec, trace)
+    mean_w = gross / duration_s
+    first_w, last_w = (mean_w, mean_w) if power is None else (power.first_most_w, power.last_most_w)
+    if power is None and spec.largest_power_w is not None:
+        first_w = last_w = max(mean_w, spec.largest_power_w)
+    # Quantum q: each edge is uniform within q, so their difference has q·sqrt(2/12) = q/√6.
+    u_j = math.hypot(first_w * spec.edge_u_s, last_w * spec.edge_u_s, spec.quantum / math.sqrt(6))
+    flags = resolution_flags(duration_s, 1, period)
+    if not spec.period_verified:
+        flags = (*flags, "update_period_unverified")
+    late_j = max(first_w, last_w) * period
+    worst_j = late_j + spec.quantum
+    return WindowEnergy(gross, u_j, spec.method, flags, duration_s, worst_j, spec.relative_u)
+
+
+# ---------------------------------------------------------------------------------------------
+# Late edges
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePower:
+    """Power at a window's edges by the trace, in W.
+
+    ``before_w`` and ``end_w`` are what an edge's lateness lends and withholds: the power just before
+    each edge. ``first_most_w`` and ``last_most_w`` are the most that was seen near each. ``None`` for
+    ``before_w`` where the trace does not reach back before the window.
+    """
+
+    before_w: float | None
+    end_w: float
+    first_most_w: float
+    last_most_w: float
+
+
+def edge_power(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> EdgePower | None:
+    """Power near the edges of a window; ``None`` where the trace shows no changes near them."""
+    period_s = spec.update_period_s or 0.0
+    changes = _changes(trace)
+    if len(changes) < 2:
+        return None
+    tick_s = _tick_s(trace)
+    near_s = _NEAR_PERIODS * max(period_s, tick_s)
+    slices = list(_powers(changes, spec, max(period_s, tick_s)))
+
+    def near(t_ns: int) -> list[tuple[int, int, float]]:
+        reach_ns = int(near_s / _NS)
+        return [each for each in slices if each[1] > t_ns - reach_ns and each[0] < t_ns + reach_ns]
+
+    first, last = near(start[0]), near(end[0])
+    if not first or not last:
+        return None
+    before = [watts for _, t1, watts in first if t1 <= start[0]]
+    ending = [watts for _, t1, watts in last if t1 <= end[0]] or [last[0][2]]
+    return EdgePower(
+        before[-1] if before else None, ending[-1], max(watts for *_, watts in first), max(watts for *_, watts in last)
+    )
+
+
+def _changes(trace: Trace) -> list[Read]:
+    """The readings of a trace at which the counter had changed, with the first."""
+    changes: list[Read] = []
+    for t_ns, raw in zip(trace.t_ns, trace.raw, strict=True):
+        if not changes or raw != changes[-1][1]:
+            changes.append((t_ns, raw))
+    return changes
+
+
+def _powers(changes: Sequence[Read], spec: SensorSpec, least_s: float) -> Iterator[tuple[int, int, float]]:
+    """(from, to, W) between changes, over at least so many seconds each; falls that are no wrap are left out."""
+    begin = changes[0]
+    counts = 0
+    for before, now in pairwise(changes):
+        step = now[1] - before[1]
+        if spec.wraps_at is not None:
+            step %= spec.wraps_at
+        elif step < 0:
+            begin, counts = now, 0
+            continue
+        counts += step
+        seconds = (now[0] - begin[0]) * _NS
+        if seconds >= least_s * 0.5:
+            yield begin[0], now[0], counts * spec.scale / seconds
+            begin, counts = now, 0
+
+
+def _tick_s(trace: Trace) -> float:
+    gaps = [(b - a) * _NS for a, b in pairwise(trace.t_ns)]
+    return quantile(gaps, 0.5) or 0.0
+
+
+def as_watched(spec: SensorSpec, trace: Trace) -> SensorSpec:
+    """The sensor with its update times as the trace shows them, where it proves slower than was known.
+
+    A trace whose counter has changed at every tick says no more than that it is not slower than those.
+    """
+    if spec.update_period_s is None and spec.method == "model":
+        return spec
+    changes = _changes(trace)
+    if len(changes) <= FEWEST_GAPS:
+        return spec
+    # The first is where the trace begins, not where the counter changed.
+    timing = UpdateTiming.of_gaps([(b[0] - a[0]) * _NS for a, b in pairwise(changes[1:])])
+    if timing is None or timing.period_s < 2 * _tick_s(trace) or timing.period_s <= (spec.update_period_s or 0.0):
+        return spec
+    return spec.with_timing(timing)
+
+
+def corrected_for_late_edges(
+    window: WindowEnergy, spec: SensorSpec, power_before_w: float | None, power_end_w: float | None
+) -> WindowEnergy:
+    """The window with the mean lateness L of its edges made good.
+
+    A late start lends L of the power *before* the window, a late end withholds L of the power at its
+    end, so the dithered mean is off by L·(end - before): -1 % for a block of 40 periods after an idle
+    wait. Dithering makes the lateness uniform; it cancels by itself only where both powers are alike.
+    Where one of them is unknown the window stays as it is.
+    """
+    if (
+        window.gross_j is None
+        or spec.update_period_s is None
+        or power_before_w is None
+        or power_end_w is None
+        or power_before_w == power_end_w
+    ):
+        return window
+    missing_j = spec.mean_lateness_s * (power_end_w - power_before_w)
+    return replace(window, gross_j=window.gross_j + missing_j, flags=(*window.flags, "edges_corrected"))
+
+
+def single_counter_window(start: Read, end: Read, spec: SensorSpec, trace: Trace = NO_TRACE) -> WindowEnergy:
+    """A window that stands alone, its late edges made good by the powers that the trace shows.
+
+    No repetition shows the scatter of its edges, so they are in its own uncertainty. Where the power
+    before it is unknown, the start may have lent anything from nothing to the most that was seen.
+    """
+    window = counter_energy(start, end, spec, trace)
+    spec = as_watched(spec, trace)
+    if window.gross_j is None or window.u_j is None or spec.update_period_s is None:
+        return window
+    power = edge_power(start, end, spec, trace)
+    if power is not None and power.before_w is not None:
+        return corrected_for_late_edges(window, spec, power.before_w, power.end_w)
+    if spec.method == "model":  # its counter is computed when it is read
+        return window
+    late_j = (window.worst_j or 0.0) / _RECTANGLE
+    return replace(window, u_j=max(window.u_j, late_j))
+
+
+# ---------------------------------------------------------------------------------------------
+# Wraps, resets, frozen counters
+
+
+def _standing_still(start: Read, end: Read, counts: int, spec: SensorSpec, trace: Trace) -> str:
+    """``counter_frozen`` where the counter stood still over a whole window or at one of its edges.
+
+    Twenty update periods without a change are no accident, unless its quantum is so coarse that little
+    power would not have moved it.
+    """
+    period = spec.update_period_s
+    if period is None or spec.method == "model":
+        return ""
+    limit_s = max(SMALLEST_PERIODS * period, spec.quantum / _LEAST_POWER_W)
+    if counts == 0:
+        return "counter_frozen" if (end[0] - start[0]) * _NS >= limit_s else ""
+    if not spec.period_verified:  # it may only be slower than its probe declares
+        return ""
+    changes = _changes(trace)[1:]
+    limit_ns = int(max(limit_s, _LATEST_PERIODS * _tick_s(trace)) / _NS)
+    inside = [t for t, _ in changes if start[0] < t < end[0]]
+    ticks = [t for t in trace.t_ns if start[0] < t < end[0]]
+    if len(ticks) < 2 * FEWEST_GAPS or end[0] - start[0] < 2 * limit_ns:
+        return ""
+    # An edge shows the last value before it, so what stands still between it and the next change counts.
+    first, last = (inside[0], inside[-1]) if inside else (end[0], start[0])
+    still = max(first - start[0], end[0] - last)
+    return "counter_frozen" if still > limit_ns else ""
+
+
+def _advance(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> tuple[int | None, str]:
+    """Raw counts between two reads with all wraps, or ``None`` and the flag that says why."""
+    if end[0] <= start[0]:
+        return None, "empty_window"
+    times, raw = trace.t_ns, trace.raw
+    first = bisect_right(times, start[0] + _EDGE_GUARD_NS)
+    last = bisect_left(times, end[0] - _EDGE_GUARD_NS)
+    reads = [start, *((times[i], raw[i]) for i in range(first, last)), end]
+    wrap = spec.wraps_at
+    if wrap is None:
+        if any(b[1] < a[1] for a, b in pairwise(reads)):
+            return None, "counter_reset"
+        return end[1] - start[1], ""
+    if any(value > wrap for _, value in reads):
+        return None, "counter_ambiguous"
+    steps = [(b[0] - a[0], (b[1] - a[1]) % wrap) for a, b in pairwise(reads)]
+    seen = _counts_per_ns(steps, spec)
+    fault = next((fault for gap, step in steps if (fault := _step_fault(gap, step, wrap, spec, seen))), "")
+    return (None, fault) if fault else (sum(step for _, step in steps), "")
+
+
+def _counts_per_ns(steps: Sequence[tuple[int, int]], spec: SensorSpec) -> float | None:
+    """The fastest that a counter is known to rise; ``None`` where nobody has looked closely enough.
+
+    By calibration, whose reads are dense enough for any wrap, or by two steps of this window: one alone
+    may be a counter that began anew.
+    """
+    if spec.largest_power_w is None:
+        return None
+    usual = quantile([float(gap) for gap, _ in steps], 0.5) or 0.0
+    rates = sorted(step / gap for gap, step in steps if gap >= usual / 2 and gap > 0)
+    return max(spec.largest_power_w * _NS / spec.scale, *rates[-2:-1])
+
+
+def _step_fault(gap_ns: int, step: int, wrap: int, spec: SensorSpec, seen: float | None) -> str:
+    """Why a step of a wrapping counter proves nothing, or an empty string.
+
+    Without a maximum power, a step above a quarter of the range cannot be told from one that hides a
+    wrap. With it, gaps must leave four reads in a wrap, and a step larger than the power allows is a
+    reset (a fall that is no wrap). A reset from within one such step of the range looks like a wrap; its
+    error is at most ``max_power_w`` times the gap. Where the counter wraps too fast for that, the power
+    that was *seen* must leave four reads in a wrap, and the step must be of its size.
+    """
+    if spec.max_power_w is None:
+        return "counter_ambiguous" if READS_PER_WRAP * step > wrap else ""
+    counts_per_ns = spec.max_power_w * _NS / spec.scale
+    lag_ns = _LATEST_PERIODS * (spec.update_period_s or 0.0) / _NS
+    # Nothing larger than this can be seen in one step; +1 and the quantum for truncation.
+    largest = counts_per_ns * (gap_ns + lag_ns) + (spec.resolution or 0.0) / spec.scale + 1
+    if READS_PER_WRAP * counts_per_ns * gap_ns <= wrap and largest < wrap:
+        return "counter_reset" if step > largest else ""
+    if seen is None or READS_PER_WRAP * seen * gap_ns > wrap:
+        return "counter_ambiguous"
+    return "" if step <= _SEEN_MARGIN * seen * (gap_ns + lag_ns) else "counter_ambiguous"
