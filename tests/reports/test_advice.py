@@ -85,15 +85,56 @@ def test_the_cheapest_that_keeps_the_limits_is_advised(tmp_path: Path) -> None:
     assert dict(small.refused)["int8"] == "peak memory 300 MiB, where peak memory < 250 MiB is asked for"
 
 
-def test_the_runner_up_is_named_where_the_difference_is_not_shown(tmp_path: Path) -> None:
+MEASURED: dict[str, float | None] = {"measured": 1.0}
+
+
+def measured(*cells: Cell) -> list[Cell]:
+    return [replace(cell, energies=MEASURED) for cell in cells]
+
+
+def test_a_cell_of_which_no_difference_is_shown_is_as_good(tmp_path: Path) -> None:
     twin = replace(INT4, id="d", label="int4 too", backend="onnx")
-    found = advised(tmp_path, F32, INT4, twin)
+    found = advised(tmp_path, *measured(F32, INT4, twin))
     assert {label(found), *(each.label for each in found.as_good)} == {"int4", "int4 too"}
-    (code, text) = run(tmp_path / "s")
+    (code, text) = run(tmp_path / "s", "--max-loss", "none")
     assert code == 0
-    assert "Perhaps as good:\n    int4" in text
+    assert "As good, as far as 10% would have been seen:\n    int4" in text
     assert "no difference shown" in text
     assert "Next:\n    f32: costs 15" in text
+
+
+def test_what_is_not_shown_is_not_recommended(tmp_path: Path) -> None:
+    near = replace(INT4, id="d", label="int4 too", backend="onnx", joules_per_token=0.21)
+    single = [replace(cell, processes=1) for cell in measured(F32, INT4, near)]
+    found = advised(tmp_path / "1", *single)
+    assert (found.best, [each.label for each in found.undecided]) == (None, ["int4 too"])
+    code, text = run(tmp_path / "1" / "s", "--max-loss", "none")
+    assert code == 1
+    assert "No recommendation" in text
+    assert "Run again with --set protocol.processes=3" in text
+    assert "Deploy" not in text
+    noisy = [replace(cell, noise=0.8, blocks=6) for cell in measured(INT4, near)]
+    assert "more blocks" in str(advised(tmp_path / "2", *noisy).cure)
+    estimates = advised(tmp_path / "3", INT4, replace(near, joules_per_token=0.25))
+    assert estimates.best is None
+    assert "an energy sensor" in str(estimates.cure)
+
+
+def test_a_multiple_of_the_energy_is_behind_also_without_turns(tmp_path: Path) -> None:
+    elsewhere = replace(F32, id="z", label="elsewhere", joules_per_token=5.6, begins_s=1000.0)
+    found = advised(tmp_path, *measured(INT4, elsewhere))
+    assert label(found) == "int4"
+    assert found.ranked[1].standing == "behind"
+    assert found.as_good == ()
+
+
+def test_quality_is_limited_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    folder = write(tmp_path, *measured(F32, INT8, INT4))
+    text = run(folder)[1]
+    assert "Deploy int8" in text
+    assert "int4: perplexity +20.0%, where +5.0% is the most" in text
+    assert "Quality: at most +5% perplexity" in text
+    assert "Deploy int4" in run(folder, "--max-loss", "none")[1]
 
 
 def test_provenances_are_never_ranked_together(tmp_path: Path) -> None:

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     "device_memory, disk, energy, rate, ttft, tpot, perplexity. "
     "Repeatable.",
 )
-@click.option("--max-loss", metavar="PERCENT", help="Most growth of perplexity over the uncompressed model, as 2%.")
+@click.option(
+    "--max-loss",
+    metavar="PERCENT",
+    default="5%",
+    show_default=True,
+    help="Most growth of perplexity over the uncompressed model, as 2%. 'none': no limit.",
+)
 @click.option(
     "--objective",
     "objectives",
@@ -41,18 +47,14 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def advise(
-    session: str,
-    aim: Aim,
-    limits: tuple[str, ...],
-    max_loss: str | None,
-    objectives: tuple[Objective, ...],
-    as_json: bool,
+    session: str, aim: Aim, limits: tuple[str, ...], max_loss: str, objectives: tuple[Objective, ...], as_json: bool
 ) -> int:
     """Say which combination of SESSION to deploy on its machine, and how sure that is.
 
     For each model and workload: the cell that has least energy (--for) of those that keep the
-    limits, the ones that may be as good, and the Pareto front. Energies of different provenance
-    are never ranked together. Exit code 1: no cell keeps the limits.
+    limits, the ones that are as good, and the Pareto front. Where the session does not show which
+    is best, there is no recommendation, but what another run needs. Energies of different
+    provenance are never ranked together. Exit code 1: nothing is recommended.
     """
     from joulebench.session.places import open_session
     from joulebench_reports.judging import advice
@@ -61,10 +63,10 @@ def advise(
     from joulebench_reports.text import advice as advicetext
     from joulebench_reports.values.pareto import DEFAULT_OBJECTIVES
 
-    wanted = [parse_constraint(each) for each in limits]
+    constraints = [parse_constraint(text) for text in limits]
     loss = _percent(max_loss)
     read = open_session(session)
-    found = advice.advise(read, summarise(read).shown, aim, wanted, loss, objectives or DEFAULT_OBJECTIVES)
+    found = advice.advise(read, summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES)
     if as_json:
         click.echo(advicetext.as_json(found), nl=False)
     else:
@@ -72,10 +74,10 @@ def advise(
     return 0 if any(each.best is not None for each in found) else 1
 
 
-def _percent(text: str | None) -> float | None:
-    if text is None:
+def _percent(text: str) -> float | None:
+    if text.strip() == "none":
         return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if match is None:
-        raise click.BadParameter(f"'{text}' is not a percentage such as 2%", param_hint="--max-loss")
+        raise click.BadParameter(f"'{text}' is neither a percentage such as 2% nor 'none'", param_hint="--max-loss")
     return float(match[1]) / 100

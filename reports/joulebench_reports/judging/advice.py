@@ -21,8 +21,15 @@ from joulebench_reports.values.verdicts import Verdict
 if TYPE_CHECKING:
     from joulebench.session.files import Session
 
+#: Cells are as good where no difference is shown and one of so much would have been.
+AS_GOOD: Final = 0.10
+#: No machine drifts by half: cells that took no turns are told apart by this factor.
+_BEYOND_DRIFT: Final = 1.5
+#: Peaks of memory differ by so much from start to start.
+_MEMORY_LEEWAY: Final = 1.01
 #: What the best is sought by.
 Aim = Literal["energy", "time", "memory"]
+Standing = Literal["first", "as good", "behind", "undecided"]
 AIMS: Final[tuple[Aim, ...]] = ("energy", "time", "memory")
 
 
@@ -31,7 +38,8 @@ class RankedCell:
     """A cell that keeps the limits, with its figures (J and s a unit, bytes, relative loss).
 
     ``verdict`` compares it with the best (``None`` for that one, and where memory is the aim).
-    ``doubts`` are limits that its interval reaches beyond.
+    ``standing`` is what that says of deploying it; ``doubts`` are limits that its interval reaches
+    beyond.
     """
 
     cell_id: str
@@ -43,7 +51,13 @@ class RankedCell:
     memory_bytes: float | None
     loss: float | None
     verdict: Verdict | None
+    standing: Standing
     doubts: tuple[str, ...]
+
+    @property
+    def comparison(self) -> CellComparison | None:
+        """Of the verdict."""
+        return None if self.verdict is None else self.verdict.comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +73,39 @@ class Advice:
     aim: Aim
     provenance: Provenance | None
     reference: str | None
+    max_loss: float | None
     ranked: tuple[RankedCell, ...]
     refused: tuple[tuple[str, str], ...]
     front: Front
 
     @property
     def best(self) -> RankedCell | None:
-        """What to deploy."""
-        return self.ranked[0] if self.ranked else None
+        """What to deploy; ``None`` where a cell is left of which that cannot be said."""
+        return self.ranked[0] if self.ranked and not self.undecided else None
 
     @property
     def as_good(self) -> tuple[RankedCell, ...]:
-        """Those of which no difference from the best is shown."""
-        return tuple(
-            each for each in self.ranked[1:] if each.verdict is not None and each.verdict.outcome != "costs more"
-        )
+        """Those of which no difference from the first is shown, though one of 10 % would have been."""
+        return tuple(cell for cell in self.ranked[1:] if cell.standing == "as good")
+
+    @property
+    def undecided(self) -> tuple[RankedCell, ...]:
+        """Those that may be better than the first, or worse: too little is shown of them."""
+        return tuple(cell for cell in self.ranked[1:] if cell.standing == "undecided")
+
+    @property
+    def cure(self) -> str | None:
+        """What another run needs to decide."""
+        flags = {flag for cell in self.undecided if cell.comparison is not None for flag in cell.comparison.flags}
+        if not self.undecided:
+            return None
+        if {"model_error", "time_derived"} & flags:
+            return "an energy sensor: the estimates differ by less than their model errs"
+        if {"single_process", "few_processes"} & flags:
+            return "--set protocol.processes=3"
+        if "not_interleaved" in flags:
+            return "these cells alone (--cell), so that they take turns"
+        return "more blocks (--set protocol.min_blocks=160)"
 
 
 def advise(
@@ -125,6 +157,7 @@ class _Adviser:
             aim,
             self._provenance,
             None if self._reference is None else self._reference.label,
+            self._max_loss,
             self._ranked(kept, aim),
             tuple(refused),
             pareto_front(candidates, objectives, self._surely_less),
@@ -140,6 +173,8 @@ class _Adviser:
                 return fault
         if self._max_loss is not None:
             loss = self._value(cell, "loss")
+            if loss is None and cell.technique == "none":
+                loss = 0.0  # the uncompressed model itself
             if loss is None:
                 return "loss of perplexity unknown: " + self._no_loss(cell)
             if loss > self._max_loss:
@@ -200,9 +235,25 @@ class _Adviser:
                 Verdict(cell.id, cell.label, provenance, None if each is None else next(found))
                 for cell, each in zip(kept[1:], raw, strict=True)
             ]
-        return tuple(map(self._choice, kept, verdicts))
+        standings = [self._standing(cell, kept[0], verdict, aim) for cell, verdict in zip(kept, verdicts, strict=True)]
+        return tuple(map(self._choice, kept, verdicts, standings))
 
-    def _choice(self, cell: CellSummary, verdict: Verdict | None) -> RankedCell:
+    def _standing(self, cell: CellSummary, first: CellSummary, verdict: Verdict | None, aim: Aim) -> Standing:
+        if cell is first:
+            return "first"
+        if aim == "memory":
+            least, own = self._value(first, aim) or 0.0, self._value(cell, aim) or 0.0
+            return "as good" if own <= _MEMORY_LEEWAY * least else "behind"
+        comparison = None if verdict is None else verdict.comparison
+        if comparison is None:
+            return "undecided"
+        if comparison.verdict == "higher" or (not comparison.paired and (comparison.low or 0.0) > _BEYOND_DRIFT):
+            return "behind"
+        seen = comparison.smallest_detectable
+        shown = comparison.verdict == "no_difference" and not comparison.hidden and seen is not None and seen <= AS_GOOD
+        return "as good" if shown and comparison.paired else "undecided"
+
+    def _choice(self, cell: CellSummary, verdict: Verdict | None, standing: Standing) -> RankedCell:
         doubts = (limit.doubt(cell, self._provenance) for limit in self._limits)
         rate = rate_of(cell)
         return RankedCell(
@@ -215,7 +266,8 @@ class _Adviser:
             self._value(cell, "memory"),
             self._value(cell, "loss"),
             verdict,
-            tuple(each for each in doubts if each is not None),
+            standing,
+            tuple(doubt for doubt in doubts if doubt is not None),
         )
 
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from joulebench_reports.data.jsonformat import finite
-from joulebench_reports.judging.advice import Advice, RankedCell
+from joulebench_reports.judging.advice import AS_GOOD, Advice, RankedCell
 from joulebench_reports.values.pareto import Front
 from joulebench_reports.words.text import MARKS, data_size, number, plain
 
 _FORMAT: Final = "joulebench-advice"
-_FORMAT_VERSION: Final = 1
+_FORMAT_VERSION: Final = 2
 _AIMS: Final = {"energy": "energy", "time": "time a unit", "memory": "peak memory"}
 _OBJECTIVES: Final = {"energy": "energy", "loss": "loss of perplexity", "memory": "peak memory", "time": "time a unit"}
 
@@ -29,30 +29,40 @@ def _lines(advice: Advice) -> list[str]:
         aim = f"{advice.provenance} energy"
     lines = [f"{plain(advice.model)}, {plain(advice.workload)}: least {aim}"]
     best = advice.best
-    if best is None:
+    if not advice.ranked:
         lines.append("  No cell is left to advise.")
+    elif best is None:
+        lines += _undecided(advice)
     else:
         lines.append(f"  Deploy {plain(best.label)}: {_figures(best, advice)}")
         lines += [f"    but {doubt}" for doubt in best.doubts]
         lines += _others(advice)
     lines += _front(advice.front)
+    if advice.max_loss is not None:
+        lines.append(f"  Quality: at most {advice.max_loss:+.0%} perplexity over the uncompressed model (--max-loss)")
     if advice.refused:
         lines.append("  Not considered:")
         lines += [f"    {plain(label)}: {plain(why)}" for label, why in advice.refused]
     return lines
 
 
+def _undecided(advice: Advice) -> list[str]:
+    """Why there is no recommendation, and what would allow one."""
+    first = advice.ranked[0]
+    lines = [f"  No recommendation: what is shown does not tell which is best. Run again with {advice.cure}."]
+    lines.append(f"  Lowest estimate: {plain(first.label)}: {_figures(first, advice)}")
+    lines.append("  Not told from it:")
+    return lines + [_other(cell, advice) for cell in advice.undecided] + _others(advice)
+
+
 def _others(advice: Advice) -> list[str]:
-    """Those that may be as good, and the first that is surely not."""
+    """Those of which no difference is shown, and the first that is surely behind."""
     lines: list[str] = []
     if advice.as_good:
-        lines.append("  Perhaps as good:")
-        lines += [_other(each, advice) for each in advice.as_good]
-    behind = [each for each in advice.ranked[1:] if each not in advice.as_good]
-    if behind:
-        lines.append("  Next:")
-        lines.append(_other(behind[0], advice))
-    return lines
+        lines.append(f"  As good, as far as {AS_GOOD:.0%} would have been seen:")
+        lines += [_other(cell, advice) for cell in advice.as_good]
+    behind = next((cell for cell in advice.ranked if cell.standing == "behind"), None)
+    return lines if behind is None else [*lines, "  Next:", _other(behind, advice)]
 
 
 def _other(choice: RankedCell, advice: Advice) -> str:
@@ -92,6 +102,15 @@ def as_json(found: Sequence[Advice]) -> str:
     document = {
         "format": _FORMAT,
         "format_version": _FORMAT_VERSION,
-        "advice": [{**dataclasses.asdict(each), "as_good": [c.label for c in each.as_good]} for each in found],
+        "advice": [
+            {
+                **dataclasses.asdict(advice),
+                "best": None if advice.best is None else advice.best.label,
+                "as_good": [cell.label for cell in advice.as_good],
+                "undecided": [cell.label for cell in advice.undecided],
+                "cure": advice.cure,
+            }
+            for advice in found
+        ],
     }
     return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
