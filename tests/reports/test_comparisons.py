@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import make_session
 import pytest
 
 from joulebench.session.files import Session
+from joulebench_reports.charts import template
 from joulebench_reports.charts.bars import MOST_BARS, TOP, comparison_charts, group_names
 from joulebench_reports.charts.phases import phase_charts
-from joulebench_reports.charts.specification import Chart
+from joulebench_reports.charts.specification import Chart, bars, positive
 from joulebench_reports.charts.tradeoff import front_of, tradeoff_charts
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.values.figures import CellSummary
+from joulebench_reports.values.figures import CellSummary, Figure
 
 
 def cells_of(path: Path, cells: list[make_session.Cell]) -> tuple[CellSummary, ...]:
@@ -107,3 +110,60 @@ def test_where_all_compute_the_same_there_is_nothing_to_trade_off(tmp_path: Path
     assert tradeoff_charts(cells_of(tmp_path / "s", cells)) == []
     cells[2].perplexity = 17.1
     assert len(tradeoff_charts(cells_of(tmp_path / "t", cells))) == 1
+
+
+# -- what is drawn -------------------------------------------------------------------------------
+
+
+def numbers(node: Any) -> Iterator[float]:
+    """Every number in the data of a specification, and the ends of its domains."""
+    if isinstance(node, dict):
+        for key, inner in node.items():
+            if key in ("low", "high", "value", "end") and isinstance(inner, (int, float)):
+                yield inner
+            elif key == "domain" and isinstance(inner, list):
+                yield from (end for end in inner if isinstance(end, (int, float)))
+            else:
+                yield from numbers(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from numbers(inner)
+
+
+def test_no_chart_shows_anything_below_zero_however_wide_the_interval(tmp_path: Path) -> None:
+    cells = [make_session.Cell(n, n, noise=6.0, blocks=5, perplexity=17.0 + i) for i, n in enumerate("abc")]
+    shown = cells_of(tmp_path / "s", cells)
+    assert any((cell.headline.low or 0.0) < 0 for cell in shown), "a symmetric interval would reach below zero"
+    charts = [*comparison_charts(shown), *phase_charts(shown), *tradeoff_charts(shown)]
+    energies = [chart for chart in charts if chart.provenance == "estimated"]
+    assert len(energies) == 3
+    assert min(number for chart in charts for number in numbers(chart.spec)) >= 0
+
+
+def test_an_interval_of_a_positive_figure_is_as_wide_on_both_sides_by_ratio() -> None:
+    drawn = positive(Figure(2.0, "J", 1.0, 3.0))
+    assert drawn.low is not None
+    assert drawn.high is not None
+    assert drawn.high / 2.0 == pytest.approx(2.0 / drawn.low)
+    narrow = positive(Figure(2.0, "J", 1.98, 2.02))
+    assert (narrow.low, narrow.high) == pytest.approx((1.98, 2.02), rel=1e-4)
+    ranged = Figure(2.0, "J", 1.0, 3.0, is_range=True)
+    assert positive(ranged) == ranged
+
+
+def test_an_axis_does_not_follow_an_interval_that_says_nothing() -> None:
+    chart = bars("energy", "J", [("a", Figure(1.0, "J", -7.5, 9.5)), ("b", Figure(2.0, "J", 1.9, 2.1))], "measured")
+    top = chart.spec["layer"][0]["encoding"]["x"]["scale"]["domain"][1]
+    assert top <= 6
+    assert [row["text"] for row in chart.spec["data"]["values"]] == ["1.00, too noisy", "2.00 ± 0.10"]
+
+
+def test_a_template_takes_values_parts_and_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "t": {"$use": "p", "mark": {"size": "$size"}, "layer": [{"$if": "$shown", "a": 1}, {"b": "$size"}]},
+        "parts": {"p": {"mark": {"type": "bar", "size": 1}, "c": "$size"}},
+    }
+    monkeypatch.setattr(template, "_read", files.__getitem__)
+    whole = {"mark": {"type": "bar", "size": 9}, "c": 9, "layer": [{"a": 1}, {"b": 9}]}
+    assert template.filled("t", size=9, shown=True) == whole
+    assert template.filled("t", size=9, shown=False) == {**whole, "layer": [{"b": 9}]}

@@ -301,7 +301,7 @@ def test_labels_of_points_keep_apart(tmp_path: Path) -> None:
     layers = chart.spec["layer"]
     assert isinstance(layers, list)
     labels = layers[-1]["data"]["values"]
-    bottom, top = layers[-1]["encoding"]["y"]["scale"]["domain"]
+    bottom, top = chart.spec["encoding"]["y"]["scale"]["domain"]
     height = chart.spec["height"]
     assert isinstance(height, int)
     at_px = sorted(height * math.log(each["y"]) / math.log(top / bottom) for each in labels[:6])

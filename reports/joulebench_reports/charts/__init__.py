@@ -1,1 +1,1 @@
-"""Vega-Lite specifications of every chart, with the data put in."""
+"""Charts: Vega-Lite templates, and the functions that put the data in."""

@@ -10,7 +10,18 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from joulebench.api import PROVENANCES
-from joulebench_reports.charts.specification import Chart, Json, bars, chart_id, figure_header, figure_rows
+from joulebench_reports.charts.specification import (
+    Chart,
+    axis_title,
+    bars,
+    chart_id,
+    figure_header,
+    figure_row,
+    figure_rows,
+    look,
+    tooltip,
+)
+from joulebench_reports.charts.template import filled
 from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.words.text import plain
 
@@ -102,44 +113,16 @@ def strip(title: str, unit: str, found: Sequence[Entry], provenance: str | None)
     """A tick for each cell in the row of its group, and a longer one at the group's median."""
     groups = group_names([cell for cell, _ in found])
     names = sorted(set(groups.values()))
-    colour = f"var:--{provenance or 'accent'}"
-    values: list[Json] = [
-        {"cell": plain(cell.label), "group": groups[cell.id], "value": figure.value, "text": figure.text}
-        for cell, figure in found
-    ]
-    x: Json = {
-        "field": "value",
-        "type": "quantitative",
-        "scale": {"zero": False},
-        "axis": {"tickCount": 8},
-        "title": f"{unit}{f' ({provenance})' if provenance else ''}",
-    }
-    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in (("cell", "cell"), ("text", unit))]
-    spec: Json = {
-        "description": title,
-        "width": "container",
-        "autosize": {"type": "fit", "contains": "padding"},
-        "height": _STRIP_ROW_PX * len(names) + _STRIP_AXIS_PX,
-        "data": {"values": values},
-        "encoding": {
-            "y": {
-                "field": "group",
-                "type": "nominal",
-                "sort": names,
-                "axis": {"title": None, "labelLimit": 300, "ticks": False, "domain": False},
-            }
-        },
-        "layer": [
-            {
-                "mark": {"type": "tick", "color": colour, "opacity": 0.55, "thickness": 1.5, "height": 14},
-                "encoding": {"x": x, "tooltip": tip},
-            },
-            {
-                "mark": {"type": "tick", "color": "var:--ink", "thickness": 2.5, "height": 22},
-                "encoding": {"x": {**x, "aggregate": "median"}},
-            },
-        ],
-    }
+    spec = filled(
+        "strip",
+        title=title,
+        height=_STRIP_ROW_PX * len(names) + _STRIP_AXIS_PX,
+        rows=[{**figure_row(cell.label, figure), "group": groups[cell.id]} for cell, figure in found],
+        groups=names,
+        tooltip=tooltip(cell="cell", text=unit),
+        axis=axis_title(unit, provenance),
+        **look(provenance),
+    )
     return Chart(
         chart_id(title),
         title,

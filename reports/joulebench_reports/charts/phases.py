@@ -7,11 +7,10 @@ from typing import Final
 
 from joulebench.api import PROVENANCES
 from joulebench_reports.charts.bars import MOST_BARS, TOP
-from joulebench_reports.charts.specification import Chart, Json, chart_id
+from joulebench_reports.charts.specification import Chart, axis_title, axis_top, chart_id, figure_row, positive, tooltip
+from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.values.figures import CellSummary, Figure
-from joulebench_reports.words.text import plain
 
-_PHASES: Final = ("prefill", "decode")
 _CELL_PX: Final = 46
 _AXIS_PX: Final = 70
 _HEADER: Final = ("cell", "phase", "J per token of it", "n", "provenance", "method")
@@ -50,7 +49,11 @@ def _chart(found: Sequence[tuple[str, _Phases]], provenance: str) -> Chart:
         "value is in the table below the chart",
         _spec(title, shown, provenance),
         _HEADER,
-        tuple((label, phase, f.text, str(f.n), provenance, f.method) for label, phases in found for phase, f in phases),
+        tuple(
+            (label, phase, positive(f).text, str(f.n), provenance, f.method)
+            for label, phases in found
+            for phase, f in phases
+        ),
     )
 
 
@@ -61,52 +64,13 @@ def _least(phases: _Phases) -> float:
 
 
 def _spec(title: str, shown: Sequence[tuple[str, _Phases]], provenance: str) -> Json:
-    values: list[Json] = [
-        {"cell": plain(label), "phase": phase, "value": f.value, "low": f.low, "high": f.high, "text": f.text}
-        for label, phases in shown
-        for phase, f in phases
-    ]
-    colour: Json = {
-        "field": "phase",
-        "type": "nominal",
-        "title": "phase",
-        "scale": {"domain": list(_PHASES), "range": ["var:--prefill", "var:--decode"]},
-        "legend": {"orient": "top"},
-    }
-    x: Json = {
-        "field": "value",
-        "type": "quantitative",
-        "axis": {"tickCount": 8},
-        "title": f"J per token of the phase ({provenance})",
-    }
-    layers: list[Json] = [{"mark": {"type": "bar", "opacity": 0.75}, "encoding": {"x": x, "color": colour}}]
-    bounded = [row for row in values if row["low"] is not None and row["high"] is not None]
-    if bounded:
-        layers.append(
-            {
-                "data": {"values": bounded},
-                "mark": {"type": "rule", "strokeWidth": 2, "color": "var:--ink"},
-                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
-            }
-        )
-    return {
-        "description": title,
-        "width": "container",
-        "autosize": {"type": "fit", "contains": "padding"},
-        "height": _CELL_PX * len(shown) + _AXIS_PX,
-        "data": {"values": values},
-        "encoding": {
-            "y": {
-                "field": "cell",
-                "type": "nominal",
-                "sort": None,
-                "axis": {"title": None, "labelLimit": 260, "ticks": False, "domain": False},
-            },
-            "yOffset": {"field": "phase", "type": "nominal", "sort": list(_PHASES)},
-            "tooltip": [
-                {"field": name, "type": "nominal", "title": shown_as}
-                for name, shown_as in (("cell", "cell"), ("phase", "phase"), ("text", "J/token"))
-            ],
-        },
-        "layer": layers,
-    }
+    figures = [(label, phase, figure) for label, phases in shown for phase, figure in phases]
+    return filled(
+        "phases",
+        title=title,
+        height=_CELL_PX * len(shown) + _AXIS_PX,
+        rows=[{**figure_row(label, figure), "phase": phase} for label, phase, figure in figures],
+        tooltip=tooltip(cell="cell", phase="phase", text="J/token"),
+        axis=axis_title("J per token of the phase", provenance),
+        top=axis_top([figure for _, _, figure in figures]),
+    )

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench_reports.charts.specification import Chart, Json
+from joulebench_reports.charts.specification import Chart, tooltip
+from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.reading.limits import ComputePlace, Limits, find_limits, place_of
 from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.words.text import number, percent, plain
@@ -190,108 +191,20 @@ def _frame(roofs: Sequence[Roof], points: Sequence[Point]) -> _Frame:
 
 def _spec(roofs: Sequence[Roof], points: Sequence[Point], texts: Mapping[str, str]) -> Json:
     frame = _frame(roofs, points)
-    x: Json = {
-        "field": "x",
-        "type": "quantitative",
-        "title": "operations for each byte, FLOP/B",
-        "scale": {"type": "log", "domain": [frame.left, frame.right], "nice": False},
-        "axis": {"tickCount": 6, "format": "~g", "grid": True},
-    }
-    y: Json = {
-        "field": "y",
-        "type": "quantitative",
-        "title": "operations a second, GFLOP/s",
-        "scale": {"type": "log", "domain": [frame.bottom, frame.top], "nice": False},
-        "axis": {"tickCount": 6, "format": "~g", "grid": True},
-    }
     names = [_in_words(roof) for roof in roofs]
-    dash: Json = {
-        "field": "roof",
-        "type": "nominal",
-        "title": "measured limits",
-        "sort": None,
-        "scale": {"domain": names, "range": [_DASHES[i % len(_DASHES)] for i in range(len(names))]},
-        "legend": {
-            "orient": "bottom",
-            "labelLimit": 400,
-            "columns": 2,
-            "symbolSize": 500,
-            "symbolStrokeColor": "var:--ink",
-        },
-    }
-    phase: Json = {
-        "field": "phase",
-        "type": "nominal",
-        "title": "phase",
-        "scale": {"domain": ["prefill", "decode"], "range": ["var:--prefill", "var:--decode"]},
-        "legend": {"orient": "bottom", "symbolSize": 90},
-    }
-    shape: Json = {
-        "field": "phase",
-        "type": "nominal",
-        "title": "phase",
-        "scale": {"domain": ["prefill", "decode"], "range": ["square", "circle"]},
-    }
-    tip = [
-        {"field": name, "type": "nominal", "title": shown}
-        for name, shown in (
-            ("cell", "cell"),
-            ("phase", "phase"),
-            ("x_text", "FLOP/byte"),
-            ("y_text", "GFLOP/s"),
-            ("share", "of its roof"),
-        )
-    ]
-    return {
-        "description": "Roofline",
-        "width": "container",
-        "autosize": {"type": "fit", "contains": "padding"},
-        "height": _HEIGHT_PX,
-        "layer": [
-            {
-                "data": {"values": [row for roof in roofs for row in _roof_line(roof, frame)]},
-                "mark": {"type": "line", "strokeWidth": 2, "color": "var:--soft", "clip": True},
-                "encoding": {"x": x, "y": y, "strokeDash": dash, "order": {"field": "x", "type": "quantitative"}},
-            },
-            {
-                "data": {"values": _roof_labels(roofs, frame)},
-                "mark": {
-                    "type": "text",
-                    "align": {"expr": "datum.align"},
-                    "dx": {"expr": "datum.dx"},
-                    "dy": {"expr": "datum.dy"},
-                    "color": "var:--soft",
-                    "fontSize": 12,
-                },
-                "encoding": {"x": x, "y": y, "text": {"field": "text"}},
-            },
-            {
-                "data": {"values": _point_rows(points, roofs)},
-                "mark": {
-                    "type": "point",
-                    "filled": True,
-                    "size": 90,
-                    "opacity": 1,
-                    "stroke": "var:--surface",
-                    "strokeWidth": 1,
-                },
-                "encoding": {"x": x, "y": y, "color": phase, "shape": shape, "tooltip": tip},
-            },
-            {
-                "data": {"values": _point_labels(points, frame, texts)},
-                "mark": {
-                    "type": "text",
-                    "align": "left",
-                    "dx": 9,
-                    "baseline": "middle",
-                    "color": "var:--ink",
-                    "fontSize": 12,
-                },
-                "encoding": {"x": x, "y": y, "text": {"field": "text"}},
-            },
-        ],
-        "resolve": {"legend": {"strokeDash": "independent"}},
-    }
+    return filled(
+        "roofline",
+        height=_HEIGHT_PX,
+        intensities=[frame.left, frame.right],
+        rates=[frame.bottom, frame.top],
+        roofs=names,
+        dashes=[_DASHES[place % len(_DASHES)] for place in range(len(names))],
+        roof_rows=[row for roof in roofs for row in _roof_line(roof, frame)],
+        roof_labels=_roof_labels(roofs, frame),
+        point_rows=_point_rows(points, roofs),
+        point_labels=_point_labels(points, frame, texts),
+        tooltip=tooltip(cell="cell", phase="phase", x_text="FLOP/byte", y_text="GFLOP/s", share="of its roof"),
+    )
 
 
 def _roof_line(roof: Roof, frame: _Frame) -> list[Json]:

@@ -1,25 +1,28 @@
-"""Vega-Lite specifications as plain values, and the tables that say the same in text.
+"""A chart: its specification, and the table that says the same in text.
 
-Strings that start with ``var:--`` name a CSS variable of the page; its script puts the colour in,
-so that charts follow the reader's light or dark theme. Measured, estimated and simulated figures
-never share a chart.
+Measured, estimated and simulated figures never share a chart. Energies, times and rates are
+positive, so their intervals are drawn on the log scale: none reaches below zero.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.values.figures import Figure
-from joulebench_reports.words.text import plain
+from joulebench_reports.words.text import number, plain
 
-#: A JSON value; Vega-Lite's specification is one.
-Json = dict[str, object]
-
-SHAPES: Final = {"measured": "circle", "estimated": "triangle-up", "simulated": "square"}
+_SHAPES: Final = {"measured": "circle", "estimated": "triangle-up", "simulated": "square"}
 _ROW_PX: Final = 34
 _AXIS_PX: Final = 46
+#: An interval whose ends are further apart (as a ratio) is drawn no further than the axis reaches.
+_WIDEST: Final = 16.0
+#: The axis reaches so many times the largest value, however wide an interval, and then some for labels.
+_MOST_BEYOND: Final = 2.0
+_LABEL_ROOM: Final = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,69 +42,78 @@ class Chart:
 
 def bars(title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenance: str | None) -> Chart:
     """A bar with its interval for each label; all figures are of one unit and provenance."""
-    colour = f"var:--{provenance or 'accent'}"
-    values: list[Json] = [
-        {"cell": plain(label), "value": figure.value, "low": figure.low, "high": figure.high, "text": figure.text}
+    top = axis_top([figure for _, figure in figures])
+    rows = [
+        {**figure_row(label, figure), "end": min(top, max(figure.value or 0.0, positive(figure).high or 0.0))}
         for label, figure in figures
     ]
-    y: Json = {
-        "field": "cell",
-        "type": "nominal",
-        "sort": None,
-        "axis": {"title": None, "labelLimit": 260, "ticks": False, "domain": False},
-    }
-    bottom = min(0.0, *(f.low for _, f in figures if f.low is not None), 0.0)
-    top = max(max(f.value or 0.0, f.high or 0.0) for _, f in figures)
-    x: Json = {
-        "field": "value",
-        "type": "quantitative",
-        "title": f"{unit}{f' ({provenance})' if provenance else ''}",
-        "scale": {"domain": [bottom, top + 0.25 * (top - bottom)], "nice": False},
-        "axis": {"tickCount": 6},
-    }
-    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in (("cell", "cell"), ("text", unit))]
-    spec: Json = {
-        "description": title,
-        "width": "container",
-        "autosize": {"type": "fit", "contains": "padding"},
-        "height": _ROW_PX * len(figures) + _AXIS_PX,
-        "data": {"values": values},
-        "encoding": {"y": y, "tooltip": tip},
-        "layer": [
-            {"mark": {"type": "bar", "height": 18, "opacity": 0.3, "color": colour}, "encoding": {"x": x}},
-            {
-                "transform": [{"filter": "datum.low != null && datum.high != null"}],
-                "mark": {"type": "rule", "strokeWidth": 2, "color": colour},
-                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
-            },
-            {
-                "mark": {
-                    "type": "point",
-                    "shape": SHAPES.get(provenance or "", "circle"),
-                    "filled": provenance in (None, "measured"),
-                    "size": 64,
-                    "color": colour,
-                    "strokeWidth": 2,
-                },
-                "encoding": {"x": x},
-            },
-            {
-                "transform": [{"calculate": "max(datum.value, datum.high || 0)", "as": "end"}],
-                "mark": {"type": "text", "align": "left", "dx": 10, "color": "var:--ink"},
-                "encoding": {"x": {"field": "end", "type": "quantitative"}, "text": {"field": "text"}},
-            },
-        ],
-    }
-    best = f"{len(figures)} cells; every value is in the table below the chart"
-    return Chart(
-        chart_id(title),
-        title,
-        provenance,
-        f"{title}: bars with 95 % intervals for {best}",
-        spec,
-        figure_header(unit),
-        figure_rows(figures),
+    spec = filled(
+        "bars",
+        title=title,
+        height=_ROW_PX * len(figures) + _AXIS_PX,
+        rows=rows,
+        tooltip=tooltip(cell="cell", text=unit),
+        axis=axis_title(unit, provenance),
+        top=_LABEL_ROOM * top,
+        **look(provenance),
     )
+    words = f"{title}: bars with 95 % intervals for {len(figures)} cells; every value is in the table below the chart"
+    return Chart(chart_id(title), title, provenance, words, spec, figure_header(unit), figure_rows(figures))
+
+
+def look(provenance: str | None) -> Json:
+    """Colour and shape of figures of a provenance; what was not measured is not filled."""
+    return {
+        "colour": f"var:--{provenance or 'accent'}",
+        "shape": _SHAPES.get(provenance or "", "circle"),
+        "filled": provenance in (None, "measured"),
+    }
+
+
+def axis_title(unit: str, provenance: str | None) -> str:
+    """``J/token (estimated)``."""
+    return f"{unit} ({provenance})" if provenance else unit
+
+
+def axis_top(figures: Sequence[Figure]) -> float:
+    """Where an axis ends that begins at zero: past every value, and past intervals that are not too wide."""
+    largest = max((figure.value or 0.0 for figure in figures), default=0.0)
+    ends = (positive(figure).high or 0.0 for figure in figures)
+    return min(max(largest, *ends, 0.0), _MOST_BEYOND * largest) or 1.0
+
+
+def tooltip(**titles: str) -> list[Json]:
+    """What a mark says when it is pointed at: field → title."""
+    return [{"field": field, "type": "nominal", "title": title} for field, title in titles.items()]
+
+
+def positive(figure: Figure) -> Figure:
+    """The figure with its interval on the log scale: value · exp(± half-width / value).
+
+    For a narrow interval that is the same. Ranges of a model's inputs and intervals that are not
+    symmetric stay as they are, and what is not above zero has no such interval.
+    """
+    if figure.is_range or not figure.value or figure.value < 0 or figure.low is None or not figure.half_width:
+        return figure
+    if not math.isclose(figure.value - figure.low, figure.half_width, rel_tol=1e-6):
+        return figure
+    factor = math.exp(min(figure.half_width / figure.value, math.log(1e9)))
+    return replace(figure, low=figure.value / factor, high=figure.value * factor)
+
+
+def figure_text(figure: Figure) -> str:
+    """The figure beside its mark."""
+    drawn = positive(figure)
+    if not drawn.is_range and drawn.low and drawn.high and drawn.high > _WIDEST * drawn.low:
+        return f"{number(drawn.value)}, too noisy"
+    return drawn.text
+
+
+def figure_row(label: str, figure: Figure) -> Json:
+    """The data of a mark with its interval."""
+    drawn = positive(figure)
+    row = {"cell": plain(label), "value": drawn.value, "text": figure_text(figure)}
+    return row if drawn.low is None or drawn.high is None else {**row, "low": drawn.low, "high": drawn.high}
 
 
 def chart_id(title: str) -> str:
@@ -116,4 +128,7 @@ def figure_header(unit: str) -> tuple[str, ...]:
 
 def figure_rows(figures: Sequence[tuple[str, Figure]]) -> tuple[tuple[str, ...], ...]:
     """A chart's figures as texts."""
-    return tuple((label, f.text, str(f.n), f.provenance or "", f.method) for label, f in figures)
+    return tuple(
+        (label, positive(figure).text, str(figure.n), figure.provenance or "", figure.method)
+        for label, figure in figures
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from joulebench.api import PROVENANCES
-from joulebench_reports.charts.specification import Json
+from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.reading.thinning import Series
 from joulebench_reports.reading.timeline import Timeline, TimelineSpan
 from joulebench_reports.words.text import number, plain
@@ -57,116 +57,40 @@ def timeline_spec(timeline: Timeline, label: str) -> Json:
     }
 
 
-def _time_axis(field: str, last: bool) -> Json:
-    title = "seconds since the cell's start" if last else None
-    return {
-        "field": field,
-        "type": "quantitative",
-        "title": title,
-        "scale": {"zero": False, "nice": False},
-        "axis": {"title": title, "labels": last, "ticks": last},
-    }
+#: Under the lowest of the panels, which alone has labels on its axis.
+_TIME: Final = "seconds since the cell's start"
 
 
 def _lanes(timeline: Timeline, last: bool) -> Json:
     kinds = [kind for kind in _LANES if any(span.kind == kind for span in timeline.spans)]
-    rows = [*kinds, *([_TOKENS] if timeline.tokens_s else [])]
-    y: Json = {"field": "kind", "type": "nominal", "sort": rows, "title": None, "scale": {"domain": rows}}
-    layers: list[Json] = [
-        {
-            "data": {"name": "spans"},
-            "mark": {"type": "bar", "height": 12, "stroke": "var:--surface", "strokeWidth": 0.5, "clip": True},
-            "encoding": {
-                "x2": {"field": "t1"},
-                "y": y,
-                "color": {
-                    "field": "kind",
-                    "type": "nominal",
-                    "legend": None,
-                    "scale": {"domain": kinds, "range": [_LANES[kind] for kind in kinds]},
-                },
-                "tooltip": [
-                    {"field": "kind", "type": "nominal"},
-                    {"field": "block", "type": "nominal"},
-                    {"field": "request", "type": "nominal"},
-                    {"field": "t0", "type": "quantitative", "title": "from, s"},
-                    {"field": "t1", "type": "quantitative", "title": "to, s"},
-                ],
-            },
-        }
-    ]
-    if timeline.tokens_s:
-        layers.append(
-            {
-                "data": {"name": "tokens"},
-                "mark": {"type": "tick", "thickness": 1, "height": 12, "color": "var:--decode", "clip": True},
-                "encoding": {
-                    "y": y,
-                    "tooltip": [{"field": "t0", "type": "quantitative", "title": "token known at, s"}],
-                },
-            }
-        )
-    return {"height": _LANE_PX * len(rows), "encoding": {"x": _time_axis("t0", last)}, "layer": layers}
+    lanes = [*kinds, *([_TOKENS] if timeline.tokens_s else [])]
+    return filled(
+        "lanes",
+        height=_LANE_PX * len(lanes),
+        lanes=lanes,
+        kinds=kinds,
+        colours=[_LANES[kind] for kind in kinds],
+        tokens=bool(timeline.tokens_s),
+        last=last,
+        time_title=_TIME if last else None,
+    )
 
 
 def _panel(panel: Panel, *, with_marks: bool, last: bool) -> Json:
-    series, title = panel.series, panel.title
-    kinds = [kind for kind in PROVENANCES if any(line.provenance == kind for line in series)]
-    y: Json = {"type": "quantitative", "title": title, "scale": {"zero": panel.zero}}
-    dash: Json = {
-        "field": "provenance",
-        "type": "nominal",
-        "legend": {"title": None, "orient": "right"},
-        "scale": {"domain": kinds, "range": [_DASHES[kind] for kind in kinds]},
-    }
-    colour = {
-        "field": "channel",
-        "type": "nominal",
-        "legend": {"title": None, "orient": "right", "labelLimit": 190, "symbolType": "stroke", "symbolOpacity": 1},
-        "scale": {"range": [f"var:--series-{n}" for n in range(1, 9)]},
-    }
-    layers: list[Json] = [
-        {
-            "mark": {"type": "line", "strokeWidth": 1.6, "invalid": "break-paths-filter-domains", "clip": True},
-            "encoding": {
-                "y": {**y, "field": "mean"},
-                "color": colour,
-                "strokeDash": dash,
-                "tooltip": [
-                    {"field": "channel", "type": "nominal"},
-                    {"field": "provenance", "type": "nominal"},
-                    {"field": "t", "type": "quantitative", "title": "s", "format": ".2f"},
-                    {"field": "mean", "type": "quantitative", "title": title},
-                ],
-            },
-        }
-    ]
-    if any(value is not None for line in series for value in line.low):
-        layers.insert(
-            0,
-            {
-                "transform": [{"filter": "isValid(datum.low)"}],
-                "mark": {"type": "area", "opacity": 0.2, "line": False, "clip": True},
-                "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour},
-            },
-        )
-    if with_marks:
-        layers.append(
-            {
-                "data": {"name": "marks"},
-                "mark": {"type": "rule", "color": "var:--warn", "strokeDash": [3, 3], "clip": True},
-                "encoding": {
-                    "x": {"field": "t0", "type": "quantitative"},
-                    "tooltip": [{"field": "kind"}, {"field": "label"}],
-                },
-            }
-        )
-    return {
-        "height": _PANEL_PX,
-        "data": {"name": panel.name},
-        "encoding": {"x": _time_axis("t", last)},
-        "layer": layers,
-    }
+    kinds = [kind for kind in PROVENANCES if any(line.provenance == kind for line in panel.series)]
+    return filled(
+        "panel",
+        height=_PANEL_PX,
+        data=panel.name,
+        title=panel.title,
+        zero=panel.zero,
+        provenances=kinds,
+        dashes=[_DASHES[kind] for kind in kinds],
+        band=any(value is not None for line in panel.series for value in line.low),
+        marks=with_marks,
+        last=last,
+        time_title=_TIME if last else None,
+    )
 
 
 def timeline_data(timeline: Timeline) -> Json:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from joulebench_reports.charts.specification import SHAPES, Chart, Json, chart_id
+from joulebench_reports.charts.specification import Chart, axis_title, chart_id, figure_row, look, positive, tooltip
+from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
 from joulebench_reports.words.text import number, plain
@@ -98,7 +99,7 @@ def _chart(key: _Group, cells: Sequence[CellSummary]) -> Chart:
         tuple(
             (
                 cell.label,
-                f"{cell.headline.text} {unit}",
+                f"{positive(cell.headline).text} {unit}",
                 number(cell.quality.perplexity, 4),
                 provenance,
                 "yes" if cell.id in front else "no",
@@ -109,78 +110,25 @@ def _chart(key: _Group, cells: Sequence[CellSummary]) -> Chart:
 
 
 def _spec(title: str, unit: str, provenance: str, cells: Sequence[CellSummary], front: set[str]) -> Json:
-    colour = f"var:--{provenance}"
     ordered = sorted((c for c in cells if c.id in front), key=lambda c: c.headline.value or 0.0)
-    values = [_row(cell, on_front=cell.id in front) for cell in cells]
     others = [cell for cell in cells if cell.id not in front]
-    told = [*ordered, *others] if len(cells) <= _ALL_NAMED else ordered
-    names = [_row(cell, on_front=cell.id in front) for cell in _with_room(told, cells)]
-    dense = len(cells) > _MOST_INTERVALS
-    bounded = [
-        row for row in values if row["low"] is not None and row["high"] is not None and (row["front"] or not dense)
-    ]
-    x: Json = {
-        "field": "x",
-        "type": "quantitative",
-        "title": f"{unit} ({provenance})",
-        "scale": {"zero": False, "padding": 24},
-        "axis": {"tickCount": 8},
-    }
-    y: Json = {
-        "field": "y",
-        "type": "quantitative",
-        "title": "perplexity",
-        "scale": _perplexity_scale(cells),
-        "axis": {"tickCount": 6},
-    }
-    hints = (("cell", "cell"), ("text", unit), ("ppl", "perplexity"))
-    tip = [{"field": name, "type": "nominal", "title": shown} for name, shown in hints]
-    layers: list[Json] = [
-        {
-            "data": {"values": [_row(cell, on_front=True) for cell in ordered]},
-            "mark": {"type": "line", "interpolate": "step-after", "color": "var:--muted", "strokeWidth": 1.5},
-            "encoding": {"x": x, "y": y},
-        },
-        {
-            "mark": {
-                "type": "point",
-                "shape": SHAPES.get(provenance, "circle"),
-                "size": 80,
-                "fill": colour,
-                "stroke": colour,
-                "strokeWidth": 1.8,
-            },
-            "encoding": {
-                "x": x,
-                "y": y,
-                "tooltip": tip,
-                "fillOpacity": {"condition": {"test": "datum.front", "value": 1}, "value": 0},
-                "strokeOpacity": {"condition": {"test": "datum.front", "value": 1}, "value": 0.7},
-            },
-        },
-        {
-            "data": {"values": names},
-            "mark": {"type": "text", "align": "left", "dx": 9, "dy": -7, "color": "var:--ink", "limit": 240},
-            "encoding": {"x": x, "y": y, "text": {"field": "cell"}},
-        },
-    ]
-    if bounded:
-        layers.insert(
-            1,
-            {
-                "data": {"values": bounded},
-                "mark": {"type": "rule", "strokeWidth": 1.5, "color": colour, "opacity": 0.6},
-                "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}, "y": y},
-            },
-        )
-    return {
-        "description": title,
-        "width": "container",
-        "autosize": {"type": "fit", "contains": "padding"},
-        "height": _HEIGHT_PX,
-        "data": {"values": values},
-        "layer": layers,
-    }
+    rows = [_row(cell, on_front=cell.id in front) for cell in cells]
+    return filled(
+        "tradeoff",
+        title=title,
+        height=_HEIGHT_PX,
+        rows=rows,
+        front_rows=[_row(cell, on_front=True) for cell in ordered],
+        interval_rows=[row for row in rows if row["front"] or len(cells) <= _MOST_INTERVALS],
+        named_rows=[
+            _row(cell, on_front=cell.id in front)
+            for cell in _with_room([*ordered, *others] if len(cells) <= _ALL_NAMED else ordered, cells)
+        ],
+        perplexity_scale=_perplexity_scale(cells),
+        tooltip=tooltip(cell="cell", text=unit, perplexity_text="perplexity"),
+        axis=axis_title(unit, provenance),
+        **look(provenance),
+    )
 
 
 def _perplexity_scale(cells: Sequence[CellSummary]) -> Json:
@@ -211,14 +159,9 @@ def _with_room(front: Sequence[CellSummary], cells: Sequence[CellSummary]) -> li
 
 
 def _row(cell: CellSummary, *, on_front: bool) -> Json:
-    head = cell.headline
     return {
-        "cell": plain(cell.label),
-        "x": head.value,
-        "low": head.low,
-        "high": head.high,
-        "y": cell.quality.perplexity,
+        **figure_row(cell.label, cell.headline),
+        "perplexity": cell.quality.perplexity,
         "front": on_front,
-        "text": head.text,
-        "ppl": number(cell.quality.perplexity, 4),
+        "perplexity_text": number(cell.quality.perplexity, 4),
     }

@@ -1,1 +1,1 @@
-"""Tables that the terminal, Markdown and the page share."""
+"""What a report says as one value: its contents, and a function for each subject."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from joulebench_reports.charts.specification import Chart, Json
+from joulebench_reports.charts.specification import Chart
+from joulebench_reports.charts.template import Json
 from joulebench_reports.notes.trust import Note
 
 

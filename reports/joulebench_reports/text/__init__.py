@@ -1,1 +1,1 @@
-"""For a terminal and for Markdown."""
+"""A report, or a comparison, for a terminal and as Markdown."""
