@@ -12,6 +12,8 @@ from joulebench_reports.values.figures import ChannelReport, EnergySummary, Figu
 PERIOD_NS = 100_000_000  # a counter that is updated ten times a second
 PREFILL_S, DECODE_S = 0.001, 0.02  # a token's time
 PREFILL_W, DECODE_W = 60.0, 20.0
+#: Ten requests a block, ten blocks a process.
+PROCESSES = {block: block // 10 for block in range(40)}
 MISSING = Figure(None, "J/token", reason_if_null="too short for this sensor")
 
 
@@ -76,7 +78,8 @@ def measured_requests(count: int = 400, equal: bool = False) -> tuple[pa.Table, 
             now_ns += round(seconds * 1e9)
             joules += seconds * watts
             history.append((now_ns, joules))
-        requests.append({"t0_ns": start_ns, "t1_ns": now_ns, "prefill_tokens": prefill, "decode_tokens": decode})
+        sizes = {"prefill_tokens": prefill, "decode_tokens": decode}
+        requests.append({"t0_ns": start_ns, "t1_ns": now_ns, "block": len(requests) // 10, **sizes})
     for request in requests:
         edges += [
             {"t_ns": request[edge], "channel": "meter/energy", "raw": raw(request[edge]), "origin": "edge"}
@@ -87,7 +90,7 @@ def measured_requests(count: int = 400, equal: bool = False) -> tuple[pa.Table, 
 
 def test_phases_too_short_for_the_counter_are_told_apart_by_the_fit() -> None:
     requests, samples = measured_requests()
-    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel()]).phases)
+    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel()], PROCESSES).phases)
     prefill, decode = fitted["prefill"], fitted["decode"]
     assert prefill.value == pytest.approx(PREFILL_S * PREFILL_W, rel=0.03)
     assert decode.value == pytest.approx(DECODE_S * DECODE_W, rel=0.03)
@@ -100,21 +103,21 @@ def test_phases_too_short_for_the_counter_are_told_apart_by_the_fit() -> None:
 def test_a_phase_with_windows_of_its_own_keeps_them() -> None:
     requests, samples = measured_requests()
     own = Figure(0.123, "J/token", method="counter")
-    fitted = dict(with_fitted_phases(summary(decode=own), requests, samples, [channel()]).phases)
+    fitted = dict(with_fitted_phases(summary(decode=own), requests, samples, [channel()], PROCESSES).phases)
     assert fitted["decode"] == own
     assert fitted["prefill"].value is not None
 
 
 def test_equal_requests_tell_nothing_and_the_reason_says_so() -> None:
     requests, samples = measured_requests(count=50, equal=True)
-    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel()]).phases)
+    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel()], PROCESSES).phases)
     assert fitted["prefill"].value is None
     assert "no fit" in (fitted["prefill"].reason_if_null or "")
 
 
 def test_a_gauge_is_not_fitted() -> None:
     requests, samples = measured_requests(count=50)
-    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel("gauge")]).phases)
+    fitted = dict(with_fitted_phases(summary(), requests, samples, [channel("gauge")], PROCESSES).phases)
     assert "no counter" in (fitted["decode"].reason_if_null or "")
 
 
@@ -125,4 +128,4 @@ def test_samples_are_not_read_where_no_phase_is_missing() -> None:
         raise AssertionError("samples were read")
 
     summaries = [summary(own, own)]
-    assert fit_missing_phases(summaries, REQUESTS.empty_table(), [], unwanted) == tuple(summaries)
+    assert fit_missing_phases(summaries, REQUESTS.empty_table(), [], unwanted, {}) == tuple(summaries)

@@ -29,6 +29,7 @@ class _Window:
     t1_ns: int
     prefill_tokens: int
     decode_tokens: int
+    block: int
 
 
 def needs_fit(energy: EnergySummary) -> bool:
@@ -38,9 +39,16 @@ def needs_fit(energy: EnergySummary) -> bool:
 
 
 def with_fitted_phases(
-    energy: EnergySummary, requests: pa.Table, samples: pa.Table, channels: Sequence[ChannelReport]
+    energy: EnergySummary,
+    requests: pa.Table,
+    samples: pa.Table,
+    channels: Sequence[ChannelReport],
+    processes: Mapping[int, int],
 ) -> EnergySummary:
-    """The summary with fitted figures in place of missing phases, or with the reason why not."""
+    """The summary with fitted figures in place of missing phases, or with the reason why not.
+
+    ``processes`` maps a block to its process: requests of one block, or process, err together.
+    """
     used = [each for each in channels if each.channel in energy.channels]
     gauges = [each.channel for each in used if each.kind != "counter"]
     if gauges:
@@ -54,14 +62,20 @@ def with_fitted_phases(
         if total is not None:
             kept.append(window)
             joules.append(total)
-    fit = fit_energy(joules, [each.prefill_tokens for each in kept], [each.decode_tokens for each in kept])
+    fit = fit_energy(
+        joules,
+        [window.prefill_tokens for window in kept],
+        [window.decode_tokens for window in kept],
+        blocks=[window.block for window in kept],
+        processes=[processes.get(window.block, 0) for window in kept],
+    )
     if fit.reason is not None:
         return _noted(energy, f"no fit: {fit.reason}")
     return replace(energy, phases=tuple((name, _fitted(name, old, fit)) for name, old in energy.phases))
 
 
 def _windows(requests: pa.Table) -> list[_Window]:
-    columns = ["t0_ns", "t1_ns", "prefill_tokens", "decode_tokens"]
+    columns = ["t0_ns", "t1_ns", "prefill_tokens", "decode_tokens", "block"]
     rows = requests.select(columns).to_pylist()
     return [_Window(**row) for row in rows if None not in row.values()]
 
@@ -111,6 +125,7 @@ def _fitted(name: str, old: Figure, fit: EnergyFit) -> Figure:
         low=interval.low,
         high=interval.high,
         n=fit.n,
+        flags=tuple(dict.fromkeys((*old.flags, *interval.flags))),
         method="fit over requests: E = a + b·n_prefill + c·n_decode",
         reason_if_null=None,
     )
@@ -131,11 +146,13 @@ def fit_missing_phases(
     requests: pa.Table,
     channels: Sequence[ChannelReport],
     read_samples: Callable[[], pa.Table],
+    processes: Mapping[int, int],
 ) -> tuple[EnergySummary, ...]:
     """Every summary, its missing phases fitted; samples are read only if one needs them."""
     if not any(needs_fit(each) for each in summaries):
         return tuple(summaries)
     samples = read_samples()
     return tuple(
-        with_fitted_phases(each, requests, samples, channels) if needs_fit(each) else each for each in summaries
+        with_fitted_phases(each, requests, samples, channels, processes) if needs_fit(each) else each
+        for each in summaries
     )

@@ -196,7 +196,8 @@ def _summarise(
         tables = replace(tables, requests=requests, energy=energy_rows)
     energy = summarise_energy(tables.energy, blocks, unit.energy, _PHASE_WORK, channels)
     if all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
-        energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples)
+        owners = {block.number: block.process for block in blocks}
+        energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples, owners)
     absent = _no_energy(row, probes, bool(blocks), bool(energy))
     processes = len({block.process for block in blocks})
     facts, settings = _scalars(row.get("facts_json")), backend_settings(row)
