@@ -9,8 +9,8 @@ from pathlib import Path
 
 from joulebench.api import Artifact
 from joulebench.meter.windows import Accountant
-from joulebench.plan.cells import PlannedCell
-from joulebench.profile.measurement import MeasurementProtocol
+from joulebench.plan.cells import PlannedCell, PreparedSession
+from joulebench.profile.measurement import MeasurementProtocol, RunLimits
 from joulebench.profile.sections import PROTOCOL_OPTIONS
 from joulebench.run.cell import CellRun
 from joulebench.run.orders import Job
@@ -36,17 +36,13 @@ def job(folder: Path) -> Job:
         artifact=Artifact("hf", folder, "0" * 64, 1),
         checkpoint=None,
         environment={},
-        settings={},
-        workload_settings={},
+        session=PreparedSession({}),
         evidence={},
         can_score=False,
         judged=False,
         seed=1,
         shuffle=False,
-        open_timeout_s=1.0,
-        block_timeout_s=1.0,
-        cell_timeout_s=None,
-        memory_limit_bytes=None,
+        limits=RunLimits(memory_bytes=None, open_s=1.0, block_s=1.0, cell_s=None),
     )
 
 

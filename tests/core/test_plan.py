@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matrix_plugins import SmallCache, backend, converter, plan_of, technique, workload
+from matrix_plugins import CATALOGUE, SmallCache, backend, converter, plan_of, registry_of, technique, workload
 
 from joulebench.api import Availability, Option
 from joulebench.errors import ProfileError, UnknownPluginError
 from joulebench.plan.cells import Plan
 from joulebench.plan.conversion import NoRouteError, route
 from joulebench.plan.labels import untaken, with_labels
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
 
 A = backend("a")
 BASE = "[backend.a]\n[workload.work]\n"
@@ -369,3 +374,67 @@ def test_a_plan_as_json_holds_each_cell_with_its_reason() -> None:
     cells = json.loads(json.dumps(plan.to_json()))["cells"]
     assert [cell["runnable"] for cell in cells] == [True, False]
     assert "context" in cells[1]["reason"]
+
+
+def test_a_later_step_is_checked_against_what_the_earlier_one_leaves() -> None:
+    class Shortening(technique("shortening")):  # type: ignore[misc]
+        def config_after(self, settings: Any, config: Mapping[str, object]) -> Mapping[str, object]:
+            return {**config, "layers": 1}
+
+    class NeedsTwo(technique("needs-two")):  # type: ignore[misc]
+        def check(self, settings: Any, config: Mapping[str, object]) -> str | None:
+            return None if config.get("layers", 2) == 2 else "needs two layers"
+
+    steps = '[technique.{}]\nsteps = [{{name = "{}"}}, {{name = "{}"}}]\n'
+    body = steps.format("good", "needs-two", "shortening") + steps.format("bad", "shortening", "needs-two")
+    good, bad = plan_of(f"{body}[backend.a]\n[workload.work]\n", A, Shortening, NeedsTwo).cells
+    assert good.runnable
+    assert bad.reason == "needs-two: needs two layers"
+
+
+def test_the_worker_gets_settings_merged_and_checked_by_the_plan() -> None:
+    able = backend("able", capabilities=("generate", "kv.quantized"))
+    body = "[technique.small-cache]\nbits = 2\n[backend.able]\n[workload.work]\n"
+    (cell,) = plan_of(body, able, SmallCache).cells
+    assert cell.prepared is not None
+    assert cell.prepared.settings == {"dtype": "float32", "bits": 2}
+    assert "prepared" not in plan_of(body, able, SmallCache).to_json()["cells"][0]
+
+
+def test_what_is_unknown_of_a_model_that_is_not_here_is_said() -> None:
+    text = 'version = 1\n[model.m]\nsource = "hf:org/name@main"\n[backend.a]\n[workload.work]\n'
+    plan = make_plan(parse_profile(text, "p.toml", Path("/")), registry_of(A), CATALOGUE, [])
+    assert plan.cells[0].notes == ("whether the model fits backend and workload is known when it has been fetched",)
+
+
+def test_a_fetched_hub_model_is_planned_as_the_same_folder_is(cache: Path) -> None:
+    class Picky(backend("picky")):  # type: ignore[misc]
+        def check(self, device: str, settings: Any, config: Mapping[str, object]) -> str | None:
+            return f"cannot run {config['architectures']}"
+
+    folder = cache / "hub" / "org--name@main"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"architectures": ["Odd"]}', encoding="utf-8")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    body = "[backend.picky]\n[workload.work]\n"
+    reasons = []
+    for source in ("hf:org/name@main", f"path:{folder}"):
+        text = f'version = 1\n[model.m]\nsource = "{source}"\n{body}'
+        plan = make_plan(parse_profile(text, "p.toml", Path("/")), registry_of(Picky), CATALOGUE, [])
+        reasons.append(plan.cells[0].reason)
+    assert reasons[0] is not None
+    assert reasons[0] == reasons[1]
+
+
+def test_a_file_that_a_conversion_unpacks_is_noted_at_its_cells(tmp_path: Path) -> None:
+    class Unpacking(converter("unpacking", "gguf", "hf")):  # type: ignore[misc]
+        def note(self, source: Path, settings: Any) -> str | None:
+            return "unpacked from q4_1 to float32"
+
+    file = tmp_path / "m.gguf"
+    file.write_bytes(b"GGUF")
+    text = f'version = 1\n[model.m]\nsource = "path:{file}"\n[backend.a]\n[workload.work]\n'
+    plan = make_plan(parse_profile(text, "p.toml", Path("/")), registry_of(A, Unpacking), CATALOGUE, [])
+    assert plan.cells[0].notes[0] == "weights unpacked from q4_1 to float32"
+    assert plan.to_json()["cells"][0]["notes"][0] == "weights unpacked from q4_1 to float32"

@@ -387,3 +387,8 @@ def test_importing_needs_no_model_runtime(tmp_path: Path, tokenizer: Any) -> Non
         [sys.executable, "-c", code, source, tmp_path / "hf"], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "set()"
+
+
+def test_the_plan_can_say_that_a_quantized_file_is_unpacked(tmp_path: Path, tokenizer: Any) -> None:
+    quantized, _ = file_of(tmp_path, tokenizer, Recipe(quantized=True))
+    assert GgufImport().note(quantized, {"dtype": "float32"}) == "unpacked from q8_0 to float32"

@@ -199,10 +199,10 @@ def test_inputs_are_rounded_as_the_facts_say(source: Path, tmp_path: Path) -> No
 def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, source: Path, text: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    from joulebench_plugins.llamacpp.header import read_tensors
     from joulebench_plugins.llamacpp.loading import load_binding
     from joulebench_plugins.llamacpp.log import LibraryLog
     from joulebench_plugins.llamacpp.quantizer import calibration_stretches, measure_importance
+    from joulebench_plugins.shared.ggufheader import read_tensors
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()
@@ -232,10 +232,10 @@ def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, sour
 
 
 def test_an_importance_matrix_lowers_the_error_that_it_weighs(source: Path, text: Path, tmp_path: Path) -> None:
-    from joulebench_plugins.llamacpp.header import read_tensors
     from joulebench_plugins.llamacpp.loading import load_binding
     from joulebench_plugins.llamacpp.log import LibraryLog
     from joulebench_plugins.llamacpp.quantizer import measure_importance
+    from joulebench_plugins.shared.ggufheader import read_tensors
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()

@@ -37,6 +37,13 @@ class Converter(Plugin):
         """Why a model of this ``config.json`` architecture cannot be converted, or ``None``."""
         return None
 
+    def note(self, source: Path, settings: Settings) -> str | None:
+        """What becomes of the weights' numbers, such as ``unpacked from q4_1 to bfloat16``.
+
+        ``None`` where they stay what they are. The plan and reports show it; it must be quick.
+        """
+        return None
+
     @abstractmethod
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the converted model into the empty folder ``output``.
@@ -60,6 +67,13 @@ class ArtifactTechnique(Plugin):
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Why these settings do not fit a model of this ``config.json``, or ``None``."""
         return None
+
+    def config_after(self, settings: Settings, config: Mapping[str, object]) -> Mapping[str, object] | None:
+        """``config.json`` of the result, from that of the source; ``None`` if it cannot be told before.
+
+        Later steps of a chain are checked against it.
+        """
+        return config
 
     @abstractmethod
     def apply(self, source: Path, output: Path, settings: Settings) -> None:

@@ -65,6 +65,8 @@ def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
     for label, ref in made.models.items():
         if not ref.fetched:
             click.echo(f"  model {label} will be fetched first ({ref.source})")
+    for model, note in dict.fromkeys((cell.model, note) for cell in made.runnable for note in cell.notes):
+        click.echo(f"  model {model}: {note}")
     if read.agreement is not None:
         for line in _agreement(read.agreement, made):
             click.echo(f"  {line}")

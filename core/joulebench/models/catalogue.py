@@ -85,6 +85,7 @@ class ModelRef:
     weights_bytes: int | None
     fetched: bool
     note: str = ""
+    path: Path | None = None  # where it is, if it is here and needs no making
 
     @property
     def architecture(self) -> str | None:
@@ -180,7 +181,11 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
         name, at, revision = rest.partition("@")
         if not (_HUB_NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
             raise ModelError("must be hf:ORG/NAME@REVISION", where=source, hint="pin the revision (a commit)")
-        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, fetch.hub_folder(name, revision) is not None)
+        there = fetch.hub_folder(name, revision)
+        if there is not None:
+            facts = inspect_checkpoint(there)
+            return ModelRef(source, "hub", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=there)
+        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, False)
     raise ModelError(
         f"unknown kind of model '{kind}:'",
         where=source,
@@ -195,20 +200,23 @@ def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
             f"unknown model '{source}'",
             hint=unknown_name_hint(source, catalogue.models) + "; or path:DIR, hf:ORG/NAME@REV, shape:NAME",
         )
-    there = fetch.wheel_file_path(model.source).is_file()
+    file = fetch.wheel_file_path(model.source)
+    there = file.is_file()
     bf16_bytes = None if model.parameters is None else 2 * model.parameters
     shape = catalogue.shapes.get(model.shape) if model.shape is not None else None
     config = None if shape is None else shape.config
-    return ModelRef(source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes)
+    return ModelRef(
+        source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes, file if there else None
+    )
 
 
 def _resolve_path(source: str, path: Path) -> ModelRef:
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError("no such file", where=str(path))
-        return ModelRef(source, "path", "gguf", None, path.stat().st_size, True)
+        return ModelRef(source, "path", "gguf", None, path.stat().st_size, True, path=path)
     facts = inspect_checkpoint(path)
-    return ModelRef(source, "path", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True)
+    return ModelRef(source, "path", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
 
 
 def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str, Any]:

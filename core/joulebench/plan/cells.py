@@ -21,6 +21,18 @@ class RuntimeStep:
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedSession:
+    """What a worker opens and does, settled once: checked, files and programs by their paths.
+
+    ``settings`` are the backend's, with the options that runtime techniques set.
+    """
+
+    settings: Settings
+    workload_settings: Settings = field(default_factory=dict)
+    runtime_steps: tuple[RuntimeStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedCell:
     """One combination, with everything that a run needs to know of it."""
 
@@ -43,6 +55,10 @@ class PlannedCell:
     reason_kind: str | None = None
     #: What runs the worker, if not this interpreter.
     python: OtherPython | None = None
+    #: What the worker gets; ``None`` for a cell that cannot run.
+    prepared: PreparedSession | None = None
+    #: What is done to the model's numbers on the way, and what the plan cannot know yet.
+    notes: tuple[str, ...] = ()
 
     @property
     def runnable(self) -> bool:
@@ -73,6 +89,8 @@ class PlannedReference:
     transforms: tuple[Transform, ...] = ()
     reason: str | None = None
     python: OtherPython | None = None
+    #: What the worker gets; ``None`` for a reference that cannot run.
+    prepared: PreparedSession | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +122,10 @@ class Plan:
 
 
 def _plain(planned: PlannedCell | PlannedReference) -> dict[str, Any]:
-    """As JSON values; interpreters by what they are: a session is made to be shared."""
-    found = asdict(planned)
-    found["python"] = planned.python.title if planned.python else None
-    for step, made in zip(planned.transforms, found["transforms"], strict=True):
-        made["python"] = step.python.title if step.python else None
-    return found
+    """As JSON values, without paths of this machine: a session is made to be shared."""
+    values = asdict(planned)
+    del values["prepared"]
+    values["python"] = planned.python.title if planned.python else None
+    for step, entry in zip(planned.transforms, values["transforms"], strict=True):
+        entry["python"] = step.python.title if step.python else None
+    return values

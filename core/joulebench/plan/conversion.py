@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from joulebench.api import Converter, Settings
 from joulebench.environments.asking import Place, here
+from joulebench.errors import JoulebenchError
 from joulebench.models.store import Transform
+from joulebench.registry.loading import Registry
 
 
 class NoRouteError(Exception):
@@ -52,6 +55,17 @@ def route(
                 return [_as_transform(each, place_of(each), settings or {}) for each in chain]
     why = "; ".join(faults) or "no installed plugin converts that"
     raise NoRouteError(f"no way from format '{source}' to {' or '.join(wanted)}: {why}")
+
+
+def number_notes(registry: Registry, model: Path | None, transforms: Sequence[Transform]) -> list[str]:
+    """What the first conversion of a model that is here does to its numbers, in words."""
+    if model is None or not transforms or transforms[0].kind != "converter":
+        return []
+    try:
+        note = registry.converter(transforms[0].name).note(model, transforms[0].settings)
+    except JoulebenchError:
+        return []  # a damaged file: the conversion says what is wrong with it
+    return [f"weights {note}"] if note else []
 
 
 def _fault(converter: Converter, place: Place, architecture: str | None) -> str | None:

@@ -6,23 +6,33 @@ takes, converters say what they turn into what, and the planner finds the chain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from joulebench.api import Availability, Backend, Plugin, RuntimeTechnique, Settings, Technique, Workload
+from joulebench.api import Plugin, RuntimeTechnique, Settings, Technique
 from joulebench.environments.asking import Interpreters, Place
 from joulebench.environments.python import OtherPython
 from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unknown_name_hint
-from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model, resolve_text
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model
 from joulebench.models.store import Transform
-from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
-from joulebench.plan.conversion import NoRouteError, route, with_cure
+from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, PreparedSession, RuntimeStep
+from joulebench.plan.checks import (
+    SkipCellError,
+    check_backend,
+    check_context,
+    check_technique,
+    require,
+    require_capabilities,
+    session_settings,
+)
+from joulebench.plan.conversion import NoRouteError, number_notes, route
 from joulebench.plan.duration import least_time_s
+from joulebench.plan.files import ProfileFiles
 from joulebench.plan.interpreters import Placing
 from joulebench.plan.labels import short_setting, with_labels
-from joulebench.plan.leakage import overlap_fault
 from joulebench.plan.matrix import (
     BackendVariant,
     Combination,
@@ -34,22 +44,13 @@ from joulebench.plan.matrix import (
     workload_variants,
 )
 from joulebench.profile.reading import Chain, Choice, Profile, Step
-from joulebench.profile.values import anchored, check_value, complete, readable_file
+from joulebench.profile.values import complete, readable_file
 from joulebench.registry.loading import Registry
 
 #: Stands for the device of a backend that cannot say its devices, since it is not available.
 _ANY_DEVICE: Final = "any"
 
 _P = TypeVar("_P", bound=Plugin)
-
-
-class SkipCellError(Exception):
-    """Why a combination cannot run; caught by the planner."""
-
-    def __init__(self, reason: str, kind: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.kind = kind
 
 
 def make_plan(profile: Profile, registry: Registry, catalogue: Catalogue, profile_dirs: Sequence[Path]) -> Plan:
@@ -61,6 +62,21 @@ def make_plan(profile: Profile, registry: Registry, catalogue: Catalogue, profil
     return Plan(profile.name, tuple(cells), planner.models, estimate_s, references)
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a model comes to a backend: transforms of its files, steps while it runs.
+
+    ``recorded`` are those steps with settings as the profile has them; ``config`` is what the plan
+    knows of the model that arrives.
+    """
+
+    transforms: tuple[Transform, ...]
+    runtime: tuple[RuntimeStep, ...]
+    recorded: tuple[RuntimeStep, ...]
+    config: Mapping[str, object] | None
+    notes: tuple[str, ...]
+
+
 class _Planner:
     """Holds what all cells of a profile are judged by."""
 
@@ -70,7 +86,7 @@ class _Planner:
         self._profile = profile
         self._registry = registry
         self._catalogue = catalogue
-        self._profile_dirs = profile_dirs
+        self._files = ProfileFiles(profile, catalogue, profile_dirs)
         self._converters = [registry.converter(name) for name in registry.names("converter")]
         self._placing = Placing(profile, Interpreters())
         self._backends: list[BackendVariant] = []
@@ -160,7 +176,6 @@ class _Planner:
 
     def _check_technique_files(self) -> None:
         """As workloads' files; and none may be the text that quality is judged on."""
-        judged = self._judged_files()
         for chain in self._profile.techniques:
             for step in chain.steps:
                 technique = self._registry.technique(step.plugin)
@@ -171,57 +186,28 @@ class _Planner:
                         continue
                     path = ("technique", chain.label, option.name)
                     self._check_file(str(value), *path)
-                    for fault in filter(None, (self._seen(judge, value) for judge in judged)):
+                    if fault := self._files.leak(self._files.path(str(value))):
                         raise ProfileError(
                             fault,
                             where=self._profile.where(*path),
                             hint="give a text for calibration, such as 'builtin:calibration'",
                         )
 
-    def _judged_files(self) -> list[Path]:
-        """The texts that cells are judged on: perplexity's, and the agreement check's prompts."""
-        quality, agreement = self._profile.quality, self._profile.agreement
-        named = [] if quality is None else [str(quality["text"])]
-        return [self._file(each) for each in [*named, *([agreement.prompts] if agreement else [])]]
-
-    def _seen(self, judged: Path, value: object) -> str | None:
-        """Why a technique must not read this text, as far as both are here already."""
-        file = self._file(str(value))
-        if file == judged:
-            return "is the text that quality is judged on, which a technique must not see"
-        if not (file.is_file() and judged.is_file()):
-            return None  # to be fetched; the run looks again
-        return overlap_fault(judged, file)
-
     def _check_file(self, value: str, *path: str) -> None:
         where = self._profile.where(*path)
         try:
-            file = self._file(value)
+            file = self._files.path(value)
         except ProfileError as error:
             raise ProfileError(error.what, where=where, hint=error.hint) from None
         if not value.startswith("catalogue:"):
             readable_file(file, where)
 
-    def _file(self, value: str) -> Path:
-        return resolve_text(value, self._catalogue, self._profile_dirs, self._profile.folder)
-
     # -- one cell ------------------------------------------------------------------------------
 
     def cell(self, point: Combination) -> PlannedCell:
         """The cell of a combination, with the reason if it cannot run."""
-        transforms: tuple[Transform, ...] = ()
-        runtime: tuple[RuntimeStep, ...] = ()
-        python: OtherPython | None = None
-        reason = kind = None
-        try:
-            python = self._worker(point.chain, point.backend)
-            transforms, runtime = self._steps(point.model, point.chain, point.backend)
-            self._check_capabilities(point, runtime)
-            self._check_settings(point, runtime)
-        except SkipCellError as skip:
-            reason, kind = skip.reason, skip.kind
         backend, work = point.backend, point.workload
-        return PlannedCell(
+        cell = PlannedCell(
             id="",
             label="",
             model=point.model,
@@ -235,12 +221,31 @@ class _Planner:
             workload_plugin=work.workload.name,
             workload_settings=work.settings,
             unit=work.workload.unit,
-            transforms=transforms,
-            runtime_steps=runtime,
-            reason=reason,
-            reason_kind=kind,
-            python=python,
+            transforms=(),
+            runtime_steps=(),
         )
+        try:
+            python = self._worker(point.chain, backend)
+            cell = replace(cell, python=python)
+            return self._prepared(cell, point)
+        except SkipCellError as skip:
+            return replace(cell, reason=skip.reason, reason_kind=skip.kind)
+
+    def _prepared(self, cell: PlannedCell, point: Combination) -> PlannedCell:
+        """The cell with all that a run consumes: steps, and the settings that its worker opens with."""
+        backend, workload = point.backend.backend, point.workload.workload
+        way = self._way(point.model, point.chain, point.backend)
+        session = PreparedSession(
+            settings=session_settings(self._resolved(point.backend), backend, way.runtime, self._registry),
+            workload_settings=self._files.resolved(workload.options, point.workload.settings),
+            runtime_steps=way.runtime,
+        )
+        self._check_capabilities(point, way.runtime)
+        check_backend(backend, cell.device, session.settings, way.config)
+        check_context(workload, point.workload.settings, way.config)
+        if fault := workload.check(point.workload.settings):
+            raise SkipCellError(fault, "settings")
+        return replace(cell, transforms=way.transforms, runtime_steps=way.recorded, prepared=session, notes=way.notes)
 
     def _worker(self, chain: Chain, variant: BackendVariant) -> OtherPython | None:
         """The interpreter of the cell's worker, in which all that acts in it must work."""
@@ -252,21 +257,19 @@ class _Planner:
         if all(place.python is None for _, place in acting):
             self._check_backend(variant)
         python, found = self._placing.worker(variant.backend, variant.device, variant.place, acting)
-        _require(found)
+        require(found)
         return python
 
     def _check_backend(self, variant: BackendVariant) -> None:
         offer = variant.place
-        _require(offer.availability)
+        require(offer.availability)
         if variant.device not in offer.devices:
             raise SkipCellError(
                 f"device '{variant.device}' is not here; {variant.label} offers: {', '.join(offer.devices) or 'none'}",
                 "unavailable",
             )
 
-    def _steps(
-        self, model: str, chain: Chain, backend: BackendVariant
-    ) -> tuple[tuple[Transform, ...], tuple[RuntimeStep, ...]]:
+    def _way(self, model: str, chain: Chain, backend: BackendVariant) -> _Way:
         """What is done to the model's files, and what while it runs.
 
         Every model becomes a checkpoint first: one checkpoint serves all backends.
@@ -274,18 +277,19 @@ class _Planner:
         ref = self.models[model]
         transforms = self._convert(ref, ref.format, (CHECKPOINT_FORMAT,))
         runtime: list[RuntimeStep] = []
-        current = CHECKPOINT_FORMAT
+        recorded: list[RuntimeStep] = []
+        current, config = CHECKPOINT_FORMAT, ref.config
         for step in chain.steps:
             technique = self._registry.technique(step.plugin)
             settings = self._step_settings(chain, step, technique)
             place = self._placing.step(chain, step, technique)
-            _require(place.availability)
+            require(place.availability)
             if isinstance(technique, RuntimeTechnique):
-                runtime.append(RuntimeStep(step.plugin, settings))
+                recorded.append(RuntimeStep(step.plugin, settings))
+                runtime.append(RuntimeStep(step.plugin, self._files.resolved(technique.options, settings)))
                 continue
-            fault = technique.check(settings, ref.config) if ref.config is not None else None
-            if fault:
-                raise SkipCellError(f"{technique.name}: {fault}", "settings")
+            check_technique(technique, settings, config)
+            config = None if config is None else technique.config_after(settings, config)
             transforms += self._convert(ref, current, (technique.accepts,))
             transforms.append(
                 Transform(
@@ -293,10 +297,11 @@ class _Planner:
                 )
             )
             current = technique.produces
-        settings = self._anchored(backend)
-        wanted = backend.backend.conversion_settings(settings)
-        transforms += self._convert(ref, current, backend.backend.formats(settings), wanted)
-        return tuple(transforms), tuple(runtime)
+        settings = self._resolved(backend)
+        conversion = backend.backend.conversion_settings(settings)
+        transforms += self._convert(ref, current, backend.backend.formats(settings), conversion)
+        notes = [*number_notes(self._registry, ref.path, transforms), *_unknown(ref)]
+        return _Way(tuple(transforms), tuple(runtime), tuple(recorded), config, tuple(notes))
 
     def _convert(
         self, ref: ModelRef, source: str, targets: Iterable[str], settings: Settings | None = None
@@ -313,11 +318,11 @@ class _Planner:
             technique = self._registry.technique(step.name)
             if isinstance(technique, RuntimeTechnique):
                 needed.update(dict.fromkeys(technique.requires, f"technique '{step.name}'"))
-        _require_capabilities(backend, self._anchored(point.backend), needed)
+        require_capabilities(backend, self._resolved(point.backend), needed)
 
-    def _anchored(self, variant: BackendVariant) -> Settings:
+    def _resolved(self, variant: BackendVariant) -> Settings:
         """The settings of a backend as its methods take them."""
-        return anchored(variant.backend.options, variant.settings, self._profile.folder)
+        return self._files.resolved(variant.backend.options, variant.settings)
 
     # -- what cells are compared with ------------------------------------------------------------
 
@@ -343,94 +348,28 @@ class _Planner:
         return found
 
     def _reference(self, model: str, variant: BackendVariant, named: Sequence[str]) -> PlannedReference:
-        transforms: tuple[Transform, ...] = ()
-        reason = None
-        try:
-            self._check_backend(variant)
-            needed = dict.fromkeys(("generate", "logits"), "a reference")
-            settings = self._anchored(variant)
-            _require_capabilities(variant.backend, settings, needed)
-            transforms, _ = self._steps(model, Chain("none", ()), variant)
-            config = self.models[model].config
-            fault = variant.backend.check(variant.device, settings, config or {})
-            if config is not None and fault:
-                raise SkipCellError(fault, "settings")
-        except SkipCellError as skip:
-            reason = skip.reason
-        return PlannedReference(
+        reference = PlannedReference(
             " ".join([variant.label, *named]),
             model,
             variant.label,
             variant.backend.name,
             variant.device,
             variant.settings,
-            transforms,
-            reason,
-            variant.place.python,
+            python=variant.place.python,
         )
-
-    def _check_settings(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
-        backend, work = point.backend, point.workload
-        settings = session_settings(self._anchored(backend), backend.backend, runtime, self._registry)
-        config = self.models[point.model].config
-        if config is not None:
-            check_against_config(backend.backend, backend.device, settings, work.workload, work.settings, config)
-        fault = work.workload.check(work.settings)
-        if fault:
-            raise SkipCellError(fault, "settings")
-
-
-def _require_capabilities(backend: Backend, settings: Settings, needed: Mapping[str, str]) -> None:
-    """Skip where the backend lacks one; ``needed`` says who asks for which."""
-    abilities = backend.abilities(settings)
-    for capability, asker in sorted(needed.items()):
-        if capability not in abilities:
-            raise SkipCellError(
-                f"{asker} needs the capability '{capability}', which backend '{backend.name}' does not have",
-                "capability",
-            )
+        try:
+            self._check_backend(variant)
+            settings = self._resolved(variant)
+            require_capabilities(variant.backend, settings, dict.fromkeys(("generate", "logits"), "a reference"))
+            way = self._way(model, Chain("none", ()), variant)
+            check_backend(variant.backend, variant.device, settings, way.config)
+            return replace(reference, transforms=way.transforms, prepared=PreparedSession(settings))
+        except SkipCellError as skip:
+            return replace(reference, reason=skip.reason)
 
 
-def _require(availability: Availability) -> None:
-    if not availability.ok:
-        raise SkipCellError(with_cure(availability.reason, availability.cure), "unavailable")
-
-
-def session_settings(
-    settings: Settings, backend: Backend, runtime: Iterable[RuntimeStep], registry: Registry
-) -> Settings:
-    """A backend's settings with those of its options that runtime techniques set.
-
-    Raises :class:`SkipCellError` where the backend has no such option or not that value of it.
-    """
-    options = {option.name: option for option in backend.options}
-    merged = dict(settings)
-    for step in runtime:
-        technique = registry.technique(step.name)
-        if not isinstance(technique, RuntimeTechnique):
-            continue
-        for name, value in technique.session_options(step.settings).items():
-            if name not in options:
-                raise SkipCellError(
-                    f"technique '{step.name}' sets '{name}', which backend '{backend.name}' does not have", "settings"
-                )
-            try:
-                merged[name] = check_value(options[name], value, name)
-            except ProfileError as error:
-                raise SkipCellError(
-                    f"technique '{step.name}' sets '{name}' for backend '{backend.name}': {error.what}", "settings"
-                ) from None
-    return merged
-
-
-def check_against_config(
-    backend: Backend, device: str, settings: Settings, workload: Workload, work: Settings, config: Mapping[str, object]
-) -> None:
-    """Raise :class:`SkipCellError` where a model's config.json rules the combination out."""
-    fault = backend.check(device, settings, config)
-    if fault:
-        raise SkipCellError(fault, "settings")
-    limit = config.get("max_position_embeddings")
-    needed = workload.tokens_needed(work)
-    if isinstance(limit, int) and needed > limit:
-        raise SkipCellError(f"the workload needs {needed} tokens of context; the model has {limit}", "settings")
+def _unknown(ref: ModelRef) -> Iterator[str]:
+    """What the plan cannot know of a model that is not here, or not yet a checkpoint."""
+    if ref.config is None:
+        state = "converted" if ref.fetched else "fetched"
+        yield f"whether the model fits backend and workload is known when it has been {state}"

@@ -51,7 +51,7 @@ class _Worked:
 
 def start_worker(job: Job) -> WorkerHandle:
     """A worker process for a cell."""
-    return WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
+    return WorkerProcess(job.environment, job.limits.memory_bytes, python=job.python)
 
 
 class CellRun:
@@ -120,11 +120,10 @@ class CellRun:
             self.job,
             self.cell.backend_plugin,
             self.cell.device,
-            self.job.runtime_steps,
             self.cell.workload_plugin,
             edge_specs(self.channels, PID_FIELD),
         )
-        answer = self._ask(order, "open_s", self.job.open_timeout_s)
+        answer = self._ask(order, "open_s", self.job.limits.open_s)
         self._worker.watch(decoded(lambda told: int(told["pid"]), answer))
         worked = self._worked
         worked.load_s, worked.rss_base_bytes = answer.get("load_s"), answer.get("rss_base_bytes")
@@ -140,8 +139,8 @@ class CellRun:
 
     def _ask(self, order: Row, limit_name: str, limit_s: float, idle: Callable[[], None] = lambda: None) -> Row:
         assert self._worker is not None  # noqa: S101
-        if self.job.cell_timeout_s is not None:
-            left_s = max(0.1, self.job.cell_timeout_s - self._spent_s)
+        if self.job.limits.cell_s is not None:
+            left_s = max(0.1, self.job.limits.cell_s - self._spent_s)
             if left_s < limit_s:
                 limit_name, limit_s = "cell_s", left_s
         start = time.monotonic()
@@ -152,7 +151,7 @@ class CellRun:
 
     def _run(self, first: int, count: int, idle: Callable[[], None] = lambda: None) -> Block:
         order = {"op": "run", "first": first, "count": count}
-        answer = self._ask(order, "block_s", self.job.block_timeout_s, idle)
+        answer = self._ask(order, "block_s", self.job.limits.block_s, idle)
         counters = len(edge_channels(self.channels))
         return decoded(lambda data: Block.from_json(data, counters), answer)
 
@@ -168,13 +167,13 @@ class CellRun:
 
     def judge_quality(self, text: ScoredText) -> None:
         """Perplexity of a text, by this very worker."""
-        answer = self._ask(text.order(), "block_s", self.job.block_timeout_s)
+        answer = self._ask(text.order(), "block_s", self.job.limits.block_s)
         self.record.quality.update(decoded(text.figures, answer))
 
     def compare(self, folder: Path) -> Comparison:
         """Hold the worker's tokens and logits to those that a reference left in ``folder``."""
         order = {"op": "agree", "folder": str(folder)}
-        answer = self._ask(order, "block_s", self.job.block_timeout_s)
+        answer = self._ask(order, "block_s", self.job.limits.block_s)
         return decoded(Comparison.from_json, answer)
 
     def warm_up(self, least_s: float, most_s: float, most: int, steady: float) -> None:
@@ -287,7 +286,7 @@ class CellRun:
         try:
             if self.cause is None:
                 self.resume()
-                memory = self._ask({"op": "inspect"}, "block_s", self.job.block_timeout_s)
+                memory = self._ask({"op": "inspect"}, "block_s", self.job.limits.block_s)
                 self._worked.memory = memory
                 peaks = (memory.get("rss_peak_bytes"), self._worked.rss_peak_bytes)
                 self._worked.rss_peak_bytes = max((p for p in peaks if p is not None), default=None)

@@ -33,7 +33,7 @@ def equal_cells(run: CellRun) -> str:
             run.job.artifact.content_hash,
             run.cell.backend_plugin,
             run.cell.device,
-            sorted(run.job.settings.items()),
+            sorted(run.job.session.settings.items()),
             run.cell.runtime_steps,
         )
     )

@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 
 from joulebench.api import Artifact, Scalar
 from joulebench.environments.python import OtherPython
-from joulebench.plan.cells import RuntimeStep
+from joulebench.plan.cells import PreparedSession
+from joulebench.profile.measurement import RunLimits
 from joulebench.run.rows import Row
 from joulebench.worker.process import Cause, WorkerError
 
@@ -29,20 +30,14 @@ class Job:
     artifact: Artifact
     checkpoint: Path | None
     environment: dict[str, str]
-    settings: dict[str, Any]
-    workload_settings: dict[str, Any]
+    session: PreparedSession
     evidence: dict[str, dict[str, Scalar]]
     can_score: bool
     #: Whether quality and agreement are looked at.
     judged: bool
     seed: int
     shuffle: bool
-    open_timeout_s: float
-    block_timeout_s: float
-    cell_timeout_s: float | None
-    memory_limit_bytes: int | None
-    #: Steps that act while the model runs, with files found.
-    runtime_steps: tuple[RuntimeStep, ...] = ()
+    limits: RunLimits
     #: What runs the worker, if not this interpreter.
     python: OtherPython | None = None
 
@@ -85,14 +80,7 @@ class ScoredText:
         }
 
 
-def opening_order(
-    job: Job,
-    backend: str,
-    device: str,
-    runtime: Sequence[RuntimeStep] = (),
-    workload: str | None = None,
-    edges: Sequence[Row] = (),
-) -> Row:
+def opening_order(job: Job, backend: str, device: str, workload: str | None = None, edges: Sequence[Row] = ()) -> Row:
     """The request that opens a session; without a workload for what is not to be measured."""
     artifact = job.artifact
     return {
@@ -106,10 +94,10 @@ def opening_order(
         },
         "checkpoint": None if job.checkpoint is None else str(job.checkpoint),
         "device": device,
-        "settings": job.settings,
-        "runtime": [{"name": step.name, "settings": dict(step.settings)} for step in runtime],
+        "settings": dict(job.session.settings),
+        "runtime": [{"name": step.name, "settings": dict(step.settings)} for step in job.session.runtime_steps],
         "workload": workload,
-        "workload_settings": job.workload_settings,
+        "workload_settings": dict(job.session.workload_settings),
         "seed": job.seed,
         "shuffle": job.shuffle,
         "edges": edges,

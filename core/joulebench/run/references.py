@@ -98,14 +98,14 @@ class References:
 
     def _answered(self, planned: PlannedReference, about: dict[str, Scalar], folder: Path) -> Reference:
         job = self._job_of(planned)
-        worker = WorkerProcess(job.environment, job.memory_limit_bytes, python=job.python)
+        worker = WorkerProcess(job.environment, job.limits.memory_bytes, python=job.python)
         try:
             worker.greet(GREETING_S)
             opening = opening_order(job, planned.backend_plugin, planned.device)
-            opened = worker.ask(opening, job.open_timeout_s, limit_name="limits.open_s")
+            opened = worker.ask(opening, job.limits.open_s, limit_name="limits.open_s")
 
             def ask(order: Row) -> dict[str, Any]:
-                return worker.ask(order, job.block_timeout_s, limit_name="limits.block_s")
+                return worker.ask(order, job.limits.block_s, limit_name="limits.block_s")
 
             kept = ask(
                 {

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar, Settings
+from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar
 from joulebench.checkpoint import inspect_checkpoint
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
-from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model, resolve_text
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model
 from joulebench.models.store import Store, Transform
-from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, RuntimeStep
+from joulebench.plan.cells import Plan, PlannedCell, PlannedReference
+from joulebench.plan.checks import SkipCellError, check_backend, check_context, check_technique
+from joulebench.plan.conversion import number_notes
+from joulebench.plan.files import ProfileFiles
 from joulebench.plan.labels import untaken
-from joulebench.plan.leakage import overlap_fault
-from joulebench.plan.planner import SkipCellError, check_against_config, session_settings
 from joulebench.profile.reading import Profile
-from joulebench.profile.values import anchored
 from joulebench.registry.loading import Registry
 from joulebench.run.cell import CellRun
 from joulebench.run.folder import forget_profile_file, only_writer
@@ -92,6 +92,7 @@ class Run:
         self._resumed = resumed
         self._writer = SessionWriter(folder)
         self._store = Store()
+        self._files = ProfileFiles(profile, catalogue, registry.profile_dirs(), watcher.say)
         self._protocol = profile.measurement
         self._instruments = instruments
         self._seed = self._protocol.seed
@@ -165,7 +166,7 @@ class Run:
                 "profile_text": self._profile.text,
                 "overrides": list(self._profile.overrides),
                 "protocol_json": json.dumps(self._profile.protocol_json()),
-                "plan_json": json.dumps(self._plan.to_json(), default=str),
+                "plan_json": json.dumps(self._plan_now().to_json(), default=str),
                 "machine_json": json.dumps(self._machine),
                 "preflight_json": json.dumps(self._preflight),
                 "versions_json": json.dumps(self._versions()),
@@ -176,6 +177,16 @@ class Run:
                 "probes": self._instruments.probe_rows(),
             }
         )
+
+    def _plan_now(self) -> Plan:
+        """The plan with what is known of the models since they are here."""
+        return replace(self._plan, cells=tuple(map(self._noted, self._plan.cells)))
+
+    def _noted(self, cell: PlannedCell) -> PlannedCell:
+        model = self._models.get(cell.model)
+        if not isinstance(model, Artifact):
+            return cell
+        return replace(cell, notes=tuple(number_notes(self._registry, model.path, cell.transforms)))
 
     def _versions(self) -> dict[str, str]:
         named: dict[str, str] = {}
@@ -189,82 +200,49 @@ class Run:
 
     def _job(self, cell: PlannedCell) -> Job | None:
         """Everything a cell needs, made now; ``None`` where that fails (the cell has its row)."""
+        workload = self._registry.workload(cell.workload_plugin)
         try:
             prepared = self._prepare(cell)
-            backend = self._registry.backend(cell.backend_plugin)
-            workload = self._registry.workload(cell.workload_plugin)
-            if prepared.config is not None:
-                check_against_config(
-                    backend,
-                    cell.device,
-                    session_settings(self._anchored(cell), backend, cell.runtime_steps, self._registry),
-                    workload,
-                    cell.workload_settings,
-                    prepared.config,
-                )
+            check_context(workload, cell.workload_settings, prepared.config)
+            job = self._job_on(prepared, cell)
+            self._files.paths(workload.options, cell.workload_settings)
+            for step in cell.runtime_steps:
+                self._files.paths(self._registry.technique(step.name).options, step.settings)
         except SkipCellError as skip:
             self._skip(cell, skip.reason, skip.kind)
             return None
         except JoulebenchError as error:
             self._skip(cell, str(error), "artifact", status="failed")
             return None
-        job = self._job_on(prepared, cell, self._resolved(workload.options, cell.workload_settings))
-        return replace(job, judged=workload.judged, runtime_steps=tuple(map(self._with_files, cell.runtime_steps)))
-
-    def _with_files(self, step: RuntimeStep) -> RuntimeStep:
-        """The step with its files as paths."""
-        options = self._registry.technique(step.name).options
-        return replace(step, settings=self._resolved(options, step.settings))
+        return replace(job, judged=workload.judged)
 
     def _reference_job(self, reference: PlannedReference) -> Job:
         """Everything that a reference needs, made now. Raises :class:`JoulebenchError`."""
-        prepared = self._prepare(reference)
-        backend = self._registry.backend(reference.backend_plugin)
-        fault = backend.check(reference.device, self._anchored(reference), prepared.config or {})
-        if prepared.config is not None and fault:
-            raise UnavailableError(fault)
-        return self._job_on(prepared, reference, {})
+        try:
+            return self._job_on(self._prepare(reference), reference)
+        except SkipCellError as skip:
+            raise UnavailableError(skip.reason) from None
 
-    def _job_on(
-        self, prepared: _Prepared, planned: PlannedCell | PlannedReference, workload_settings: dict[str, Any]
-    ) -> Job:
+    def _job_on(self, model: _Prepared, planned: PlannedCell | PlannedReference) -> Job:
+        """The job on a model that is here; raises :class:`SkipCellError` where the backend cannot run it."""
         backend = self._registry.backend(planned.backend_plugin)
-        settings = self._anchored(planned)
-        limits = self._profile.limits
+        session = planned.prepared
+        if session is None:
+            raise SkipCellError(planned.reason or "was not prepared by the plan", "settings")
+        check_backend(backend, planned.device, session.settings, model.config)
+        self._files.paths(backend.options, planned.backend_settings)
         return Job(
-            artifact=prepared.artifact,
-            checkpoint=prepared.checkpoint,
-            environment=dict(backend.environment(planned.device, settings)),
-            settings=settings,
-            workload_settings=workload_settings,
-            evidence=prepared.evidence,
-            can_score="score" in backend.abilities(settings),
+            artifact=model.artifact,
+            checkpoint=model.checkpoint,
+            environment=dict(backend.environment(planned.device, session.settings)),
+            session=session,
+            evidence=model.evidence,
+            can_score="score" in backend.abilities(session.settings),
             judged=True,
             seed=self._seed,
             shuffle=self._protocol.shuffle,
-            open_timeout_s=limits.open_s,
-            block_timeout_s=limits.block_s,
-            cell_timeout_s=limits.cell_s,
-            memory_limit_bytes=limits.memory_bytes,
+            limits=self._profile.limits,
             python=planned.python,
-        )
-
-    def _anchored(self, planned: PlannedCell | PlannedReference) -> dict[str, Any]:
-        """The settings of its backend as the backend's methods take them."""
-        options = self._registry.backend(planned.backend_plugin).options
-        return dict(anchored(options, planned.backend_settings, self._profile.folder))
-
-    def _resolved(self, options: Iterable[Any], settings: Settings) -> dict[str, Any]:
-        """Settings with files as paths, catalogue texts fetched."""
-        resolved: dict[str, Any] = dict(settings)
-        for option in options:
-            if option.type == "file" and option.name in resolved:
-                resolved[option.name] = str(self._text(str(resolved[option.name])))
-        return resolved
-
-    def _text(self, value: str) -> Path:
-        return resolve_text(
-            value, self._catalogue, self._registry.profile_dirs(), self._profile.folder, self._watcher.say
         )
 
     def _prepare(self, cell: PlannedCell | PlannedReference) -> _Prepared:
@@ -292,26 +270,15 @@ class Run:
         if step.kind != "technique":
             return step
         technique = self._registry.technique(step.name)
-        if isinstance(technique, ArtifactTechnique) and config is not None:
-            fault = technique.check(step.settings, config)
-            if fault:
-                raise SkipCellError(f"{technique.name}: {fault}", "settings")
-        files = {
-            option.name: self._text(str(step.settings[option.name]))
-            for option in technique.options
-            if option.type == "file" and option.name in step.settings
-        }
+        if isinstance(technique, ArtifactTechnique):
+            check_technique(technique, step.settings, config)
+        for _ in self._files.judged():
+            pass  # fetched, so that what the technique reads can be compared with them
+        files = self._files.paths(technique.options, step.settings)
         for name, file in files.items():
-            for judged in self._judged_files():
-                if fault := overlap_fault(judged, file):
-                    raise SkipCellError(f"{technique.name}: {name} {fault}", "settings")
+            if fault := self._files.leak(file):
+                raise SkipCellError(f"{technique.name}: {name} {fault}", "settings")
         return replace(step, files=files)
-
-    def _judged_files(self) -> list[Path]:
-        """The texts that cells are judged on, fetched."""
-        quality, agreement = self._profile.quality, self._profile.agreement
-        named = [] if quality is None else [str(quality["text"])]
-        return [self._text(each) for each in [*named, *([agreement.prompts] if agreement else [])]]
 
     def _model(self, label: str) -> Artifact:
         """The model as it was obtained; a failure is the same for each of its cells."""
@@ -437,7 +404,7 @@ class Run:
         if wanted is None:
             return None
         name = str(wanted["text"])
-        return ScoredText(name, str(self._text(name)), int(wanted["tokens"]), int(wanted["window"]))
+        return ScoredText(name, str(self._files.path(name)), int(wanted["tokens"]), int(wanted["window"]))
 
     def _references(self) -> References | None:
         wanted = self._profile.agreement
@@ -446,7 +413,7 @@ class Run:
         return References(
             self._writer.path,
             self._plan.references,
-            (wanted.prompts, self._text(wanted.prompts)),
+            (wanted.prompts, self._files.path(wanted.prompts)),
             wanted.count,
             wanted.tokens,
             self._scored_text(),

@@ -103,9 +103,7 @@ class Job:
         self._artifact_path = artifact.path
         backend = registry.backend(order["backend"])
         self._techniques = _runtime_techniques(registry, order["runtime"])
-        settings = dict(order["settings"])
-        for technique, own in self._techniques:
-            settings.update(technique.session_options(own))
+        settings: Settings = order["settings"]
         self._capabilities = backend.abilities(settings)
         start = time.perf_counter()
         self.session: BackendSession = backend.open(artifact, order["device"], settings)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
 from joulebench.errors import ModelError
+from joulebench_plugins.shared.ggufheader import read_tensors
 
 #: ``general.architecture`` and the ``config.json`` name of the one family that is understood.
 _ARCHITECTURES: Final = ("llama", "LlamaForCausalLM")
+
+#: Number types that the file and the checkpoint call by different names.
+_TYPE_WORDS: Final = {"bf16": "bfloat16", "f16": "float16", "f32": "float32"}
 
 
 class GgufImport(Converter):
@@ -44,6 +49,17 @@ class GgufImport(Converter):
         if architecture is None or architecture in _ARCHITECTURES:
             return None
         return f"imports llama-type GGUF files only, not '{architecture}'"
+
+    def note(self, source: Path, settings: Settings) -> str | None:
+        """The number type of most weights in the file, if the checkpoint's is another."""
+        written = str(settings.get("dtype", "bfloat16"))
+        numbers: Counter[str] = Counter()
+        for tensor in read_tensors(_gguf_in(source)):
+            numbers[tensor.type] += tensor.count
+        if not numbers:
+            return None
+        (held, _), *_ = numbers.most_common(1)
+        return None if _TYPE_WORDS.get(held, held) == written else f"unpacked from {held} to {written}"
 
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the checkpoint that ``source`` (a .gguf file or a folder with one) holds.

@@ -7,9 +7,9 @@ from typing import Final
 
 from joulebench.api import Scalar, Traffic
 from joulebench.weightkit import bits_per_weight, counted, shares
-from joulebench_plugins.llamacpp.header import TYPES, Tensor
 from joulebench_plugins.llamacpp.kernels import computed_in, input_types
 from joulebench_plugins.llamacpp.log import PRINTED_BYTES, Allocations
+from joulebench_plugins.shared.ggufheader import TYPES, Tensor
 
 _EMBEDDING: Final = "token_embd.weight"
 _HEAD: Final = "output.weight"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench_plugins.llamacpp.header import TYPES
+from joulebench_plugins.shared.ggufheader import TYPES
 
 
 @dataclass(frozen=True, slots=True)

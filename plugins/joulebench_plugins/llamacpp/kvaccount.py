@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from joulebench.api import Scalar
 from joulebench_plugins.llamacpp.counting import kv_allocated_bytes, kv_position_bytes
-from joulebench_plugins.llamacpp.header import Tensor
 from joulebench_plugins.llamacpp.kvwindow import KvWindow
 from joulebench_plugins.llamacpp.log import Allocations
 from joulebench_plugins.llamacpp.settings import TYPE_OF_BITS
+from joulebench_plugins.shared.ggufheader import Tensor
 
 
 @dataclass(frozen=True, slots=True)

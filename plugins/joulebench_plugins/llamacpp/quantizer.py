@@ -11,10 +11,10 @@ from joulebench.backendkit import allowed_cores
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.llamacpp.binding import Binding, ContextOptions, Importance, ModelOptions, QuantizeOptions
 from joulebench_plugins.llamacpp.filetypes import FILE_TYPES
-from joulebench_plugins.llamacpp.header import TYPE_NUMBERS, Tensor, read_tensors
 from joulebench_plugins.llamacpp.importance import ProductInputs
 from joulebench_plugins.llamacpp.loading import gguf_in, load_binding
 from joulebench_plugins.llamacpp.log import LibraryLog
+from joulebench_plugins.shared.ggufheader import TYPE_NUMBERS, Tensor, read_tensors
 
 
 def quantize_file(source: Path, target: Path, settings: Settings, module: str | None = None) -> None:

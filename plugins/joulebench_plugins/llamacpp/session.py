@@ -18,9 +18,9 @@ from joulebench_plugins.llamacpp.counting import (
     matrix_type,
     traffic_of,
 )
-from joulebench_plugins.llamacpp.header import Tensor
 from joulebench_plugins.llamacpp.kvaccount import KvUse, kv_account
 from joulebench_plugins.llamacpp.log import Allocations, LibraryLog
+from joulebench_plugins.shared.ggufheader import Tensor
 
 #: Positions whose logits are held at once: bounds them to so many rows of the vocabulary's width.
 LOGITS_CHUNK: Final = 128

@@ -10,8 +10,8 @@ from joulebench.api import Scalar
 from joulebench.weightkit import bits_per_weight, counted, relative_error, sampled, shares, source_evidence
 from joulebench_plugins.llamacpp.binding import IMPORTANCE_MATRICES, IMPORTANCE_SEQUENCES
 from joulebench_plugins.llamacpp.filetypes import FileType
-from joulebench_plugins.llamacpp.header import Tensor, read_tensors
 from joulebench_plugins.llamacpp.loading import gguf_in
+from joulebench_plugins.shared.ggufheader import Tensor, read_tensors
 
 _EMBEDDING: Final = "token_embd.weight"
 _HEAD: Final = "output.weight"

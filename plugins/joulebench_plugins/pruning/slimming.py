@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from joulebench_plugins.pruning.target import smaller_config
 from joulebench_plugins.shared.calibration.layers import DecoderLayers, States, embed
 from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens
 from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH, LAYER_PREFIX
@@ -31,7 +31,7 @@ def _slim(weights: Weights, output: Path, target: LayerShape, calibration: Calib
     shape = layer_shape(weights.config)
     activations = None if calibration is None else _Activations(weights, calibration)
     kept = _kept_layers(weights, shape, target, activations)
-    config = _config(weights.config, target, kept)
+    config = smaller_config(weights.config, target, kept)
     (output / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     smaller = DecoderLayers(output)  # transformers takes that configuration, or says why not
     names = {name: name for name in weights.files if not name.startswith(LAYER_PREFIX)}
@@ -168,19 +168,3 @@ def _cut(stored: Tensors, scores: _Scores, shape: LayerShape, target: LayerShape
 def _spread(blocks: torch.Tensor, size: int) -> torch.Tensor:
     """The places inside of blocks of ``size`` neighbours."""
     return (blocks[:, None] * size + torch.arange(size)).flatten()
-
-
-def _config(config: Mapping[str, Any], target: LayerShape, kept: list[int]) -> dict[str, Any]:
-    """``config.json`` of the smaller model; the head's size is no longer hidden size / heads."""
-    made = {
-        **config,
-        "num_hidden_layers": target.num_hidden_layers,
-        "num_attention_heads": target.num_attention_heads,
-        "num_key_value_heads": target.num_key_value_heads,
-        "head_dim": target.head_dim,
-        "intermediate_size": target.intermediate_size,
-    }
-    types = config.get("layer_types")
-    if isinstance(types, list):
-        made["layer_types"] = [types[index] for index in kept]
-    return made

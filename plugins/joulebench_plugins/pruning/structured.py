@@ -15,7 +15,7 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
-from joulebench_plugins.pruning.target import slimmer
+from joulebench_plugins.pruning.target import slimmer, smaller_config
 from joulebench_plugins.pruning.unstructured import LIBRARIES
 from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
 from joulebench_plugins.shared.llama.configuration import UnfitModelError
@@ -80,6 +80,10 @@ class PruneStructured(ArtifactTechnique):
         except UnfitModelError as error:
             return str(error)
         return calibration_fault(settings, config) if settings["scores"] == "activation" else None
+
+    def config_after(self, settings: Settings, config: Mapping[str, object]) -> Mapping[str, object]:
+        """The configuration of the smaller model."""
+        return smaller_config(config, slimmer(layer_shape(config), settings))
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the smaller checkpoint; raises ModelError or ArtifactError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from joulebench.api import Settings
@@ -54,3 +55,24 @@ def _width(shape: LayerShape, settings: Settings) -> int:
     exact = float(settings["keep_mlp"]) * shape.intermediate_size
     nearest = int(exact / multiple + 0.5) * multiple
     return min(max(multiple, nearest), shape.intermediate_size)
+
+
+def smaller_config(
+    config: Mapping[str, object], target: LayerShape, kept: Sequence[int] | None = None
+) -> dict[str, object]:
+    """``config.json`` of the smaller model; the head's size is no longer hidden size / heads.
+
+    ``kept`` are the layers that stay; without, as many from the first one on.
+    """
+    smaller: dict[str, object] = {
+        **config,
+        "num_hidden_layers": target.num_hidden_layers,
+        "num_attention_heads": target.num_attention_heads,
+        "num_key_value_heads": target.num_key_value_heads,
+        "head_dim": target.head_dim,
+        "intermediate_size": target.intermediate_size,
+    }
+    types = config.get("layer_types")
+    if isinstance(types, list):
+        smaller["layer_types"] = [types[layer] for layer in (kept or range(target.num_hidden_layers))]
+    return smaller

@@ -176,6 +176,7 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
         )
     ]
     notes += _protocol_notes(summary)
+    notes += [Note(model, text) for part in summary.parts or (summary,) for model, text in part.model_notes]
     notes += _repetition_notes(shown)
     compared = [(cell.label, cell.agreement) for cell in shown]
     notes += [Note(term, text) for term, text in agreement_notes(compared)]

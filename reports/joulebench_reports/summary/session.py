@@ -83,6 +83,7 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
         channels=channels,
         cells=with_shares(cells),
         protocol=_preset(session),
+        model_notes=_model_notes(planned),
     )
     return replace(
         summary, verdicts=verdict_tables(session, summary.shown, baseline), costs=cost_tables(session, summary.shown)
@@ -125,6 +126,17 @@ def _planned(session: Session) -> dict[str, Mapping[str, Any]]:
     cells = plan.get("cells")
     entries = cells if isinstance(cells, list) else []
     return {cell["id"]: cell for cell in entries if isinstance(cell, dict) and "id" in cell}
+
+
+def _model_notes(planned: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """What the plan notes of the models of cells that can run, each once."""
+    notes = (
+        (str(cell.get("model")), str(note))
+        for cell in planned.values()
+        if cell.get("runnable") and isinstance(cell.get("notes"), list)
+        for note in cell["notes"]
+    )
+    return tuple(dict.fromkeys(notes))
 
 
 def _identity(

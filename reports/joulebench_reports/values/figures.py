@@ -255,6 +255,8 @@ class SessionSummary:
     costs: tuple[CostTable, ...] = ()
     #: Name of the published procedure that the run followed, if it followed one.
     protocol: str | None = None
+    #: What was done to the numbers of models on their way to a runtime: label of the model, words.
+    model_notes: tuple[tuple[str, str], ...] = ()
     #: The sessions that this is the sum of, where a report is of several.
     parts: tuple[SessionSummary, ...] = ()
     #: What the labels of its cells begin with, as a part.
