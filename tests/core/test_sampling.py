@@ -83,7 +83,7 @@ def test_a_lateness_is_recorded_for_each_tick(number: NumberFile) -> None:
         sampler.drain()
         tax = sampler.tax()
     assert len(tax.lateness_ns) >= tax.ticks
-    assert all(each >= 0 for each in tax.lateness_ns)
+    assert any(tax.lateness_ns), "no tick is on time to the nanosecond"
     late = tax.late_p99_s()
     assert late is not None
     assert late >= sorted(tax.lateness_ns)[len(tax.lateness_ns) // 2] * 1e-9

@@ -145,7 +145,9 @@ def test_a_machine_that_drifts_widens_the_interval_and_is_named(tmp_path: Path) 
             row[name] = float(str(row[name])) * 1.5
     [gpu] = [group for group in analyse(_imported(tmp_path, rows)).groups if group.provenance == "measured"]
     simple, honest = gpu.ratio_of_sums, gpu.ratio_of_sums_in_order
-    assert (honest.half_width or 0) > 2 * (simple.half_width or 1)
+    assert honest.half_width is not None
+    assert simple.half_width is not None
+    assert honest.half_width > 2 * simple.half_width
     assert any("prompts in a row resemble each other" in note for note in gpu.notes)
     assert any("published table: drift" in note for note in gpu.notes)
 

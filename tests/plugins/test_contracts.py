@@ -5,28 +5,34 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from sysfs_in_place import in_place_of_sysfs
 
+from joulebench.api import ArtifactTechnique, RuntimeTechnique
 from joulebench.registry.classes import KINDS
 from joulebench.registry.loading import default_registry
 from joulebench.testing import (
+    ArtifactTechniqueContract,
     BackendContract,
     ConverterContract,
     ProbeContract,
     RendererContract,
+    RuntimeTechniqueContract,
     Subject,
-    TechniqueContract,
     WorkloadContract,
+    stub_nvml,
 )
-from joulebench.testing.contracts import CONTRACTS
+from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench.testing.contracts.base import subject_of
-from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor
+from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor, ThrottleCounts
 from joulebench.testing.powercap import FakePowercap, intel_zones
+from joulebench.testing.stub_nvml import StubGpus
 
 BIGRAM: Final = Path(__file__).parents[1] / "plugin_examples" / "bigram" / "bigram.c"
 
@@ -69,8 +75,27 @@ def bigram(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(program)
 
 
+#: Claims about abilities that some backends do not have, each with those of which it asks one.
+ABILITIES: Final[Mapping[str, frozenset[str]]] = {
+    "test_an_embedding_is_numbers": frozenset({"encode"}),
+    "test_a_train_step_gives_its_loss": frozenset({"train"}),
+    "test_kernels_run": frozenset({"hardware", "operators"}),
+}
+
+
+def backends(claim: str) -> list[str]:
+    """The backends that a claim is about."""
+    made_backends = map(default_registry().backend, shipped("backend"))
+    asked = ABILITIES.get(claim)
+    return [b.name for b in made_backends if asked is None or asked & b.abilities(b.default_settings())]
+
+
 class TestBackends(BackendContract):
-    @pytest.fixture(params=shipped("backend"))
+    @staticmethod
+    def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+        metafunc.parametrize("plugin", backends(metafunc.function.__name__), indirect=True)
+
+    @pytest.fixture
     def plugin(self, request: pytest.FixtureRequest) -> Any:
         if request.param == "command":
             program = request.getfixturevalue("bigram")
@@ -78,10 +103,30 @@ class TestBackends(BackendContract):
         return made("backend", request.param)
 
 
-class TestTechniques(TechniqueContract):
-    @pytest.fixture(params=shipped("technique"))
+@pytest.mark.parametrize("claim", ABILITIES)
+def test_every_ability_is_tried_on_some_backend(claim: str) -> None:
+    assert callable(getattr(BackendContract, claim))
+    assert backends(claim)
+
+
+def techniques(base: type) -> list[str]:
+    return [name for name in shipped("technique") if isinstance(default_registry().technique(name), base)]
+
+
+class TestArtifactTechniques(ArtifactTechniqueContract):
+    @pytest.fixture(params=techniques(ArtifactTechnique))
     def plugin(self, request: pytest.FixtureRequest) -> Any:
         return made("technique", request.param)
+
+
+class TestRuntimeTechniques(RuntimeTechniqueContract):
+    @pytest.fixture(params=techniques(RuntimeTechnique))
+    def plugin(self, request: pytest.FixtureRequest) -> Any:
+        return made("technique", request.param)
+
+
+def test_every_technique_acts_on_files_or_at_run_time() -> None:
+    assert sorted(techniques(ArtifactTechnique) + techniques(RuntimeTechnique)) == sorted(shipped("technique"))
 
 
 class TestConverters(ConverterContract):
@@ -117,7 +162,7 @@ def _powercap(folder: Path) -> Iterator[Mapping[str, Any]]:
 @contextmanager
 def _thermal(folder: Path) -> Iterator[Mapping[str, Any]]:
     chip = Chip("coretemp", [Sensor("Package id 0", 47.0)])
-    with FakeTemperatures(folder, [chip]) as tree:
+    with FakeTemperatures(folder, [chip], processors={0: ThrottleCounts(0, 0)}) as tree:
         yield {"root": str(tree.root), "cpu_root": str(tree.cpu_root)}
 
 
@@ -132,10 +177,40 @@ SENSORS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Mapping[str,
     "thermal": _thermal,
     "rail": _rail,
 }
+#: Their libraries look for the sensor in one place: they are held to the contract in a process that has one there.
+ELSEWHERE: Final = frozenset({"nvml", "pyrapl"})
+#: Probes that have no counter, by their nature.
+GAUGES: Final = frozenset({"memory", "perf"})
+#: Claims that need no sensor.
+WITHOUT_SENSOR: Final = frozenset(
+    {name for name in vars(PluginContract) if name.startswith("test_")}
+    | {"test_it_says_whether_it_can_be_read_and_why_not"}
+)
+
+
+def absence(name: str) -> str | None:
+    """Why the probe has no sensor here, real or in its place."""
+    probe = default_registry().probe(name)
+    if name in SENSORS:
+        return None
+    found = probe.inspect(Subject(probe).complete_settings())
+    return None if found.ok else found.reason
+
+
+def probes(claim: str) -> list[str]:
+    """The probes that a claim is about and can be tried on."""
+    names = shipped("probe")
+    if claim not in WITHOUT_SENSOR:
+        names = [name for name in names if name not in ELSEWHERE and absence(name) is None]
+    return [name for name in names if "counter" not in claim or name not in GAUGES]
 
 
 class TestProbes(ProbeContract):
-    @pytest.fixture(params=shipped("probe"))
+    @staticmethod
+    def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+        metafunc.parametrize("plugin", probes(metafunc.function.__name__), indirect=True)
+
+    @pytest.fixture
     def plugin(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         probe = default_registry().probe(request.param)
         sensor = SENSORS.get(request.param)
@@ -144,6 +219,61 @@ class TestProbes(ProbeContract):
             return
         with sensor(tmp_path) as settings:
             yield Subject(probe, settings)
+
+
+@pytest.mark.parametrize("name", sorted(set(shipped("probe")) - set(SENSORS) - ELSEWHERE))
+def test_a_probe_that_is_not_tried_has_no_sensor_here(name: str) -> None:
+    reason = absence(name)
+    if reason is not None:
+        pytest.skip(f"the probe {name} has no sensor here: {reason}")
+    assert name in probes("test_its_channels_can_be_read")
+
+
+CONTRACT_OF_A_PROBE: Final = """
+import pytest
+from joulebench.registry.loading import default_registry
+from joulebench.testing import ProbeContract, Subject
+
+class TestProbe(ProbeContract):
+    @pytest.fixture
+    def plugin(self):
+        return Subject(default_registry().probe({name!r}), {settings!r})
+"""
+
+
+def hold_to_contract(
+    folder: Path, name: str, settings: Mapping[str, Any], wrapped: Callable[[list[str]], list[str]]
+) -> None:
+    """Run the contract of a probe in a process of its own; each of its claims holds and none is skipped."""
+    (folder / "test_it.py").write_text(CONTRACT_OF_A_PROBE.format(name=name, settings=dict(settings)), "utf-8")
+    command = wrapped(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stdout
+    claims = [claim for claim in dir(ProbeContract) if claim.startswith("test_")]
+    assert f"{len(claims)} passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_nvml_keeps_the_contract_over_a_stub_of_its_library(tmp_path: Path) -> None:
+    pytest.importorskip("pynvml")
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        pytest.skip("no C compiler")
+    stub_nvml.build(tmp_path)
+    gpus = StubGpus(tmp_path)
+    gpus.set(watts=70.0, energy_mj=5_000_000, celsius=50, sm_mhz=1000, memory_mhz=1000, used_bytes=1e9)
+    gpus.count_from_now()
+    variables = [f"{key}={value}" for key, value in gpus.environment().items()]
+    hold_to_contract(tmp_path, "nvml", {}, lambda command: ["env", *variables, *command])
+
+
+def test_pyrapl_keeps_the_contract_over_a_tree_in_place_of_sysfs(tmp_path: Path) -> None:
+    pytest.importorskip("pyRAPL")
+    classes = tmp_path / "class"
+    (classes / "powercap").mkdir(parents=True)
+    with FakePowercap(classes / "powercap", intel_zones(), layout="nested") as tree, tree.live():
+        hold_to_contract(tmp_path, "pyrapl", {"enabled": True}, lambda command: in_place_of_sysfs(classes, command))
 
 
 class TestWorkloads(WorkloadContract):

@@ -54,7 +54,9 @@ def test_bits_that_a_runtime_has_no_type_for_are_a_reason() -> None:
     found = {name: reason for name, reason in reasons(body).items() if "not installed" not in (reason or "")}
     assert found["torch b8"] is found["torch b4"] is found["torch b2"] is None
     assert found["torch b5"] == ("technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is none of: 8, 4, 2")
-    assert "2 is none of: 8, 5, 4" in (found.get("llamacpp b2", "2 is none of: 8, 5, 4") or "")
+    if not default_registry().backend("llamacpp").available().ok:
+        pytest.skip("no binding of llama.cpp is installed")
+    assert "2 is none of: 8, 5, 4" in (found["llamacpp b2"] or "")
 
 
 def test_an_option_that_a_runtime_does_not_have_is_a_reason() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from onnx_models import TIED, UNTIED, export, opened, to_ort, write_checkpoint
 
 from joulebench.api import Kernel
 from joulebench.errors import JoulebenchError
+from joulebench_plugins.onnx import pieces
 from joulebench_plugins.onnx.backend import OnnxBackend, OnnxMobileBackend
 
 np = pytest.importorskip("numpy")
@@ -39,12 +41,24 @@ def by_name(kernels: Any) -> dict[str, Kernel]:
 
 
 @pytest.mark.parametrize("format_", ["onnx", "ort"])
-def test_they_are_all_of_a_step_and_their_products_are_the_tokens(folders: dict[str, Path], format_: str) -> None:
+def test_they_are_all_of_a_step_and_their_products_are_the_tokens(
+    folders: dict[str, Path], format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    bound = pieces._bound
+
+    def counted(session: Any, inputs: Any, results: Any) -> Callable[[], None]:
+        call = bound(session, inputs, results)
+        return lambda: (calls.append(session.get_outputs()[0].name), call())[1]
+
+    monkeypatch.setattr(pieces, "_bound", counted)
     with opened(folders[format_], format_) as session:
         kernels = by_name(session.operators(20))
         traffic = session.traffic()
         for kernel in kernels.values():
+            calls.clear()
             kernel.run(3)
+            assert len(calls) == 3, kernel.name
     layers = TIED["num_hidden_layers"]
     assert {name: kernel.per_token for name, kernel in kernels.items()} == {
         "embedding": 1,

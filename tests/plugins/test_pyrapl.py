@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from probe_reading import settings
+from sysfs_in_place import in_place_of_sysfs
 
 from joulebench.testing.powercap import FakePowercap, intel_zones
 from joulebench_plugins.pyrapl import PyRaplProbe
@@ -45,22 +44,10 @@ print(json.dumps([found, len(logging.getLogger().handlers),
 """
 
 
-def in_place_of_sysfs(folder: Path) -> list[object]:
+def read_by_both(folder: Path) -> list[object]:
     """What both probes find where the folder stands for /sys/class."""
-    unshare = shutil.which("unshare")
-    if os.geteuid() != 0 or unshare is None:
-        pytest.skip("putting a tree at /sys/class takes root and unshare")
-    if subprocess.run(
-        [unshare, "-m", "mount", "--bind", folder, "/sys/class"], capture_output=True, check=False
-    ).returncode:
-        pytest.skip("mount namespaces are not allowed here")
-    script = 'mount --bind "$1" /sys/class && shift && exec "$@"'
-    done = subprocess.run(
-        [unshare, "-m", "sh", "-c", script, "sh", str(folder), sys.executable, "-c", CROSS_CHECK, json.dumps(sys.path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = in_place_of_sysfs(folder, [sys.executable, "-c", CROSS_CHECK, json.dumps(sys.path)])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found: list[object] = json.loads(done.stdout)
@@ -87,7 +74,7 @@ def test_pyrapl_and_the_probe_rapl_read_the_same_counters(tmp_path: Path) -> Non
     (tmp_path / "powercap").mkdir()
     with FakePowercap(tmp_path / "powercap", intel_zones(), layout="nested") as tree:
         tree.advance(3.0)
-        found, handlers, checks = in_place_of_sysfs(tmp_path)
+        found, handlers, checks = read_by_both(tmp_path)
     assert isinstance(checks, list)
     assert all(agrees is None for _, _, agrees in checks), "nothing is counted meanwhile"
     assert isinstance(found, dict)
@@ -103,5 +90,5 @@ def test_a_sandwich_of_both_probes_agrees_on_a_live_counter(tmp_path: Path) -> N
     (tmp_path / "powercap").mkdir()
     zones = intel_zones(max_range_uj=4_000_000)
     with FakePowercap(tmp_path / "powercap", zones, layout="nested") as tree, tree.live():
-        _, _, checks = in_place_of_sysfs(tmp_path)
+        _, _, checks = read_by_both(tmp_path)
     assert checks == [["rapl/package-0", "pyrapl/package-0", True], ["rapl/package-0/dram", "pyrapl/dram-0", True]]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from torch_operations import operations_of
 
 from joulebench.api import Artifact, OptionValue, RuntimeTechnique, Scalar
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
@@ -127,7 +128,8 @@ def test_operators_of_a_quantized_model_count_its_packed_bytes(dynamic: Any) -> 
     gate, head = kernels["gate_proj"], kernels["head"]
     assert gate.bytes_moved == WIDTH * HIDDEN + 8 * WIDTH + 4 * (HIDDEN + WIDTH)
     assert head.operations == 2 * TABLE
-    gate.run(2)
+    called = operations_of(lambda: gate.run(2))
+    assert len([name for name in called if "linear" in name and "quantized" in name]) == 2, called
 
 
 def test_what_quantized_weights_cannot_do_is_refused(dynamic: Any) -> None:
@@ -135,7 +137,8 @@ def test_what_quantized_weights_cannot_do_is_refused(dynamic: Any) -> None:
         dynamic.train_step(PROMPT)
     with pytest.raises(JoulebenchError, match="multiplies plain numbers"):
         dynamic.hardware_kernel("matmul", 64)
-    dynamic.hardware_kernel("read", 4096).run(1)
+    read = dynamic.hardware_kernel("read", 4096)
+    assert len(operations_of(lambda: read.run(1))) == 1
 
 
 # -- sixteen bits -----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
+from torch_operations import operations_of
 
 from joulebench_plugins.torch.backend import TorchBackend
 from joulebench_plugins.torch.session import TorchSession
@@ -70,21 +71,24 @@ def test_traffic_of_experts_and_windows_is_unknown(tiny_checkpoint: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "moved", "operations"),
+    ("name", "size", "moved", "operations", "calls"),
     [
-        ("read", 4096, 4096, None),
-        ("copy", 4096, 2 * 4096, 0),
-        ("triad", 4096, 3 * 4096, 2 * 1024),
-        ("matmul", 32, 3 * 32 * 32 * F32, 2 * 32**3),
-        ("matvec", 32, (32 * 32 + 2 * 32) * F32, 2 * 32**2),
-        ("launch", 0, None, None),
+        ("read", 4096, 4096, None, {"aten.mv", "aten.amax", "aten.sum"}),  # the fastest of them here
+        ("copy", 4096, 2 * 4096, 0, {"aten.copy_"}),
+        ("triad", 4096, 3 * 4096, 2 * 1024, {"aten.add"}),
+        ("matmul", 32, 3 * 32 * 32 * F32, 2 * 32**3, {"aten.mm"}),
+        ("matvec", 32, (32 * 32 + 2 * 32) * F32, 2 * 32**2, {"aten.mv"}),
+        ("launch", 0, None, None, {"aten.add_"}),
     ],
 )
 def test_a_hardware_kernel_counts_bytes_and_operations(
-    session: TorchSession, name: str, size: int, moved: int | None, operations: int | None
+    session: TorchSession, name: str, size: int, moved: int | None, operations: int | None, calls: set[str]
 ) -> None:
     kernel = session.hardware_kernel(name, size)
-    kernel.run(3)
+    called = operations_of(lambda: kernel.run(3))
+    assert len(called) == 3
+    assert len(set(called)) == 1
+    assert set(called) <= calls
     assert (kernel.bytes_moved, kernel.operations) == (moved, operations)
 
 
@@ -135,7 +139,10 @@ def test_operators_bytes_by_hand(session: TorchSession) -> None:
 def test_every_operator_runs_with_the_sessions_settings(tiny_checkpoint: Path, cache: str, attention: str) -> None:
     with opened(tiny_checkpoint, cache=cache, attention=attention, dtype="bfloat16") as each:
         for kernel in each.operators(10):
-            kernel.run(kernel.per_token + 1)
+            once = operations_of(lambda kernel=kernel: kernel.run(kernel.per_token))
+            twice = operations_of(lambda kernel=kernel: kernel.run(2 * kernel.per_token))
+            assert once, kernel.name
+            assert twice == once + once, kernel.name
 
 
 def test_a_run_uses_the_layers_in_turn(session: TorchSession) -> None:

@@ -99,7 +99,9 @@ def test_decode_speed_is_tokens_over_decode_time(tmp_path: Path) -> None:
 def test_the_scales_uncertainty_stays_out_of_the_plain_interval(tmp_path: Path) -> None:
     energy = one(tmp_path, Cell("a", "a")).energy[0]
     assert energy.scale_relative_uncertainty == 0.3
-    assert (energy.gross_with_scale.half_width or 0) > 10 * (energy.gross.half_width or 0)
+    assert energy.gross.half_width
+    assert energy.gross_with_scale.half_width is not None
+    assert energy.gross_with_scale.half_width > 10 * energy.gross.half_width
 
 
 def test_blocks_of_a_cell_that_was_cut_off_are_read(tmp_path: Path) -> None:

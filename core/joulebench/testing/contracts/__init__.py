@@ -23,7 +23,11 @@ from joulebench.testing.contracts.base import BrokenContractError, PluginContrac
 from joulebench.testing.contracts.converter import ConverterContract
 from joulebench.testing.contracts.probe import ProbeContract
 from joulebench.testing.contracts.renderer import RendererContract
-from joulebench.testing.contracts.technique import TechniqueContract
+from joulebench.testing.contracts.technique import (
+    ArtifactTechniqueContract,
+    RuntimeTechniqueContract,
+    TechniqueContract,
+)
 from joulebench.testing.contracts.workload import WorkloadContract
 
 #: The contract of each kind.
@@ -41,12 +45,14 @@ CONTRACTS: Final[Mapping[str, type[PluginContract]]] = {
 
 __all__ = [
     "CONTRACTS",
+    "ArtifactTechniqueContract",
     "BackendContract",
     "BrokenContractError",
     "ConverterContract",
     "PluginContract",
     "ProbeContract",
     "RendererContract",
+    "RuntimeTechniqueContract",
     "SkippedError",
     "Subject",
     "TechniqueContract",

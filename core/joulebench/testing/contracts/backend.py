@@ -280,7 +280,7 @@ class BackendContract(PluginContract):
         )
 
     def test_kernels_run(self, plugin: Any) -> None:
-        """Pieces of work on the bare device, and the model's operators, can be repeated."""
+        """Pieces of work on the bare device, and the model's operators, can be repeated and leave the model alone."""
         abilities = _abilities(plugin)
         if not abilities & {"hardware", "operators"}:
             not_here("it has neither capability, 'hardware' nor 'operators'")
@@ -293,8 +293,15 @@ class BackendContract(PluginContract):
                 names = [operator.name for operator in operators]
                 expect(len(set(names)) == len(names) > 0, f"operators {names}", "name each once")
                 kernels += operators
+            before = _answer(session, PROMPT) if "generate" in abilities else None
             for kernel in kernels:
                 kernel.run(2)
+            after = _answer(session, PROMPT) if "generate" in abilities else None
+        expect(
+            before == after,
+            f"one prompt was answered {before}, and after its kernels had run {after}",
+            "a kernel must work on arrays of its own: the model stays what it was",
+        )
 
 
 _HARDWARE: Final = (

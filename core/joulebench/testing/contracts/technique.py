@@ -21,8 +21,8 @@ from joulebench.testing.contracts.checkpoints import config_of, in_format, tiny_
 from joulebench.testing.contracts.files import content_hash, expect_whole, written
 
 
-class TechniqueContract(PluginContract):
-    """What a technique keeps: it changes the model, and its evidence is what was observed."""
+class ArtifactTechniqueContract(PluginContract):
+    """What a technique on disk keeps: it changes the model, and its evidence is read from the files."""
 
     kind = "technique"
 
@@ -86,6 +86,12 @@ class TechniqueContract(PluginContract):
             "read from the files what the technique changes, not what the settings asked for",
         )
 
+
+class RuntimeTechniqueContract(PluginContract):
+    """What a technique at run time keeps: its evidence is what was observed in a session."""
+
+    kind = "technique"
+
     def test_it_asks_something_of_the_session(self, plugin: Any) -> None:
         """A runtime technique states capabilities and gives options for ``open``."""
         subject, technique = _at_run_time(plugin)
@@ -120,6 +126,13 @@ class TechniqueContract(PluginContract):
                 f"on '{backend.name}' its evidence is the same without it: {evidence}",
                 "read from the session what the technique changes, not what was asked for",
             )
+
+
+class TechniqueContract(ArtifactTechniqueContract, RuntimeTechniqueContract):
+    """What a technique keeps: it changes the model, and its evidence is what was observed.
+
+    Claims about the other sort of technique are skipped.
+    """
 
 
 def _on_disk(plugin: Any) -> tuple[Subject[Any], ArtifactTechnique]:
