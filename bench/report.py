@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reports"))
 
 import make_session
 
-from joulebench.session.files import write_table
+from joulebench.session.files import read_file, write_table
 from joulebench.session.schema import CELL_TABLES, versioned
+from joulebench.session.writing import SessionWriter
 
 READINGS = 10_000_000
 CELLS = 4
@@ -45,6 +46,8 @@ def large_session(folder: Path, readings: int = READINGS) -> Path:
     path = make_session.write(folder / "large", cells)
     for cell in cells:
         write_table(path / "cells" / cell.id / "samples.arrow", readings_of(readings // CELLS))
+        row = read_file(path / "cells" / cell.id / "cell.arrow").to_pylist()[0]
+        SessionWriter(path).write_cell(row)  # with the checksum of the table that is there now
     return path
 
 

@@ -55,7 +55,7 @@ def asked_elsewhere(code: str) -> Any:
     """
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+            [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
         )
         return json.loads(answer.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, OSError, ValueError, IndexError):

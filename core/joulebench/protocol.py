@@ -22,6 +22,8 @@ op           with                                                  answer
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -113,7 +115,8 @@ class Block:
                 raise ValueError("a request must end after its start")
         if len({request.simulated is None for request in requests}) > 1:
             raise ValueError("all requests of a block are simulated, or none is")
-        return cls(requests, float(data["cpu_s"]), data.get("began_ns"))
+        began_ns = data.get("began_ns")
+        return cls(requests, _figure(data["cpu_s"]), None if began_ns is None else _whole(began_ns))
 
     @property
     def t0_ns(self) -> int:
@@ -141,34 +144,112 @@ class Block:
         return self.requests[0].simulated is not None
 
 
-def _whole(value: object) -> int:
+def _whole(value: object, bits: int = 63) -> int:
     """A count, a time or a token; a plugin may have given anything in its place."""
     if type(value) is not int:
         raise ValueError(f"{value!r} is no whole number")
+    if not -(1 << bits) <= value < 1 << bits:
+        raise ValueError("a whole number is too large for a record")
     return value
+
+
+def _count(value: object) -> int:
+    return _whole(value, 31)
+
+
+def _figure(value: Any) -> float:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = _whole(value, 1000)  # a longer one overflows a float
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no figure")
+    return number
 
 
 def _request(data: dict[str, Any]) -> RequestRecord:
     return RequestRecord(
-        prompt_index=data["prompt_index"],
-        edges=tuple(Edge(t_ns, kind, tuple(raw)) for t_ns, kind, raw in data["edges"]),
-        prefill_tokens=_whole(data["prefill_tokens"]),
-        decode_tokens=_whole(data["decode_tokens"]),
-        units=float(data["units"]),
-        output=tuple(map(_whole, data["output"])),
+        prompt_index=_count(data["prompt_index"]),
+        edges=tuple(Edge(_whole(t_ns), str(kind), tuple(map(_optional, raw))) for t_ns, kind, raw in data["edges"]),
+        prefill_tokens=_count(data["prefill_tokens"]),
+        decode_tokens=_count(data["decode_tokens"]),
+        units=_figure(data["units"]),
+        output=tuple(map(_count, data["output"])),
         token_t_ns=tuple(map(_whole, data["token_t_ns"])),
-        values={str(name): float(value) for name, value in data["values"].items()},
-        prompt=data["prompt"],
-        response=data["response"],
+        values={str(name): _figure(value) for name, value in data["values"].items()},
+        prompt=_text(data["prompt"]),
+        response=_text(data["response"]),
         simulated=_simulated(data),
     )
+
+
+def _text(value: object) -> str | None:
+    """A text; what cannot be written as UTF-8 (half of a pair of surrogates) is replaced."""
+    if not isinstance(value, str | None):
+        raise ValueError(f"{value!r} is no text")
+    return None if value is None else value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _cost(
+    device_s: float,
+    cycles: int | None = None,
+    energy_j: float | None = None,
+    energy_low_j: float | None = None,
+    energy_high_j: float | None = None,
+) -> SimulatedCost:
+    joules = [None if value is None else _figure(value) for value in (energy_j, energy_low_j, energy_high_j)]
+    return SimulatedCost(_figure(device_s), None if cycles is None else _whole(cycles), *joules)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a worker says once its model is open; ``None`` where the runtime does not tell."""
+
+    pid: int
+    requests: int | None
+    load_s: float | None
+    rss_base_bytes: int | None
+    facts: Mapping[str, Any]
+    traffic: Mapping[str, int | None]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Opened:
+        """Decode the answer to ``open``. Raises as :meth:`Block.from_json`."""
+        load_s = data.get("load_s")
+        return cls(
+            pid=_count(data["pid"]),
+            requests=_optional(data.get("requests")),
+            load_s=None if load_s is None else _figure(load_s),
+            rss_base_bytes=_optional(data.get("rss_base_bytes")),
+            facts=dict(data.get("facts") or {}),
+            traffic={str(name): _optional(value) for name, value in (data.get("traffic") or {}).items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """Memory of a worker by kind, in bytes, and what each technique was observed to have changed."""
+
+    bytes: Mapping[str, int | None]
+    evidence: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Inspected:
+        """Decode the answer to ``inspect``. Raises as :meth:`Block.from_json`."""
+        sizes = {str(name): _optional(value) for name, value in data.items() if name != "evidence"}
+        return cls(sizes, dict(data.get("evidence") or {}))
+
+
+def _optional(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None else _whole(value)
 
 
 def _simulated(data: dict[str, Any]) -> SimulatedRequest | None:
     told = data.get("simulated")
     if told is None:
         return None
-    edges = tuple(SimulatedCost(**each) for each in told["edges"])
+    edges = tuple(_cost(**spent) for spent in told["edges"])
     times = [each.device_s for each in edges]
     if len(edges) != len(data["edges"]) or len(told["token_s"]) != len(data["token_t_ns"]):
         raise ValueError("simulated hardware must tell what it spent at each edge and token")
@@ -176,4 +257,4 @@ def _simulated(data: dict[str, Any]) -> SimulatedRequest | None:
         raise ValueError("the seconds of simulated hardware must never fall")
     if times[-1] == times[0]:
         raise ValueError("the simulated hardware did nothing in a request, so there is no time")
-    return SimulatedRequest(edges, tuple(float(each) for each in told["token_s"]))
+    return SimulatedRequest(edges, tuple(map(_figure, told["token_s"])))

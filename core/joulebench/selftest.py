@@ -27,7 +27,7 @@ from joulebench.run.instruments import set_up
 from joulebench.run.runner import Run
 from joulebench.run.spread import RunSpread, spread_of_runs
 from joulebench.run.turns import Watcher
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 #: Above this smallest detectable difference there is advice.
 RESOLVES: Final = 0.02

@@ -16,8 +16,9 @@ from joulebench.run.cell import CellRun
 from joulebench.run.orders import Job
 from joulebench.run.record import CellRecord
 from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, take_legs
-from joulebench.session.files import Session, SessionWriter
+from joulebench.session import Session
 from joulebench.session.schema import SCHEMA_VERSION
+from joulebench.session.writing import SessionWriter
 from joulebench.testing.workers import FakeWorkers, ScriptedLoad, WorkerScript
 
 DEFAULTS = {option.name: option.default for option in PROTOCOL_OPTIONS if option.default is not None}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from toyrun import Bench, Done, until
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 PROMPTS, TOKENS = 4, 8
 TOY = {"prefill_s": 0.0, "step_s": 0.0}

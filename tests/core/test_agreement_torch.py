@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from joulebench.backendkit import CACHE_VARIABLE
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 PROFILE = """
 version = 1

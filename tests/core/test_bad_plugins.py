@@ -13,7 +13,7 @@ import pytest
 from bad_site import TWELVE, bad_site
 from toyrun import write_toy_checkpoint
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 #: What stands in the good meter's file, in µW.
 _POWER_UW: Final = 2_500_000

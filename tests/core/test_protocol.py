@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from joulebench.protocol import Block
+from joulebench.protocol import Block, Inspected, Opened
 
 REQUEST: dict[str, Any] = {
     "prompt_index": 3,
@@ -21,6 +21,18 @@ REQUEST: dict[str, Any] = {
     "prompt": None,
     "response": None,
 }
+#: Parts of a request that no table can hold.
+WRONG: list[dict[str, Any]] = [
+    {"decode_tokens": 2**40},
+    {"prefill_tokens": 10**5000},
+    {"output": [9, 8, 2**33]},
+    {"token_t_ns": [140, 170, 2**64]},
+    {"units": 10**400},
+    {"units": float("nan")},
+    {"values": {"loss": float("inf")}},
+    {"prompt": 5},
+    {"prompt_index": "first"},
+]
 ANSWER: dict[str, Any] = {"cpu_s": 0.5, "began_ns": 90, "requests": [REQUEST]}
 
 
@@ -51,6 +63,11 @@ def test_a_worker_need_not_say_when_it_began() -> None:
         ("edges", [[100, "start", []], [200, "end", []]]),
         ("edges", [[200, "start", [1]], [100, "end", [2]]]),
         ("edges", [[100, "start"], [200, "end"]]),
+        ("edges", [[100, "start", [2**70]], [200, "end", [2]]]),
+        ("cpu_s", 10**400),
+        ("cpu_s", float("inf")),
+        ("began_ns", 2**70),
+        *(("requests", [{**REQUEST, **wrong}]) for wrong in WRONG),
     ],
 )
 def test_what_is_no_block_is_refused(key: str, value: object) -> None:
@@ -58,3 +75,22 @@ def test_what_is_no_block_is_refused(key: str, value: object) -> None:
     (answer["requests"][0] if key == "edges" else answer)[key] = value
     with pytest.raises((KeyError, TypeError, ValueError)):
         Block.from_json(answer, 1)
+
+
+@pytest.mark.parametrize("key", ["requests", "rss_base_bytes", "load_s", "traffic"])
+def test_an_opened_model_tells_figures_that_a_table_can_hold(key: str) -> None:
+    huge: object = 10**400
+    assert Opened.from_json({"pid": 1, "load_s": 2, "traffic": {"operations": 4.0}}).traffic == {"operations": 4}
+    with pytest.raises(ValueError, match="too large"):
+        Opened.from_json({"pid": 1, key: {"operations": huge} if key == "traffic" else huge})
+
+
+def test_memory_beyond_any_table_is_refused() -> None:
+    assert Inspected.from_json({"pss_bytes": 5, "evidence": None}).bytes == {"pss_bytes": 5}
+    with pytest.raises(ValueError, match="too large"):
+        Inspected.from_json({"pss_bytes": 2**64})
+
+
+def test_half_a_surrogate_pair_is_replaced() -> None:
+    block = Block.from_json({"cpu_s": 0, "requests": [{**REQUEST, "response": "a\ud800b"}]}, 1)
+    assert block.requests[0].response == "a?b"

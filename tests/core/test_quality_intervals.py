@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from joulebench.backendkit import CACHE_VARIABLE
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 pytestmark = pytest.mark.slow
 

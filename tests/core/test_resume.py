@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 from toyrun import Bench, Done, Started, children_of, command_of, state_of, until
 
-from joulebench.session.files import Session, SessionWriter
+from joulebench.session import Session
 from joulebench.session.schema import CELL_TABLES
+from joulebench.session.writing import SessionWriter
 
 
 def _ready(started: Started, blocks: int) -> None:

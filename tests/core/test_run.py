@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from toyrun import Bench, Done, command_of, cpu_ticks_of, state_of, until, write_toy_checkpoint
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor
 
 

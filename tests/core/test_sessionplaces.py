@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from joulebench.errors import JoulebenchError, SessionError, UnavailableError
-from joulebench.session.files import Session, SessionWriter
+from joulebench.session import Session
 from joulebench.session.places import open_session, open_sessions
 from joulebench.session.remote import RemoteSession, is_uri, without_secret
 from joulebench.session.schema import SCHEMA_VERSION, SESSION
+from joulebench.session.writing import SessionWriter
+from sealing import unseal
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -183,7 +185,9 @@ def test_a_large_table_is_written_in_batches_that_can_be_scanned(tmp_path: Path)
     from joulebench.session.files import write_table
     from joulebench.session.schema import CELL_TABLES, versioned
 
-    session = Session(write(tmp_path / "s", 1))
+    write(tmp_path / "s", 1)
+    unseal(tmp_path / "s")
+    session = Session(tmp_path / "s")
     count = 600_000
     text = pa.DictionaryArray.from_arrays(pa.nulls(count, pa.int32()).fill_null(0), ["x"])
     rows = pa.array(range(count), pa.int64())
@@ -197,7 +201,9 @@ def test_a_large_table_is_written_in_batches_that_can_be_scanned(tmp_path: Path)
 def test_a_scan_of_an_older_file_gives_null_for_what_it_lacks(tmp_path: Path) -> None:
     from joulebench.session.files import write_table
 
-    session = Session(write(tmp_path / "s", 1))
+    write(tmp_path / "s", 1)
+    unseal(tmp_path / "s")
+    session = Session(tmp_path / "s")
     file = tmp_path / "s" / "cells" / "c0" / "samples.arrow"
     write_table(file, pa.table({"t_ns": pa.array([1, 2], pa.int64())}))
     (batch,) = session.scan("samples", "c0", ["t_ns", "raw"])
@@ -205,7 +211,9 @@ def test_a_scan_of_an_older_file_gives_null_for_what_it_lacks(tmp_path: Path) ->
 
 
 def test_a_scan_of_a_damaged_file_is_an_error(tmp_path: Path) -> None:
-    session = Session(write(tmp_path / "s", 1))
+    write(tmp_path / "s", 1)
+    unseal(tmp_path / "s")
+    session = Session(tmp_path / "s")
     file = tmp_path / "s" / "cells" / "c0" / "samples.arrow"
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(SessionError, match="not a readable Arrow file"):

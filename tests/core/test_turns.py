@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fakerun import FakeRun
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench.testing.workers import ScriptedLoad, WorkerScript
 
 

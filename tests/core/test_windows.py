@@ -20,7 +20,7 @@ from joulebench.meter.windows import Accountant, BlockWindows
 from joulebench.protocol import Block, Edge, RequestRecord
 from joulebench.run.rows import block_joules
 from joulebench.run.windows import block_windows
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench.testing.livefiles import NumberFile, ticking
 from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
 

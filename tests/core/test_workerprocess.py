@@ -83,6 +83,8 @@ def test_a_worker_that_does_not_answer_is_killed_and_the_limit_named(start: Star
         ("input()\nraise SystemExit(7)", "exit", 7, None),
         ("import os\nos.abort()", "signal", None, "SIGABRT"),
         ("import os\nos.kill(os.getpid(), 11)", "signal", None, "SIGSEGV"),
+        ("import os\nos.kill(os.getpid(), 37)", "signal", None, "SIGRTMIN+3"),
+        ("import os\nos.kill(os.getpid(), 33)", "signal", None, "signal 33"),
     ],
 )
 def test_the_end_of_a_worker_is_told_by_exit_code_or_signal(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from joulebench.plan.cells import Plan
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import parse_profile
 from joulebench.registry.loading import Registry, default_registry
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 
 def _planned(block: Block) -> Plan:

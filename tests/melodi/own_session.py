@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from joulebench.session.files import Session, SessionWriter
+from joulebench.session import Session
 from joulebench.session.schema import CELL, SESSION
+from joulebench.session.writing import SessionWriter
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 NS = 1_000_000_000

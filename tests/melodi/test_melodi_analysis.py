@@ -13,7 +13,7 @@ from own_session import Ask, Meter, write
 
 from joulebench.cli import cli
 from joulebench.errors import SessionError
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
 from joulebench_reports.melodi.analysisreport import AnalysisRenderer, as_json, as_markdown, as_text
 from joulebench_reports.melodi.importing import import_tables

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from joulebench.cli import cli
 from joulebench.errors import SessionError
-from joulebench.session.files import Session, verify
+from joulebench.session import Session
+from joulebench.session.upkeep import verify
 from joulebench_reports.melodi.columns import ENERGIES, PUBLISHED
 from joulebench_reports.melodi.importing import import_tables
 from joulebench_reports.melodi.publishedtable import read_table

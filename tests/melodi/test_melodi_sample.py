@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
 from joulebench_reports.melodi.faults import findings
 from joulebench_reports.melodi.importing import import_tables

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from own_session import Ask, Meter, write
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.melodi.columns import PUBLISHED
 from joulebench_reports.melodi.tablereport import EXTENDED, MelodiRenderer
 

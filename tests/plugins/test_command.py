@@ -18,7 +18,7 @@ import pytest
 from joulebench.api import Artifact
 from joulebench.errors import JoulebenchError
 from joulebench.registry.loading import default_registry
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench.testing.models import write_tiny_checkpoint
 
 ROOT: Final = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.summary.session import summarise
 
 pytest.importorskip("numpy")

@@ -106,7 +106,7 @@ def test_the_shipped_profile_plans_every_cell_that_this_machine_can_run() -> Non
 def test_a_run_has_evidence_and_a_quality_that_sees_the_technique(
     cli: Cli, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
     text = tmp_path / "text.txt"
     text.write_text("".join(f"line {i * i % 97} of the tale says {i % 13}. " for i in range(400)))

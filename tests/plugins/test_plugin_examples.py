@@ -19,7 +19,7 @@ from joulebench.api import Artifact
 from joulebench.meter.live.channels import source_spec
 from joulebench.meter.live.sampler import edge_reader
 from joulebench.registry.loading import default_registry
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench.testing import BackendContract, ProbeContract, RendererContract, Subject, TechniqueContract
 from joulebench.testing.models import VOCABULARY, write_tiny_checkpoint
 from joulebench.testing.samples import write_sample_session

@@ -13,7 +13,7 @@ import pytest
 from joulebench.api import Artifact, BackendSession
 from joulebench.models.catalogue import read_catalogue, resolve_model
 from joulebench.registry.loading import default_registry
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench.worker.tokenizer import CheckpointTokenizer
 
 PROMPT = "The capital of France is"

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import make_session
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 
 @pytest.fixture

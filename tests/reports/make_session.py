@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from joulebench.session.files import SessionWriter
 from joulebench.session.schema import CELL, REQUESTS, SESSION
+from joulebench.session.writing import SessionWriter
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 START_NS = 5_000_000_000

@@ -11,7 +11,7 @@ from typing import Any
 import make_session
 
 from joulebench.agreement import Comparison, Divergence, Forced, ForcedPrompt, agreement_record
-from joulebench.session.files import Session
+from joulebench.session import Session
 
 ABOUT = {"label": "torch", "device": "cpu", "dtype": "float32", "prompts": "builtin:short"}
 PRUNED = {"prune": {"zero_fraction": 0.5, "zero_fraction_before": 0.0}}

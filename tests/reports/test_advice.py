@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.commands.advise import advise as command
 from joulebench_reports.judging.advice import Advice, advise
 from joulebench_reports.judging.constraints import parse_constraint

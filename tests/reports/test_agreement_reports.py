@@ -12,7 +12,7 @@ import make_session
 import pytest
 
 from joulebench.agreement import Comparison, Divergence, Forced, agreement_record, verdict
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.commands.compare import compare
 from joulebench_reports.compare.changes import RunComparison, compare_sides
 from joulebench_reports.compare.sessions import side_of

@@ -14,7 +14,7 @@ import pytest
 from make_session import Cell
 
 from joulebench.errors import SessionError
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.compare.baselines import read_baseline, save_baseline
 from joulebench_reports.compare.sessions import side_of
 

@@ -9,7 +9,7 @@ from typing import Any
 import make_session
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.charts import template
 from joulebench_reports.charts.bars import MOST_BARS, TOP, comparison_charts, group_names
 from joulebench_reports.charts.phases import phase_charts

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from joulebench.errors import SessionError
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.data.export import TABLES, export
 from joulebench_reports.summary.session import summarise
 

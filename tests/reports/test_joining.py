@@ -12,7 +12,7 @@ import make_session
 import pytest
 
 from joulebench.errors import JoulebenchError, UnavailableError
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench.session.places import open_sessions
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonlines import JsonLinesRenderer

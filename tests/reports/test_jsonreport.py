@@ -12,7 +12,7 @@ import make_session
 import technique_sessions
 from make_session import Cell
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.data.jsonformat import FORMAT, FORMAT_VERSION, RECORDS, schema
 from joulebench_reports.data.jsonreport import JsonRenderer
 

@@ -14,7 +14,7 @@ from typing import Any
 import make_session
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.charts import roofline
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer

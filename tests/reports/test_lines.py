@@ -9,7 +9,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.data.columns import COLUMNS
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonlines import JsonLinesRenderer

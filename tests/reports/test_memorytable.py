@@ -7,7 +7,7 @@ from pathlib import Path
 
 import make_session
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.sections import memory as memorytable
 from joulebench_reports.sections.material import Material
 from joulebench_reports.summary.session import empty_cell, summarise

@@ -12,7 +12,7 @@ from typing import Any
 import make_session
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.html.markup import data_block, h, render
 from joulebench_reports.html.page import NO_CHARTS, HtmlRenderer
 

@@ -11,7 +11,7 @@ from typing import Any
 import make_session
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.data.perfetto import PerfettoRenderer
 
 Event = dict[str, Any]

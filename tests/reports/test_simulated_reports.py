@@ -12,7 +12,8 @@ import make_session
 import pytest
 from make_session import Cell
 
-from joulebench.session.files import Session, write_table
+from joulebench.session import Session
+from joulebench.session.files import write_table
 from joulebench.session.schema import CELL_TABLES, versioned
 from joulebench_reports.charts import bars as comparisons
 from joulebench_reports.charts import roofline
@@ -25,6 +26,7 @@ from joulebench_reports.summary.session import summarise
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.figures import CellSummary, SessionSummary
+from sealing import reseal
 
 #: Seconds of the device for each of this machine's, and joules of it for each of its seconds.
 FACTOR, WATTS, LOW, HIGH = 0.1, 3.0, 2.0, 5.0
@@ -90,6 +92,7 @@ def simulate(folder: Path, cell_id: str) -> None:
     for name, rows in (("blocks", blocks), ("requests", requests), ("energy", energy)):
         rewrite(name, rows)
     rewrite("cell", [row])
+    reseal(folder)
 
 
 @pytest.fixture

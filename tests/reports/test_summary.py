@@ -7,7 +7,7 @@ import pytest
 from make_session import Cell
 
 from joulebench.meter.uncertainty import ratio_interval
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.figures import CellSummary
 

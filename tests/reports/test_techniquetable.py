@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from technique_sessions import FOUR_BITS, MB, PRUNED, SLIM, cell, quality, usual, write
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer

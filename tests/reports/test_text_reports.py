@@ -12,7 +12,7 @@ import make_session
 import pytest
 
 from joulebench.api import Renderer
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports import joulebench_renderers
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer

@@ -6,7 +6,7 @@ from pathlib import Path
 import make_session
 import pytest
 
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.charts.timeline import timeline_data, timeline_spec
 from joulebench_reports.reading.timeline import BUCKETS, Timeline, read_timeline
 from joulebench_reports.summary.session import summarise

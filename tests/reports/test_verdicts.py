@@ -14,7 +14,7 @@ import pytest
 from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
-from joulebench.session.files import Session
+from joulebench.session import Session
 from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.summary.session import summarise

@@ -12,7 +12,7 @@ from joulebench.api.plugin import Plugin
 from joulebench.api.values import Settings
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 
 class Renderer(Plugin):

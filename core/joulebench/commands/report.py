@@ -10,7 +10,7 @@ import click
 from joulebench.errors import ProfileError, SessionError, UnavailableError, unknown_name_hint
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 
 @click.command()

@@ -152,7 +152,7 @@ def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bo
 def _show(folder: Path) -> None:
     """Print the table and write the page, by whatever renderers are installed."""
     from joulebench.registry.loading import default_registry
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
     registry = default_registry()
     session = Session(folder).snapshot()
@@ -187,7 +187,7 @@ def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
     from joulebench.run.folder import profile_file_of
     from joulebench.run.instruments import set_up
     from joulebench.run.runner import Run, resume_plan
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
     session = Session(folder)
     if session.row["status"] == "complete":

@@ -16,7 +16,7 @@ def session() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify_session(folder: Path) -> int:
     """Check every file of the session in FOLDER. Exit code 1 if something is wrong."""
-    from joulebench.session.files import verify
+    from joulebench.session.upkeep import verify
 
     findings = verify(folder)
     for finding in findings:
@@ -34,7 +34,7 @@ def recover_session(folder: Path) -> None:
 
     'joulebench run --resume FOLDER' goes on with the measurement instead.
     """
-    from joulebench.session.files import recover
+    from joulebench.session.upkeep import recover
 
     made = recover(folder)
     for name in made:

@@ -153,7 +153,7 @@ def _ask(python: OtherPython, kind: str, plugin: Plugin) -> Place:
 def _answer(python: OtherPython, question: dict[str, Any]) -> dict[str, Any]:
     try:
         done = subprocess.run(
-            [python.path, "-c", _QUESTION],
+            [python.path, "-I", "-c", _QUESTION],
             input=json.dumps(question),
             capture_output=True,
             text=True,

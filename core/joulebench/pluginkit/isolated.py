@@ -89,7 +89,7 @@ class _Child:
         self._buffer = b""
         environment = {**os.environ, WITHOUT_VARIABLE: ",".join(job.without)}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "joulebench.pluginkit.child", str(write)],
+            [sys.executable, "-P", "-m", "joulebench.pluginkit.child", str(write)],
             stdin=subprocess.PIPE,
             stdout=self._printed,
             stderr=self._errors,

@@ -16,7 +16,7 @@ from joulebench.errors import UnavailableError
 from joulebench.meter.live.channels import PID_FIELD, edge_channels, edge_specs
 from joulebench.meter.live.sampling import ObserverTax, Sampler, process_cpu_ns
 from joulebench.plan.cells import PlannedCell
-from joulebench.protocol import Block
+from joulebench.protocol import Block, Inspected, Opened
 from joulebench.run.orders import GREETING_S, Job, ScoredText, decoded, opening_order
 from joulebench.run.record import CellRecord, Seen, Turn
 from joulebench.run.rows import Row
@@ -38,15 +38,11 @@ class _Worked:
     """What the cell's processes have told so far; of single values, the last process's."""
 
     tax: ObserverTax = field(default_factory=ObserverTax)
-    facts: dict[str, Any] = field(default_factory=dict)
-    traffic: dict[str, Any] = field(default_factory=dict)
-    memory: dict[str, Any] = field(default_factory=dict)
+    opened: Opened | None = None
+    inspected: Inspected | None = None
     rss_peak_bytes: int | None = None
-    rss_base_bytes: int | None = None
-    load_s: float | None = None
     warmup_s: float | None = None
     warmup_requests: int | None = None
-    list_length: int | None = None
 
 
 def start_worker(job: Job) -> WorkerHandle:
@@ -124,13 +120,10 @@ class CellRun:
             edge_specs(self.channels, PID_FIELD),
         )
         answer = self._ask(order, "open_s", self.job.limits.open_s)
-        self._worker.watch(decoded(lambda told: int(told["pid"]), answer))
-        worked = self._worked
-        worked.load_s, worked.rss_base_bytes = answer.get("load_s"), answer.get("rss_base_bytes")
-        worked.facts = answer.get("facts") or {}
-        worked.list_length = answer.get("requests")
-        self.record.list_length = worked.list_length
-        worked.traffic = answer.get("traffic") or {}
+        opened = decoded(Opened.from_json, answer)
+        self._worker.watch(opened.pid)
+        self._worked.opened = opened
+        self.record.list_length = opened.requests
         if self.channels:
             try:
                 self._sampler = Sampler(self.channels, self._worker.model_pid)
@@ -158,12 +151,14 @@ class CellRun:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the open session says of itself."""
-        return self._worked.facts
+        opened = self._worked.opened
+        return {} if opened is None else opened.facts
 
     @property
     def list_length(self) -> int | None:
         """Requests in the workload's list; ``None`` before a worker has made it."""
-        return self._worked.list_length
+        opened = self._worked.opened
+        return None if opened is None else opened.requests
 
     def judge_quality(self, text: ScoredText) -> None:
         """Perplexity of a text, by this very worker."""
@@ -286,9 +281,11 @@ class CellRun:
         try:
             if self.cause is None:
                 self.resume()
-                memory = self._ask({"op": "inspect"}, "block_s", self.job.limits.block_s)
-                self._worked.memory = memory
-                peaks = (memory.get("rss_peak_bytes"), self._worked.rss_peak_bytes)
+                inspected = decoded(
+                    Inspected.from_json, self._ask({"op": "inspect"}, "block_s", self.job.limits.block_s)
+                )
+                self._worked.inspected = inspected
+                peaks = (inspected.bytes.get("rss_peak_bytes"), self._worked.rss_peak_bytes)
                 self._worked.rss_peak_bytes = max((p for p in peaks if p is not None), default=None)
         except WorkerError as error:
             self.fail(error.cause)
@@ -327,8 +324,10 @@ class CellRun:
 
     def _outcome(self) -> Row:
         cause, worked, tax, artifact = self.cause, self._worked, self._worked.tax, self.job.artifact
-        memory = worked.memory
-        evidence = {**self.job.evidence, **(memory.get("evidence") or {})}
+        inspected, opened = worked.inspected, worked.opened
+        memory = {} if inspected is None else inspected.bytes
+        traffic = {} if opened is None else opened.traffic
+        evidence = {**self.job.evidence, **({} if inspected is None else inspected.evidence)}
         sampled = tax.wall_s > 0
         return {
             "cause": cause.message if cause else None,
@@ -341,23 +340,23 @@ class CellRun:
             "artifact_bytes": artifact.size_bytes,
             "lineage": list(artifact.lineage),
             "evidence_json": json.dumps(evidence) if evidence else None,
-            "facts_json": json.dumps(worked.facts) if worked.facts else None,
+            "facts_json": json.dumps(dict(self.facts)) if self.facts else None,
             "weights_bytes": memory.get("weights_bytes"),
             "kv_allocated_bytes": memory.get("kv_allocated_bytes"),
             "kv_used_bytes": memory.get("kv_used_bytes"),
             "workspace_bytes": memory.get("workspace_bytes"),
             "rss_peak_bytes": worked.rss_peak_bytes,
-            "rss_base_bytes": worked.rss_base_bytes,
+            "rss_base_bytes": opened.rss_base_bytes if opened else None,
             "rss_anon_bytes": memory.get("rss_anon_bytes"),
             "rss_file_bytes": memory.get("rss_file_bytes"),
             "rss_model_bytes": memory.get("rss_model_bytes"),
             "pss_bytes": memory.get("pss_bytes"),
             "device_peak_bytes": memory.get("device_peak_bytes"),
-            "token_weights_bytes": worked.traffic.get("weights_bytes"),
-            "token_kv_bytes": worked.traffic.get("kv_position_bytes"),
-            "token_operations": worked.traffic.get("operations"),
-            "token_head_operations": worked.traffic.get("head_operations"),
-            "load_s": worked.load_s,
+            "token_weights_bytes": traffic.get("weights_bytes"),
+            "token_kv_bytes": traffic.get("kv_position_bytes"),
+            "token_operations": traffic.get("operations"),
+            "token_head_operations": traffic.get("head_operations"),
+            "load_s": opened.load_s if opened else None,
             "warmup_s": worked.warmup_s,
             "warmup_requests": worked.warmup_requests,
             "sampler_cpu_s": tax.cpu_s if sampled else None,

@@ -108,6 +108,6 @@ def decoded(decode: Callable[[Row], T], answer: Row) -> T:
     """The answer's meaning; one without a meaning is the worker's failure."""
     try:
         return decode(answer)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         message = f"the worker's answer makes no sense: {type(error).__name__}: {error}"
         raise WorkerError(Cause("error", message)) from None

@@ -37,8 +37,10 @@ from joulebench.run.simulated import device_rows, of_simulator
 from joulebench.run.windows import block_windows
 from joulebench.sensors.gate import throttled
 from joulebench.sensors.idle import IdleBaseline
-from joulebench.session.files import Session, SessionWriter, TableStream, write_table
+from joulebench.session import Session
+from joulebench.session.files import write_table
 from joulebench.session.schema import CELL_TABLES, versioned
+from joulebench.session.writing import SessionWriter, TableStream
 
 #: Flag of a block that the cell measured in the rounds of another group, as its anchor.
 ANCHOR: Final = "anchor"

@@ -35,8 +35,9 @@ from joulebench.run.references import References
 from joulebench.run.rows import ClockTriple, planned_row
 from joulebench.run.spread import recorded
 from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
-from joulebench.session.files import Session, SessionWriter
+from joulebench.session import Session
 from joulebench.session.schema import SCHEMA_VERSION
+from joulebench.session.writing import SessionWriter
 from joulebench.version import __version__
 
 #: What a loaded model is assumed to need. A checkpoint, for each parameter: a float32, and half of

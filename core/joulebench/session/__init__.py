@@ -1,5 +1,5 @@
 """The session folder: schemas, streams, files, and sessions that lie elsewhere."""
 
-from joulebench.session.files import Session
+from joulebench.session.reader import Session
 
 __all__ = ["Session"]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import JoulebenchError, SessionError
-from joulebench.session.files import SESSION_FILE, Session
+from joulebench.session.files import SESSION_FILE
+from joulebench.session.reader import Session
 from joulebench.session.remote import RemoteSession, file_system, is_file, is_folder, is_uri, listed, without_secret
 
 #: How far below a folder its sessions may lie.

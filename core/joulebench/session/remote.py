@@ -6,6 +6,7 @@ is written there, and only what a report asks for is fetched.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,16 +16,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from joulebench.errors import SessionError, UnavailableError
-from joulebench.session.files import (
-    SESSION_FILE,
-    Session,
-    as_now,
-    check_version,
-    decode,
-    read_stream,
-    scan_file,
-    unreadable,
-)
+from joulebench.session.files import PART, SESSION_FILE, check_version, decode, read_stream, scan_file, unreadable
+from joulebench.session.reader import Session, StoredTable
 from joulebench.session.schema import CELL_TABLES
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -110,38 +103,45 @@ class RemoteSession(Session):
         self._shown = shown.rstrip("/")
         self.path = Path(PurePosixPath(self._folder).name or "session")
         where = f"{self._shown}/{SESSION_FILE}"
-        table = self._read(f"{self._folder}/{SESSION_FILE}", where)
-        if table is None:
+        stored = self._read(f"{self._folder}/{SESSION_FILE}", where)
+        if stored is None:
             raise SessionError("this is no joulebench session: it has no session.arrow", where=self._shown)
-        check_version(table, where)
-        self._take(table, where)
+        check_version(stored.table, where)
+        self._take(stored.table, where)
 
-    def _read(self, path: str, where: str) -> pa.Table | None:
+    def _read(self, path: str, where: str) -> StoredTable | None:
         """An Arrow file, or a stream as far as it goes; ``None`` where there is none."""
         try:
             with self._system.open_input_file(path) as source:
-                return read_stream(source) if path.endswith(".part") else decode(source)
+                if path.endswith(PART):
+                    return StoredTable(read_stream(source).table(), where, None)
+                content = source.read_buffer()
+            table = decode(pa.BufferReader(content))
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise unreadable(error, where) from None
+        return StoredTable(table, where, lambda: hashlib.sha256(content).hexdigest())
 
     def _cell_folders(self) -> set[str]:
         entries = listed(self._system, f"{self._folder}/cells", self._shown)
         return {str(info.base_name) for info in entries if is_folder(info)}
 
-    def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
+    def _stored(self, cell_id: str, name: str) -> StoredTable | None:
         if not _is_plain(cell_id):
             return None
-        for suffix in ("arrow", "arrow.part"):
+        for suffix in ("arrow", f"arrow{PART}"):
             inside = f"cells/{cell_id}/{name}.{suffix}"
-            table = self._read(f"{self._folder}/{inside}", f"{self._shown}/{inside}")
-            if table is not None:
-                return as_now(table, CELL_TABLES[name], f"{self._shown}/{inside}")
+            stored = self._read(f"{self._folder}/{inside}", f"{self._shown}/{inside}")
+            if stored is not None:
+                return stored
         return None
 
     def scan(self, name: str, cell_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Columns of a cell's table, batch by batch; only they are fetched, where that can be."""
+        """Columns of a cell's table, batch by batch; only they are fetched, where that can be.
+
+        What is not fetched cannot be hashed: this alone holds nothing against a checksum.
+        """
         inside = f"cells/{cell_id}/{name}.arrow"
         if not _is_plain(cell_id):
             return

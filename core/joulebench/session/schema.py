@@ -14,8 +14,13 @@ import pyarrow as pa
 #: Raised when a reader of the old schema would misread the new one.
 SCHEMA_VERSION: Final = 1
 #: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
-#: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``.
-SCHEMA_MINOR: Final = 2
+#: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``. 1.3: legs
+#: of a resumed run and checksums.
+SCHEMA_MINOR: Final = 3
+#: The first minor version whose files have checksums.
+FIRST_SEALED_MINOR: Final = 3
+#: Key in the metadata of a table of one row: SHA-256 over the row.
+ROW_DIGEST: Final = b"joulebench_row_sha256"
 
 
 def _field(name: str, kind: pa.DataType, doc: str, unit: str = "") -> pa.Field:
@@ -88,6 +93,37 @@ IDLE: Final = pa.struct(
     ]
 )
 
+#: A run from its start, or from ``--resume``, to its end or interruption.
+LEG: Final = pa.struct(
+    [
+        _field("leg", _I32, "number of the leg, from 0"),
+        _field("started_at", _UTC, "start of the leg"),
+        _field("finished_at", _UTC, "its end; null where it was killed"),
+        _field("joulebench_version", _TEXT, "version that measured it"),
+        _field("profile_sha256", _TEXT, "sha256 over the profile's text and overrides"),
+        _field("protocol_json", _TEXT, "the protocol in force"),
+        _field("machine_json", _TEXT, "processor, memory, system"),
+        _field("preflight_json", _TEXT, "state of the machine before the leg"),
+        _field("versions_json", _TEXT, "versions of Python and of the libraries in use"),
+        _field("channels", pa.list_(CHANNEL), "channels as they were calibrated for this leg"),
+        _field("probes", pa.list_(PROBE), "every probe asked for"),
+        _field("clock_start", CLOCK, "clock triple at the start"),
+        _field("clock_end", CLOCK, "clock triple at the end"),
+    ]
+)
+
+#: Checksums: a change in a file, or a file of another cell, is found when it is read.
+CELL_CHECKSUM: Final = pa.struct(
+    [_field("cell_id", _TEXT, "the cell"), _field("sha256", _TEXT, "sha256 over its cell.arrow")]
+)
+TABLE_CHECKSUM: Final = pa.struct(
+    [
+        _field("table", _TEXT, "file stem of the table"),
+        _field("bytes", _I64, "size of its file", "B"),
+        _field("sha256", _TEXT, "sha256 over its file"),
+    ]
+)
+
 SESSION: Final = pa.schema(
     [
         _field("schema_version", _I32, "version of these schemas"),
@@ -109,6 +145,8 @@ SESSION: Final = pa.schema(
         _field("clock_end", CLOCK, "clock triple at the end"),
         _field("channels", pa.list_(CHANNEL), "every channel that was sampled"),
         _field("probes", pa.list_(PROBE), "every probe asked for, and why some are missing"),
+        _field("legs", pa.list_(LEG), "one for the run and one for each --resume; the columns above are the first's"),
+        _field("cells", pa.list_(CELL_CHECKSUM), "checksums of the finished cells; null during a run"),
     ]
 )
 
@@ -171,6 +209,7 @@ CELL: Final = pa.schema(
         _field("finished_at", _UTC, "end of the cell's last process"),
         _field("clock_start", CLOCK, "clock triple at the start"),
         _field("clock_end", CLOCK, "clock triple at the end"),
+        _field("tables", pa.list_(TABLE_CHECKSUM), "checksums of the cell's other tables"),
     ]
 )
 

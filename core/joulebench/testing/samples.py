@@ -23,8 +23,8 @@ def write_sample_session(folder: Path, *, status: str = "complete", text: str = 
     ``status`` ``running`` leaves the first cell unfinished, as a run that is under way does.
     ``text`` stands wherever a stranger's words do: names, prompts, causes, notes of sensors.
     """
-    from joulebench.session.files import SessionWriter
     from joulebench.session.schema import SCHEMA_VERSION, SESSION
+    from joulebench.session.writing import SessionWriter
 
     folder.mkdir(parents=True, exist_ok=True)
     writer = SessionWriter(folder)

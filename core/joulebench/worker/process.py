@@ -65,7 +65,7 @@ class WorkerProcess:
         self._oom_kills_before = _oom_kills()
         program = sys.executable if python is None else python.path
         self._process = subprocess.Popen(
-            list(command) if command else [program, "-m", "joulebench.worker"],
+            list(command) if command else [program, "-P", "-m", "joulebench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -158,7 +158,7 @@ class WorkerProcess:
             return Cause("error", "the worker closed its output and did not end; it was killed")
         if code >= 0:
             return Cause("exit", f"the worker ended with exit code {code}", exit_code=code)
-        name = signal.Signals(-code).name
+        name = _signal_name(-code)
         if name == "SIGKILL" and _oom_kills() > self._oom_kills_before:
             return Cause("memory", "the kernel killed the worker for want of memory", signal=name)
         return Cause("signal", f"the worker was ended by {name}", signal=name)
@@ -210,6 +210,16 @@ class WorkerProcess:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+def _signal_name(number: int) -> str:
+    """``SIGSEGV``; of a real-time signal, which has no name of its own, ``SIGRTMIN+3``."""
+    if number > signal.SIGRTMIN:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _resident_bytes(pid: int) -> int:

@@ -18,7 +18,7 @@ def run_module(module: str, arguments: Sequence[str], folder: Path, function: st
     start = ["-m", module]
     if function is not None:
         start = ["-c", f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"]
-    return run_tool([sys.executable, *start, *arguments], folder, module)
+    return run_tool([sys.executable, "-P", *start, *arguments], folder, module)
 
 
 def run_tool(command: Sequence[str], folder: Path, name: str | None = None) -> str:

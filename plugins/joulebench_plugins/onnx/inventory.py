@@ -116,7 +116,7 @@ def _looks_up_rows(node: Node, place: int) -> bool:
 def take_inventory(file: Path) -> Inventory:
     """Read an .onnx or .ort file in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "joulebench_plugins.onnx.inventory", str(file)],
+        [sys.executable, "-P", "-m", "joulebench_plugins.onnx.inventory", str(file)],
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ from joulebench_reports.values.figures import CellSummary, SessionSummary
 from joulebench_reports.words.units import shown_unit
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: State of the machine that is never the same twice, and says nothing by being different.
 _RESTLESS: Final = ("load_1min", "memory_available_bytes", "swap_free_bytes")

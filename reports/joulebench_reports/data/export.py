@@ -20,7 +20,7 @@ from joulebench_reports.values.figures import SessionSummary
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 Form = Literal["parquet", "csv"]
 #: Files by name; ``summary`` has the figures of the reports, a row for each cell.

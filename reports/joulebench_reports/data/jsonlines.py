@@ -14,7 +14,7 @@ from joulebench_reports.values.figures import SessionSummary
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Raised when a reader of the old lines would misread the new ones.
 FORMAT_VERSION: Final = 2

@@ -16,7 +16,7 @@ from joulebench_reports.values.figures import SessionSummary
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 
 class JsonRenderer(Renderer):

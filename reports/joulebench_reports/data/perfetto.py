@@ -19,7 +19,7 @@ from joulebench_reports.words.text import plain
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Points of one sensor's track, and tokens of a cell, unless it is asked for more.
 _POINTS: Final = 5000

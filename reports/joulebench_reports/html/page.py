@@ -19,7 +19,7 @@ from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: What a page without the runtime says in place of its charts.
 NO_CHARTS: Final = "Charts are left out: pip install 'joulebench[html]' draws them. All tables are here."

@@ -19,7 +19,7 @@ from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto
 from joulebench_reports.values.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Cells are as good where no difference is shown and one of so much would have been.
 AS_GOOD: Final = 0.10

@@ -29,7 +29,7 @@ from joulebench_reports.values.techniques import (
 from joulebench_reports.words.text import number
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 _UNCOMPRESSED = "none"
 _NO_BASELINE = "the uncompressed model was not measured on this backend"

@@ -17,7 +17,7 @@ from joulebench_reports.reading.series import CellSeries, read_energies, read_se
 from joulebench_reports.values.figures import CellSummary
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Standard uncertainty of the logarithm of a ratio of estimated energies. Models of a processor's
 #: power from its load err by 20 % in the mean and 31 % at worst across loads.

@@ -16,7 +16,7 @@ from joulebench_reports.values.verdicts import Verdict, VerdictTable
 from joulebench_reports.words.flags import explain
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 
 def verdict_tables(

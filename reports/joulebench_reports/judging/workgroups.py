@@ -11,7 +11,7 @@ from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench_reports.values.figures import CellSummary
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from joulebench_reports.values.figures import Figure
 from joulebench_reports.words.flags import explain
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: With fewer prompts no claim is made.
 FEWEST_PROMPTS: Final = 10

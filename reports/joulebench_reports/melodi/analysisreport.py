@@ -18,7 +18,7 @@ from joulebench_reports.values.figures import Figure
 from joulebench_reports.words.text import MARKS, UNKNOWN, number, plain
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Raised when a reader of the old JSON would misread the new one.
 FORMAT_VERSION: Final = 1

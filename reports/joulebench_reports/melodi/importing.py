@@ -36,7 +36,7 @@ class Imported:
 
 def import_tables(tables: Sequence[PublishedTable], folder: Path) -> Imported:
     """Write the tables as one finished session into ``folder``, which must be new or empty."""
-    from joulebench.session.files import SessionWriter
+    from joulebench.session.writing import SessionWriter
 
     _claim(folder)
     writer = SessionWriter(folder)

@@ -20,7 +20,7 @@ from joulebench.meter.gauges import integrated_power
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Flags of a block's energy that say that no reading of the channel can be believed.
 _FATAL: Final = frozenset({"counter_frozen", "sampler_lost"})

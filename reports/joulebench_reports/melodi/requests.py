@@ -14,7 +14,7 @@ from joulebench.api import Provenance, Scalar
 from joulebench_reports.melodi.requestenergy import ChannelEnergy, request_energies
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Order of trust; one table or analysis holds one of them alone.
 Part = Literal["cpu", "gpu"]

@@ -18,7 +18,7 @@ from joulebench_reports.melodi.sensors import LOAD_NS, TOTAL_NS, channel_of
 from joulebench_reports.words.text import visible
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 Value = str | int | float | None
 

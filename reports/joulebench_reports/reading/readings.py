@@ -13,7 +13,7 @@ from joulebench_reports.values.figures import ChannelReport
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 _COLUMNS = ("t_ns", "channel", "raw", "origin")
 

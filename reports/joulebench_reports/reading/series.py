@@ -14,7 +14,7 @@ from joulebench_reports.words.units import shown_unit
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: A quantity of a block; ``None`` where the block does not have it.
 Part = Callable[[BlockSums], float | None]

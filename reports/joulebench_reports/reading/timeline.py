@@ -13,7 +13,7 @@ from joulebench_reports.values.figures import ChannelReport
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Most points of one series; a chart is about 1,000 pixels wide.
 BUCKETS: Final = 600

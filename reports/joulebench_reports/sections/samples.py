@@ -10,7 +10,7 @@ from joulebench_reports.sections.report import Fold, Folds, Item, Paragraph, Quo
 from joulebench_reports.words.text import seconds
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Requests shown of each cell, and characters of a text; less where there are many cells.
 _REQUESTS: Final = 3

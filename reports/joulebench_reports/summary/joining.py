@@ -16,7 +16,7 @@ from joulebench_reports.values.verdicts import VerdictTable
 from joulebench_reports.words.text import plain
 
 if TYPE_CHECKING:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: A name in front of every label should leave room for the label.
 _LONGEST_NAME = 32

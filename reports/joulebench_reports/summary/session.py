@@ -41,7 +41,7 @@ from joulebench_reports.words.units import shown_unit
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 _QUALITY_OWN = ("perplexity", "nll_nats_per_token", "tokens", "text", "windows")
 #: Phase of the energy table → the block's count of work done in it.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
 #: Cells of a table are padded by so much on the right; rich puts one character between columns.
 _MARGIN: Final = 1

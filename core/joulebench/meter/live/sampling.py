@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any, Final
 
 from joulebench.api import Channel
@@ -106,22 +105,19 @@ class Sampler:
 
     def __init__(self, channels: Sequence[Channel], pid: int | None, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        memory_folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-        handle, name = tempfile.mkstemp(prefix="joulebench-ring-", dir=memory_folder)
-        os.ftruncate(handle, ring.HEADER_BYTES + capacity * ring.RECORD.size)
+        handle = _ring_memory(ring.HEADER_BYTES + capacity * ring.RECORD.size)
         self._memory = mmap.mmap(handle, 0)
-        os.close(handle)
         ring.WORD.pack_into(self._memory, ring.OFFSET_CAPACITY, capacity)
         self._tail = 0
         self._tax = ObserverTax()
         self._running_since_ns: int | None = None
         groups = sampling_groups(channels, pid)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process
-        self._process = _start(name, groups, self._errors)
+        self._process = _start(handle, groups, self._errors)
         try:
             self._await_ready()
         finally:
-            Path(name).unlink()  # both sides have it mapped
+            os.close(handle)  # both sides have it mapped
         self._running_since_ns = time.perf_counter_ns()
 
     def _await_ready(self) -> None:
@@ -265,10 +261,24 @@ class Sampler:
         self.stop()
 
 
-def _start(ring_file: str, groups: list[dict[str, Any]], errors: IO[str]) -> subprocess.Popen[bytes]:
+def _ring_memory(size: int) -> int:
+    """A descriptor of shared memory without a name, so that a killed run leaves nothing behind.
+
+    All of it is allocated now: of memory that is promised only, a full machine would take the
+    process by SIGBUS.
+    """
+    try:
+        handle = os.memfd_create("joulebench-ring", os.MFD_CLOEXEC)
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        raise UnavailableError(f"no memory for the sampler: {error.strerror}") from None
+    return handle
+
+
+def _start(ring_handle: int, groups: list[dict[str, Any]], errors: IO[str]) -> subprocess.Popen[bytes]:
     needs_modules = any("factory" in source for group in groups for source in group["sources"])
     job = {
-        "ring": ring_file,
+        "ring": f"/proc/self/fd/{ring_handle}",
         "groups": groups,
         # Only a reader module needs the site's packages; files are read without any.
         "sys_path": [entry for entry in sys.path if entry] if needs_modules else [],
@@ -278,6 +288,7 @@ def _start(ring_file: str, groups: list[dict[str, Any]], errors: IO[str]) -> sub
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,
+        pass_fds=(ring_handle,),
         process_group=0,
     )
     assert process.stdin is not None  # noqa: S101

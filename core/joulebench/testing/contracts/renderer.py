@@ -64,7 +64,7 @@ class RendererContract(PluginContract):
 
 
 def _shown(plugin: Any, folder: Path) -> str | bytes:
-    from joulebench.session.files import Session
+    from joulebench.session import Session
 
     subject = subject_of(plugin)
     require_available(subject.plugin)
