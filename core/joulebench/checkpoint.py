@@ -21,6 +21,13 @@ INDEX_FILE: Final = "model.safetensors.index.json"
 PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"})
 #: Largest header that the safetensors format allows (its reference implementation).
 _MAX_HEADER_BYTES: Final = 100_000_000
+#: Bytes of a number, by safetensors' names of types (``safetensors/src/tensor.rs``, ``Dtype``).
+_NUMBER_BYTES: Final = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +149,9 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
             header = json.loads(source.read(length))
             header.pop("__metadata__", None)
             tensors = {name: _tensor_info(info, 8 + length) for name, info in header.items()}
-            end = max((info["data_offsets"][1] for info in header.values()), default=0)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ModelError("has a damaged header", where=str(file)) from None
-    expected = 8 + length + end
+    expected = 8 + length + _numbers_end(tensors, file, 8 + length)
     if size != expected:
         state = "truncated" if size < expected else "longer than its header says"
         raise ModelError(
@@ -154,6 +160,26 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
             hint="fetch or copy the file again",
         )
     return tensors
+
+
+def _numbers_end(tensors: Mapping[str, TensorInfo], file: Path, numbers_at: int) -> int:
+    """Where the last tensor ends, counted from the first; refuses tensors that share bytes.
+
+    The format allows neither that nor gaps, and each type and shape has its own size.
+    """
+    end = 0
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].offset_bytes, item[1].size_bytes)):
+        if info.offset_bytes != numbers_at + end:
+            state = "shares bytes with another" if info.offset_bytes < numbers_at + end else "lies behind a gap"
+            raise ModelError(f"has a damaged header: tensor '{name}' {state}", where=str(file))
+        size = math.prod(info.shape) * _NUMBER_BYTES.get(info.dtype, 0)
+        if size != info.size_bytes and info.dtype in _NUMBER_BYTES:
+            raise ModelError(
+                f"has a damaged header: {info.dtype} of shape {info.shape} in {info.size_bytes:,} bytes ('{name}')",
+                where=str(file),
+            )
+        end += info.size_bytes
+    return end
 
 
 def _tensor_info(info: Any, numbers_at: int) -> TensorInfo:
@@ -172,16 +198,32 @@ def inspect_checkpoint(folder: Path) -> CheckpointFacts:
         raise ModelError(f"cannot be read: {error.strerror}", where=error.filename or str(folder)) from None
 
 
+def refuse_claimed_layers(config: Mapping[str, Any], tensors: int, folder: Path) -> None:
+    """Raise :class:`ModelError` where ``config.json`` claims more layers than there are tensors.
+
+    Libraries make all layers before they look for weights: 10⁹ of them fill any memory.
+    """
+    layers = config.get("num_hidden_layers")
+    if isinstance(layers, int) and layers > tensors:
+        raise ModelError(
+            f"config.json says {layers:,} layers; the weights are {tensors:,} tensors",
+            where=str(folder),
+            hint="take the config.json that belongs to these weights",
+        )
+
+
 def _inspect(folder: Path) -> CheckpointFacts:
     if not folder.is_dir():
         raise ModelError("no such folder", where=str(folder))
     config = read_config(folder)
-    parameters = total = 0
+    parameters = total = tensors = 0
     dtypes: dict[str, int] = {}
     for file in weight_files(folder):
         for info in read_header(file).values():
+            tensors += 1
             count = math.prod(info.shape)
             parameters += count
             total += info.size_bytes
             dtypes[info.dtype] = dtypes.get(info.dtype, 0) + count
+    refuse_claimed_layers(config, tensors, folder)
     return CheckpointFacts(config, parameters, total, dtypes)

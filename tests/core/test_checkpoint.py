@@ -98,6 +98,27 @@ def test_a_damaged_header_is_refused(tmp_path: Path, header: object) -> None:
         read_header(safetensors(tmp_path / "x.safetensors", header, bytes(8)))
 
 
+@pytest.mark.parametrize(
+    ("second", "state"),
+    [
+        (entry(2, begin=0, end=8), "shares bytes"),
+        (entry(2, begin=4, end=12), "shares bytes"),
+        (entry(1, begin=12, end=16), "behind a gap"),
+        (entry(2**60, begin=8, end=16), "in 8 bytes"),
+    ],
+)
+def test_tensors_lie_one_after_the_other_each_of_its_own_size(tmp_path: Path, second: object, state: str) -> None:
+    with pytest.raises(ModelError, match=state):
+        read_header(safetensors(tmp_path / "x.safetensors", {"a": entry(2), "b": second}, bytes(16)))
+
+
+def test_more_layers_than_tensors_are_refused(folder: Path) -> None:
+    safetensors(folder / "model.safetensors", {"w": entry(2)}, bytes(8))
+    (folder / "config.json").write_text('{"num_hidden_layers": 1000000000}', "utf-8")
+    with pytest.raises(ModelError, match="1,000,000,000 layers; the weights are 1 tensors"):
+        inspect_checkpoint(folder)
+
+
 @pytest.mark.parametrize(("size", "state"), [(7, "truncated"), (9, "longer than its header says")])
 def test_a_file_of_another_length_than_its_header_says_is_refused(tmp_path: Path, size: int, state: str) -> None:
     with pytest.raises(ModelError, match=state):

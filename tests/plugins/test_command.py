@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -143,6 +144,67 @@ def test_an_error_of_the_program_is_told_and_it_goes_on(folder: Path) -> None:
         with pytest.raises(JoulebenchError, match="cannot do 'step' now"):
             session.step()
         assert isinstance(session.prefill([34]), int)
+
+
+#: A program that says hello and opens, and answers another request with what its second argument is.
+LYING: Final = """#!{python}
+import json, os, sys
+answers = {{"hello": {{"protocol": 1}}, "open": {{"vocabulary_size": 264, "context_length": 64}}}}
+for line in sys.stdin:
+    op = json.loads(line)["op"]
+    if op == sys.argv[1]:
+        if sys.argv[2] == "signal":
+            os.kill(os.getpid(), 35)
+        if sys.argv[2] == "endless":
+            while True:
+                sys.stdout.write("x" * 65536)
+        print(sys.argv[2], flush=True)
+    else:
+        print(json.dumps(answers.get(op, {{}})), flush=True)
+    if op == "close":
+        break
+"""
+
+
+@pytest.mark.parametrize(
+    ("op", "answer", "words"),
+    [
+        ("step", f'{{"token": {10**400}}}', "gave the token 1000"),
+        ("step", '{"token": -1}', "gave the token -1"),
+        ("step", '{"token": 2147483648}', "gave the token 2147483648"),
+        ("step", '{"token": [1]}', "gave the token [1]"),
+        ("step", "[" * 100_000, "no JSON object"),
+        ("step", "signal", "was ended by signal 35"),
+        ("score", f'{{"scores": [{10**400}]}}', "gave the score 1000"),
+        ("score", '{"scores": [[]]}', "gave the score []"),
+        ("score", '{"scores": [NaN]}', "gave the score NaN"),
+        ("memory", f'{{"weights_bytes": {2**63}}}', "as weights_bytes"),
+        ("open", '{"vocabulary_size": 1e400}', "as vocabulary_size"),
+        ("open", '{"traffic": 5}', "gave 5 as traffic"),
+        ("open", f'{{"facts": {{"n": {2**64}}}}}', "as facts"),
+        ("hello", "endless", "without a newline"),
+        ("hello", '{"protocol": 1, "capabilities": [[]]}', ""),
+    ],
+)
+def test_an_answer_that_no_session_holds_is_an_error_of_the_program(
+    tmp_path: Path, op: str, answer: str, words: str
+) -> None:
+    program = tmp_path / "lying"
+    program.write_text(LYING.format(python=sys.executable))
+    program.chmod(0o755)
+    command = shlex.join([str(program), op, answer])
+    backend = default_registry().backend("command")
+    backend.check("cpu", {"command": command}, {})
+    backend.abilities({"command": command})
+    if not words:
+        return
+    with (
+        pytest.raises(JoulebenchError) as raised,
+        backend.open(Artifact("hf", tmp_path, "", 0), "cpu", {"command": command}) as session,
+    ):
+        {"step": session.step, "score": lambda: session.score([1, 2]), "memory": session.memory}[op]()
+    assert words in str(raised.value)
+    assert len(str(raised.value)) < 1000 + len(command)
 
 
 # -- planning -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -392,3 +393,49 @@ def test_importing_needs_no_model_runtime(tmp_path: Path, tokenizer: Any) -> Non
 def test_the_plan_can_say_that_a_quantized_file_is_unpacked(tmp_path: Path, tokenizer: Any) -> None:
     quantized, _ = file_of(tmp_path, tokenizer, Recipe(quantized=True))
     assert GgufImport().note(quantized, {"dtype": "float32"}) == "unpacked from q8_0 to float32"
+
+
+def _refusal_in_little_memory(source: Path, output: Path) -> str:
+    """What the import says in a process that may take 2 GB of addresses and 20 s."""
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "import numpy, gguf\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))\n"
+        "from joulebench.errors import ModelError\n"
+        "from joulebench_plugins.gguf.converter import GgufImport\n"
+        "try: GgufImport().convert(Path(sys.argv[1]), Path(sys.argv[2]), {})\n"
+        "except ModelError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, source, output], capture_output=True, text=True, timeout=20, check=True
+    )
+    return done.stdout
+
+
+def test_a_list_that_claims_more_items_than_the_file_has_bytes_is_refused_at_once(tmp_path: Path) -> None:
+    source = tmp_path / "model.gguf"
+    key = b"tokenizer.ggml.tokens"
+    array_of_texts = struct.pack("<IIQ", 9, 8, 2**60)
+    header = b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, len(key)) + key + array_of_texts
+    source.write_bytes(header + bytes(300_000))
+    assert "a complete GGUF file" in _refusal_in_little_memory(source, tmp_path)
+
+
+def test_layers_that_the_tensors_do_not_bear_out_are_refused_at_once(tmp_path: Path, tokenizer: Any) -> None:
+    source, _ = file_of(tmp_path, tokenizer, Recipe())
+    key = b"llama.block_count"
+    content = source.read_bytes()
+    place = content.index(key) + len(key) + 4
+    source.write_bytes(content[:place] + struct.pack("<I", 10**9) + content[place + 4 :])
+    assert "1,000,000,000 layers" in _refusal_in_little_memory(source, tmp_path)
+
+
+def test_tensors_that_share_bytes_are_refused(tmp_path: Path, tokenizer: Any) -> None:
+    source, _ = file_of(tmp_path, tokenizer, Recipe())
+    content = source.read_bytes()
+    name = b"blk.1.ffn_up.weight"
+    # After the name: dimensions, two sizes, the type, and where it begins.
+    place = content.index(name) + len(name) + 4 + 16 + 4
+    source.write_bytes(content[:place] + struct.pack("<Q", 0) + content[place + 8 :])
+    with pytest.raises(ModelError, match="share"):
+        imported(source, tmp_path)

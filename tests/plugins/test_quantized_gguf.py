@@ -202,7 +202,7 @@ def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, sour
     from joulebench_plugins.llamacpp.loading import load_binding
     from joulebench_plugins.llamacpp.log import LibraryLog
     from joulebench_plugins.llamacpp.quantizer import calibration_stretches, measure_importance
-    from joulebench_plugins.shared.ggufheader import read_tensors
+    from joulebench_plugins.shared.tensors.gguf import read_tensors
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()
@@ -235,7 +235,7 @@ def test_an_importance_matrix_lowers_the_error_that_it_weighs(source: Path, text
     from joulebench_plugins.llamacpp.loading import load_binding
     from joulebench_plugins.llamacpp.log import LibraryLog
     from joulebench_plugins.llamacpp.quantizer import measure_importance
-    from joulebench_plugins.shared.ggufheader import read_tensors
+    from joulebench_plugins.shared.tensors.gguf import read_tensors
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()

@@ -68,3 +68,8 @@ def test_a_seed_file_that_says_nothing_usable_is_refused(tmp_path: Path, seed: o
 def test_a_config_of_no_known_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
         made(tmp_path, "a", {"seed": 1}, {"model_type": "no-such-model"})
+
+
+def test_a_shape_that_no_memory_holds_is_refused_before_a_layer_is_made(tmp_path: Path) -> None:
+    with pytest.raises(MemoryError, match="1,000,000,000 layers of width 32"):
+        made(tmp_path, "a", {"seed": 1}, {**CONFIG, "num_hidden_layers": 10**9})

@@ -47,7 +47,9 @@ class CommandBackend(Backend):
     def abilities(self, settings: Settings) -> frozenset[str]:
         """Those that the program states, as far as there are requests for them."""
         stated = self._said(settings).get("capabilities")
-        return _KNOWN & set(stated) if isinstance(stated, list) else frozenset({"generate"})
+        if not isinstance(stated, list):
+            return frozenset({"generate"})
+        return frozenset(ability for ability in _KNOWN if ability in stated)
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Why the program cannot be used: none is named, it does not start, or does not answer."""

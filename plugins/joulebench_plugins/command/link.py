@@ -9,6 +9,7 @@ import selectors
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,6 +20,10 @@ PROTOCOL_VERSION: Final = 1
 GREETING_S: Final = 10.0
 _END_S: Final = 5.0
 _CHUNK: Final = 1 << 16
+#: Longest answer: the scores of 10⁶ tokens in full length.
+_MAX_LINE_BYTES: Final = 32 * 2**20
+#: Larger integers fit into no column of a session.
+MAX_INTEGER: Final = 2**63 - 1
 
 
 class LinkError(JoulebenchError):
@@ -86,7 +91,7 @@ class Link:
         line = self._line(limit_s)
         try:
             answer: object = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise LinkError(f"answered what is no JSON object: {line[:80]!r}", where=self.command)
@@ -95,8 +100,11 @@ class Link:
         return answer
 
     def _line(self, limit_s: float | None) -> bytes:
+        deadline = None if limit_s is None else time.monotonic() + limit_s
         while b"\n" not in self._buffer:
-            if limit_s is not None and not self._readable(limit_s):
+            if len(self._buffer) > _MAX_LINE_BYTES:
+                raise LinkError(f"wrote {len(self._buffer):,} bytes without a newline", where=self.command)
+            if deadline is not None and not self._readable(deadline - time.monotonic()):
                 raise LinkError(
                     f"gave no answer in {limit_s:g} s",
                     where=self.command,
@@ -112,7 +120,7 @@ class Link:
     def _readable(self, limit_s: float) -> bool:
         with selectors.DefaultSelector() as selector:
             selector.register(self._from, selectors.EVENT_READ)
-            return bool(selector.select(limit_s))
+            return bool(selector.select(max(0.0, limit_s)))
 
     def _ended(self) -> JoulebenchError:
         """How it ended, without being asked to."""
@@ -122,7 +130,7 @@ class Link:
         if code is None:
             what = "closed its output"
         elif code < 0:
-            what = f"was ended by {signal.Signals(-code).name}"
+            what = f"was ended by {_signal_name(-code)}"
         else:
             what = f"ended with exit code {code}"
         return PluginError(f"the program {what}", where=self.command)
@@ -144,3 +152,11 @@ class Link:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _signal_name(number: int) -> str:
+    """``SIGKILL``; real-time signals have numbers only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

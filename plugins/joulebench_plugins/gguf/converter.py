@@ -10,7 +10,7 @@ from typing import Final
 
 from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
 from joulebench.errors import ModelError
-from joulebench_plugins.shared.ggufheader import read_tensors
+from joulebench_plugins.shared.tensors.gguf import read_tensors
 
 #: ``general.architecture`` and the ``config.json`` name of the one family that is understood.
 _ARCHITECTURES: Final = ("llama", "LlamaForCausalLM")

@@ -68,13 +68,18 @@ def read_shape(file: GgufFile) -> LlamaShape:
     _refuse_unequal_heads(file, head_dim)
     if "token_embd.weight" not in file.tensor_names:
         raise ModelError("tensor 'token_embd.weight' is missing", where=str(file.path))
+    layers = file.needed_integer("llama.block_count")
+    if not 0 < layers <= len(file.tensor_names):
+        raise ModelError(
+            f"metadata says {layers:,} layers; it has {len(file.tensor_names):,} tensors", where=str(file.path)
+        )
     epsilon = file.number("llama.attention.layer_norm_rms_epsilon")
     if epsilon is None:
         raise ModelError("metadata lacks the RMS norm's epsilon", where=str(file.path))
     return LlamaShape(
         hidden_size=hidden,
         intermediate_size=file.needed_integer("llama.feed_forward_length"),
-        num_hidden_layers=file.needed_integer("llama.block_count"),
+        num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=file.integer("llama.attention.head_count_kv") or heads,
         head_dim=head_dim,

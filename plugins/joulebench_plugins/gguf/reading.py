@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from joulebench.errors import ArtifactError, ModelError
+from joulebench_plugins.shared.tensors.gguf import read_tensors
 
 _T = TypeVar("_T")
 
@@ -21,6 +22,8 @@ class GgufFile:
         from gguf import GGUFReader
 
         self.path = path
+        # The reader believes every count in the file, and would hold a list of 2⁶⁰ items.
+        read_tensors(path)
         try:
             self._reader: Any = GGUFReader(path)
         # The reader indexes into the mapped file unchecked: damage surfaces as any of these.

@@ -9,7 +9,7 @@ from joulebench.api import Scalar, Traffic
 from joulebench.weightkit import bits_per_weight, counted, shares
 from joulebench_plugins.llamacpp.kernels import computed_in, input_types
 from joulebench_plugins.llamacpp.log import PRINTED_BYTES, Allocations
-from joulebench_plugins.shared.ggufheader import TYPES, Tensor
+from joulebench_plugins.shared.tensors.gguf import TYPES, GgufTensor
 
 _EMBEDDING: Final = "token_embd.weight"
 _HEAD: Final = "output.weight"
@@ -17,13 +17,13 @@ _HEAD: Final = "output.weight"
 _NAMES: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
-def matrix_type(tensors: Sequence[Tensor]) -> str:
+def matrix_type(tensors: Sequence[GgufTensor]) -> str:
     """Types of the matrices, in alphabetical order: ``float32`` if all of them are."""
     kinds = {_NAMES.get(tensor.type, tensor.type) for tensor in tensors if _is_matrix(tensor)}
     return ",".join(sorted(kinds))
 
 
-def compute_facts(tensors: Sequence[Tensor], allocated: Allocations, device: str) -> dict[str, Scalar]:
+def compute_facts(tensors: Sequence[GgufTensor], allocated: Allocations, device: str) -> dict[str, Scalar]:
     """What the weights are and in which numbers their products are computed on the CPU.
 
     ``products`` pairs each type of matrix with the type that its inputs are rounded to. Both are
@@ -49,7 +49,7 @@ def compute_facts(tensors: Sequence[Tensor], allocated: Allocations, device: str
     }
 
 
-def traffic_of(tensors: Sequence[Tensor], allocated: Allocations) -> Traffic:
+def traffic_of(tensors: Sequence[GgufTensor], allocated: Allocations) -> Traffic:
     """What one token moves and computes; ``None`` for weights of which it uses a part only."""
     position = kv_position_bytes(tensors, allocated)
     if any("_exps" in tensor.name for tensor in tensors):  # experts: a token goes through some
@@ -69,7 +69,7 @@ def traffic_of(tensors: Sequence[Tensor], allocated: Allocations) -> Traffic:
     return Traffic(size, position, operations, head_operations)
 
 
-def kv_position_bytes(tensors: Sequence[Tensor], allocated: Allocations) -> int | None:
+def kv_position_bytes(tensors: Sequence[GgufTensor], allocated: Allocations) -> int | None:
     """Bytes of keys and values of one position; ``None`` where the tensors do not tell.
 
     The width of a layer's keys is the number of rows of the matrix that makes them.
@@ -99,5 +99,5 @@ def kv_allocated_bytes(position_bytes: int | None, allocated: Allocations) -> in
     return counted if abs(counted - printed) <= PRINTED_BYTES else printed
 
 
-def _is_matrix(tensor: Tensor) -> bool:
+def _is_matrix(tensor: GgufTensor) -> bool:
     return len(tensor.sizes) == 2

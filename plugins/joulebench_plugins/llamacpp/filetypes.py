@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench_plugins.shared.ggufheader import TYPES
+from joulebench_plugins.shared.tensors.gguf import TYPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.weightkit import joined
-from joulebench_plugins.shared.ggufheader import TYPE_NUMBERS
+from joulebench_plugins.shared.tensors.gguf import TYPE_NUMBERS
 
 _MAPS: Final = Path("/proc/self/maps")
 _CPU_LIBRARY: Final = "libggml-cpu"

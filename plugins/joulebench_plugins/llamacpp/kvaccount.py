@@ -10,7 +10,7 @@ from joulebench_plugins.llamacpp.counting import kv_allocated_bytes, kv_position
 from joulebench_plugins.llamacpp.kvwindow import KvWindow
 from joulebench_plugins.llamacpp.log import Allocations
 from joulebench_plugins.llamacpp.settings import TYPE_OF_BITS
-from joulebench_plugins.shared.ggufheader import Tensor
+from joulebench_plugins.shared.tensors.gguf import GgufTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class KvUse:
         return length if self.window is None else self.window.kept(length)
 
 
-def kv_account(tensors: Sequence[Tensor], allocated: Allocations, use: KvUse, length: int) -> dict[str, Scalar]:
+def kv_account(tensors: Sequence[GgufTensor], allocated: Allocations, use: KvUse, length: int) -> dict[str, Scalar]:
     """After ``length`` tokens.
 
     Bytes are counted from the tensors' shapes. What is claimed follows from the settings, what is
@@ -55,7 +55,7 @@ def kv_account(tensors: Sequence[Tensor], allocated: Allocations, use: KvUse, le
     }
 
 
-def _position_bytes(tensors: Sequence[Tensor], allocated: Allocations, kind: str) -> int | None:
+def _position_bytes(tensors: Sequence[GgufTensor], allocated: Allocations, kind: str) -> int | None:
     return kv_position_bytes(tensors, replace(allocated, kv_type_k=kind, kv_type_v=kind))
 
 

@@ -13,7 +13,7 @@ from joulebench_plugins.llamacpp.kvwindow import KvWindow
 from joulebench_plugins.llamacpp.log import LibraryLog, read_allocations
 from joulebench_plugins.llamacpp.session import LOGITS_CHUNK, LlamaCppSession
 from joulebench_plugins.llamacpp.settings import full_kv_type
-from joulebench_plugins.shared.ggufheader import read_tensors
+from joulebench_plugins.shared.tensors.gguf import read_tensors
 
 #: How the library says that memory ran out (ggml-backend.cpp, ggml-alloc.c, llama-model.cpp).
 _NO_MEMORY = ("failed to allocate", "unable to allocate", "out of memory", "bad_alloc")

@@ -14,7 +14,7 @@ from joulebench_plugins.llamacpp.filetypes import FILE_TYPES
 from joulebench_plugins.llamacpp.importance import ProductInputs
 from joulebench_plugins.llamacpp.loading import gguf_in, load_binding
 from joulebench_plugins.llamacpp.log import LibraryLog
-from joulebench_plugins.shared.ggufheader import TYPE_NUMBERS, Tensor, read_tensors
+from joulebench_plugins.shared.tensors.gguf import TYPE_NUMBERS, GgufTensor, read_tensors
 
 
 def quantize_file(source: Path, target: Path, settings: Settings, module: str | None = None) -> None:
@@ -44,7 +44,7 @@ def quantize_file(source: Path, target: Path, settings: Settings, module: str | 
 
 
 def measure_importance(
-    binding: Binding, log: LibraryLog, file: Path, tensors: list[Tensor], settings: Settings
+    binding: Binding, log: LibraryLog, file: Path, tensors: list[GgufTensor], settings: Settings
 ) -> Importance:
     """Mean squares of what the layers' matrices are multiplied with, on a text.
 

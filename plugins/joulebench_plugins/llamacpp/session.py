@@ -20,7 +20,7 @@ from joulebench_plugins.llamacpp.counting import (
 )
 from joulebench_plugins.llamacpp.kvaccount import KvUse, kv_account
 from joulebench_plugins.llamacpp.log import Allocations, LibraryLog
-from joulebench_plugins.shared.ggufheader import Tensor
+from joulebench_plugins.shared.tensors.gguf import GgufTensor
 
 #: Positions whose logits are held at once: bounds them to so many rows of the vocabulary's width.
 LOGITS_CHUNK: Final = 128
@@ -32,7 +32,7 @@ class LlamaCppSession(BackendSession):
     def __init__(
         self,
         decoder: Decoder,
-        tensors: Sequence[Tensor],
+        tensors: Sequence[GgufTensor],
         log: LibraryLog,
         allocated: Allocations,
         facts: Mapping[str, Scalar],

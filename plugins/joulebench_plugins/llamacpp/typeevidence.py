@@ -11,7 +11,7 @@ from joulebench.weightkit import bits_per_weight, counted, relative_error, sampl
 from joulebench_plugins.llamacpp.binding import IMPORTANCE_MATRICES, IMPORTANCE_SEQUENCES
 from joulebench_plugins.llamacpp.filetypes import FileType
 from joulebench_plugins.llamacpp.loading import gguf_in
-from joulebench_plugins.shared.ggufheader import Tensor, read_tensors
+from joulebench_plugins.shared.tensors.gguf import GgufTensor, read_tensors
 
 _EMBEDDING: Final = "token_embd.weight"
 _HEAD: Final = "output.weight"
@@ -41,11 +41,11 @@ def type_evidence(before: Path, after: Path, asked: FileType) -> dict[str, Scala
     }
 
 
-def _size(tensors: Sequence[Tensor]) -> int:
+def _size(tensors: Sequence[GgufTensor]) -> int:
     return sum(tensor.size_bytes for tensor in tensors)
 
 
-def _misfits(tensors: Sequence[Tensor], block: int) -> int:
+def _misfits(tensors: Sequence[GgufTensor], block: int) -> int:
     """Weights in matrices with rows that the type's blocks do not divide: stored otherwise."""
     return sum(tensor.count for tensor in tensors if len(tensor.sizes) > 1 and tensor.sizes[0] % block)
 

@@ -32,7 +32,7 @@ _ROTATION_INPUTS: Final = (7, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class StoredTensor:
     """A stored tensor: numpy's name of its type, its size, and where its numbers begin.
 
     ``file`` lies in the model file's folder; ``None`` for what stands inside of another structure.
@@ -59,7 +59,7 @@ class Node:
 class Inventory:
     """Tensors by name, and nodes in the file's order."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, StoredTensor]
     nodes: tuple[Node, ...]
 
     @property
@@ -126,7 +126,10 @@ def take_inventory(file: Path) -> Inventory:
         raise ModelError(f"its tensors cannot be listed: {tail[0]}", where=str(file))
     content = json.loads(done.stdout)
     return Inventory(
-        {name: Tensor(**{**fields, "shape": tuple(fields["shape"])}) for name, fields in content["tensors"].items()},
+        {
+            name: StoredTensor(**{**fields, "shape": tuple(fields["shape"])})
+            for name, fields in content["tensors"].items()
+        },
         tuple(
             Node(node["operator"], tuple(node["inputs"]), tuple(node["outputs"]), node["integers"])
             for node in content["nodes"]
@@ -149,12 +152,12 @@ def _packed_bytes(data_type: int, count: int, itemsize: int) -> int:
     return count * itemsize
 
 
-def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
+def _read_onnx(file: Path) -> tuple[dict[str, StoredTensor], list[Node]]:
     import onnx
     from onnx import helper
 
     graph = onnx.load(str(file), load_external_data=False).graph
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for initializer in graph.initializer:
         place = {entry.key: entry.value for entry in initializer.external_data}
         dtype = helper.tensor_dtype_to_np_dtype(initializer.data_type)
@@ -162,7 +165,7 @@ def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
         shape = tuple(initializer.dims)
         size = size or _packed_bytes(initializer.data_type, math.prod(shape), int(dtype.itemsize))
         offset = int(place.get("offset", 0))
-        tensors[initializer.name] = Tensor(str(dtype), shape, size, place.get("location"), offset)
+        tensors[initializer.name] = StoredTensor(str(dtype), shape, size, place.get("location"), offset)
     nodes = [
         Node(
             node.op_type,
@@ -175,7 +178,7 @@ def _read_onnx(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
     return tensors, nodes
 
 
-def _read_ort(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
+def _read_ort(file: Path) -> tuple[dict[str, StoredTensor], list[Node]]:
     """By the schema that onnxruntime ships for its own tools (core/flatbuffers/schema/ort.fbs)."""
     import numpy as np
     from onnx import helper
@@ -185,13 +188,13 @@ def _read_ort(file: Path) -> tuple[dict[str, Tensor], list[Node]]:
         content = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
     graph = InferenceSession.InferenceSession.GetRootAs(content, 0).Model().Graph()
     start = np.frombuffer(content, np.uint8).ctypes.data
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, StoredTensor] = {}
     for initializer in _items(graph.Initializers, graph.InitializersLength()):
         shape = tuple(int(initializer.Dims(axis)) for axis in range(initializer.DimsLength()))
         dtype = str(helper.tensor_dtype_to_np_dtype(initializer.DataType()))
         size = initializer.RawDataLength()
         offset = initializer.RawDataAsNumpy().ctypes.data - start if size else 0
-        tensors[initializer.Name().decode()] = Tensor(dtype, shape, size, file.name, offset)
+        tensors[initializer.Name().decode()] = StoredTensor(dtype, shape, size, file.name, offset)
     nodes = [
         Node(
             node.OpType().decode(),

@@ -15,7 +15,7 @@ from joulebench_plugins.onnx.inventory import (
     PRODUCTS,
     Inventory,
     Node,
-    Tensor,
+    StoredTensor,
 )
 
 #: MatMulNBits' attribute accuracy_level: inputs are rounded to int8 (docs/ContribOperators.md).
@@ -122,6 +122,6 @@ def _weights_of(node: Node, inventory: Inventory) -> Iterator[tuple[str, str, in
             yield name, tensor.dtype, math.prod(tensor.shape)
 
 
-def _is_weight(name: str, tensor: Tensor) -> bool:
+def _is_weight(name: str, tensor: StoredTensor) -> bool:
     """Whether it is of the model: neither a table, nor a scale, nor an index."""
     return tensor.dtype.startswith(("float", "bfloat")) and name not in _TABLES and not name.endswith(_OF_MATRICES)

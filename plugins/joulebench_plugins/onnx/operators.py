@@ -23,7 +23,7 @@ from joulebench.api import Kernel, Settings
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.onnx.binding import BoundModel
 from joulebench_plugins.onnx.graphfile import CONTRIB
-from joulebench_plugins.onnx.inventory import Inventory, Tensor
+from joulebench_plugins.onnx.inventory import Inventory, StoredTensor
 from joulebench_plugins.onnx.llamagraph import attention_attributes
 from joulebench_plugins.onnx.pieces import Piece, all_at_once, one_by_one, stored_array, stored_tensor
 
@@ -244,7 +244,7 @@ class _Maker:
         nodes: Sequence[Any],
         inputs: Mapping[str, Any],
         result: tuple[int, ...],
-        stored: Sequence[Mapping[str, Tensor]],
+        stored: Sequence[Mapping[str, StoredTensor]],
         *,
         operations: int,
         per_token: int,
@@ -260,7 +260,7 @@ class _Maker:
             name, run, moved, operations, per_token, f"float32, {detail}" if detail else "float32", len(stored)
         )
 
-    def _tensor(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> StoredTensor:
         return stored_tensor(self.inventory, name)
 
     def _stored(self, name: str) -> Any:

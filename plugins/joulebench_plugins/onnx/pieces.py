@@ -16,7 +16,7 @@ from onnx import NodeProto, StringStringEntryProto, TensorProto, helper
 from joulebench.api import Settings
 from joulebench_plugins.onnx.binding import bind_input, bind_output
 from joulebench_plugins.onnx.graphfile import CONTRIB, IR_VERSION, OPSET
-from joulebench_plugins.onnx.inventory import Inventory, Tensor
+from joulebench_plugins.onnx.inventory import Inventory, StoredTensor
 from joulebench_plugins.onnx.options import session_options
 from joulebench_plugins.onnx.providers import provider_list
 
@@ -41,7 +41,7 @@ class Piece:
     nodes: Sequence[Any]
     inputs: Sequence[Arrays]
     results: Sequence[Arrays]
-    weights: Sequence[Mapping[str, Tensor]] = ()
+    weights: Sequence[Mapping[str, StoredTensor]] = ()
 
 
 def one_by_one(piece: Piece, settings: Settings) -> Callable[[int], None]:
@@ -74,7 +74,7 @@ def all_at_once(piece: Piece, folder: Path, settings: Settings) -> Callable[[int
     @functools.cache
     def call() -> Callable[[], None]:
         nodes: list[Any] = []
-        constants: dict[str, Tensor] = {}
+        constants: dict[str, StoredTensor] = {}
         inputs: dict[str, Any] = {}
         results: dict[str, Any] = {}
         shared = _shared(piece.inputs) | _shared(piece.weights)
@@ -115,7 +115,7 @@ def _copied(node: Any, rename: Callable[[str], str]) -> Any:
     return copy
 
 
-def _constant(name: str, tensor: Tensor) -> Any:
+def _constant(name: str, tensor: StoredTensor) -> Any:
     place = {"location": tensor.file, "offset": str(tensor.offset), "length": str(tensor.size_bytes)}
     return TensorProto(
         name=name,
@@ -165,7 +165,7 @@ def _value_infos(arrays: Arrays) -> Iterator[Any]:
         yield helper.make_tensor_value_info(name, kind, array.shape)
 
 
-def stored_tensor(inventory: Inventory, name: str) -> Tensor:
+def stored_tensor(inventory: Inventory, name: str) -> StoredTensor:
     """Where a tensor of the model lies; ``KeyError`` if there is no such float32."""
     tensor = inventory.tensors[name]
     if tensor.file is None or tensor.dtype != "float32":

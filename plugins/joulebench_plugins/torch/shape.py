@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from joulebench.api import Availability, Converter, Settings, distribution_versions, require_modules
+from joulebench.checkpoint import read_json
 from joulebench.errors import ModelError
 
-_DTYPES: Final = ("float32", "bfloat16", "float16")
+_WIDTHS: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
+#: Python objects of a decoder layer in torch: some 35 kB for a llama layer of width 2, so at least this.
+_LAYER_OBJECTS_BYTES: Final = 20_000
 
 
 class ShapeInit(Converter):
@@ -37,6 +41,7 @@ class ShapeInit(Converter):
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write configuration and safetensors into ``output``."""
         seed, dtype = _read_seed(source / "seed.json")
+        _refuse_oversized(source / "config.json", dtype)
 
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
@@ -53,6 +58,22 @@ class ShapeInit(Converter):
         model.save_pretrained(str(output))
 
 
+def _refuse_oversized(file: Path, dtype: str) -> None:
+    """Raise :class:`MemoryError` for a shape whose layers this machine's memory cannot hold."""
+    config = read_json(file)
+    layers, hidden = config.get("num_hidden_layers"), config.get("hidden_size")
+    if not isinstance(layers, int) or not isinstance(hidden, int):
+        return
+    # At least the projections of the queries and of the output, and the modules around them.
+    least_bytes = layers * (2 * hidden * hidden * _WIDTHS[dtype] + _LAYER_OBJECTS_BYTES)
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if least_bytes > memory_bytes:
+        raise MemoryError(
+            f"{layers:,} layers of width {hidden:,} take {least_bytes / 2**30:,.0f} GiB and more; "
+            f"this machine has {memory_bytes / 2**30:,.0f}"
+        )
+
+
 def _read_seed(path: Path) -> tuple[int, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -62,6 +83,6 @@ def _read_seed(path: Path) -> tuple[int, str]:
     seed, dtype = content.get("seed"), content.get("dtype", "float32")
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ModelError("'seed' must be an integer", where=str(path))
-    if dtype not in _DTYPES:
-        raise ModelError(f"'dtype' must be one of {', '.join(_DTYPES)}", where=str(path))
+    if dtype not in _WIDTHS:
+        raise ModelError(f"'dtype' must be one of {', '.join(_WIDTHS)}", where=str(path))
     return seed, dtype

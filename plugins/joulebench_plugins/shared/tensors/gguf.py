@@ -1,4 +1,4 @@
-"""The tensors that a GGUF file holds, read from its header alone.
+"""The tensors that a GGUF file holds, read from its header alone and checked against its size.
 
 The gguf package would make Python objects of every token of the vocabulary, tens of MiB that
 would be counted as the model's. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -58,7 +59,7 @@ _DEFAULT_ALIGNMENT: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class GgufTensor:
     """A tensor as the header describes it, columns first as GGUF has it."""
 
     name: str
@@ -72,7 +73,7 @@ class Tensor:
         return math.prod(self.sizes)
 
 
-def read_tensors(path: Path) -> list[Tensor]:
+def read_tensors(path: Path) -> list[GgufTensor]:
     """All tensors of a file; raises :class:`ModelError` where it is no whole GGUF file."""
     try:
         with path.open("rb") as source:
@@ -83,7 +84,7 @@ def read_tensors(path: Path) -> list[Tensor]:
         raise _damaged(path, "its header is cut off or damaged") from error
 
 
-def _read(source: BinaryIO, path: Path) -> list[Tensor]:
+def _read(source: BinaryIO, path: Path) -> list[GgufTensor]:
     size = path.stat().st_size
     if source.read(4) != b"GGUF":
         raise _damaged(path, "it does not begin with 'GGUF'")
@@ -105,19 +106,22 @@ def _read(source: BinaryIO, path: Path) -> list[Tensor]:
                 raise ValueError("an alignment of 0")
             continue
         _skip(source, kind, size)
-    tensors: list[Tensor] = []
-    end = 0
+    tensors: list[GgufTensor] = []
+    extents: list[tuple[int, int]] = []
     for _ in range(tensor_count):
         tensor, offset = _tensor(source, size, path)
         tensors.append(tensor)
-        end = max(end, offset + tensor.size_bytes)
+        extents.append((offset, offset + tensor.size_bytes))
     begin = -(-source.tell() // alignment) * alignment
+    end = max((end for _, end in extents), default=0)
     if begin + end > size:
         raise _damaged(path, f"{size:,} bytes where its header says {begin + end:,}")
+    if any(after < before_end for (_, before_end), (after, _) in pairwise(sorted(extents))):
+        raise _damaged(path, "two of its tensors share bytes")
     return tensors
 
 
-def _tensor(source: BinaryIO, size: int, path: Path) -> tuple[Tensor, int]:
+def _tensor(source: BinaryIO, size: int, path: Path) -> tuple[GgufTensor, int]:
     name = _text(source, size)
     (dimensions,) = _numbers(source, "<I")
     if dimensions > 4:
@@ -127,7 +131,7 @@ def _tensor(source: BinaryIO, size: int, path: Path) -> tuple[Tensor, int]:
     if kind not in _TYPES:
         raise ModelError(f"tensor '{name}' has the unknown type {kind}", where=str(path))
     type_name, block, block_bytes = _TYPES[kind]
-    return Tensor(name, type_name, sizes, math.prod(sizes) // block * block_bytes), offset
+    return GgufTensor(name, type_name, sizes, math.prod(sizes) // block * block_bytes), offset
 
 
 def _numbers(source: BinaryIO, layout: str) -> tuple[int, ...]:
