@@ -15,7 +15,8 @@ import pytest
 
 from joulebench.api import Artifact
 from joulebench.errors import ArtifactError
-from joulebench.models.store import Store, Transform, hash_content
+from joulebench.models.making import MakingLimits, Transform
+from joulebench.models.store import Store, hash_content
 
 PLUGIN = '''
 import os, time
@@ -48,6 +49,10 @@ class Upper(ArtifactTechnique):
         if how == "memory":
             raise MemoryError
         if how == "hang":
+            time.sleep(60)
+        if how == "grow":
+            kept = bytearray(1 << 28)
+            kept[::4096] = b"x" * len(kept[::4096])
             time.sleep(60)
         (output / "text").write_text((source / "text").read_text().upper())
         (output / "half").unlink()
@@ -176,7 +181,8 @@ _MAKE = """
 import json, sys
 from pathlib import Path
 from joulebench.api import Artifact
-from joulebench.models.store import Store, Transform, hash_content
+from joulebench.models.making import MakingLimits, Transform
+from joulebench.models.store import Store, hash_content
 job = json.load(sys.stdin)
 path = Path(job["source"])
 source = Artifact("hf", path, *hash_content(path), ("given",))
@@ -246,3 +252,47 @@ def test_a_folder_without_a_manifest_stands_in_the_way_and_is_named(store: Store
     (folder / "content").mkdir(parents=True)
     with pytest.raises(ArtifactError, match="cannot be put in place"):
         store.make(source, step())
+
+
+def test_a_step_that_never_ends_is_ended_by_its_limit(store: Store, source: Artifact) -> None:
+    limited = Store(store.root.parent, MakingLimits(seconds=3.0))
+    with pytest.raises(ArtifactError, match=r"'upper' was ended: not done after 3 s \(limits.make_s\)"):
+        limited.make(source, step("hang"))
+    assert left_over(store) == []
+
+
+def test_a_step_that_takes_too_much_memory_is_ended_by_its_limit(store: Store, source: Artifact) -> None:
+    limited = Store(store.root.parent, MakingLimits(memory_bytes=150 << 20))
+    with pytest.raises(ArtifactError, match=r"MiB resident, limits.memory is 150 MiB"):
+        limited.make(source, step("grow"))
+
+
+def altered(path: Path) -> None:
+    """The same size and the same time of change, another content."""
+    state = path.stat()
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_what_was_altered_at_equal_size_and_time_is_never_used(store: Store, source: Artifact) -> None:
+    altered(store.make(source, step()).artifact.path / "text")
+    with pytest.raises(ArtifactError, match="not what was written"):
+        Store(store.root.parent).make(source, step())
+
+
+def test_what_was_altered_before_its_first_use_on_a_machine_is_never_used(store: Store, source: Artifact) -> None:
+    path = store.make(source, step()).artifact.path
+    (path.parent / "stamps.json").unlink()
+    altered(path / "text")
+    with pytest.raises(ArtifactError, match="not what was written"):
+        Store(store.root.parent).make(source, step())
+
+
+def test_what_was_copied_is_read_once_and_used(store: Store, source: Artifact) -> None:
+    path = store.make(source, step()).artifact.path
+    text = (path / "text").read_bytes()
+    (path / "text").unlink()
+    (path / "text").write_bytes(text)
+    before = (path.parent / "stamps.json").read_text("utf-8")
+    assert Store(store.root.parent).make(source, step()).artifact.path == path
+    assert (path.parent / "stamps.json").read_text("utf-8") != before

@@ -16,7 +16,8 @@ from toyrun import until
 
 from joulebench.api import Artifact
 from joulebench.environments.store import Environments
-from joulebench.models.store import Store, Transform, hash_content
+from joulebench.models.making import Transform
+from joulebench.models.store import Store, hash_content
 from joulebench.version import __version__
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,8 @@ from joulebench.environments.source import pip_arguments
 from joulebench.environments.store import Environments, needed_environments
 from joulebench.errors import InterpreterError, PluginError, ProfileError
 from joulebench.models.catalogue import read_catalogue
-from joulebench.models.store import Store, Transform
+from joulebench.models.making import Transform
+from joulebench.models.store import Store
 from joulebench.plan.interpreters import Placing
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import parse_profile
@@ -271,7 +272,7 @@ def test_an_interpreter_with_this_joulebench_answers_as_the_plugin_does_here() -
     place = ask(sys.executable)
     plugin = default_registry().technique("prune-magnitude")
     assert place.availability == plugin.available()
-    assert place.versions == plugin.versions()
+    assert place.versions == {"joulebench": __version__, **plugin.versions()}
     assert place.python == OtherPython(sys.executable)
 
 

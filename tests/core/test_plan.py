@@ -438,3 +438,9 @@ def test_a_file_that_a_conversion_unpacks_is_noted_at_its_cells(tmp_path: Path) 
     plan = make_plan(parse_profile(text, "p.toml", Path("/")), registry_of(A, Unpacking), CATALOGUE, [])
     assert plan.cells[0].notes[0] == "weights unpacked from q4_1 to float32"
     assert plan.to_json()["cells"][0]["notes"][0] == "weights unpacked from q4_1 to float32"
+
+
+def test_every_step_has_the_distribution_and_version_that_provide_it() -> None:
+    """They are a part of an artifact's key: another version of a plugin makes another artifact."""
+    (cell,) = plan_of("[technique.prune]\n[backend.a]\n[workload.work]\n", A, technique("prune")).cells
+    assert [step.versions for step in cell.transforms] == [{"fakes-dist": "1"}] * 2

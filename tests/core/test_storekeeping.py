@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import pytest
 
 from joulebench.api import Artifact
 from joulebench.cli import main
-from joulebench.models.store import Store, Transform, hash_content
+from joulebench.models.making import Transform
+from joulebench.models.store import Store, hash_content
 
 DAY_S = 86400.0
 SOURCE = Artifact("hf", Path("/source"), "0" * 64, 1)
@@ -126,7 +128,7 @@ def test_what_another_process_uses_is_not_pruned(shelf: Shelf, capsys: pytest.Ca
     folder = shelf.put("used")
     hold = (
         "import sys\nfrom pathlib import Path\nfrom joulebench.api import Artifact\n"
-        "from joulebench.models.store import Store, Transform\n"
+        "from joulebench.models.making import Transform\nfrom joulebench.models.store import Store\n"
         "source = Artifact('hf', Path('/source'), '0' * 64, 1)\n"
         "step = Transform('converter', 'used', 'packed', {'dtype': 'float32'}, {'lib': '1'})\n"
         "store = Store()\nprint(store.find(source, step) is not None, flush=True)\n"
@@ -149,8 +151,5 @@ def test_what_another_process_uses_is_not_pruned(shelf: Shelf, capsys: pytest.Ca
 def test_what_was_pruned_in_between_is_made_again(shelf: Shelf) -> None:
     folder = shelf.put("gone")
     assert shelf.store.find(SOURCE, step("gone")) is not None
-    (folder / "content" / "weights").unlink()
-    (folder / "content").rmdir()
-    (folder / "artifact.json").unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     assert shelf.store.find(SOURCE, step("gone")) is None

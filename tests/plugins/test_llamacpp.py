@@ -28,7 +28,8 @@ from gguf_models import (
 
 from joulebench.api import Artifact
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
-from joulebench.models.store import Store, Transform, hash_content
+from joulebench.models.making import Transform
+from joulebench.models.store import Store, hash_content
 from joulebench_plugins.gguf.export import GgufExport
 from joulebench_plugins.llamacpp import installed
 from joulebench_plugins.llamacpp.backend import LlamaCppBackend

@@ -28,7 +28,8 @@ from tokenizers import Tokenizer  # noqa: E402
 
 from joulebench.api import Artifact, ArtifactTechnique  # noqa: E402
 from joulebench.errors import ArtifactError, ModelError  # noqa: E402
-from joulebench.models.store import Store, Transform, hash_content  # noqa: E402
+from joulebench.models.making import Transform  # noqa: E402
+from joulebench.models.store import Store, hash_content  # noqa: E402
 from joulebench_plugins.pruning.evidence import zeros  # noqa: E402
 from joulebench_plugins.pruning.unstructured import (  # noqa: E402
     PruneMagnitude,

@@ -12,7 +12,8 @@ import pytest
 from pruning_models import settings_of
 
 from joulebench.api import Artifact, ArtifactTechnique, OptionValue, RuntimeTechnique, Scalar
-from joulebench.models.store import Store, Transform, hash_content
+from joulebench.models.making import Transform
+from joulebench.models.store import Store, hash_content
 from joulebench.profile.values import complete
 from joulebench.registry.loading import default_registry
 from joulebench.worker.tokenizer import CheckpointTokenizer

@@ -10,7 +10,7 @@ import click
 from joulebench.commands.common import duration_text, echo_json, json_option, load_profile, set_option
 
 if TYPE_CHECKING:
-    from joulebench.models.store import Transform
+    from joulebench.models.making import Transform
     from joulebench.plan.cells import Plan, PlannedCell
     from joulebench.profile.reading import Agreement
 

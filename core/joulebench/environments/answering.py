@@ -45,7 +45,7 @@ def _said_by(registry: Registry, kind: str, name: str) -> dict[str, Any]:
         "ok": availability.ok,
         "reason": availability.reason,
         "cure": availability.cure,
-        "versions": dict(plugin.versions()),
+        "versions": {**registry.provider(kind, name), **plugin.versions()},
         "devices": devices,
     }
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from joulebench.api import Availability, Backend, Plugin
 from joulebench.environments.python import OtherPython, environ_for
 from joulebench.environments.store import Environments
 from joulebench.errors import InterpreterError
-from joulebench.registry.loading import availability_of, devices_of
+from joulebench.registry.loading import Registry, availability_of, devices_of
 from joulebench.version import __version__
 
 #: An interpreter that takes longer than this to import joulebench and its plugins is given up.
@@ -88,8 +88,9 @@ def named_python(given: str, folder: Path) -> OtherPython:
 class Interpreters:
     """Answers of plugins by interpreter, each asked for once."""
 
-    def __init__(self, store: Environments | None = None) -> None:
+    def __init__(self, store: Environments | None = None, registry: Registry | None = None) -> None:
         self._store = store or Environments()
+        self._registry = registry
         self._here: dict[tuple[str, str], Place] = {}
         self._there: dict[tuple[str, str, str], Place] = {}
 
@@ -105,7 +106,9 @@ class Interpreters:
         if wanted is None:
             key = (kind, plugin.name)
             if key not in self._here:
-                self._here[key] = here(plugin)
+                place = here(plugin)
+                provider = {} if self._registry is None else self._registry.provider(kind, plugin.name)
+                self._here[key] = replace(place, versions={**provider, **place.versions})
             return self._here[key]
         fault = self._store.fault(wanted)
         if fault is None and not self._store.hold(wanted.name):

@@ -13,22 +13,23 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from joulebench.api import Artifact, OptionValue, Scalar
+from joulebench.api import Artifact, Scalar
 from joulebench.backendkit import cache_folder
-from joulebench.environments.python import OtherPython, environ_for
 from joulebench.errors import ArtifactError
+from joulebench.models.making import MakingLimits, Transform, run_transform
 
 #: The file that says what an entry of the store is; its time of change is that of the last use.
 MANIFEST: Final = "artifact.json"
 _CONTENT: Final = "content"
+#: The file that says of which files it is known that they are what was written.
+_STAMPS: Final = "stamps.json"
+_LIMITS: Final = MakingLimits()
 #: Folders of makers that have not finished, by prefix.
 MAKING: Final = ".making-"
 
@@ -57,26 +58,6 @@ def folder_bytes(folder: Path) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Transform:
-    """One step that makes an artifact from another: a converter or an artifact technique."""
-
-    kind: str  # "converter" or "technique"
-    name: str
-    target: str  # format of the result
-    settings: Mapping[str, OptionValue]
-    versions: Mapping[str, str]
-    #: Files that the settings name, by the option; their content counts, not where they lie.
-    files: Mapping[str, Path] = field(default_factory=dict)
-    #: What runs the step, if not this interpreter; ``versions`` are those that it has.
-    python: OtherPython | None = None
-
-    def describe(self) -> str:
-        """The step for a lineage: name and settings."""
-        inside = ", ".join(f"{key}={value}" for key, value in sorted(self.settings.items()))
-        return f"{self.name}({inside})"
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """An artifact in the store, with what was observed when it was made."""
 
@@ -88,8 +69,9 @@ class Stored:
 class Store:
     """The store in a cache folder."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, limits: MakingLimits = _LIMITS) -> None:
         self.root = (root or cache_folder()) / "artifacts"
+        self._limits = limits
         # What this process has been given stays locked as long as it lives: it is not pruned.
         self._held: dict[Path, int] = {}
 
@@ -125,6 +107,7 @@ class Store:
         except FileNotFoundError:
             os.close(self._held.pop(folder))
             return None
+        _check_content(folder, stored.artifact)
         with contextlib.suppress(OSError):  # a cache that is shared read-only
             os.utime(folder / MANIFEST)
         return stored
@@ -141,7 +124,7 @@ class Store:
         with _workplace(self.root) as temporary:
             content = temporary / _CONTENT
             content.mkdir()
-            report = run_transform(step, source, content)
+            report = run_transform(step, source, content, self._limits)
             digest, size = hash_content(content)
             manifest = {
                 "format": step.target,
@@ -152,6 +135,7 @@ class Store:
                 "seconds": report["seconds"],
             }
             (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+            _write_stamps(temporary, _stamps(content))
             _publish(temporary, folder)
         made = self._take(folder)
         if made is None:
@@ -162,8 +146,8 @@ class Store:
 def load_entry(folder: Path) -> Stored:
     """What a folder of the store holds. Raises :class:`FileNotFoundError` where it is none.
 
-    Files of another size than when they were made are an :class:`ArtifactError`; that each byte is
-    what it was is checked by ``joulebench artifacts verify`` alone.
+    Files of another size than when they were made are an :class:`ArtifactError`; their bytes are not
+    read.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -183,12 +167,48 @@ def load_entry(folder: Path) -> Stored:
         return Stored(artifact, manifest["evidence"], manifest["seconds"])
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"damaged entry in the artifact cache ({error})",
-            where=str(folder),
-            hint=f"'joulebench artifacts prune {folder.name}'; it is made again when needed",
-        ) from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(folder, str(error)) from None
+
+
+def _damaged(folder: Path, why: str) -> ArtifactError:
+    return ArtifactError(
+        f"damaged entry in the artifact cache ({why})",
+        where=str(folder),
+        hint=f"'joulebench artifacts prune {folder.name}'; it is made again when needed",
+    )
+
+
+def _check_content(folder: Path, artifact: Artifact) -> None:
+    """Raise where the files are not those that the hash is of.
+
+    They are read at their first use on a machine, and where any of them has changed since: its size,
+    time of change of content or of inode, or the inode itself.
+    """
+    stamps = _stamps(artifact.path)
+    try:
+        known = json.loads((folder / _STAMPS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        known = None
+    if stamps == known:
+        return
+    if hash_content(artifact.path)[0] != artifact.content_hash:
+        raise _damaged(folder, "its files are not what was written: another sha256")
+    with contextlib.suppress(OSError):  # a cache that is shared read-only
+        _write_stamps(folder, stamps)
+
+
+def _stamps(content: Path) -> dict[str, list[int]]:
+    """What changes with each file's content, by its name; the kernel alone sets the inode's time."""
+    files = sorted(file for file in content.rglob("*") if file.is_file())
+    states = {file.relative_to(content).as_posix(): file.stat() for file in files}
+    return {name: [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino] for name, state in states.items()}
+
+
+def _write_stamps(folder: Path, stamps: Mapping[str, list[int]]) -> None:
+    temporary = folder / f".{_STAMPS}.{os.getpid()}"
+    temporary.write_text(json.dumps(stamps), encoding="utf-8")
+    temporary.replace(folder / _STAMPS)
 
 
 @contextlib.contextmanager
@@ -246,36 +266,3 @@ def _publish(temporary: Path, folder: Path) -> None:
                 where=str(folder),
                 hint="delete that folder if it exists; it is made again when needed",
             ) from None
-
-
-def run_transform(step: Transform, source: Artifact, output: Path) -> dict[str, Any]:
-    """Run a converter or technique in a process of its own; returns its evidence and time."""
-    job = {
-        "kind": step.kind,
-        "name": step.name,
-        "source": str(source.path),
-        "output": str(output),
-        "settings": {**step.settings, **{name: str(path) for name, path in step.files.items()}},
-    }
-    python = sys.executable if step.python is None else step.python.path
-    try:
-        done = subprocess.run(
-            [python, "-P", "-m", "joulebench.worker.transform"],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environ_for(step.python),
-        )
-    except OSError as error:
-        raise ArtifactError(f"'{step.name}' could not be started: {error}") from None
-    try:
-        report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        tail = "\n".join(done.stderr.strip().splitlines()[-3:])
-        raise ArtifactError(
-            f"'{step.name}' ended with exit code {done.returncode}: {tail or 'no message'}", where=str(source.path)
-        ) from None
-    if "error" in report:
-        raise ArtifactError(report["error"], where=report.get("where"), hint=report.get("hint"))
-    return report

@@ -9,7 +9,7 @@ from typing import Any
 from joulebench.api import Settings
 from joulebench.environments.python import OtherPython
 from joulebench.models.catalogue import ModelRef
-from joulebench.models.store import Transform
+from joulebench.models.making import Transform
 
 
 @dataclass(frozen=True, slots=True)

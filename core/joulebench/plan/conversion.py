@@ -9,7 +9,7 @@ from pathlib import Path
 from joulebench.api import Converter, Settings
 from joulebench.environments.asking import Place, here
 from joulebench.errors import JoulebenchError
-from joulebench.models.store import Transform
+from joulebench.models.making import Transform
 from joulebench.registry.loading import Registry
 
 

@@ -17,7 +17,7 @@ from joulebench.environments.asking import Interpreters, Place
 from joulebench.environments.python import OtherPython
 from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unknown_name_hint
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model
-from joulebench.models.store import Transform
+from joulebench.models.making import Transform
 from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, PreparedSession, RuntimeStep
 from joulebench.plan.checks import (
     SkipCellError,
@@ -88,7 +88,7 @@ class _Planner:
         self._catalogue = catalogue
         self._files = ProfileFiles(profile, catalogue, profile_dirs)
         self._converters = [registry.converter(name) for name in registry.names("converter")]
-        self._placing = Placing(profile, Interpreters())
+        self._placing = Placing(profile, Interpreters(registry=registry))
         self._backends: list[BackendVariant] = []
         self.models = {choice.label: self._model(choice) for choice in profile.models}
 

@@ -88,6 +88,8 @@ class RunLimits:
     open_s: float
     block_s: float
     cell_s: float | None
+    #: Most time to make one artifact (a conversion, a technique), in seconds.
+    make_s: float = 3600.0
 
     @classmethod
     def of(cls, values: Mapping[str, OptionValue]) -> RunLimits:
@@ -98,6 +100,7 @@ class RunLimits:
             open_s=float(values["open_s"]),
             block_s=float(values["block_s"]),
             cell_s=None if cell is None else float(cell),
+            make_s=float(values["make_s"]),
         )
 
 

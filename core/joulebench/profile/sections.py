@@ -76,10 +76,11 @@ SAMPLER_OPTIONS: Final = (
 )
 
 LIMIT_OPTIONS: Final = (
-    Option("memory", "bytes", None, "resident memory at which a worker is killed", minimum=1),
+    Option("memory", "bytes", None, "resident memory at which a worker or a conversion is killed", minimum=1),
     Option("open_s", "float", 300.0, "most time to load a model", minimum=0.1),
     Option("block_s", "float", 600.0, "most time of one block (a hang beyond it)", minimum=0.1),
     Option("cell_s", "float", None, "most time of one cell in all", minimum=0.1),
+    Option("make_s", "float", 3600.0, "most time of one conversion or compression of a model", minimum=0.1),
 )
 
 QUALITY_OPTIONS: Final = (

@@ -254,6 +254,12 @@ class Registry:
         self._read_pending()
         return self._classes[kind][name].source.distribution
 
+    def provider(self, kind: str, name: str) -> dict[str, str]:
+        """The distribution that provides a plugin and its version, as a plugin states its libraries'."""
+        self._read_pending()
+        source = self._classes[kind][name].source
+        return {source.distribution: source.version} if source.version else {}
+
     def make(self, kind: str, name: str) -> Plugin:
         """The plugin of that kind and name, where the kind is not known beforehand."""
         return self._make(kind, name)  # type: ignore[no-any-return]

@@ -15,7 +15,8 @@ from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar
 from joulebench.checkpoint import inspect_checkpoint
 from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model
-from joulebench.models.store import Store, Transform
+from joulebench.models.making import MakingLimits, Transform
+from joulebench.models.store import Store
 from joulebench.plan.cells import Plan, PlannedCell, PlannedReference
 from joulebench.plan.checks import SkipCellError, check_backend, check_context, check_technique
 from joulebench.plan.conversion import number_notes
@@ -92,7 +93,7 @@ class Run:
         self._watcher = watcher
         self._resumed = resumed
         self._writer = SessionWriter(folder)
-        self._store = Store()
+        self._store = Store(limits=MakingLimits(profile.limits.make_s, profile.limits.memory_bytes))
         self._files = ProfileFiles(profile, catalogue, registry.profile_dirs(), watcher.say)
         self._protocol = profile.measurement
         self._instruments = instruments

@@ -49,7 +49,7 @@ class OnnxExport(Converter):
 
     def versions(self) -> Mapping[str, str]:
         """Versions of what writes the model, this package included."""
-        return distribution_versions(("joulebench", "onnx", "numpy"))
+        return distribution_versions(("onnx", "numpy"))
 
     def supports(self, architecture: str | None) -> str | None:
         """Only llama-type models; an unknown architecture is checked when the model is read."""

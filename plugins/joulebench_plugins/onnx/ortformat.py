@@ -37,8 +37,8 @@ class OrtFormat(Converter):
         return require_modules(("onnxruntime", "onnx", "numpy"), "onnx")
 
     def versions(self) -> Mapping[str, str]:
-        """The runtime that optimises the graph, and this package."""
-        return distribution_versions(("joulebench", "onnxruntime"))
+        """The runtime that optimises the graph."""
+        return distribution_versions(("onnxruntime",))
 
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write ``model.ort`` and the list of operators into ``output``.

@@ -33,7 +33,7 @@ class _OnnxTypes(ArtifactTechnique):
 
     def versions(self) -> Mapping[str, str]:
         """What decides the numbers and writes the file."""
-        return distribution_versions(("joulebench", "onnxruntime", "onnx", "numpy"))
+        return distribution_versions(("onnxruntime", "onnx", "numpy"))
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses models that no ONNX graph is made of."""

@@ -53,8 +53,8 @@ class RewritesWeights(ArtifactTechnique):
         return require_modules((*LIBRARIES, "numpy"), "torch")
 
     def versions(self) -> Mapping[str, str]:
-        """The libraries that decide the numbers, and this package."""
-        return distribution_versions(("joulebench", *LIBRARIES))
+        """The libraries that decide the numbers."""
+        return distribution_versions(LIBRARIES)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """A llama-type model whose matrices the groups divide; a text that fits it."""
