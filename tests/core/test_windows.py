@@ -221,7 +221,7 @@ def _energies(done: Done) -> dict[tuple[object, object], dict[str, object]]:
 
 
 def test_energy_of_blocks_and_phases_follows_the_power_through_every_wrap(bench: Bench) -> None:
-    with _powercap(bench, max_range_uj=4_000_000) as tree:  # wraps each 0.2 s under load
+    with _powercap(bench, max_range_uj=12_000_000) as tree:  # wraps each 0.6 s under load
         profile = bench.profile(
             _toy(bench, prefill_s=0.15, step_s=0.05),
             workload={"generate": {"prompts": "prompts.txt", "new_tokens": 7}},
@@ -236,6 +236,7 @@ def test_energy_of_blocks_and_phases_follows_the_power_through_every_wrap(bench:
     assert len(rows) == 9
     idle: list[dict[str, float]] = done.cell("a")["idle"]  # type: ignore[assignment]
     assert [each["when"] for each in idle] == ["before", "after"]
+    assert None not in [each["power_w"] for each in idle], idle
     idle_w = sum(each["power_w"] for each in idle) / 2
     assert idle_w == pytest.approx(UNLOADED_W, rel=0.1)
     for block in done.rows("blocks"):
@@ -300,7 +301,7 @@ def test_a_counter_that_is_updated_seldom_has_its_late_edges_made_good(bench: Be
 
 def test_a_power_gauge_of_a_reader_module_is_integrated(bench: Bench) -> None:
     profile = bench.profile(
-        {"a": {"prefill_s": 0.2}}, probes={"toymeter": {"mode": "gauge", "milliwatts": 5000}}, idle_s=0.4
+        {"a": {"prefill_s": 0.5}}, probes={"toymeter": {"mode": "gauge", "milliwatts": 5000}}, idle_s=0.4
     )
     done = bench.run(profile, "--no-report")
     totals = [row for row in done.rows("energy") if row["phase"] == "total"]
@@ -322,7 +323,7 @@ def test_a_sensor_that_disappears_costs_its_energy_and_nothing_else(bench: Bench
     assert started.process.returncode == 0
     session = Session(started.session_folder())
     rows = {row["block"]: row for row in session.table("energy").to_pylist() if row["phase"] == "total"}
-    assert rows[0]["gross_j"] is not None
+    assert rows[0]["gross_j"] is not None, rows[0]["flags"]
     assert rows[5]["gross_j"] is None
     assert "sensor_lost" in rows[5]["flags"]
     blocks = session.table("blocks").to_pylist()

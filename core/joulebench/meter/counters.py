@@ -34,8 +34,12 @@ READS_PER_WRAP: Final = 4
 _EDGE_GUARD_NS: Final = 5_000_000
 #: An update may be skipped now and then; a step that needs more than this is no step.
 _LATEST_PERIODS: Final = 4
+#: A counter that changes at every tick stands still with so many ticks alike.
+_STILL_TICKS: Final = 3
 #: A step may be so many times what the power seen so far explains.
 _SEEN_MARGIN: Final = 2.0
+#: The share of steps whose rate is usual.
+_USUALLY: Final = 0.9
 #: Power at an edge is looked for within so many update or sampling periods of it.
 _NEAR_PERIODS: Final = 3
 #: A counter that stands still while less than this power would move it is not frozen, in W.
@@ -79,8 +83,8 @@ def counter_energy_for_fit(start: Read, end: Read, spec: SensorSpec, trace: Trac
     flags = resolution_flags(duration_s, 1, period)
     if not spec.period_verified:
         flags = (*flags, "update_period_unverified")
-    late_j = max(first_w, last_w) * period
-    worst_j = late_j + spec.quantum
+    longest_s = period if spec.longest_gap_s is None else spec.longest_gap_s
+    worst_j = max(first_w, last_w, spec.largest_power_w or 0.0) * longest_s + spec.quantum
     return WindowEnergy(gross, u_j, spec.method, flags, duration_s, worst_j, spec.relative_u)
 
 
@@ -122,9 +126,18 @@ def edge_power(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> EdgePo
         return None
     before = [watts for _, t1, watts in first if t1 <= start[0]]
     ending = [watts for _, t1, watts in last if t1 <= end[0]] or [last[0][2]]
-    return EdgePower(
-        before[-1] if before else None, ending[-1], max(watts for *_, watts in first), max(watts for *_, watts in last)
-    )
+    most_w = [watts for *_, watts in last] + [_last_w(changes, end, spec, period_s)]
+    return EdgePower(before[-1] if before else None, ending[-1], max(watts for *_, watts in first), max(most_w))
+
+
+def _last_w(changes: Sequence[Read], end: Read, spec: SensorSpec, period_s: float) -> float:
+    """Power between the last tick before a window's end and the end itself: a burst may just have begun."""
+    earlier = [read for read in changes if read[0] < end[0]]
+    if not earlier:
+        return 0.0
+    t_ns, raw = earlier[-1]
+    step = end[1] - raw if spec.wraps_at is None else (end[1] - raw) % spec.wraps_at
+    return max(0, step) * spec.scale / max((end[0] - t_ns) * _NS, period_s)
 
 
 def _changes(trace: Trace) -> list[Read]:
@@ -210,7 +223,10 @@ def single_counter_window(start: Read, end: Read, spec: SensorSpec, trace: Trace
         return window
     power = edge_power(start, end, spec, trace)
     if power is not None and power.before_w is not None:
-        return corrected_for_late_edges(window, spec, power.before_w, power.end_w)
+        # Where the power near an edge varies, what its lateness held is known no better than that.
+        doubt_w = math.hypot(power.first_most_w - power.before_w, power.last_most_w - power.end_w) / _RECTANGLE
+        u_j = math.hypot(window.u_j, doubt_w * spec.mean_lateness_s)
+        return corrected_for_late_edges(replace(window, u_j=u_j), spec, power.before_w, power.end_w)
     if spec.method == "model":  # its counter is computed when it is read
         return window
     late_j = (window.worst_j or 0.0) / _RECTANGLE
@@ -236,10 +252,10 @@ def _standing_still(start: Read, end: Read, counts: int, spec: SensorSpec, trace
     if not spec.period_verified:  # it may only be slower than its probe declares
         return ""
     changes = _changes(trace)[1:]
-    limit_ns = int(max(limit_s, _LATEST_PERIODS * _tick_s(trace)) / _NS)
+    limit_ns = int(max(limit_s, _STILL_TICKS * _tick_s(trace)) / _NS)
     inside = [t for t, _ in changes if start[0] < t < end[0]]
     ticks = [t for t in trace.t_ns if start[0] < t < end[0]]
-    if len(ticks) < 2 * FEWEST_GAPS or end[0] - start[0] < 2 * limit_ns:
+    if len(ticks) < FEWEST_GAPS or end[0] - start[0] < 2 * limit_ns:
         return ""
     # An edge shows the last value before it, so what stands still between it and the next change counts.
     first, last = (inside[0], inside[-1]) if inside else (end[0], start[0])
@@ -263,25 +279,42 @@ def _advance(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> tuple[in
     if any(value > wrap for _, value in reads):
         return None, "counter_ambiguous"
     steps = [(b[0] - a[0], (b[1] - a[1]) % wrap) for a, b in pairwise(reads)]
-    seen = _counts_per_ns(steps, spec)
+    seen = _seen_rates(steps, spec)
     fault = next((fault for gap, step in steps if (fault := _step_fault(gap, step, wrap, spec, seen))), "")
     return (None, fault) if fault else (sum(step for _, step in steps), "")
 
 
-def _counts_per_ns(steps: Sequence[tuple[int, int]], spec: SensorSpec) -> float | None:
-    """The fastest that a counter is known to rise; ``None`` where nobody has looked closely enough.
+@dataclass(frozen=True, slots=True)
+class _SeenRates:
+    """How fast a counter is known to rise, in counts per ns: mostly, and at the most."""
 
-    By calibration, whose reads are dense enough for any wrap, or by two steps of this window: one alone
-    may be a counter that began anew.
+    usual: float
+    most: float
+
+
+def _seen_rates(steps: Sequence[tuple[int, int]], spec: SensorSpec) -> _SeenRates | None:
+    """By calibration, whose reads are dense enough for any wrap, and by the steps of this window.
+
+    ``None`` where nobody has calibrated. The most is what two steps have in common: one alone may be a
+    counter that began anew. Single steps are far above the power where an update came late, so that what
+    is usual tells how soon a wrap may come. Rates are those from change to change.
     """
     if spec.largest_power_w is None:
         return None
-    usual = quantile([float(gap) for gap, _ in steps], 0.5) or 0.0
-    rates = sorted(step / gap for gap, step in steps if gap >= usual / 2 and gap > 0)
-    return max(spec.largest_power_w * _NS / spec.scale, *rates[-2:-1])
+    known = spec.largest_power_w * _NS / spec.scale
+    usual_gap = quantile([float(gap) for gap, _ in steps], 0.5) or 0.0
+    rates: list[float] = []
+    since_change = 0
+    for gap, step in steps:
+        since_change += gap
+        if step and since_change >= usual_gap / 2:
+            rates.append(step / since_change)
+        since_change = 0 if step else since_change
+    rates.sort()
+    return _SeenRates(max(known, quantile(rates, _USUALLY) or 0.0), max(known, *rates[-2:-1]))
 
 
-def _step_fault(gap_ns: int, step: int, wrap: int, spec: SensorSpec, seen: float | None) -> str:
+def _step_fault(gap_ns: int, step: int, wrap: int, spec: SensorSpec, seen: _SeenRates | None) -> str:
     """Why a step of a wrapping counter proves nothing, or an empty string.
 
     Without a maximum power, a step above a quarter of the range cannot be told from one that hides a
@@ -298,6 +331,6 @@ def _step_fault(gap_ns: int, step: int, wrap: int, spec: SensorSpec, seen: float
     largest = counts_per_ns * (gap_ns + lag_ns) + (spec.resolution or 0.0) / spec.scale + 1
     if READS_PER_WRAP * counts_per_ns * gap_ns <= wrap and largest < wrap:
         return "counter_reset" if step > largest else ""
-    if seen is None or READS_PER_WRAP * seen * gap_ns > wrap:
+    if seen is None or READS_PER_WRAP * seen.usual * gap_ns > wrap or READS_PER_WRAP * step > wrap:
         return "counter_ambiguous"
-    return "" if step <= _SEEN_MARGIN * seen * (gap_ns + lag_ns) else "counter_ambiguous"
+    return "" if step <= _SEEN_MARGIN * seen.most * (gap_ns + lag_ns) else "counter_ambiguous"

@@ -71,7 +71,8 @@ class SensorSpec:
     over which a gauge averages. ``method`` is ``model`` for estimated channels.
 
     ``lateness_s`` is how old a shown value is on average, ``lateness_u_s`` the standard deviation of
-    that; ``None``: those of a constant period, T/2 and T/√12.
+    that; ``None``: those of a constant period, T/2 and T/√12. ``longest_gap_s`` is the longest time between
+    changes that was seen.
     """
 
     scale: float
@@ -86,9 +87,12 @@ class SensorSpec:
     period_verified: bool = True
     averaging_s: float = 0.0
     largest_power_w: float | None = None
+    longest_gap_s: float | None = None
 
     @classmethod
-    def of_channel(cls, channel: Channel, timing: UpdateTiming | None = None) -> SensorSpec:
+    def of_channel(
+        cls, channel: Channel, timing: UpdateTiming | None = None, largest_power_w: float | None = None
+    ) -> SensorSpec:
         """The channel's facts; measured update times go before the channel's own."""
         own: Method = "counter" if channel.kind == "counter" else "integrated"
         declared = channel.update_period_s
@@ -104,6 +108,8 @@ class SensorSpec:
             lateness_u_s=None if timing is None else timing.lateness_u_s,
             period_verified=timing is not None or channel.provenance == "estimated",
             averaging_s=channel.averaging_s or 0.0,
+            largest_power_w=largest_power_w,
+            longest_gap_s=None if timing is None else timing.longest_s,
         )
 
     def with_timing(self, timing: UpdateTiming) -> SensorSpec:
@@ -114,6 +120,7 @@ class SensorSpec:
             lateness_s=timing.lateness_s,
             lateness_u_s=timing.lateness_u_s,
             period_verified=True,
+            longest_gap_s=timing.longest_s,
         )
 
     @property

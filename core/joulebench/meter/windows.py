@@ -19,6 +19,8 @@ from joulebench.meter.timing import UpdateTiming
 TOTAL: Final = "total"
 #: The flag of a total that is short of a domain.
 PARTS_MISSING: Final = "parts_missing"
+#: Where no calibration has seen any power.
+NOTHING_SEEN: Final[Mapping[int, float]] = MappingProxyType({})
 #: Where no idle power is known.
 NOTHING_IDLE: Final[Mapping[int, float | None]] = MappingProxyType({})
 #: Late edges are made good where they can bias a window by more than this share …
@@ -80,7 +82,8 @@ class Accountant:
     """Knows the channels of a session and turns windows into energies.
 
     ``frozen`` are counters that the calibration never saw change: a sensor that says nothing
-    looks like one that says zero, so their energies are withheld.
+    looks like one that says zero, so their energies are withheld. ``largest_powers_w`` is the most that
+    calibration has seen of each channel.
     """
 
     def __init__(
@@ -90,13 +93,14 @@ class Accountant:
         timings: Mapping[int, UpdateTiming],
         frozen: Collection[int] = (),
         margins: Margins = NO_MARGINS,
+        largest_powers_w: Mapping[int, float] = NOTHING_SEEN,
     ) -> None:
         self.channels = channels
         self._frozen = frozenset(frozen)
         self.margins = margins
         self._place = {index: place for place, index in enumerate(edge_order)}
         self._specs = {
-            index: SensorSpec.of_channel(channel, timings.get(index))
+            index: SensorSpec.of_channel(channel, timings.get(index), largest_powers_w.get(index))
             for index, channel in enumerate(channels)
             if channel.quantity in ("energy", "power")
         }

@@ -84,7 +84,8 @@ class OpenSensors:
         from joulebench.meter.windows import Accountant
         from joulebench.sensors.idle import measure_idle
 
-        accountant = Accountant(self.channels, self.counters, self.timings)
+        powers = {i: spec.largest_power_w for i, spec in enumerate(self._specs) if spec.largest_power_w is not None}
+        accountant = Accountant(self.channels, self.counters, self.timings, self._frozen, largest_powers_w=powers)
         baseline = measure_idle(accountant, seconds, "before")
         self.idle = {} if baseline is None else dict(baseline.power)
 
@@ -188,12 +189,11 @@ def _calibrations(channels: Sequence[Channel], seconds: float | None) -> dict[in
 
 def _spec(channel: Channel, calibration: SensorCalibration | None, most_power_w: float) -> SensorSpec:
     timing = None if calibration is None else calibration.timing
-    spec = SensorSpec.of_channel(channel, timing)
+    spec = SensorSpec.of_channel(channel, timing, None if calibration is None else calibration.largest_power_w)
     return replace(
         spec,
         max_power_w=None if spec.max_power_w is None else most_power_w,
         period_verified=spec.period_verified or (calibration is not None and calibration.continuous),
-        largest_power_w=None if calibration is None else calibration.largest_power_w,
     )
 
 

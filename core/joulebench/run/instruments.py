@@ -42,7 +42,10 @@ class Instruments:
         """What turns windows into energies, with the update periods as they were measured."""
         channels = self.sensors.channels
         timings = {index: found.timing for index, found in self.calibrations.items() if found.timing is not None}
-        return Accountant(channels, edge_channels(channels), timings, self.frozen, margins)
+        powers = {
+            i: found.largest_power_w for i, found in self.calibrations.items() if found.largest_power_w is not None
+        }
+        return Accountant(channels, edge_channels(channels), timings, self.frozen, margins, powers)
 
     def channel_rows(self) -> list[Row]:
         """The channels as the session records them."""

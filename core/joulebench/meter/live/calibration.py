@@ -117,15 +117,15 @@ class _Watched:
             self.longest_gap_ns = max(self.longest_gap_ns, now - self.looked_ns)
         self.looked_ns = now
         if raw is not None and self.before is not None and raw != self.before:
-            self._changed(now, abs(raw - self.before))
+            self._changed(now, raw - self.before)
         self.before = raw
 
     def _changed(self, now: int, step: int) -> None:
         self.changes += 1
-        self.steps.append(step)
+        self.steps.append(abs(step))
         if self.changed_ns is not None:
             period_ns = now - self.changed_ns
-            self.largest_per_ns = max(self.largest_per_ns, step / period_ns)
+            self.largest_per_ns = max(self.largest_per_ns, step / period_ns)  # a wrap's fall is none
             # Where we ourselves were kept from reading, the interval is ours, not the sensor's.
             if self.longest_gap_ns <= _LARGEST_GAP_SHARE * period_ns:
                 self.periods_ns.append(period_ns)
@@ -179,7 +179,7 @@ def _calibration(channel: Channel, watched: _Watched, watched_s: float) -> Senso
         timing=UpdateTiming.of_gaps(periods) if known else None,
         watched_s=watched_s,
         declared_period_s=channel.update_period_s,
-        largest_power_w=watched.largest_per_ns * channel.scale * 1e9 if known and channel.unit == "J" else None,
+        largest_power_w=_largest_power_w(channel, watched),
     )
 
 
@@ -189,3 +189,10 @@ def _quantum(channel: Channel, steps: Sequence[int]) -> float:
     Counts that a driver has converted (RAPL's 61.035 µJ shown in whole µJ) have no common divisor but 1.
     """
     return max(math.gcd(*steps) * channel.scale, channel.resolution or 0.0)
+
+
+def _largest_power_w(channel: Channel, watched: _Watched) -> float | None:
+    """The most power between two changes; ``None`` where there were none, or it counts no energy."""
+    if channel.unit != "J" or watched.largest_per_ns == 0:
+        return None
+    return watched.largest_per_ns * channel.scale * 1e9
