@@ -5,12 +5,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 OUT ?= sessions
+# Processes that share the tests; a test is taken over by whichever has none left.
+JOBS ?= auto
+PARALLEL := -n $(JOBS) --dist worksteal
+# Libraries that change what others import or do: only the tests that need them see this folder.
+APART := $(VENV)/apart
+APART_STAMP := $(APART)/.installed
 # What of llama.cpp is left out when it is compiled. CMAKE_ARGS of your own come after it.
 LLAMA_CMAKE := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
 	-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF
 LLAMA_LOG := $(VENV)/llamacpp.log
 
-.PHONY: demo test test-all lint docs bench setup llamacpp clean
+.PHONY: demo test test-all test-apart lint docs bench setup llamacpp clean
 .DEFAULT_GOAL := demo
 
 setup: $(DEV_STAMP)
@@ -51,10 +57,19 @@ demo: $(STAMP)
 	$(BIN)/joulebench run quick --out $(OUT)
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not apart" $(PYTEST_ARGS)
 
-test-all: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-all: test-apart
+	$(BIN)/python -m pytest $(PARALLEL) -m "not apart" $(PYTEST_ARGS)
+
+test-apart: $(APART_STAMP)
+	PYTHONPATH=$(CURDIR)/$(APART) $(BIN)/python -m pytest -m apart $(PYTEST_ARGS)
+
+# torchao: transformers imports it wherever it is installed. The prebuilt llama.cpp stands beside the built one.
+$(APART_STAMP): $(DEV_STAMP)
+	@echo "== installing what some tests need apart from the others"
+	$(BIN)/python -m pip install --progress-bar on $(PIP_ARGS) --no-deps --upgrade --target $(APART) 'torchao>=0.18' 'llama-cpp-py-sync>=0.11739' cffi pycparser
+	@touch $@
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check core plugins profiles reports tests bench docs

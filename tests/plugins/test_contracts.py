@@ -39,6 +39,7 @@ BIGRAM: Final = Path(__file__).parents[1] / "plugin_examples" / "bigram" / "bigr
 #: Settings that make a technique act on a model as small as the contracts'.
 SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     "prune-structured": {"keep_mlp": 0.5},
+    "torch-int4-weight-only": {"head": False},
     "kv-window": {"budget": 8},
     "kv-h2o": {"budget": 8},
     "kv-tova": {"budget": 8},
@@ -119,8 +120,24 @@ class TestArtifactTechniques(ArtifactTechniqueContract):
         return made("technique", request.param)
 
 
+#: Techniques that need a library which only tests apart have.
+APART: Final = frozenset({"torch-int8-weight-only", "torch-int4-weight-only"})
+
+
 class TestRuntimeTechniques(RuntimeTechniqueContract):
-    @pytest.fixture(params=techniques(RuntimeTechnique))
+    @staticmethod
+    def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+        in_session = "session" in metafunc.function.__name__ and "evidence" in metafunc.function.__name__
+        metafunc.parametrize(
+            "plugin",
+            [
+                pytest.param(name, marks=pytest.mark.apart if in_session and name in APART else ())
+                for name in techniques(RuntimeTechnique)
+            ],
+            indirect=True,
+        )
+
+    @pytest.fixture
     def plugin(self, request: pytest.FixtureRequest) -> Any:
         return made("technique", request.param)
 

@@ -18,8 +18,11 @@ np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")
 pytest.importorskip("transformers")
 MODULES = ("llama_cpp", "llama_cpp_py_sync")
-if missing := [name for name in MODULES if importlib.util.find_spec(name) is None]:
-    pytest.skip(f"both bindings are compared; not installed: {missing}", allow_module_level=True)
+MISSING = [name for name in MODULES if importlib.util.find_spec(name) is None]
+pytestmark = [
+    pytest.mark.apart,
+    pytest.mark.skipif(bool(MISSING), reason=f"both bindings are compared; not installed: {MISSING}"),
+]
 
 PROMPT = [3, 14, 15, 92, 65, 35, 89, 79]
 CODE = """

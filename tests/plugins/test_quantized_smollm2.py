@@ -193,7 +193,7 @@ TORCH: Mapping[str, tuple[float, float]] = {
 }
 
 
-@pytest.fixture(params=TORCH)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.apart if "weight-only" in name else ()) for name in TORCH])
 def runtime(request: pytest.FixtureRequest) -> RuntimeTechnique:
     technique = default_registry().technique(request.param)
     assert isinstance(technique, RuntimeTechnique)

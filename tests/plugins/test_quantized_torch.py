@@ -167,6 +167,7 @@ def test_a_plain_session_says_the_same_of_itself(plain: Any) -> None:
 # -- torchao ----------------------------------------------------------------------------------
 
 
+@pytest.mark.apart
 @with_torchao
 def test_int8_weights_alone_are_multiplied_in_floating_point(tiny_checkpoint: Path, plain: Any) -> None:
     technique = TorchInt8WeightOnly()
@@ -185,6 +186,7 @@ def test_int8_weights_alone_are_multiplied_in_floating_point(tiny_checkpoint: Pa
         assert held - buffers == read
 
 
+@pytest.mark.apart
 @with_torchao
 @pytest.mark.parametrize(
     ("head", "kind", "size"), [(True, "bfloat16", 2), (False, "bfloat16", 2), (True, "float32", 4)]
@@ -208,6 +210,17 @@ def test_int4_weights_take_half_a_byte_and_their_scales(
         assert read == matrices * (0.5 + 2 * size / 32)
 
 
+@pytest.mark.apart
+@with_torchao
+def test_a_head_that_cannot_be_packed_is_refused() -> None:
+    config = {"hidden_size": 64, "intermediate_size": 160, "vocab_size": 264}
+    settings = {**TorchBackend().default_settings(), **applied(TorchInt4WeightOnly())}
+    assert "packs 16 rows together, and the head has 264" in (TorchBackend().check("cpu", settings, config) or "")
+    settings |= applied(TorchInt4WeightOnly(), head=False)
+    assert TorchBackend().check("cpu", settings, config) is None
+
+
+@pytest.mark.apart
 @with_torchao
 def test_groups_that_do_not_divide_are_refused(tiny_checkpoint: Path) -> None:
     settings = applied(TorchInt4WeightOnly(), group=128)

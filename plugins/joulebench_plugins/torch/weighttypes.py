@@ -37,6 +37,10 @@ OPTIONS: Final = (
 )
 
 
+#: Rows of a matrix that torch's _convert_weight_to_int4pack_for_cpu packs together.
+_INT4_ROWS: Final = 16
+
+
 def weights_fault(device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
     """Why the weights cannot be held as the settings say, or ``None``."""
     kind = str(settings.get("weights", PLAIN))
@@ -61,4 +65,7 @@ def _group_fault(kind: str, settings: Settings, config: Mapping[str, object]) ->
         width = config.get(name)
         if isinstance(width, int) and width % group:
             return f"weights_group = {group} does not divide {name}, which is {width}"
+    rows = config.get("vocab_size")
+    if settings.get("weights_head", True) and isinstance(rows, int) and rows % _INT4_ROWS:
+        return f"weights = '{kind}' packs {_INT4_ROWS} rows together, and the head has {rows}; set weights_head = false"
     return None
