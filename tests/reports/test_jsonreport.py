@@ -50,7 +50,7 @@ def test_every_report_keeps_the_schema(
     session: Session, poor_session: Session, hostile_session: Session, tmp_path: Path
 ) -> None:
     checker = jsonschema.Draft202012Validator(schema())
-    compressed = technique_sessions.usual(tmp_path)
+    compressed = technique_sessions.usual(tmp_path / "compressed")
     for each in (session, poor_session, hostile_session, compressed):
         checker.validate(report(each))
 

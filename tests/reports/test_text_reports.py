@@ -50,7 +50,7 @@ def test_the_terminal_report_says_what_energy_it_shows_and_why(session: Session)
     assert "ESTIMATED (estimate/cpu" in shown
     assert "rapl (no /sys/class/powercap" in shown
     assert "J/token (est.)" in shown
-    assert "Cure: run on bare metal" in shown
+    assert "Fix: run on bare metal" in shown
 
 
 def test_the_terminal_report_keeps_energy_and_speed_at_80_columns(session: Session) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from joulebench.errors import ProfileError, SessionError, UnavailableError, unknown_name_hint
 
 if TYPE_CHECKING:
+    from joulebench.registry.loading import Registry
     from joulebench.session import Session
+
+_DEFAULT_FORMAT: Final = "terminal"
 
 
 @click.command()
@@ -18,9 +21,8 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "name",
-    default="terminal",
-    show_default=True,
-    help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, or a plugin's renderer.",
+    help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, or a plugin's renderer. "
+    "By default that of the output's suffix, else terminal.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
 @click.option(
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--option", "given", multiple=True, metavar="KEY=VALUE", help="An option of the renderer. Repeatable.")
 def report(
-    sessions: tuple[str, ...], name: str, output: Path | None, cells: tuple[str, ...], given: tuple[str, ...]
+    sessions: tuple[str, ...], name: str | None, output: Path | None, cells: tuple[str, ...], given: tuple[str, ...]
 ) -> None:
     """Render a session, finished or not, or several in one report.
 
@@ -39,7 +41,9 @@ def report(
     from joulebench.registry.loading import default_registry
     from joulebench.session.places import open_sessions
 
-    renderer = default_registry().renderer(name)
+    registry = default_registry()
+    name = name or _format_of(output, registry)
+    renderer = registry.renderer(name)
     availability = renderer.available()
     if not availability.ok:
         raise UnavailableError(f"the '{name}' report cannot be made: {availability.reason}", hint=availability.cure)
@@ -57,6 +61,14 @@ def report(
     except OSError as error:
         raise SessionError(f"cannot be written: {error.strerror}", where=str(output)) from None
     click.echo(f"wrote {output}", err=True)
+
+
+def _format_of(output: Path | None, registry: Registry) -> str:
+    """The format that writes files of this suffix, the one that is named after it before others."""
+    suffix = "" if output is None else output.suffix.lower()
+    names = [name for name in registry.names("renderer") if suffix and registry.renderer(name).suffix == suffix]
+    named = suffix.removeprefix(".")
+    return named if named in names else next(iter(names), _DEFAULT_FORMAT)
 
 
 def _with_cells(sessions: list[Session], names: tuple[str, ...]) -> list[Session]:

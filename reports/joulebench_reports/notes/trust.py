@@ -11,7 +11,7 @@ from joulebench.api import PROVENANCES
 from joulebench_reports.reading import simulated
 from joulebench_reports.reading.limits import limit_notes
 from joulebench_reports.values.agreement import agreement_notes, missing_figures
-from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, SessionSummary
+from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, ProbeReport, SessionSummary
 from joulebench_reports.words.flags import explain
 from joulebench_reports.words.text import MARKS, data_size, number, percent, plain, seconds
 
@@ -82,20 +82,32 @@ def flag_letters(cells: Sequence[CellSummary]) -> dict[str, str]:
 
 def banner(summary: SessionSummary) -> str:
     """The session's energy provenance in one sentence, with the reason for what is not measured."""
-    found: dict[str, list[EnergySummary]] = {}
+    known: dict[str, list[EnergySummary]] = {}
     for cell in summary.shown:
-        for each in cell.energy:
-            if each.gross.value is not None or each.net.value is not None:
-                found.setdefault(each.provenance, []).append(each)
-    parts = [_origin(name, found[name]) for name in PROVENANCES if name in found]
+        for energy in cell.energy:
+            if energy.gross.value is not None or energy.net.value is not None:
+                known.setdefault(energy.provenance, []).append(energy)
+    parts = [_origin(name, known[name]) for name in PROVENANCES if name in known]
     text = "; ".join(parts) if parts else "NONE – no cell has an energy figure"
-    if "measured" in found:
-        return f"Energy: {text}"
-    reasons = [f"{note.term} ({_first_clause(note.text)})" for note in _absent_sensors(summary)]
-    tail = ", ".join(reasons) or next(
-        (c.headline.reason_if_null for c in summary.shown if c.headline.reason_if_null), ""
+    if "measured" in known:
+        incomplete = any("parts_missing" in energy.gross.flags for energy in known["measured"])
+        return f"Energy: {text}" + (" – the total lacks a part that could not be read" if incomplete else "")
+    why = plain(_why_not_measured(summary))
+    return f"Energy: {text}" + (f" – {why}" if why else "")
+
+
+def _why_not_measured(summary: SessionSummary) -> str:
+    """Sensors that gave no figure are another matter than no sensors."""
+    silent = [energy for cell in summary.shown for energy in cell.energy if energy.provenance == "measured"]
+    if silent:
+        reasons = dict.fromkeys(energy.gross.reason_if_null for energy in silent if energy.gross.reason_if_null)
+        return f"the energy sensors gave no figure: {', '.join(map(_first_clause, reasons))}"
+    absent = [probe for probe in summary.probes if not probe.available and not _is_unasked(probe)]
+    reasons_absent = [f"{probe.probe} ({_first_clause(probe.reason or 'not available')})" for probe in absent]
+    tail = ", ".join(reasons_absent) or next(
+        (cell.headline.reason_if_null for cell in summary.shown if cell.headline.reason_if_null), ""
     )
-    return f"Energy: {text}" + (f" – no energy sensor; not available here: {plain(tail)}" if tail else "")
+    return f"no energy sensor; not available here: {tail}" if tail else ""
 
 
 def _first_clause(reason: str) -> str:
@@ -111,17 +123,26 @@ def _origin(provenance: str, energies: list[EnergySummary]) -> str:
     return f"{provenance.upper()} ({plain(channels)}; {plain(methods)}{scale})"
 
 
-def _absent_sensors(summary: SessionSummary) -> list[Note]:
-    return [Note(probe.probe, probe.reason or "not available") for probe in summary.probes if not probe.available]
+def _is_unasked(probe: ProbeReport) -> bool:
+    """A probe that waits to be asked: what would cure it is a setting of its own."""
+    return not probe.requested and (probe.cure or "").startswith("[probe.")
 
 
 def unmeasured(summary: SessionSummary) -> list[Note]:
-    """What could not be measured, why, and what would cure it."""
-    notes: list[Note] = []
-    for probe in summary.probes:
-        if not probe.available:
-            cure = f" Cure: {probe.cure}" if probe.cure else ""
-            notes.append(Note(f"probe {probe.probe}", f"{probe.reason or 'not available'}.{cure}"))
+    """What could not be measured, why, and how to fix it.
+
+    Where energy was measured, probes that the profile does not name are only named.
+    """
+    measured = any(cell.headline.provenance == "measured" and cell.headline.value for cell in summary.shown)
+    absent = [probe for probe in summary.probes if not probe.available and not _is_unasked(probe)]
+    told = [probe for probe in absent if probe.requested or not measured]
+    notes = [
+        Note(f"probe {probe.probe}", f"{probe.reason or 'not available'}.{f' Fix: {probe.cure}' if probe.cure else ''}")
+        for probe in told
+    ]
+    others = [probe.probe for probe in absent if probe not in told]
+    if others:
+        notes.append(Note("other probes", f"{', '.join(others)} cannot be read here; 'joulebench doctor' says why"))
     return notes + _grouped(_null_figures(cell) for cell in summary.shown)
 
 

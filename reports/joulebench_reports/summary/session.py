@@ -105,7 +105,23 @@ def _object(value: object) -> Mapping[str, object]:
 
 
 def _probes(row: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
-    return tuple(ProbeReport(p["probe"], bool(p["available"]), p["reason"], p["cure"]) for p in row["probes"] or ())
+    requested = _requested_probes(row)
+    return tuple(
+        ProbeReport(p["probe"], bool(p["available"]), p["reason"], p["cure"], p["probe"] in requested)
+        for p in row["probes"] or ()
+    )
+
+
+def _requested_probes(row: Mapping[str, Any]) -> set[str]:
+    """The probes that the profile or an override names."""
+    import tomllib
+
+    try:
+        tables = tomllib.loads(row["profile_text"] or "").get("probe")
+    except tomllib.TOMLDecodeError:
+        tables = None
+    overridden = (str(override).strip().split(".") for override in row["overrides"] or ())
+    return {*_object(tables), *(parts[1] for parts in overridden if parts[0] == "probe" and len(parts) > 1)}
 
 
 def _channels(row: Mapping[str, Any]) -> tuple[ChannelReport, ...]:

@@ -204,12 +204,13 @@ class CellSummary:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """A probe that was asked for: readable, or why not and what would change that."""
+    """A probe: readable, or why not and what would change that; ``requested`` where the profile names it."""
 
     probe: str
     available: bool
     reason: str | None
     cure: str | None
+    requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
