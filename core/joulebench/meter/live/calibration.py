@@ -29,6 +29,8 @@ _NORMAL_95: Final = 1.96
 _PATIENT_PERIODS: Final = 4
 #: With so many changes of each channel there is no need to watch on.
 _ENOUGH_CHANGES: Final = 40
+#: Power is taken over so long at least.
+_SLICE_NS: Final = 10_000_000
 #: A source that changes at more than this share of the reads is finer than reading can see.
 _CONTINUOUS_SHARE: Final = 0.5
 
@@ -105,6 +107,8 @@ class _Watched:
     periods_ns: list[int] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     largest_per_ns: float = 0.0
+    slice_ns: int | None = None
+    slice_counts: int = 0
 
     def look(self, clock_ns: Callable[[], int]) -> None:
         """Read once and note a change."""
@@ -125,12 +129,31 @@ class _Watched:
         self.steps.append(abs(step))
         if self.changed_ns is not None:
             period_ns = now - self.changed_ns
-            self.largest_per_ns = max(self.largest_per_ns, step / period_ns)  # a wrap's fall is none
+            self._add_to_slice(now, step)
             # Where we ourselves were kept from reading, the interval is ours, not the sensor's.
             if self.longest_gap_ns <= _LARGEST_GAP_SHARE * period_ns:
                 self.periods_ns.append(period_ns)
+        else:
+            self.slice_ns = now
         self.changed_ns = now
         self.longest_gap_ns = 0
+
+    def _add_to_slice(self, now: int, step: int) -> None:
+        """Power is told over slices of several updates: one that we saw late is followed by an early one."""
+        if self.slice_ns is None or step < 0:  # a wrap's fall tells no power
+            self.slice_ns, self.slice_counts = now, 0
+            return
+        self.slice_counts += step
+        if now - self.slice_ns >= _SLICE_NS:
+            self.largest_per_ns = max(self.largest_per_ns, self.slice_counts / (now - self.slice_ns))
+            self.slice_ns, self.slice_counts = now, 0
+
+
+def _largest_power_w(channel: Channel, watched: _Watched) -> float | None:
+    """The most power over a slice of 10 ms or more; ``None`` where there was none, or it counts no energy."""
+    if channel.unit != "J" or watched.largest_per_ns == 0:
+        return None
+    return watched.largest_per_ns * channel.scale * 1e9
 
 
 def calibrate(
@@ -189,10 +212,3 @@ def _quantum(channel: Channel, steps: Sequence[int]) -> float:
     Counts that a driver has converted (RAPL's 61.035 µJ shown in whole µJ) have no common divisor but 1.
     """
     return max(math.gcd(*steps) * channel.scale, channel.resolution or 0.0)
-
-
-def _largest_power_w(channel: Channel, watched: _Watched) -> float | None:
-    """The most power between two changes; ``None`` where there were none, or it counts no energy."""
-    if channel.unit != "J" or watched.largest_per_ns == 0:
-        return None
-    return watched.largest_per_ns * channel.scale * 1e9
