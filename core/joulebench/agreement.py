@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from joulebench.api import Scalar
-from joulebench.meter.clusters import Clustered, log_ratio_over_clusters, ratio_over_clusters, share_over_clusters
+from joulebench.meter.clusters import Clustered, log_ratio_over_clusters, positive_over_clusters, share_over_clusters
 
 #: Two logits closer than this share of the spread (the largest logit minus their mean) are a tie:
 #: rounding may order them either way. Correct float32 programs add in different orders. A sum of n
@@ -161,7 +161,7 @@ def intervals(found: Comparison) -> dict[str, list[float | None]]:
     by_prompt = found.forced.by_prompt if found.forced else ()
     if by_prompt:
         sizes = [each.positions for each in by_prompt]
-        kl = ratio_over_clusters([each.kl_nats for each in by_prompt], sizes)
+        kl = positive_over_clusters([each.kl_nats for each in by_prompt], sizes)
         changes = [each.nll_nats - each.reference_nll_nats for each in by_prompt]
         figures |= {
             "top1_share": share_over_clusters([each.top1 for each in by_prompt], sizes),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from joulebench.meter.clusters import log_ratio_over_clusters, paired_windows, ratio_over_clusters, share_over_clusters
+from joulebench.meter.clusters import (
+    log_ratio_over_clusters,
+    paired_windows,
+    positive_over_clusters,
+    ratio_over_clusters,
+    share_over_clusters,
+)
 
 
 def test_clusters_of_equal_size_have_the_interval_of_their_means() -> None:
@@ -164,3 +171,44 @@ def test_many_windows_that_lose_alike_have_a_wider_interval_than_independent_one
         return found.high - found.low
 
     assert width(drift) > 1.5 * width(mixed)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sigma", "least"), [(8, 0.5, 0.93), (8, 1.0, 0.9), (20, 1.0, 0.93), (32, 1.5, 0.9)]
+)
+def test_a_skewed_mean_of_few_answers_is_held(answers: int, sigma: float, least: float) -> None:
+    source = random.Random(f"{answers} {sigma}")
+    held = 0
+    for _ in range(1000):
+        values = [source.lognormvariate(0.0, sigma) for _ in range(answers)]
+        found = positive_over_clusters(values, [1.0] * answers)
+        assert found is not None
+        assert found.low is not None
+        assert 0 < found.low < found.value
+        held += found.low <= math.exp(sigma**2 / 2) <= (found.high or 0)
+    assert held / 1000 >= least
+
+
+def test_fewer_than_eight_answers_or_windows_have_no_interval() -> None:
+    values = [0.1 * n for n in range(1, 8)]
+    found = positive_over_clusters(values, [1.0] * 7)
+    assert found is not None
+    assert (found.low, found.high) == (None, None)
+    windows = paired_windows([(v, 10) for v in values], [(1.0, 10)] * 7)
+    assert windows is not None
+    assert (windows.low, windows.high) == (None, None)
+
+
+@pytest.mark.parametrize("count", [8, 12, 19])
+def test_few_windows_that_lose_alike_are_held(count: int) -> None:
+    source = random.Random(count)
+    held = 0
+    for _ in range(500):
+        level, own = source.gauss(0, 1), []
+        for _ in range(count):
+            own.append((level, 1))
+            level = 0.6 * level + source.gauss(0, 0.8)
+        found = paired_windows(own, [(0.0, 1)] * count)
+        assert found is not None
+        held += (found.low or 0) <= 1 <= (found.high or 0)
+    assert held / 500 >= 0.88

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from joulebench.meter.uncertainty import (
     mean_interval,
     mean_of_ratios_interval,
     next_look,
+    positive,
     process_interval,
     quantile,
     ratio_interval,
@@ -171,6 +173,23 @@ def test_a_ratio_of_correlated_blocks_agrees_with_a_block_bootstrap() -> None:
     picks = (starts[:, :, None] + np.arange(50)).reshape(2000, -1)
     ratios = joules[picks].sum(1) / tokens[picks].sum(1)
     assert interval.u == pytest.approx(ratios.std(), rel=0.15)
+
+
+def test_unequal_work_widens_a_ratio_by_its_bias() -> None:
+    source = random.Random(5)
+    work = [source.lognormvariate(0.0, 1.6) for _ in range(20)]
+    energies = [30.0 + x for x in work]
+    found = ratio_interval(energies, work)
+    assert "unequal_work" in found.flags
+    assert "unequal_work" not in ratio_interval(energies, [1.0 + 0.01 * x for x in work]).flags
+
+
+def test_a_positive_quantity_has_a_positive_interval() -> None:
+    found = positive(interval_around(42.0, 39.0, 20, n=20))
+    assert 0 < (found.low or 0) < 42 < (found.high or 0)
+    assert (found.low or 0) * (found.high or 0) == pytest.approx(42**2)
+    negative = interval_around(-1.0, 1.0, 20, n=20)
+    assert positive(negative) == negative
 
 
 def test_ratios_without_work_or_with_one_block_have_no_interval() -> None:

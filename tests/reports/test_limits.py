@@ -15,19 +15,23 @@ import make_session
 import pytest
 
 from joulebench.session import Session
+from joulebench.session.schema import REQUESTS
 from joulebench_reports.charts import roofline
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.notes import trust
+from joulebench_reports.reading.blocks import BlockSums
 from joulebench_reports.reading.limits import find_limits, limit_notes
 from joulebench_reports.reading.operators import OperatorTable, operator_tables
+from joulebench_reports.reading.speed import summarise_speed
 from joulebench_reports.sections.operators import operator_rows
 from joulebench_reports.sections.report import TableCell
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.figures import CellSummary, Figure, SessionSummary
+from joulebench_reports.words.units import shown_unit
 
 GIGA, MIB = 1e9, 2**20
 WEIGHTS, KV, OPERATIONS, HEAD = 100_000_000, 1000, 200_000_000, 40_000_000
@@ -123,12 +127,12 @@ def test_hardware_cells_have_their_own_units(tmp_path: Path) -> None:
 
 def test_mbu_is_a_tokens_bytes_by_its_rate_over_the_bandwidth(tmp_path: Path) -> None:
     cells = by_id(summary_of(tmp_path, generating(), reading(10)))
-    cell, limit = cells["g"], cells["r"].rate
+    cell, limit = cells["g"], cells["r"].limit
     rate = cell.speed.decode_tok_s
     assert cell.token.decode_context == CONTEXT
     expected = (WEIGHTS + KV * CONTEXT) * value(rate) / (value(limit) * GIGA)
     assert value(cell.mbu) == pytest.approx(expected)
-    assert value(cell.mbu) == pytest.approx(0.5, rel=0.02)
+    assert value(cell.mbu) == pytest.approx(0.5, rel=0.03)
 
 
 def test_mfu_counts_the_head_once_a_prompt(tmp_path: Path) -> None:
@@ -136,16 +140,28 @@ def test_mfu_counts_the_head_once_a_prompt(tmp_path: Path) -> None:
     rate = value(cells["g"].speed.prefill_tok_s)
     prompt = make_session.PREFILL
     of_a_token = ((OPERATIONS - HEAD) * prompt + HEAD) / prompt
-    limit = value(cells["mfloat321"].rate) * GIGA
+    limit = value(cells["mfloat321"].limit) * GIGA
     assert value(cells["g"].mfu) == pytest.approx(of_a_token * rate / limit)
 
 
 def test_the_interval_of_a_share_is_of_both_by_squares(tmp_path: Path) -> None:
     cells = by_id(summary_of(tmp_path, generating(), reading(10)))
-    rate, limit, mbu = cells["g"].speed.decode_tok_s, cells["r"].rate, cells["g"].mbu
-    relative = math.hypot((rate.half_width or 0) / value(rate), (limit.half_width or 0) / value(limit))
-    assert relative > 0
-    assert mbu.half_width == pytest.approx(value(mbu) * relative)
+    rate, limit, mbu = cells["g"].speed.decode_tok_s, cells["r"].limit, cells["g"].mbu
+    halves = [math.log((each.high or 0) / (each.low or 1)) / 2 for each in (rate, limit)]
+    assert min(halves) > 0
+    assert mbu.high == pytest.approx(value(mbu) * math.exp(math.hypot(*halves)))
+    assert mbu.low == pytest.approx(value(mbu) * math.exp(-math.hypot(*halves)))
+
+
+def test_slow_blocks_are_no_limit(tmp_path: Path) -> None:
+    blocks = [BlockSums(n, 0, 4.0 if n % 3 == 0 else 1.0, 10.0, *[None] * 5, 1, *[None] * 4, ()) for n in range(30)]
+    speed = summarise_speed(blocks, REQUESTS.empty_table(), shown_unit("byte"))
+    assert value(speed.best_units_s) == pytest.approx(10.0)
+    assert value(speed.units_s) == pytest.approx(5.0)
+    assert (speed.best_units_s.low or 0) > 0
+    assert (speed.units_s.low or 0) > 0
+    single = summarise_speed(blocks[:1], REQUESTS.empty_table(), shown_unit("byte"))
+    assert single.best_units_s.low is None
 
 
 @pytest.mark.parametrize(
@@ -171,7 +187,7 @@ def test_mfu_needs_the_same_number_type(tmp_path: Path) -> None:
 def test_threads_of_the_host_do_not_limit_another_device(tmp_path: Path) -> None:
     fast, gpu = reading(1000, threads=2), generating(threads=1, device="cuda:0")
     fast.row["device"] = "cuda:0"
-    assert value(by_id(summary_of(tmp_path, gpu, fast))["g"].mbu) == pytest.approx(0.005, rel=0.02)
+    assert value(by_id(summary_of(tmp_path, gpu, fast))["g"].mbu) == pytest.approx(0.005, rel=0.03)
 
 
 def test_the_fastest_reading_is_the_limit(tmp_path: Path) -> None:
@@ -342,7 +358,7 @@ def test_all_operators_in_one_call_have_a_page_too(tmp_path: Path) -> None:
 
 def test_machines_read_the_shares_too(session: Session) -> None:
     rows = {row["id"]: row for row in csv.DictReader(io.StringIO(CsvRenderer().render(session, {})))}
-    assert float(rows["g"]["mbu"]) == pytest.approx(0.5, rel=0.02)
+    assert float(rows["g"]["mbu"]) == pytest.approx(0.5, rel=0.03)
     assert rows["r"]["mbu"] == ""
     assert rows["r"]["work_rate_unit"] == "GB/s"
     document = json.loads(JsonRenderer().render(session, {}))

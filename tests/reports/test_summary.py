@@ -6,7 +6,7 @@ import make_session
 import pytest
 from make_session import Cell
 
-from joulebench.meter.uncertainty import ratio_interval
+from joulebench.meter.uncertainty import positive, ratio_interval
 from joulebench.session import Session
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.figures import CellSummary
@@ -23,10 +23,10 @@ def test_energy_per_token_is_the_ratio_of_sums_with_the_cores_interval(tmp_path:
     energy = [r for r in table.table("energy").to_pylist() if r["phase"] == "total"]
     joules = {r["block"]: r["gross_j"] for r in energy}
     blocks = table.table("blocks").to_pylist()
-    expected = ratio_interval(
+    linear = ratio_interval(
         [joules[b["block"]] for b in blocks], [b["units"] for b in blocks], [b["process"] for b in blocks]
     )
-    gross = cell.headline
+    expected, gross = positive(linear), cell.headline
     assert (gross.value, gross.low, gross.high) == pytest.approx((expected.mean, expected.low, expected.high), rel=1e-9)
     assert (gross.unit, gross.n, gross.provenance) == ("J/token", 20, "measured")
 
@@ -143,3 +143,12 @@ def test_a_block_counts_only_with_all_of_its_channels(tmp_path: Path, joules: fl
     gross = summarise(Session(path)).cells[0].headline
     assert gross.n == (1 if joules is None else 2)
     assert "incomplete_blocks" in gross.flags
+
+
+def test_a_noisy_energy_has_no_interval_below_zero(tmp_path: Path) -> None:
+    cell = one(tmp_path, Cell("a", "a", energies={"measured": 1.0}, noise=1.5, blocks=4, seed=3))
+    energy = cell.energy[0]
+    for figure in (energy.gross, energy.attributed, energy.power_w, cell.speed.units_s):
+        assert figure.low is not None
+        assert figure.value is not None
+        assert 0 < figure.low < figure.value < (figure.high or 0)

@@ -40,6 +40,10 @@ _LEAST_DF: Final = 3.0
 _BLOCKS_PER_DF: Final = 8
 #: So much must remain of a strongly correlated series for Student's t to exist.
 _FEWEST_EFFECTIVE: Final = 2.0
+#: Share of a ratio's uncertainty from which on its bias is told.
+_NOTED_BIAS: Final = 0.1
+#: exp() of more than this overflows a double.
+_LARGEST_EXPONENT: Final = 700.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +302,10 @@ def ratio_interval(
     """Interval of the ratio of sums (joules per token), by the delta method.
 
     The blocks' residuals y - R·x carry the uncertainty, over the mean of x, so correlation and
-    processes are treated as in a mean. The ratio itself is Σy/Σx whatever the processes are.
+    processes are treated as in a mean. The ratio itself is Σy/Σx whatever the processes are. Of
+    blocks of unequal work it is biased by R·(c_xx - c_xy)/n, with the squared coefficient of
+    variation of x and that of x with y (Cochran 1977, section 6.8); that much is added to its
+    uncertainty, with the flag ``unequal_work`` where it is a tenth of it or more.
     """
     n = len(numerators)
     total = math.fsum(denominators)
@@ -314,9 +321,19 @@ def ratio_interval(
         if processes is None
         else process_interval(by_process(residuals, processes), level)
     )
-    if found.half_width is None:
+    if found.half_width is None or found.u is None:
         return replace(found, mean=ratio)
-    return replace(found, mean=ratio, low=ratio - found.half_width, high=ratio + found.half_width)
+    centred = replace(found, mean=ratio, low=ratio - found.half_width, high=ratio + found.half_width)
+    bias = _bias_of_ratio(residuals, denominators)
+    return widened(centred, bias, flag="unequal_work" if bias > _NOTED_BIAS * found.u else "")
+
+
+def _bias_of_ratio(residuals: Sequence[float], denominators: Sequence[float]) -> float:
+    """|R·(c_xx - c_xy)|/n, from residuals (y - R·x)/x̄: their covariance with x over x̄·n."""
+    n = len(residuals)
+    mean = math.fsum(denominators) / n
+    covariance = math.fsum(r * (x - mean) for r, x in zip(residuals, denominators, strict=True)) / (n - 1)
+    return abs(covariance / mean) / n
 
 
 def mean_of_ratios_interval(
@@ -341,6 +358,17 @@ def quantile(values: Sequence[float], probability: float) -> float | None:
 
 # ---------------------------------------------------------------------------------------------
 # Further sources of uncertainty
+
+
+def positive(interval: Interval) -> Interval:
+    """The interval of a quantity that cannot be negative: the same on the scale of its logarithm.
+
+    By the delta method the logarithm's uncertainty is u/mean, so the ends are mean·exp(±h/mean).
+    """
+    if interval.mean is None or interval.half_width is None or interval.mean <= 0:
+        return interval
+    factor = math.exp(min(interval.half_width / interval.mean, _LARGEST_EXPONENT))
+    return replace(interval, low=interval.mean / factor, high=interval.mean * factor)
 
 
 def widened(interval: Interval, u: float, df: float = math.inf, flag: str = "") -> Interval:

@@ -117,7 +117,7 @@ def roofs_of(limits: Limits) -> list[Roof]:
 
 def _base(cell: CellSummary | None) -> float | None:
     """A limit's own figure is in giga-units a second."""
-    return None if cell is None or cell.rate.value is None else cell.rate.value * 1e9
+    return None if cell is None or cell.limit.value is None else cell.limit.value * 1e9
 
 
 def roofline_chart(cells: Sequence[CellSummary]) -> Chart | None:

@@ -68,7 +68,8 @@ RECORDS: Final[Mapping[str, Record]] = {
     ),
     "speed": _record(
         "Times and rates",
-        "decode_tok_s:figure prefill_tok_s:figure units_s:figure ttft_median_s:figure ttft_p95_s:figure",
+        "decode_tok_s:figure prefill_tok_s:figure units_s:figure best_units_s:figure ttft_median_s:figure",
+        "ttft_p95_s:figure",
         "tpot_s:figure block_s:figure",
     ),
     "memory": _record(

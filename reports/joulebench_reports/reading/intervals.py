@@ -40,7 +40,8 @@ def ratio_of_sums(
     """Σ value / Σ work with its interval over blocks and processes.
 
     With ``scale_relative_u`` the uncertainty of the sensor's scale, common to everything, enters
-    the interval too.
+    the interval too. Of values that are never negative (all but net energies) it is one on the
+    scale of logarithms.
     """
     if not points:
         return _unknown(unit, provenance, method, flags, reason)
@@ -52,6 +53,8 @@ def ratio_of_sums(
     interval = uncertainty.widened(interval, common / total)
     if scale_relative_u is not None:
         interval = uncertainty.with_systematic(interval, scale_relative_u)
+    if all(point.value >= 0 for point in points):
+        interval = uncertainty.positive(interval)
     return _figure(interval, unit, provenance, method, flags)
 
 
@@ -69,7 +72,10 @@ def mean_of_ratios(
         return _unknown(unit, provenance, method, flags, reason)
     ratios = [point.value / point.work for point in points]
     groups = uncertainty.by_process(ratios, [point.process for point in points])
-    return _figure(uncertainty.process_interval(groups), unit, provenance, method, flags)
+    interval = uncertainty.process_interval(groups)
+    if all(ratio >= 0 for ratio in ratios):
+        interval = uncertainty.positive(interval)
+    return _figure(interval, unit, provenance, method, flags)
 
 
 def _unknown(

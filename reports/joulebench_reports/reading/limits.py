@@ -3,7 +3,8 @@
 MBU, model bandwidth utilisation, is what a decoded token must move × tokens a second ÷ the
 bandwidth of reading. MFU, model FLOPs utilisation (A. Chowdhery et al., "PaLM: Scaling Language
 Modeling with Pathways", 2022, appendix B), is what a prompt's matrices must compute × tokens a
-second ÷ the rate of a matrix product; attention is left out of both numerators' operations.
+second ÷ the rate of a matrix product; attention is left out of both numerators' operations. A limit
+is what a kernel reaches at its best, the 90 % quantile of its blocks: slow blocks are no limit.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def find_limits(cells: Sequence[CellSummary]) -> Limits:
     limits = Limits({}, {})
     for cell in cells:
         place = place_of(cell)
-        if cell.kernel is None or place is None or cell.rate.value is None:
+        if cell.kernel is None or place is None or cell.limit.value is None:
             continue
         if cell.kernel.name == "read":
             limits.bandwidth[place] = _faster(limits.bandwidth.get(place), cell)
@@ -73,7 +74,7 @@ def find_limits(cells: Sequence[CellSummary]) -> Limits:
 
 
 def _faster(known: CellSummary | None, cell: CellSummary) -> CellSummary:
-    if known is None or (known.rate.value or 0.0) < (cell.rate.value or 0.0):
+    if known is None or (known.limit.value or 0.0) < (cell.limit.value or 0.0):
         return cell
     return known
 
@@ -99,7 +100,7 @@ def _mbu(cell: CellSummary, limits: Limits) -> Figure:
     limit = limits.bandwidth.get(place)
     if limit is None:
         return _none(f"the session has no bandwidth cell that reads on {place}")
-    return _share(rate, moved, limit.rate, _MBU)
+    return _share(rate, moved, limit.limit, _MBU)
 
 
 def _mfu(cell: CellSummary, limits: Limits) -> Figure:
@@ -115,11 +116,11 @@ def _mfu(cell: CellSummary, limits: Limits) -> Figure:
     limit = limits.compute.get((place, cell.dtype))
     if limit is None:
         return _none(f"the session has no matmul cell in {cell.dtype} on {place}")
-    return _share(rate, computed / cell.token.prompt, limit.rate, _MFU)
+    return _share(rate, computed / cell.token.prompt, limit.limit, _MFU)
 
 
 def _share(rate: Figure, amount: float, limit: Figure, method: str) -> Figure:
-    """amount × rate ÷ limit; the two relative half-widths add in squares.
+    """amount × rate ÷ limit; the two half-widths of the logarithms add in squares.
 
     The limit is a cell's own figure in giga-units a second.
     """
@@ -127,10 +128,17 @@ def _share(rate: Figure, amount: float, limit: Figure, method: str) -> Figure:
     assert limit.value is not None  # noqa: S101
     value = amount * rate.value / (limit.value * 1e9)
     low = high = None
-    if rate.half_width is not None and limit.half_width is not None:
-        half = value * math.hypot(rate.half_width / rate.value, limit.half_width / limit.value)
-        low, high = value - half, value + half
+    halves = [_log_half(figure) for figure in (rate, limit)]
+    if halves[0] is not None and halves[1] is not None:
+        factor = math.exp(math.hypot(halves[0], halves[1]))
+        low, high = value / factor, value * factor
     return Figure(value, "1", low, high, min(rate.n, limit.n), method=method)
+
+
+def _log_half(figure: Figure) -> float | None:
+    if not figure.low or not figure.high:
+        return None
+    return math.log(figure.high / figure.low) / 2
 
 
 def _none(reason: str) -> Figure:

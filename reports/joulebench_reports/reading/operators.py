@@ -71,7 +71,7 @@ def _setting(cell: CellSummary) -> tuple[object, ...]:
 def _bandwidth(cell: CellSummary, known: Mapping[ComputePlace, CellSummary]) -> float | None:
     place = place_of(cell)
     limit = None if place is None else known.get(place)
-    return None if limit is None else limit.rate.value
+    return None if limit is None else limit.limit.value
 
 
 def _table(group: Sequence[CellSummary], cells: Sequence[CellSummary], bandwidth: float | None) -> OperatorTable:

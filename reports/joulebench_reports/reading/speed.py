@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from joulebench.meter.uncertainty import quantile
 from joulebench_reports.reading import intervals
 from joulebench_reports.reading.blocks import BlockSums
 from joulebench_reports.values.figures import Figure, Speed
@@ -12,6 +14,11 @@ from joulebench_reports.words.units import ShownUnit
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+#: Quantile of the blocks' rates that a kernel reaches at its best, and the tail of its interval.
+_BEST: Final = 0.9
+_TAIL: Final = 0.025
 
 
 def summarise_speed(blocks: Sequence[BlockSums], requests: pa.Table, unit: ShownUnit) -> Speed:
@@ -22,6 +29,7 @@ def summarise_speed(blocks: Sequence[BlockSums], requests: pa.Table, unit: Shown
         prefill_tok_s=_rate(blocks, "prefill_tokens", "prefill_s", "tok/s"),
         # The blocks' work is in ``per`` units of it.
         units_s=work_s.times(unit.per / unit.rate_per, unit.rate),
+        best_units_s=_best(blocks, unit).times(unit.per / unit.rate_per, unit.rate),
         ttft_median_s=_quantile(requests, "ttft_s", 0.5),
         ttft_p95_s=_quantile(requests, "ttft_s", 0.95),
         tpot_s=_rate(blocks, "decode_s", "decode_tokens", "s"),
@@ -44,6 +52,26 @@ def _rate(blocks: Sequence[BlockSums], above: str, below: str, unit: str) -> Fig
         provenance=None,
         method="ratio of sums over blocks",
         reason=None if points else "the requests of this workload mark no such phase",
+    )
+
+
+def _best(blocks: Sequence[BlockSums], unit: ShownUnit) -> Figure:
+    """The 90 % quantile of the blocks' rates, from the order statistic that 97.5 % lie above."""
+    rates = sorted(block.units / block.duration_s for block in blocks if block.units and block.duration_s)
+    if not rates:
+        return Figure(None, unit.rate, reason_if_null="no block has work and time")
+    n, below, least = len(rates), 0.0, 0
+    while least < n - 1 and below + math.comb(n, least) * _BEST**least * (1 - _BEST) ** (n - least) <= _TAIL:
+        below += math.comb(n, least) * _BEST**least * (1 - _BEST) ** (n - least)
+        least += 1
+    low = rates[least - 1] if least else None
+    return Figure(
+        quantile(rates, _BEST),
+        unit.rate,
+        low,
+        None if low is None else rates[-1],
+        n,
+        method="90 % quantile over blocks",
     )
 
 

@@ -42,7 +42,7 @@ def _limits(cells: Sequence[CellSummary]) -> Table:
     rows = [
         (
             TableCell(cell.kernel.name, strong=True),
-            f"{cell.rate.text} {cell.rate.unit}",
+            f"{cell.limit.text} {cell.limit.unit}",
             energy_text(cell.headline, ""),
             str(place_of(cell) or cell.device),
             (cell.dtype or UNKNOWN) if cell.unit == "TFLOP" else "",

@@ -85,6 +85,7 @@ class Speed:
     decode_tok_s: Figure
     prefill_tok_s: Figure
     units_s: Figure
+    best_units_s: Figure
     ttft_median_s: Figure
     ttft_p95_s: Figure
     tpot_s: Figure
@@ -200,6 +201,11 @@ class CellSummary:
     def rate(self) -> Figure:
         """Units of work a second."""
         return self.speed.units_s
+
+    @property
+    def limit(self) -> Figure:
+        """What the cell's kernel reaches at its best: the 90 % quantile of its blocks' rates."""
+        return self.speed.best_units_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "judged too short for it",
         "not_interleaved": "the blocks of the cells did not take turns, so drift of the machine "
         "may look like a difference between cells",
+        "unequal_work": "blocks did unequal work, which biases their ratio of sums; the bias is in the interval",
         "too_few_rounds": "the cells share one round of turns only, too few for an interval",
         "start_spread_assumed": "fewer than three processes of a cell: an assumed spread from start to start "
         "is in the interval of the comparison",
