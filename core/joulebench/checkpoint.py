@@ -49,6 +49,7 @@ def architecture_of(config: Mapping[str, Any]) -> str | None:
 
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object from one of a checkpoint's files. Raises :class:`ModelError`."""
+    _require_regular(file)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -58,6 +59,12 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError("is not a JSON object", where=str(file))
     return content
+
+
+def _require_regular(file: Path) -> None:
+    """A pipe would hang its reader, a device never end."""
+    if file.exists() and not file.is_file():
+        raise ModelError("is no file but a pipe, a device or a folder", where=str(file))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -132,6 +139,7 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
     Format: 8 bytes little-endian header length, JSON header, tensor data
     (https://github.com/huggingface/safetensors, "Format"). Raises :class:`ModelError`.
     """
+    _require_regular(file)
     try:
         return _read_header(file)
     except OSError as error:

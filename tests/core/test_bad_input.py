@@ -240,3 +240,19 @@ def test_a_file_where_the_sessions_should_go_is_refused(cli: Cli, tmp_path: Path
     (tmp_path / "p.toml").write_text(BASE, "utf-8")
     answer = cli("run", "p.toml", "--out", "out", cwd=tmp_path)
     assert_one_plain_error(answer, "out: cannot be written", "choose another --out")
+
+
+def test_a_profile_in_a_session_executes_nothing_without_trust(cli: Cli, tmp_path: Path) -> None:
+    program = tmp_path / "w"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/executed\n", encoding="utf-8")
+    program.chmod(0o755)
+    (tmp_path / "session.arrow").touch()
+    backend = '[backend.command]\ncommand = ["./w"]'
+    text = f'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n{backend}\n[workload.generate]\n'
+    (tmp_path / "p.toml").write_text(text, encoding="utf-8")
+    for command in ("plan", "run"):
+        assert_one_plain_error(cli(command, "p.toml", cwd=tmp_path), "would execute ./w", "--trust")
+    assert not (tmp_path / "executed").exists()
+    answer = cli("plan", "p.toml", "--trust", cwd=tmp_path)
+    assert "executes ./w  (backend.command.command)" in answer.stdout
+    assert (tmp_path / "executed").exists()

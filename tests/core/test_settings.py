@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from joulebench.api import Option, OptionType
 from joulebench.errors import ProfileError
-from joulebench.profile.values import check_value, complete, line_of, locate, parse_bytes, parse_share
+from joulebench.profile.position import line_of, locate
+from joulebench.profile.values import check_value, complete, parse_bytes, parse_share
 
 TEXT = """\
 version = 1   # the first line

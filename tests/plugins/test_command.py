@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -396,3 +397,18 @@ def test_the_check_tries_it_like_any_other_backend(folder: Path) -> None:
         "steps go on as a longer prompt would",
         "requests leave nothing behind",
     } <= passed
+
+
+def test_a_program_that_writes_on_and_on_without_a_newline_is_given_up_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joulebench_plugins.command.link.GREETING_S", 1.0)
+    program = tmp_path / "dripping"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, time\nwhile True:\n    os.write(1, b'x')\n    time.sleep(0.01)\n", "utf-8"
+    )
+    program.chmod(0o755)
+    begin = time.monotonic()
+    fault = default_registry().backend("command").check("cpu", {"command": str(program)}, {})
+    assert "gave no answer in 1 s" in (fault or "")
+    assert time.monotonic() - begin < 20

@@ -33,15 +33,25 @@ def echo_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> Non
         click.echo(click.style(line, bold=True) if header and number == 0 else line)
 
 
-def load_profile(name: str, overrides: Sequence[str]) -> tuple[Registry, Profile, Catalogue, Plan]:
-    """Registry, profile, catalogue and plan for a command."""
+def load_profile(
+    name: str, overrides: Sequence[str], *, trusted: bool = True
+) -> tuple[Registry, Profile, Catalogue, Plan]:
+    """Registry, profile, catalogue and plan for a command.
+
+    A profile that lies in a session executes nothing unless it is trusted.
+    """
     from joulebench.models.catalogue import read_catalogue
+    from joulebench.plan.consent import require_consent
     from joulebench.plan.planner import make_plan
     from joulebench.profile.reading import find_profile, read_profile
+    from joulebench.run.folder import in_session
 
     registry = default_registry()
     folders = registry.profile_dirs()
-    profile = read_profile(find_profile(name, folders), overrides, folders)
+    file = find_profile(name, folders)
+    profile = read_profile(file, overrides, folders)
+    if not trusted and in_session(file):
+        require_consent(profile, registry)
     catalogue = read_catalogue(folders)
     return registry, profile, catalogue, make_plan(profile, registry, catalogue, folders)
 
@@ -60,6 +70,13 @@ def duration_text(seconds: float) -> str:
 def json_option(function: Any) -> Any:
     """The ``--json`` flag."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def trust_option(function: Any) -> Any:
+    """The ``--trust`` flag."""
+    return click.option(
+        "--trust", is_flag=True, help="Execute what a profile names that comes with a session (command, python)."
+    )(function)
 
 
 def set_option(function: Any) -> Any:

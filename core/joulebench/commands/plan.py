@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.commands.common import duration_text, echo_json, json_option, load_profile, set_option
+from joulebench.commands.common import duration_text, echo_json, json_option, load_profile, set_option, trust_option
 
 if TYPE_CHECKING:
     from joulebench.models.making import Transform
@@ -44,16 +44,19 @@ def _where(cell: PlannedCell) -> str:
 @click.command()
 @click.argument("profile")
 @set_option
+@trust_option
 @json_option
-def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -> None:
     """Show each cell of PROFILE as runnable or skipped with its reason, and the time it takes.
 
     PROFILE is a shipped profile's name ('joulebench profiles list') or the path of a TOML file.
     """
-    _, read, _, made = load_profile(profile, overrides)
+    registry, read, _, made = load_profile(profile, overrides, trusted=trust)
     if as_json:
         echo_json(made.to_json())
         return
+    from joulebench.plan.consent import programs_of
+
     for cell in made.cells:
         if cell.runnable:
             steps = " → ".join(_step(step) for step in cell.transforms)
@@ -67,6 +70,8 @@ def plan(profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
             click.echo(f"  model {label} will be fetched first ({ref.source})")
     for model, note in dict.fromkeys((cell.model, note) for cell in made.runnable for note in cell.notes):
         click.echo(f"  model {model}: {note}")
+    for program in programs_of(read, registry):
+        click.echo(f"  executes {program.words}  ({program.key})")
     if read.agreement is not None:
         for line in _agreement(read.agreement, made):
             click.echo(f"  {line}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.commands.common import duration_text, load_profile, set_option
+from joulebench.commands.common import duration_text, load_profile, set_option, trust_option
 from joulebench.errors import JoulebenchError, SessionError
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Progress:
 @click.option(
     "--resume", type=click.Path(path_type=Path), metavar="SESSION", help="Go on with a session that was interrupted."
 )
+@trust_option
 @click.option("--strict", is_flag=True, help="Exit with 1 also when a cell was skipped.")
 @click.option("--quiet", is_flag=True, help="Say nothing but the result.")
 @click.option("--report/--no-report", default=True, help="Write report.html and print the table.")
@@ -93,6 +94,7 @@ def run(
     out: Path,
     overrides: tuple[str, ...],
     resume: Path | None,
+    trust: bool,
     strict: bool,
     quiet: bool,
     report: bool,
@@ -105,14 +107,14 @@ def run(
     if (profile is None) == (resume is None):
         raise click.UsageError("give either a PROFILE or --resume SESSION")
     if resume is not None:
-        return _resume(resume, strict, quiet, report)
+        return _resume(resume, trust, strict, quiet, report)
     assert profile is not None  # noqa: S101
     from joulebench.profile.reading import find_profile
     from joulebench.run.folder import check_writable, new_session_folder, note_profile_file
     from joulebench.run.instruments import set_up
     from joulebench.run.runner import Run
 
-    registry, read, catalogue, plan = load_profile(profile, overrides)
+    registry, read, catalogue, plan = load_profile(profile, overrides, trusted=trust)
     check_writable(out)
     progress = Progress(quiet, plan.estimate_s)
     progress.say(_opening(plan))
@@ -179,12 +181,13 @@ def _deliver(content: str | bytes, file: Path | None) -> None:
     click.echo(f"report: {file}")
 
 
-def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
+def _resume(folder: Path, trust: bool, strict: bool, quiet: bool, report: bool) -> int:
     from joulebench.models.catalogue import read_catalogue
+    from joulebench.plan.consent import require_consent
     from joulebench.plan.planner import make_plan
     from joulebench.profile.reading import parse_profile
     from joulebench.registry.loading import default_registry
-    from joulebench.run.folder import profile_file_of
+    from joulebench.run.folder import is_own_profile, profile_file_of
     from joulebench.run.instruments import set_up
     from joulebench.run.runner import Run, resume_plan
     from joulebench.session import Session
@@ -196,6 +199,8 @@ def _resume(folder: Path, strict: bool, quiet: bool, report: bool) -> int:
     registry = default_registry()
     folders = registry.profile_dirs()
     read = parse_profile(session.row["profile_text"], str(file), file.parent, session.row["overrides"] or (), folders)
+    if not trust and not is_own_profile(profile_file_of(folder), read.text):
+        require_consent(read, registry)
     catalogue = read_catalogue(folders)
     plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
     progress = Progress(quiet, plan.estimate_s)

@@ -27,6 +27,7 @@ from joulebench.models.store import hash_content
 CHECKPOINT_FORMAT: Final = "hf"
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 #: A commit, branch or tag; it becomes a part of a folder's name.
+_SEED: Final = re.compile(r"[0-9]{1,18}")
 _REVISION: Final = re.compile(r"\w[\w.-]*")
 
 
@@ -118,7 +119,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as source:
             return tomllib.load(source)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot be read: {error}", where=str(file)) from None
 
 
@@ -158,8 +159,8 @@ def _catalogue_text(name: str, entry: Mapping[str, Any]) -> CatalogueText:
 
 def _seed_of(name: str, source: str) -> tuple[str, int]:
     base, mark, seed = name.partition("#")
-    if mark and not seed.isdigit():
-        raise ModelError("the seed after # must be a whole number", where=source)
+    if mark and not _SEED.fullmatch(seed):
+        raise ModelError("the seed after # must be a whole number below 10^18", where=source)
     return base, int(seed) if mark else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,6 +16,11 @@ from joulebench.profile.values import complete
 
 #: Names of the axes in ``[[include]]`` and ``[[exclude]]``; settings go by their own names.
 AXES: Final = ("model", "technique", "backend", "device", "workload")
+
+
+#: Most values of an axis, and most combinations before include and exclude: more take years to run.
+MOST_VALUES: Final = 1000
+MOST_CELLS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +99,25 @@ def expand(profile: Profile, kind: str, choice: Choice, plugin: Plugin) -> Itera
     commands = {option.name for option in plugin.options if option.type == "command"}
     axes = {key: value if _is_axis(value, key in commands) else [value] for key, value in choice.settings.items()}
     for key, listed in axes.items():
+        if len(listed) > MOST_VALUES:
+            raise ProfileError(f"has {len(listed):,} values; at most {MOST_VALUES:,}", where=where(key))
         if not listed:
             raise ProfileError("is an empty list", where=where(key), hint="give a value, or leave the key out")
         if any(value in listed[:place] for place, value in enumerate(listed)):
             raise ProfileError("names one value twice", where=where(key))
+    check_size(profile, math.prod(map(len, axes.values())))
     for values in itertools.product(*axes.values()):
         yield complete(plugin.options, dict(zip(axes, values, strict=True)), where)
+
+
+def check_size(profile: Profile, combinations: int) -> None:
+    """Refuse a matrix that nobody could run, before it is made."""
+    if combinations > MOST_CELLS:
+        raise ProfileError(
+            f"asks for {combinations:,} combinations; at most {MOST_CELLS:,}",
+            where=profile.file,
+            hint="shorten a list of values, or split the profile",
+        )
 
 
 def _is_axis(value: object, of_commands: bool) -> bool:

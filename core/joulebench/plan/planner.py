@@ -38,6 +38,7 @@ from joulebench.plan.matrix import (
     Combination,
     WorkloadVariant,
     backend_variants,
+    check_size,
     combine,
     select,
     select_backends,
@@ -125,6 +126,7 @@ class _Planner:
             workloads.extend(workload_variants(profile, choice, workload))
         self._check_files(workloads)
         self._check_technique_files()
+        check_size(profile, len(self.models) * len(profile.techniques) * len(self._backends) * len(workloads))
         everything = combine(list(self.models), profile.techniques, self._backends, workloads)
         return select(profile, everything)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import ProfileError, unknown_name_hint
+from joulebench.profile.position import locate
 from joulebench.profile.sections import SECTIONS
-from joulebench.profile.values import check_value, locate
+from joulebench.profile.values import check_value
 
 #: Sections that a preset may fill.
 PRESET_SECTIONS: Final = ("protocol", "sampler")
@@ -56,7 +57,7 @@ def read_preset(file: Path) -> Preset:
         data = tomllib.loads(text)
     except OSError as error:
         raise ProfileError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ProfileError(f"not valid TOML: {error}", where=str(file)) from None
     where = partial(locate, str(file), text)
     for key in data:

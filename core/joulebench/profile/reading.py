@@ -18,9 +18,10 @@ from typing import Any, Final
 from joulebench.api import Option, OptionValue
 from joulebench.errors import ProfileError, unknown_name_hint
 from joulebench.profile.measurement import MeasurementProtocol, RunLimits, SamplingRates
+from joulebench.profile.position import locate
 from joulebench.profile.presets import find_preset
 from joulebench.profile.sections import SECTIONS
-from joulebench.profile.values import complete, locate
+from joulebench.profile.values import complete, readable_file
 
 PROFILE_VERSION: Final = 1
 
@@ -149,6 +150,7 @@ def shipped_profiles(folders: Iterable[Path]) -> dict[str, Path]:
 def read_profile(path: Path, overrides: Sequence[str] = (), profile_dirs: Iterable[Path] = ()) -> Profile:
     """Read a profile file and apply ``key.path=value`` overrides."""
     try:
+        readable_file(path, str(path))
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ProfileError(f"cannot be read: {error.strerror}", where=str(path)) from None
@@ -166,7 +168,7 @@ def parse_profile(
     """
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
         raise ProfileError(f"not valid TOML: {error}", where=file) from None
     _spell_out_preset(data)
     for override in overrides:
@@ -230,7 +232,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         raise ProfileError(f"'{override}' is not key.path=value", where="--set")
     try:
         read = tomllib.loads(f"value = {raw}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         read = {"value": raw.strip()}  # a bare word is text: the shell has taken its quotes
     if read.keys() != {"value"}:
         raise ProfileError(f"{override!r} sets more than one key", where="--set")

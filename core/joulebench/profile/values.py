@@ -158,48 +158,11 @@ def complete(
     return values
 
 
-def line_of(text: str, path: Sequence[str]) -> int | None:
-    """The line (from 1) of a key in TOML text, by its table header and name; ``None`` if unsure.
-
-    tomllib gives no positions; this finds keys in plain ``[a.b]`` tables and inline ones' lines.
-    """
-    table: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if match := re.fullmatch(r"\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?", stripped):
-            table = [part.strip().strip("\"'") for part in _split_key(match[1])]
-            if table == list(path):
-                return number
-        elif match := re.match(r"([A-Za-z0-9_.\"'-]+)\s*=", stripped):
-            key = table + [part.strip().strip("\"'") for part in _split_key(match[1])]
-            if key == list(path):
-                return number
-    return None
-
-
-def _split_key(text: str) -> list[str]:
-    return re.findall(r"\"[^\"]*\"|'[^']*'|[^.\s]+", text)
-
-
-def locate(file: str, text: str, path: Sequence[str], overrides: Sequence[str] = ()) -> str:
-    """``FILE:LINE: a.b.c``, by the nearest table where the key's own line cannot be told.
-
-    A key that an override has set is in no file: ``--set a.b.c``.
-    """
-    key_path = ".".join(path)
-    for override in overrides:
-        changed = override.partition("=")[0].replace(" ", "")
-        if path and (changed == key_path or key_path.startswith(f"{changed}.")):
-            return f"--set {key_path}"
-    lines = (line_of(text, path[:length]) for length in range(len(path), 0, -1))
-    line = next((each for each in lines if each is not None), None)
-    place = file if line is None else f"{file}:{line}"
-    return f"{place}: {key_path}" if path else place
-
-
 def readable_file(path: Path, where: str) -> Path:
-    """The path if it is a readable file, else a :class:`ProfileError`."""
+    """The path if it is a readable file, else a :class:`ProfileError`. A pipe or device is none."""
     try:
+        if path.exists() and not path.is_file():
+            raise ProfileError(f"'{path}' is no file", where=where)
         with path.open("rb"):
             return path
     except OSError as error:

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from joulebench.api import Option, OptionValue
 from joulebench.errors import ProfileError, unknown_name_hint
-from joulebench.profile.values import complete, locate
+from joulebench.profile.position import locate
+from joulebench.profile.values import complete
 from joulebench.rail.scenarios import Drift, Level, Protocol, PulseTrain, Scenario, Segment, Sensor, Wander, Work
 
 SCENARIO_VERSION: Final = 1

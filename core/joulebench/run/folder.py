@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.errors import SessionError
+from joulebench.session.files import SESSION_FILE
 
 _RESUME_FILE: Final = "resume.json"
 
@@ -59,6 +60,19 @@ def profile_file_of(folder: Path) -> Path | None:
         return Path(json.loads((folder / _RESUME_FILE).read_text(encoding="utf-8"))["profile"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def in_session(file: Path) -> bool:
+    """Whether a file lies in the folder of a session, or below it."""
+    return any((folder / SESSION_FILE).exists() for folder in file.resolve().parents)
+
+
+def is_own_profile(file: Path | None, text: str) -> bool:
+    """Whether the profile of a session is the user's own: the file that it names has that text."""
+    try:
+        return file is not None and not in_session(file) and file.is_file() and file.read_text("utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def forget_profile_file(folder: Path) -> None:

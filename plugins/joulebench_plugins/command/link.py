@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import shlex
@@ -35,7 +36,7 @@ class Link:
 
     def __init__(self, command: str, environment: Mapping[str, str] | None = None) -> None:
         self.command = command
-        self._buffer = b""
+        self._buffer = bytearray()
         try:
             self._process = subprocess.Popen(
                 shlex.split(command),
@@ -101,10 +102,14 @@ class Link:
 
     def _line(self, limit_s: float | None) -> bytes:
         deadline = None if limit_s is None else time.monotonic() + limit_s
-        while b"\n" not in self._buffer:
-            if len(self._buffer) > _MAX_LINE_BYTES:
-                raise LinkError(f"wrote {len(self._buffer):,} bytes without a newline", where=self.command)
-            if deadline is not None and not self._readable(deadline - time.monotonic()):
+        searched = 0
+        while self._buffer.find(b"\n", searched) < 0:
+            searched = len(self._buffer)
+            if searched > _MAX_LINE_BYTES:
+                raise LinkError(f"wrote {searched:,} bytes without a newline", where=self.command)
+            # One that writes without end is always readable: the time counts, too.
+            left_s = math.inf if deadline is None else deadline - time.monotonic()
+            if left_s <= 0 or (deadline is not None and not self._readable(left_s)):
                 raise LinkError(
                     f"gave no answer in {limit_s:g} s",
                     where=self.command,
@@ -115,7 +120,7 @@ class Link:
                 raise self._ended()
             self._buffer += piece
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
+        return bytes(line)
 
     def _readable(self, limit_s: float) -> bool:
         with selectors.DefaultSelector() as selector:
