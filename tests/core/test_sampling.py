@@ -15,6 +15,7 @@ from toyrun import EXAMPLE_PLUGIN, cpu_ticks_of, state_of, until
 
 from joulebench.api import Channel, FileSource, ReaderSource
 from joulebench.errors import UnavailableError
+from joulebench.meter.live.sampler import item_of
 from joulebench.meter.live.sampling import Drained, ObserverTax, Sampler
 from joulebench.testing.livefiles import NumberFile
 
@@ -202,6 +203,12 @@ def test_a_reader_that_gives_too_few_items_is_a_fault(number: NumberFile) -> Non
 
 
 @pytest.mark.usefixtures("toy_readers")
+@pytest.mark.parametrize("value", [2.5, True, "7", 1 << 70])
+def test_what_is_no_whole_number_is_no_reading(value: object) -> None:
+    assert item_of([value], 0) is None  # type: ignore[list-item]
+    assert item_of([5], 0) == 5
+
+
 def test_a_reader_module_is_read_in_the_sampler(number: NumberFile) -> None:
     with Sampler([channel(ReaderSource("joulebench_toy.reader:Gauge", "1234"))], None) as sampler:
         assert set(_sampled(sampler, 5).raw) == {1234}

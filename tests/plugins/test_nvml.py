@@ -213,6 +213,33 @@ def test_a_gpu_that_is_lost_while_it_is_read_gives_null_and_not_zero(gpus: StubG
     assert found["last"]["nvml/gpu-0/power"] is not None
 
 
+def test_a_lost_gpu_does_not_hide_the_healthy_ones(gpus: StubGpus) -> None:
+    gpus.set(devices=2)
+    gpus.fail("nvmlDeviceGetHandleByIndex_v2", GPU_IS_LOST, device=1)
+    found = probe(gpus.environment())
+    assert found["inspect"]["ok"]
+    assert "GPU 1 (no answer): all figures: GPU is lost" in found["inspect"]["reason"]
+    energy = found["channels"]["nvml/gpu-0/energy"]
+    assert energy["total_lacks"] == ["gpu-1"]
+    assert "the total lacks gpu-1" in energy["note"]
+    assert not [path for path in found["channels"] if path.startswith("nvml/gpu-1")]
+
+
+def test_a_library_without_a_driver_is_an_imitation_whatever_its_gpus_are_called(library: Path, tmp_path: Path) -> None:
+    if any(Path(file).exists() for file in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")):
+        pytest.skip("this machine has NVIDIA's driver")
+    (tmp_path / library.name).write_bytes(library.read_bytes().replace(b"Stub GPU", b"Real GPU"))
+    channels = probe(StubGpus(tmp_path).environment())["channels"]
+    assert channels["nvml/gpu-0/energy"]["note"].startswith("Real GPU")
+    assert {channel["provenance"] for channel in channels.values()} == {"simulated"}
+
+
+def test_the_energy_counter_errs_as_the_gauge_does_whose_sum_it_is(gpus: StubGpus) -> None:
+    channels = probe(gpus.environment())["channels"]
+    scale = channels["nvml/gpu-0/energy"]["relative_uncertainty"]
+    assert scale == channels["nvml/gpu-0/power"]["relative_uncertainty"] > 0
+
+
 def test_a_driver_that_does_not_answer_is_told_from_a_missing_one(gpus: StubGpus) -> None:
     gpus.fail("nvmlInitWithFlags", stub_nvml.DRIVER_NOT_LOADED)
     found = probe(gpus.environment())["inspect"]

@@ -282,6 +282,24 @@ def test_a_tree_on_a_disk_is_simulated_and_never_passes_for_a_measurement(tmp_pa
     assert {channel.provenance for channel in channels} == {"simulated"}
 
 
+def test_a_zone_on_a_disk_whose_counter_links_into_the_kernel_is_an_imitation(tmp_path: Path) -> None:
+    folder = tmp_path / "intel-rapl:0"
+    folder.mkdir()
+    (folder / "name").write_text("package-0\n")
+    (folder / "max_energy_range_uj").write_text("262143328850\n")
+    served = next(file for file in (Path("/proc/sys/kernel/pid_max"), Path("/proc/sys/fs/file-max")) if file.exists())
+    (folder / "energy_uj").symlink_to(served)
+    (channel,) = RaplProbe().channels({"root": str(tmp_path)})
+    assert provenance_of_file(folder / "energy_uj") == "measured"  # the file is the kernel's
+    assert channel.provenance == "simulated"  # and no zone of it
+
+
+def test_the_quantum_is_the_registers_and_not_a_microjoule(tmp_path: Path) -> None:
+    tree = FakePowercap(tmp_path, intel_zones())
+    for channel in RaplProbe().channels({"root": str(tree.root)}):
+        assert channel.resolution == pytest.approx(2**-14, rel=1e-4)  # 61.035 µJ
+
+
 def test_what_the_kernel_serves_is_measured() -> None:
     assert provenance_of_file(Path("/proc/stat")) == "measured"
     assert provenance_of_file(Path("/proc/no-such-file")) == "simulated"

@@ -136,9 +136,9 @@ int nvmlDeviceGetCount_v2(unsigned int *count)
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device)
 {
-    REFUSE(NULL);
     if (index >= GPUS || index >= (unsigned int)state("devices", 1))
         return INVALID_ARGUMENT;
+    REFUSE(&gpus[index]);
     *device = &gpus[index];
     return SUCCESS;
 }
