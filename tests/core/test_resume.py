@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -263,3 +266,43 @@ def test_all_tables_of_a_finished_session_are_plain_arrow_files(bench: Bench) ->
     for file in cell.iterdir():
         with pa.memory_map(str(file)) as source:
             assert pa.ipc.open_file(source).schema.names == CELL_TABLES[file.stem].names
+
+
+# -- legs ---------------------------------------------------------------------------------------
+
+
+def test_every_leg_keeps_what_it_found_and_the_first_is_the_sessions(bench: Bench, interrupted: Path) -> None:
+    before = Session(interrupted).row
+    row = _resumed(bench, interrupted).session.row
+    assert [leg["leg"] for leg in row["legs"]] == [0, 1]
+    first, second = row["legs"]
+    assert first == before["legs"][0]
+    assert first["finished_at"] is None, "it was killed"
+    assert second["started_at"] > first["started_at"]
+    assert second["profile_sha256"] == first["profile_sha256"]
+    for column in ("machine_json", "preflight_json", "channels", "clock_start", "created_at"):
+        assert row[column] == before[column], column
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "reason"),
+    [
+        ("machine_json", lambda text: json.dumps({**json.loads(text), "kernel": "Plan 9"}), "kernel was Plan 9"),
+        ("machine_json", lambda text: json.dumps({**json.loads(text), "memory_bytes": 1000}), "memory_bytes was 1000"),
+        ("versions_json", lambda text: json.dumps({**json.loads(text), "python": "2.7"}), "version: python was 2.7"),
+        ("joulebench_version", lambda text: text + "1", "version: joulebench was"),
+        ("channels", lambda rows: [{**row, "scale": 2 * row["scale"]} for row in rows], "sensor: toymeter"),
+        ("channels", lambda rows: [], "was absent"),
+    ],
+)
+def test_a_session_of_another_machine_versions_or_sensors_is_left_as_it_is(
+    bench: Bench, interrupted: Path, column: str, change: Callable[[Any], Any], reason: str
+) -> None:
+    row = Session(interrupted).row
+    SessionWriter(interrupted).write_session({**row, column: change(row[column])})
+    content = (interrupted / "session.arrow").read_bytes()
+    done = bench.run("--resume", interrupted, "--no-report")
+    assert done.code == 2
+    assert reason in done.errors
+    assert "Traceback" not in done.errors
+    assert (interrupted / "session.arrow").read_bytes() == content

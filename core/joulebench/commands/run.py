@@ -189,7 +189,8 @@ def _resume(folder: Path, trust: bool, strict: bool, quiet: bool, report: bool) 
     from joulebench.registry.loading import default_registry
     from joulebench.run.folder import is_own_profile, profile_file_of
     from joulebench.run.instruments import set_up
-    from joulebench.run.runner import Run, resume_plan
+    from joulebench.run.resume import resume_plan
+    from joulebench.run.runner import Run
     from joulebench.session import Session
 
     session = Session(folder)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar
 from joulebench.checkpoint import inspect_checkpoint
-from joulebench.errors import JoulebenchError, NothingRanError, SessionError, UnavailableError
+from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model
 from joulebench.models.making import MakingLimits, Transform
 from joulebench.models.store import Store
@@ -33,13 +33,13 @@ from joulebench.run.orders import Job, ScoredText
 from joulebench.run.packing import fitting
 from joulebench.run.record import CellRecord
 from joulebench.run.references import References
+from joulebench.run.resume import Leg
 from joulebench.run.rows import ClockTriple, planned_row
 from joulebench.run.spread import recorded
 from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.session import Session
 from joulebench.session.schema import SCHEMA_VERSION
 from joulebench.session.writing import SessionWriter
-from joulebench.version import __version__
 
 #: What a loaded model is assumed to need. A checkpoint, for each parameter: a float32, and half of
 #: one for the copies that loading makes. What was converted for a runtime, for each byte on disk:
@@ -98,10 +98,20 @@ class Run:
         self._protocol = profile.measurement
         self._instruments = instruments
         self._seed = self._protocol.seed
-        self._created_at = datetime.now(tz=UTC)
-        self._clock_start = ClockTriple.now()
-        self._machine = describe_machine()
-        self._preflight = {**preflight(), **recorded(self._machine)}
+        machine = describe_machine()
+        self._preflight = {**preflight(), **recorded(machine)}
+        self._leg = Leg(
+            started_at=datetime.now(tz=UTC),
+            profile_text=profile.text,
+            overrides=tuple(profile.overrides),
+            protocol_json=json.dumps(profile.protocol_json()),
+            machine=machine,
+            preflight=self._preflight,
+            versions=self._versions(),
+            channels=instruments.channel_rows(),
+            probes=instruments.probe_rows(),
+            clock_start=ClockTriple.now(),
+        )
         self._statuses: dict[str, str] = {}
         self._models: dict[str, Artifact | JoulebenchError] = {}
         self._accountant = instruments.accountant(self._protocol.margins)
@@ -114,6 +124,8 @@ class Run:
             return self._execute()
 
     def _execute(self) -> RunResult:
+        if self._resumed is not None:
+            self._leg.check(self._resumed)
         self._write_session("running")
         finished = self._finished_before()
         todo = [cell for cell in self._plan.cells if cell.id not in finished]
@@ -154,29 +166,23 @@ class Run:
         return {row["cell_id"] for row in rows}
 
     def _write_session(self, status: str) -> None:
+        """The session's row: what the first leg found, and every leg beside it."""
         done = status != "running"
-        earlier = self._resumed.row if self._resumed is not None else {}
+        earlier = self._resumed.row if self._resumed is not None else None
+        first = {**self._leg.columns(), "created_at": self._leg.started_at, "session_id": self._writer.path.name}
         self._writer.write_session(
             {
+                **({name: earlier[name] for name in first} if earlier is not None else first),
                 "schema_version": SCHEMA_VERSION,
-                "session_id": earlier.get("session_id", self._writer.path.name),
-                "joulebench_version": __version__,
                 "status": status,
-                "created_at": earlier.get("created_at", self._created_at),
                 "finished_at": datetime.now(tz=UTC) if done else None,
                 "profile_name": self._profile.name,
                 "profile_text": self._profile.text,
                 "overrides": list(self._profile.overrides),
-                "protocol_json": json.dumps(self._profile.protocol_json()),
                 "plan_json": json.dumps(self._plan_now().to_json(), default=str),
-                "machine_json": json.dumps(self._machine),
-                "preflight_json": json.dumps(self._preflight),
-                "versions_json": json.dumps(self._versions()),
                 "seed": self._seed,
-                "clock_start": earlier.get("clock_start", self._clock_start.row()),
                 "clock_end": ClockTriple.now().row() if done else None,
-                "channels": self._instruments.channel_rows(),
-                "probes": self._instruments.probe_rows(),
+                "legs": self._leg.rows(earlier, done=done),
             }
         )
 
@@ -460,16 +466,3 @@ def _by_place(step: Transform) -> dict[str, str]:
 
 def _work_of(cell: PlannedCell) -> tuple[str, str]:
     return cell.workload, json.dumps(dict(cell.workload_settings), sort_keys=True)
-
-
-def resume_plan(plan: Plan, session: Session) -> Plan:
-    """The plan of a resumed run: the same cells, or an error that says what has changed."""
-    before = [cell["id"] for cell in (session.json("plan_json") or {}).get("cells", [])]
-    now = [cell.id for cell in plan.cells]
-    if before != now:
-        raise SessionError(
-            "the profile now gives other cells than when this session began",
-            where=str(session.path),
-            hint="start a new session: joulebench run PROFILE",
-        )
-    return plan

@@ -1,0 +1,137 @@
+"""Going on with a session: the legs of a run, and what must be the same in all of them.
+
+A cell's blocks are one sample of one machine. So a leg on another machine, with other versions or
+with other sensors is refused, and what every leg found is kept in the session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from joulebench.errors import SessionError
+from joulebench.plan.cells import Plan
+from joulebench.run.rows import ClockTriple, Row
+from joulebench.session import Session
+from joulebench.version import __version__
+
+#: Columns of the session's row that a leg has too.
+_SHARED: Final = ("joulebench_version", "protocol_json", "machine_json", "preflight_json", "versions_json")
+#: What of a channel is declared, not measured anew for each leg.
+_DECLARED: Final = ("quantity", "unit", "kind", "scale", "provenance", "domain", "counted", "rate_hz", "wraps_at")
+#: The kernel keeps another amount of memory for itself from boot to boot.
+_MEMORY_SHARE: Final = 0.01
+_HINT: Final = "blocks of both in one cell would be no sample of either: start a new session"
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A run from its start or from ``--resume``: where, with what and since when it measured."""
+
+    started_at: datetime
+    profile_text: str
+    overrides: tuple[str, ...]
+    protocol_json: str
+    machine: Mapping[str, Any]
+    preflight: Mapping[str, Any]
+    versions: Mapping[str, str]
+    channels: Sequence[Row]
+    probes: Sequence[Row]
+    clock_start: ClockTriple
+
+    def columns(self) -> Row:
+        """The columns that it shares with the session's row."""
+        return {
+            "joulebench_version": __version__,
+            "protocol_json": self.protocol_json,
+            "machine_json": json.dumps(self.machine),
+            "preflight_json": json.dumps(self.preflight),
+            "versions_json": json.dumps(self.versions),
+            "channels": list(self.channels),
+            "probes": list(self.probes),
+            "clock_start": self.clock_start.row(),
+        }
+
+    def rows(self, earlier: Mapping[str, Any] | None, *, done: bool) -> list[Row]:
+        """This leg after those of the session that it goes on with, as the session records them."""
+        before = [] if earlier is None else _legs_of(earlier)
+        own = {
+            **self.columns(),
+            "leg": len(before),
+            "started_at": self.started_at,
+            "finished_at": datetime.now(tz=UTC) if done else None,
+            "profile_sha256": _profile_sha256(self.profile_text, self.overrides),
+            "clock_end": ClockTriple.now().row() if done else None,
+        }
+        return [*before, own]
+
+    def check(self, session: Session) -> None:
+        """Refuse to go on with a session of another machine, other versions or other sensors."""
+        differences = [
+            *_differences("machine", _machine(session.json("machine_json") or {}), _machine(self.machine)),
+            *_differences(
+                "version",
+                {**(session.json("versions_json") or {}), "joulebench": session.row["joulebench_version"]},
+                {**self.versions, "joulebench": __version__},
+            ),
+            *_differences("sensor", _declared(session.row["channels"] or ()), _declared(self.channels)),
+        ]
+        memory, before = self.machine.get("memory_bytes"), (session.json("machine_json") or {}).get("memory_bytes")
+        if memory and before and abs(memory - before) > _MEMORY_SHARE * before:
+            differences.append(f"machine: memory_bytes was {before}, is {memory}")
+        if differences:
+            shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+            raise SessionError(f"cannot be gone on with here: {shown}", where=str(session.path), hint=_HINT)
+
+
+def _legs_of(session: Mapping[str, Any]) -> list[Row]:
+    """The legs that a session records; of one from before schema 1.3, its own row is the only one."""
+    if session["legs"]:
+        return list(session["legs"])
+    shared = {name: session[name] for name in (*_SHARED, "channels", "probes", "clock_start", "clock_end")}
+    sha256 = _profile_sha256(session["profile_text"] or "", session["overrides"] or ())
+    moments = {"started_at": session["created_at"], "finished_at": session["finished_at"]}
+    return [{**shared, **moments, "leg": 0, "profile_sha256": sha256}]
+
+
+def _profile_sha256(text: str, overrides: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join([text, *overrides]).encode()).hexdigest()
+
+
+def _machine(machine: Mapping[str, Any]) -> dict[str, object]:
+    """What tells one machine from another, flat; how much memory it has is compared by size."""
+    cpu = machine.get("cpu")
+    parts = {f"cpu.{name}": value for name, value in cpu.items()} if isinstance(cpu, dict) else {}
+    return parts | {name: value for name, value in machine.items() if name not in ("cpu", "memory_bytes")}
+
+
+def _declared(channels: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    return {channel["channel"]: tuple(channel[name] for name in _DECLARED) for channel in channels}
+
+
+def _differences(what: str, before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    def shown(side: Mapping[str, object], name: str) -> str:
+        value = side.get(name)
+        return "absent" if name not in side else "other" if isinstance(value, tuple) else str(value)
+
+    return [
+        f"{what}: {name} was {shown(before, name)}, is {shown(now, name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+
+
+def resume_plan(plan: Plan, session: Session) -> Plan:
+    """The plan of a resumed run: the same cells, or an error that says what has changed."""
+    before = [cell["id"] for cell in (session.json("plan_json") or {}).get("cells", [])]
+    if before != [cell.id for cell in plan.cells]:
+        raise SessionError(
+            "the profile now gives other cells than when this session began",
+            where=str(session.path),
+            hint="start a new session: joulebench run PROFILE",
+        )
+    return plan
