@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 import click
 
+from joulebench.commands.terminal import guarded_output
 from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench.version import __version__
 
@@ -84,6 +85,11 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: turns errors into words and exit codes, once, here."""
+    with guarded_output():
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     try:
         result = cli.main(
             args=None if arguments is None else list(arguments), prog_name="joulebench", standalone_mode=False

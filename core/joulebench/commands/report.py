@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from joulebench.errors import ProfileError, SessionError, UnavailableError, unknown_name_hint
+from joulebench.errors import JoulebenchError, ProfileError, SessionError, UnavailableError, unknown_name_hint
 
 if TYPE_CHECKING:
+    from joulebench.api import Renderer, Settings
     from joulebench.registry.loading import Registry
     from joulebench.session import Session
 
@@ -37,6 +39,7 @@ def report(
     SESSION is a session's folder, a folder of many, a pattern in quotes ('sessions/*-quick'), or
     an address (s3://, gs://, memory:// and whatever else fsspec knows).
     """
+    from joulebench.commands.terminal import write_document
     from joulebench.profile.values import complete
     from joulebench.registry.loading import default_registry
     from joulebench.session.places import open_sessions
@@ -51,9 +54,12 @@ def report(
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     if cells:
         read = _with_cells(read, cells)
-    content = renderer.render(read[0], settings) if len(read) == 1 else renderer.render_many(read, settings)
+    content = _rendered(renderer, read, settings)
     if output is None:
-        click.echo(content, nl=not isinstance(content, bytes))
+        if isinstance(content, str):
+            write_document(content)
+        else:
+            click.echo(content, nl=False)
         return
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -69,6 +75,24 @@ def _format_of(output: Path | None, registry: Registry) -> str:
     names = [name for name in registry.names("renderer") if suffix and registry.renderer(name).suffix == suffix]
     named = suffix.removeprefix(".")
     return named if named in names else next(iter(names), _DEFAULT_FORMAT)
+
+
+def _rendered(renderer: Renderer, sessions: list[Session], settings: Settings) -> str | bytes:
+    """The report. Of sessions that hold what nobody foresaw, an error that says where it failed."""
+    try:
+        if len(sessions) == 1:
+            return renderer.render(sessions[0], settings)
+        return renderer.render_many(sessions, settings)
+    except (JoulebenchError, OSError):
+        raise
+    except Exception as error:
+        innermost = traceback.extract_tb(error.__traceback__)[-1]
+        raise SessionError(
+            f"the '{renderer.name}' report failed in {Path(innermost.filename).name}, line {innermost.lineno}: "
+            f"{type(error).__name__}: {error}",
+            where=", ".join(str(session.path) for session in sessions),
+            hint="the session holds what no run writes, or this is a bug: 'joulebench session verify' tells the first",
+        ) from error
 
 
 def _with_cells(sessions: list[Session], names: tuple[str, ...]) -> list[Session]:

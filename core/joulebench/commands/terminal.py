@@ -1,0 +1,73 @@
+"""What stands between joulebench's text and a terminal: nothing foreign steers it.
+
+Names of sessions, models, plugins and zones are a stranger's. Whatever a command prints passes
+through here once, so that no call site has to remember it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+#: Colours, bold and dim (ECMA-48, SGR), and the line that a progress display overwrites.
+_ALLOWED: Final = r"\x1b\[(?:[0-2]|22|3[0-79]|9[0-7])?(?:;(?:[0-2]|22|3[0-79]|9[0-7]))*m|\r\x1b\[K|\r\n"
+#: C0 and C1 controls but tab and line feed; marks that change the direction of text; line and
+#: paragraph separators; surrogates, which cannot be encoded.
+_STEERING: Final = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+_EITHER: Final = re.compile(f"({_ALLOWED})|{_STEERING}")
+_REPLACEMENT: Final = "\ufffd"
+
+
+def harmless(text: str) -> str:
+    """The text without characters that steer a terminal, each replaced by U+FFFD."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _EITHER.sub(lambda match: match[1] or _REPLACEMENT, text)
+
+
+class GuardedStream:
+    """A text stream whose writes pass through :func:`harmless`; everything else is the stream's."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text; bytes are refused, as by every text stream."""
+        if not isinstance(text, str):
+            raise TypeError("a text stream takes text")
+        self.stream.write(harmless(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def guarded_output() -> Iterator[None]:
+    """Guard standard output and error while a command runs."""
+    output, errors = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = GuardedStream(output), GuardedStream(errors)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = output, errors
+
+
+def write_document(content: str) -> None:
+    """A report to standard output: as it is into a file or a pipe, guarded on a terminal."""
+    stream = sys.stdout
+    if isinstance(stream, GuardedStream) and not stream.isatty():
+        stream = stream.stream
+    stream.write(content + "\n")
+    stream.flush()
