@@ -25,6 +25,8 @@ class Counter:
 
     def read(self) -> Sequence[int | None]:
         now = time.perf_counter()
+        if self._kind == "slow":
+            time.sleep(0.5)
         if self._kind == "frozen":
             return [12345]
         jump = 5_000_000 if self._kind == "backward" and int(now * 4) % 2 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from joulebench.pluginkit.declared import is_public
 from joulebench.registry.classes import KINDS
 from joulebench.registry.loading import default_registry
+from joulebench.testing.models import write_tiny_checkpoint
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -70,6 +73,54 @@ def test_every_plugin_in_it_keeps_its_contract(written: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
+
+
+def test_its_technique_takes_bfloat16_as_most_models_have_it(written: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+    source, output = tmp_path / "source", tmp_path / "output"
+    write_tiny_checkpoint(source)
+    (file,) = source.glob("*.safetensors")
+    exact = safetensors.load_file(file)
+    safetensors.save_file({name: tensor.bfloat16() for name, tensor in exact.items()}, file)
+    output.mkdir()
+    code = (
+        "import json, sys; from pathlib import Path\n"
+        "from joulebench_acme_all.technique import AcmeAllTechnique\n"
+        "settings, (source, output) = {'levels': 4}, map(Path, sys.argv[1:])\n"
+        "assert AcmeAllTechnique().check(settings, json.loads((source / 'config.json').read_text())) is None\n"
+        "AcmeAllTechnique().apply(source, output, settings)\n"
+        "print(AcmeAllTechnique().evidence(source, output, settings)['values_after'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, source, output],
+        env={**os.environ, "PYTHONPATH": str(written)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+    assert {tensor.dtype for tensor in safetensors.load_file(output / file.name).values()} == {torch.bfloat16}
+
+
+def test_all_that_it_imports_of_joulebench_is_public(written: Path) -> None:
+    modules = {
+        name
+        for file in written.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+        if name.partition(".")[0] == "joulebench"
+    }
+    assert {"joulebench.api", "joulebench.session", "joulebench.testing"} <= modules
+    assert [name for name in modules if not is_public(name)] == []
+    assert not is_public("joulebench.session.schema")
+    assert not is_public("joulebench.meter")
 
 
 def test_it_is_typed_and_tidy(written: Path) -> None:

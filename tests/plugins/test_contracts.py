@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,17 @@ from typing import Any, Final
 import pytest
 from sysfs_in_place import in_place_of_sysfs
 
-from joulebench.api import ArtifactTechnique, RuntimeTechnique
+from joulebench.api import (
+    ArtifactTechnique,
+    BackendSession,
+    Outcome,
+    Recorder,
+    Request,
+    RuntimeTechnique,
+    Settings,
+    Workload,
+    WorkloadContext,
+)
 from joulebench.registry.classes import KINDS
 from joulebench.registry.loading import default_registry
 from joulebench.testing import (
@@ -32,6 +42,7 @@ from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench.testing.contracts.base import subject_of
 from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor, ThrottleCounts
 from joulebench.testing.powercap import FakePowercap, intel_zones
+from joulebench.testing.sessions import ScriptedSession
 from joulebench.testing.stub_nvml import StubGpus
 
 BIGRAM: Final = Path(__file__).parents[1] / "plugin_examples" / "bigram" / "bigram.c"
@@ -297,6 +308,34 @@ class TestWorkloads(WorkloadContract):
     @pytest.fixture(params=shipped("workload"))
     def plugin(self, request: pytest.FixtureRequest) -> Any:
         return made("workload", request.param)
+
+
+class BatchSession(ScriptedSession):
+    """Answers several prompts at once, which no backend of joulebench does."""
+
+    def prefill_batch(self, prompts: Sequence[Sequence[int]]) -> list[int]:
+        return [self.prefill(prompt) for prompt in prompts]
+
+
+class Batch(Workload):
+    """Each request's two halves as prompts of one batch."""
+
+    name, summary, unit, phases = "batch", "two prompts at once", "sequence", ("prefill",)
+
+    def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
+        return [Request(0, (1, 2, 3, 4))]
+
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
+        record.phase("prefill")
+        half = len(request.tokens) // 2
+        session.prefill_batch([request.tokens[:half], request.tokens[half:]])  # type: ignore[attr-defined]
+        return Outcome(prefill_tokens=len(request.tokens), units=2)
+
+
+class TestAWorkloadOnASessionOfItsOwn(WorkloadContract):
+    @pytest.fixture
+    def plugin(self) -> Subject[Batch]:
+        return Subject(Batch(), session=BatchSession)
 
 
 class TestRenderers(RendererContract):

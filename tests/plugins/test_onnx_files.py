@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,16 @@ def copy(model: Path, tmp_path: Path) -> Path:
 
 
 # -- what is written --------------------------------------------------------------------------
+
+
+def test_the_graph_is_the_one_that_the_page_promises(model: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    promised = re.findall(r"^\| `([\w.]+)`[^|]*\| (int32|int64|float32) \| ", page, re.M)
+    graph = onnx.load(str(model / "model.onnx"), load_external_data=False).graph
+    types = {onnx.TensorProto.INT32: "int32", onnx.TensorProto.INT64: "int64", onnx.TensorProto.FLOAT: "float32"}
+    written = [(value.name, types[value.type.tensor_type.elem_type]) for value in (*graph.input, *graph.output)]
+    one_layer = [(name, kind) for name, kind in written if not re.search(r"\.[1-9]\d*\.|\.value$", name)]
+    assert sorted(one_layer) == sorted(promised)
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Path, model: Path, tmp_path: Path) -> None:

@@ -28,12 +28,18 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one request did. ``values`` are further figures (``nll_nats`` of a score)."""
+    """What one request did inside the measured window."""
 
+    #: Tokens of the prompt that were read: what the phase ``prefill`` is divided by.
     prefill_tokens: int = 0
+    #: Calls of ``step()``: what the phase ``decode`` is divided by. An answer's first token comes of the prefill.
     decode_tokens: int = 0
+    #: Work done in the workload's own ``unit``: the request's whole energy and time are divided by it.
     units: float = 0.0
+    #: Ids of the answer, compared between runtimes; empty where nothing is written.
     output: list[int] = field(default_factory=list)
+    #: Further sums over the request (``nll_nats`` of a score): the host adds them up over a block and
+    #: hands the sums to ``Workload.quality``.
     values: dict[str, float] = field(default_factory=dict)
 
 

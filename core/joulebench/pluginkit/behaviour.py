@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Backend, BackendSession, Channel, Probe
+from joulebench.api import Backend, BackendSession, Channel, Probe, ReaderSource
 from joulebench.testing.contracts import BrokenContractError, Subject
 from joulebench.testing.contracts.backend import opened
 from joulebench.testing.contracts.base import expect, not_here
@@ -43,6 +43,9 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
 _ROUNDS: Final = 12
 _GROWTH_BYTES: Final = 2 * 2**20
 _READS: Final = 3000
+#: A source may block for this share of the time between two of its samples.
+_BLOCKING_SHARE: Final = 0.5
+_TIMED_READS: Final = 5
 
 
 def checks_of(kind: str, subject: Subject[Any]) -> Checks:
@@ -51,6 +54,7 @@ def checks_of(kind: str, subject: Subject[Any]) -> Checks:
         yield "its energy counters change", lambda: _changes(subject)
         yield "its counters go forward while work is done", lambda: _forward(subject)
         yield "its figures are of the right order", lambda: _order(subject)
+        yield "reading it takes little of the time between samples", lambda: _blocking(subject)
         yield "reading it leaves nothing behind", lambda: _reading(subject)
     if kind == "backend":
         yield "requests leave nothing behind", lambda: _requests(subject)
@@ -77,17 +81,21 @@ def _watch(subject: Subject[Probe]) -> list[Watched]:
     return _watched(subject.plugin, tuple(sorted(subject.complete_settings().items())))
 
 
+def _present_channels(probe: Probe, settings: Mapping[str, Any]) -> Sequence[Channel]:
+    """The channels; a skip where the sensor is not here."""
+    availability = probe.inspect(settings)
+    if not availability.ok:
+        not_here(f"it cannot be read here: {availability.reason}")
+    return probe.channels(settings)
+
+
 @cache
 def _watched(probe: Probe, settings_items: tuple[tuple[str, Any], ...]) -> list[Watched]:
     """All channels, read while this process is idle and then busy on one core."""
     from joulebench.meter.live.channels import source_spec
     from joulebench.meter.live.sampler import edge_reader
 
-    settings = dict(settings_items)
-    availability = probe.inspect(settings)
-    if not availability.ok:
-        not_here(f"it cannot be read here: {availability.reason}")
-    channels = [Watched(channel) for channel in probe.channels(settings)]
+    channels = [Watched(channel) for channel in _present_channels(probe, dict(settings_items))]
     read = edge_reader([source_spec(n, watched.channel.source, os.getpid()) for n, watched in enumerate(channels)])
 
     def look() -> None:
@@ -197,6 +205,34 @@ def _bounds(channel: Channel) -> tuple[float, float]:
 
 def _unit(channel: Channel) -> str:
     return {"energy": "W", "cpu_time": "cores"}.get(channel.quantity, channel.unit)
+
+
+def _blocking(subject: Subject[Probe]) -> Mapping[str, Any]:
+    """Each source's own time: one that blocks delays every channel that is sampled beside it."""
+    from joulebench.meter.live.channels import source_spec
+    from joulebench.meter.live.sampler import edge_reader
+
+    longest_s: dict[str, float] = {}
+    by_source: dict[Any, list[Channel]] = {}
+    for channel in _present_channels(subject.plugin, subject.complete_settings()):
+        source = channel.source
+        key = (source.factory, source.argument) if isinstance(source, ReaderSource) else channel.path
+        by_source.setdefault(key, []).append(channel)
+    for channels in by_source.values():
+        read = edge_reader([source_spec(n, channel.source, os.getpid()) for n, channel in enumerate(channels)])
+        times_s: list[float] = []
+        for _ in range(_TIMED_READS):
+            begin = time.perf_counter()
+            read()
+            times_s.append(time.perf_counter() - begin)
+        fastest_s, rate_hz = min(times_s), max(channel.rate_hz for channel in channels)
+        longest_s[channels[0].path] = fastest_s
+        expect(
+            fastest_s <= _BLOCKING_SHARE / rate_hz,
+            f"a reading of {channels[0].path} takes {fastest_s:.3g} s; it is sampled every {1 / rate_hz:g} s",
+            "read in a thread of the reader's own and let read() return the last value at once, or lower rate_hz",
+        )
+    return {"read_s": longest_s}
 
 
 def _reading(subject: Subject[Probe]) -> Mapping[str, Any]:

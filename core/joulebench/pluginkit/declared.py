@@ -15,7 +15,9 @@ from joulebench.pluginkit.loading import entry_point
 from joulebench.testing.contracts import BrokenContractError, SkippedError
 
 #: What of joulebench a plugin may import: everything else may change at any time.
-PUBLIC: Final = ("api", "backendkit", "checkpoint", "errors", "hookspecs", "testing", "weightkit")
+PUBLIC: Final = ("api", "backendkit", "checkpoint", "errors", "hookspecs", "session", "testing", "weightkit")
+#: Of these the package itself is public, and none of its modules.
+_FACADES: Final = ("session",)
 _OWN: Final = "joulebench"
 
 
@@ -55,7 +57,7 @@ def check_api(name: str) -> Mapping[str, Any]:
     private = [
         f"{module} ({where})"
         for module, where in _imports(point.module.partition(".")[0])
-        if module.partition(".")[0] == _OWN and not _is_public(module)
+        if module.partition(".")[0] == _OWN and not is_public(module)
     ]
     if private:
         raise BrokenContractError(
@@ -66,9 +68,11 @@ def check_api(name: str) -> Mapping[str, Any]:
     return {}
 
 
-def _is_public(module: str) -> bool:
+def is_public(module: str) -> bool:
+    """Whether a plugin may import this module of joulebench's."""
     _, _, rest = module.partition(".")
-    return not rest or rest.partition(".")[0] in PUBLIC
+    top, _, inner = rest.partition(".")
+    return not rest or (top in PUBLIC and not (inner and top in _FACADES))
 
 
 def _installed(point: metadata.EntryPoint) -> metadata.Distribution:

@@ -32,7 +32,7 @@ class _Kind:
 
 _KINDS: Final = {
     "backend": _Kind("Backend", "backends", "BackendContract", ("numpy>=1.26",)),
-    "technique": _Kind("Technique", "techniques", "TechniqueContract", ("numpy>=1.26", "safetensors>=0.4.5")),
+    "technique": _Kind("Technique", "techniques", "TechniqueContract", ("safetensors>=0.4.5", "torch>=2.5")),
     "converter": _Kind("Converter", "converters", "ConverterContract", ("numpy>=1.26", "safetensors>=0.4.5")),
     "probe": _Kind("Probe", "probes", "ProbeContract"),
     "workload": _Kind("Workload", "workloads", "WorkloadContract"),

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NoReturn, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NoReturn, TypeVar
 from joulebench.api import Availability, Option, Plugin, Settings
 from joulebench.errors import JoulebenchError
 from joulebench.profile.values import anchored, check_value, complete
+from joulebench.testing.sessions import ScriptedSession
 
 P = TypeVar("P", bound=Plugin)
 
@@ -52,7 +53,9 @@ class Subject(Generic[P]):
 
     ``settings`` stand beside the options' defaults. ``model`` is a checkpoint's folder in place of
     the tiny one, ``source`` what a converter reads where no installed converter makes that format,
-    ``device`` one of a backend's devices in place of the first.
+    ``device`` one of a backend's devices in place of the first. ``session`` makes what a workload is
+    tried on, where it needs calls that no backend of joulebench has (a batch, say): a
+    :class:`~joulebench.testing.sessions.ScriptedSession` with these calls.
     """
 
     plugin: P
@@ -60,6 +63,7 @@ class Subject(Generic[P]):
     model: Path | None = None
     source: Path | None = None
     device: str | None = None
+    session: Callable[[], ScriptedSession] = ScriptedSession
 
     def complete_settings(self) -> dict[str, Any]:
         """Defaults and given settings, checked as a profile's are."""

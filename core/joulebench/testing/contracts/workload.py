@@ -17,7 +17,7 @@ from joulebench.testing.contracts.base import (
     require_available,
     subject_of,
 )
-from joulebench.testing.sessions import VOCABULARY, LoggingRecorder, ScriptedSession
+from joulebench.testing.sessions import VOCABULARY, LoggingRecorder
 
 #: Units that the reports have words for.
 UNITS: Final = ("token", "sequence", "step", "byte", "operation", "call", "second")
@@ -85,7 +85,7 @@ class WorkloadContract(PluginContract):
         subject = subject_of(plugin)
         workload, settings = subject.plugin, _settings(subject, tmp_path)
         requests = _requests(subject, tmp_path)
-        session = ScriptedSession()
+        session = subject.session()
         for request in requests[:2]:
             workload.setup(session, request, settings)
             session.log.clear()
@@ -98,7 +98,7 @@ class WorkloadContract(PluginContract):
         """``quality`` of the sums of all requests' values, and of none at all."""
         subject = subject_of(plugin)
         workload, settings = subject.plugin, _settings(subject, tmp_path)
-        request, session = _requests(subject, tmp_path)[0], ScriptedSession()
+        request, session = _requests(subject, tmp_path)[0], subject.session()
         workload.setup(session, request, settings)
         outcome = workload.perform(session, request, settings, LoggingRecorder([]))
         expect_record(outcome.values, "values of an outcome")
