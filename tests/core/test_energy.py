@@ -13,15 +13,8 @@ from joulebench.meter.counters import corrected_for_late_edges, counter_energy, 
 from joulebench.meter.energy import SensorSpec, Trace, WindowEnergy, phase_energy, single_window_interval, total_energy
 from joulebench.meter.fit import fit_energy
 from joulebench.meter.gauges import gauge_energy
-from joulebench.meter.idle import (
-    IdlePower,
-    attributed_energy,
-    combined_idle,
-    idle_from_counter,
-    net_energy,
-    with_idle_uncertainty,
-)
-from joulebench.meter.uncertainty import mean_interval
+from joulebench.meter.idle import IdlePower, attributed_energy, combined_idle, idle_from_counter, net_energy
+from joulebench.meter.uncertainty import cell_interval
 
 S = 1_000_000_000
 WRAP = 262_143_328_850  # µJ, max_energy_range_uj of a Xeon's package
@@ -209,9 +202,10 @@ def test_net_takes_idle_power_off_and_adds_its_uncertainty() -> None:
 
 def test_idle_uncertainty_does_not_shrink_with_the_number_of_blocks() -> None:
     rng = random.Random(2)
-    blocks = mean_interval([60 + rng.gauss(0, 0.1) for _ in range(320)])
-    net = with_idle_uncertainty(blocks, IdlePower(20.0, 0.2), 2.0)
-    assert net.u == pytest.approx(math.hypot(blocks.u or 0, 0.4))
+    joules, ones, process = [60 + rng.gauss(0, 0.1) for _ in range(320)], [1.0] * 320, [0] * 320
+    gross = cell_interval(joules, ones, process)
+    net = cell_interval(joules, ones, process, common_u=320 * 0.2 * 2.0)  # 0.2 W over blocks of 2 s
+    assert net.u == pytest.approx(math.hypot(gross.u or 0, 0.4))
 
 
 def test_attribution_is_a_share_by_cpu_time_and_null_where_nothing_was_counted() -> None:

@@ -9,7 +9,7 @@ from joulebench.meter.energy import SensorSpec, Trace
 from joulebench.meter.margins import Margins, energy_with_margins, traced_energy
 from joulebench.meter.windows import Accountant
 from joulebench.protocol import Block, Edge, RequestRecord
-from joulebench.run.windows import block_windows
+from joulebench.worker.windows import block_windows
 
 NS = 1_000_000_000
 #: 1 W before 10 s and after 12 s, 11 W between; the counter counts mJ.

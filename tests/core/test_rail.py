@@ -13,7 +13,7 @@ from joulebench.meter.counters import counter_energy
 from joulebench.meter.energy import SensorSpec, Trace
 from joulebench.meter.gauges import gauge_energy
 from joulebench.rail.cells import simulate_cell
-from joulebench.rail.coverage import coverage
+from joulebench.rail.coverage import Coverage, QuantityCoverage, coverage
 from joulebench.rail.faults import fault_study
 from joulebench.rail.files import shipped_scenarios
 from joulebench.rail.pairs import pair_study, simulate_pairs
@@ -155,6 +155,51 @@ def test_net_is_refused_where_idle_drifts() -> None:
     assert row.gross.given == 1.0
 
 
+def test_update_periods_are_those_that_were_seen_not_those_declared() -> None:
+    row = coverage(BY_NAME["wrong-period"], 200, seed=5)
+    assert BOUNDS[0] <= (row.j_per_token.covered or 0) <= BOUNDS[1]
+    assert row.warnings["coarse_resolution"] == pytest.approx(1.0)  # by 1 ms it would be fine
+
+
+@pytest.mark.parametrize("name", ["jittered-updates", "skipped-updates"])
+def test_late_and_missing_updates_bias_no_energy(name: str) -> None:
+    row = coverage(BY_NAME[name], 300, seed=5)
+    assert BOUNDS[0] <= (row.j_per_token.covered or 0) <= BOUNDS[1]
+    assert abs(row.j_per_token.bias or 1) < 0.003
+
+
+def test_a_cell_is_measured_in_its_processes_by_the_rule_of_a_run() -> None:
+    cell = simulate_cell(BY_NAME["three-processes"], 3)
+    assert len(cell.idle) == 3  # one pair of baselines around each process
+    assert len(cell.blocks) == 40
+    assert cell.gross is not None
+    assert cell.gross.df is not None
+    assert cell.gross.df < 10  # processes are the units, not forty blocks
+
+
+def row_of(covered: float, warnings: dict[str, float], least: float | None = None, false: float = 0.0) -> Coverage:
+    figure = QuantityCoverage(covered, 0.0, 0.01, 1.0)
+    return Coverage("x", "", 1000, {"gross": figure}, warnings, least, false, 1000)
+
+
+def test_no_flag_excuses_a_coverage_below_90_percent() -> None:
+    """Any coverage was excused where more than half of the cells carried a flag."""
+    assert row_of(0.80, {"autocorrelated": 1.0}).outside(by_chance=False) == ["gross"]
+    assert row_of(0.91, {"autocorrelated": 1.0}).outside(by_chance=False) == []
+    assert row_of(0.91, {"autocorrelated": 0.4}).outside(by_chance=False) == ["gross"]
+    assert row_of(0.95, {}).outside(by_chance=False) == []
+
+
+def test_what_no_interval_covers_is_held_to_the_coverage_that_is_stated() -> None:
+    assert row_of(0.80, {}, least=0.75).outside(by_chance=False) == []
+    assert row_of(0.70, {}, least=0.75).outside(by_chance=False) == ["gross"]
+
+
+def test_false_differences_are_counted_for_each_scenario() -> None:
+    assert row_of(0.95, {}, false=0.10).too_many_false()
+    assert not row_of(0.95, {}, false=0.05).too_many_false()
+
+
 def test_the_gauges_bias_shows_in_whole_cells_and_is_flagged() -> None:
     row = coverage(BY_NAME["gauge-25-of-100"], 20, seed=5)
     assert 0.55 < (row.gross.bias or 0) < 0.7
@@ -206,7 +251,7 @@ def test_no_energy_is_wrong_where_counters_wrap_restart_and_skip_updates() -> No
     assert found.wraps > 1000
     assert found.refused["counter_reset"] > 1000
     assert found.refused["counter_ambiguous"] > 1000
-    assert found.stated + found.refused.total() == found.windows == 20_000
+    assert found.stated + sum(found.refused.values()) == found.windows == 20_000
 
 
 def test_the_study_is_the_same_by_seed_however_it_is_spread() -> None:
@@ -216,4 +261,4 @@ def test_the_study_is_the_same_by_seed_however_it_is_spread() -> None:
     # One process, no chunks: the study's tasks must not show in its figures.
     assert first.coverage[0] == coverage(scenarios[0], 70, seed=4)
     assert first != study(scenarios, cells=70, pairs=0, windows=100, seed=5)
-    assert first.equal is None
+    assert first.pairs == ()

@@ -32,7 +32,7 @@ def documented_example() -> str:
 def test_the_documented_example_is_read_and_simulated() -> None:
     scenario = parse_scenario(documented_example(), "docs/board.toml")
     assert scenario.name == "board"
-    assert scenario.sensor == Sensor("counter", 0.01, 0.001, 500.0, 0.1, 0.02, max_power_w=60.0, sampling_s=0.1)
+    assert scenario.sensor == Sensor("counter", 0.01, 0.001, 500.0, 0.1, 0.02, sampling_s=0.05)
     assert scenario.machine[0] == Level(0.0, 15.0, 6.0, 6.0)
     assert scenario.machine[2:4] == (Level(25.0, 40.0, 6.3, 6.3), Level(40.0, float("inf"), 6.4, 6.4))
     assert scenario.machine[4:] == (Wander(0.1, 0.3), PulseTrain(0.2, 1.0, 0.25), Drift(0.001, 10.0))

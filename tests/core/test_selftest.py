@@ -47,9 +47,25 @@ def test_a_scenario_of_ones_own_is_studied_alone(tmp_path: Path) -> None:
     found = json.loads(text)
     assert [row["scenario"] for row in found["coverage"]] == ["flat"]
     assert found["coverage"][0]["cells"] == 40
-    assert found["equal_cells"] is None
+    assert found["pairs"] == []
     assert found["counter_faults"] is None
     assert code == (0 if found["good"] else 1)
+
+
+def test_the_whole_study_is_told_as_json_too(tmp_path: Path) -> None:
+    """It ended in a traceback after all was simulated: counts by flag were no JSON."""
+    arguments = ("--cells", "4", "--pairs", "4", "--windows", "500", "--json")
+    _, text = invoke("--rail", *arguments)
+    study = json.loads(text)
+    assert len(study["coverage"]) > 20
+    assert all(row["pairs"] == 4 and 0 <= row["false_share"] <= 1 for row in study["coverage"])
+    assert [(pairs["scenario"], pairs["difference"]) for pairs in study["pairs"]] == [
+        ("pair", 0.0),
+        ("pair", 0.05),
+        ("one-process", 0.0),
+    ]
+    assert study["counter_faults"]["windows"] == 500
+    assert sum(study["counter_faults"]["refused"].values()) > 0
 
 
 def test_the_table_names_each_scenario_and_what_is_outside() -> None:

@@ -20,12 +20,10 @@ from joulebench.meter.uncertainty import (
     interval_around,
     mean_interval,
     mean_of_ratios_interval,
-    next_look,
     positive,
     process_interval,
     quantile,
     ratio_interval,
-    should_stop,
     spread_of,
     with_systematic,
 )
@@ -118,7 +116,6 @@ def test_too_few_blocks_have_no_interval() -> None:
     single = mean_interval([3.0])
     assert (single.mean, single.low, single.u, single.flags) == (3.0, None, None, ("single_block",))
     assert single.relative_half_width is None
-    assert not should_stop(single)
 
 
 def test_equal_blocks_have_an_interval_of_no_width() -> None:
@@ -214,19 +211,6 @@ def test_a_systematic_share_does_not_shrink_with_blocks() -> None:
     assert widened is not None
     assert few.half_width is not None
     assert widened >= few.half_width
-
-
-def test_cells_are_looked_at_only_where_the_schedule_says() -> None:
-    looks, n = [], 0
-    while (following := next_look(n)) is not None:
-        looks.append(following)
-        n = following
-    assert looks == [20, 40, 80, 160, 320]
-    sure = interval_around(100.0, 0.1, 20, n=20)
-    assert should_stop(sure)
-    assert not should_stop(interval_around(100.0, 0.1, 20, n=25))
-    assert not should_stop(interval_around(100.0, 5.0, 20, n=40))
-    assert should_stop(interval_around(100.0, 50.0, 20, n=320))
 
 
 def cells_in_turns(seed: int, ratio: float, n: int = 40, drift: float = 0.5) -> tuple[CellBlocks, CellBlocks]:

@@ -19,10 +19,10 @@ from joulebench.meter.energy import Trace
 from joulebench.meter.windows import Accountant, BlockWindows
 from joulebench.protocol import Block, Edge, RequestRecord
 from joulebench.run.rows import block_joules
-from joulebench.run.windows import block_windows
 from joulebench.session import Session
 from joulebench.testing.livefiles import NumberFile, ticking
 from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
+from joulebench.worker.windows import block_windows
 
 IDLE_W, LOAD_W = 5.0, 50.0
 #: The package of the whole runs.

@@ -115,14 +115,18 @@ def _chosen(*values: int | None) -> int:
 
 def _rail_json(found: RailStudy) -> dict[str, object]:
     rows = [
-        {**asdict(row), "outside": row.outside(), "outside_beyond_chance": row.outside(by_chance=False)}
+        {
+            **asdict(row),
+            "outside": row.outside(),
+            "outside_beyond_chance": row.outside(by_chance=False),
+            "too_many_false": row.too_many_false(),
+        }
         for row in found.coverage
     ]
     return {
         "seed": found.seed,
         "coverage": rows,
-        "equal_cells": asdict(found.equal) if found.equal else None,
-        "different_cells": asdict(found.different) if found.different else None,
+        "pairs": [{**asdict(pairs), "good": pairs.good()} for pairs in found.pairs],
         "counter_faults": asdict(found.faults) if found.faults else None,
         "good": found.good(),
     }

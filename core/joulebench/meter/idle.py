@@ -10,7 +10,7 @@ from typing import Final
 
 from joulebench.meter.counters import counter_energy_for_fit
 from joulebench.meter.energy import SensorSpec, Trace, WindowEnergy
-from joulebench.meter.uncertainty import Interval, mean_interval, widened
+from joulebench.meter.uncertainty import mean_interval
 
 #: Net is refused where the two baselines differ by more than this share of their mean …
 DRIFT_SHARE: Final = 0.02
@@ -114,19 +114,6 @@ def net_energy(window: WindowEnergy, idle: IdlePower) -> WindowEnergy:
     ]
     u = math.hypot(*parts) if idle.u_w is not None else None
     return replace(window, gross_j=window.gross_j - idle.power_w * window.duration_s, u_j=u)
-
-
-def with_idle_uncertainty(
-    net_of_blocks: Interval, idle: IdlePower, mean_duration_s: float, units_per_block: float = 1.0
-) -> Interval:
-    """The interval of mean net energy, from the blocks' net energies, with idle's own part.
-
-    u_net² = u_gross² + u_idle²: all blocks subtract the same idle power, so its uncertainty
-    does not shrink with their number. ``units_per_block`` for net energy per unit of work.
-    """
-    if idle.u_w is None:
-        return net_of_blocks
-    return widened(net_of_blocks, idle.u_w * mean_duration_s / units_per_block)
 
 
 def attributed_energy(

@@ -336,6 +336,26 @@ def _bias_of_ratio(residuals: Sequence[float], denominators: Sequence[float]) ->
     return abs(covariance / mean) / n
 
 
+def cell_interval(
+    values: Sequence[float],
+    work: Sequence[float],
+    processes: Sequence[int],
+    common_u: float = 0.0,
+    scale_relative_u: float | None = None,
+    level: float = DEFAULT_LEVEL,
+) -> Interval:
+    """Interval of Σ values / Σ work of a cell, as reports state it.
+
+    ``common_u`` is the standard uncertainty that all blocks share, summed over them (of idle energy
+    taken off), ``scale_relative_u`` that of the sensor's scale: no repetition makes either smaller. Of
+    values that are never negative the bounds are on the log scale.
+    """
+    interval = widened(ratio_interval(values, work, processes, level), common_u / math.fsum(work))
+    if scale_relative_u is not None:
+        interval = with_systematic(interval, scale_relative_u)
+    return positive(interval) if all(value >= 0 for value in values) else interval
+
+
 def mean_of_ratios_interval(
     numerators: Sequence[float], denominators: Sequence[float], level: float = DEFAULT_LEVEL
 ) -> Interval:
@@ -399,20 +419,3 @@ def with_systematic(interval: Interval, relative_u: float) -> Interval:
     if interval.mean is None:
         return interval
     return widened(interval, relative_u * abs(interval.mean), flag="systematic")
-
-
-# ---------------------------------------------------------------------------------------------
-# Stopping
-
-
-def next_look(n: int) -> int | None:
-    """The number of blocks at which to look next, after ``n``; ``None`` after the last."""
-    return next((look for look in LOOKS if look > n), None)
-
-
-def should_stop(interval: Interval, target: float = 0.02) -> bool:
-    """Whether to stop here: at a look with the relative half-width in reach, or at the last."""
-    if interval.n >= LOOKS[-1]:
-        return True
-    relative = interval.relative_half_width
-    return interval.n in LOOKS and relative is not None and relative <= target

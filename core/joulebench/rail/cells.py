@@ -1,4 +1,4 @@
-"""Whole cells on the virtual rail, and how often their intervals hold the truth.
+"""Whole cells on the virtual rail, measured as the product measures them.
 
 **What is estimated.** A cell stands for more blocks of the same kind, so the truth of a mean is
 its *expectation*: over the requests that a block may draw, over the stationary noise of the
@@ -6,40 +6,37 @@ machine and over processes. A drift has no such expectation; its truth is the dr
 mean over the blocks that were really run. The truth of energy per token is the ratio of the two
 expectations (Σ joules over Σ tokens of ever more blocks), that of net leaves the idle power out.
 
-The readings go through the real arithmetic: :mod:`joulebench.meter.energy`, ``idle``, ``fit``
-and ``uncertainty``.
+Readings go through calibration and accountant (:mod:`joulebench.rail.instrument`), idle baselines
+and windows are those of a run, :mod:`joulebench.meter.stopping` says when a cell ends, and
+:func:`joulebench.meter.uncertainty.cell_interval` states its figures as reports do.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from joulebench.meter.counters import corrected_for_late_edges, counter_energy, counter_energy_for_fit
-from joulebench.meter.energy import Read, SensorSpec, Trace, WindowEnergy, phase_energy
+from joulebench.meter.counters import counter_energy_for_fit
+from joulebench.meter.energy import NO_TRACE, Read, Trace, WindowEnergy
 from joulebench.meter.fit import EnergyFit, fit_energy
-from joulebench.meter.gauges import gauge_energy
-from joulebench.meter.idle import (
-    IdlePower,
-    combined_idle,
-    idle_from_counter,
-    idle_from_gauge,
-    net_energy,
-    with_idle_uncertainty,
-)
-from joulebench.meter.uncertainty import (
-    LOOKS,
-    Interval,
-    by_process,
-    mean_interval,
-    process_interval,
-    ratio_interval,
-    should_stop,
-)
+from joulebench.meter.idle import IdlePower, combined_idle, net_energy
+from joulebench.meter.live.calibration import SensorCalibration
+from joulebench.meter.stopping import BlocksSoFar, Share, StoppingRule, next_process
+from joulebench.meter.uncertainty import LOOKS, Interval, cell_interval
+from joulebench.meter.windows import TOTAL
+from joulebench.protocol import Block, Edge, RequestRecord
+from joulebench.rail.instrument import accountant_of, calibrated
 from joulebench.rail.power import Counter, Gauge, Rail, Schedule
 from joulebench.rail.scenarios import Scenario, Work
+from joulebench.rail.wander import Wandering
+from joulebench.sensors.idle import idle_power
+from joulebench.worker.windows import block_windows
+
+#: Calibrations of a scenario's sensor among which its cells are spread.
+_CALIBRATIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class SimulatedCell:
     truth: Truth
     blocks: tuple[WindowEnergy, ...]
     prefill: tuple[WindowEnergy, ...]
-    idle: IdlePower
+    idle: tuple[IdlePower, ...]
     gross: Interval | None
     net: Interval | None
     j_per_token: Interval | None
@@ -69,52 +66,57 @@ class SimulatedCell:
 
 
 @dataclass(slots=True)
-class BlocksNoted:
-    """What is noted of the blocks while they run, by column."""
+class MeasuredBlocks:
+    """What was measured of a cell's blocks, by column; ``requests`` are for the fit over them."""
 
     t0_ns: list[int] = field(default_factory=list)
     t1_ns: list[int] = field(default_factory=list)
     energies: list[WindowEnergy] = field(default_factory=list)
     prefills: list[WindowEnergy] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
-    process: list[int] = field(default_factory=list)
-    requests: list[tuple[float, int, int]] = field(default_factory=list)
+    #: Joules, prefill and decode tokens, block and process of each request.
+    requests: list[tuple[float, int, int, int, int]] = field(default_factory=list)
 
 
-class Machine:
-    """The rail of a scenario, its sensor, and virtual time."""
+@functools.lru_cache(maxsize=1024)
+def _calibration(scenario: Scenario, number: int) -> SensorCalibration:
+    machine = _Rail(scenario, random.Random(f"{scenario.name}/calibration/{number}"))  # noqa: S311 - a simulation
+    return calibrated(scenario.sensor, machine.sensor.read, round(machine.start_s * 1e9))
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        self.sensor_facts = scenario.sensor
-        self.protocol = scenario.protocol
-        self.random = random.Random(f"{scenario.name}/{seed}")  # noqa: S311 - a simulation
-        self.now_s = self.random.uniform(0.0, scenario.sensor.period_s) + 1.0
+
+class _Rail:
+    """The rail of a scenario and its sensor."""
+
+    def __init__(self, scenario: Scenario, source: random.Random) -> None:
+        self._facts = scenario.sensor
+        self.random = source
+        self.start_s = source.uniform(0.0, scenario.sensor.period_s) + 1.0
         self.work = Schedule()
         #: The machine's power but for noise and work.
         self.certain = Rail(scenario.certain_parts())
-        seeds = iter(lambda: self.random.randrange(1 << 32), None)
-        noise = scenario.noise_parts(seeds)
-        self.rail = Rail([*scenario.certain_parts(), *noise, self.work])
-        self.sensor: Counter | Gauge = self._gauge() if scenario.sensor.kind == "gauge" else self._count()
-        #: Idle power as the first baseline gave it.
-        self.idle_w: float | None = None
+        seeds = iter(lambda: source.randrange(1 << 32), None)
+        self.rail = Rail([*scenario.certain_parts(), *scenario.noise_parts(seeds), self.work])
+        self.sensor: Counter | Gauge = self._gauge() if scenario.sensor.kind == "gauge" else self._counter()
 
-    def _count(self) -> Counter:
-        facts = self.sensor_facts
+    def _counter(self) -> Counter:
+        facts, source = self._facts, self.random
+        each_s = facts.restarts_each_s
+        first_s = 0.0 if each_s is None else source.uniform(0.0, each_s)
         return Counter(
             self.rail,
             period_s=facts.period_s,
             quantum_counts=round(facts.quantum_j * 1e6),
             wraps_at=facts.wraps_at,
-            start=self.random.randrange(facts.wraps_at or 1 << 40),
+            start=source.randrange(facts.wraps_at or 1 << 40),
             phase_s=facts.phase_s,
             jitter=facts.jitter,
             stale_share=facts.stale_share,
-            seed=self.random.randrange(1 << 32),
+            resets_s=[] if each_s is None else [first_s + number * each_s for number in range(100)],
+            seed=source.randrange(1 << 32),
         )
 
     def _gauge(self) -> Gauge:
-        facts = self.sensor_facts
+        facts = self._facts
         return Gauge(
             self.rail,
             period_s=facts.period_s,
@@ -125,51 +127,46 @@ class Machine:
             stale_share=facts.stale_share,
         )
 
-    @property
-    def spec(self) -> SensorSpec:
-        """What the meter knows of the sensor."""
-        facts = self.sensor_facts
-        if facts.kind == "gauge":
-            return SensorSpec(1e-3, facts.period_s, method="integrated", relative_u=0.05)
-        return SensorSpec(1e-6, facts.period_s, facts.quantum_j, facts.wraps_at, facts.max_power_w)
 
-    def read(self, t_s: float) -> Read:
-        """An edge read at ``t_s``."""
+class Machine(_Rail):
+    """A machine on the rail in virtual time, with what a run knows of its sensor."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        super().__init__(scenario, random.Random(f"{scenario.name}/{seed}"))  # noqa: S311 - a simulation
+        self.facts = scenario.sensor
+        self.protocol = scenario.protocol
+        self.now_s = self.start_s
+        self.accountant = accountant_of(scenario.sensor, _calibration(scenario, seed % _CALIBRATIONS))
+        self._counts = scenario.sensor.kind == "counter"
+        #: Idle power as the baseline before the present process gave it.
+        self.idle_w: float | None = None
+
+    def edge(self, t_s: float, kind: str) -> Edge:
+        """The counters at ``t_s``; a gauge is not read at edges."""
+        t_ns = round(t_s * 1e9)
+        return Edge(t_ns, kind, (self.sensor.read(t_ns),) if self._counts else ())
+
+    def _read(self, t_s: float) -> Read:
         t_ns = round(t_s * 1e9)
         return t_ns, self.sensor.read(t_ns)
 
-    def ticks(self, start_s: float, end_s: float, every_s: float) -> Trace:
+    def _ticks(self, start_s: float, end_s: float, every_s: float) -> Trace:
         """The sampler's readings from one tick before ``start_s`` to one after ``end_s``."""
         count = math.ceil((end_s - start_s) / every_s) + 2
-        reads = [self.read(start_s + (i - 0.5) * every_s) for i in range(count)]
+        reads = [self._read(start_s + (number - 0.5) * every_s) for number in range(count)]
         return Trace([t for t, _ in reads], [raw for _, raw in reads])
 
-    def block_trace(self, start_s: float, end_s: float) -> Trace:
+    def traces(self, start_s: float, end_s: float) -> dict[int, Trace]:
         """What the sampler sees of a block; nothing where the scenario has no sampling."""
-        every_s = self.sensor_facts.sampling_s
-        return Trace() if every_s is None else self.ticks(start_s, end_s, every_s)
-
-    def window(self, start: Read, end: Read, trace: Trace) -> WindowEnergy:
-        """What the meter makes of a block that followed an idle wait."""
-        every_s = self.sensor_facts.sampling_s
-        if self.sensor_facts.kind == "gauge" and every_s is not None:
-            return gauge_energy(start[0], end[0], self.spec, trace, every_s)
-        found = counter_energy(start, end, self.spec, trace)
-        return corrected_for_late_edges(found, self.spec, self.idle_w, found.mean_power_w)
+        every_s = self.facts.sampling_s
+        return {} if every_s is None else {0: self._ticks(start_s, end_s, every_s)}
 
     def baseline(self) -> IdlePower:
         """An idle baseline from now on."""
         start_s = self.now_s
-        self.now_s = end_s = start_s + self.protocol.idle_s
-        every_s = self.sensor_facts.sampling_s or max(0.25, self.sensor_facts.period_s)
-        if self.sensor_facts.kind == "counter":
-            count = int((end_s - start_s) / every_s) + 1
-            reads = [self.read(start_s + i * every_s) for i in range(count)]
-            trace = Trace([t for t, _ in reads], [raw for _, raw in reads])
-            return idle_from_counter(trace, self.spec)
-        trace = self.ticks(start_s, end_s, every_s)
-        edges = (round(start_s * 1e9), round(end_s * 1e9))
-        return idle_from_gauge(trace, self.spec, gauge_energy(*edges, self.spec, trace, every_s))
+        self.now_s = start_s + self.protocol.idle_s
+        every_s = self.facts.sampling_s or max(0.25, self.facts.period_s)
+        return idle_power(self.accountant, 0, self._ticks(start_s + every_s, self.now_s - every_s, every_s))
 
     def works(self, duration_s: float, power_w: float, work: Work) -> None:
         """Work at ``power_w`` from now on, in bursts where the work has them."""
@@ -189,110 +186,140 @@ class Machine:
         self.now_s = end_s
 
 
-def _tokens(rng: random.Random, mean: int, spread: float) -> int:
+def _tokens(source: random.Random, mean: int, spread: float) -> int:
     """A count of tokens, uniform within ``mean`` ± spread."""
     width = int(mean * spread)
-    return rng.randint(mean - width, mean + width)
+    return source.randint(mean - width, mean + width)
 
 
 class CellOnRail:
-    """One cell's work on a machine: its blocks, and how its power wanders from one to the next."""
+    """One cell's work on a machine: its processes and blocks, and how its power wanders between them."""
 
-    def __init__(self, machine: Machine, work: Work) -> None:
+    def __init__(self, machine: Machine, work: Work, rule: StoppingRule) -> None:
         self.machine = machine
         self.work = work
-        self.noted = BlocksNoted()
-        self._wander = self._offset = 0.0
-        self._before_s = 0.0
+        self.rule = rule
+        self.done = BlocksSoFar()
+        self.measured = MeasuredBlocks()
+        #: Idle power around each process.
+        self.idle: list[IdlePower] = []
+        self._wandering = Wandering(work, machine.random)
+        self._process = -1
 
-    def block(self, process: int) -> None:
-        """Wait, work, and read the sensor at the edges."""
-        w, machine, rng = self.work, self.machine, self.machine.random
-        if not self.noted.process or process != self.noted.process[-1]:
-            self._offset, self._wander = rng.gauss(0.0, w.process_noise), rng.gauss(0.0, w.noise)
-        else:
-            passed_s = machine.now_s - self._before_s
-            keep = math.exp(-passed_s / w.correlation_s) if w.correlation_s else 0.0
-            fresh = rng.gauss(0.0, w.noise * math.sqrt(1 - keep**2))
-            self._wander = keep * self._wander + fresh
-        self._before_s = machine.now_s
-        self._run(process, 1 + self._offset + self._wander)
+    def begin_process(self) -> None:
+        """A fresh process of the cell."""
+        self._process += 1
+        self._wandering.begin_process(self.machine.now_s)
 
-    def _run(self, process: int, factor: float) -> None:
-        w, machine, rng, noted = self.work, self.machine, self.machine.random, self.noted
-        dither_s = machine.sensor_facts.period_s if machine.protocol.dither else 0.0
-        machine.now_s += w.gap_s + rng.uniform(0.0, dither_s)
-        plan = [
-            (_tokens(rng, w.prefill_tokens, w.token_spread), _tokens(rng, w.decode_tokens, w.token_spread))
-            for _ in range(w.requests)
-        ]
-        edges = [machine.now_s]
-        for prefill, decode in plan:
-            machine.works(prefill * w.prefill_s_per_token, w.prefill_w * factor, w)
-            edges.append(machine.now_s)
-            machine.works(decode * w.decode_s_per_token, w.decode_w * factor, w)
-            edges.append(machine.now_s)
-        reads = [machine.read(t) for t in edges]
-        noted.t0_ns.append(reads[0][0])
-        noted.t1_ns.append(reads[-1][0])
-        trace = machine.block_trace(edges[0], edges[-1])
-        noted.energies.append(machine.window(reads[0], reads[-1], trace))
-        noted.tokens.append(float(sum(decode for _, decode in plan)))
-        noted.process.append(process)
-        if machine.sensor_facts.kind == "counter":
-            _note_phases(machine.spec, noted, reads, plan, trace)
+    def block(self, number: int) -> None:
+        """Wait, work and read the sensor at the edges: a block of round ``number``."""
+        work, machine, source, measured = self.work, self.machine, self.machine.random, self.measured
+        factor = self._wandering.factor(machine.now_s)
+        # As a run does: idle for an update period, and the dither on top.
+        lead_s = machine.accountant.slowest_counter_s
+        dither_s = machine.accountant.spec(0).update_period_s or 0.0
+        machine.now_s += work.gap_s + lead_s + source.uniform(0.0, dither_s if machine.protocol.dither else 0.0)
+        began_s = machine.now_s
+        requests: list[RequestRecord] = []
+        for place in range(work.requests):
+            machine.now_s += work.setup_s
+            prefill = _tokens(source, work.prefill_tokens, work.token_spread)
+            decode = _tokens(source, work.decode_tokens, work.token_spread)
+            edges = [machine.edge(machine.now_s, "start")]
+            edges.append(Edge(edges[0].t_ns, "prefill", edges[0].raw))
+            machine.works(prefill * work.prefill_s_per_token, work.prefill_w * factor, work)
+            edges.append(machine.edge(machine.now_s, "decode"))
+            machine.works(decode * work.decode_s_per_token, work.decode_w * factor, work)
+            edges.append(machine.edge(machine.now_s, "end"))
+            requests.append(RequestRecord(place, tuple(edges), prefill, decode, decode, (), (), {}, None, None))
+        block = Block(tuple(requests), 0.0, round(began_s * 1e9))
+        traces = machine.traces(began_s, machine.now_s)
+        energies = machine.accountant.block_energies(block_windows(block), traces, {0: machine.idle_w})
+        by_phase = {phase.phase: phase.energy for phase in energies}
+        total = by_phase[TOTAL]
+        measured.t0_ns.append(block.t0_ns)
+        measured.t1_ns.append(block.t1_ns)
+        measured.energies.append(total)
+        measured.prefills.append(by_phase["prefill"])
+        measured.tokens.append(block.units)
+        if machine.facts.kind == "counter":
+            self._note_requests(block, traces)
+        self.done.add(self._process, number, block.duration_s, total.gross_j, block.units)
+
+    def _note_requests(self, block: Block, traces: dict[int, Trace]) -> None:
+        """Each request's energy for the fit over requests, as reports take it from the edges."""
+        spec, trace = self.machine.accountant.spec(0), traces.get(0, NO_TRACE)
+        for request in block.requests:
+            start, end = request.edges[0], request.edges[-1]
+            if start.raw[0] is None or end.raw[0] is None:
+                continue
+            energy = counter_energy_for_fit((start.t_ns, start.raw[0]), (end.t_ns, end.raw[0]), spec, trace)
+            if energy.gross_j is not None:
+                tokens = (request.prefill_tokens, request.decode_tokens)
+                self.measured.requests.append((energy.gross_j, *tokens, len(self.done), self._process))
+
+    def next_share(self) -> Share | None:
+        """What another process is to measure; ``None`` where the cell is done."""
+        decided = next_process(self.done, self.rule)
+        return decided if isinstance(decided, Share) else None
+
+    # -- figures -------------------------------------------------------------------------------
+
+    def interval(self, values: Sequence[float | None], work: Sequence[float], common_u: float = 0.0) -> Interval | None:
+        """Σ values / Σ work as a report states it; ``None`` where a block has no figure."""
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        return cell_interval(known, work, self.done.processes, common_u)
+
+    def gross(self) -> Interval | None:
+        """Mean energy of a block."""
+        return self.interval([energy.gross_j for energy in self.measured.energies], [1.0] * len(self.done))
+
+    def net(self) -> Interval | None:
+        """Mean energy of a block without idle power, each process by the baselines around it."""
+        windows = list(zip(self.measured.energies, self.done.processes, strict=True))
+        energies = [net_energy(window, self.idle[process]).gross_j for window, process in windows]
+        common_u = math.fsum((self.idle[process].u_w or 0.0) * window.duration_s for window, process in windows)
+        return self.interval(energies, [1.0] * len(windows), common_u)
 
     def per_token(self) -> Interval | None:
-        """Energy per token so far; ``None`` where a block has no figure."""
-        known = [w.gross_j for w in self.noted.energies if w.gross_j is not None]
-        if len(known) < len(self.noted.energies):
-            return None
-        processes = self.noted.process if len(set(self.noted.process)) > 1 else None
-        return ratio_interval(known, self.noted.tokens, processes)
+        """Energy per token."""
+        return self.interval([energy.gross_j for energy in self.measured.energies], self.measured.tokens)
 
 
-def _note_phases(
-    spec: SensorSpec, noted: BlocksNoted, reads: Sequence[Read], plan: Sequence[tuple[int, int]], trace: Trace
-) -> None:
-    pieces = []
-    for i, (prefill, decode) in enumerate(plan):
-        start, first, end = reads[2 * i : 2 * i + 3]
-        pieces.append(counter_energy_for_fit(start, first, spec, trace))
-        request = counter_energy_for_fit(start, end, spec, trace).gross_j
-        if request is not None:
-            noted.requests.append((request, prefill, decode))
-    noted.prefills.append(phase_energy(pieces, spec))
+def stopping_rule(scenario: Scenario) -> StoppingRule:
+    """The rule by which the cells of a scenario end."""
+    protocol, processes = scenario.protocol, scenario.work.processes
+    if protocol.target is None:
+        return StoppingRule(processes, protocol.blocks, protocol.blocks)
+    return StoppingRule(processes, protocol.blocks, LOOKS[-1], protocol.target)
 
 
-def _run_blocks(cell: CellOnRail) -> None:
-    protocol, noted = cell.machine.protocol, cell.noted
-    blocks = protocol.blocks if protocol.target is None else LOOKS[-1]
-    for i in range(blocks):
-        cell.block(i * cell.work.processes // blocks)
-        if protocol.target is not None and len(noted.energies) in LOOKS:
-            gross = _mean([w.gross_j for w in noted.energies], noted.process)
-            if gross is not None and should_stop(gross, protocol.target):
-                break
-
-
-def _mean(values: Sequence[float | None], processes: Sequence[int]) -> Interval | None:
-    """The interval of a mean, or ``None`` where a block has no figure."""
-    known = [v for v in values if v is not None]
-    if len(known) < len(values):
-        return None
-    if len(set(processes)) == 1:
-        return mean_interval(known)
-    return process_interval(by_process(known, processes))
+def _measure(cell: CellOnRail) -> None:
+    """Process after process, an idle baseline before, between and after them."""
+    machine, number = cell.machine, 0
+    before = machine.baseline()
+    while (share := cell.next_share()) is not None:
+        machine.idle_w = before.power_w
+        cell.begin_process()
+        blocks = 0
+        while share.owes(blocks, 0.0):
+            cell.block(number)
+            blocks, number = blocks + 1, number + 1
+        after = machine.baseline()
+        cell.idle.append(combined_idle(before, after))
+        before = after
 
 
 def _truth(machine: Machine, cell: CellOnRail) -> Truth:
-    w, noted = cell.work, cell.noted
+    w, measured = cell.work, cell.measured
     prefill_s = w.prefill_tokens * w.prefill_s_per_token
     decode_s = w.decode_tokens * w.decode_s_per_token
     work_j = w.requests * w.burst_share * (prefill_s * w.prefill_w + decode_s * w.decode_w)
     duration_s = w.requests * (prefill_s + decode_s)
     # What creeps and what shifts has no expectation: its mean over the blocks that were run.
-    spans = list(zip(noted.t0_ns, noted.t1_ns, strict=True))
+    spans = list(zip(measured.t0_ns, measured.t1_ns, strict=True))
     machine_w = math.fsum(machine.certain.power_w(a * 1e-9, b * 1e-9) for a, b in spans) / len(spans)
     gross_j = work_j + machine_w * duration_s
     per_prefill_j = (machine_w + w.prefill_w * w.burst_share) * w.prefill_s_per_token
@@ -302,32 +329,27 @@ def _truth(machine: Machine, cell: CellOnRail) -> Truth:
 
 
 def simulate_cell(scenario: Scenario, seed: int) -> SimulatedCell:
-    """Idle, blocks and idle on a virtual machine; the same ``seed`` gives the same cell."""
+    """A cell on a virtual machine; the same ``seed`` gives the same cell."""
     machine = Machine(scenario, seed)
-    before = machine.baseline()
-    machine.idle_w = before.power_w
-    cell = CellOnRail(machine, scenario.work)
-    _run_blocks(cell)
-    noted = cell.noted
-    idle = combined_idle(before, machine.baseline())
-    gross = _mean([w.gross_j for w in noted.energies], noted.process)
-    net = _mean([net_energy(w, idle).gross_j for w in noted.energies], noted.process)
-    if net is not None:
-        durations = [w.duration_s for w in noted.energies]
-        net = with_idle_uncertainty(net, idle, math.fsum(durations) / len(durations))
-    ratio = cell.per_token()
-    columns = list(zip(*noted.requests, strict=True)) if noted.requests else [(), (), ()]
-    flags = {flag for w in noted.energies for flag in w.flags}
-    flags.update(idle.flags)
-    flags.update(flag for found in (gross, ratio) if found is not None for flag in found.flags)
+    cell = CellOnRail(machine, scenario.work, stopping_rule(scenario))
+    _measure(cell)
+    measured = cell.measured
+    gross, net, ratio = cell.gross(), cell.net(), cell.per_token()
+    fit = None
+    if measured.requests:
+        joules, prefill, decode, blocks, processes = zip(*measured.requests, strict=True)
+        fit = fit_energy(joules, prefill, decode, blocks=blocks, processes=processes)
+    flags = {flag for window in measured.energies for flag in window.flags}
+    flags.update(flag for idle in cell.idle for flag in idle.flags)
+    flags.update(flag for interval in (gross, net, ratio) if interval is not None for flag in interval.flags)
     return SimulatedCell(
         _truth(machine, cell),
-        tuple(noted.energies),
-        tuple(noted.prefills),
-        idle,
+        tuple(measured.energies),
+        tuple(measured.prefills),
+        tuple(cell.idle),
         gross,
         net,
         ratio,
-        fit_energy(columns[0], columns[1], columns[2]) if noted.requests else None,
+        fit,
         frozenset(flags),
     )

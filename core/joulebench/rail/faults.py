@@ -1,9 +1,9 @@
 """Counters that wrap, restart and skip updates: does the meter ever state a wrong energy?
 
-Each window has a power, a counter and readings of its own, drawn at random, and a truth that is
-power times duration. Half of the windows suffer a restart of the counter. An energy may differ
-from the truth by what late edges explain: the update period and up to three skipped updates at
-each edge, and the quantum. More than that, and it is wrong.
+Windows go through the accountant, as those of a run do. Each has a power, a counter and readings of
+its own, drawn at random, and a truth that is power times duration. Half of the windows suffer a
+restart of the counter. An energy may differ from the truth by what late edges explain: the update
+period and up to three skipped updates at each edge, and the quantum. More than that, and it is wrong.
 
 One fault cannot be seen in the readings: a counter that restarts so shortly before its wrap that
 the restart looks like the wrap. Then the energy is off by no more than the domain's maximum
@@ -13,19 +13,27 @@ by themselves, and are wrong beyond that bound.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
-from collections import Counter as Tally
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from joulebench.meter.counters import counter_energy
-from joulebench.meter.energy import Read, SensorSpec, Trace
+from joulebench.meter.energy import MOST_POWER_W, Read, Trace
+from joulebench.meter.timing import FEWEST_GAPS, UpdateTiming
+from joulebench.meter.windows import TOTAL, Accountant, BlockWindows, Span
+from joulebench.protocol import Edge
+from joulebench.rail.instrument import channel_of
+from joulebench.rail.scenarios import Sensor
 
 #: Updates that a counter may skip in a row (the meter allows for a step of four periods).
 _SKIPS: Final = 3
 _TABLE: Final = 4096
-_MAX_POWER_W: Final = 200.0
+#: The most that the meter believes of any domain; its counters' ranges are in proportion.
+_MAX_POWER_W: Final = MOST_POWER_W
+_RANGE_S: Final = (0.1, 1.5)
+_RANGES: Final = 64
 _SCALE_J: Final = 1e-6
 #: The meter leaves out readings so near to an edge, so that its steps are longer by as much.
 _GUARD_S: Final = 0.01
@@ -41,7 +49,12 @@ class FaultStudy:
     hidden_restarts: int = 0
     wraps: int = 0
     restarts: int = 0
-    refused: Tally[str] = field(default_factory=Tally)
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def refuse(self, flags: Iterable[str], times: int = 1) -> None:
+        """Count windows without an energy."""
+        for flag in flags:
+            self.refused[flag] = self.refused.get(flag, 0) + times
 
     def add(self, other: FaultStudy) -> None:
         """Count another part of the study."""
@@ -51,7 +64,20 @@ class FaultStudy:
         self.hidden_restarts += other.hidden_restarts
         self.wraps += other.wraps
         self.restarts += other.restarts
-        self.refused.update(other.refused)
+        for flag, times in other.refused.items():
+            self.refuse([flag], times)
+
+
+def _timing(period_s: float) -> UpdateTiming | None:
+    """What a calibration would tell of a regular counter."""
+    return UpdateTiming.of_gaps([period_s] * FEWEST_GAPS)
+
+
+@functools.lru_cache(maxsize=4 * _RANGES)
+def _accountant(period_s: float, quantum_j: float, wraps_at: int) -> Accountant:
+    sensor = Sensor(period_s=period_s, quantum_j=quantum_j, wraps_at_j=wraps_at * _SCALE_J)
+    timing = _timing(period_s)
+    return Accountant([channel_of(sensor)], [0], {} if timing is None else {0: timing})
 
 
 class _Windows:
@@ -75,7 +101,10 @@ class _Windows:
         uniform = self._random.random
         period_s = 0.001 if uniform() < 0.5 else 0.02
         power_w = _MAX_POWER_W * uniform()
-        wraps_at = int(1e6 * (20.0 + 280.0 * uniform()))
+        shortest_s, longest_s = _RANGE_S
+        wraps_at = int(
+            _MAX_POWER_W * (shortest_s + (longest_s - shortest_s) * int(_RANGES * uniform()) / _RANGES) / _SCALE_J
+        )
         quantum = 61 if uniform() < 0.5 else 1000
         start = int(wraps_at * uniform())
         offset = int(_TABLE * uniform())
@@ -101,20 +130,27 @@ class _Windows:
         stamps = [round(t * 1e9) for t in times]
         first, last = (stamps[0], raw[0]), (stamps[-1], raw[-1])
         inner = Trace(stamps[1:-1], raw[1:-1])
-        spec = SensorSpec(_SCALE_J, period_s, quantum * _SCALE_J, wraps_at, _MAX_POWER_W)
-        self._judge(study, (first, last), inner, spec, power_w, restart_s is not None)
+        accountant = _accountant(period_s, quantum * _SCALE_J, wraps_at)
+        self._judge(study, (first, last), inner, accountant, power_w, restart_s is not None)
 
     @staticmethod
     def _judge(
-        study: FaultStudy, edges: tuple[Read, Read], inner: Trace, spec: SensorSpec, power_w: float, restarts: bool
+        study: FaultStudy,
+        edges: tuple[Read, Read],
+        inner: Trace,
+        accountant: Accountant,
+        power_w: float,
+        restarts: bool,
     ) -> None:
-        found = counter_energy(edges[0], edges[1], spec, inner)
+        start, end = (Edge(t_ns, TOTAL, (raw,)) for t_ns, raw in edges)
+        windows = BlockWindows(start.t_ns, end.t_ns, {TOTAL: (Span(start, end),)})
+        found, spec = accountant.block_energies(windows, {0: inner})[0].energy, accountant.spec(0)
         study.windows += 1
         study.restarts += restarts
         values = [edges[0][1], *inner.raw, edges[1][1]]
         study.wraps += not restarts and any(after < before for before, after in itertools.pairwise(values))
         if found.gross_j is None:
-            study.refused.update(found.flags)
+            study.refuse(found.flags)
             return
         study.stated += 1
         duration_s = (edges[1][0] - edges[0][0]) * 1e-9

@@ -70,8 +70,9 @@ SENSOR_OPTIONS: Final = (
     Option("averaging_s", "float", 0.025, "time that a gauge's value is a mean of", minimum=_SHORTEST),
     Option("delay_s", "float", 0.0, "age of a gauge's mean at its update", minimum=0.0),
     Option("phase_s", "float", 0.0, "time of the first update", minimum=0.0),
-    Option("max_power_w", "float", 200.0, "the most that the domain can draw", minimum=1e-3),
     Option("sampling_s", "float", None, "sampling by the meter within blocks", minimum=1e-3),
+    Option("declared_period_s", "float", None, "what the probe says of the period", minimum=_SHORTEST),
+    Option("restarts_each_s", "float", None, "a counter starts again from 0 so often", minimum=1.0),
 )
 
 WORK_OPTIONS: Final = (
@@ -84,8 +85,13 @@ WORK_OPTIONS: Final = (
     Option("prefill_w", "float", 60.0, "power of a prefill, on top of the machine's", minimum=0.0),
     Option("decode_w", "float", 40.0, "power of decoding, on top of the machine's", minimum=0.0),
     Option("gap_s", "float", 0.05, "pause before a block", minimum=0.0),
+    Option("setup_s", "float", 0.0, "idle time before each request of a block, not measured", minimum=0.0),
     Option("noise", "share", 0.02, "scatter of a block's working power", minimum=0.0, maximum=0.5),
     Option("correlation_s", "float", 0.0, "time in which that scatter forgets itself", minimum=0.0),
+    Option("heavy_tails", "bool", False, "that scatter has tails (Student's t with 3 degrees of freedom)"),
+    Option("pink_noise", "share", 0.0, "1/f noise of the working power over 1 to 256 blocks", minimum=0.0, maximum=0.5),
+    Option("states", "share", 0.0, "half the distance of two states of the machine", minimum=0.0, maximum=0.5),
+    Option("state_blocks", "float", 15.0, "blocks for which it stays in one, on average", minimum=1.0),
     Option("processes", "int", 1, "processes that share the blocks", minimum=1),
     Option("process_noise", "share", 0.0, "scatter of the processes' working power", minimum=0.0, maximum=0.5),
     Option("burst_period_s", "float", None, "work comes in bursts, one each period", minimum=1e-3),
@@ -94,7 +100,7 @@ WORK_OPTIONS: Final = (
 
 PROTOCOL_OPTIONS: Final = (
     Option("blocks", "int", 40, "blocks of the cell", minimum=2, maximum=320),
-    Option("target", "share", None, "stop at this half-width, at 20, 40, … 320 blocks", minimum=1e-4),
+    Option("target", "share", None, "stop at this half-width, from blocks on: 40, 80, … 320", minimum=1e-4),
     Option("dither", "bool", True, "a random wait of up to an update period before each block"),
     Option("idle_s", "float", 10.0, "idle baseline before and after", minimum=1.0),
 )
@@ -104,7 +110,8 @@ SECTIONS: Final[dict[str, tuple[Option, ...]]] = {
     "work": WORK_OPTIONS,
     "protocol": PROTOCOL_OPTIONS,
 }
-_TOP_KEYS: Final = ("version", "what", "segment", *SECTIONS)
+_LEAST: Final = Option("least_coverage", "share", None, "least coverage, if not 93 %", minimum=0.0, maximum=0.95)
+_TOP_KEYS: Final = ("version", "what", _LEAST.name, "segment", *SECTIONS)
 _OPTIONAL: Final = frozenset({"start_s", "end_s", "phase_s"})
 
 
@@ -138,6 +145,7 @@ def parse_scenario(text: str, file: str) -> Scenario:
         Sensor(**values["sensor"]),  # type: ignore[arg-type]
         Work(**values["work"]),  # type: ignore[arg-type]
         Protocol(**values["protocol"]),  # type: ignore[arg-type]
+        _least_coverage(data, where),
     )
     _check_whole(scenario, where)
     return scenario
@@ -156,6 +164,12 @@ def _check_top(data: Mapping[str, Any], where: Callable[..., str]) -> None:
         )
     if not isinstance(data.get("what", ""), str):
         raise ProfileError("must be text", where=where("what"))
+
+
+def _least_coverage(data: Mapping[str, Any], where: Callable[..., str]) -> float | None:
+    stated = {name: value for name, value in data.items() if name == _LEAST.name}
+    value = complete((_LEAST,), stated, where).get(_LEAST.name)
+    return None if value is None else float(value)
 
 
 def _section(data: Mapping[str, Any], name: str, where: Callable[..., str]) -> dict[str, OptionValue]:

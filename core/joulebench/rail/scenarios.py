@@ -57,7 +57,10 @@ Segment = Level | PulseTrain | Wander | Drift
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """A counter (raw µJ) or a gauge (raw mW) on the rail; see :mod:`joulebench.rail.power`."""
+    """A counter (raw µJ) or a gauge (raw mW) on the rail; see :mod:`joulebench.rail.power`.
+
+    ``declared_period_s`` is what its probe says of ``period_s``; ``None``: the truth.
+    """
 
     kind: Literal["counter", "gauge"] = "counter"
     period_s: float = 0.001
@@ -68,9 +71,11 @@ class Sensor:
     averaging_s: float = 0.025
     delay_s: float = 0.0
     phase_s: float = 0.0
-    max_power_w: float = 200.0
     #: Sampling by the meter within blocks; ``None``: none (a counter needs it only for wraps).
     sampling_s: float | None = None
+    declared_period_s: float | None = None
+    #: A counter starts again from 0 so often (a driver is reloaded); ``None``: never.
+    restarts_each_s: float | None = None
 
     @property
     def wraps_at(self) -> int | None:
@@ -80,7 +85,12 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a cell does. ``noise`` and ``process_noise`` are shares of the working power."""
+    """What a cell does. ``noise``, ``pink_noise``, ``states`` and ``process_noise`` are shares of its power.
+
+    ``noise`` is a block's scatter (``heavy_tails``: Student's t with three degrees, of that standard
+    deviation), ``pink_noise`` scatter of equal strength in each octave of time, ``states`` half the
+    distance of two states that the machine stays in for some ``state_blocks`` blocks.
+    """
 
     requests: int = 2
     prefill_tokens: int = 40
@@ -91,8 +101,13 @@ class Work:
     prefill_w: float = 60.0
     decode_w: float = 40.0
     gap_s: float = 0.05
+    setup_s: float = 0.0
     noise: float = 0.02
     correlation_s: float = 0.0
+    heavy_tails: bool = False
+    pink_noise: float = 0.0
+    states: float = 0.0
+    state_blocks: float = 15.0
     processes: int = 1
     process_noise: float = 0.0
     burst_period_s: float | None = None
@@ -103,7 +118,7 @@ class Work:
 class Protocol:
     """How the cell is measured. ``target`` is a relative half-width; ``None``: always ``blocks``.
 
-    With a target the cell may end at the looks of the protocol (20, 40, … blocks).
+    With a target the cell may end at the looks of the protocol from ``blocks`` on (40, 80, …).
     """
 
     blocks: int = 40
@@ -114,7 +129,11 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A machine, its sensor, a cell's work and the protocol."""
+    """A machine, its sensor, a cell's work and the protocol.
+
+    ``least_coverage`` is the least that is promised of its 95 % intervals where that is not 93 %:
+    of what no interval from so few blocks can cover, coverage is published and held to that.
+    """
 
     name: str
     what: str
@@ -122,6 +141,7 @@ class Scenario:
     sensor: Sensor = field(default_factory=Sensor)
     work: Work = field(default_factory=Work)
     protocol: Protocol = field(default_factory=Protocol)
+    least_coverage: float | None = None
 
     def certain_parts(self) -> list[Part]:
         """The machine's power without its noise."""

@@ -34,13 +34,13 @@ from joulebench.run.rows import (
     with_net,
 )
 from joulebench.run.simulated import device_rows, of_simulator
-from joulebench.run.windows import block_windows
 from joulebench.sensors.gate import throttled
 from joulebench.sensors.idle import IdleBaseline
 from joulebench.session import Session
 from joulebench.session.files import write_table
 from joulebench.session.schema import CELL_TABLES, versioned
 from joulebench.session.writing import SessionWriter, TableStream
+from joulebench.worker.windows import block_windows
 
 #: Flag of a block that the cell measured in the rounds of another group, as its anchor.
 ANCHOR: Final = "anchor"

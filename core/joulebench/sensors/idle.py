@@ -68,7 +68,7 @@ def measure_idle(accountant: Accountant, seconds: float, when: str) -> IdleBasel
         drained.extend(sampler.drain())
     traces = drained.traces()
     power = {
-        index: _idle_power(accountant, index, traces[index])
+        index: idle_power(accountant, index, traces[index])
         for index in accountant.indices
         if index in traces and len(traces[index].t_ns) > 1
     }
@@ -78,7 +78,8 @@ def measure_idle(accountant: Accountant, seconds: float, when: str) -> IdleBasel
     return IdleBaseline(when, min(times), max(times), power)
 
 
-def _idle_power(accountant: Accountant, index: int, trace: Trace) -> IdlePower:
+def idle_power(accountant: Accountant, index: int, trace: Trace) -> IdlePower:
+    """Idle power of a channel from its readings over a baseline."""
     channel, spec = accountant.channels[index], accountant.spec(index)
     if channel.kind == "counter":
         return idle_from_counter(trace, spec)

@@ -45,16 +45,13 @@ def ratio_of_sums(
     """
     if not points:
         return _unknown(unit, provenance, method, flags, reason)
-    total = math.fsum(point.work for point in points)
-    interval = uncertainty.ratio_interval(
-        [point.value for point in points], [point.work for point in points], [point.process for point in points]
+    interval = uncertainty.cell_interval(
+        [point.value for point in points],
+        [point.work for point in points],
+        [point.process for point in points],
+        math.fsum(point.common_u or 0.0 for point in points),
+        scale_relative_u,
     )
-    common = math.fsum(point.common_u or 0.0 for point in points)
-    interval = uncertainty.widened(interval, common / total)
-    if scale_relative_u is not None:
-        interval = uncertainty.with_systematic(interval, scale_relative_u)
-    if all(point.value >= 0 for point in points):
-        interval = uncertainty.positive(interval)
     return _figure(interval, unit, provenance, method, flags)
 
 
