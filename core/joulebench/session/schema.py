@@ -198,7 +198,7 @@ CELL: Final = pa.schema(
         _field("processes", _I32, "worker processes that contributed blocks"),
         _field("blocks", _I32, "blocks measured"),
         _field("idle", pa.list_(IDLE), "idle baselines of each energy or power channel"),
-        _field("sampler_cpu_s", _F64, "CPU time of the sampler: the observer tax", "s"),
+        _field("sampler_cpu_s", _F64, "CPU time of the sampler: what measuring costs", "s"),
         _field("sampler_wall_s", _F64, "time that the sampler was sampling", "s"),
         _field("sampler_ticks", _I64, "ticks of the sampler"),
         _field("sampler_missed", _I64, "ticks that it missed"),

@@ -59,13 +59,13 @@ def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:
     for provenance in PROVENANCES:
         by_unit: dict[str, list[Entry]] = {}
         for cell in cells:
-            for each in cell.energy:
-                if each.provenance == provenance and each.gross.value is not None:
-                    by_unit.setdefault(each.gross.unit, []).append((cell, each.gross))
-        for unit, found in by_unit.items():
+            for energy in cell.energy:
+                if energy.provenance == provenance and energy.gross.value is not None:
+                    by_unit.setdefault(energy.gross.unit, []).append((cell, energy.gross))
+        for unit, entries in by_unit.items():
             what = "Idle power" if unit == "W" else "Energy per unit of work"
             title = f"{what}, {unit} – {provenance}"
-            charts += ranked(title, unit, found, provenance, lowest=True)
+            charts += ranked(title, unit, entries, provenance, lowest=True)
     for what, pick in _RATES:
         for simulated in (False, True):
             rates = [
@@ -92,32 +92,32 @@ _RATES: Final[tuple[tuple[str, Callable[[CellSummary], Figure]], ...]] = (
 )
 
 
-def ranked(title: str, unit: str, found: Sequence[Entry], provenance: str | None, *, lowest: bool) -> list[Chart]:
+def ranked(title: str, unit: str, entries: Sequence[Entry], provenance: str | None, *, lowest: bool) -> list[Chart]:
     """All as bars where they are few; else a strip of all and bars of the best."""
-    if len(found) <= MOST_BARS:
-        return [bars(title, unit, _labelled(found), provenance)]
+    if len(entries) <= MOST_BARS:
+        return [bars(title, unit, _labelled(entries), provenance)]
     word = "lowest" if lowest else "highest"
-    best = sorted(found, key=lambda each: each[1].value or 0.0, reverse=not lowest)[:TOP]
-    top = f"{title}: the {TOP} {word} of {len(found)}"
+    best = sorted(entries, key=lambda entry: entry[1].value or 0.0, reverse=not lowest)[:TOP]
+    top = f"{title}: the {TOP} {word} of {len(entries)}"
     return [
-        strip(f"{title}: all {len(found)} cells", unit, found, provenance),
+        strip(f"{title}: all {len(entries)} cells", unit, entries, provenance),
         bars(top, unit, _labelled(best), provenance),
     ]
 
 
-def _labelled(found: Sequence[Entry]) -> list[tuple[str, Figure]]:
-    return [(cell.label, figure) for cell, figure in found]
+def _labelled(entries: Sequence[Entry]) -> list[tuple[str, Figure]]:
+    return [(cell.label, figure) for cell, figure in entries]
 
 
-def strip(title: str, unit: str, found: Sequence[Entry], provenance: str | None) -> Chart:
+def strip(title: str, unit: str, entries: Sequence[Entry], provenance: str | None) -> Chart:
     """A tick for each cell in the row of its group, and a longer one at the group's median."""
-    groups = group_names([cell for cell, _ in found])
+    groups = group_names([cell for cell, _ in entries])
     names = sorted(set(groups.values()))
     spec = filled(
         "strip",
         title=title,
         height=_STRIP_ROW_PX * len(names) + _STRIP_AXIS_PX,
-        rows=[{**figure_row(cell.label, figure), "group": groups[cell.id]} for cell, figure in found],
+        rows=[{**figure_row(cell.label, figure), "group": groups[cell.id]} for cell, figure in entries],
         groups=names,
         tooltip=tooltip(cell="cell", text=unit),
         axis=axis_title(unit, provenance),
@@ -131,7 +131,7 @@ def strip(title: str, unit: str, found: Sequence[Entry], provenance: str | None)
         "median; every value is in the table below the chart",
         spec,
         figure_header(unit),
-        figure_rows(_labelled(found)),
+        figure_rows(_labelled(entries)),
     )
 
 

@@ -20,27 +20,27 @@ def phase_charts(cells: Sequence[CellSummary]) -> list[Chart]:
     """One chart for each provenance of which a cell has the energy of a phase."""
     charts: list[Chart] = []
     for provenance in PROVENANCES:
-        found = [
+        cell_phases = [
             (cell.label, phases)
             for cell in cells
             for energy in cell.energy
             if energy.provenance == provenance and (phases := [(n, f) for n, f in energy.phases if f.value is not None])
         ]
-        if found:
-            charts.append(_chart(found, provenance))
+        if cell_phases:
+            charts.append(_chart(cell_phases, provenance))
     return charts
 
 
 _Phases = Sequence[tuple[str, Figure]]
 
 
-def _chart(found: Sequence[tuple[str, _Phases]], provenance: str) -> Chart:
-    ordered = sorted(found, key=lambda each: _least(each[1]))
-    few = len(found) <= MOST_BARS // 2
-    shown = found if few else ordered[:TOP]
+def _chart(cell_phases: Sequence[tuple[str, _Phases]], provenance: str) -> Chart:
+    ordered = sorted(cell_phases, key=lambda entry: _least(entry[1]))
+    few = len(cell_phases) <= MOST_BARS // 2
+    shown = cell_phases if few else ordered[:TOP]
     title = f"Energy by phase, J per token of the phase – {provenance}"
     if not few:
-        title += f": the {TOP} lowest of {len(found)}"
+        title += f": the {TOP} lowest of {len(cell_phases)}"
     return Chart(
         chart_id(title),
         title,
@@ -51,7 +51,7 @@ def _chart(found: Sequence[tuple[str, _Phases]], provenance: str) -> Chart:
         _HEADER,
         tuple(
             (label, phase, positive(f).text, str(f.n), provenance, f.method)
-            for label, phases in found
+            for label, phases in cell_phases
             for phase, f in phases
         ),
     )

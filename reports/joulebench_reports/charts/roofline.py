@@ -68,7 +68,7 @@ class Roof:
 
 def points_of(cells: Sequence[CellSummary]) -> list[Point]:
     """Prefill and decode of each cell whose traffic is known."""
-    found: list[Point] = []
+    points: list[Point] = []
     for cell in cells:
         if cell.simulated:  # its roof is none of this machine's
             continue
@@ -76,7 +76,7 @@ def points_of(cells: Sequence[CellSummary]) -> list[Point]:
         label = plain(cell.label)
         prefill, decode = cell.speed.prefill_tok_s, cell.speed.decode_tok_s
         if prefill.value and work.prefill_bytes and work.prefill_operations and work.prompt:
-            found.append(
+            points.append(
                 Point(
                     label,
                     "prefill",
@@ -87,7 +87,7 @@ def points_of(cells: Sequence[CellSummary]) -> list[Point]:
                 )
             )
         if decode.value and work.decode_bytes and work.operations:
-            found.append(
+            points.append(
                 Point(
                     label,
                     "decode",
@@ -97,7 +97,7 @@ def points_of(cells: Sequence[CellSummary]) -> list[Point]:
                     cell.dtype,
                 )
             )
-    return found
+    return points
 
 
 def roofs_of(limits: Limits) -> list[Roof]:
@@ -179,8 +179,8 @@ class _Frame:
 def _frame(roofs: Sequence[Roof], points: Sequence[Point]) -> _Frame:
     ridges = [r.operations_s / r.bytes_s for r in roofs if r.operations_s and r.bytes_s]
     across = [point.intensity for point in points] + ridges
-    up = [each for point in points if (each := _giga(point.rate.value))]
-    up += [each for roof in roofs if (each := _giga(roof.operations_s))]
+    up = [rate for point in points if (rate := _giga(point.rate.value))]
+    up += [rate for roof in roofs if (rate := _giga(roof.operations_s))]
     left, right = min(across) / _LEFT_MARGIN, max(across) * _MARGIN
     # A slope begins a little above the corner: its name stands below it.
     up += [roof.bytes_s * left * _MARGIN / 2 / 1e9 for roof in roofs if roof.bytes_s]
@@ -260,7 +260,7 @@ def _point_labels(points: Sequence[Point], frame: _Frame, texts: Mapping[str, st
     across_px = _WIDTH_PX / math.log(frame.right / frame.left)
     taken: list[tuple[float, float, float]] = []
     labels: list[Json] = []
-    for point in sorted(points, key=lambda each: -(each.rate.value or 0.0)):
+    for point in sorted(points, key=lambda point: -(point.rate.value or 0.0)):
         text = texts[point.label]
         left = across_px * math.log(point.intensity)
         right = left + _CHARACTER_PX * (len(text) + 2)

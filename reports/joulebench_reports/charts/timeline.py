@@ -118,11 +118,11 @@ def _lines(series: Sequence[Series]) -> list[Json]:
     ]
 
 
-def _span_columns(found: Sequence[TimelineSpan]) -> list[Json]:
+def _span_columns(spans: Sequence[TimelineSpan]) -> list[Json]:
     """A group for each kind; blocks have no request."""
     groups: list[Json] = []
     for kind in _LANES:
-        own = [span for span in found if span.kind == kind]
+        own = [span for span in spans if span.kind == kind]
         columns: Json = {
             "t0": [span.t0_s for span in own],
             "t1": [span.t1_s for span in own],
@@ -135,11 +135,11 @@ def _span_columns(found: Sequence[TimelineSpan]) -> list[Json]:
     return groups
 
 
-def _mark_columns(found: Sequence[TimelineSpan]) -> list[Json]:
+def _mark_columns(spans: Sequence[TimelineSpan]) -> list[Json]:
     columns: Json = {
-        "t0": [span.t0_s for span in found],
-        "kind": [plain(span.kind) for span in found],
-        "label": [plain(span.label) for span in found],
+        "t0": [span.t0_s for span in spans],
+        "kind": [plain(span.kind) for span in spans],
+        "label": [plain(span.label) for span in spans],
     }
     return [{"each": {}, "columns": columns}]
 

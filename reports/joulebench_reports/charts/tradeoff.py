@@ -50,12 +50,12 @@ def tradeoff_charts(cells: Sequence[CellSummary]) -> list[Chart]:
             text = f"{quality.text or ''} {quality.tokens}"
             key = (cell.session, cell.model, cell.workload, text, head.unit, head.provenance)
             groups.setdefault(key, []).append(cell)
-    return [_chart(key, found) for key, found in groups.items() if _differ(found)]
+    return [_chart(key, group) for key, group in groups.items() if _differ(group)]
 
 
 def _differ(cells: Sequence[CellSummary]) -> bool:
-    found = [cell.quality.perplexity for cell in cells if cell.quality.perplexity]
-    return max(found) > (1 + _SAME) * min(found)
+    perplexities = [cell.quality.perplexity for cell in cells if cell.quality.perplexity]
+    return max(perplexities) > (1 + _SAME) * min(perplexities)
 
 
 def front_of(cells: Sequence[CellSummary]) -> Front:
@@ -82,17 +82,17 @@ def _below(one: Figure, other: Figure) -> bool:
 
 def _chart(key: _Group, cells: Sequence[CellSummary]) -> Chart:
     session, model, workload, text, unit, provenance = key
-    about = ", ".join(plain(each) for each in (session, model, workload) if each)
+    about = ", ".join(plain(part) for part in (session, model, workload) if part)
     title = f"Quality against cost, {about} – {provenance}"
     front = set(front_of(cells).on)
     named = [cell for cell in cells if cell.id in front]
-    told = ", ".join(plain(cell.label) for cell in named[:_MOST_NAMED])
+    front_words = ", ".join(plain(cell.label) for cell in named[:_MOST_NAMED])
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     return Chart(
         chart_id(f"{title} {unit} {text}"),
         title,
         provenance,
-        f"{title}: perplexity against {unit} of {len(cells)} cells; on the front: {told}{more}. "
+        f"{title}: perplexity against {unit} of {len(cells)} cells; on the front: {front_words}{more}. "
         "Every value is in the table below the chart",
         _spec(title, unit, provenance, cells, front),
         _HEADER,
@@ -143,7 +143,7 @@ def _perplexity_scale(cells: Sequence[CellSummary]) -> Json:
 def _with_room(front: Sequence[CellSummary], cells: Sequence[CellSummary]) -> list[CellSummary]:
     """Those of the front whose names do not run into one that stands already."""
     places = {cell.id: (cell.headline.value or 0.0, cell.quality.perplexity or 0.0) for cell in cells}
-    sizes = [max(each) - min(each) or 1.0 for each in zip(*places.values(), strict=True)]
+    sizes = [max(axis) - min(axis) or 1.0 for axis in zip(*places.values(), strict=True)]
     kept: list[CellSummary] = []
     for cell in front:
         apart = [

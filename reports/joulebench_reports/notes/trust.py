@@ -116,9 +116,9 @@ def _first_clause(reason: str) -> str:
 
 
 def _origin(provenance: str, energies: list[EnergySummary]) -> str:
-    channels = ", ".join(dict.fromkeys(name for each in energies for name in each.channels))
-    methods = ", ".join(dict.fromkeys(name for each in energies for name in each.methods))
-    scales = [s for each in energies if (s := each.scale_relative_uncertainty) is not None]
+    channels = ", ".join(dict.fromkeys(name for energy in energies for name in energy.channels))
+    methods = ", ".join(dict.fromkeys(name for energy in energies for name in energy.methods))
+    scales = [s for energy in energies if (s := energy.scale_relative_uncertainty) is not None]
     scale = f", scale ±{percent(max(scales))} (1 σ)" if scales else ""
     return f"{provenance.upper()} ({plain(channels)}; {plain(methods)}{scale})"
 
@@ -135,12 +135,12 @@ def unmeasured(summary: SessionSummary) -> list[Note]:
     """
     measured = any(cell.headline.provenance == "measured" and cell.headline.value for cell in summary.shown)
     absent = [probe for probe in summary.probes if not probe.available and not _is_unasked(probe)]
-    told = [probe for probe in absent if probe.requested or not measured]
+    explained = [probe for probe in absent if probe.requested or not measured]
     notes = [
         Note(f"probe {probe.probe}", f"{probe.reason or 'not available'}.{f' Fix: {probe.cure}' if probe.cure else ''}")
-        for probe in told
+        for probe in explained
     ]
-    others = [probe.probe for probe in absent if probe not in told]
+    others = [probe.probe for probe in absent if probe not in explained]
     if others:
         notes.append(Note("other probes", f"{', '.join(others)} cannot be read here; 'joulebench doctor' says why"))
     return notes + _grouped(_null_figures(cell) for cell in summary.shown)
@@ -159,7 +159,7 @@ def _null_figures(cell: CellSummary) -> list[tuple[str, str, str]]:
     if cell.headline.value is None:
         missing = [entry for entry in missing if entry[0] != "energy (net)"]
     if cell.quality.perplexity is None:
-        missing.append(("perplexity", "the model was not scored in this session", cell.label))
+        missing.append(("perplexity", "perplexity was not measured in this session", cell.label))
     missing += [(what, why, cell.label) for what, why in missing_figures(cell.agreement)]
     if cell.memory.rss_peak_bytes is None and not cell.simulated:
         missing.append(("peak memory", "no reading of the worker's memory", cell.label))
@@ -182,7 +182,7 @@ def _cells_in_words(labels: list[str]) -> str:
 
 
 def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = None) -> list[Note]:
-    """Repetition, processes, scale, observer tax and each flag in words.
+    """Repetition, processes, scale, measurement overhead and each flag in words.
 
     ``letters`` are those by which the report's table names flags, if it does.
     """
@@ -192,8 +192,7 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
     notes = [
         Note(
             "intervals",
-            "± is the 95 % interval over the cell's blocks, widened for their correlation; "
-            "a gross energy without it rests on too few blocks to have one",
+            "± is the 95 % interval over the cell's blocks, widened for their correlation; no ± means too few blocks",
         )
     ]
     notes += _protocol_notes(summary)
@@ -223,11 +222,13 @@ def _protocol_notes(summary: SessionSummary) -> list[Note]:
 
 def _repetition_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
     """Blocks and processes of each cell; of many cells, equal ones together."""
-    said = [(cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}") for cell in cells]
-    if len(said) <= _MOST_ALONE:
-        return [Note(label, text) for label, text in said]
+    repetitions = [
+        (cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}") for cell in cells
+    ]
+    if len(repetitions) <= _MOST_ALONE:
+        return [Note(label, text) for label, text in repetitions]
     together: dict[str, list[str]] = {}
-    for label, text in said:
+    for label, text in repetitions:
         together.setdefault(text, []).append(label)
     return [Note(_cells_in_words(labels), text) for text, labels in together.items()]
 
@@ -244,14 +245,13 @@ def _limit_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
 def _scale_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
     scales: dict[tuple[str, float], None] = {}
     for cell in cells:
-        for each in cell.energy:
-            if each.scale_relative_uncertainty:
-                scales[each.provenance, each.scale_relative_uncertainty] = None
+        for energy in cell.energy:
+            if energy.scale_relative_uncertainty:
+                scales[energy.provenance, energy.scale_relative_uncertainty] = None
     return [
         Note(
             f"{provenance} energy",
-            f"its scale is uncertain by ±{percent(scale)} (one standard uncertainty), common to "
-            "all blocks and cells, and beside the interval, not in it",
+            f"its scale is uncertain by ±{percent(scale)} (1 σ), the same for all cells, which is not in the interval",
         )
         for provenance, scale in scales
     ]
@@ -261,7 +261,7 @@ def _observer_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
     notes: list[Note] = []
     shares = [c.observer.cpu_share for c in cells if c.observer.cpu_share is not None]
     if shares:
-        notes.append(Note("observer tax", f"the sampler used at most {percent(max(shares))} of one core"))
+        notes.append(Note("measurement overhead", f"the sampler used at most {percent(max(shares))} of one core"))
     ticks = sum(cell.observer.ticks or 0 for cell in cells)
     if ticks:
         missed = sum(cell.observer.missed or 0 for cell in cells)
@@ -284,8 +284,8 @@ def _flag_notes(cells: tuple[CellSummary, ...], letters: Mapping[str, str]) -> l
         where = _cells_in_words(labels)
         notes.append(Note(term, where if meaning == name else f"{meaning} – {where}"))
     for cell in cells:
-        for each in cell.energy:
-            notes += _disturbance(cell, each)
+        for energy in cell.energy:
+            notes += _disturbance(cell, energy)
     return notes
 
 

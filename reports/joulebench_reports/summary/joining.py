@@ -46,12 +46,12 @@ def join(sessions: Sequence[Session], baseline: str | None = None) -> tuple[Sess
     from joulebench_reports.summary.session import summarise
 
     _check_baseline(sessions, baseline)
-    found = [summarise(each, baseline if _has(each, baseline) else None) for each in sessions]
-    names = session_names(found)
-    parts = [_renamed(*each) for each in zip(found, names, range(1, len(found) + 1), strict=True)]
+    summaries = [summarise(session, baseline if _has(session, baseline) else None) for session in sessions]
+    names = session_names(summaries)
+    parts = [_renamed(*own) for own in zip(summaries, names, range(1, len(summaries) + 1), strict=True)]
     places = {
         own.id: (session, cell.id)
-        for session, before, part in zip(sessions, found, parts, strict=True)
+        for session, before, part in zip(sessions, summaries, parts, strict=True)
         for cell, own in zip(before.cells, part.cells, strict=True)
     }
     return _sum(parts), Sources(places)
@@ -63,18 +63,18 @@ def _has(session: Session, name: str | None) -> bool:
 
 
 def _check_baseline(sessions: Sequence[Session], baseline: str | None) -> None:
-    if baseline is None or any(_has(each, baseline) for each in sessions):
+    if baseline is None or any(_has(session, baseline) for session in sessions):
         return
-    known = {label for each in sessions for label in each.labels().values()}
+    known = {label for session in sessions for label in session.labels().values()}
     raise JoulebenchError(f"no cell is named '{baseline}'", where="baseline", hint=unknown_name_hint(baseline, known))
 
 
-def session_names(found: Sequence[SessionSummary]) -> list[str]:
+def session_names(summaries: Sequence[SessionSummary]) -> list[str]:
     """A short name for each session: its processor where that tells them apart, else its id."""
-    processors = [_processor(each) for each in found]
-    if None not in processors and len(set(processors)) == len(found):
-        return [str(each) for each in processors]
-    ids = [plain(each.session_id) for each in found]
+    processors = [_processor(summary) for summary in summaries]
+    if None not in processors and len(set(processors)) == len(summaries):
+        return [str(processor) for processor in processors]
+    ids = [plain(summary.session_id) for summary in summaries]
     if len(set(ids)) == len(ids):
         return ids
     return [f"{name} ({place})" for place, name in enumerate(ids, start=1)]
@@ -99,7 +99,8 @@ def _renamed(summary: SessionSummary, name: str, number: int) -> SessionSummary:
             baseline_id=identifier(table.baseline_id),
             baseline=label(table.baseline),
             verdicts=tuple(
-                replace(each, cell_id=identifier(each.cell_id), label=label(each.label)) for each in table.verdicts
+                replace(verdict, cell_id=identifier(verdict.cell_id), label=label(verdict.label))
+                for verdict in table.verdicts
             ),
         )
 
@@ -110,30 +111,30 @@ def _renamed(summary: SessionSummary, name: str, number: int) -> SessionSummary:
             replace(cell, id=identifier(cell.id), label=label(cell.label), session=name) for cell in summary.cells
         ),
         verdicts=tuple(map(verdicts, summary.verdicts)),
-        costs=tuple(replace(each, model=label(each.model)) for each in summary.costs),
+        costs=tuple(replace(table, model=label(table.model)) for table in summary.costs),
     )
 
 
 def _sum(parts: Sequence[SessionSummary]) -> SessionSummary:
-    started = [each.created_at for each in parts if each.created_at is not None]
-    ended = [each.finished_at for each in parts if each.finished_at is not None]
+    started = [part.created_at for part in parts if part.created_at is not None]
+    ended = [part.finished_at for part in parts if part.finished_at is not None]
     return SessionSummary(
         session_id=f"{len(parts)} sessions",
-        status=_several(each.status for each in parts),
+        status=_several(part.status for part in parts),
         created_at=min(started, default=None),
         finished_at=max(ended, default=None),
-        profile_name=_several(each.profile_name for each in parts),
-        joulebench_version=_several(each.joulebench_version for each in parts),
+        profile_name=_several(part.profile_name for part in parts),
+        joulebench_version=_several(part.joulebench_version for part in parts),
         seed=None,
         machine={},
         preflight={},
         versions={},
         probes=_probes(parts),
         channels=_channels(parts),
-        cells=tuple(cell for each in parts for cell in each.cells),
-        verdicts=tuple(table for each in parts for table in each.verdicts),
-        costs=tuple(table for each in parts for table in each.costs),
-        protocol=_several(each.protocol for each in parts if each.protocol) or None,
+        cells=tuple(cell for part in parts for cell in part.cells),
+        verdicts=tuple(table for part in parts for table in part.verdicts),
+        costs=tuple(table for part in parts for table in part.costs),
+        protocol=_several(part.protocol for part in parts if part.protocol) or None,
         parts=tuple(parts),
     )
 
@@ -145,13 +146,13 @@ def _several(texts: Iterable[str]) -> str:
 
 def _probes(parts: Sequence[SessionSummary]) -> tuple[ProbeReport, ...]:
     """A probe that all sessions say the same of once, another with its session's name."""
-    said: dict[ProbeReport, list[str]] = {}
+    sessions_of: dict[ProbeReport, list[str]] = {}
     for part in parts:
         for probe in part.probes:
-            said.setdefault(probe, []).append(part.name)
+            sessions_of.setdefault(probe, []).append(part.name)
     return tuple(
         probe if len(names) == len(parts) else replace(probe, probe=f"{name} · {probe.probe}")
-        for probe, names in said.items()
+        for probe, names in sessions_of.items()
         for name in (names if len(names) < len(parts) else names[:1])
     )
 

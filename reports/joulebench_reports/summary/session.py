@@ -61,12 +61,12 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
     recorded = {cell["cell_id"]: cell for cell in session.cells().to_pylist()}
     planned = _planned(session)
     with_folder = session.cell_ids
-    ids = [*planned, *(each for each in with_folder if each not in planned)]
+    ids = [*planned, *(cell_id for cell_id in with_folder if cell_id not in planned)]
     cells = [
-        _cell(session, _identity(each, recorded, planned, row["status"]), channels, probes)
-        if each in with_folder
-        else _without_folder(_identity(each, recorded, planned, row["status"]))
-        for each in ids
+        _cell(session, _identity(cell_id, recorded, planned, row["status"]), channels, probes)
+        if cell_id in with_folder
+        else _without_folder(_identity(cell_id, recorded, planned, row["status"]))
+        for cell_id in ids
     ]
     summary = SessionSummary(
         session_id=row["session_id"] or session.path.name,
@@ -248,8 +248,8 @@ def _summarise(
         blocks=len(blocks),
         requests=tables.requests.num_rows,
         energy=energy,
-        headline=_headline([each.gross for each in energy], unit.energy, absent),
-        headline_net=_headline([each.net for each in energy], unit.energy, absent),
+        headline=_headline([figures.gross for figures in energy], unit.energy, absent),
+        headline_net=_headline([figures.net for figures in energy], unit.energy, absent),
         speed=summarise_speed(blocks, tables.requests, unit),
         memory=_memory(row),
         quality=_quality(row),
@@ -369,7 +369,7 @@ def _flags(
         for flag in block.flags:
             counts[flag] = (counts.get(flag) or 0) + 1
     whole = list(row.get("flags") or ())
-    whole += [flag for each in energy for flag in (*each.gross.flags, *each.net.flags)]
+    whole += [flag for figures in energy for flag in (*figures.gross.flags, *figures.net.flags)]
     if processes == 1:
         whole.append("single_process")
     if row.get("status") == "unfinished":
