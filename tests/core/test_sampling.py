@@ -15,6 +15,7 @@ from toyrun import EXAMPLE_PLUGIN, cpu_ticks_of, state_of, until
 
 from joulebench.api import Channel, FileSource, ReaderSource
 from joulebench.errors import UnavailableError
+from joulebench.meter.live import sampler
 from joulebench.meter.live.sampler import item_of
 from joulebench.meter.live.sampling import Drained, ObserverTax, Sampler
 from joulebench.testing.livefiles import NumberFile
@@ -203,6 +204,27 @@ def test_a_reader_that_gives_too_few_items_is_a_fault(number: NumberFile) -> Non
 
 
 @pytest.mark.usefixtures("toy_readers")
+class _Blocking:
+    def read(self) -> list[int]:
+        time.sleep(0.05)
+        return [1]
+
+
+def test_a_reader_that_blocks_is_named_and_rests_while_the_others_are_read() -> None:
+    group = sampler.Group(10_000_000, [])
+    group._objects.append((_Blocking(), [(7, 0)]))
+    slow: list[tuple[int, int | None, int]] = []
+    readings: list[int] = []
+    start = time.monotonic()
+    for _ in range(20):
+        group.read(lambda _t, _raw, channel: readings.append(channel), lambda *each: slow.append(each))
+        time.sleep(0.01)
+    took_s = time.monotonic() - start
+    assert {channel for _, _, channel in slow} == {7}
+    assert all(took_ns is not None and took_ns >= 50_000_000 for _, took_ns, _ in slow)
+    assert len(readings) <= 3 + took_s / 1.0  # then one in 21 times 50 ms, where there were twenty ticks
+
+
 @pytest.mark.parametrize("value", [2.5, True, "7", 1 << 70])
 def test_what_is_no_whole_number_is_no_reading(value: object) -> None:
     assert item_of([value], 0) is None  # type: ignore[list-item]

@@ -282,6 +282,11 @@ class CellRecord:
         for t_ns, channel in seen.samples.faults:
             note = note_row("sensor_fault", turn.number, self.channels[channel].path)
             rows.append({**note, "t_ns": t_ns})
+        slowest = {channel: took_ns for _, channel, took_ns in sorted(seen.samples.slow, key=lambda each: each[2])}
+        for channel, took_ns in slowest.items():
+            self.flags["sensor_slow"] = None
+            detail = f"{self.channels[channel].path}: a read took {took_ns * 1e-9:.3g} s"
+            rows.append(note_row("sensor_slow", turn.number, detail))
         if seen.samples.lost:
             rows.append(note_row("samples_lost", turn.number, f"{seen.samples.lost} records"))
         if seen.sampler_lost and "sampler_lost" not in self.flags:

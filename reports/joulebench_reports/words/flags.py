@@ -61,6 +61,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "single_block": "one block only, so there is no scatter to derive an interval from",
         "no_blocks": "no block was measured",
         "systematic": "the uncertainty of the sensor's scale is in the interval",
+        "sensor_slow": "a sensor took too long to be read and was read less often, so that the others were not late; "
+        "an event of the cell names it",
         "parts_missing": "the total lacks a domain that cannot be read or whose counter does not change; the "
         "channel's note names it",
         "update_period_unverified": "how often the sensor changes is as its probe declares; it was not measured",

@@ -47,12 +47,18 @@ OFFSET_READY = 48  # 1 when every source has been opened
 OFFSET_ROUNDS = 56  # ticks at which every group was read
 
 RUN, STOP, PAUSE = 0, 1, 2
-KIND_SAMPLE, KIND_FAULT, KIND_LATENESS = 0, 1, 2
+KIND_SAMPLE, KIND_FAULT, KIND_LATENESS, KIND_SLOW = 0, 1, 2, 3
 #: Channel number of the lateness records.
 NO_CHANNEL = -1
 
 #: What may stand around a number in a file of the kernel.
 _PADDING = b" \t\n\r\0"
+
+#: A read that takes more than this share of its period is slow; so many in a row are no accident …
+SLOW_SHARE = 0.5
+SLOW_TIMES = 3
+#: … and its reader then rests for so many times as long, so that the other sensors are read in time.
+REST_TIMES = 20
 
 clock_ns = time.perf_counter_ns
 
@@ -155,13 +161,15 @@ def load_factory(name: str) -> Callable[[str], Reader]:
 class Group:
     """Sources that are read together: a file each, or one object with several items."""
 
-    __slots__ = ("_files", "_objects", "due_ns", "period_ns")
+    __slots__ = ("_files", "_objects", "_resting", "_slow", "due_ns", "period_ns")
 
     def __init__(self, period_ns: int, sources: Sequence[dict[str, Any]]) -> None:
         self.period_ns = period_ns
         self.due_ns = 0
         self._files: list[tuple[int, FileReader | None]] = []
         self._objects: list[tuple[Reader, list[tuple[int, int]]]] = []
+        self._resting: dict[int, int] = {}  # until when, by the reader's place
+        self._slow: dict[int, int] = {}  # slow reads in a row
         objects: dict[tuple[str, str], tuple[Reader, list[tuple[int, int]]]] = {}
         for source in sources:
             channel = source["channel"]
@@ -179,20 +187,32 @@ class Group:
                 sys.stderr.write(f"{channel}: {type(error).__name__}: {error}\n")
                 self._files.append((channel, None))
 
-    def read(self, put: Put) -> None:
-        """Read every source once; ``put(t_ns, raw, channel)`` takes the results."""
+    def read(self, put: Put, slow: Put | None = None) -> None:
+        """Read every source once; ``put(t_ns, raw, channel)`` takes the results.
+
+        ``slow(t_ns, took_ns, channel)`` takes what readers cost that were too slow for their period.
+        They then rest for a while.
+        """
         for channel, file in self._files:
             t_ns = clock_ns()
             put(t_ns, file.read() if file is not None else None, channel)
-        for reader, items in self._objects:
+        for place, (reader, items) in enumerate(self._objects):
             t_ns = clock_ns()
+            if slow is not None and self._resting.get(place, 0) > t_ns:
+                continue
             values: Sequence[int | None] | None = None
             try:
                 values = reader.read()
             except Exception as error:  # the channel is then a fault, the sampler goes on
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            took_ns = clock_ns() - t_ns
             for channel, item in items:
                 put(t_ns, item_of(values, item), channel)
+            times = self._slow.get(place, 0) + 1 if took_ns > SLOW_SHARE * self.period_ns else 0
+            self._slow[place] = times
+            if slow is not None and times >= SLOW_TIMES:
+                self._resting[place] = t_ns + took_ns * (1 + REST_TIMES)
+                slow(t_ns, took_ns, items[0][0])
 
 
 def item_of(values: Sequence[int | None] | None, item: int) -> int | None:
@@ -245,6 +265,10 @@ class Writer:
         self.faulty.discard(channel)
         self.record(t_ns, raw, channel, KIND_SAMPLE)
 
+    def slow(self, t_ns: int, took_ns: int | None, channel: int) -> None:
+        """A read that took too long for its period."""
+        self.record(t_ns, took_ns or 0, channel, KIND_SLOW)
+
     def record(self, t_ns: int, raw: int, channel: int, kind: int) -> None:
         """One record; the head moves only after it is whole."""
         place = HEADER_BYTES + (self.head % self.capacity) * RECORD.size
@@ -288,7 +312,7 @@ def run(memory: mmap.mmap, groups: Sequence[Group], wake_fd: int = 0) -> None:
         writer.record(now, now - due_ns, NO_CHANNEL, KIND_LATENESS)
         due = [group for group in groups if group.due_ns <= now]
         for group in due:
-            group.read(writer.put)
+            group.read(writer.put, writer.slow)
             behind = (now - group.due_ns) // group.period_ns
             missed += behind
             group.due_ns += (behind + 1) * group.period_ns

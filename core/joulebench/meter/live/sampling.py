@@ -36,6 +36,7 @@ class Drained:
     raw: list[int] = field(default_factory=list)
     lateness_ns: list[int] = field(default_factory=list)
     faults: list[tuple[int, int]] = field(default_factory=list)  # t_ns, channel
+    slow: list[tuple[int, int, int]] = field(default_factory=list)  # t_ns, channel, ns that a read took
     lost: int = 0
 
     def extend(self, later: Drained) -> None:
@@ -45,6 +46,7 @@ class Drained:
         self.raw += later.raw
         self.lateness_ns += later.lateness_ns
         self.faults += later.faults
+        self.slow += later.slow
         self.lost += later.lost
 
     def traces(self) -> dict[int, Trace]:
@@ -199,6 +201,8 @@ class Sampler:
                 result.raw.append(raw)
             elif kind == ring.KIND_LATENESS:
                 result.lateness_ns.append(raw)
+            elif kind == ring.KIND_SLOW:
+                result.slow.append((t_ns, channel, raw))
             else:
                 result.faults.append((t_ns, channel))
         self._tail = head
