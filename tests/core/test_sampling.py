@@ -203,7 +203,6 @@ def test_a_reader_that_gives_too_few_items_is_a_fault(number: NumberFile) -> Non
     assert [index for _, index in drained.faults] == [1]
 
 
-@pytest.mark.usefixtures("toy_readers")
 class _Blocking:
     def read(self) -> list[int]:
         time.sleep(0.05)
@@ -231,6 +230,7 @@ def test_what_is_no_whole_number_is_no_reading(value: object) -> None:
     assert item_of([5], 0) == 5
 
 
+@pytest.mark.usefixtures("toy_readers")
 def test_a_reader_module_is_read_in_the_sampler(number: NumberFile) -> None:
     with Sampler([channel(ReaderSource("joulebench_toy.reader:Gauge", "1234"))], None) as sampler:
         assert set(_sampled(sampler, 5).raw) == {1234}
