@@ -24,6 +24,7 @@ from joulebench.session.schema import FIRST_SEALED_MINOR, ROW_DIGEST, SCHEMA_VER
 
 PART: Final = ".part"
 SESSION_FILE: Final = "session.arrow"
+ALTERED_HINT: Final = "take it from a copy; 'joulebench report --cell NAME' shows cells that are whole"
 #: Rows of a batch in a final file: what a reader that goes batch by batch has in memory at once.
 _BATCH_ROWS: Final = 1 << 18
 #: No energy, time or count of a session comes near; squares and products of such are still finite.
@@ -243,18 +244,15 @@ def sealed_row(table: pa.Table, where: str) -> dict[str, Any]:
     metadata = table.schema.metadata or {}
     stated = metadata.get(ROW_DIGEST)
     if stated is None and _minor(metadata) >= FIRST_SEALED_MINOR:
-        raise SessionError("has lost its checksum", where=where, hint=_ALTERED_HINT)
+        raise SessionError("has lost its checksum", where=where, hint=ALTERED_HINT)
     if stated is not None and stated != digest.encode():
         raise altered(where)
     return row
 
 
-_ALTERED_HINT: Final = "take it from a copy; 'joulebench report --cell NAME' shows cells that are whole"
-
-
 def altered(where: str) -> SessionError:
     """What to say of a file that is another than the run wrote."""
-    return SessionError("is not what the run wrote: its checksum differs", where=where, hint=_ALTERED_HINT)
+    return SessionError("is not what the run wrote: its checksum differs", where=where, hint=ALTERED_HINT)
 
 
 def _minor(metadata: Mapping[bytes, bytes]) -> int:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from joulebench.errors import SessionError
 from joulebench.session.files import (
+    ALTERED_HINT,
     PART,
     SESSION_FILE,
     altered,
@@ -161,7 +162,8 @@ class Session:
         if final is None or final.name.endswith(PART):
             yield from self.table(name, cell_id).select(list(columns)).to_batches()
             return
-        self._check_sum(cell_id, name, str(final), lambda: sha256_of(final))
+        if self._stated_sum(cell_id, name) not in (None, sha256_of(final)):
+            raise altered(str(final))
         with pa.memory_map(str(final)) as source:
             yield from scan_file(source, columns, CELL_TABLES[name], str(final))
 
@@ -188,12 +190,13 @@ class Session:
     def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
         """A cell's table, held against its checksum, its folder's name and the schema."""
         stored = self._stored(cell_id, name)
+        stated = self._stated_sum(cell_id, name)
+        if stated is not None and (stored is None or stored.sha256 is None):
+            raise SessionError("is missing", where=f"{self.path}/cells/{cell_id}/{name}.arrow", hint=ALTERED_HINT)
         if stored is None:
-            if name != "cell" and name in self._checksums(cell_id):
-                raise SessionError("is missing", where=f"{self.path}/cells/{cell_id}/{name}.arrow")
             return None
-        if stored.sha256 is not None:
-            self._check_sum(cell_id, name, stored.where, stored.sha256)
+        if stored.sha256 is not None and stated not in (None, stored.sha256()):
+            raise altered(stored.where)
         table = as_now(stored.table, CELL_TABLES[name], stored.where)
         if name == "cell":
             sealed_row(stored.table, stored.where)
@@ -208,20 +211,16 @@ class Session:
             return StoredTable(read_part(file).table(), str(file), None)
         return StoredTable(read_file(file), str(file), lambda: sha256_of(file))
 
-    def _check_sum(self, cell_id: str, name: str, where: str, sha256: Callable[[], str]) -> None:
-        """Hold a final file against its checksum: the session's of ``cell``, the cell's of the rest."""
-        if name == "cell":
-            stated = {cell["cell_id"]: cell["sha256"] for cell in self._row["cells"] or ()}.get(cell_id)
-        else:
-            stated = self._checksums(cell_id).get(name)
-        if stated is not None and stated != sha256():
-            raise altered(where)
+    def _stated_sum(self, cell_id: str, name: str) -> str | None:
+        """SHA-256 of a final table: of ``cell`` in the session's row, of the rest in the cell's.
 
-    def _checksums(self, cell_id: str) -> dict[str, str]:
-        """SHA-256 of the cell's tables, by its own row; empty while it is under way."""
-        cell = self._read_once(cell_id, "cell")
-        tables = cell.column("tables").to_pylist() if cell is not None else []
-        return {entry["table"]: entry["sha256"] for entry in (tables[0] if tables else None) or ()}
+        ``None`` while the cell is under way.
+        """
+        if name == "cell":
+            return {cell["cell_id"]: cell["sha256"] for cell in self._row["cells"] or ()}.get(cell_id)
+        cell_row = self._read_once(cell_id, "cell")
+        tables = cell_row.column("tables").to_pylist() if cell_row is not None else []
+        return {entry["table"]: entry["sha256"] for entry in (tables[0] if tables else None) or ()}.get(name)
 
 
 def check_cell_id(table: pa.Table, cell_id: str, where: str) -> None:
