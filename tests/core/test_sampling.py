@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -108,6 +109,48 @@ def test_ticks_are_missed_when_somebody_else_stops_the_sampler(number: NumberFil
         os.kill(sampler.pid, signal.SIGCONT)
         _sampled(sampler, 5)
         assert _tax(sampler).missed - before >= 35
+
+
+def test_ticks_of_a_sampler_that_was_stopped_until_its_pause_are_missed_too(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        _sampled(sampler, 5)
+        before = _tax(sampler).missed
+        os.kill(sampler.pid, signal.SIGSTOP)
+        time.sleep(0.4)
+        sampler.pause()
+        time.sleep(0.3)
+        os.kill(sampler.pid, signal.SIGCONT)
+        sampler.resume()
+        sampler.await_tick()
+        assert 35 <= _tax(sampler).missed - before < 60
+
+
+def test_ticks_of_a_sampler_that_is_stopped_to_the_end_are_missed_too(number: NumberFile) -> None:
+    sampler = Sampler([channel(source(number))], None)
+    _sampled(sampler, 5)
+    before = _tax(sampler).missed
+    os.kill(sampler.pid, signal.SIGSTOP)
+    time.sleep(0.4)
+    sampler.stop()
+    assert 35 <= _tax(sampler).missed - before < 60
+
+
+def test_a_sampler_has_no_file_that_a_killed_run_could_leave_behind(number: NumberFile) -> None:
+    with Sampler([channel(source(number))], None) as sampler:
+        mapped = Path(f"/proc/{sampler.pid}/maps").read_text()
+        assert "/memfd:joulebench-ring (deleted)" in mapped
+        assert not list(Path("/dev/shm").glob("joulebench*"))
+
+
+def test_a_machine_without_memory_for_the_ring_is_told_so_and_not_by_sigbus(
+    number: NumberFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_handle: int, _start: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UnavailableError, match="no memory for the sampler: No space left"):
+        Sampler([channel(source(number))], None)
 
 
 def test_a_pause_counts_no_missed_tick_and_no_time(number: NumberFile) -> None:

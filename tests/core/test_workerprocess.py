@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from toyrun import cpu_ticks_of, state_of, until
@@ -160,3 +161,14 @@ def test_a_killed_worker_is_told_by_its_signal(start: Start) -> None:
     worker = start("import os\ninput()\nos.kill(os.getpid(), 9)")
     cause = cause_of(worker)
     assert (cause.kind, cause.signal) == ("signal", signal.Signals.SIGKILL.name)
+
+
+def test_a_worker_imports_nothing_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(99)")
+    (tmp_path / "joulebench.py").write_text("raise SystemExit(99)")
+    monkeypatch.chdir(tmp_path)
+    worker = WorkerProcess({})
+    try:
+        worker.greet(30.0)
+    finally:
+        worker.close()

@@ -24,20 +24,6 @@ _WILD: tuple[Any, ...] = (
     *(None, True, -1, 10**30, 1e308, math.inf, "", "\x1b]0;pwned\x07", "x" * 10_000),
     *([], [[]], {}, {"cells": 1}),
 )
-    None,
-    True,
-    -1,
-    10**30,
-    1e308,
-    math.inf,
-    "",
-    "\x1b]0;pwned\x07",
-    [],
-    [[]],
-    {},
-    {"cells": 1},
-    "x" * 10_000,
-)
 _NUMBERS: tuple[float, ...] = (math.inf, -math.inf, math.nan, 1e308, -1e308, 1e59, 5e-324, -1.0, 0.0)
 _TEXTS: tuple[str | None, ...] = (None, "", "\x1b[2J\u202e", "../../etc/passwd", "[", "{}", "[]", "5", '{"a": [1]}')
 _FORMATS = ("terminal", "json", "csv", "markdown", "html", "jsonl")

@@ -71,6 +71,8 @@ class ObserverTax:
     wall_s: float = 0.0
     ticks: int = 0
     missed: int = 0
+    #: Of the missed ticks, those that a stopped sampler did not count itself.
+    silent: int = 0
     lateness_ns: list[int] = field(default_factory=list)
 
     def add(self, other: ObserverTax) -> None:
@@ -80,6 +82,7 @@ class ObserverTax:
         self.wall_s += other.wall_s
         self.ticks += other.ticks
         self.missed += other.missed
+        self.silent += other.silent
         self.lateness_ns += other.lateness_ns
 
     def late_p99_s(self) -> float | None:
@@ -113,7 +116,11 @@ class Sampler:
         self._tail = 0
         self._tax = ObserverTax()
         self._running_since_ns: int | None = None
+        #: Ticks that the sampler was silent for and will not count itself, and its own count then.
+        self._silent_ticks = 0
+        self._missed_at_pause = 0
         groups = sampling_groups(channels, pid)
+        self._period_ns: int = min((group["period_ns"] for group in groups), default=0)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process
         self._process = _start(handle, groups, self._errors)
         try:
@@ -150,11 +157,14 @@ class Sampler:
         """Let it rest, from its next tick on, while another cell is measured."""
         if self.alive and self._running_since_ns is not None:
             ring.WORD.pack_into(self._memory, ring.OFFSET_CONTROL, ring.PAUSE)
+            self._silent_ticks = self._ticks_of_silence()
+            self._missed_at_pause = self._word(ring.OFFSET_MISSED)
             self._count_running_time()
 
     def resume(self) -> None:
         """Let a paused sampler go on; the pause counts no missed tick."""
         if self.alive and self._running_since_ns is None:
+            self._settle_silence()
             epoch = self._word(ring.OFFSET_EPOCH) + 1
             ring.WORD.pack_into(self._memory, ring.OFFSET_EPOCH, epoch)
             self._tell(ring.RUN)
@@ -166,6 +176,24 @@ class Sampler:
         with contextlib.suppress(OSError):  # it may have died meanwhile
             self._process.stdin.write(b"\n")  # any byte wakes a paused one
             self._process.stdin.flush()
+
+    def _ticks_of_silence(self) -> int:
+        """Ticks since the last record: of a sampler that somebody has stopped, many."""
+        head, now_ns = self._word(ring.OFFSET_HEAD), time.perf_counter_ns()
+        if self._running_since_ns is None or not self._period_ns:
+            return 0
+        place = ring.HEADER_BYTES + (head - 1) % self._capacity * ring.RECORD.size
+        last_ns = ring.RECORD.unpack_from(self._memory, place)[0] if head else 0
+        return max(0, (now_ns - max(last_ns, self._running_since_ns)) // self._period_ns - 1)
+
+    def _settle_silence(self) -> None:
+        """Count the silence before a pause, but for what the sampler has counted since.
+
+        It drops the deadlines before a pause when it goes on, so one that was stopped until then
+        says nothing of them.
+        """
+        self._tax.silent += max(0, self._silent_ticks - (self._word(ring.OFFSET_MISSED) - self._missed_at_pause))
+        self._silent_ticks = 0
 
     def _count_running_time(self) -> None:
         if self._running_since_ns is not None:
@@ -236,7 +264,7 @@ class Sampler:
         """What it has cost so far."""
         self.cpu_s()
         self._tax.ticks = self._word(ring.OFFSET_TICKS)
-        self._tax.missed = self._word(ring.OFFSET_MISSED)
+        self._tax.missed = self._word(ring.OFFSET_MISSED) + self._tax.silent
         if self._running_since_ns is not None:
             self._count_running_time()
             self._running_since_ns = time.perf_counter_ns()
@@ -246,6 +274,8 @@ class Sampler:
         """End the process; what it wrote can still be drained."""
         if self.alive:
             self.tax()
+            self._silent_ticks += self._ticks_of_silence()
+            self._missed_at_pause = self._word(ring.OFFSET_MISSED)
             self._tell(ring.STOP)
             self._process.send_signal(signal.SIGCONT)  # somebody else may have stopped it
             try:
@@ -253,6 +283,8 @@ class Sampler:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+            self._settle_silence()
+            self._tax.missed = self._word(ring.OFFSET_MISSED) + self._tax.silent
         self._count_running_time()
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
