@@ -28,7 +28,8 @@ from joulebench.api import Option, Plugin
 from joulebench.cli import cli
 from joulebench.pluginkit.child import words_of
 from joulebench.profile.reading import section_options
-from joulebench.registry.loading import ENTRY_POINT_GROUP, Registry, default_registry
+from joulebench.registry.discovery import ENTRY_POINT_GROUP
+from joulebench.registry.loading import Registry, default_registry
 from joulebench.session import schema
 from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names

@@ -22,7 +22,8 @@ from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.cells import Plan
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import Choice, Profile, find_profile, parse_profile, read_profile
-from joulebench.registry.loading import Registry, availability_of
+from joulebench.registry.availability import availability_of
+from joulebench.registry.loading import Registry
 from joulebench.run.instruments import set_up
 from joulebench.run.runner import Run
 from joulebench.run.spread import RunSpread, spread_of_runs

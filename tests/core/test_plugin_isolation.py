@@ -18,7 +18,8 @@ from toyrun import state_of, until
 
 from joulebench.api import Availability
 from joulebench.errors import PluginError
-from joulebench.registry.loading import Registry, availability_of, devices_of
+from joulebench.registry.availability import availability_of, devices_of
+from joulebench.registry.loading import Registry
 from joulebench.worker.process import WorkerProcess
 
 
@@ -185,3 +186,40 @@ def test_what_a_worker_has_started_dies_with_it(family: Any) -> None:
     worker, child = family
     worker.kill()
     assert until(lambda: state_of(child) is None, "the child to end")
+
+
+FATAL = {
+    "exits": "import os\nos._exit(0)\n",
+    "crashes": "import ctypes\nctypes.string_at(0)\n",
+    "is ended": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
+    "exits in a hook": (
+        "import os\nfrom joulebench.hookspecs import hookimpl\nJOULEBENCH_API = 1\n"
+        "@hookimpl\ndef joulebench_backends():\n    os._exit(0)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", FATAL.values(), ids=FATAL)
+def test_a_plugin_that_ends_the_process_is_named_and_everything_else_works(tmp_path: Path, code: str) -> None:
+    install(tmp_path, "fatal-plugin", code)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "JOULEBENCH_CACHE": str(tmp_path / "cache")}
+    for _ in range(2):  # the second one remembers
+        command = [sys.executable, "-m", "joulebench", "plugin", "list"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0
+        assert "its import ends the process" in done.stdout
+        assert "onnx" in done.stdout
+    (tmp_path / "fatal_plugin.py").write_text("JOULEBENCH_API = 1  # mended\n", "utf-8")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert "its import ends the process" not in done.stdout
+
+
+def test_a_list_of_entry_points_that_is_no_text_harms_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "good-plugin", "JOULEBENCH_API = 1")
+    info = tmp_path / "strange-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_bytes(b"[console_scripts]\n\xff\xfe = a:b\n")
+    registry = _loaded(tmp_path, monkeypatch)
+    assert "good-plugin" in [plugin.entry_point for plugin in registry.loaded]
+    assert any("strange" in plugin.distribution for plugin in registry.broken)

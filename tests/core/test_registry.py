@@ -16,7 +16,8 @@ from matrix_plugins import backend, plugin, technique, workload
 from joulebench.api import Availability, Backend, FinishedCell
 from joulebench.errors import PluginError, UnknownPluginError
 from joulebench.hookspecs import hookimpl
-from joulebench.registry.loading import Registry, availability_of
+from joulebench.registry.availability import availability_of
+from joulebench.registry.loading import Registry
 
 if TYPE_CHECKING:
     from conftest import Cli

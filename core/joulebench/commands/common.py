@@ -11,6 +11,8 @@ import click
 from joulebench.registry.loading import Registry, default_registry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from joulebench.models.catalogue import Catalogue
     from joulebench.plan.cells import Plan
     from joulebench.profile.reading import Profile
@@ -41,19 +43,27 @@ def load_profile(
     A profile that lies in a session executes nothing unless it is trusted.
     """
     from joulebench.models.catalogue import read_catalogue
-    from joulebench.plan.consent import require_consent
     from joulebench.plan.planner import make_plan
     from joulebench.profile.reading import find_profile, read_profile
-    from joulebench.run.folder import in_session
 
     registry = default_registry()
     folders = registry.profile_dirs()
     file = find_profile(name, folders)
     profile = read_profile(file, overrides, folders)
-    if not trusted and in_session(file):
-        require_consent(profile, registry)
+    if not trusted:
+        _require_consent(file, profile, registry)
     catalogue = read_catalogue(folders)
     return registry, profile, catalogue, make_plan(profile, registry, catalogue, folders)
+
+
+def _require_consent(file: Path, profile: Profile, registry: Registry) -> None:
+    from joulebench.plan.consent import programs_of, require_consent
+
+    if programs_of(profile, registry):
+        from joulebench.run.folder import in_session  # knows sessions, and so pyarrow
+
+        if in_session(file):
+            require_consent(profile, registry)
 
 
 def duration_text(seconds: float) -> str:

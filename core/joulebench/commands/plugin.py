@@ -25,7 +25,8 @@ def plugin() -> None:
 @json_option
 def list_plugins(as_json: bool) -> None:
     """List every plugin by kind with its state here, and the broken ones with their error."""
-    from joulebench.registry.loading import availability_of, default_registry, provided_names
+    from joulebench.registry.availability import availability_of
+    from joulebench.registry.loading import default_registry, provided_names
 
     registry = default_registry()
     rows: list[dict[str, Any]] = []

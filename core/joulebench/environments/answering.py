@@ -15,7 +15,8 @@ from typing import Any
 
 from joulebench.api import Backend, distribution_versions
 from joulebench.errors import UnknownPluginError
-from joulebench.registry.loading import Registry, availability_of, default_registry, devices_of
+from joulebench.registry.availability import availability_of, devices_of
+from joulebench.registry.loading import Registry, default_registry
 from joulebench.version import __version__
 
 

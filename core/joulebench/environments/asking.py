@@ -19,7 +19,8 @@ from joulebench.api import Availability, Backend, Plugin
 from joulebench.environments.python import OtherPython, environ_for
 from joulebench.environments.store import Environments
 from joulebench.errors import InterpreterError
-from joulebench.registry.loading import Registry, availability_of, devices_of
+from joulebench.registry.availability import availability_of, devices_of
+from joulebench.registry.loading import Registry
 from joulebench.version import __version__
 
 #: An interpreter that takes longer than this to import joulebench and its plugins is given up.

@@ -12,7 +12,7 @@ from joulebench.errors import ProfileError, UnknownPluginError, nearest
 from joulebench.pluginkit.isolated import Job, run_checks
 from joulebench.pluginkit.loading import ANSWER_S, IMPORT_BYTES, IMPORT_S
 from joulebench.pluginkit.results import Report, Result
-from joulebench.registry.loading import ENTRY_POINT_GROUP, SHIPPED
+from joulebench.registry.discovery import ENTRY_POINT_GROUP, SHIPPED
 
 #: Time that a check may take, in seconds.
 LIMIT_S: Final = 60.0

@@ -21,7 +21,8 @@ from typing import IO, Any, Final, Protocol
 
 from joulebench.errors import JoulebenchError
 from joulebench.pluginkit import behaviour, declared, loading
-from joulebench.registry.loading import default_registry, describe_failure
+from joulebench.registry.isolation import describe_failure
+from joulebench.registry.loading import default_registry
 from joulebench.testing.contracts import CONTRACTS, BrokenContractError, SkippedError, Subject
 
 _SHOWN: Final = 60

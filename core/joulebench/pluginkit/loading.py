@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import UnknownPluginError
-from joulebench.registry.loading import ENTRY_POINT_GROUP, Registry, availability_of, default_registry
+from joulebench.registry.availability import availability_of
+from joulebench.registry.discovery import ENTRY_POINT_GROUP
+from joulebench.registry.loading import Registry, default_registry
 from joulebench.testing.contracts import BrokenContractError
 
 #: A module that takes longer than this to import is felt at each command, in seconds.

@@ -12,41 +12,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
 from joulebench import hookspecs
-from joulebench.api import (
-    API_VERSION,
-    Availability,
-    Backend,
-    Converter,
-    FinishedCell,
-    Plugin,
-    Probe,
-    Renderer,
-    Technique,
-    Workload,
-)
+from joulebench.api import API_VERSION, Backend, Converter, FinishedCell, Plugin, Probe, Renderer, Technique, Workload
 from joulebench.errors import PluginError, UnknownPluginError, unknown_name_hint
+from joulebench.registry.availability import availability_of
 from joulebench.registry.classes import KINDS, provided_by
+from joulebench.registry.discovery import SHIPPED, Source, Unreadable, find_sources
+from joulebench.registry.isolation import describe_failure, in_time
 
 if TYPE_CHECKING:
     import click
-
-ENTRY_POINT_GROUP: Final = "joulebench"
-#: The distribution that this module comes with.
-SHIPPED: Final = "joulebench"
 
 #: Entry points that are not to be loaded, by name, with commas between them.
 WITHOUT_VARIABLE: Final = "JOULEBENCH_WITHOUT"
@@ -74,35 +58,9 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a plugin comes from. The distribution's metadata is parsed only when it is shown."""
-
-    entry_point: str
-    installed: metadata.Distribution | None = None
-    stated: tuple[str, str] = ("unknown", "")
-
-    @property
-    def distribution(self) -> str:
-        return self._name_and_version()[0]
-
-    @property
-    def version(self) -> str:
-        return self._name_and_version()[1]
-
-    def _name_and_version(self) -> tuple[str, str]:
-        return self.stated if self.installed is None else _name_and_version(self.installed)
-
-
-@cache
-def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
-    fields = distribution.metadata
-    return fields["Name"], fields["Version"]
-
-
-@dataclass(frozen=True, slots=True)
 class _Registered:
     plugin_class: type[Any]
-    source: _Source
+    source: Source
 
 
 class Registry:
@@ -112,8 +70,8 @@ class Registry:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._classes: dict[str, dict[str, _Registered]] = {kind: {} for kind in KINDS}
-        self._sources: dict[str, _Source] = {}
-        self._pending: list[tuple[object, _Source]] = []
+        self._sources: dict[str, Source] = {}
+        self._pending: list[tuple[object, Source]] = []
         self._loaded: list[Loaded] = []
         self._broken: list[Broken] = []
 
@@ -122,19 +80,34 @@ class Registry:
     def load_entry_points(self) -> None:
         """Import every entry point of the group, in order, isolating failures."""
         without = set(os.environ.get(WITHOUT_VARIABLE, "").split(","))
-        for point in _in_order(metadata.entry_points(group=ENTRY_POINT_GROUP)):
-            source = _Source(point.name, point.dist)
+        for source in find_sources():
+            if isinstance(source, Unreadable):
+                self._broken.append(Broken("entry_points.txt", source.distribution, source.error))
+                continue
+            left_out = source.entry_point in without
+            fault = f"left out, as {WITHOUT_VARIABLE} asks" if left_out else self._fatal_fault(source)
+            if fault is not None:
+                self._broken.append(Broken(source.entry_point, source.distribution, fault))
+                continue
             with self._isolating(source):
-                if point.name in without:
-                    raise PluginError(f"left out, as {WITHOUT_VARIABLE} asks")
-                plugin = point.load()
+                assert source.point is not None  # noqa: S101  it was found as one
+                plugin: object = source.point.load()
                 self._admit(plugin, source)
                 self._pending.append((plugin, source))
+
+    @staticmethod
+    def _fatal_fault(source: Source) -> str | None:
+        """How importing a foreign plugin would end this process, if it would."""
+        if source.distribution == SHIPPED:
+            return None
+        from joulebench.registry.trial import fatal_fault
+
+        return fatal_fault(source, IMPORT_LIMIT_S)
 
     def add(self, plugin: object, entry_point: str, distribution: str = "", version: str = "") -> None:
         """Register one plugin module or object; raises :class:`PluginError` if it is unfit."""
         self._read_pending()
-        source = _Source(entry_point, stated=(distribution, version))
+        source = Source(entry_point, distribution, version)
         self._admit(plugin, source)
         self._read_classes(plugin, source)
 
@@ -150,7 +123,7 @@ class Registry:
         self._read_pending()
         return self._broken
 
-    def _admit(self, plugin: object, source: _Source) -> None:
+    def _admit(self, plugin: object, source: Source) -> None:
         """Check what a module states of itself and register its hooks."""
         stated = getattr(plugin, "JOULEBENCH_API", None)
         if stated != API_VERSION:
@@ -175,7 +148,7 @@ class Registry:
             with self._isolating(source):
                 self._read_classes(plugin, source)
 
-    def _read_classes(self, plugin: object, source: _Source) -> None:
+    def _read_classes(self, plugin: object, source: Source) -> None:
         """Take the classes of an admitted plugin; an unfit one loses its hooks again."""
         try:
             provided = provided_by(plugin, source.entry_point)
@@ -190,7 +163,7 @@ class Registry:
         self._loaded.append(Loaded(source.entry_point, source.distribution, source.version, names))
 
     def _refuse_duplicate(
-        self, kind: str, plugin_class: type[Plugin], source: _Source, earlier: list[tuple[str, type[Plugin]]]
+        self, kind: str, plugin_class: type[Plugin], source: Source, earlier: list[tuple[str, type[Plugin]]]
     ) -> None:
         name = plugin_class.name
         registered = self._classes[kind].get(name)
@@ -206,10 +179,10 @@ class Registry:
             raise PluginError(f"provides {kind} '{name}' twice", where=source.entry_point)
 
     @contextlib.contextmanager
-    def _isolating(self, source: _Source) -> Iterator[None]:
+    def _isolating(self, source: Source) -> Iterator[None]:
         """A plugin's own code: it may fail, hang or print, and nobody else is harmed."""
         try:
-            with contextlib.redirect_stdout(sys.stderr), _in_time(IMPORT_LIMIT_S):
+            with contextlib.redirect_stdout(sys.stderr), in_time(IMPORT_LIMIT_S):
                 yield
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -307,7 +280,7 @@ class Registry:
                         raise PluginError(f"another plugin already adds the command '{name}'")
         return merged
 
-    def _implementations(self, hook_name: str) -> Iterator[tuple[_Source, Callable[[], Any]]]:
+    def _implementations(self, hook_name: str) -> Iterator[tuple[Source, Callable[[], Any]]]:
         for implementation in getattr(self._manager.hook, hook_name).get_hookimpls():
             yield self._sources[implementation.plugin_name], implementation.function
 
@@ -318,83 +291,6 @@ class Registry:
                 implementation.function(cell)
             except Exception as error:
                 report(f"observer {implementation.plugin_name}: {describe_failure(error)}")
-
-
-def _in_order(points: Iterable[metadata.EntryPoint]) -> list[metadata.EntryPoint]:
-    """Ours first, so that no name of ours can be taken; then by the entry point's name."""
-    ordered = sorted(points, key=lambda each: each.name)
-    if len({id(each.dist) for each in ordered}) > 1:
-        ordered.sort(key=lambda each: _Source(each.name, each.dist).distribution != SHIPPED)
-    return ordered
-
-
-class OvertimeError(BaseException):
-    """A plugin's code was not done in time. No ``Exception``: a plugin might swallow that."""
-
-
-@contextlib.contextmanager
-def _in_time(seconds: float) -> Iterator[None]:
-    """Interrupt what takes longer, where that can be done without taking a timer from others.
-
-    It ends what waits or loops in Python; native code that never returns cannot be ended.
-    """
-    free = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
-        and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    )
-    if not free:
-        yield
-        return
-
-    def interrupt(_number: int, frame: FrameType | None) -> None:
-        place = "?" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        raise OvertimeError(f"not done after {seconds:g} s ({place})")
-
-    signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-
-def availability_of(plugin: Plugin) -> Availability:
-    """:meth:`Plugin.available`, with a plugin that fails to say counted as not available."""
-    try:
-        said: object = plugin.available()
-    except Exception as error:
-        return Availability.no(f"available() failed: {describe_failure(error)}")
-    if isinstance(said, Availability):
-        return said
-    return Availability.no(f"available() gave {said!r}, which is no Availability")
-
-
-def devices_of(backend: Backend) -> tuple[Availability, list[str]]:
-    """Whether a backend works here, and on which devices; one that fails to say does not."""
-    availability = availability_of(backend)
-    if not availability.ok:
-        return availability, []
-    try:
-        return availability, [device.name for device in backend.devices()]
-    except Exception as error:  # a plugin may raise or return anything
-        return Availability.no(f"devices() failed: {describe_failure(error)}"), []
-
-
-def describe_failure(error: BaseException) -> str:
-    """What a plugin raised, and the line of its code that raised it."""
-    if isinstance(error, (PluginError, OvertimeError)):
-        return str(error)
-    text = f"{type(error).__name__}: {error}"
-    trace = error.__traceback__
-    last = None
-    while trace is not None:
-        last, trace = trace, trace.tb_next
-    if last is not None:
-        frame = last.tb_frame
-        text += f" ({Path(frame.f_code.co_filename).name}:{last.tb_lineno})"
-    return text
 
 
 @cache

@@ -165,7 +165,8 @@ def _applied(subject: Subject[Any], source: Artifact, folder: Path, name: str) -
 
 def _able(technique: RuntimeTechnique) -> list[Backend]:
     """Installed backends with the capabilities that the technique asks for."""
-    from joulebench.registry.loading import availability_of, default_registry
+    from joulebench.registry.availability import availability_of
+    from joulebench.registry.loading import default_registry
 
     registry = default_registry()
     made = [registry.backend(name) for name in registry.names("backend")]
