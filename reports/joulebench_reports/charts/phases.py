@@ -7,7 +7,7 @@ from typing import Final
 
 from joulebench.api import PROVENANCES
 from joulebench_reports.charts.bars import MOST_BARS, TOP
-from joulebench_reports.charts.specification import Chart, axis_title, axis_top, chart_id, figure_row, positive, tooltip
+from joulebench_reports.charts.specification import Chart, axis_title, axis_top, chart_id, figure_row, tooltip
 from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.values.figures import CellSummary, Figure
 
@@ -50,7 +50,7 @@ def _chart(cell_phases: Sequence[tuple[str, _Phases]], provenance: str) -> Chart
         _spec(title, shown, provenance),
         _HEADER,
         tuple(
-            (label, phase, positive(f).text, str(f.n), provenance, f.method)
+            (label, phase, f.text, str(f.n), provenance, f.method)
             for label, phases in cell_phases
             for phase, f in phases
         ),

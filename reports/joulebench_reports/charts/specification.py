@@ -1,14 +1,13 @@
 """A chart: its specification, and the table that says the same in text.
 
 Measured, estimated and simulated figures never share a chart. Energies, times and rates are
-positive, so their intervals are drawn on the log scale: none reaches below zero.
+positive: no axis and no interval reaches below zero.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from joulebench_reports.charts.template import Json, filled
@@ -44,7 +43,7 @@ def bars(title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenanc
     """A bar with its interval for each label; all figures are of one unit and provenance."""
     top = axis_top([figure for _, figure in figures])
     rows = [
-        {**figure_row(label, figure), "end": min(top, max(figure.value or 0.0, positive(figure).high or 0.0))}
+        {**figure_row(label, figure), "end": min(top, max(figure.value or 0.0, figure.high or 0.0))}
         for label, figure in figures
     ]
     spec = filled(
@@ -78,7 +77,7 @@ def axis_title(unit: str, provenance: str | None) -> str:
 def axis_top(figures: Sequence[Figure]) -> float:
     """Where an axis ends that begins at zero: past every value, and past intervals that are not too wide."""
     largest = max((figure.value or 0.0 for figure in figures), default=0.0)
-    ends = (positive(figure).high or 0.0 for figure in figures)
+    ends = (figure.high or 0.0 for figure in figures)
     return min(max(largest, *ends, 0.0), _MOST_BEYOND * largest) or 1.0
 
 
@@ -87,33 +86,20 @@ def tooltip(**titles: str) -> list[Json]:
     return [{"field": field, "type": "nominal", "title": title} for field, title in titles.items()]
 
 
-def positive(figure: Figure) -> Figure:
-    """The figure with its interval on the log scale: value · exp(± half-width / value).
-
-    For a narrow interval that is the same. Ranges of a model's inputs and intervals that are not
-    symmetric stay as they are, and what is not above zero has no such interval.
-    """
-    if figure.is_range or not figure.value or figure.value < 0 or figure.low is None or not figure.half_width:
-        return figure
-    if not math.isclose(figure.value - figure.low, figure.half_width, rel_tol=1e-6):
-        return figure
-    factor = math.exp(min(figure.half_width / figure.value, math.log(1e9)))
-    return replace(figure, low=figure.value / factor, high=figure.value * factor)
-
-
 def figure_text(figure: Figure) -> str:
-    """The figure beside its mark."""
-    drawn = positive(figure)
-    if not drawn.is_range and drawn.low and drawn.high and drawn.high > _WIDEST * drawn.low:
-        return f"{number(drawn.value)}, too noisy"
-    return drawn.text
+    """The figure beside its mark; of an interval that says nothing only that."""
+    bounded = not figure.is_range and figure.low is not None and figure.high is not None
+    if bounded and (figure.high or 0.0) > _WIDEST * max(figure.low or 0.0, 0.0):
+        return f"{number(figure.value)}, too noisy"
+    return figure.text
 
 
 def figure_row(label: str, figure: Figure) -> Json:
-    """The data of a mark with its interval."""
-    drawn = positive(figure)
-    row = {"cell": plain(label), "value": drawn.value, "text": figure_text(figure)}
-    return row if drawn.low is None or drawn.high is None else {**row, "low": drawn.low, "high": drawn.high}
+    """The data of a mark with its interval, which no picture shows below zero."""
+    row = {"cell": plain(label), "value": figure.value, "text": figure_text(figure)}
+    if figure.low is None or figure.high is None:
+        return row
+    return {**row, "low": max(0.0, figure.low), "high": figure.high}
 
 
 def chart_id(title: str) -> str:
@@ -129,6 +115,5 @@ def figure_header(unit: str) -> tuple[str, ...]:
 def figure_rows(figures: Sequence[tuple[str, Figure]]) -> tuple[tuple[str, ...], ...]:
     """A chart's figures as texts."""
     return tuple(
-        (label, positive(figure).text, str(figure.n), figure.provenance or "", figure.method)
-        for label, figure in figures
+        (label, figure.text, str(figure.n), figure.provenance or "", figure.method) for label, figure in figures
     )

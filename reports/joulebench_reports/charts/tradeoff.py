@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from joulebench_reports.charts.specification import Chart, axis_title, chart_id, figure_row, look, positive, tooltip
+from joulebench_reports.charts.specification import Chart, axis_title, chart_id, figure_row, look, tooltip
 from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.values.figures import CellSummary, Figure
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
@@ -99,7 +99,7 @@ def _chart(key: _Group, cells: Sequence[CellSummary]) -> Chart:
         tuple(
             (
                 cell.label,
-                f"{positive(cell.headline).text} {unit}",
+                f"{cell.headline.text} {unit}",
                 number(cell.quality.perplexity, 4),
                 provenance,
                 "yes" if cell.id in front else "no",
