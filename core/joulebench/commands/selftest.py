@@ -94,7 +94,7 @@ def _rail(
         spent = time.monotonic() - start
         click.echo(f"[{spent:6.1f} s] {100 * share:3.0f} %  {doing}", err=True)
 
-    found = rail_study.study(
+    study = rail_study.study(
         scenarios,
         cells=cells or rail_study.DEFAULT_CELLS,
         pairs=_chosen(pairs, others, rail_study.DEFAULT_PAIRS),
@@ -103,17 +103,17 @@ def _rail(
         progress=progress,
     )
     if as_json:
-        echo_json(_rail_json(found))
+        echo_json(_rail_json(study))
     else:
-        rail_study.write_study(found, click.echo)
-    return 0 if found.good() else 1
+        rail_study.write_study(study, click.echo)
+    return 0 if study.good() else 1
 
 
 def _chosen(*values: int | None) -> int:
     return next((value for value in values if value is not None), 0)
 
 
-def _rail_json(found: RailStudy) -> dict[str, object]:
+def _rail_json(study: RailStudy) -> dict[str, object]:
     rows = [
         {
             **asdict(row),
@@ -121,14 +121,14 @@ def _rail_json(found: RailStudy) -> dict[str, object]:
             "outside_beyond_chance": row.outside(by_chance=False),
             "too_many_false": row.too_many_false(),
         }
-        for row in found.coverage
+        for row in study.coverage
     ]
     return {
-        "seed": found.seed,
+        "seed": study.seed,
         "coverage": rows,
-        "pairs": [{**asdict(pairs), "good": pairs.good()} for pairs in found.pairs],
-        "counter_faults": asdict(found.faults) if found.faults else None,
-        "good": found.good(),
+        "pairs": [{**asdict(pairs), "good": pairs.good()} for pairs in study.pairs],
+        "counter_faults": asdict(study.faults) if study.faults else None,
+        "good": study.good(),
     }
 
 
@@ -147,13 +147,13 @@ def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> 
     blocks_s = twins.measurement.stopping.min_blocks * twins.measurement.block_s
     progress = Progress(quiet=as_json and not sys.stderr.isatty(), planned_s=2 * blocks_s)
     with tempfile.TemporaryDirectory(prefix="joulebench-selftest-") as folder:
-        found = run_twins(twins, registry, Path(folder), progress)
+        result = run_twins(twins, registry, Path(folder), progress)
     progress.end()
     if as_json:
-        echo_json({**asdict(found), "good": found.good(), "advice": advice(found)})
+        echo_json({**asdict(result), "good": result.good(), "advice": advice(result)})
     else:
-        _say(found, advice(found))
-    return 0 if found.good() else 1
+        _say(result, advice(result))
+    return 0 if result.good() else 1
 
 
 def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json: bool) -> int:
@@ -187,11 +187,11 @@ def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json:
     return 0
 
 
-def _say(found: SelfTest, lines: list[str]) -> None:
-    click.echo(f"{found.cell}, measured twice in turns, {found.blocks} blocks each")
-    for each in found.compared:
-        click.echo(_comparison_text(each))
-    if not found.good():
+def _say(result: SelfTest, lines: list[str]) -> None:
+    click.echo(f"{result.cell}, measured twice in turns, {result.blocks} blocks each")
+    for comparison in result.compared:
+        click.echo(_comparison_text(comparison))
+    if not result.good():
         click.echo("this machine told two EQUAL cells apart: its differences are not to be trusted")
     else:
         click.echo("two equal cells were not told apart, as it should be")
@@ -199,9 +199,13 @@ def _say(found: SelfTest, lines: list[str]) -> None:
         click.echo(f"  to resolve more: {line}")
 
 
-def _comparison_text(each: SelfComparison) -> str:
-    compared = each.comparison
-    kind = f"{each.quantity} ({each.provenance}), {each.unit}" if each.provenance else (f"{each.quantity}, {each.unit}")
+def _comparison_text(comparison: SelfComparison) -> str:
+    compared = comparison.comparison
+    kind = (
+        f"{comparison.quantity} ({comparison.provenance}), {comparison.unit}"
+        if comparison.provenance
+        else (f"{comparison.quantity}, {comparison.unit}")
+    )
     if compared.ratio is None or compared.low is None or compared.high is None:
         return f"{kind}: cannot tell ({', '.join(compared.flags)})"
     detectable = compared.smallest_detectable

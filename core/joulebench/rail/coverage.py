@@ -155,25 +155,25 @@ def simulate_outcomes(scenario: Scenario, seed: int, cells: Iterable[int]) -> li
 
 
 def _quantity(outcomes: Sequence[Outcome]) -> QuantityCoverage:
-    given = [each for each in outcomes if each is not None]
-    if not given:
+    known = [outcome for outcome in outcomes if outcome is not None]
+    if not known:
         return QuantityCoverage(None, None, None, 0.0)
-    hits, bias, width = (sum(column) / len(given) for column in zip(*given, strict=True))
-    return QuantityCoverage(hits, bias, width, len(given) / len(outcomes))
+    hits, bias, width = (sum(column) / len(known) for column in zip(*known, strict=True))
+    return QuantityCoverage(hits, bias, width, len(known) / len(outcomes))
 
 
 def coverage_of(
-    scenario: Scenario, found: Sequence[CellOutcome], false_share: float | None = None, pairs: int = 0
+    scenario: Scenario, cells: Sequence[CellOutcome], false_share: float | None = None, pairs: int = 0
 ) -> Coverage:
     """What the outcomes of a scenario's cells come to."""
-    columns = list(zip(*(each.outcomes for each in found), strict=True))
-    flags = sorted({flag for each in found for flag in each.warnings})
+    columns = list(zip(*(cell.outcomes for cell in cells), strict=True))
+    flags = sorted({flag for cell in cells for flag in cell.warnings})
     return Coverage(
         scenario.name,
         scenario.what,
-        len(found),
+        len(cells),
         {name: _quantity(column) for name, column in zip(QUANTITIES, columns, strict=True)},
-        {flag: sum(flag in each.warnings for each in found) / len(found) for flag in flags},
+        {flag: sum(flag in cell.warnings for cell in cells) / len(cells) for flag in flags},
         scenario.least_coverage,
         false_share,
         pairs,
@@ -198,7 +198,7 @@ def write_table(rows: Sequence[Coverage], write: Callable[[str], None]) -> None:
     names = " ".join(f"{name:>20}" for name in QUANTITIES)
     write(f"{'scenario':18} {names} {'false':>6}  warnings (share of cells)")
     for row in rows:
-        figures = " ".join(_quantity_text(each) for each in row.quantities.values())
+        figures = " ".join(_quantity_text(quantity) for quantity in row.quantities.values())
         false = "-" if row.false_share is None else f"{100 * row.false_share:.1f}"
         warned = ", ".join(f"{k} {100 * v:.0f} %" for k, v in sorted(row.warnings.items()))
         write(f"{row.scenario:18} {figures} {false:>6}  {warned or '-'}")

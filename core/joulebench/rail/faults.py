@@ -89,12 +89,12 @@ class _Windows:
 
     def _skips(self) -> list[int]:
         """For each update, how many back the last one lies that was not left out."""
-        back, found = 0, []
+        back, skipped = 0, []
         for _ in range(_TABLE):
             back = back + 1 if back < _SKIPS and self._random.random() < 0.05 else 0
-            found.append(back)
-        found[0] = 0
-        return found
+            skipped.append(back)
+        skipped[0] = 0
+        return skipped
 
     def one(self, study: FaultStudy) -> None:
         """Draw a window, let the meter judge it, and count what came of it."""
@@ -144,17 +144,17 @@ class _Windows:
     ) -> None:
         start, end = (Edge(t_ns, TOTAL, (raw,)) for t_ns, raw in edges)
         windows = BlockWindows(start.t_ns, end.t_ns, {TOTAL: (Span(start, end),)})
-        found, spec = accountant.block_energies(windows, {0: inner})[0].energy, accountant.spec(0)
+        energy, spec = accountant.block_energies(windows, {0: inner})[0].energy, accountant.spec(0)
         study.windows += 1
         study.restarts += restarts
         values = [edges[0][1], *inner.raw, edges[1][1]]
         study.wraps += not restarts and any(after < before for before, after in itertools.pairwise(values))
-        if found.gross_j is None:
-            study.refuse(found.flags)
+        if energy.gross_j is None:
+            study.refuse(energy.flags)
             return
         study.stated += 1
         duration_s = (edges[1][0] - edges[0][0]) * 1e-9
-        error_j = abs(found.gross_j - power_w * duration_s)
+        error_j = abs(energy.gross_j - power_w * duration_s)
         late_s = (1 + _SKIPS) * (spec.update_period_s or 0.0)
         late_j = power_w * late_s + 2 * (spec.resolution or 0.0)
         if error_j <= late_j:

@@ -150,17 +150,17 @@ class Scenario:
     def noise_parts(self, seeds: Iterator[int]) -> list[Part]:
         """The machine's noise, each part with a seed of its own."""
         return [
-            Noise(each.sd_w, each.correlation_s, each.correlation_s / GRID_STEPS, next(seeds))
-            for each in self.machine
-            if isinstance(each, Wander)
+            Noise(part.sd_w, part.correlation_s, part.correlation_s / GRID_STEPS, next(seeds))
+            for part in self.machine
+            if isinstance(part, Wander)
         ]
 
 
 def _certain(segments: tuple[Segment, ...]) -> Iterator[Part]:
-    for each in segments:
-        if isinstance(each, Level):
-            yield Line(each.start_s, each.end_s, each.from_w, each.to_w)
-        elif isinstance(each, PulseTrain):
-            yield Pulses(each.power_w, each.period_s, each.on_s, each.phase_s)
-        elif isinstance(each, Drift):
-            yield Ramp(each.start_s, each.w_per_s, math.inf)
+    for segment in segments:
+        if isinstance(segment, Level):
+            yield Line(segment.start_s, segment.end_s, segment.from_w, segment.to_w)
+        elif isinstance(segment, PulseTrain):
+            yield Pulses(segment.power_w, segment.period_s, segment.on_s, segment.phase_s)
+        elif isinstance(segment, Drift):
+            yield Ramp(segment.start_s, segment.w_per_s, math.inf)

@@ -110,23 +110,23 @@ def study(
 
 
 def _joined(parts: Iterator[list[_Result]]) -> list[_Result]:
-    return [each for part in parts for each in part]
+    return [result for part in parts for result in part]
 
 
 # ---------------------------------------------------------------------------------------------
 
 
-def write_study(found: RailStudy, write: Callable[[str], None]) -> None:
+def write_study(study: RailStudy, write: Callable[[str], None]) -> None:
     """The study in words and tables."""
-    write_table(found.coverage, write)
-    for pairs in found.pairs:
+    write_table(study.coverage, write)
+    for pairs in study.pairs:
         write("")
         write(_pairs_text(pairs))
-    if found.faults is not None:
+    if study.faults is not None:
         write("")
-        _write_faults(found.faults, write)
+        _write_faults(study.faults, write)
     write("")
-    write("all as promised" if found.good() else "NOT as promised: see above")
+    write("all as promised" if study.good() else "NOT as promised: see above")
 
 
 def _pairs_text(study: PairStudy) -> str:

@@ -82,10 +82,10 @@ class CellRun:
         self._margin_after_s = margins.after_s
         self._counted_after_ns = round(margins.counted_after_s * 1e9)
         self._traced = {
-            index: 1.0 / each.rate_hz
-            for index, each in enumerate(self.channels)
-            if (each.quantity == "power" and each.kind == "gauge")
-            or (margins.counted and each.quantity in ("energy", "power"))
+            index: 1.0 / channel.rate_hz
+            for index, channel in enumerate(self.channels)
+            if (channel.quantity == "power" and channel.kind == "gauge")
+            or (margins.counted and channel.quantity in ("energy", "power"))
         }
 
     # -- a process ---------------------------------------------------------------------------

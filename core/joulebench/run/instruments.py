@@ -1,4 +1,4 @@
-"""The instruments of a run: its sensors, what calibration found, and whether they will do.
+"""The instruments of a run: its sensors, what calibration calibration, and whether they will do.
 
 Settled before a session is begun, so that a target that no sensor here can reach is refused
 before anything long starts.
@@ -34,16 +34,22 @@ class Instruments:
         """Counters that never changed while they were watched."""
         return [
             index
-            for index, found in self.calibrations.items()
-            if found.frozen and self.sensors.channels[index].kind == "counter"
+            for index, calibration in self.calibrations.items()
+            if calibration.frozen and self.sensors.channels[index].kind == "counter"
         ]
 
     def accountant(self, margins: Margins = NO_MARGINS) -> Accountant:
         """What turns windows into energies, with the update periods as they were measured."""
         channels = self.sensors.channels
-        timings = {index: found.timing for index, found in self.calibrations.items() if found.timing is not None}
+        timings = {
+            index: calibration.timing
+            for index, calibration in self.calibrations.items()
+            if calibration.timing is not None
+        }
         powers = {
-            i: found.largest_power_w for i, found in self.calibrations.items() if found.largest_power_w is not None
+            i: calibration.largest_power_w
+            for i, calibration in self.calibrations.items()
+            if calibration.largest_power_w is not None
         }
         return Accountant(channels, edge_channels(channels), timings, self.frozen, margins, powers)
 
@@ -62,13 +68,13 @@ def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> 
     """Inspect the probes and calibrate the energy channels; refuse a target out of their reach."""
     sensors = inspect_probes(registry, ProbeChoices.of_profile(profile))
     channels = sensors.channels
-    chosen = [i for i, each in enumerate(channels) if each.quantity in ("energy", "power")]
+    chosen = [i for i, channel in enumerate(channels) if channel.quantity in ("energy", "power")]
     seconds = profile.sampling.calibrate_s
     made = Instruments(sensors, {})
     if chosen and seconds > 0:
         say(f"calibrating {len(chosen)} energy and power channels")
-        found = calibrate([channels[index] for index in chosen], seconds)
-        made = replace(made, calibrations=dict(zip(chosen, found, strict=True)))
+        calibrations = calibrate([channels[index] for index in chosen], seconds)
+        made = replace(made, calibrations=dict(zip(chosen, calibrations, strict=True)))
     for index in made.frozen:
         say(f"{channels[index].path}: the counter does not change; its energy is withheld")
     made = replace(made, sensors=without_frozen(sensors, made.frozen))
@@ -98,9 +104,9 @@ def _check_target(profile: Profile, instruments: Instruments) -> None:
             )
 
 
-def _period_s(channel: Channel, found: SensorCalibration | None) -> float | None:
-    if found is not None and found.period_high_s is not None:
-        return found.period_high_s
+def _period_s(channel: Channel, calibration: SensorCalibration | None) -> float | None:
+    if calibration is not None and calibration.period_high_s is not None:
+        return calibration.period_high_s
     return channel.update_period_s
 
 

@@ -83,28 +83,28 @@ class Agreement:
     def judge(self, run: CellRun) -> None:
         """Compare, or take the comparison of an equal cell."""
         reference = self._references.of(run.cell.model)
-        found, reason = None, reference.reason
+        comparison, reason = None, reference.reason
         if reference.folder is not None:
             key = equal_cells(run)
-            found = self._known.get(key)
-            if found is None:
+            comparison = self._known.get(key)
+            if comparison is None:
                 try:
-                    found = self._known[key] = run.compare(reference.folder)
+                    comparison = self._known[key] = run.compare(reference.folder)
                 except ToldError as error:
                     reason = error.cause.message
                 except WorkerError as error:
                     reason = error.cause.message
                     run.reopen()
-        run.record.add_agreement(_record(run, reference, found, reason))
+        run.record.add_agreement(_record(run, reference, comparison, reason))
 
 
-def _record(run: CellRun, reference: Reference, found: Comparison | None, reason: str | None) -> dict[str, Any]:
-    record = agreement_record(reference.about, found, reason)
+def _record(run: CellRun, reference: Reference, comparison: Comparison | None, reason: str | None) -> dict[str, Any]:
+    record = agreement_record(reference.about, comparison, reason)
     record["text_perplexity_ratio"] = _ratio(run.record.quality, reference.text)
     change = paired_windows(_windows(run.record.quality), _windows(reference.text))
     if change is not None and record["text_perplexity_ratio"] is not None:
         record["intervals"]["text_perplexity_ratio"] = [change.low, change.high]
-    record["held"] = found is not None and _is_full_precision(run)
+    record["held"] = comparison is not None and _is_full_precision(run)
     if record["held"]:
         record["disagrees"] = verdict(record)
     return record

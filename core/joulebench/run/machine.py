@@ -141,8 +141,8 @@ def _accelerators() -> list[str]:
 
 def versions(distributions: Mapping[str, str]) -> dict[str, str]:
     """Versions of Python, the core's libraries and those that the plugins name."""
-    found = {"python": sys.version.split()[0]}
+    versions_of = {"python": sys.version.split()[0]}
     for name in ("joulebench", "pyarrow", "pluggy", "click"):
-        found[name] = metadata.version(name)
-    found.update(distributions)
-    return found
+        versions_of[name] = metadata.version(name)
+    versions_of.update(distributions)
+    return versions_of
