@@ -108,7 +108,7 @@ class Done:
         return self.session.table(table, cell_id).to_pylist()
 
 
-def until(look: Callable[[], T], what: str, seconds: float = 30.0) -> T:
+def until(look: Callable[[], T], what: str, seconds: float = 120.0) -> T:
     """What ``look`` gives, as soon as that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
