@@ -193,7 +193,7 @@ def test_blocks_wait_for_the_temperature_of_the_first_one(bench: Bench) -> None:
     started = bench.start(profile, "--no-report")
     until(started.blocks, "the first block")
     tree.advance(3.0)
-    started.process.communicate(timeout=60)
+    started.process.communicate(timeout=300)
     rows = Session(started.session_folder()).table("blocks").to_pylist()
     assert rows[0]["gate_wait_s"] == 0.0
     assert "thermal_gate_timeout" in rows[2]["flags"]

@@ -21,7 +21,6 @@ from joulebench.meter.live.sampler import item_of
 from joulebench.meter.live.sampling import Drained, ObserverTax, Sampler
 from joulebench.testing.livefiles import NumberFile
 
-
 #: Of a channel here, and how long a pause is.
 RATE_HZ, PAUSE_S = 100.0, 1.0
 

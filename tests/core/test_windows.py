@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from toyrun import Bench, Done, command_of, until
+from toyrun import Bench, Done, command_of, cpu_ticks_of, until
 
 from joulebench.api import Channel, FileSource
 from joulebench.meter.energy import Trace
@@ -234,24 +234,33 @@ def test_energy_of_blocks_and_phases_follows_the_power_through_every_wrap(bench:
     truth = Truth(bench.folder / "truth")
     rows = _energies(done)
     assert len(rows) == 9
-    idle: list[dict[str, float]] = done.cell("a")["idle"]  # type: ignore[assignment]
+    idle: list[dict[str, float | None]] = done.cell("a")["idle"]  # type: ignore[assignment]
     assert [each["when"] for each in idle] == ["before", "after"]
-    assert None not in [each["power_w"] for each in idle], idle
-    idle_w = sum(each["power_w"] for each in idle) / 2
-    assert idle_w == pytest.approx(UNLOADED_W, rel=0.1)
+    powers_w = [each["power_w"] for each in idle if each["power_w"] is not None]
+    assert powers_w == pytest.approx([UNLOADED_W] * len(powers_w), rel=0.1)
+    compared = 0
     for block in done.rows("blocks"):
         total, prefill, decode = (rows[block["block"], phase] for phase in ("total", "prefill", "decode"))
+        if None in (total["gross_j"], prefill["gross_j"], decode["gross_j"]):
+            flags = {flag for row in (total, prefill, decode) for flag in row["flags"]}  # type: ignore[attr-defined]
+            assert flags & {"insufficient_resolution", "counter_ambiguous"}
+            continue
+        compared += 1
         edges = int(str(block["t0_ns"])), int(str(block["t1_ns"]))
         gross_j, duration_s = float(str(total["gross_j"])), float(str(total["duration_s"]))
         assert (total["provenance"], total["method"]) == ("simulated", "counter")
         assert gross_j == pytest.approx(truth.between(*edges), abs=truth.slack_j(*edges))
         parts = float(str(prefill["gross_j"])) + float(str(decode["gross_j"]))
         assert parts == pytest.approx(gross_j, abs=truth.slack_j(edges[0]))
-        if total["net_j"] is not None:  # else another load on this machine made idle drift
+        if total["net_j"] is not None:
+            idle_w = sum(powers_w) / len(powers_w)
             assert float(str(total["net_j"])) == pytest.approx(gross_j - idle_w * duration_s)
             assert float(str(total["net_u_j"])) >= float(str(total["gross_u_j"]))
-        else:
-            assert "idle_drift" in total["flags"]
+        else:  # another load on this machine made idle drift, or kept the sampler from it
+            reasons = {"idle_drift"} if len(powers_w) == len(idle) else {"no_idle_baseline", "idle_drift"}
+            assert reasons & set(total["flags"])  # type: ignore[call-overload]
+    if not compared:
+        pytest.skip("other work kept the sampler from a counter that wraps each 0.6 s: no block has energy to compare")
 
 
 def test_the_setup_of_a_decode_request_is_not_counted(bench: Bench) -> None:
@@ -315,20 +324,21 @@ def test_a_power_gauge_of_a_reader_module_is_integrated(bench: Bench) -> None:
 
 def test_a_sensor_that_disappears_costs_its_energy_and_nothing_else(bench: Bench) -> None:
     with _powercap(bench) as tree:
-        profile = bench.profile(_toy(bench, prefill_s=0.1), probes=_probes(tree), min_blocks=6, max_blocks=6)
+        # Blocks that last, so that a machine with other work sees the first one before the last begins.
+        profile = bench.profile(_toy(bench, prefill_s=0.5), probes=_probes(tree), min_blocks=4, max_blocks=4)
         started = bench.start(profile, "--no-report")
         until(started.blocks, "a block")
         (bench.folder / "gone").touch()
-        started.process.communicate(timeout=60)
+        started.process.communicate(timeout=300)
     assert started.process.returncode == 0
     session = Session(started.session_folder())
     rows = {row["block"]: row for row in session.table("energy").to_pylist() if row["phase"] == "total"}
     assert rows[0]["gross_j"] is not None, rows[0]["flags"]
-    assert rows[5]["gross_j"] is None
-    assert "sensor_lost" in rows[5]["flags"]
+    assert rows[3]["gross_j"] is None
+    assert "sensor_lost" in rows[3]["flags"]
     blocks = session.table("blocks").to_pylist()
-    assert len(blocks) == 6
-    assert blocks[5]["duration_s"] > 0
+    assert len(blocks) == 4
+    assert blocks[3]["duration_s"] > 0
     events = [row for row in session.table("events").to_pylist() if row["kind"] == "sensor_fault"]
     assert events
     assert {row["detail"] for row in events} == {"rapl/package-0"}
@@ -341,7 +351,7 @@ def test_without_its_sampler_a_cell_keeps_its_times_and_loses_its_energy(bench: 
         until(started.blocks, "a block")
         (sampler,) = [pid for pid in started.children() if "sampler.py" in command_of(pid)]
         os.kill(sampler, signal.SIGKILL)
-        _, errors = started.process.communicate(timeout=60)
+        _, errors = started.process.communicate(timeout=300)
     assert started.process.returncode == 0, errors
     session = Session(started.session_folder())
     rows = {row["block"]: row for row in session.table("energy").to_pylist() if row["phase"] == "total"}
@@ -381,11 +391,13 @@ def test_samples_that_the_ring_could_not_hold_are_noted_as_an_event(bench: Bench
     )
     started = bench.start(profile, "--no-report")
     until(started.blocks, "the first block")
+    (sampler,) = [pid for pid in started.children() if "sampler.py" in command_of(pid)]
     time.sleep(0.2)
     started.process.send_signal(signal.SIGSTOP)
-    time.sleep(1.7)
+    spent = cpu_ticks_of(sampler)
+    until(lambda: cpu_ticks_of(sampler) >= spent + 150, "1.5 s of reading")
     started.process.send_signal(signal.SIGCONT)
-    started.process.communicate(timeout=60)
+    started.process.communicate(timeout=300)
     events = Session(started.session_folder()).table("events").to_pylist()
     (lost,) = [row for row in events if row["kind"] == "samples_lost" and row["block"] == 1]
     assert int(lost["detail"].split()[0]) > 0
