@@ -33,7 +33,7 @@ def _loaded(site: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
 _ENDLESS = """
 import json, signal
 from joulebench.registry import loading as registry
-registry.IMPORT_LIMIT_S = 0.5
+registry.IMPORT_LIMIT_S = 3.0
 found = registry.default_registry()
 errors = {each.entry_point: each.error for each in found.broken}
 rest = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL, signal.getitimer(signal.ITIMER_REAL)
@@ -49,11 +49,11 @@ def test_an_import_that_never_ends_is_interrupted_and_named(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     errors, rest = json.loads(done.stdout)
-    assert "not done after 0.5 s (endless_plugin.py:1)" in errors["endless-plugin"]
+    assert "not done after 3 s (endless_plugin.py:1)" in errors["endless-plugin"]
     assert rest == [True, [0.0, 0.0]]
 
 

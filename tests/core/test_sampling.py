@@ -56,11 +56,17 @@ def _tax(sampler: Sampler) -> ObserverTax:
     return sampler.tax()
 
 
+def _accounted(tax: ObserverTax) -> float:
+    """Deadlines that were served or missed, less those that the time has had."""
+    return tax.ticks + tax.missed - tax.wall_s * RATE_HZ
+
+
 def test_every_deadline_is_either_served_or_counted_as_missed(number: NumberFile) -> None:
     with Sampler([channel(source(number))], None) as sampler:
         _sampled(sampler, 60)
+        # A deadline that passes while other work holds the processor is counted at the next tick.
+        until(lambda: abs(_accounted(_tax(sampler))) <= 4, "all deadlines")
         tax = _tax(sampler)
-    assert tax.ticks + tax.missed == pytest.approx(tax.wall_s * 100, abs=4)
     rate = tax.rate_hz()
     assert rate is not None
     assert rate == pytest.approx(tax.ticks / tax.wall_s)
