@@ -153,3 +153,37 @@ def test_what_was_pruned_in_between_is_made_again(shelf: Shelf) -> None:
     assert shelf.store.find(SOURCE, step("gone")) is not None
     shutil.rmtree(folder)
     assert shelf.store.find(SOURCE, step("gone")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("format", 5),
+        ("hash", None),
+        ("size_bytes", "3000"),
+        ("lineage", "abc"),
+        ("lineage", [1]),
+        ("evidence", []),
+        ("seconds", "long"),
+        ("seconds", None),
+    ],
+)
+def test_a_manifest_of_other_types_is_a_damaged_entry(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str], name: str, value: object
+) -> None:
+    entry = shelf.put("one")
+    manifest = json.loads((entry / "artifact.json").read_text("utf-8"))
+    (entry / "artifact.json").write_text(json.dumps({**manifest, name: value}), "utf-8")
+    run(capsys, "list")  # without a traceback
+    code, text = run(capsys, "verify")
+    assert code == 1
+    assert f"another type in {name}" in text or "were written" in text
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_place_of_a_manifest_hangs_nobody(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = shelf.put("one")
+    (entry / "artifact.json").unlink()
+    os.mkfifo(entry / "artifact.json")
+    for command in ("list", "verify"):
+        run(capsys, command)

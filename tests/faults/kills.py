@@ -14,8 +14,14 @@ from joulebench.errors import SessionError
 from joulebench.session import Session
 from joulebench.session.upkeep import verify
 
-#: A kill comes this long after the start at the latest: start, calibration, idle, blocks and end all lie within.
-_LATEST_S = 6.0
+#: A quarter of the kills comes this long after the start at the latest, the others at a random block.
+_EARLY_S = 3.0
+_EARLY_SHARE = 0.25
+_MOST_BLOCKS = 20
+#: And then so much later, anywhere in a block, between two, or in what follows the last.
+_LATER_S = 0.5
+#: A run that has no further block after so long is killed as it is.
+_PATIENCE_S = 30.0
 _MEMORY = Path("/dev/shm")
 
 Moments = dict[tuple[str, int], int]
@@ -43,14 +49,16 @@ def kill_at_random(bench: Bench, profile: Path, kills: int, seed: int) -> Counte
     while counts["kills"] < kills:
         started = bench.start(*((profile,) if folder is None else ("--resume", folder)), "--quiet", "--no-report")
         before = {} if folder is None else moments(folder)
-        processes, seen = _until_killed(started, folder, rng.uniform(0.3, _LATEST_S))
+        processes, seen = _until_killed(started, folder, len(before), rng)
         _, errors = started.process.communicate(timeout=60)
         counts["tracebacks"] += "Traceback" in errors
         folder = folder or next((file.parent for file in started.out.glob("*/session.arrow")), None)
         if started.process.returncode == 0:
             counts["complete"] += 1
-        else:
+        elif started.process.returncode == -signal.SIGKILL:
             counts["kills"] += 1
+        else:
+            raise AssertionError(f"the run ended by itself: {errors}")
         if folder is None:
             continue
         after = moments(folder)
@@ -64,15 +72,19 @@ def kill_at_random(bench: Bench, profile: Path, kills: int, seed: int) -> Counte
     return counts
 
 
-def _until_killed(started: Started, folder: Path | None, seconds: float) -> tuple[set[int], Moments]:
+def _until_killed(started: Started, folder: Path | None, before: int, rng: random.Random) -> tuple[set[int], Moments]:
     """Every process that the run had, and the blocks that could be read just before the kill."""
-    end = time.monotonic() + seconds
+    early = rng.random() < _EARLY_SHARE
+    blocks, later_s = before + rng.randrange(1, _MOST_BLOCKS), rng.uniform(0.0, _LATER_S)
+    end = time.monotonic() + (rng.uniform(0.1, _EARLY_S) if early else _PATIENCE_S)
     processes: set[int] = set()
-    while time.monotonic() < end and started.process.poll() is None:
+    seen: Moments = {}
+    while time.monotonic() < end and started.process.poll() is None and (early or len(seen) < blocks):
         processes.update(children_of(started.process.pid))
-        time.sleep(0.02)
-    known = folder or next((file.parent for file in started.out.glob("*/session.arrow")), None)
-    seen = {} if known is None else moments(known)
+        known = folder or next((file.parent for file in started.out.glob("*/session.arrow")), None)
+        seen = seen if known is None else moments(known)
+        time.sleep(0.05)
+    time.sleep(later_s)
     processes.update(children_of(started.process.pid))
     if started.process.poll() is None:
         started.process.send_signal(signal.SIGKILL)

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from joulebench.api import Artifact, Scalar
 from joulebench.backendkit import cache_folder
@@ -150,7 +150,10 @@ def load_entry(folder: Path) -> Stored:
     read.
     """
     try:
+        if (folder / MANIFEST).is_fifo():
+            raise ValueError("its manifest is no file")
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        _check_types(manifest)
         content = folder / _CONTENT
         if not content.is_dir():
             raise ValueError("its content is gone")
@@ -169,6 +172,18 @@ def load_entry(folder: Path) -> Stored:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(folder, str(error)) from None
+
+
+def _check_types(manifest: Mapping[str, Any]) -> None:
+    """Raise ``KeyError``, ``TypeError`` or ``ValueError`` where a manifest is none of ours."""
+    kinds = {"format": str, "hash": str, "size_bytes": int, "lineage": list, "evidence": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(manifest[name], kind)]
+    if not wrong and not all(isinstance(step, str) for step in manifest["lineage"]):
+        wrong.append("lineage")
+    if isinstance(manifest["seconds"], bool) or not isinstance(manifest["seconds"], int | float):
+        wrong.append("seconds")
+    if wrong:
+        raise ValueError(f"its manifest has another type in {', '.join(wrong)}")
 
 
 def _damaged(folder: Path, why: str) -> ArtifactError:
