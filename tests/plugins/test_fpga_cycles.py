@@ -15,7 +15,7 @@ from joulebench_plugins.fpga.configuration import rate_of_beats
 from joulebench_plugins.fpga.cycles import Cost
 from joulebench_plugins.fpga.energy import Ledger, energy_shares
 from joulebench_plugins.fpga.law import pipeline_cycles
-from joulebench_plugins.fpga.traffic import Product
+from joulebench_plugins.fpga.traffic import TokenProduct
 
 #: Small enough to count: one layer, hidden 16, two heads of 8 over one KV head, MLP 24.
 ONE: dict[str, Any] = {
@@ -104,14 +104,14 @@ def test_slower_memory_stretches_products_as_the_rate_says() -> None:
     model = setup.nominal()
     rate = model.machine.rate
     assert rate == rate_of_beats(0.85 * 19.2e9 / (8 * 10e9))
-    product = Product("p", 100, 16, 8)
+    product = TokenProduct("p", 100, 16, 8)
     beats = 200
     assert model.gemv_cycles(product) == math.ceil(beats / rate) + pipeline_cycles(setup.engine)
 
 
 def test_engines_share_rows_and_bandwidth() -> None:
     one, four = counted(), setup_of(ONE, lanes=8, engines=4)
-    product = Product("p", 101, 16, 8)
+    product = TokenProduct("p", 101, 16, 8)
     assert four.nominal().gemv_cycles(product) == 26 * 2 + pipeline_cycles(four.engine)
     fast = {"clock_hz": 10e9}
     shared = setup_of(ONE, lanes=8, engines=4, **fast).nominal().machine

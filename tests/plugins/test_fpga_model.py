@@ -11,7 +11,7 @@ from fpga_models import NO_BIAS, TIED, integer_llama, opened, setup_of, write_ch
 from onnx_models import LLAMA3, generated, torch_model
 
 from joulebench.errors import JoulebenchError, ModelError
-from joulebench_plugins.fpga.model.cache import KvCache
+from joulebench_plugins.fpga.model.cache import IntegerKvCache
 from joulebench_plugins.fpga.model.llama import _two_parts
 from joulebench_plugins.fpga.model.matrices import Matrix, quantized_groups, quantized_rows
 from joulebench_plugins.fpga.model.products import ExactProducts
@@ -133,8 +133,8 @@ def test_a_prompt_at_once_and_token_by_token_give_the_same(folder: Path, weights
     setup = setup_of(TIED, weights=weights)
     model, products = integer_llama(folder, setup), ExactProducts()
     tokens = np.asarray(tokens_of(20))
-    together = model.hidden(tokens, KvCache(setup.shape, 32), products)
-    cache = KvCache(setup.shape, 32)
+    together = model.hidden(tokens, IntegerKvCache(setup.shape, 32), products)
+    cache = IntegerKvCache(setup.shape, 32)
     apart = [model.hidden(tokens[i : i + 1], cache, products)[0] for i in range(20)]
     # Sums of floats may differ in their last bit, and an integer with them.
     assert np.allclose(together, np.stack(apart), rtol=1e-3, atol=1e-3)

@@ -25,7 +25,7 @@ from joulebench_plugins.fpga.law import (  # noqa: E402
     stall_cycles,
 )
 from joulebench_plugins.fpga.rtlsim import GemvEngine, InterpretedEngine, build, check_gemv  # noqa: E402
-from joulebench_plugins.fpga.rtlsim.packing import Job  # noqa: E402
+from joulebench_plugins.fpga.rtlsim.packing import PackedProduct  # noqa: E402
 
 SIZES = [Engine(2), Engine(8), Engine(32), Engine(2, 4), Engine(8, 4), Engine(32, 4)]
 CASES = 120  # of each size: 720 in all
@@ -76,7 +76,7 @@ def test_a_memory_that_grants_at_random_only_adds_the_cycles_waited() -> None:
     source = np.random.default_rng(3)
     engine = Engine(4)
 
-    def at_random(job: Job) -> Iterator[bool]:
+    def at_random(job: PackedProduct) -> Iterator[bool]:
         return (bool(source.random() < 0.4) for _ in itertools.count())
 
     rtl = InterpretedEngine(engine, grants=at_random)

@@ -10,7 +10,7 @@ from fpga_models import NO_BIAS, TIED, integer_llama, opened, setup_of, write_ch
 
 from joulebench.errors import PluginError
 from joulebench_plugins.fpga import law, verification
-from joulebench_plugins.fpga.model.cache import KvCache
+from joulebench_plugins.fpga.model.cache import IntegerKvCache
 from joulebench_plugins.fpga.model.products import ExactProducts, Products
 from joulebench_plugins.fpga.rtlsim import available, build
 from joulebench_plugins.fpga.verification import RtlProducts, verify
@@ -35,7 +35,7 @@ def everything(layer: int | None, head: int) -> bool:
 
 
 def greedy(model: Any, setup: Any, products: Products, count: int) -> list[int]:
-    cache = KvCache(setup.shape, len(PROMPT) + count)
+    cache = IntegerKvCache(setup.shape, len(PROMPT) + count)
     tokens, written = list(PROMPT), []
     while len(written) < count:
         hidden = model.hidden(np.asarray(tokens), cache, products)

@@ -11,7 +11,7 @@ import click
 from joulebench.commands.common import echo_json, echo_table, json_option
 
 if TYPE_CHECKING:
-    from joulebench.pluginkit.results import Report, Result
+    from joulebench.pluginkit.results import CheckReport, Result
 
 KINDS: Final = ("backend", "technique", "converter", "probe", "workload", "renderer")
 
@@ -130,7 +130,7 @@ def check(name: str | None, settings: tuple[str, ...], limit_s: float, as_json: 
         click.echo(text, err=True)
 
     checker = Checker(read_settings(settings), limit_s, say)
-    reports: list[Report] = []
+    reports: list[CheckReport] = []
     for report in checker.reports(name):
         reports.append(report)
         if not as_json:
@@ -149,7 +149,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _echo_report(report: Report) -> None:
+def _echo_report(report: CheckReport) -> None:
     click.echo(click.style(f"\n{report.entry_point}", bold=True) + f" ({report.distribution} {report.version})")
     subjects = dict.fromkeys(result.subject for result in report.results)
     for subject in subjects:

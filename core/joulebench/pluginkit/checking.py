@@ -9,9 +9,9 @@ from importlib import metadata
 from typing import Any, Final
 
 from joulebench.errors import ProfileError, UnknownPluginError, nearest
-from joulebench.pluginkit.isolated import Job, run_checks
+from joulebench.pluginkit.isolated import ChildJob, run_checks
 from joulebench.pluginkit.loading import ANSWER_S, IMPORT_BYTES, IMPORT_S
-from joulebench.pluginkit.results import Report, Result
+from joulebench.pluginkit.results import CheckReport, Result
 from joulebench.registry.discovery import ENTRY_POINT_GROUP, SHIPPED
 
 #: Time that a check may take, in seconds.
@@ -61,7 +61,7 @@ class Checker:
         self._say = say
         self._loads: dict[str, list[Result]] = {}
 
-    def reports(self, name: str | None) -> Iterator[Report]:
+    def reports(self, name: str | None) -> Iterator[CheckReport]:
         """A report for each entry point that ``name`` means; of all foreign ones without a name."""
         if name is None:
             for point in self._points:
@@ -75,7 +75,7 @@ class Checker:
             return
         yield from self._of_plugin(name)
 
-    def _of_plugin(self, name: str) -> Iterator[Report]:
+    def _of_plugin(self, name: str) -> Iterator[CheckReport]:
         """The entry points that provide a plugin of that name; of them, that plugin alone."""
         known = {point.name for point in self._points}
         known_name = False
@@ -90,7 +90,7 @@ class Checker:
                 f"no installed plugin, entry point or distribution is called '{name}'", hint=_hint(name, known)
             )
 
-    def _report(self, point: metadata.EntryPoint, only: str | None) -> Report:
+    def _report(self, point: metadata.EntryPoint, only: str | None) -> CheckReport:
         distribution, version = _distribution(point)
         results = list(self._load(point))
         loaded = results[0]
@@ -102,7 +102,7 @@ class Checker:
             for kind, name in loaded.facts["provides"]:
                 if only in (None, name) and not taken:  # another's would be tried in its place
                     results += self._run("plugin", point, kind, name, self._settings.get((kind, name), {}))
-        return Report(point.name, distribution, version, tuple(results))
+        return CheckReport(point.name, distribution, version, tuple(results))
 
     def _load(self, point: metadata.EntryPoint) -> list[Result]:
         """Results of loading it, that of the loading itself first."""
@@ -125,7 +125,7 @@ class Checker:
         if without is None:  # what others do must not be this plugin's fault
             without = [other.name for other in self._points if other.name != point.name and not is_shipped(other)]
         self._say(f"{point.name}: {kind} {name}".rstrip(": ") if name else f"{point.name}: {task}")
-        job = Job(task, point.name, kind, name, settings, without)
+        job = ChildJob(task, point.name, kind, name, settings, without)
         return run_checks(job, self._limit_s)
 
 

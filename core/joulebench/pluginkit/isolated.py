@@ -33,7 +33,7 @@ _PRINTS: Final = (
 
 
 @dataclass(frozen=True)
-class Job:
+class ChildJob:
     """What a child is to do. ``without`` are the entry points that it must not load."""
 
     task: str
@@ -49,7 +49,7 @@ class Job:
         return f"{self.kind} {self.name}".strip()
 
 
-def run_checks(job: Job, limit_s: float) -> list[Result]:
+def run_checks(job: ChildJob, limit_s: float) -> list[Result]:
     """The results of a job's checks; each may take ``limit_s`` seconds."""
     results: list[Result] = []
     deaths = 0
@@ -81,7 +81,7 @@ _SILENT: Final = "it prints nothing"
 class _Child:
     """One child process, its report and what it printed."""
 
-    def __init__(self, job: Job, done: Sequence[str], limit_s: float) -> None:
+    def __init__(self, job: ChildJob, done: Sequence[str], limit_s: float) -> None:
         self._job = job
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives with the child
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115

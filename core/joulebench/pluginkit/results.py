@@ -25,7 +25,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """All results of one entry point."""
 
     entry_point: str

@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from joulebench.api import Settings
 from joulebench.errors import JoulebenchError
-from joulebench_plugins.fpga.cycles import CycleModel, Machine
-from joulebench_plugins.fpga.device import Device, board, read_device
+from joulebench_plugins.fpga.cycles import CycleModel, EngineArray
+from joulebench_plugins.fpga.device import FpgaDevice, board, read_device
 from joulebench_plugins.fpga.law import MAX_COLUMNS, Engine
 from joulebench_plugins.fpga.shape import longest_row
 from joulebench_plugins.fpga.traffic import Layout
@@ -29,7 +29,7 @@ class UnfitSetupError(JoulebenchError):
 class Setup:
     """Everything that the cost of a token depends on."""
 
-    device: Device
+    device: FpgaDevice
     layout: Layout
     engine: Engine
     engines: int
@@ -41,11 +41,11 @@ class Setup:
         """The model's sizes."""
         return self.layout.shape
 
-    def machine(self, efficiency: float, bandwidth_bytes_per_s: float, latency_s: float) -> Machine:
+    def machine(self, efficiency: float, bandwidth_bytes_per_s: float, latency_s: float) -> EngineArray:
         """The engines with memory at this share of this bandwidth."""
         per_engine = efficiency * bandwidth_bytes_per_s / self.engines
         rate = rate_of_beats(per_engine / (self.engine.beat_bytes * self.clock_hz))
-        return Machine(self.engine, self.engines, rate, math.ceil(latency_s * self.clock_hz))
+        return EngineArray(self.engine, self.engines, rate, math.ceil(latency_s * self.clock_hz))
 
     def nominal(self) -> CycleModel:
         """Cycles by the device's stated values."""
@@ -75,13 +75,13 @@ def rate_of_beats(rate: float) -> Fraction:
     return near if near > 0 else Fraction(1, math.ceil(1 / rate))
 
 
-def device_of(settings: Settings) -> Device:
+def device_of(settings: Settings) -> FpgaDevice:
     """The user's own description, else a shipped one."""
     own = settings.get("device_file")
     return board(str(settings["board"])) if own is None else read_device(Path(str(own)))
 
 
-def set_up(settings: Settings, shape: LlamaShape, device: Device | None = None) -> Setup:
+def set_up(settings: Settings, shape: LlamaShape, device: FpgaDevice | None = None) -> Setup:
     """The setup that settings ask for, on their device if no other is given.
 
     Raises a :class:`JoulebenchError` that says why it cannot be built.

@@ -21,11 +21,11 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 
 from joulebench_plugins.fpga.law import Engine, activation_cycles, gemv_cycles
-from joulebench_plugins.fpga.traffic import Layout, Product
+from joulebench_plugins.fpga.traffic import Layout, TokenProduct
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class EngineArray:
     """Engines of one size side by side; ``rate`` beats come to each in a cycle, at most one."""
 
     engine: Engine
@@ -60,21 +60,21 @@ class Cost:
 class CycleModel:
     """Costs of tokens of one layout on one machine. Contexts count the token itself."""
 
-    def __init__(self, layout: Layout, machine: Machine) -> None:
+    def __init__(self, layout: Layout, machine: EngineArray) -> None:
         self.layout = layout
         self.machine = machine
         self._projections = _sum(self.product(projection) for projection in layout.projections())
         self._head = self.product(layout.head()) + self._written(layout.shape.hidden_size, 0, 1)
         self._steps: dict[int, Cost] = {}
 
-    def gemv_cycles(self, product: Product) -> int:
+    def gemv_cycles(self, product: TokenProduct) -> int:
         """Cycles of one pass over one such product, on each engine."""
         machine = self.machine
         rows = -(-product.rows // machine.engines)
         rate = machine.rate
         return gemv_cycles(machine.engine, rows, product.columns, rate.numerator, rate.denominator, product.group)
 
-    def product(self, product: Product) -> Cost:
+    def product(self, product: TokenProduct) -> Cost:
         """All products of a kind."""
         layout, engine = self.layout, self.machine.engine
         beats = layout.beats(product)

@@ -30,7 +30,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class FpgaDevice:
     """A device. Each quantity is in the unit of its name; bandwidth is that of the data sheet.
 
     ``lanes`` and ``engines`` are the design that fits it well: so many engines side by side, each
@@ -64,7 +64,7 @@ class Device:
 
 
 #: Names of the tables of a file that hold a quantity.
-QUANTITIES: Final = tuple(name for name, field in Device.__dataclass_fields__.items() if field.type == "Quantity")
+QUANTITIES: Final = tuple(name for name, field in FpgaDevice.__dataclass_fields__.items() if field.type == "Quantity")
 _TEXTS: Final = ("name", "title", "memory")
 #: What a figure is there for, said where it is missing.
 _NEEDED_FOR: Final = {
@@ -79,14 +79,14 @@ def board_names() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in _FOLDER.glob("*.toml")))
 
 
-def board(name: str) -> Device:
+def board(name: str) -> FpgaDevice:
     """A shipped description."""
     if name not in board_names():
         raise DeviceFileError(f"no board '{name}'", where="board", hint=unknown_name_hint(name, board_names()))
     return read_device(_FOLDER / f"{name}.toml")
 
 
-def read_device(file: Path) -> Device:
+def read_device(file: Path) -> FpgaDevice:
     """The description in a TOML file. Raises :class:`DeviceFileError` that says what is wrong."""
     try:
         text = file.read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def read_device(file: Path) -> Device:
     return _device(table, str(file))
 
 
-def _device(table: Mapping[str, Any], where: str) -> Device:
+def _device(table: Mapping[str, Any], where: str) -> FpgaDevice:
     known = {"version", "engine", *_TEXTS, *QUANTITIES}
     for key in table:
         if key not in known:
@@ -122,7 +122,7 @@ def _device(table: Mapping[str, Any], where: str) -> Device:
     values["lanes"] = _count(engine.get("lanes"), f"{where}: engine.lanes")
     values["engines"] = _count(engine.get("engines", 1), f"{where}: engine.engines")
     values |= {name: _quantity(table, name, where) for name in QUANTITIES}
-    return Device(**values)
+    return FpgaDevice(**values)
 
 
 def _count(value: object, where: str) -> int:

@@ -14,14 +14,14 @@ from typing import Final
 from joulebench.api import SimulatedCost
 from joulebench_plugins.fpga.configuration import Setup
 from joulebench_plugins.fpga.cycles import Cost, CycleModel
-from joulebench_plugins.fpga.device import Device
+from joulebench_plugins.fpga.device import FpgaDevice
 
 _PICO: Final = 1e-12
 _BITS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class EnergyShare:
     """One part of a token's energy: value and range, in J."""
 
     name: str
@@ -30,7 +30,9 @@ class Share:
     high_j: float
 
 
-def energy_shares(device: Device, cost: Cost, seconds: float, shortest_s: float, longest_s: float) -> tuple[Share, ...]:
+def energy_shares(
+    device: FpgaDevice, cost: Cost, seconds: float, shortest_s: float, longest_s: float
+) -> tuple[EnergyShare, ...]:
     """The parts of the energy of some work that takes ``seconds``, at least and at most so long."""
     parts = (
         ("multiplications", cost.lane_macs * _PICO, device.mac_pj),
@@ -38,11 +40,11 @@ def energy_shares(device: Device, cost: Cost, seconds: float, shortest_s: float,
         ("on-chip memory", cost.on_chip_bytes * _BITS * _PICO, device.on_chip_pj_per_bit),
     )
     shares = [
-        Share(name, amount * quantity.value, amount * quantity.low, amount * quantity.high)
+        EnergyShare(name, amount * quantity.value, amount * quantity.low, amount * quantity.high)
         for name, amount, quantity in parts
     ]
     static = device.static_w
-    shares.append(Share("static", static.value * seconds, static.low * shortest_s, static.high * longest_s))
+    shares.append(EnergyShare("static", static.value * seconds, static.low * shortest_s, static.high * longest_s))
     return tuple(shares)
 
 

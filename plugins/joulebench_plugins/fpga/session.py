@@ -10,7 +10,7 @@ from joulebench.api import BackendSession, MemoryUse, Scalar, SimulatedCost, Tra
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.fpga.configuration import Setup, on_chip_bytes
 from joulebench_plugins.fpga.energy import Ledger, energy_shares
-from joulebench_plugins.fpga.model.cache import KvCache
+from joulebench_plugins.fpga.model.cache import IntegerKvCache
 from joulebench_plugins.fpga.model.llama import IntegerLlama
 from joulebench_plugins.fpga.model.products import ExactProducts
 from joulebench_plugins.fpga.verification import EVIDENCE, Mode, Verified
@@ -41,7 +41,7 @@ class FpgaSession(BackendSession):
         self._checks = checks
         self._ledger = Ledger(setup)
         self._products = ExactProducts()
-        self._cache = KvCache(setup.shape, setup.cache_tokens)
+        self._cache = IntegerKvCache(setup.shape, setup.cache_tokens)
         self._last = -1
         self.context_length = setup.cache_tokens
         self.vocabulary_size = setup.shape.vocab_size

@@ -16,7 +16,7 @@ VALUE_PASSES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class TokenProduct:
     """A kind of matrix–vector product that a token needs ``times``.
 
     ``bits`` are those of a stored weight: 8-bit weights on a 4-bit engine are two planes of 4 bits.
@@ -53,11 +53,11 @@ class Layout:
 
     # -- products ----------------------------------------------------------------------------
 
-    def projections(self) -> tuple[Product, ...]:
+    def projections(self) -> tuple[TokenProduct, ...]:
         """Those of all layers."""
         shape, bits, group, times = self.shape, self.bits, self.group, self.shape.num_hidden_layers
         return tuple(
-            Product(name, rows, columns, bits, group, times)
+            TokenProduct(name, rows, columns, bits, group, times)
             for name, rows, columns in (
                 ("q_proj", shape.query_width, shape.hidden_size),
                 ("k_proj", shape.kv_width, shape.hidden_size),
@@ -69,17 +69,17 @@ class Layout:
             )
         )
 
-    def head(self) -> Product:
+    def head(self) -> TokenProduct:
         """From the last hidden state to the logits."""
-        return Product("head", self.shape.vocab_size, self.shape.hidden_size, 8)
+        return TokenProduct("head", self.shape.vocab_size, self.shape.hidden_size, 8)
 
-    def attention(self, context: int) -> tuple[Product, Product]:
+    def attention(self, context: int) -> tuple[TokenProduct, TokenProduct]:
         """Scores and values of a token that sees ``context`` positions, itself included."""
         times = self.shape.num_hidden_layers * self.shape.num_attention_heads
         return (
             # A head reads the scales of its keys and of its values, both once.
-            Product("scores", context, self.shape.head_dim, 8, 0, times, 2 * context),
-            Product("values", self.shape.head_dim, context, 8, 0, VALUE_PASSES * times, 0),
+            TokenProduct("scores", context, self.shape.head_dim, 8, 0, times, 2 * context),
+            TokenProduct("values", self.shape.head_dim, context, 8, 0, VALUE_PASSES * times, 0),
         )
 
     def vectors(self, context: int) -> tuple[tuple[int, int, int], ...]:
@@ -99,20 +99,20 @@ class Layout:
 
     # -- beats and bytes -----------------------------------------------------------------------
 
-    def planes(self, product: Product) -> int:
+    def planes(self, product: TokenProduct) -> int:
         """Passes of the engine that one product takes."""
         return product.bits // self.engine.weight_bits
 
-    def beats(self, product: Product) -> int:
+    def beats(self, product: TokenProduct) -> int:
         """Beats of all of them; the last of a row, or of a group, is filled up."""
         row = row_beats(self.engine, product.columns, product.group)
         return product.times * self.planes(product) * product.rows * row
 
-    def beat_bytes(self, product: Product) -> int:
+    def beat_bytes(self, product: TokenProduct) -> int:
         """Bytes of these beats."""
         return self.beats(product) * self.engine.beat_bytes
 
-    def scale_bytes(self, product: Product) -> int:
+    def scale_bytes(self, product: TokenProduct) -> int:
         """Scales that all of them read."""
         if product.scales is not None:
             return product.times * product.scales * ROW_SCALE_BYTES

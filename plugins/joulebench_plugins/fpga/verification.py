@@ -12,7 +12,7 @@ from joulebench.errors import PluginError
 from joulebench_plugins.fpga.arithmetic import Array
 from joulebench_plugins.fpga.configuration import Setup
 from joulebench_plugins.fpga.cycles import CycleModel
-from joulebench_plugins.fpga.model.cache import KvCache
+from joulebench_plugins.fpga.model.cache import IntegerKvCache
 from joulebench_plugins.fpga.model.llama import IntegerLlama
 from joulebench_plugins.fpga.model.matrices import Matrix
 from joulebench_plugins.fpga.model.products import ExactProducts
@@ -169,7 +169,7 @@ def verify(model: IntegerLlama, setup: Setup, mode: Mode, seed: str) -> Verified
         return whole or ((layer is None or layer in layers) and head == 0)
 
     tokens = np.asarray([source.randrange(shape.vocab_size) for _ in range(_BEFORE + 1)])
-    cache = KvCache(shape, len(tokens))
+    cache = IntegerKvCache(shape, len(tokens))
     model.hidden(tokens[:_BEFORE], cache, ExactProducts())
     products = RtlProducts(setup, rtl, selected, all_engines=whole)
     model.logits(model.hidden(tokens[_BEFORE:], cache, products), products)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from joulebench.api import Artifact, Availability, Backend, BackendSession, Device, Settings, distribution_versions
 from joulebench.backendkit import cpu_device
 from joulebench_plugins.llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
-from joulebench_plugins.llamacpp.kvwindow import KvWindow
+from joulebench_plugins.llamacpp.kvwindow import PositionWindow
 from joulebench_plugins.llamacpp.settings import KV_TYPES, OPTIONS, complete
 
 
@@ -45,7 +45,7 @@ class LlamaCppBackend(Backend):
             return f"kv_type_v = '{full['kv_type_v']}' needs flash attention, which is off"
         if settings.get("kv_bits") is not None and {"kv_type_k", "kv_type_v"} & set(settings):
             return "kv_bits stands in place of kv_type_k and kv_type_v: give one or the other"
-        window = KvWindow.of(full)
+        window = PositionWindow.of(full)
         if window is not None and (fault := window.fault()):
             return fault
         size = _head_size(config)

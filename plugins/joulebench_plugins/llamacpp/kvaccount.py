@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from joulebench.api import Scalar
 from joulebench_plugins.llamacpp.counting import kv_allocated_bytes, kv_position_bytes
-from joulebench_plugins.llamacpp.kvwindow import KvWindow
+from joulebench_plugins.llamacpp.kvwindow import PositionWindow
 from joulebench_plugins.llamacpp.log import Allocations
 from joulebench_plugins.llamacpp.settings import TYPE_OF_BITS
 from joulebench_plugins.shared.tensors.gguf import GgufTensor
@@ -19,7 +19,7 @@ class KvUse:
 
     full_type: str = "f32"
     bits: int | None = None
-    window: KvWindow | None = None
+    window: PositionWindow | None = None
 
     def kept(self, length: int) -> int:
         """Positions that are here of the first ``length``."""

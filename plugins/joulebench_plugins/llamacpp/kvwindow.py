@@ -12,7 +12,7 @@ from joulebench.api import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class KvWindow:
+class PositionWindow:
     """``budget`` positions stay, the first ``sinks`` of them from the sequence's start.
 
     Tokens come ``chunk`` at a time at most; each sees what stayed before its chunk came.
@@ -23,7 +23,7 @@ class KvWindow:
     chunk: int
 
     @classmethod
-    def of(cls, settings: Settings) -> KvWindow | None:
+    def of(cls, settings: Settings) -> PositionWindow | None:
         """What the backend's settings (completed) ask for; ``None`` where all stay."""
         if settings.get("kv_policy") is None:
             return None

@@ -9,7 +9,7 @@ from joulebench.errors import JoulebenchError, ModelError, UnavailableError
 from joulebench_plugins.llamacpp.binding import Binding, ContextOptions, ModelOptions
 from joulebench_plugins.llamacpp.installed import installed_binding
 from joulebench_plugins.llamacpp.kvaccount import KvUse
-from joulebench_plugins.llamacpp.kvwindow import KvWindow
+from joulebench_plugins.llamacpp.kvwindow import PositionWindow
 from joulebench_plugins.llamacpp.log import LibraryLog, read_allocations
 from joulebench_plugins.llamacpp.session import LOGITS_CHUNK, LlamaCppSession
 from joulebench_plugins.llamacpp.settings import full_kv_type
@@ -58,7 +58,7 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
     if device != "cpu" and gpu is None:
         raise UnavailableError(f"the library does not find device '{device}'")
     layers = settings.get("gpu_layers")
-    window, bits = KvWindow.of(settings), settings.get("kv_bits")
+    window, bits = PositionWindow.of(settings), settings.get("kv_bits")
     batch_tokens = int(settings["batch_tokens"])
     if window is not None:
         batch_tokens = min(batch_tokens, window.chunk)

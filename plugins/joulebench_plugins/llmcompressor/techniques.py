@@ -116,7 +116,7 @@ class LlmCompressorGptq(_ByLlmCompressor):
         )
 
 
-class _WritesZeros(_ByLlmCompressor):
+class _PrunesByLibrary(_ByLlmCompressor):
     """What the two that prune have in common."""
 
     options: ClassVar[tuple[Option, ...]] = (*_PRUNING, *CALIBRATION)
@@ -141,7 +141,7 @@ def _mask(settings: Settings) -> str:
     return "0:0" if pattern == "unstructured" else pattern
 
 
-class LlmCompressorWanda(_WritesZeros):
+class LlmCompressorWanda(_PrunesByLibrary):
     """Wanda (Sun et al. 2023, arXiv 2306.11695) by llmcompressor."""
 
     name = "llmcompressor-wanda"
@@ -153,7 +153,7 @@ class LlmCompressorWanda(_WritesZeros):
         return Modifier("wanda", sparsity=float(settings["sparsity"]), mask=_mask(settings))
 
 
-class LlmCompressorSparseGpt(_WritesZeros):
+class LlmCompressorSparseGpt(_PrunesByLibrary):
     """SparseGPT (Frantar and Alistarh 2023, arXiv 2301.00774) by llmcompressor."""
 
     name = "llmcompressor-sparsegpt"

@@ -18,7 +18,7 @@ import numpy as np
 from joulebench.errors import UnavailableError
 from joulebench_plugins.onnx.graphfile import CONTRIB
 from joulebench_plugins.onnx.inventory import N_BITS_LOOKUP, N_BITS_PRODUCT
-from joulebench_plugins.onnx.rewriting import Copy, Product, rewrite
+from joulebench_plugins.onnx.rewriting import Copy, MatrixProduct, rewrite
 
 #: As many bits as float32 has: left as it is.
 FULL_BITS: Final = 32
@@ -37,7 +37,7 @@ class Blockwise:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedMatrix:
     """A matrix of N outputs and K inputs: (N, blocks, bytes), (N, blocks), (N, …) or ``None``."""
 
     data: Any
@@ -61,7 +61,7 @@ def quantize_in_blocks(source: Path, output: Path, scheme: Blockwise) -> None:
     rewrite(source, output, change)
 
 
-def pack(matrix: Any, bits: int, block: int, *, symmetric: bool) -> Packed:
+def pack(matrix: Any, bits: int, block: int, *, symmetric: bool) -> PackedMatrix:
     """Pack a float32 matrix (inputs, outputs) in one piece of memory."""
     inputs, outputs = matrix.shape
     blocks = -(-inputs // block)
@@ -72,10 +72,10 @@ def pack(matrix: Any, bits: int, block: int, *, symmetric: bool) -> Packed:
     scales = np.zeros((outputs, blocks), np.float32)
     zero_points = np.zeros((outputs, -(-blocks // per_byte)), np.uint8)
     _kernel(bits)(data, matrix, scales, zero_points, block, outputs, inputs, symmetric)
-    return Packed(data, scales, None if symmetric else zero_points)
+    return PackedMatrix(data, scales, None if symmetric else zero_points)
 
 
-def unpack(packed: Packed, bits: int, inputs: int) -> Any:
+def unpack(packed: PackedMatrix, bits: int, inputs: int) -> Any:
     """The float32 matrix that is meant, as (outputs, inputs)."""
     outputs, blocks, _ = packed.data.shape
     numbers = _numbers(packed.data, bits)  # (outputs, blocks, block)
@@ -94,7 +94,7 @@ def _numbers(data: Any, bits: int) -> Any:
     return halves.reshape(*data.shape[:-1], -1).astype(np.float32)
 
 
-def _product(copy: Copy, node: Any, product: Product, scheme: Blockwise) -> bool:
+def _product(copy: Copy, node: Any, product: MatrixProduct, scheme: Blockwise) -> bool:
     bits = scheme.head_bits if product.is_head else scheme.bits
     if bits == FULL_BITS:
         return False
@@ -124,7 +124,7 @@ def _lookup(copy: Copy, node: Any, scheme: Blockwise) -> bool:
         return False
     table = np.ascontiguousarray(copy.source.array(name).T)
     packed = pack(table, bits, scheme.block, symmetric=scheme.symmetric)
-    flat = Packed(packed.data.reshape(len(packed.data), -1), packed.scales, packed.zero_points)
+    flat = PackedMatrix(packed.data.reshape(len(packed.data), -1), packed.scales, packed.zero_points)
     data, *rest = _store(copy, f"{name}.rows", flat, bits)
     copy.graph.node(
         N_BITS_LOOKUP,
@@ -139,7 +139,7 @@ def _lookup(copy: Copy, node: Any, scheme: Blockwise) -> bool:
     return True
 
 
-def _store(copy: Copy, name: str, packed: Packed, bits: int) -> list[str]:
+def _store(copy: Copy, name: str, packed: PackedMatrix, bits: int) -> list[str]:
     stored = [copy.graph.weight(f"{name}_Q{bits}", packed.data), copy.graph.weight(f"{name}_scales", packed.scales)]
     if packed.zero_points is not None:
         stored.append(copy.graph.weight(f"{name}_zero_points", packed.zero_points))

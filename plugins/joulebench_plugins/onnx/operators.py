@@ -58,7 +58,7 @@ def model_operators(
             hint="raise cache_tokens of the backend, or lower the context",
         )
     try:
-        maker = _Maker(model, file.parent, inventory, settings, np.random.default_rng(0))
+        maker = _OperatorMaker(model, file.parent, inventory, settings, np.random.default_rng(0))
         return [
             maker.embedding(),
             maker.norm(),
@@ -77,7 +77,7 @@ def model_operators(
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
+class _OperatorMaker:
     model: BoundModel
     folder: Path
     inventory: Inventory

@@ -20,7 +20,7 @@ _FLOAT32: Final = "float32"
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class MatrixProduct:
     """A product with a stored float32 matrix, which is (outputs, inputs) if ``transposed``."""
 
     weight: str
@@ -61,7 +61,7 @@ class SourceModel:
         place = self.file.parent / str(tensor.file)
         return np.memmap(place, np.dtype(tensor.dtype), "r", tensor.offset, tensor.shape)
 
-    def product(self, node: Any) -> Product | None:
+    def product(self, node: Any) -> MatrixProduct | None:
         """The product with a float32 matrix that a node is, if it is one."""
         if node.op_type not in ("MatMul", "Gemm") or len(node.input) != 2:
             return None
@@ -70,9 +70,9 @@ class SourceModel:
             return None
         flags = {attribute.name: attribute.i for attribute in node.attribute}
         transposed = node.op_type == "Gemm" and bool(flags.get("transB"))
-        return Product(node.input[1], transposed, node.output[0] == LOGITS)
+        return MatrixProduct(node.input[1], transposed, node.output[0] == LOGITS)
 
-    def matrix(self, product: Product) -> Any:
+    def matrix(self, product: MatrixProduct) -> Any:
         """A product's matrix as (inputs, outputs), in one piece in memory."""
         stored = self.array(product.weight)
         return np.ascontiguousarray(stored.T if product.transposed else stored)

@@ -10,7 +10,7 @@ import numpy as np
 
 from joulebench.api import Scalar
 from joulebench.weightkit import counted, joined, relative_error, sampled, shares, source_evidence, tally
-from joulebench_plugins.onnx.blockwise import Packed, unpack
+from joulebench_plugins.onnx.blockwise import PackedMatrix, unpack
 from joulebench_plugins.onnx.inventory import INT8_PRODUCTS, N_BITS_LOOKUP, N_BITS_PRODUCT, Inventory
 from joulebench_plugins.onnx.llamagraph import LOGIT_POSITIONS
 from joulebench_plugins.onnx.numbertypes import model_bits, model_weights, product_type, type_facts
@@ -90,7 +90,7 @@ def _rows_of_both(old: SourceModel, new: SourceModel) -> Iterator[tuple[Any, Any
             names = node.inputs[1:]
             product = before[names[0].removesuffix(f"_Q{bits}")]
             parts = [sampled(new.array(name)) for name in names if name]
-            packed = Packed(parts[0], parts[1], parts[2] if len(parts) > 2 else None)
+            packed = PackedMatrix(parts[0], parts[1], parts[2] if len(parts) > 2 else None)
             after = unpack(packed, bits, node.integers["K"])
         elif node.operator in INT8_PRODUCTS:
             stem = node.inputs[1].removesuffix(_INT8_SUFFIX)

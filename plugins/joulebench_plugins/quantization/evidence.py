@@ -47,7 +47,7 @@ def observed(before: Path, after: Path) -> dict[str, Scalar]:
 
 
 @dataclass(slots=True)
-class _Sums:
+class _IntegerSums:
     """Over all rounded matrices."""
 
     weights: int = 0
@@ -70,7 +70,7 @@ class _Sums:
 
 
 def _of_integers(integers: IntegerFile, weights: Weights) -> dict[str, Scalar]:
-    sums = _Sums()
+    sums = _IntegerSums()
     shared: list[float] = []
     for name, notes in integers.matrices.items():
         matrix = integers.matrix(name)

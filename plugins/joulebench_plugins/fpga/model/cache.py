@@ -7,7 +7,7 @@ from joulebench_plugins.fpga.model.matrices import quantized_activations
 from joulebench_plugins.shared.llama.shape import LlamaShape
 
 
-class KvCache:
+class IntegerKvCache:
     """Keys and values of all layers, for so many positions; ``length`` of them are in use."""
 
     def __init__(self, shape: LlamaShape, positions: int) -> None:

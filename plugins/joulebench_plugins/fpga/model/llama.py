@@ -7,7 +7,7 @@ from typing import Final
 
 from joulebench_plugins.fpga.arithmetic import Array
 from joulebench_plugins.fpga.checkpoint import TrackedCheckpoint
-from joulebench_plugins.fpga.model.cache import KvCache
+from joulebench_plugins.fpga.model.cache import IntegerKvCache
 from joulebench_plugins.fpga.model.matrices import Matrix, quantized_activations, quantized_groups, quantized_rows
 from joulebench_plugins.fpga.model.products import Products
 from joulebench_plugins.fpga.model.rotation import rotated
@@ -59,7 +59,7 @@ class IntegerLlama:
         checkpoint.refuse_unread(_IGNORED if shape.tie_word_embeddings else frozenset())
         self._cosines, self._sines = rotation_tables(shape.rope, shape.head_dim, shape.max_position_embeddings)
 
-    def hidden(self, tokens: Array, cache: KvCache, products: Products) -> Array:
+    def hidden(self, tokens: Array, cache: IntegerKvCache, products: Products) -> Array:
         """Read tokens after what is in the cache; final hidden states, float32 (tokens, hidden)."""
         first = cache.length
         x = self.embedding.looked_up(tokens)
@@ -76,7 +76,7 @@ class IntegerLlama:
         """float32, (tokens, vocabulary)."""
         return _linear((self.head,), hidden, products)[0]
 
-    def _attention(self, number: int, layer: Layer, y: Array, cache: KvCache, products: Products) -> Array:
+    def _attention(self, number: int, layer: Layer, y: Array, cache: IntegerKvCache, products: Products) -> Array:
         import numpy as np
 
         shape, first, tokens = self.shape, cache.length, len(y)
@@ -93,7 +93,9 @@ class IntegerLlama:
             out[chunk] = self._attend(number, queries[chunk], first + start, seen, cache, products)
         return _linear((layer.o_proj,), out, products)[0]
 
-    def _attend(self, number: int, queries: Array, first: int, seen: int, cache: KvCache, products: Products) -> Array:
+    def _attend(
+        self, number: int, queries: Array, first: int, seen: int, cache: IntegerKvCache, products: Products
+    ) -> Array:
         """Queries (tokens, heads, head_dim) from position ``first`` on, over ``seen`` positions."""
         import numpy as np
 

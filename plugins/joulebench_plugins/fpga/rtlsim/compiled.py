@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from joulebench_plugins.fpga.law import Engine
-from joulebench_plugins.fpga.rtlsim.packing import Job, Results
+from joulebench_plugins.fpga.rtlsim.packing import PackedProduct, Results
 from joulebench_plugins.fpga.rtlsim.running import GemvEngine
 
 _OUTCOMES: Final = {
@@ -61,7 +61,7 @@ class RtlEngine(GemvEngine):
         self._handle = loaded.gemv_new()
         weakref.finalize(self, loaded.gemv_delete, self._handle)
 
-    def run(self, job: Job) -> Results:
+    def run(self, job: PackedProduct) -> Results:
         """One product, from the first activation to the last result, in one call of C++."""
         import numpy as np
 

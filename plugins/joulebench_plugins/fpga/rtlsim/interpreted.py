@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from joulebench_plugins.fpga.law import Engine
-from joulebench_plugins.fpga.rtlsim.packing import Job, Results
+from joulebench_plugins.fpga.rtlsim.packing import PackedProduct, Results
 from joulebench_plugins.fpga.rtlsim.running import GemvEngine
 
 if TYPE_CHECKING:
     from joulebench_plugins.fpga.engine.gemv import Gemv
 
 
-def even_grants(job: Job) -> Iterator[bool]:
+def even_grants(job: PackedProduct) -> Iterator[bool]:
     """Whether memory grants a beat in each cycle: evenly, as :mod:`joulebench_plugins.fpga.law` says."""
     for cycle in itertools.count(1):
         before = (cycle - 1) * job.beats_num // job.beats_den
@@ -28,13 +28,16 @@ class InterpretedEngine(GemvEngine):
     """
 
     def __init__(
-        self, engine: Engine, design: type[Gemv] | None = None, grants: Callable[[Job], Iterator[bool]] = even_grants
+        self,
+        engine: Engine,
+        design: type[Gemv] | None = None,
+        grants: Callable[[PackedProduct], Iterator[bool]] = even_grants,
     ) -> None:
         super().__init__(engine)
         self._design = design
         self._grants = grants
 
-    def run(self, job: Job) -> Results:
+    def run(self, job: PackedProduct) -> Results:
         """One product, from the first activation to the last result."""
         import numpy as np
         from amaranth.sim import Simulator
@@ -59,7 +62,7 @@ class InterpretedEngine(GemvEngine):
 class _Bench:
     """What driver.cc does, in Python."""
 
-    def __init__(self, design: Gemv, engine: Engine, job: Job, grants: Iterator[bool]) -> None:
+    def __init__(self, design: Gemv, engine: Engine, job: PackedProduct, grants: Iterator[bool]) -> None:
         self._design: Any = design
         self._engine = engine
         self._job = job

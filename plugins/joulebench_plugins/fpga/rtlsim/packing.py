@@ -9,7 +9,7 @@ from joulebench_plugins.fpga.law import Engine, gemv_cycles, row_beats
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PackedProduct:
     """One product, packed. ``weights`` and ``x`` are uint8, C-contiguous, whole beats."""
 
     rows: int
@@ -47,7 +47,7 @@ def pack_job(
     beats_num: int,
     beats_den: int,
     group: int,
-) -> Job:
+) -> PackedProduct:
     """A product in the engine's own form; raises as :meth:`GemvEngine.gemv` says."""
     _check_operands(engine, weights, x)
     rows, columns = weights.shape
@@ -57,7 +57,7 @@ def pack_job(
         raise ValueError("accumulators of groups cannot be requantized one by one")
     multipliers, shifts = _per_row(multiplier, shift, rows)
     group_beats = -(-group // engine.lanes) if group else beats
-    return Job(
+    return PackedProduct(
         rows=rows,
         row_beats=beats,
         group_beats=min(group_beats, beats),

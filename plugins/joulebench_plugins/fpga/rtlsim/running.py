@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from joulebench_plugins.fpga.arithmetic import Array
 from joulebench_plugins.fpga.law import Engine
-from joulebench_plugins.fpga.rtlsim.packing import Job, Results, pack_job
+from joulebench_plugins.fpga.rtlsim.packing import PackedProduct, Results, pack_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +63,5 @@ class GemvEngine(ABC):
         )
 
     @abstractmethod
-    def run(self, job: Job) -> Results:
+    def run(self, job: PackedProduct) -> Results:
         """Write the activations, stream the weights, collect the results."""

@@ -14,7 +14,7 @@ from joulebench.backendkit import cache_folder
 from joulebench.errors import PluginError, UnavailableError
 from joulebench_plugins.fpga.law import Engine
 from joulebench_plugins.fpga.source import source_hash
-from joulebench_plugins.fpga.synthesis.parts import Part, find_part
+from joulebench_plugins.fpga.synthesis.parts import FpgaPart, find_part
 from joulebench_plugins.fpga.synthesis.results import Synthesis
 from joulebench_plugins.fpga.tools import run_module
 
@@ -75,7 +75,7 @@ def synthesise(engine: Engine, part: str = "ecp5-85f", seed: int = 1, cache: Pat
     return synthesis
 
 
-def _synthesise(engine: Engine, part: Part, seed: int, folder: Path) -> Synthesis:
+def _synthesise(engine: Engine, part: FpgaPart, seed: int, folder: Path) -> Synthesis:
     from joulebench_plugins.fpga.engine.gemv import Gemv
 
     cells = _map(Gemv(engine, part.technology), part, folder)
@@ -98,7 +98,7 @@ def _synthesise(engine: Engine, part: Part, seed: int, folder: Path) -> Synthesi
     )
 
 
-def _map(design: Any, part: Part, folder: Path) -> dict[str, int]:
+def _map(design: Any, part: FpgaPart, folder: Path) -> dict[str, int]:
     """Cells of the bare engine by type."""
     from amaranth.back import rtlil
 
@@ -110,7 +110,7 @@ def _map(design: Any, part: Part, folder: Path) -> dict[str, int]:
     return {name: int(count) for name, count in report["design"]["num_cells_by_type"].items()}
 
 
-def _place(design: Any, part: Part, seed: int, folder: Path) -> float:
+def _place(design: Any, part: FpgaPart, seed: int, folder: Path) -> float:
     """Fmax in MHz of the engine in its harness, placed and routed."""
     from amaranth.back import rtlil
 
@@ -154,7 +154,7 @@ def _count(cells: dict[str, int], weights: dict[str, int]) -> int:
     return sum(weight * cells.get(name, 0) for name, weight in weights.items())
 
 
-def _key(engine: Engine, part: Part, seed: int) -> str:
+def _key(engine: Engine, part: FpgaPart, seed: int) -> str:
     parts = (
         source_hash(),
         (Path(__file__).parent / "harness.py").read_text(encoding="utf-8"),

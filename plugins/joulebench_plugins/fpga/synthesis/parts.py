@@ -11,7 +11,7 @@ from joulebench_plugins.fpga.engine.technology import Technology
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FpgaPart:
     """One FPGA, or a family of which no single part is placed."""
 
     name: str
@@ -28,10 +28,10 @@ class Part:
 
 
 #: Capacities as nextpnr-ecp5 reports them for the part.
-PARTS: Final[Mapping[str, Part]] = {
+PARTS: Final[Mapping[str, FpgaPart]] = {
     part.name: part
     for part in (
-        Part(
+        FpgaPart(
             name="ecp5-85f",
             description="Lattice LFE5U-85F, package CABGA381, speed grade 6",
             technology="ecp5",
@@ -40,7 +40,7 @@ PARTS: Final[Mapping[str, Part]] = {
             capacity={"luts": 83_640, "ffs": 83_640, "dsps": 156, "brams": 208},
             nextpnr=("--85k", "--package", "CABGA381", "--speed", "6"),
         ),
-        Part(
+        FpgaPart(
             name="xilinx-us+",
             description="AMD/Xilinx UltraScale+ (yosys family xcup), not placed",
             technology="generic",
@@ -52,7 +52,7 @@ PARTS: Final[Mapping[str, Part]] = {
 }
 
 
-def find_part(name: str) -> Part:
+def find_part(name: str) -> FpgaPart:
     """The part of that name; raises :class:`ProfileError` for another."""
     if name not in PARTS:
         raise ProfileError(f"no part '{name}'", where="part", hint=unknown_name_hint(name, PARTS))

@@ -14,7 +14,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from joulebench.api import Scalar
 from joulebench_plugins.torch.kvcaches.layer import EvictingLayer
 from joulebench_plugins.torch.kvcaches.options import Eviction
-from joulebench_plugins.torch.kvcaches.policies import CLASSES, Policy, Seen
+from joulebench_plugins.torch.kvcaches.policies import CLASSES, AttentionInputs, Policy
 from joulebench_plugins.torch.kvcaches.weighing import grouped, hidden_entries
 from joulebench_plugins.torch.memory import cache_bytes, storage_bytes
 
@@ -24,7 +24,7 @@ ATTENTION: Final = "joulebench-kv"
 _OWNER: Final = "joulebench_kv"
 
 
-class KvCache(transformers.Cache):  # type: ignore[misc]
+class EvictingCache(transformers.Cache):  # type: ignore[misc]
     """A cache of :class:`EvictingLayer` for a prompt or a text of so many ``tokens``.
 
     ``budget`` entries stay in each layer, as many as the policy says where it is ``None``.
@@ -59,7 +59,7 @@ class EvictingCaches:
         self._policy: Policy = CLASSES[eviction.policy](eviction, self._rotary)
         self.in_pieces = self._policy.in_pieces
         self.chunk = eviction.chunk
-        self._at: tuple[KvCache, EvictingLayer] | None = None
+        self._at: tuple[EvictingCache, EvictingLayer] | None = None
         AttentionInterface.register(ATTENTION, _attend)
         for layer in model.base_model.layers:
             setattr(layer.self_attn, _OWNER, self)
@@ -67,7 +67,7 @@ class EvictingCaches:
 
     # -- caches --------------------------------------------------------------------------------
 
-    def for_answer(self, tokens: int) -> KvCache:
+    def for_answer(self, tokens: int) -> EvictingCache:
         """An empty cache for a prompt of so many tokens and its answer."""
         if self.in_pieces:
             return self.for_text(tokens)
@@ -76,18 +76,18 @@ class EvictingCaches:
         most = budget if self._policy.every_step else None
         return self._cache(tokens, budget, most, 1, always=False)
 
-    def for_text(self, tokens: int) -> KvCache:
+    def for_text(self, tokens: int) -> EvictingCache:
         """An empty cache for a text that is read in pieces of :attr:`chunk` tokens."""
         budget = self._wanted.budget_for(tokens)
         return self._cache(tokens, budget, budget, self.chunk, always=True)
 
-    def _cache(self, tokens: int, budget: int | None, most: int | None, room: int, *, always: bool) -> KvCache:
+    def _cache(self, tokens: int, budget: int | None, most: int | None, room: int, *, always: bool) -> EvictingCache:
         layers = [EvictingLayer(most, room, sums=self._policy.sums) for _ in range(self._config.num_hidden_layers)]
-        return KvCache(layers, self, tokens, budget, always=always)
+        return EvictingCache(layers, self, tokens, budget, always=always)
 
     # -- attention -----------------------------------------------------------------------------
 
-    def updated(self, cache: KvCache, layer: EvictingLayer) -> None:
+    def updated(self, cache: EvictingCache, layer: EvictingLayer) -> None:
         """The next attention is this layer's."""
         self._at = cache, layer
 
@@ -105,7 +105,7 @@ class EvictingCaches:
         cache, layer = at
         whole = layer.seen == layer.arrived
         reading = cache.always or whole
-        seen = Seen(
+        seen = AttentionInputs(
             grouped(query, key.shape[1]),
             key[0],
             value[0],
@@ -127,7 +127,7 @@ class EvictingCaches:
             self._cut(layer, looked.ranks, count)
         return output
 
-    def _is_due(self, cache: KvCache, layer: EvictingLayer, reading: bool) -> bool:
+    def _is_due(self, cache: EvictingCache, layer: EvictingLayer, reading: bool) -> bool:
         if not (reading or self._policy.every_step):
             return False
         return cache.budget is None or layer.length > cache.budget
@@ -177,12 +177,12 @@ class EvictingCaches:
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return int(config.num_hidden_layers * 2 * heads * size * self._model.dtype.itemsize)
 
-    def used_bytes(self, cache: KvCache) -> int:
+    def used_bytes(self, cache: EvictingCache) -> int:
         """Keys and values of the entries that are here."""
         layer_bytes = self.position_bytes() // len(cache.layers)
         return sum(layer.length * layer_bytes for layer in cache.layers)
 
-    def account(self, cache: KvCache) -> dict[str, Scalar]:
+    def account(self, cache: EvictingCache) -> dict[str, Scalar]:
         """Tokens and bytes of a cache at work, claimed by formula and counted in its storages."""
         position = self.position_bytes()
         kept = [layer.length for layer in cache.layers]
@@ -208,7 +208,7 @@ class EvictingCaches:
             "note": None if evicted else "nothing was evicted: no sequence was longer than what is kept",
         }
 
-    def _claimed(self, cache: KvCache, seen: int) -> float:
+    def _claimed(self, cache: EvictingCache, seen: int) -> float:
         """Entries of a layer by the method's own formula, in the mean of layers and heads.
 
         The budget, with what an answer adds where a policy looks at prompts only. FastGen claims

@@ -12,7 +12,7 @@ _SCALE: torch.dtype = torch.float16
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedStates:
     """Numbers of shape (…, size) in groups along one axis.
 
     ``codes`` is uint8 with 8 / bits numbers in each byte, along the last axis; ``low`` and
@@ -38,15 +38,15 @@ class Packed:
         low, scale = (tensor.to(dtype).unsqueeze(inside) for tensor in (self.low, self.scale))
         return torch.addcmul(low, parts.to(dtype), scale).flatten(inside - 1, inside)
 
-    def with_more(self, later: Packed, along: int) -> Packed:
+    def with_more(self, later: PackedStates, along: int) -> PackedStates:
         """These numbers and later ones behind them, along an axis of whole groups."""
         codes, low, scale = (
             torch.cat((one, other), dim=along) for one, other in zip(self.tensors(), later.tensors(), strict=True)
         )
-        return Packed(codes, low, scale, self.bits, self.axis)
+        return PackedStates(codes, low, scale, self.bits, self.axis)
 
 
-def packed(numbers: torch.Tensor, bits: int, group: int, axis: int) -> Packed:
+def packed(numbers: torch.Tensor, bits: int, group: int, axis: int) -> PackedStates:
     """Round to the nearest of 2^bits values between each group's least and greatest.
 
     No number is off by more than half of its group's scale, beside the rounding of the number
@@ -60,7 +60,7 @@ def packed(numbers: torch.Tensor, bits: int, group: int, axis: int) -> Packed:
     codes = (parts - low.float().unsqueeze(inside)) / scale.float().unsqueeze(inside)
     # A group of one value has a scale of 0, and its codes are 0 / 0.
     codes = codes.nan_to_num_(nan=0.0).round_().clamp_(0, steps).to(torch.uint8)
-    return Packed(pack(codes.flatten(inside - 1, inside), bits), low, scale, bits, axis)
+    return PackedStates(pack(codes.flatten(inside - 1, inside), bits), low, scale, bits, axis)
 
 
 def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:

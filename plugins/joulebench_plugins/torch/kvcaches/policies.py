@@ -28,7 +28,7 @@ Rotary = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AttentionInputs:
     """What one layer's attention has before it, shapes as in :mod:`.weighing`.
 
     ``reading``: this is a text that is given, not one token of an answer. ``due``: the layer is
@@ -76,12 +76,12 @@ class Policy:
         self.wanted = eviction
         self._rotary = rotary
 
-    def look(self, seen: Seen) -> Looked:
+    def look(self, seen: AttentionInputs) -> Looked:
         """Look at a layer at work, before its cut."""
         raise NotImplementedError
 
 
-class Window(Policy):
+class WindowPolicy(Policy):
     """The last positions, behind the first ones: StreamingLLM.
 
     Xiao et al. 2023, "Efficient Streaming Language Models with Attention Sinks" (arXiv
@@ -90,7 +90,7 @@ class Window(Policy):
 
     every_step = in_pieces = True
 
-    def look(self, seen: Seen) -> Looked:
+    def look(self, seen: AttentionInputs) -> Looked:
         """The later the better."""
         return Looked(seen.layer.entries()[2].float() if seen.due else None)
 
@@ -104,7 +104,7 @@ class H2o(Policy):
 
     every_step = sums = True
 
-    def look(self, seen: Seen) -> Looked:
+    def look(self, seen: AttentionInputs) -> Looked:
         """All weights have to be seen: the output comes from them."""
         output, received = attend_and_sum(seen.query, seen.keys, seen.values, seen.scaling)
         total = seen.layer.received
@@ -121,7 +121,7 @@ class SnapKv(Policy):
     2404.14469). Query heads that share keys are averaged.
     """
 
-    def look(self, seen: Seen) -> Looked:
+    def look(self, seen: AttentionInputs) -> Looked:
         """Weights of the observation window, which itself always stays."""
         if not seen.due:
             return Looked()
@@ -142,7 +142,7 @@ class Tova(Policy):
 
     every_step = True
 
-    def look(self, seen: Seen) -> Looked:
+    def look(self, seen: AttentionInputs) -> Looked:
         """Weights of the last row, averaged over the layer's heads."""
         if not seen.due:
             return Looked()
@@ -163,7 +163,7 @@ class ExpectedAttention(Policy):
     weight is exp(μ·k/√d + kᵀΣk/2d), and its rank that times ‖v‖.
     """
 
-    def look(self, seen: Seen) -> Looked:
+    def look(self, seen: AttentionInputs) -> Looked:
         """Gather the queries' moments while a text is read; rank by them."""
         if not seen.reading:
             return Looked()
@@ -209,7 +209,7 @@ class FastGen(Policy):
     heads that need less keep their next best entries beside.
     """
 
-    def look(self, seen: Seen) -> Looked:
+    def look(self, seen: AttentionInputs) -> Looked:
         """Profile the heads on the last rows of what was read."""
         if not seen.due:
             return Looked()
@@ -241,7 +241,7 @@ class FastGen(Policy):
 
 #: Classes by the names in :data:`.options.POLICIES`.
 CLASSES: Final[dict[str, type[Policy]]] = {
-    "window": Window,
+    "window": WindowPolicy,
     "h2o": H2o,
     "snapkv": SnapKv,
     "tova": Tova,

@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicLayer
 
 from joulebench.api import Scalar
 from joulebench_plugins.torch.kvcaches.options import Quantization
-from joulebench_plugins.torch.kvcaches.packing import Packed, packed
+from joulebench_plugins.torch.kvcaches.packing import PackedStates, packed
 from joulebench_plugins.torch.memory import cache_bytes
 
 #: Axis of positions in (1, KV heads, positions, head size), and that of channels.
@@ -44,8 +44,8 @@ class QuantizedLayer(DynamicLayer):  # type: ignore[misc]
         self.seen = 0
         #: Parts of ``packed_keys`` and ``packed_values`` as a list, where storages are counted.
         self.packed_tensors: list[torch.Tensor] = []
-        self._keys: Packed | None = None
-        self._values: Packed | None = None
+        self._keys: PackedStates | None = None
+        self._values: PackedStates | None = None
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
