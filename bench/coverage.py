@@ -12,7 +12,7 @@ import argparse
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from joulebench.meter.student import t_quantile
 from joulebench.meter.uncertainty import spread_of
@@ -31,6 +31,46 @@ def series(source: random.Random, n: int, r: float, white: float) -> list[float]
         found.append(value + source.gauss(0.0, white))
         value = r * value + source.gauss(0.0, math.sqrt(1 - r * r))
     return found
+
+
+def pink(source: random.Random, n: int) -> list[float]:
+    """1/f noise: ten sources, each renewed half as often as the one before (Voss and McCartney)."""
+    sources = [source.gauss(0.0, 1.0) for _ in range(10)]
+    found: list[float] = []
+    for _ in range(n):
+        sources = [source.gauss(0.0, 1.0) if source.random() < 2.0**-k else v for k, v in enumerate(sources)]
+        found.append(sum(sources))
+    return found
+
+
+def states(source: random.Random, n: int) -> list[float]:
+    """Two clock states at -1 and 1 that stay 15 blocks in the mean, noise of 0.5 over them."""
+    state, found = source.choice((-1.0, 1.0)), []
+    for _ in range(n):
+        state = -state if source.random() < 1 / 15 else state
+        found.append(state + source.gauss(0.0, 0.5))
+    return found
+
+
+#: What no interval of a series covers, with the share of cells that say so.
+SLOW: dict[str, Callable[[random.Random, int], list[float]]] = {
+    "AR(1) 0.9 under white noise": lambda source, n: series(source, n, 0.9, 1.0),
+    "1/f": pink,
+    "clock states of 15 blocks": states,
+    "independent": lambda source, n: series(source, n, 0.0, 0.0),
+}
+
+
+def slow_table(runs: int) -> None:
+    """Coverage at 95 % and the share that carries the flag ``slow_changes``."""
+    print("\ncovered % at 95 %, and % flagged slow_changes")
+    for name, make in SLOW.items():
+        for n in (20, 40, 80):
+            source = random.Random(f"{name} {n}")
+            spreads = [spread_of(make(source, n)) for _ in range(runs)]
+            held = sum(abs(s.mean) < t_quantile(0.975, s.df) * s.u for s in spreads)
+            slow = sum(s.slow for s in spreads)
+            print(f"{name:28} {n:4} blocks  {100 * held / runs:5.1f}  flagged {100 * slow / runs:5.1f}", flush=True)
 
 
 def told(runs: Sequence[tuple[float, float, float]], level: float) -> str:
@@ -55,6 +95,7 @@ def main() -> None:
                 bare = [(each.mean, each.u, each.n_eff - 1) for each in spreads]
                 columns = [told(runs, level) for runs in (own, bare) for level in LEVELS]
                 print(f"{n:6}  {r:.1f}  {white:.1f}   " + "  ".join(columns), flush=True)
+    slow_table(arguments.runs)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import make_session
@@ -113,7 +114,8 @@ def test_blocks_of_a_cell_that_was_cut_off_are_read(tmp_path: Path) -> None:
 def test_the_settings_of_a_cell_that_was_cut_off_are_the_plans(tmp_path: Path) -> None:
     planned = [{"id": "a", "label": "a", "backend_settings": {"threads": 2}}]
     cells = [Cell("a", "a", status="unfinished", blocks=5)]
-    path = make_session.write(tmp_path / "s", cells, planned=planned, status="running")
+    plan = json.dumps({"cells": planned})
+    path = make_session.write(tmp_path / "s", cells, status="running", plan_json=plan)
     assert '"threads": 2' in str(summarise(Session(path)).cells[0].backend_settings)
 
 

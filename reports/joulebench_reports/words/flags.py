@@ -71,6 +71,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "update_period_unknown": "how often the sensor changes is unknown, so no window can be judged too short for it",
         "not_interleaved": "the blocks of the cells did not take turns, so drift of the machine may look like a "
         "difference between cells",
+        "slow_changes": "blocks change slowly (1/f noise, or clock states that last, may be behind it): the interval "
+        "is widened, and may still hold less often than 95 %",
         "unequal_work": "blocks did unequal work, which biases their ratio of sums; the bias is in the interval",
         "too_few_rounds": "the cells share one round of turns only, too few for an interval",
         "start_spread_assumed": "fewer than three processes of a cell: an assumed spread from start to start is in "
