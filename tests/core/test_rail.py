@@ -262,3 +262,10 @@ def test_the_study_is_the_same_by_seed_however_it_is_spread() -> None:
     assert first.coverage[0] == coverage(scenarios[0], 70, seed=4)
     assert first != study(scenarios, cells=70, pairs=0, windows=100, seed=5)
     assert first.pairs == ()
+
+
+def test_a_wrapping_counter_of_few_changes_is_no_crash() -> None:
+    """With a power known by calibration and fewer than two changes seen, the meter raised a TypeError."""
+    cell = simulate_cell(BY_NAME["wraps"], 1)
+    assert cell.gross is not None
+    assert any(window.gross_j is not None for window in cell.blocks)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     metavar="FILE.toml",
     help="With --rail: only this scenario (a file or a shipped name). Repeatable.",
 )
-@click.option("--pairs", type=click.IntRange(min=0), help="With --rail: pairs of cells.  [400]")
-@click.option("--windows", type=click.IntRange(min=0), help="With --rail: windows with counter faults.  [1000000]")
+@click.option("--pairs", type=click.IntRange(min=0), help="With --rail: pairs of cells.  [200]")
+@click.option("--windows", type=click.IntRange(min=0), help="With --rail: windows with counter faults.  [500000]")
 @click.option("--profile", metavar="PROFILE", help="Take the cell from this profile.")
 @click.option(
     "--runs",

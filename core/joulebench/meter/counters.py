@@ -311,7 +311,7 @@ def _seen_rates(steps: Sequence[tuple[int, int]], spec: SensorSpec) -> _SeenRate
             rates.append(step / since_change)
         since_change = 0 if step else since_change
     rates.sort()
-    return _SeenRates(max(known, quantile(rates, _USUALLY) or 0.0), max(known, *rates[-2:-1]))
+    return _SeenRates(max(known, quantile(rates, _USUALLY) or 0.0), max([known, *rates[-2:-1]]))
 
 
 def _step_fault(gap_ns: int, step: int, wrap: int, spec: SensorSpec, seen: _SeenRates | None) -> str:

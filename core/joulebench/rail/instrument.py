@@ -94,4 +94,6 @@ def accountant_of(sensor: Sensor, calibration: SensorCalibration) -> Accountant:
     frozen = [0] if calibration.frozen and channel.kind == "counter" else []
     edge_order = [0] if channel.kind == "counter" else []
     timings = {} if calibration.timing is None else {0: calibration.timing}
-    return Accountant([channel], edge_order, timings, frozen)
+    power_w = calibration.largest_power_w
+    powers = {} if power_w is None else {0: power_w}
+    return Accountant([channel], edge_order, timings, frozen, largest_powers_w=powers)

@@ -19,8 +19,8 @@ from joulebench.rail.pairs import DIFFERENCE, FOUND_AT_LEAST, ONE_PROCESS, PAIR,
 from joulebench.rail.scenarios import Scenario
 
 DEFAULT_CELLS: Final = 1000
-DEFAULT_PAIRS: Final = 400
-DEFAULT_WINDOWS: Final = 1_000_000
+DEFAULT_PAIRS: Final = 200
+DEFAULT_WINDOWS: Final = 500_000
 #: What one task simulates: cells of a scenario, pairs, windows.
 _CELLS_AT_ONCE: Final = 50
 _PAIRS_AT_ONCE: Final = 25
