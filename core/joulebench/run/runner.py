@@ -6,22 +6,19 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from joulebench.api import Artifact, ArtifactTechnique, FinishedCell, Scalar
+from joulebench.api import FinishedCell
 from joulebench.checkpoint import inspect_checkpoint
-from joulebench.errors import JoulebenchError, NothingRanError, UnavailableError
-from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model
-from joulebench.models.making import MakingLimits, Transform
-from joulebench.models.store import Store
-from joulebench.plan.cells import Plan, PlannedCell, PlannedReference
-from joulebench.plan.checks import SkipCellError, check_backend, check_context, check_technique
-from joulebench.plan.conversion import number_notes
+from joulebench.errors import JoulebenchError, NothingRanError
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue
+from joulebench.models.making import Transform
+from joulebench.plan.cells import Plan, PlannedCell
+from joulebench.plan.checks import SkipCellError
 from joulebench.plan.files import ProfileFiles
-from joulebench.plan.labels import untaken
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
 from joulebench.run.cell import CellRun
@@ -31,6 +28,7 @@ from joulebench.run.judging import Agreement, Judge, Quality
 from joulebench.run.machine import describe_machine, preflight, versions
 from joulebench.run.orders import Job, ScoredText
 from joulebench.run.packing import fitting
+from joulebench.run.preparation import Preparation
 from joulebench.run.record import CellRecord
 from joulebench.run.references import References
 from joulebench.run.resume import Leg
@@ -62,16 +60,6 @@ class RunResult:
     skipped: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A model through all transforms of a cell, or why that failed."""
-
-    artifact: Artifact
-    checkpoint: Path | None
-    evidence: dict[str, dict[str, Scalar]]
-    config: Mapping[str, Any] | None
-
-
 class Run:
     """One run of one profile into one session folder."""
 
@@ -89,12 +77,11 @@ class Run:
         self._profile = profile
         self._plan = plan
         self._registry = registry
-        self._catalogue = catalogue
         self._watcher = watcher
         self._resumed = resumed
         self._writer = SessionWriter(folder)
-        self._store = Store(limits=MakingLimits(profile.limits.make_s, profile.limits.memory_bytes))
         self._files = ProfileFiles(profile, catalogue, registry.profile_dirs(), watcher.say)
+        self._preparation = Preparation(profile, plan, registry, catalogue, self._files, watcher.say)
         self._protocol = profile.measurement
         self._instruments = instruments
         self._seed = self._protocol.seed
@@ -113,7 +100,6 @@ class Run:
             clock_start=ClockTriple.now(),
         )
         self._statuses: dict[str, str] = {}
-        self._models: dict[str, Artifact | JoulebenchError] = {}
         self._accountant = instruments.accountant(self._protocol.margins)
 
     # -- the whole -----------------------------------------------------------------------------
@@ -179,22 +165,12 @@ class Run:
                 "profile_name": self._profile.name,
                 "profile_text": self._profile.text,
                 "overrides": list(self._profile.overrides),
-                "plan_json": json.dumps(self._plan_now().to_json(), default=str),
+                "plan_json": json.dumps(self._preparation.plan_now().to_json(), default=str),
                 "seed": self._seed,
                 "clock_end": ClockTriple.now().row() if done else None,
                 "legs": self._leg.rows(earlier, done=done),
             }
         )
-
-    def _plan_now(self) -> Plan:
-        """The plan with what is known of the models since they are here."""
-        return replace(self._plan, cells=tuple(map(self._noted, self._plan.cells)))
-
-    def _noted(self, cell: PlannedCell) -> PlannedCell:
-        model = self._models.get(cell.model)
-        if not isinstance(model, Artifact):
-            return cell
-        return replace(cell, notes=tuple(number_notes(self._registry, model.path, cell.transforms)))
 
     def _versions(self) -> dict[str, str]:
         named: dict[str, str] = {}
@@ -208,99 +184,14 @@ class Run:
 
     def _job(self, cell: PlannedCell) -> Job | None:
         """Everything a cell needs, made now; ``None`` where that fails (the cell has its row)."""
-        workload = self._registry.workload(cell.workload_plugin)
         try:
-            prepared = self._prepare(cell)
-            check_context(workload, cell.workload_settings, prepared.config)
-            job = self._job_on(prepared, cell)
-            self._files.paths(workload.options, cell.workload_settings)
-            for step in cell.runtime_steps:
-                self._files.paths(self._registry.technique(step.name).options, step.settings)
+            return self._preparation.cell(cell)
         except SkipCellError as skip:
             self._skip(cell, skip.reason, skip.kind)
             return None
         except JoulebenchError as error:
             self._skip(cell, str(error), "artifact", status="failed")
             return None
-        return replace(job, judged=workload.judged)
-
-    def _reference_job(self, reference: PlannedReference) -> Job:
-        """Everything that a reference needs, made now. Raises :class:`JoulebenchError`."""
-        try:
-            return self._job_on(self._prepare(reference), reference)
-        except SkipCellError as skip:
-            raise UnavailableError(skip.reason) from None
-
-    def _job_on(self, model: _Prepared, planned: PlannedCell | PlannedReference) -> Job:
-        """The job on a model that is here; raises :class:`SkipCellError` where the backend cannot run it."""
-        backend = self._registry.backend(planned.backend_plugin)
-        session = planned.prepared
-        if session is None:
-            raise SkipCellError(planned.reason or "was not prepared by the plan", "settings")
-        check_backend(backend, planned.device, session.settings, model.config)
-        self._files.paths(backend.options, planned.backend_settings)
-        return Job(
-            artifact=model.artifact,
-            checkpoint=model.checkpoint,
-            environment=dict(backend.environment(planned.device, session.settings)),
-            session=session,
-            evidence=model.evidence,
-            can_score="score" in backend.abilities(session.settings),
-            judged=True,
-            seed=self._seed,
-            shuffle=self._protocol.shuffle,
-            limits=self._profile.limits,
-            python=planned.python,
-        )
-
-    def _prepare(self, cell: PlannedCell | PlannedReference) -> _Prepared:
-        artifact = self._model(cell.model)
-        checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else None
-        config = checkpoint_config(artifact)
-        evidence: dict[str, dict[str, Scalar]] = {}
-        for step in cell.transforms:
-            stored = self._store.make(artifact, self._ready(step, config), self._watcher.say)
-            artifact = stored.artifact
-            if stored.evidence:
-                # A chain may use one technique twice.
-                evidence[untaken(step.name, evidence)] = dict(stored.evidence)
-            if artifact.format == CHECKPOINT_FORMAT:
-                checkpoint = artifact.path
-                config = checkpoint_config(artifact)
-        return _Prepared(artifact, checkpoint, evidence, config)
-
-    def _ready(self, step: Transform, config: Mapping[str, Any] | None) -> Transform:
-        """The step with its files found.
-
-        A technique is asked once more whether it fits: the configuration may not have been known
-        to the plan, or a step before has changed it.
-        """
-        if step.kind != "technique":
-            return step
-        technique = self._registry.technique(step.name)
-        if isinstance(technique, ArtifactTechnique):
-            check_technique(technique, step.settings, config)
-        for _ in self._files.judged():
-            pass  # fetched, so that what the technique reads can be compared with them
-        files = self._files.paths(technique.options, step.settings)
-        for name, file in files.items():
-            if fault := self._files.leak(file):
-                raise SkipCellError(f"{technique.name}: {name} {fault}", "settings")
-        return replace(step, files=files)
-
-    def _model(self, label: str) -> Artifact:
-        """The model as it was obtained; a failure is the same for each of its cells."""
-        if label not in self._models:
-            try:
-                self._models[label] = obtain_model(
-                    self._plan.models[label], self._catalogue, self._profile.folder, self._watcher.say
-                )
-            except JoulebenchError as error:
-                self._models[label] = error
-        found = self._models[label]
-        if isinstance(found, JoulebenchError):
-            raise found
-        return found
 
     def _skip(self, cell: PlannedCell, reason: str, kind: str, status: str = "skipped") -> None:
         self._watcher.say(f"{cell.label}: {status}: {reason}")
@@ -425,7 +316,7 @@ class Run:
             wanted.count,
             wanted.tokens,
             self._scored_text(),
-            self._reference_job,
+            self._preparation.reference,
             self._watcher.say,
         )
 
