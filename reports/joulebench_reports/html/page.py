@@ -13,8 +13,7 @@ from joulebench_reports.html.markup import Child, data_block, h, render, script,
 from joulebench_reports.sections.contents import report_of
 from joulebench_reports.sections.material import MOST_TIMELINES, Material
 from joulebench_reports.sections.report import Depth, Report
-from joulebench_reports.summary.joining import Sources, alone, join
-from joulebench_reports.values.figures import SessionSummary
+from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
 
@@ -44,20 +43,14 @@ class HtmlRenderer(Renderer):
 
     def render(self, session: Session, settings: Settings) -> str:
         """The page."""
-        from joulebench_reports.summary.session import summarise
-
-        summary = summarise(session, baseline_of(settings))
-        return _page(summary, alone(session, summary), settings)
+        return self.render_many([session], settings)
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The page of several sessions."""
-        return _page(*join(sessions, baseline_of(settings)), settings)
-
-
-def _page(summary: SessionSummary, sources: Sources, settings: Settings) -> str:
-    runtime = chart_runtime() if settings.get("charts", True) else None
-    material = Material(summary, sources, int(settings.get("timelines", MOST_TIMELINES)))
-    return page_text(report_of(material, Depth.PAGE), runtime)
+        runtime = chart_runtime() if settings.get("charts", True) else None
+        timelines = int(settings.get("timelines", MOST_TIMELINES))
+        material = Material(*summary_of(sessions, baseline_of(settings)), timelines)
+        return page_text(report_of(material, Depth.PAGE), runtime)
 
 
 def page_text(report: Report, runtime: str | None) -> str:

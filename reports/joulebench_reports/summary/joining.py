@@ -33,9 +33,14 @@ class Sources:
         return self.places[cell.id]
 
 
-def alone(session: Session, summary: SessionSummary) -> Sources:
-    """The sources of a summary of one session."""
-    return Sources({cell.id: (session, cell.id) for cell in summary.cells})
+def summary_of(sessions: Sequence[Session], baseline: str | None = None) -> tuple[SessionSummary, Sources]:
+    """The summary of one session or of several, and where its cells come from."""
+    from joulebench_reports.summary.session import summarise
+
+    if len(sessions) > 1:
+        return join(sessions, baseline)
+    summary = summarise(sessions[0], baseline)
+    return summary, Sources({cell.id: (sessions[0], cell.id) for cell in summary.cells})
 
 
 def join(sessions: Sequence[Session], baseline: str | None = None) -> tuple[SessionSummary, Sources]:

@@ -10,7 +10,7 @@ from joulebench.api import Renderer, Settings
 from joulebench_reports.sections.contents import report_of
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Depth, Heading, Item, NoteList, Paragraph, Report, Table, TableCell
-from joulebench_reports.summary.joining import join
+from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
 
@@ -31,13 +31,11 @@ class MarkdownRenderer(Renderer):
 
     def render(self, session: Session, settings: Settings) -> str:
         """CommonMark with pipe tables."""
-        from joulebench_reports.summary.session import summarise
-
-        return markdown_text(report_of(Material(summarise(session, baseline_of(settings))), Depth.DOCUMENT))
+        return self.render_many([session], settings)
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The document of several sessions."""
-        return markdown_text(report_of(Material(join(sessions, baseline_of(settings))[0]), Depth.DOCUMENT))
+        return markdown_text(report_of(Material(*summary_of(sessions, baseline_of(settings))), Depth.DOCUMENT))
 
 
 def escape(text: object) -> str:

@@ -22,8 +22,7 @@ from joulebench_reports.sections.report import (
     Table,
     TableCell,
 )
-from joulebench_reports.summary.joining import join
-from joulebench_reports.values.figures import SessionSummary
+from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
 
@@ -55,21 +54,15 @@ class TerminalRenderer(Renderer):
 
     def render(self, session: Session, settings: Settings) -> str:
         """The text, with a line feed at its end."""
-        from joulebench_reports.summary.session import summarise
-
-        return _render(summarise(session, baseline_of(settings)), settings)
+        return self.render_many([session], settings)
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The text of several sessions."""
-        return _render(join(sessions, baseline_of(settings))[0], settings)
-
-
-def _render(summary: SessionSummary, settings: Settings) -> str:
-    width = settings.get("width")
-    if not isinstance(width, int):
-        width = shutil.get_terminal_size((100, 24)).columns
-    report = report_of(Material(summary), Depth.GLANCE)
-    return terminal_text(report, max(width, _NARROWEST), bool(settings.get("color", False)))
+        width = settings.get("width")
+        if not isinstance(width, int):
+            width = shutil.get_terminal_size((100, 24)).columns
+        report = report_of(Material(*summary_of(sessions, baseline_of(settings))), Depth.GLANCE)
+        return terminal_text(report, max(width, _NARROWEST), bool(settings.get("color", False)))
 
 
 def terminal_text(report: Report, width: int, color: bool = False) -> str:

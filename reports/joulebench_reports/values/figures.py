@@ -270,11 +270,6 @@ class SessionSummary:
     name: str = ""
 
     @property
-    def apart(self) -> tuple[tuple[CellSummary, ...], ...]:
-        """Cells with figures, session by session: limits of one machine are none of another's."""
-        return tuple(part.shown for part in self.parts) or (self.shown,)
-
-    @property
     def shown(self) -> tuple[CellSummary, ...]:
         """Cells that have figures to show: done, or cut off with blocks on disk."""
         return tuple(
