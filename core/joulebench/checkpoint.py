@@ -63,8 +63,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def _require_regular(file: Path) -> None:
     """A pipe would hang its reader, a device never end."""
-    if file.exists() and not file.is_file():
-        raise ModelError("is no file but a pipe, a device or a folder", where=str(file))
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ModelError("is a pipe or a device, no file", where=str(file))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

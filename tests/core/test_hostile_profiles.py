@@ -74,12 +74,12 @@ def test_pipes_in_place_of_files_are_refused_unread(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     os.mkfifo(folder / "config.json")
-    with pytest.raises(ModelError, match=r"config\.json: is no file but a pipe"):
+    with pytest.raises(ModelError, match=r"config\.json: is a pipe"):
         inspect_checkpoint(folder)
     (folder / "config.json").unlink()
     (folder / "config.json").write_text("{}", encoding="utf-8")
     os.mkfifo(folder / "model.safetensors")
-    with pytest.raises(ModelError, match=r"model\.safetensors: is no file but a pipe"):
+    with pytest.raises(ModelError, match=r"model\.safetensors: is a pipe"):
         inspect_checkpoint(folder)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
@@ -89,9 +89,9 @@ def test_pipes_in_place_of_files_are_refused_unread(tmp_path: Path) -> None:
 def test_a_pipe_as_a_text_or_a_profile_is_refused_unread(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(ProfileError, match="is no file"):
+    with pytest.raises(ProfileError, match="is a pipe"):
         plan_of(f'[backend.a]\n[workload.work]\ntext = "{pipe}"\n', A)
-    with pytest.raises(ProfileError, match="is no file"):
+    with pytest.raises(ProfileError, match="is a pipe"):
         read_profile(pipe)
 
 

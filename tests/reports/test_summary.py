@@ -9,6 +9,7 @@ from make_session import Cell
 
 from joulebench.meter.uncertainty import positive, ratio_interval
 from joulebench.session import Session
+from joulebench_reports.notes.trust import trust_notes
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.figures import CellSummary
 
@@ -154,3 +155,20 @@ def test_a_noisy_energy_has_no_interval_below_zero(tmp_path: Path) -> None:
         assert figure.low is not None
         assert figure.value is not None
         assert 0 < figure.low < figure.value < (figure.high or 0)
+
+
+def test_a_report_says_what_a_model_file_was_unpacked_to(tmp_path: Path) -> None:
+    unpacked = "weights unpacked from q4_1 to bfloat16"
+    planned = {
+        "id": "a",
+        "label": "a",
+        "workload_plugin": "generate",
+        "model": "m",
+        "runnable": True,
+        "notes": [unpacked],
+    }
+    columns = {"plan_json": json.dumps({"cells": [planned]})}
+    session = Session(make_session.write(tmp_path / "s", [Cell("a", "a", energies={"measured": 1.0})], **columns))
+    summary = summarise(session)
+    assert summary.model_notes == (("m", unpacked),)
+    assert ("m", unpacked) in [(note.term, note.text) for note in trust_notes(summary)]

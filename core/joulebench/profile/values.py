@@ -161,8 +161,8 @@ def complete(
 def readable_file(path: Path, where: str) -> Path:
     """The path if it is a readable file, else a :class:`ProfileError`. A pipe or device is none."""
     try:
-        if path.exists() and not path.is_file():
-            raise ProfileError(f"'{path}' is no file", where=where)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ProfileError(f"'{path}' is a pipe or a device, no file", where=where)
         with path.open("rb"):
             return path
     except OSError as error:
