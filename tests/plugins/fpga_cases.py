@@ -74,8 +74,8 @@ def _scales(source: np.random.Generator, weights: Any, x: Any) -> tuple[Any, Any
     rows = weights.shape[0]
     acc = np.abs(weights.astype(np.int64) @ x.astype(np.int64)) + 1
     multiplier = source.integers(1, 65_536, rows)
-    wanted = source.uniform(20.0, 300.0, rows)  # where 127 saturates
-    shift = np.clip(np.rint(np.log2(acc * multiplier / wanted)), 1, 47).astype(np.int64)
+    scales = source.uniform(20.0, 300.0, rows)  # where 127 saturates
+    shift = np.clip(np.rint(np.log2(acc * multiplier / scales)), 1, 47).astype(np.int64)
     edge = source.random(rows) < 0.2
     multiplier[edge] = source.choice([0, 1, 32_768, 65_535], int(edge.sum()))
     edge = source.random(rows) < 0.2

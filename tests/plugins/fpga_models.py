@@ -38,8 +38,8 @@ def shape_of(shape: Mapping[str, Any]) -> LlamaShape:
 
 
 def setup_of(shape: Mapping[str, Any] = TIED, **settings: Any) -> Setup:
-    given = {**FpgaBackend().default_settings(), **SMALL, **settings}
-    return set_up(given, shape_of(shape))
+    complete = {**FpgaBackend().default_settings(), **SMALL, **settings}
+    return set_up(complete, shape_of(shape))
 
 
 def integer_llama(folder: Path, setup: Setup) -> IntegerLlama:

@@ -191,9 +191,9 @@ class MaskedLlama:
         here = self.visible[index][head].clone()
         here[: self.rules.sinks] = False
         total = torch.zeros(self.length)
-        for each in range(head * group, (head + 1) * group):
-            mean = ahead @ every[each].mean(0)
-            away = every[each] - every[each].mean(0)
+        for query_head in range(head * group, (head + 1) * group):
+            mean = ahead @ every[query_head].mean(0)
+            away = every[query_head] - every[query_head].mean(0)
             covariance = ahead @ (away.T @ away / len(away)) @ ahead.T
             keys = self.keys[index][head]
             score = keys @ mean / math.sqrt(self.size)
@@ -205,7 +205,7 @@ class MaskedLlama:
     def cut_by_head(self, index: int, weights: Any) -> None:
         """Each head's cheapest way; the layer keeps as many as the head that needs most."""
         rules, length = self.rules, self.length
-        wanted: list[set[int]] = []
+        kept: list[set[int]] = []
         received = weights[:, :, -128:].mean((1, 2))
         for head in range(self.kv_heads):
             here = set(self.visible[index][head].nonzero()[:, 0].tolist())
@@ -216,12 +216,12 @@ class MaskedLlama:
             for way in (sinks, sinks | local, sinks | frequent, sinks | local | frequent, here):
                 share = sum(float(received[head, p]) for p in way)
                 if share >= rules.recovery or way is here:
-                    wanted.append(way)
+                    kept.append(way)
                     break
-        self.asked[index] = [len(each) for each in wanted]
+        self.asked[index] = [len(positions) for positions in kept]
         count = max(self.asked[index])
         for head in range(self.kv_heads):
             ranks = received[head].clone()
-            for position in wanted[head]:
+            for position in kept[head]:
                 ranks[position] += 1
             self.keep_best(index, head, ranks, count)

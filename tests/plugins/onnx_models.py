@@ -116,5 +116,5 @@ def torch_generated(model: Any, prompt: list[int], count: int) -> list[int]:
         eos_token_id=None,
         pad_token_id=0,
     )
-    found: list[int] = written[0, len(prompt) :].tolist()
-    return found
+    tokens: list[int] = written[0, len(prompt) :].tolist()
+    return tokens

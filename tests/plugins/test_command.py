@@ -123,7 +123,7 @@ def test_its_tokens_are_the_commonest_followers(folder: Path) -> None:
         token = session.prefill(list(b'"vocab'))
         written = [token, *(session.step() for _ in range(8))]
     for before, after in pairwise([ord("b"), *written]):
-        followers = [counted[before, each] for each in range(256)]
+        followers = [counted[before, index] for index in range(256)]
         assert after == followers.index(max(followers))
 
 
@@ -272,7 +272,7 @@ def test_a_program_that_is_no_runtime_is_skipped_with_the_reason(folder: Path, b
 def test_what_it_cannot_do_is_skipped(folder: Path) -> None:
     text = "[backend.mine]\nplugin = 'command'\ncommand = ['./broken', 'no']\n[workload.score]\n"
     done = _run(folder, "plan", text)
-    reasons = {each["workload"]: each["reason"] for each in json.loads(done.stdout)["cells"]}
+    reasons = {cell["workload"]: cell["reason"] for cell in json.loads(done.stdout)["cells"]}
     assert reasons["generate"] is None
     assert "needs the capability 'score'" in reasons["score"]
 
@@ -280,7 +280,7 @@ def test_what_it_cannot_do_is_skipped(folder: Path) -> None:
 def test_a_list_of_commands_is_an_axis(folder: Path) -> None:
     text = "[backend.mine]\nplugin = 'command'\ncommand = [['./bigram'], ['./broken', 'no']]\n"
     done = _run(folder, "plan", text)
-    commands = [each["backend_settings"]["command"] for each in json.loads(done.stdout)["cells"]]
+    commands = [cell["backend_settings"]["command"] for cell in json.loads(done.stdout)["cells"]]
     assert commands == ["./bigram", "./broken no"]
 
 
@@ -300,7 +300,7 @@ def session(folder: Path) -> Session:
     """Good and broken programs side by side."""
     names = ("crash", "hang", "nonsense", "grow")
     text = "[backend.good]\nplugin = 'command'\ncommand = ['./bigram']\n" + "".join(
-        f"[backend.{each}]\nplugin = 'command'\ncommand = ['./broken', '{each}']\n" for each in names
+        f"[backend.{name}]\nplugin = 'command'\ncommand = ['./broken', '{name}']\n" for name in names
     )
     done = _run(folder, "run", text)
     assert done.returncode == 1, done.stderr
@@ -309,7 +309,7 @@ def session(folder: Path) -> Session:
 
 
 def _cell(session: Session, backend: str) -> dict[str, Any]:
-    (row,) = [each for each in session.cells().to_pylist() if each["backend"] == backend]
+    (row,) = [cell for cell in session.cells().to_pylist() if cell["backend"] == backend]
     return row
 
 
@@ -329,14 +329,14 @@ def test_a_profile_measures_the_program_in_c(session: Session) -> None:
 def test_its_energy_is_estimated_of_its_own_cpu_time(session: Session) -> None:
     cell = _cell(session, "good")["cell_id"]
     energy = [
-        each
-        for each in session.table("energy", cell).to_pylist()
-        if each["channel"] == "estimate/cpu" and each["phase"] == "total"
+        row
+        for row in session.table("energy", cell).to_pylist()
+        if row["channel"] == "estimate/cpu" and row["phase"] == "total"
     ]
     if not energy:
         pytest.skip("no estimate on this machine")
-    assert all(each["gross_j"] > 0 for each in energy if each["gross_j"] is not None)
-    assert any(each["gross_j"] is not None for each in energy)
+    assert all(row["gross_j"] > 0 for row in energy if row["gross_j"] is not None)
+    assert any(row["gross_j"] is not None for row in energy)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_no_program_outlives_its_run(session: Session, folder: Path) -> None:
             alive.append((process / "cmdline").read_bytes())
         except OSError:
             continue
-    assert not [each for each in alive if str(folder).encode() in each]
+    assert not [command for command in alive if str(folder).encode() in command]
 
 
 # -- the check ------------------------------------------------------------------------------------
@@ -390,7 +390,7 @@ def test_the_check_tries_it_like_any_other_backend(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     (report,) = json.loads(done.stdout)["plugins"]
-    passed = {each["check"] for each in report["results"] if each["status"] == "ok"}
+    passed = {result["check"] for result in report["results"] if result["status"] == "ok"}
     assert {
         "greedy tokens are its own largest logits",
         "scores are those of its own logits",

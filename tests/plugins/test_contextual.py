@@ -40,46 +40,46 @@ def generated(session: Any, count: int) -> list[int]:
 
 
 def test_all_channels_active_is_the_dense_model(folder: Path, text: Path) -> None:
-    given = {"mlp_active": 1.0, "mlp_text": str(text), "mlp_kernel": "mask"}
-    with opened(folder, **given) as session, opened(folder) as dense:
+    chosen = {"mlp_active": 1.0, "mlp_text": str(text), "mlp_kernel": "mask"}
+    with opened(folder, **chosen) as session, opened(folder) as dense:
         # The least value of the calibration text is the threshold: hardly anything is below it.
         assert session.score(PROMPT) == pytest.approx(dense.score(PROMPT), abs=1e-3)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6])
 def test_the_active_share_is_the_wanted_one_on_the_calibration_text(folder: Path, text: Path, share: float) -> None:
-    given = {"mlp_active": share, "mlp_text": str(text), "mlp_kernel": "mask"}
-    with opened(folder, **given) as session:
+    chosen = {"mlp_active": share, "mlp_text": str(text), "mlp_kernel": "mask"}
+    with opened(folder, **chosen) as session:
         from tokenizers import Tokenizer
 
         ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text.read_text()).ids
         session.score(ids[:256])
-        told = session.observed("mlp.contextual")
+        observed = session.observed("mlp.contextual")
         # Later layers see what sparser ones before them made.
-        assert told["active_share_mean"] == pytest.approx(share, abs=0.1)
-        assert told["active_share_wanted"] == share
-        assert told["layers"] == SIZES["num_hidden_layers"]
-        assert "no time is saved" in told["note"]
+        assert observed["active_share_mean"] == pytest.approx(share, abs=0.1)
+        assert observed["active_share_wanted"] == share
+        assert observed["layers"] == SIZES["num_hidden_layers"]
+        assert "no time is saved" in observed["note"]
 
 
 def test_gathered_rows_give_what_masks_give(folder: Path, text: Path) -> None:
-    found = {}
+    results = {}
     for kernel in ("mask", "gather"):
-        given = {"mlp_active": 0.4, "mlp_text": str(text), "mlp_kernel": kernel}
-        with opened(folder, **given) as session:
-            found[kernel] = generated(session, 24), session.score(PROMPT)
-            told = session.observed("mlp.contextual")
-            assert told["kernel"] == session.facts()["mlp"] == kernel
-            assert 0.05 < told["active_share_min"] <= told["active_share_max"] < 0.9
+        chosen = {"mlp_active": 0.4, "mlp_text": str(text), "mlp_kernel": kernel}
+        with opened(folder, **chosen) as session:
+            results[kernel] = generated(session, 24), session.score(PROMPT)
+            observed = session.observed("mlp.contextual")
+            assert observed["kernel"] == session.facts()["mlp"] == kernel
+            assert 0.05 < observed["active_share_min"] <= observed["active_share_max"] < 0.9
             # What a token reads depends on it where rows are picked, and only there.
             assert (session.traffic().weights_bytes is None) == (kernel == "gather")
-    assert found["mask"][0] == found["gather"][0]
-    assert found["mask"][1] == pytest.approx(found["gather"][1], abs=1e-4)
+    assert results["mask"][0] == results["gather"][0]
+    assert results["mask"][1] == pytest.approx(results["gather"][1], abs=1e-4)
 
 
 def test_left_out_channels_are_zero_in_a_plain_computation(folder: Path, text: Path) -> None:
-    given = {"mlp_active": 0.5, "mlp_text": str(text), "mlp_kernel": "gather"}
-    with opened(folder, **given) as session:
+    chosen = {"mlp_active": 0.5, "mlp_text": str(text), "mlp_kernel": "gather"}
+    with opened(folder, **chosen) as session:
         mlp = session.model.model.layers[0].mlp
         state = torch.randn((1, 1, SIZES["hidden_size"]))
         with torch.no_grad():
@@ -92,17 +92,17 @@ def test_left_out_channels_are_zero_in_a_plain_computation(folder: Path, text: P
 
 def test_auto_takes_what_its_trial_shows_to_be_faster(folder: Path, text: Path) -> None:
     with opened(folder, mlp_active=0.5, mlp_text=str(text)) as session:
-        told = session.observed("mlp.contextual")
-        assert told["kernel"] == ("gather" if told["gather_over_mask_time"] < 1 else "mask")
+        observed = session.observed("mlp.contextual")
+        assert observed["kernel"] == ("gather" if observed["gather_over_mask_time"] < 1 else "mask")
         # Turned back where it was not taken: nothing else becomes slower.
         weight = session.model.model.layers[0].mlp.down_proj.weight
-        assert weight.is_contiguous() == (told["kernel"] == "mask")
+        assert weight.is_contiguous() == (observed["kernel"] == "mask")
         assert session.train_step(PROMPT) > 0
 
 
 def test_it_goes_together_with_a_compressed_cache(folder: Path, text: Path) -> None:
-    given = {"mlp_active": 0.5, "mlp_text": str(text), "kv_policy": "tova", "kv_budget": 6, "kv_sinks": 0}
-    with opened(folder, **given) as session:
+    chosen = {"mlp_active": 0.5, "mlp_text": str(text), "kv_policy": "tova", "kv_budget": 6, "kv_sinks": 0}
+    with opened(folder, **chosen) as session:
         generated(session, 10)
         assert session.observed("kv.evict")["kv_tokens_kept_max"] == 6
         assert session.observed("mlp.contextual")["active_share_mean"] is not None

@@ -221,8 +221,8 @@ def absence(name: str) -> str | None:
     probe = default_registry().probe(name)
     if name in SENSORS:
         return None
-    found = probe.inspect(Subject(probe).complete_settings())
-    return None if found.ok else found.reason
+    availability = probe.inspect(Subject(probe).complete_settings())
+    return None if availability.ok else availability.reason
 
 
 def probes(claim: str) -> list[str]:

@@ -60,7 +60,7 @@ def test_a_token_is_the_sum_of_its_products_counted_by_hand() -> None:
     vectors = 2 * 2 + 2 + 3 + 2 * 1 + 4 * 1 + 2  # hidden twice, heads, MLP, queries, weights, head
     per_cycle = 8  # bytes: a beat of eight int8 weights
     scales = [16, 8, 8, 16, 24, 24, 16, 40]
-    waiting = sum(math.ceil(4 * each / per_cycle) for each in scales)
+    waiting = sum(math.ceil(4 * scale / per_cycle) for scale in scales)
     waiting += math.ceil(2 * 2 * 5 * 4 / per_cycle)  # scales of keys and of values, both heads
     waiting += math.ceil((2 * (8 + 4) + 16 + 4) / per_cycle)  # new keys and values, embedding's row
     latency = 3 * math.ceil(200e-9 * 200e6)
@@ -87,7 +87,7 @@ def test_int8_on_an_int4_engine_takes_two_passes_and_the_same_bytes() -> None:
     assert four.beat_bytes(head) == eight.beat_bytes(eight.head())
     projections = sum(map(four.beat_bytes, four.projections()))
     assert 2 * projections == sum(map(eight.beat_bytes, eight.projections()))
-    (down,) = [each for each in four.projections() if each.name == "down_proj"]
+    (down,) = [projection for projection in four.projections() if projection.name == "down_proj"]
     assert four.scale_bytes(down) == 16 * 3 * 2  # float16, three groups of eight columns
 
 
@@ -122,11 +122,11 @@ def test_engines_share_rows_and_bandwidth() -> None:
 
 @given(st.floats(1e-4, 3.0))
 def test_the_rate_of_beats_is_never_above_what_memory_gives(rate: float) -> None:
-    found = rate_of_beats(rate)
-    assert isinstance(found, Fraction)
-    assert 0 < found <= 1
-    assert float(found) <= rate
-    assert rate > 1 or found >= rate * 0.99 - 1 / 256
+    fraction = rate_of_beats(rate)
+    assert isinstance(fraction, Fraction)
+    assert 0 < fraction <= 1
+    assert float(fraction) <= rate
+    assert rate > 1 or fraction >= rate * 0.99 - 1 / 256
 
 
 # -- energy -------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_the_rate_of_beats_is_never_above_what_memory_gives(rate: float) -> None
 def test_energy_is_the_sum_of_its_four_parts() -> None:
     device = counted().device
     cost = Cost(cycles=1, dram_bytes=1000, on_chip_bytes=500, lane_macs=2000)
-    shares = {each.name: each for each in energy_shares(device, cost, 2.0, 1.0, 4.0)}
+    shares = {share.name: share for share in energy_shares(device, cost, 2.0, 1.0, 4.0)}
     assert shares["multiplications"].value_j == pytest.approx(2000 * 2.0e-12)
     assert shares["memory"].value_j == pytest.approx(8000 * 20e-12)
     assert shares["memory"].low_j == pytest.approx(8000 * 8e-12)

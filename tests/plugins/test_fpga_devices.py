@@ -48,8 +48,8 @@ LLAMA_7B = {
 
 def refusal(config: dict[str, Any] | None = None, **settings: Any) -> str | None:
     backend = FpgaBackend()
-    given = {**backend.default_settings(), "verify": "off", **settings}
-    return backend.check("simulated", given, SMOLLM2 if config is None else config)
+    complete = {**backend.default_settings(), "verify": "off", **settings}
+    return backend.check("simulated", complete, SMOLLM2 if config is None else config)
 
 
 def text_of(name: str) -> str:

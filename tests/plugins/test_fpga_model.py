@@ -59,9 +59,9 @@ def test_groups_have_an_accumulator_each() -> None:
     integers = source.integers(-8, 8, (6, 100)).astype(np.int8)
     matrix = Matrix("m", integers, np.ones((4, 6), np.float32), 4, 32)
     x = source.integers(-127, 128, (3, 100)).astype(np.int8)
-    found = matrix.products(x)
-    assert found.shape == (4, 3, 6)
-    assert (found.sum(axis=0) == x.astype(np.int64) @ integers.astype(np.int64).T).all()
+    products = matrix.products(x)
+    assert products.shape == (4, 3, 6)
+    assert (products.sum(axis=0) == x.astype(np.int64) @ integers.astype(np.int64).T).all()
     assert (matrix.integers() == integers).all()
 
 
@@ -69,20 +69,20 @@ def test_quantized_weights_are_within_half_a_step() -> None:
     weights = np.random.default_rng(2).standard_normal((5, 100)).astype(np.float32)
     weights[3] = 0
     rows = quantized_rows("r", weights)
-    found = rows.looked_up(np.arange(5))
-    assert (np.abs(found - weights) <= 0.5001 * rows.scales[:, None]).all()
+    looked_up = rows.looked_up(np.arange(5))
+    assert (np.abs(looked_up - weights) <= 0.5001 * rows.scales[:, None]).all()
     assert np.abs(rows.integers()).max() == 127
-    assert (found[3] == 0).all()
+    assert (looked_up[3] == 0).all()
 
 
 def test_int4_groups_use_all_codes_and_float16_scales() -> None:
     weights = np.random.default_rng(2).standard_normal((50, 128)).astype(np.float32)
-    found = quantized_groups("g", weights, 32)
-    integers = found.integers()
+    rounded = quantized_groups("g", weights, 32)
+    integers = rounded.integers()
     assert (integers.min(), integers.max()) == (-8, 7)
-    assert (found.scales == found.scales.astype(np.float16)).all()
-    steps = np.repeat(np.abs(found.scales.T), 32, axis=1)
-    signed = np.repeat(found.scales.T, 32, axis=1)
+    assert (rounded.scales == rounded.scales.astype(np.float16)).all()
+    steps = np.repeat(np.abs(rounded.scales.T), 32, axis=1)
+    signed = np.repeat(rounded.scales.T, 32, axis=1)
     error = np.abs(integers * signed - weights)
     # The code that would be +8 is the one that is missing: it costs up to a whole step.
     assert (error <= 1.001 * steps).all()
@@ -109,11 +109,11 @@ def test_int8_logits_are_near_those_of_transformers(name: str, tmp_path: Path) -
     tokens = tokens_of(60)
     expected = torch_logits(checkpoint, tokens)
     with opened(checkpoint) as session:
-        found = session.logits(tokens)
-    assert found.shape == expected.shape
+        logits = session.logits(tokens)
+    assert logits.shape == expected.shape
     # Weights this wild make a small step of an integer large: 7 to 10 % here, 0.1 % in float32.
-    assert np.abs(found - expected).mean() < 0.15 * np.abs(expected).mean()
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98
+    assert np.abs(logits - expected).mean() < 0.15 * np.abs(expected).mean()
+    assert np.corrcoef(logits.ravel(), expected.ravel())[0, 1] > 0.98
 
 
 def test_int4_is_farther_away_than_int8_and_still_a_model(folder: Path) -> None:

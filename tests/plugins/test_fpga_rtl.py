@@ -41,9 +41,9 @@ def test_random_products_are_bit_exact_and_take_the_cycles_of_the_law(cache: Pat
     source = np.random.default_rng(engine.lanes * 100 + engine.weight_bits)
     wrong = {}
     for number in range(CASES):
-        found = random_case(source, engine, rows=120, columns=1600).check(rtl)
-        if found:
-            wrong[number] = [str(each) for each in found]
+        differences = random_case(source, engine, rows=120, columns=1600).check(rtl)
+        if differences:
+            wrong[number] = [str(difference) for difference in differences]
     assert wrong == {}
 
 
@@ -53,10 +53,10 @@ def test_the_cases_reach_both_ends_of_int8_and_values_between(cache: Path) -> No
     seen: set[int] = set()
     for _ in range(200):
         case = random_case(source, rtl.engine, rows=120, columns=60, groups=False)
-        run, found = check_gemv(
+        run, differences = check_gemv(
             rtl, case.weights, case.x, multiplier=case.multiplier, shift=case.shift, beats_num=1, beats_den=1
         )
-        assert (found, run is not None) == ([], True)
+        assert (differences, run is not None) == ([], True)
         seen |= set(run.outputs.tolist())  # type: ignore[union-attr]
     assert {-128, 127} <= seen
     assert len(seen) > 200
@@ -111,8 +111,8 @@ def test_rounding_is_half_up_and_saturates(cache: Path) -> None:
 def test_groups_of_columns_have_an_accumulator_each_and_the_last_may_be_short(cache: Path) -> None:
     rtl = build(Engine(8, 4), cache)
     weights = np.tile(np.array([1, 2, -8, 7], np.int8), (2, 5))  # 20 columns
-    run, found = check_gemv(rtl, weights, np.ones(20, np.int8), group=8)
-    assert found == []
+    run, differences = check_gemv(rtl, weights, np.ones(20, np.int8), group=8)
+    assert differences == []
     assert run is not None
     assert run.accumulators.tolist() == [[4, 4, 2]] * 2
     assert run.cycles == 2 * 3 + pipeline_cycles(rtl.engine)
@@ -126,10 +126,10 @@ def test_attention_is_two_products_on_the_same_engine(cache: Path) -> None:
     query = source.integers(-128, 128, head).astype(np.int8)
     weights = source.integers(0, 128, context).astype(np.int8)  # of a softmax
     rtl = build(Engine(32), cache)
-    run, found = check_gemv(rtl, keys, query)
-    assert (found, run is not None and run.cycles) == ([], context * 2 + 20)
-    run, found = check_gemv(rtl, np.ascontiguousarray(values.T), weights)
-    assert (found, run is not None and run.cycles) == ([], head * 2 + 20)
+    run, differences = check_gemv(rtl, keys, query)
+    assert (differences, run is not None and run.cycles) == ([], context * 2 + 20)
+    run, differences = check_gemv(rtl, np.ascontiguousarray(values.T), weights)
+    assert (differences, run is not None and run.cycles) == ([], head * 2 + 20)
 
 
 # The law by itself
@@ -212,9 +212,9 @@ def test_a_row_too_long_for_the_activations_is_refused_with_what_would_hold_it(c
 )
 def test_what_the_engine_has_no_wires_for_is_refused(change: dict[str, object], said: str) -> None:
     rtl: GemvEngine = InterpretedEngine(Engine(2, 4))
-    given = {"weights": np.ones((1, 2), np.int8), "x": np.ones(2, np.int8)} | change
+    case = {"weights": np.ones((1, 2), np.int8), "x": np.ones(2, np.int8)} | change
     for name in ("weights", "x"):
-        value = np.asarray(given[name])
-        given[name] = value if value.dtype.kind == "f" else value.astype(np.int8)
+        value = np.asarray(case[name])
+        case[name] = value if value.dtype.kind == "f" else value.astype(np.int8)
     with pytest.raises(ValueError, match=said):
-        rtl.gemv(**given)  # type: ignore[arg-type]
+        rtl.gemv(**case)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def test_a_second_build_takes_the_first_ones_library(built: Path, no_compiling: 
         ("FLAGS", ("-O0",)),
         ("distribution_versions", lambda _: {"amaranth": "9"}),
     ],
-    ids=lambda each: each[0],
+    ids=lambda pair: pair[0],
 )
 def test_what_the_library_depends_on_makes_it_anew(
     built: Path, monkeypatch: pytest.MonkeyPatch, no_compiling: None, changed: tuple[str, object]
@@ -119,5 +119,5 @@ def test_verilators_engine_is_the_same(cache: Path) -> None:
         weights = source.integers(low, -low, (9, 200)).astype(np.int8)
         x = source.integers(-128, 128, 200).astype(np.int8)
         for num, den in ((1, 1), (3, 7)):
-            _, found = check_gemv(rtl, weights, x, multiplier=40_000, shift=30, beats_num=num, beats_den=den)
-            assert found == []
+            _, differences = check_gemv(rtl, weights, x, multiplier=40_000, shift=30, beats_num=num, beats_den=den)
+            assert differences == []

@@ -29,7 +29,7 @@ ENGINE = Engine(4)
 class UnsignedWeights(Multiplier):
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a, b, product, p = (Signal.like(each) for each in (self.a, self.b, self.p, self.p))
+        a, b, product, p = (Signal.like(signal) for signal in (self.a, self.b, self.p, self.p))
         m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a.as_unsigned() * b), p.eq(product)]
         m.d.comb += self.p.eq(p)
         return m
@@ -38,7 +38,7 @@ class UnsignedWeights(Multiplier):
 class UnsignedActivations(Multiplier):
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a, b, product, p = (Signal.like(each) for each in (self.a, self.b, self.p, self.p))
+        a, b, product, p = (Signal.like(signal) for signal in (self.a, self.b, self.p, self.p))
         m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b.as_unsigned()), p.eq(product)]
         m.d.comb += self.p.eq(p)
         return m
@@ -164,26 +164,26 @@ FAULTS = {
 def faults_found(rtl: GemvEngine, enough: Set[str] = frozenset()) -> set[str]:
     """What 60 random products show to be wrong; fewer, when ``enough`` has been seen."""
     source = np.random.default_rng(17)
-    found: set[str] = set()
+    results: set[str] = set()
     for _ in range(60):
         case = random_case(source, rtl.engine, rows=8, columns=40)
-        found |= {each.what for each in case.check(rtl)}
-        if enough and found >= enough:
+        results |= {fault.what for fault in case.check(rtl)}
+        if enough and results >= enough:
             break
-    return found
+    return results
 
 
 def test_the_engine_without_fault_passes() -> None:
     assert faults_found(InterpretedEngine(ENGINE)) == set()
 
 
-@pytest.mark.parametrize("design", FAULTS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("design", FAULTS, ids=lambda design: design.__name__)
 def test_a_fault_is_found(design: type[Gemv]) -> None:
     assert faults_found(InterpretedEngine(ENGINE, design), FAULTS[design]) >= FAULTS[design]
 
 
 @pytest.mark.parametrize(
-    "design", [UnsignedWeightsEngine, LongRequantizerEngine, WrapsAt128Engine], ids=lambda each: each.__name__
+    "design", [UnsignedWeightsEngine, LongRequantizerEngine, WrapsAt128Engine], ids=lambda design: design.__name__
 )
 def test_a_fault_is_found_in_the_compiled_engine(design: type[Gemv], tmp_path: Path) -> None:
     rtl = RtlEngine(ENGINE, compile_design(design, ENGINE, tmp_path), "cxxrtl")

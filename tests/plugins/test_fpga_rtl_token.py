@@ -40,8 +40,8 @@ def test_a_whole_token_is_bit_exact_and_takes_the_cycles_of_the_law(cache: Path,
     count = cycles = law = products = 0
     for name, weights in matrices(smollm2):
         x = source.integers(-128, 128, weights.shape[1]).astype(np.int8)
-        run, found = check_gemv(rtl, weights, x)
-        assert (name, found) == (name, [])
+        run, differences = check_gemv(rtl, weights, x)
+        assert (name, differences) == (name, [])
         assert run is not None
         count, products = count + 1, products + weights.size
         cycles, law = cycles + run.cycles, law + gemv_cycles(rtl.engine, *weights.shape)

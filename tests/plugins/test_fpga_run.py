@@ -69,8 +69,8 @@ def session(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, cli
     (folder / "p.toml").write_text(PROFILE.format(model=tiny_checkpoint))
     done = cli("run", folder / "p.toml", "--out", folder / "out", cwd=folder)
     assert done.code == 0, done.stdout + done.stderr
-    (found,) = folder.glob("out/*/session.arrow")
-    return Session(found.parent)
+    (file,) = folder.glob("out/*/session.arrow")
+    return Session(file.parent)
 
 
 def cell_id(session: Session, backend: str) -> str:
@@ -127,7 +127,7 @@ def test_the_report_keeps_simulated_apart(session: Session) -> None:
     theirs = next(c for c in summary.cells if c.backend == "torch")
     assert ours.simulated
     assert not theirs.simulated
-    assert [each.provenance for each in ours.energy] == ["simulated"]
+    assert [row.provenance for row in ours.energy] == ["simulated"]
     assert ours.headline.is_range
     assert ours.speed.decode_tok_s.provenance == "simulated"
     assert theirs.speed.decode_tok_s.provenance is None
@@ -142,7 +142,7 @@ def test_the_report_keeps_simulated_apart(session: Session) -> None:
 
 def test_the_terminal_marks_it_and_says_what_the_simulation_took(session: Session, cli: Any) -> None:
     text = cli("report", session.path, "--format", "terminal").stdout
-    line = next(each for each in text.splitlines() if each.startswith("fpga"))
+    line = next(line for line in text.splitlines() if line.startswith("fpga"))
     assert line.count("sim.") >= 2
     assert "±" not in line
     assert "simulation took" in text

@@ -62,12 +62,12 @@ def test_a_whole_token_takes_the_cycles_of_the_closed_form(
 ) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", shape)
     setup = setup_of(shape, weights=weights, engines=1)
-    found = verify(integer_llama(checkpoint, setup), setup, "token", "seed")
+    verification = verify(integer_llama(checkpoint, setup), setup, "token", "seed")
     layout, model = setup.layout, setup.nominal()
     products = (*layout.projections(), layout.head(), *layout.attention(5))
-    expected = sum(each.times * layout.planes(each) * model.gemv_cycles(each) for each in products)
-    assert found.cycles == expected
-    assert found.gemvs == sum(each.times * layout.planes(each) for each in products)
+    expected = sum(product.times * layout.planes(product) * model.gemv_cycles(product) for product in products)
+    assert verification.cycles == expected
+    assert verification.gemvs == sum(product.times * layout.planes(product) for product in products)
     # Memory is slower than this engine, so that waiting for it is part of what was checked.
     assert setup_of(shape, weights=weights, engines=1, lanes=8).nominal().machine.rate <= 1
 

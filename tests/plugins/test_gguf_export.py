@@ -75,12 +75,12 @@ def test_weights_and_config_come_back_bit_for_bit(tmp_path: Path, shape: dict[st
     _widen(source, 330)
     result = back(exported(source, tmp_path / "gguf", dtype), tmp_path / "back", dtype)
     expected = safetensors.load_file(source / "model.safetensors")
-    found = safetensors.load_file(result / "model.safetensors")
-    assert found.keys() == expected.keys()
-    for name, value in found.items():
+    tensors = safetensors.load_file(result / "model.safetensors")
+    assert tensors.keys() == expected.keys()
+    for name, value in tensors.items():
         # Vectors are float32 in the file, and narrowed again without loss.
         assert torch.equal(value, expected[name]), name
-    config, given = (json.loads((each / "config.json").read_text()) for each in (result, source))
+    config, given = (json.loads((folder / "config.json").read_text()) for folder in (result, source))
     for key in (
         "hidden_size",
         "head_dim",
@@ -166,7 +166,7 @@ def test_the_rule_of_llama3_gives_the_frequencies_of_transformers(tmp_path: Path
 
     source = write_checkpoint(tmp_path / "hf", LLAMA3)
     reader = gguf.GGUFReader(exported(source, tmp_path / "gguf"))
-    factors = next(each.data for each in reader.tensors if each.name == "rope_freqs.weight")
+    factors = next(tensor.data for tensor in reader.tensors if tensor.name == "rope_freqs.weight")
     head = LLAMA3["head_dim"]
     theta = LLAMA3["rope_parameters"]["rope_theta"]
     plain = 1 / theta ** (np.arange(0, head, 2) / head)

@@ -152,16 +152,16 @@ def _write_tokenizer(writer: Any, tokenizer: Any, recipe: Recipe) -> None:
 
 def _tensors(model: Any, recipe: Recipe) -> dict[str, Any]:
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    found = {
+    results = {
         "token_embd.weight": weights["model.embed_tokens.weight"],
         "output_norm.weight": weights["model.norm.weight"],
     }
     if not recipe.tied:
-        found["output.weight"] = weights["lm_head.weight"]
+        results["output.weight"] = weights["lm_head.weight"]
     for layer in range(LAYERS):
         attention, mlp = f"model.layers.{layer}.self_attn.", f"model.layers.{layer}.mlp."
         plain = f"model.layers.{layer}."
-        found |= {
+        results |= {
             f"blk.{layer}.attn_norm.weight": weights[plain + "input_layernorm.weight"],
             f"blk.{layer}.ffn_norm.weight": weights[plain + "post_attention_layernorm.weight"],
             f"blk.{layer}.attn_q.weight": interleaved(weights[attention + "q_proj.weight"], HEADS),
@@ -172,7 +172,7 @@ def _tensors(model: Any, recipe: Recipe) -> dict[str, Any]:
             f"blk.{layer}.ffn_up.weight": weights[mlp + "up_proj.weight"],
             f"blk.{layer}.ffn_down.weight": weights[mlp + "down_proj.weight"],
         }
-    return found
+    return results
 
 
 def file_of(folder: Path, tokenizer: Any, recipe: Recipe) -> tuple[Path, Any]:

@@ -205,7 +205,7 @@ def test_torch_offers_every_operator(tiny_checkpoint: Path) -> None:
     from joulebench_plugins.torch.backend import TorchBackend
 
     with TorchBackend().open(Artifact("hf", tiny_checkpoint, "", 0), "cpu", {"threads": 1}) as session:
-        assert {each.name for each in session.operators(8)} == set(NAMES)
+        assert {operator.name for operator in session.operators(8)} == set(NAMES)
         outcome = done(Operators(), session, {"context": 8})
     assert outcome.units >= 1
     assert outcome.values["kernel_per_token"] == 1
@@ -246,12 +246,12 @@ def test_a_run_has_the_share_of_its_own_limits(tiny_checkpoint: Path, tmp_path: 
     ran = cli("run", profile, "--out", tmp_path / "out", "--no-report")
     assert ran.code == 0, ran.stderr
     (session,) = (tmp_path / "out").iterdir()
-    told = json.loads(cli("report", session, "--format", "json").stdout)
-    cells = {cell["workload"]: cell for cell in told["cells"]}
+    report = json.loads(cli("report", session, "--format", "json").stdout)
+    cells = {cell["workload"]: cell for cell in report["cells"]}
     assert cells["matmul"]["headline"]["unit"] == "J/TFLOP"
     assert cells["prefill"]["mfu"]["value"] > 0
     assert cells["prefill"]["mbu"]["reason_if_null"] == "no decode phase"
-    (table,) = told["operators"]
+    (table,) = report["operators"]
     (line,) = table["lines"]
     assert (line["name"], line["per_token"]) == ("q_proj", 2)
     assert line["bandwidth_gb_s"] > 0

@@ -37,7 +37,7 @@ EVERY_STEP = [name for name, rules in RULES.items() if rules.every_step]
 
 
 def settings(rules: Rules) -> dict[str, str | int | float]:
-    given: dict[str, str | int | float] = {
+    chosen: dict[str, str | int | float] = {
         "kv_policy": rules.policy,
         "kv_budget": rules.budget,
         "kv_sinks": rules.sinks,
@@ -45,8 +45,8 @@ def settings(rules: Rules) -> dict[str, str | int | float]:
         "kv_chunk": rules.chunk,
     }
     if rules.policy == "fastgen":
-        given |= {"kv_recovery": rules.recovery, "kv_local": rules.local, "kv_frequent": rules.frequent}
-    return given
+        chosen |= {"kv_recovery": rules.recovery, "kv_local": rules.local, "kv_frequent": rules.frequent}
+    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,12 @@ def test_logits_of_a_text_are_those_of_masking_the_evicted_positions(folder: Pat
     rules = RULES[policy]
     with opened(folder, **settings(rules)) as session, opened(folder) as plain:
         expected = MaskedLlama(plain.model, rules).score(PROMPT)
-        found = torch.from_numpy(session.logits(PROMPT))
-        assert torch.allclose(found, expected, atol=2e-4)
+        logits = torch.from_numpy(session.logits(PROMPT))
+        assert torch.allclose(logits, expected, atol=2e-4)
         full = torch.from_numpy(plain.logits(PROMPT))
         # What comes before the first cut is the full model's; later something is missing.
-        assert torch.allclose(found[: rules.chunk], full[: rules.chunk], atol=1e-4)
-        assert not torch.allclose(found, full, atol=1e-2)
+        assert torch.allclose(logits[: rules.chunk], full[: rules.chunk], atol=1e-4)
+        assert not torch.allclose(logits, full, atol=1e-2)
 
 
 @pytest.mark.parametrize("policy", RULES)
@@ -88,17 +88,17 @@ def test_scores_are_taken_through_the_compressed_cache(folder: Path, policy: str
 
 @pytest.mark.parametrize("policy", [name for name in RULES if name != "fastgen"])
 def test_a_budget_that_is_never_reached_changes_nothing(folder: Path, policy: str) -> None:
-    given = settings(RULES[policy]) | {"kv_budget": len(PROMPT) + COUNT}
-    with opened(folder, **given) as session, opened(folder) as plain:
+    chosen = settings(RULES[policy]) | {"kv_budget": len(PROMPT) + COUNT}
+    with opened(folder, **chosen) as session, opened(folder) as plain:
         assert generated(session, PROMPT, COUNT) == generated(plain, PROMPT, COUNT)
-        found, full = session.logits(PROMPT), plain.logits(PROMPT)
-        assert torch.allclose(torch.from_numpy(found), torch.from_numpy(full), atol=1e-4)
+        logits, full = session.logits(PROMPT), plain.logits(PROMPT)
+        assert torch.allclose(torch.from_numpy(logits), torch.from_numpy(full), atol=1e-4)
         session.score(PROMPT)
         session.reset()
-        told = session.observed("kv.evict")
-        assert told["kv_evicted"] is False
-        assert "nothing was evicted" in told["note"]
-        assert told["kv_tokens_kept_min"] == told["kv_tokens_seen"] == len(PROMPT) - 1
+        observed = session.observed("kv.evict")
+        assert observed["kv_evicted"] is False
+        assert "nothing was evicted" in observed["note"]
+        assert observed["kv_tokens_kept_min"] == observed["kv_tokens_seen"] == len(PROMPT) - 1
 
 
 @pytest.mark.parametrize("policy", EVERY_STEP)
@@ -109,30 +109,30 @@ def test_bytes_are_those_of_the_budget_however_long_the_text(folder: Path, polic
         for count in (COUNT, 3 * COUNT):
             session.reset()
             generated(session, PROMPT, count)
-            told = session.observed("kv.evict")
-            assert told["kv_tokens_seen"] == len(PROMPT) + count - 1
-            assert told["kv_tokens_kept_min"] == told["kv_tokens_kept_max"] == BUDGET
-            assert told["kv_full_bytes"] == (len(PROMPT) + count - 1) * POSITION
-            assert told["kv_claimed_bytes"] == told["kv_used_bytes"] == BUDGET * POSITION
-            assert told["kv_allocated_bytes"] == (BUDGET + room) * POSITION
+            observed = session.observed("kv.evict")
+            assert observed["kv_tokens_seen"] == len(PROMPT) + count - 1
+            assert observed["kv_tokens_kept_min"] == observed["kv_tokens_kept_max"] == BUDGET
+            assert observed["kv_full_bytes"] == (len(PROMPT) + count - 1) * POSITION
+            assert observed["kv_claimed_bytes"] == observed["kv_used_bytes"] == BUDGET * POSITION
+            assert observed["kv_allocated_bytes"] == (BUDGET + room) * POSITION
             memory = session.memory()
             assert memory.kv_used_bytes == BUDGET * POSITION
-            assert memory.kv_allocated_bytes == (told["kv_allocated_bytes"] + told["kv_bookkeeping_bytes"])
+            assert memory.kv_allocated_bytes == (observed["kv_allocated_bytes"] + observed["kv_bookkeeping_bytes"])
 
 
 @pytest.mark.parametrize("policy", ["snapkv", "expected-attention"])
 def test_a_policy_for_prompts_keeps_all_of_the_answer(folder: Path, policy: str) -> None:
     with opened(folder, **settings(RULES[policy])) as session:
         session.prefill(PROMPT)
-        told = session.observed("kv.evict")
-        assert told["kv_tokens_kept_mean"] == BUDGET
+        observed = session.observed("kv.evict")
+        assert observed["kv_tokens_kept_mean"] == BUDGET
         # Room for an answer beside, and no more: the prompt's own storage is gone.
-        assert BUDGET * POSITION < told["kv_allocated_bytes"] <= (BUDGET + 64) * POSITION
+        assert BUDGET * POSITION < observed["kv_allocated_bytes"] <= (BUDGET + 64) * POSITION
         generated(session, PROMPT, COUNT)
-        told = session.observed("kv.evict")
+        observed = session.observed("kv.evict")
         kept = BUDGET + COUNT - 1
-        assert told["kv_tokens_kept_mean"] == kept
-        assert told["kv_claimed_bytes"] == told["kv_used_bytes"] == kept * POSITION
+        assert observed["kv_tokens_kept_mean"] == kept
+        assert observed["kv_claimed_bytes"] == observed["kv_used_bytes"] == kept * POSITION
 
 
 def test_a_share_makes_the_budget_of_each_prompt(folder: Path) -> None:
@@ -147,15 +147,15 @@ def test_fastgen_frees_what_the_widest_head_leaves_and_says_what_was_claimed(fol
     rules = RULES["fastgen"]
     with opened(folder, **settings(rules)) as session, opened(folder) as plain:
         session.prefill(PROMPT)
-        told = session.observed("kv.evict")
+        observed = session.observed("kv.evict")
         reference = MaskedLlama(plain.model, rules)
         reference.feed(PROMPT, reading=True)
     widths = [max(asked) for asked in reference.asked]
     claimed = sum(map(sum, reference.asked)) / (LAYERS * KV_HEADS)
-    assert (told["kv_tokens_kept_min"], told["kv_tokens_kept_max"]) == (min(widths), max(widths))
-    assert told["kv_used_bytes"] == sum(widths) * POSITION // LAYERS
-    assert told["kv_tokens_claimed_mean"] == pytest.approx(claimed)
-    assert told["kv_claimed_bytes"] <= told["kv_used_bytes"]
+    assert (observed["kv_tokens_kept_min"], observed["kv_tokens_kept_max"]) == (min(widths), max(widths))
+    assert observed["kv_used_bytes"] == sum(widths) * POSITION // LAYERS
+    assert observed["kv_tokens_claimed_mean"] == pytest.approx(claimed)
+    assert observed["kv_claimed_bytes"] <= observed["kv_used_bytes"]
 
 
 def test_a_needle_is_found_while_it_is_kept_and_lost_when_it_is_not(folder: Path) -> None:
@@ -243,8 +243,8 @@ def test_settings_that_can_work_are_not(policy: str) -> None:
 def test_other_number_types_evict_too(folder: Path, policy: str) -> None:
     with opened(folder, dtype="bfloat16", **settings(RULES[policy])) as session:
         assert len(generated(session, PROMPT, COUNT)) == COUNT
-        told = session.observed("kv.evict")
-        assert told["kv_evicted"]
-        assert told["kv_type"] == "bfloat16"
-        assert told["kv_full_bytes"] == told["kv_tokens_seen"] * POSITION // 2
+        observed = session.observed("kv.evict")
+        assert observed["kv_evicted"]
+        assert observed["kv_type"] == "bfloat16"
+        assert observed["kv_full_bytes"] == observed["kv_tokens_seen"] * POSITION // 2
         assert all(score <= 0 for score in session.score(PROMPT))

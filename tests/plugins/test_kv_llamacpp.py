@@ -53,15 +53,15 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_bits_mean_a_type_that_the_log_confirms(wide: Path, bits: int, kind: str) -> None:
     with on_llamacpp(wide, kv_bits=bits) as session:
         generated(session, PROMPT, 10)
-        facts, told = session.facts(), session.observed("kv.quantized")
+        facts, observed = session.facts(), session.observed("kv.quantized")
         assert (facts["kv_type_k"], facts["kv_type_v"], facts["flash_attention"]) == (kind, kind, True)
         seen, row = len(PROMPT) + 9, 2 * 2 * LAYERS
-        assert told["kv_tokens_seen"] == seen
-        assert told["kv_full_bytes"] == seen * row * 128
-        assert told["kv_claimed_bytes"] == told["kv_used_bytes"] == seen * row * ROWS[bits]
-        assert told["kv_cells"] == 256  # the model's context
-        assert told["kv_allocated_bytes"] == 256 * row * ROWS[bits]
-        assert told["kv_allocated_bytes"] == session.memory().kv_allocated_bytes
+        assert observed["kv_tokens_seen"] == seen
+        assert observed["kv_full_bytes"] == seen * row * 128
+        assert observed["kv_claimed_bytes"] == observed["kv_used_bytes"] == seen * row * ROWS[bits]
+        assert observed["kv_cells"] == 256  # the model's context
+        assert observed["kv_allocated_bytes"] == 256 * row * ROWS[bits]
+        assert observed["kv_allocated_bytes"] == session.memory().kv_allocated_bytes
         assert session.traffic().kv_position_bytes == row * ROWS[bits]
 
 
@@ -89,12 +89,12 @@ def test_a_window_takes_cells_for_the_budget_alone(file: Path) -> None:
     with on_llamacpp(file, **{**long, "kv_budget": 64, "kv_chunk": 16}) as session:
         assert session.context_length == 256
         generated(session, PROMPT, 150)
-        told, memory = session.observed("kv.window"), session.memory()
-        assert (told["kv_tokens_seen"], told["kv_tokens_kept_mean"]) == (249, 64)
-        assert told["kv_evicted"] is True
-        assert told["kv_used_bytes"] == memory.kv_used_bytes == 64 * POSITION
+        observed, memory = session.observed("kv.window"), session.memory()
+        assert (observed["kv_tokens_seen"], observed["kv_tokens_kept_mean"]) == (249, 64)
+        assert observed["kv_evicted"] is True
+        assert observed["kv_used_bytes"] == memory.kv_used_bytes == 64 * POSITION
         # llama.cpp rounds cells up to 256.
-        assert told["kv_cells"] == 256
+        assert observed["kv_cells"] == 256
         assert memory.kv_allocated_bytes == 256 * POSITION
         assert session.traffic().kv_position_bytes is None
 
@@ -102,9 +102,9 @@ def test_a_window_takes_cells_for_the_budget_alone(file: Path) -> None:
 def test_a_window_frees_cells_of_a_long_context(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "hf", max_position_embeddings=2048)
     long = exported(folder, tmp_path / "gguf")
-    given = {**WINDOW, "context_tokens": 2048}
+    chosen = {**WINDOW, "context_tokens": 2048}
     prompt = sequence(900)
-    with on_llamacpp(long, **given) as session, opened(folder, **WINDOW) as other:
+    with on_llamacpp(long, **chosen) as session, opened(folder, **WINDOW) as other:
         assert session.context_length == 2048
         assert generated(session, prompt, 20) == generated(other, prompt, 20)
         # More positions than there are cells have come, each at its true place.
@@ -115,8 +115,8 @@ def test_a_window_frees_cells_of_a_long_context(tmp_path: Path) -> None:
 def test_a_window_of_quantized_keys_and_values(wide: Path) -> None:
     with on_llamacpp(wide, kv_bits=8, **WINDOW) as session:
         generated(session, PROMPT, 30)
-        told = session.observed("kv.quantized")
-        assert told["kv_used_bytes"] == 24 * 2 * 2 * LAYERS * ROWS[8]
+        observed = session.observed("kv.quantized")
+        assert observed["kv_used_bytes"] == 24 * 2 * 2 * LAYERS * ROWS[8]
 
 
 def test_a_budget_that_is_never_reached_changes_nothing(file: Path) -> None:

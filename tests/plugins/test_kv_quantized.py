@@ -90,17 +90,17 @@ def test_bytes_are_those_of_the_formula(folder: Path, bits: int) -> None:
         for count in (1, 13, 40):
             session.reset()
             generated(session, PROMPT, count)
-            told = session.observed("kv.quantized")
+            observed = session.observed("kv.quantized")
             seen = len(PROMPT) + count - 1
             small = (seen - residual) // group * group
-            assert (told["kv_tokens_seen"], told["kv_tokens_packed"]) == (seen, small)
+            assert (observed["kv_tokens_seen"], observed["kv_tokens_packed"]) == (seen, small)
             # Codes, and float16 scale and least value of each group of 16: along the positions
             # for keys, along the channels for values.
             numbers = small * KV_HEADS * HEAD_SIZE
             layer = 2 * (numbers * bits // 8 + 2 * 2 * numbers // group)
             layer += 2 * (seen - small) * KV_HEADS * HEAD_SIZE * F32
-            assert told["kv_allocated_bytes"] == LAYERS * layer == told["kv_claimed_bytes"]
-            assert told["kv_full_bytes"] == seen * POSITION
+            assert observed["kv_allocated_bytes"] == LAYERS * layer == observed["kv_claimed_bytes"]
+            assert observed["kv_full_bytes"] == seen * POSITION
             memory = session.memory()
             assert memory.kv_allocated_bytes == memory.kv_used_bytes == LAYERS * layer
     assert residual <= seen - small < residual + group
@@ -120,13 +120,13 @@ def test_the_fewer_bits_the_further_from_the_full_model(folder: Path) -> None:
     distances = []
     for bits in BITS:
         with opened(folder, kv_bits=bits, kv_group=16, kv_residual=0) as session:
-            found = torch.from_numpy(session.logits(PROMPT)).log_softmax(-1)
+            logits = torch.from_numpy(session.logits(PROMPT)).log_softmax(-1)
             assert session.score(PROMPT) == pytest.approx(
-                [found[place, token].item() for place, token in enumerate(PROMPT[1:])], abs=1e-4
+                [logits[place, token].item() for place, token in enumerate(PROMPT[1:])], abs=1e-4
             )
         # The first piece of a text sees itself in full precision.
-        assert torch.allclose(found[:64], full[:64], atol=1e-4)
-        distances.append((full.exp() * (full - found)).sum(-1)[64:].mean().item())
+        assert torch.allclose(logits[:64], full[:64], atol=1e-4)
+        distances.append((full.exp() * (full - logits)).sum(-1)[64:].mean().item())
     assert 0 < distances[0] < distances[1] < distances[2]
     assert distances[0] < 0.01
 
@@ -135,7 +135,7 @@ def test_the_fewer_bits_the_further_from_the_full_model(folder: Path) -> None:
 def test_other_number_types_are_packed_too(folder: Path, dtype: str) -> None:
     with opened(folder, kv_bits=4, kv_residual=32, dtype=dtype) as session:
         assert len(generated(session, PROMPT, 10)) == 10
-        told = session.observed("kv.quantized")
-        assert told["kv_tokens_packed"] > 0
-        assert dtype in told["kv_type"]
+        observed = session.observed("kv.quantized")
+        assert observed["kv_tokens_packed"] > 0
+        assert dtype in observed["kv_type"]
         assert session.traffic().kv_position_bytes is None

@@ -42,45 +42,45 @@ def reasons(body: str) -> dict[str, str | None]:
 
 
 def test_a_runtime_without_the_capability_is_skipped_and_the_reason_names_it() -> None:
-    found = reasons("[backend.onnx]\n[backend.llamacpp]\n[technique.kv-tova]\n")
-    assert "needs the capability 'kv.evict'" in (found["onnx kv-tova"] or "")
-    assert "needs the capability 'kv.evict'" in (found["llamacpp kv-tova"] or "")
+    refusals = reasons("[backend.onnx]\n[backend.llamacpp]\n[technique.kv-tova]\n")
+    assert "needs the capability 'kv.evict'" in (refusals["onnx kv-tova"] or "")
+    assert "needs the capability 'kv.evict'" in (refusals["llamacpp kv-tova"] or "")
 
 
 def test_bits_that_a_runtime_has_no_type_for_are_a_reason() -> None:
     body = "[backend.torch]\n[backend.llamacpp]\n" + "".join(
         f'[technique.b{bits}]\nname = "kv-quantize"\nbits = {bits}\n' for bits in (8, 5, 4, 2)
     )
-    found = {name: reason for name, reason in reasons(body).items() if "not installed" not in (reason or "")}
-    assert found["torch b8"] is found["torch b4"] is found["torch b2"] is None
-    assert found["torch b5"] == ("technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is none of: 8, 4, 2")
+    results = {name: reason for name, reason in reasons(body).items() if "not installed" not in (reason or "")}
+    assert results["torch b8"] is results["torch b4"] is results["torch b2"] is None
+    assert results["torch b5"] == ("technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is none of: 8, 4, 2")
     if not default_registry().backend("llamacpp").available().ok:
         pytest.skip("no binding of llama.cpp is installed")
-    assert "2 is none of: 8, 5, 4" in (found["llamacpp b2"] or "")
+    assert "2 is none of: 8, 5, 4" in (results["llamacpp b2"] or "")
 
 
 def test_an_option_that_a_runtime_does_not_have_is_a_reason() -> None:
-    found = reasons("[backend.llamacpp]\n[technique.kv-quantize]\ngroup = 64\n")
-    reason = found["llamacpp kv-quantize"] or ""
+    refusals = reasons("[backend.llamacpp]\n[technique.kv-quantize]\ngroup = 64\n")
+    reason = refusals["llamacpp kv-quantize"] or ""
     assert "which backend 'llamacpp' does not have" in reason or "not installed" in reason
 
 
 def test_settings_that_do_not_go_together_are_a_reason() -> None:
-    found = reasons('[backend.torch]\ncache = "static"\n[technique.kv-h2o]\n')
-    assert found["torch kv-h2o"] == "kv_policy and kv_bits need cache = 'dynamic'"
-    found = reasons("[backend.torch]\n[technique.kv-snapkv]\nbudget = 20\n")
-    assert "nothing to choose" in (found["torch kv-snapkv"] or "")
+    refusals = reasons('[backend.torch]\ncache = "static"\n[technique.kv-h2o]\n')
+    assert refusals["torch kv-h2o"] == "kv_policy and kv_bits need cache = 'dynamic'"
+    refusals = reasons("[backend.torch]\n[technique.kv-snapkv]\nbudget = 20\n")
+    assert "nothing to choose" in (refusals["torch kv-snapkv"] or "")
 
 
 def test_two_techniques_for_one_cache_are_a_reason() -> None:
-    found = reasons('[backend.torch]\n[technique.both]\nsteps = [{ name = "kv-quantize" }, { name = "kv-h2o" }]\n')
-    assert found["torch both"] == "kv_policy and kv_bits cannot be combined"
+    refusals = reasons('[backend.torch]\n[technique.both]\nsteps = [{ name = "kv-quantize" }, { name = "kv-h2o" }]\n')
+    assert refusals["torch both"] == "kv_policy and kv_bits cannot be combined"
 
 
 def test_the_shipped_profile_plans_every_cell_that_this_machine_can_run() -> None:
     registry = default_registry()
     folders = registry.profile_dirs()
-    file = next(each / "kv-long.toml" for each in folders if (each / "kv-long.toml").is_file())
+    file = next(folder / "kv-long.toml" for folder in folders if (folder / "kv-long.toml").is_file())
     profile = parse_profile(file.read_text("utf-8"), str(file), file.parent)
     plan = make_plan(profile, registry, read_catalogue(folders), folders)
     mine = [cell for cell in plan.cells if cell.backend == "torch"]

@@ -174,9 +174,9 @@ def _ids_by_llama_cpp(session: LlamaCppSession, text: str) -> list[int]:
     import llama_cpp
 
     vocabulary = llama_cpp.llama_model_get_vocab(session._decoder._model)  # type: ignore[attr-defined]
-    given = text.encode()
-    room = (llama_cpp.llama_token * (len(given) + 8))()
-    count = llama_cpp.llama_tokenize(vocabulary, given, len(given), room, len(room), True, True)
+    encoded = text.encode()
+    room = (llama_cpp.llama_token * (len(encoded) + 8))()
+    count = llama_cpp.llama_tokenize(vocabulary, encoded, len(encoded), room, len(room), True, True)
     assert count >= 0
     return list(room[:count])
 
@@ -240,7 +240,7 @@ def test_memory_is_what_the_library_allocated(session: LlamaCppSession) -> None:
     assert before.kv_allocated_bytes == 256 * 2 * 2 * 2 * 16 * 4 == after.kv_allocated_bytes
     # The last token that was written has not been fed.
     assert (before.kv_used_bytes, after.kv_used_bytes) == (0, (8 + 4) * 2 * 2 * 2 * 16 * 4)
-    weights = 4 * sum(each.numel() for each in _tensors_of(TIED))
+    weights = 4 * sum(tensor.numel() for tensor in _tensors_of(TIED))
     assert before.weights_bytes == pytest.approx(weights, rel=0.1)
     assert before.workspace_bytes is not None
     assert before.workspace_bytes > 0
@@ -257,8 +257,8 @@ def test_traffic_counts_the_tensors_of_the_file(tmp_path: Path) -> None:
         folder = tmp_path / str(shape["head_dim"])
         file = exported(write_checkpoint(folder / "hf", shape), folder / "gguf", "bfloat16")
         parameters = _tensors_of(shape)
-        matrices = sum(each.numel() for each in parameters if each.ndim == 2)
-        vectors = sum(each.numel() for each in parameters if each.ndim == 1)
+        matrices = sum(parameter.numel() for parameter in parameters if parameter.ndim == 2)
+        vectors = sum(parameter.numel() for parameter in parameters if parameter.ndim == 1)
         rows, hidden = shape["vocab_size"], shape["hidden_size"]
         tied = shape["tie_word_embeddings"]
         read = matrices if tied else matrices - rows * hidden + hidden

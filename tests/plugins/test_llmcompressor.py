@@ -23,9 +23,9 @@ CONFIG = {"hidden_size": 576, "intermediate_size": 1536, "max_position_embedding
 
 
 def made(name: str) -> ArtifactTechnique:
-    found = default_registry().technique(name)
-    assert isinstance(found, ArtifactTechnique)
-    return found
+    technique = default_registry().technique(name)
+    assert isinstance(technique, ArtifactTechnique)
+    return technique
 
 
 def settings(name: str, **given: object) -> dict[str, Any]:
@@ -33,9 +33,9 @@ def settings(name: str, **given: object) -> dict[str, Any]:
 
 
 def test_all_share_one_environment() -> None:
-    found = needed_environments(default_registry())["llmcompressor"]
-    assert sorted(name for _, name in found.plugins) == sorted(NAMES)
-    assert found.distributions == ("joulebench",)
+    environment = needed_environments(default_registry())["llmcompressor"]
+    assert sorted(name for _, name in environment.plugins) == sorted(NAMES)
+    assert environment.distributions == ("joulebench",)
 
 
 def test_the_plugin_imports_no_library() -> None:
@@ -43,8 +43,8 @@ def test_the_plugin_imports_no_library() -> None:
         "import sys, joulebench_plugins.llmcompressor as p; p.joulebench_techniques();"
         "print([m for m in ('torch', 'transformers', 'llmcompressor') if m in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_without_the_library_the_cure_is_the_environment() -> None:
@@ -85,10 +85,10 @@ def test_values_of_a_group_are_counted_in_the_file(tmp_path: Path) -> None:
     scale = before.reshape(4, 2, 32).abs().amax(-1, keepdim=True) / 7
     rounded = (torch.round(before.reshape(4, 2, 32) / scale) * scale).reshape(4, 64)
     folders = write(tmp_path / "before", before), write(tmp_path / "after", rounded)
-    found = made(NAMES[0]).evidence(*folders, settings(NAMES[0]))
-    assert found["groups"] == 8
-    assert 8 <= int(str(found["most_values_in_a_group"])) <= 15
-    assert found["values_hold"] is True
+    evidence = made(NAMES[0]).evidence(*folders, settings(NAMES[0]))
+    assert evidence["groups"] == 8
+    assert 8 <= int(str(evidence["most_values_in_a_group"])) <= 15
+    assert evidence["values_hold"] is True
     unrounded = made(NAMES[0]).evidence(folders[0], folders[0], settings(NAMES[0]))
     assert unrounded["values_hold"] is False
     assert unrounded["changed_fraction"] == 0.0
@@ -101,9 +101,9 @@ def test_zeros_and_patterns_are_counted_in_the_file(tmp_path: Path) -> None:
     pruned.reshape(-1, 4)[:, :2] = 0
     folders = write(tmp_path / "before", before), write(tmp_path / "after", pruned)
     chosen = settings(NAMES[1], pattern="2:4")
-    found = made(NAMES[1]).evidence(*folders, chosen)
-    assert (found["zero_fraction"], found["zero_fraction_before"]) == (0.5, 0.0)
-    assert (found["pattern_groups"], found["pattern_holds"]) == (64, True)
+    evidence = made(NAMES[1]).evidence(*folders, chosen)
+    assert (evidence["zero_fraction"], evidence["zero_fraction_before"]) == (0.5, 0.0)
+    assert (evidence["pattern_groups"], evidence["pattern_holds"]) == (64, True)
     assert made(NAMES[1]).evidence(folders[0], folders[0], chosen)["pattern_holds"] is False
 
 

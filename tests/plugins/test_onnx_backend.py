@@ -211,7 +211,7 @@ def test_memory_counts_a_tied_matrix_once_and_the_cache_by_its_buffers(folder: P
 
 def parameters(folder: Path) -> int:
     model = torch_model(folder / "checkpoint")
-    return sum(each.numel() for each in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_traffic_is_counted_from_the_tensors(folder: Path, session: BackendSession) -> None:

@@ -72,7 +72,7 @@ def test_the_graph_is_written_for_older_runtimes(model: Path) -> None:
 
 def test_weights_begin_at_pages_so_that_they_can_be_mapped(model: Path) -> None:
     graph = onnx.load(str(model / "model.onnx"), load_external_data=False).graph
-    places = [{entry.key: entry.value for entry in each.external_data} for each in graph.initializer]
+    places = [{entry.key: entry.value for entry in initializer.external_data} for initializer in graph.initializer]
     outside = [place for place in places if place]
     assert len(outside) == len(places) - 1
     assert all(int(place["offset"]) % 4096 == 0 for place in outside)
@@ -84,7 +84,7 @@ def test_a_tied_head_is_the_embedding_and_an_untied_one_its_own(model: Path, tmp
     untied = export(write_checkpoint(tmp_path / "checkpoint", UNTIED), tmp_path / "untied")
     for folder, count in ((model, 1), (untied, 2)):
         tensors = take_inventory(folder / "model.onnx").tensors.values()
-        assert sum(list(each.shape) == rows for each in tensors) == count
+        assert sum(list(tensor.shape) == rows for tensor in tensors) == count
 
 
 def test_ort_format_comes_with_the_operators_that_a_reduced_build_needs(model: Path, tmp_path: Path) -> None:
@@ -201,8 +201,8 @@ def rename_input(graph: Any) -> None:
 
 
 def lead_outside(graph: Any) -> None:
-    for each in graph.graph.initializer:
-        for entry in each.external_data:
+    for initializer in graph.graph.initializer:
+        for entry in initializer.external_data:
             if entry.key == "location":
                 entry.value = "../model.onnx.data"
 

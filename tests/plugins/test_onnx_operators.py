@@ -29,11 +29,11 @@ SETTINGS = {"threads": 1, "arena": True, "spinning": True, "prepacking": True, "
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The tied llama by format, its checkpoint, and another with biases and a head of its own."""
     path = tmp_path_factory.mktemp("operators")
-    found = {"hf": write_checkpoint(path / "tied", TIED)}
-    found["onnx"] = export(found["hf"], path / "onnx")
-    found["ort"] = to_ort(found["onnx"], path / "ort")
-    found["untied"] = export(write_checkpoint(path / "other", UNTIED), path / "untied")
-    return found
+    results = {"hf": write_checkpoint(path / "tied", TIED)}
+    results["onnx"] = export(results["hf"], path / "onnx")
+    results["ort"] = to_ort(results["onnx"], path / "ort")
+    results["untied"] = export(write_checkpoint(path / "other", UNTIED), path / "untied")
+    return results
 
 
 def by_name(kernels: Any) -> dict[str, Kernel]:
@@ -73,7 +73,7 @@ def test_they_are_all_of_a_step_and_their_products_are_the_tokens(
     for name, kernel in kernels.items():
         assert kernel.together == (1 if name in apart else kernel.per_token)
     products = [kernels[name] for name in (*LINEARS, "head")]
-    assert sum(each.operations * each.per_token for each in products) == traffic.operations
+    assert sum(product.operations * product.per_token for product in products) == traffic.operations
     assert kernels["head"].operations == traffic.head_operations
 
 
@@ -112,7 +112,7 @@ def test_a_piece_goes_from_instance_to_instance_and_on_where_it_ended() -> None:
     results = [{"y": np.zeros((1, 8), np.float32)} for _ in range(3)]
     run = one_by_one(Piece([helper.make_node("Neg", ["x"], ["y"])], given, results), SETTINGS)
     run(2)
-    assert [bool(each["y"].any()) for each in results] == [True, True, False]
+    assert [bool(result["y"].any()) for result in results] == [True, True, False]
     run(1)
     for own, result in zip(given, results, strict=True):
         assert np.array_equal(result["y"], -own["x"])
@@ -128,7 +128,7 @@ def test_instances_run_at_once_on_the_stored_weights(folders: dict[str, Path], f
 
     folder = folders[format_]
     inventory = take_inventory(folder / f"model.{format_}")
-    names = [f"model.layers.{each}.mlp.up_proj.weight" for each in range(2)]
+    names = [f"model.layers.{index}.mlp.up_proj.weight" for index in range(2)]
     x = np.random.default_rng(3).standard_normal((1, 1, 64), np.float32)
     results = [{"y": np.zeros((1, 1, 96), np.float32)} for _ in names]
     piece = Piece(

@@ -74,8 +74,8 @@ def inputs_of(model: Any, layer: int, module: str, tokens: list[list[int]]) -> t
         .register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten(0, 1)))
     )
     with torch.inference_mode():
-        for each in tokens:
-            model(input_ids=torch.tensor([each]), use_cache=False)
+        for token in tokens:
+            model(input_ids=torch.tensor([token]), use_cache=False)
     hook.remove()
     return torch.cat(seen)
 
@@ -164,7 +164,7 @@ def test_evidence_is_what_the_files_say(
 ) -> None:
     evidence = pruned(technique(), source, tmp_path / "out", text, sparsity="25%")
     size = (tmp_path / "out" / "model.safetensors").stat().st_size
-    parameters = sum(each.numel() for each in tensors_of(source).values())
+    parameters = sum(tensor.numel() for tensor in tensors_of(source).values())
     assert evidence["pruned_matrices"] == 21
     assert evidence["zero_fraction_before"] == 0
     for key in ("zero_fraction", "layer_zero_fraction_min", "layer_zero_fraction_max"):
@@ -198,7 +198,7 @@ def test_the_number_type_on_disk_stays_and_the_model_reloads(
     after = tensors_of(tmp_path / "out")
     assert {each.dtype for each in after.values()} == {getattr(torch, dtype)}
     names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-    assert {each.name for each in (tmp_path / "out").iterdir()} == names
+    assert {file.name for file in (tmp_path / "out").iterdir()} == names
     logits = reloaded(tmp_path / "out")(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
     assert bool(logits.isfinite().all())
 

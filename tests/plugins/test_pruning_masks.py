@@ -28,9 +28,9 @@ def correlated_inputs(tokens: int, features: int) -> torch.Tensor:
 def test_in_a_matrix_exactly_the_smallest_go(sparsity: float) -> None:
     scores = random_matrix(24, 40).abs()
     keep = keep_in_matrix(scores, sparsity)
-    ranked = sorted((float(each), place) for place, each in enumerate(scores.flatten()))
+    ranked = sorted((float(value), place) for place, value in enumerate(scores.flatten()))
     gone = {place for _, place in ranked[: round(sparsity * 960)]}
-    assert {place for place, each in enumerate(keep.flatten()) if not each} == gone
+    assert {place for place, value in enumerate(keep.flatten()) if not value} == gone
 
 
 def test_in_rows_each_row_loses_as_many_and_its_own_smallest() -> None:
@@ -38,7 +38,7 @@ def test_in_rows_each_row_loses_as_many_and_its_own_smallest() -> None:
     keep = keep_in_rows(scores, 0.4)
     for row, kept in zip(scores.tolist(), keep.tolist(), strict=True):
         limit = sorted(row)[12]
-        assert kept == [each >= limit for each in row]
+        assert kept == [score >= limit for score in row]
 
 
 def test_of_equal_scores_the_first_go_and_the_number_is_exact() -> None:
@@ -52,7 +52,7 @@ def test_a_pattern_keeps_the_n_largest_of_each_m(pattern: tuple[int, int]) -> No
     keep = keep_pattern(scores, pattern)
     kept, group = pattern
     for values, held in zip(scores.view(-1, group).tolist(), keep.view(-1, group).tolist(), strict=True):
-        assert [each in sorted(values)[-kept:] for each in values] == held
+        assert [value in sorted(values)[-kept:] for value in values] == held
 
 
 def test_uncorrelated_inputs_leave_nothing_to_correct() -> None:

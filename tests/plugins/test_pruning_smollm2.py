@@ -56,23 +56,23 @@ def perplexity_after(technique: ArtifactTechnique, source: Path, output: Path, *
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
 def test_at_half_of_the_weights_sparsegpt_and_wanda_beat_magnitude(pattern: str, smollm2: Path, tmp_path: Path) -> None:
     whole = perplexity(smollm2)
-    found = {
+    results = {
         technique.name: perplexity_after(technique(), smollm2, tmp_path / technique.name, pattern=pattern)
         for technique in (PruneMagnitude, PruneWanda, PruneSparseGpt)
     }
-    print({"none": whole, "pattern": pattern, **found})
-    assert whole < found["prune-sparsegpt"] < found["prune-wanda"]
-    assert found["prune-wanda"] < 0.5 * found["prune-magnitude"]
+    print({"none": whole, "pattern": pattern, **results})
+    assert whole < results["prune-sparsegpt"] < results["prune-wanda"]
+    assert results["prune-wanda"] < 0.5 * results["prune-magnitude"]
 
 
 def test_by_activations_a_cut_model_is_better_than_by_the_weights_norms(smollm2: Path, tmp_path: Path) -> None:
-    found = {}
+    results = {}
     for scores in ("activation", "magnitude"):
         evidence = pruned(
             PruneStructured(), smollm2, tmp_path / scores, CALIBRATION, keep_mlp="75%", scores=scores, **DEFAULT
         )
         assert (evidence["mlp_width_before"], evidence["mlp_width_after"]) == (1536, 1152)
         assert int(str(evidence["parameters_after"])) < int(str(evidence["parameters_before"]))
-        found[scores] = perplexity(tmp_path / scores)
-    print({"none": perplexity(smollm2), **found})
-    assert found["activation"] < found["magnitude"]
+        results[scores] = perplexity(tmp_path / scores)
+    print({"none": perplexity(smollm2), **results})
+    assert results["activation"] < results["magnitude"]

@@ -104,8 +104,10 @@ def test_what_adds_nothing_goes_and_the_smaller_model_says_the_same(
 def test_evidence_is_what_the_files_say(source: Path, tmp_path: Path, text: Path) -> None:
     evidence = pruned(PruneStructured(), source, tmp_path / "out", text, **ALL_THREE)
     smaller = reloaded(tmp_path / "out")
-    before, after = (sum(each.numel() for each in tensors_of(folder).values()) for folder in (source, tmp_path / "out"))
-    assert sum(each.numel() for each in smaller.parameters()) == after < before
+    before, after = (
+        sum(tensor.numel() for tensor in tensors_of(folder).values()) for folder in (source, tmp_path / "out")
+    )
+    assert sum(parameter.numel() for parameter in smaller.parameters()) == after < before
     size = (tmp_path / "out" / "model.safetensors").stat().st_size
     assert evidence == {
         "parameters_before": before,
@@ -137,7 +139,7 @@ def test_each_option_changes_its_sizes_alone(
     given: dict[str, Any], changed: dict[str, int], source: Path, tmp_path: Path, text: Path
 ) -> None:
     pruned(PruneStructured(), source, tmp_path / "out", text, **given)
-    before, after = (json.loads((each / "config.json").read_text("utf-8")) for each in (source, tmp_path / "out"))
+    before, after = (json.loads((folder / "config.json").read_text("utf-8")) for folder in (source, tmp_path / "out"))
     assert after == {**before, **changed}
     reloaded(tmp_path / "out")
 
@@ -152,8 +154,8 @@ def test_channels_are_chosen_by_what_they_add_to_the_residual(source: Path, tmp_
     seen: list[torch.Tensor] = []
     down.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
     with torch.inference_mode():
-        for each in calibration_tokens(source, Calibration(text, 6, 24, 0)):
-            dense(input_ids=torch.tensor([each]))
+        for stretch in calibration_tokens(source, Calibration(text, 6, 24, 0)):
+            dense(input_ids=torch.tensor([stretch]))
     added = torch.cat(seen).square().sum(0) * down.weight.detach().square().sum(0)
     kept = sorted(sorted(range(160), key=lambda place: -float(added[place]))[:96])
     before, after = tensors_of(source), tensors_of(tmp_path / "out")
@@ -186,9 +188,9 @@ def test_several_files_number_type_and_repetition(tmp_path: Path, text: Path) ->
     index = json.loads((tmp_path / "first" / "model.safetensors.index.json").read_text("utf-8"))
     tensors = tensors_of(tmp_path / "first")
     assert set(index["weight_map"]) == set(tensors)
-    assert set(index["weight_map"].values()) == {each.name for each in (tmp_path / "first").glob("*.safetensors")}
-    assert index["metadata"]["total_size"] == sum(each.nbytes for each in tensors.values())
-    assert {each.dtype for each in tensors.values()} == {torch.bfloat16}
+    assert set(index["weight_map"].values()) == {file.name for file in (tmp_path / "first").glob("*.safetensors")}
+    assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in tensors.values())
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
     reloaded(tmp_path / "first")
 
 
@@ -215,11 +217,11 @@ def test_the_smaller_model_goes_on_to_other_runtimes(
     settings = {**runtime.default_settings(), "threads": 1}
     prompt = PROMPT[0].tolist()
     with runtime.open(Artifact(runtime.accepts[0], path, "", 0), "cpu", settings) as session:
-        found = session.score(prompt)
+        scores = session.score(prompt)
     with torch.inference_mode():
         logits = reloaded(tmp_path / "out")(input_ids=PROMPT).logits[0, :-1].log_softmax(-1)
     expected = logits.gather(1, PROMPT[0, 1:, None])[:, 0].tolist()
-    assert found == pytest.approx(expected, abs=0.02)
+    assert scores == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -98,12 +98,12 @@ def test_the_weights_are_their_integers_times_their_scales_exactly(
     technique: type[ArtifactTechnique], given: dict[str, Any], source: Path, tmp_path: Path, text: Path
 ) -> None:
     evidence = pruned(technique(), source, tmp_path / "out", text, **given)
-    found = IntegerFile.beside(tmp_path / "out")
-    assert found is not None
+    integers = IntegerFile.beside(tmp_path / "out")
+    assert integers is not None
     after = tensors_of(tmp_path / "out")
-    assert set(found.matrices) == {name for name in after if is_matrix(name)}
-    for name in found.matrices:
-        matrix = found.matrix(name)
+    assert set(integers.matrices) == {name for name in after if is_matrix(name)}
+    for name in integers.matrices:
+        matrix = integers.matrix(name)
         dense = torch.tensor(matrix.integers).float() * torch.tensor(matrix.scales).float().repeat_interleave(
             matrix.group, 1
         )
@@ -138,7 +138,7 @@ def test_rtn_rounds_each_matrix_to_nearest_and_leaves_the_rest_alone(
         "tokenizer_config.json",
         FOLDER,
     }
-    assert {each.name for each in (tmp_path / "out").iterdir()} == names
+    assert {file.name for file in (tmp_path / "out").iterdir()} == names
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -189,11 +189,11 @@ def test_smoothquant_scales_follow_the_paper_s_formula(source: Path, tmp_path: P
         lambda _, given: largest.append(given[0].abs().flatten(0, 1).amax(0))
     )
     with torch.inference_mode():
-        for each in calibration_tokens(source, Calibration(text, 6, 24, 0)):
-            model(input_ids=torch.tensor([each]), use_cache=False)
+        for token in calibration_tokens(source, Calibration(text, 6, 24, 0)):
+            model(input_ids=torch.tensor([token]), use_cache=False)
     hook.remove()
     prefix = "model.layers.0.self_attn"
-    weights = torch.cat([before[f"{prefix}.{each}_proj.weight"].float() for each in "qkv"])
+    weights = torch.cat([before[f"{prefix}.{letter}_proj.weight"].float() for letter in "qkv"])
     scale = torch.stack(largest).amax(0) ** 0.4 / weights.abs().amax(0) ** 0.6
     norm = "model.layers.0.input_layernorm.weight"
     torch.testing.assert_close(after[norm], before[norm].float() / scale, rtol=1e-4, atol=1e-6)
@@ -214,8 +214,8 @@ def test_gptq_and_awq_keep_the_products_of_the_first_layer_better_than_rounding(
         with torch.inference_mode():
             return torch.cat(
                 [
-                    model(input_ids=torch.tensor([each]), output_hidden_states=True).hidden_states[1][0]
-                    for each in tokens
+                    model(input_ids=torch.tensor([token]), output_hidden_states=True).hidden_states[1][0]
+                    for token in tokens
                 ]
             )
 
@@ -250,10 +250,10 @@ def test_a_model_in_several_files_is_quantized_as_in_one(source: Path, tmp_path:
 
 def test_the_embedding_is_rounded_where_that_is_asked_for(source: Path, tmp_path: Path, text: Path) -> None:
     evidence = pruned(QuantizeRtn(), source, tmp_path / "out", text, bits=4, embedding="int8")
-    found = IntegerFile.beside(tmp_path / "out")
-    assert found is not None
-    assert found.matrices["model.embed_tokens.weight"]["bits"] == 8
-    assert found.matrices["model.layers.0.mlp.up_proj.weight"]["bits"] == 4
+    integers = IntegerFile.beside(tmp_path / "out")
+    assert integers is not None
+    assert integers.matrices["model.embed_tokens.weight"]["bits"] == 8
+    assert integers.matrices["model.layers.0.mlp.up_proj.weight"]["bits"] == 4
     assert evidence["quantized_matrices"] == MATRICES + 1
     norms = 7 * 64 / float(str(evidence["parameters_after"]))
     assert evidence["quantized_share"] == pytest.approx(1 - norms)
@@ -279,7 +279,7 @@ def test_evidence_counts_bits_and_integers_in_the_files(
     assert evidence["packed_bytes"] == weights * expected / 8
     # The file does not become smaller: each weight is four bytes of float32.
     assert int(str(evidence["weights_bytes_after"])) > int(str(evidence["weights_bytes_before"]))
-    rest = sum(each.numel() for each in before.values()) - weights
+    rest = sum(tensor.numel() for tensor in before.values()) - weights
     total = (weights * expected + 16 * rest) / (weights + rest)
     assert evidence["bits_per_weight_of_model"] == pytest.approx(total)
     assert str(evidence["dtypes_before"]) == "bfloat16 100.0 %"
@@ -404,6 +404,6 @@ def test_damaged_integers_are_refused_plainly(source: Path, tmp_path: Path, text
         copy = shutil.copytree(tmp_path / "out", tmp_path / f"copy-{number}")
         (copy / FOLDER / file).write_bytes(content)
         with pytest.raises(ModelError, match=reason):
-            found = IntegerFile.beside(copy)
-            assert found is not None
-            found.packable(32)
+            integers = IntegerFile.beside(copy)
+            assert integers is not None
+            integers.packable(32)

@@ -43,32 +43,32 @@ def product_error(inputs: torch.Tensor, weight: torch.Tensor, found: Rounded) ->
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_integers_stay_in_their_bits_and_scales_are_float16_by_group(bits: int, group: int, search: bool) -> None:
     weight = random_matrix(6, 256)
-    found = round_to_nearest(weight, Grid(bits, group, search))
-    assert found.integers.dtype == torch.int8
-    assert found.scales.dtype == torch.float16
-    assert found.scales.shape == (6, 256 // (group or 256))
+    rounded = round_to_nearest(weight, Grid(bits, group, search))
+    assert rounded.integers.dtype == torch.int8
+    assert rounded.scales.dtype == torch.float16
+    assert rounded.scales.shape == (6, 256 // (group or 256))
     lowest = -127 if bits == 8 else -(2 ** (bits - 1))
-    assert lowest <= int(found.integers.min())
-    assert int(found.integers.max()) <= 2 ** (bits - 1) - 1
+    assert lowest <= int(rounded.integers.min())
+    assert int(rounded.integers.max()) <= 2 ** (bits - 1) - 1
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_each_weight_gets_the_nearest_number_of_its_grid(bits: int) -> None:
     weight = random_matrix(5, 64)
     grid = Grid(bits, 32)
-    found = round_to_nearest(weight, grid)
+    rounded = round_to_nearest(weight, grid)
     levels = torch.arange(grid.lowest, grid.highest + 1).float()
-    numbers = spread(found.scales, 64)[..., None] * levels
+    numbers = spread(rounded.scales, 64)[..., None] * levels
     least = (numbers - weight[..., None]).abs().amin(-1)
-    torch.testing.assert_close((found.dense() - weight).abs(), least)
+    torch.testing.assert_close((rounded.dense() - weight).abs(), least)
 
 
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_the_largest_weight_of_a_group_is_hit_as_far_as_float16_says_the_scale(bits: int) -> None:
     weight = random_matrix(40, 32)
-    found = round_to_nearest(weight, Grid(bits, 32))
+    rounded = round_to_nearest(weight, Grid(bits, 32))
     place = weight.abs().argmax(1, keepdim=True)
-    largest, hit = weight.gather(1, place), found.dense().gather(1, place)
+    largest, hit = weight.gather(1, place), rounded.dense().gather(1, place)
     torch.testing.assert_close(hit, largest, rtol=2**-10, atol=0)
 
 
@@ -77,15 +77,15 @@ def test_zeros_stay_zeros_and_a_group_of_zeros_has_no_scale() -> None:
     weight[:, ::3] = 0
     weight[2, :32] = 0
     for grid in (Grid(4, 32), Grid(8, 32), Grid(2, 0), Grid(3, 32, search=True)):
-        found = round_to_nearest(weight, grid)
-        assert bool((found.integers[weight == 0] == 0).all())
-        assert bool(found.dense().isfinite().all())
+        rounded = round_to_nearest(weight, grid)
+        assert bool((rounded.integers[weight == 0] == 0).all())
+        assert bool(rounded.dense().isfinite().all())
 
 
 def test_the_product_of_an_integer_and_a_scale_is_exact_in_float32() -> None:
-    found = round_to_nearest(random_matrix(16, 64), Grid(8, 32))
-    exact = found.integers.double() * spread(found.scales, 64).double()
-    assert torch.equal(found.dense().double(), exact)
+    rounded = round_to_nearest(random_matrix(16, 64), Grid(8, 32))
+    exact = rounded.integers.double() * spread(rounded.scales, 64).double()
+    assert torch.equal(rounded.dense().double(), exact)
 
 
 @pytest.mark.parametrize("bits", [4, 3, 2])
@@ -112,9 +112,9 @@ def test_a_search_by_inputs_keeps_the_products_better_than_one_by_weights() -> N
 
 def test_errors_and_clipped_weights_are_counted() -> None:
     weight = torch.tensor([[1.0, -8.0] + [0.0] * 30])
-    found = Rounded.of(weight, 4, torch.tensor([[2.0, -8.0] + [0.0] * 30]), torch.ones(1, 1, dtype=torch.float16), 1)
-    assert (found.squared_error, found.squares, found.clipped) == (1.0, 65.0, 1 / 32)
-    assert torch.equal(found.dense(), dequantized(found.integers, found.scales))
+    rounded = Rounded.of(weight, 4, torch.tensor([[2.0, -8.0] + [0.0] * 30]), torch.ones(1, 1, dtype=torch.float16), 1)
+    assert (rounded.squared_error, rounded.squares, rounded.clipped) == (1.0, 65.0, 1 / 32)
+    assert torch.equal(rounded.dense(), dequantized(rounded.integers, rounded.scales))
 
 
 # -- GPTQ -------------------------------------------------------------------------------------
@@ -124,10 +124,10 @@ def test_errors_and_clipped_weights_are_counted() -> None:
 @pytest.mark.parametrize("group", [0, 32, 64, 128])
 def test_uncorrelated_inputs_leave_nothing_to_correct(group: int, act_order: bool) -> None:
     weight = random_matrix(16, 256)
-    found = round_and_correct(weight, 3 * torch.eye(256), Grid(4, group), 0.01, act_order)
+    rounded = round_and_correct(weight, 3 * torch.eye(256), Grid(4, group), 0.01, act_order)
     plain = round_to_nearest(weight, Grid(4, group))
-    assert torch.equal(found.scales, plain.scales)
-    assert torch.equal(found.integers, plain.integers)
+    assert torch.equal(rounded.scales, plain.scales)
+    assert torch.equal(rounded.integers, plain.integers)
 
 
 @pytest.mark.parametrize("act_order", [False, True])
@@ -138,9 +138,9 @@ def test_on_correlated_inputs_gptq_keeps_the_products_better_than_rounding(
 ) -> None:
     inputs = correlated_inputs(600, 192)  # a block of 128 columns and half a block
     weight = random_matrix(32, 192)
-    found = round_and_correct(weight, inputs.T @ inputs, Grid(bits, group), 0.01, act_order)
+    rounded = round_and_correct(weight, inputs.T @ inputs, Grid(bits, group), 0.01, act_order)
     plain = round_to_nearest(weight, Grid(bits, group))
-    assert product_error(inputs, weight, found) < 0.7 * product_error(inputs, weight, plain)
+    assert product_error(inputs, weight, rounded) < 0.7 * product_error(inputs, weight, plain)
 
 
 @pytest.mark.parametrize("act_order", [False, True])
@@ -148,10 +148,10 @@ def test_what_was_pruned_stays_pruned(act_order: bool) -> None:
     inputs = correlated_inputs(600, 128)
     weight = random_matrix(16, 128)
     weight[:, 1::2] = 0
-    found = round_and_correct(weight, inputs.T @ inputs, Grid(4, 32), 0.01, act_order)
-    assert bool((found.integers[:, 1::2] == 0).all())
+    rounded = round_and_correct(weight, inputs.T @ inputs, Grid(4, 32), 0.01, act_order)
+    assert bool((rounded.integers[:, 1::2] == 0).all())
     plain = round_to_nearest(weight, Grid(4, 32))
-    assert product_error(inputs, weight, found) < product_error(inputs, weight, plain)
+    assert product_error(inputs, weight, rounded) < product_error(inputs, weight, plain)
 
 
 def test_the_first_corrections_are_the_least_squares_solution() -> None:
@@ -171,8 +171,8 @@ def test_inputs_that_are_always_zero_are_rounded_and_change_nothing_else() -> No
     inputs = correlated_inputs(300, 64)
     inputs[:, [3, 40]] = 0
     weight = random_matrix(8, 64)
-    found = round_and_correct(weight, inputs.T @ inputs, Grid(8, 32), 0.01, act_order=False)
-    torch.testing.assert_close(found.dense()[:, [3, 40]], weight[:, [3, 40]], rtol=0, atol=0.05)
+    rounded = round_and_correct(weight, inputs.T @ inputs, Grid(8, 32), 0.01, act_order=False)
+    torch.testing.assert_close(rounded.dense()[:, [3, 40]], weight[:, [3, 40]], rtol=0, atol=0.05)
 
 
 def test_a_hessian_without_an_inverse_is_told_plainly() -> None:
@@ -185,9 +185,9 @@ def test_a_hessian_without_an_inverse_is_told_plainly() -> None:
 
 
 def test_a_hadamard_matrix_is_orthogonal_and_has_one_magnitude() -> None:
-    found = hadamard(64)
-    torch.testing.assert_close(found @ found.T, torch.eye(64, dtype=torch.float64))
-    torch.testing.assert_close(found.abs(), torch.full_like(found, 1 / 8))
+    matrix = hadamard(64)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(64, dtype=torch.float64))
+    torch.testing.assert_close(matrix.abs(), torch.full_like(matrix, 1 / 8))
 
 
 @pytest.mark.parametrize("kind", ["hadamard", "orthogonal"])

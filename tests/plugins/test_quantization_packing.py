@@ -58,8 +58,8 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def made(case: str) -> Path:
         folder = root / case
         if not folder.is_dir():
-            technique, given, _, _ = CASES[case]
-            pruned(technique(), source, folder, text, **given)
+            technique, options, _, _ = CASES[case]
+            pruned(technique(), source, folder, text, **options)
         return folder
 
     return made
@@ -84,7 +84,7 @@ def torch_logits(folder: Path) -> Any:
 
 def divergence(exact: Any, found: Any) -> float:
     """Mean KL divergence of two rows of logits, in nats."""
-    first, second = (torch.tensor(each).double().log_softmax(-1) for each in (exact, found))
+    first, second = (torch.tensor(logits).double().log_softmax(-1) for logits in (exact, found))
     return float((first.exp() * (first - second)).sum(-1).mean())
 
 
@@ -97,11 +97,11 @@ def test_gguf_blocks_stand_for_the_checkpoint_s_numbers_bit_for_bit(case: str, q
     file = in_gguf(checkpoint, tmp_path / "gguf")
     (tmp_path / "back").mkdir()
     GgufImport().convert(file, tmp_path / "back", {"dtype": "float32"})
-    expected, found = tensors_of(checkpoint), tensors_of(tmp_path / "back")
-    assert found.keys() == expected.keys()
+    expected, tensors = tensors_of(checkpoint), tensors_of(tmp_path / "back")
+    assert tensors.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor.float()), name
-    types = {each.name: each.tensor_type.name for each in gguf.GGUFReader(file).tensors}
+        assert torch.equal(tensors[name], tensor.float()), name
+    types = {tensor.name: tensor.tensor_type.name for tensor in gguf.GGUFReader(file).tensors}
     assert types["blk.0.attn_q.weight"] == types["blk.2.ffn_down.weight"] == kind
     head = "Q8_0" if "embedding" in CASES[case][1] else "F32"
     assert types["token_embd.weight"] == types["output.weight"] == head
@@ -117,24 +117,24 @@ def test_the_blocks_hold_the_integers_and_scales_themselves(quantized: Any, tmp_
         integers = IntegerFile.beside(quantized(case))
         assert integers is not None
         matrix = integers.matrix("model.layers.1.mlp.down_proj.weight")
-        (tensor,) = (each for each in gguf.GGUFReader(file).tensors if each.name == "blk.1.ffn_down.weight")
+        (tensor,) = (tensor for tensor in gguf.GGUFReader(file).tensors if tensor.name == "blk.1.ffn_down.weight")
         width = 34 if case == "rtn-8" else 18
         blocks = np.array(tensor.data).reshape(len(matrix.integers), -1, width)
         scales = blocks[..., :2].copy().view(np.float16)[..., 0]
         assert np.array_equal(scales.view(np.uint16), matrix.scales.view(np.uint16))
         numbers = blocks[..., 2:]
         if width == 34:
-            found = numbers.view(np.int8)
+            stored = numbers.view(np.int8)
         else:
             halves = (numbers & 15, numbers >> 4)
-            found = np.concatenate(halves, -1).astype(np.int8) - 8
-        assert np.array_equal(found.reshape(matrix.integers.shape), matrix.integers)
+            stored = np.concatenate(halves, -1).astype(np.int8) - 8
+        assert np.array_equal(stored.reshape(matrix.integers.shape), matrix.integers)
 
 
 def test_a_file_of_blocks_is_smaller_and_a_dense_one_is_asked_for(quantized: Any, tmp_path: Path) -> None:
     packed = in_gguf(quantized("rtn-4"), tmp_path / "packed")
     dense = in_gguf(quantized("rtn-4"), tmp_path / "dense", pack="dense")
-    assert {each.tensor_type.name for each in gguf.GGUFReader(dense).tensors} == {"F32"}
+    assert {tensor.tensor_type.name for tensor in gguf.GGUFReader(dense).tensors} == {"F32"}
     assert packed.stat().st_size < 0.6 * dense.stat().st_size
 
 
@@ -143,19 +143,19 @@ def test_llama_cpp_computes_nearly_the_same_from_blocks(case: str, quantized: An
     if not LlamaCppBackend().available().ok:
         pytest.skip("no llama.cpp")
     exact = torch_logits(quantized(case))
-    found = {}
+    results = {}
     for pack in ("auto", "dense"):
         folder = in_gguf(quantized(case), tmp_path / pack, pack).parent
         with LlamaCppBackend().open(
             Artifact("gguf", folder, "", 0), "cpu", {"threads": 1, "context_tokens": 64}
         ) as session:
-            found[pack] = divergence(exact, session.logits(PROMPT))
+            results[pack] = divergence(exact, session.logits(PROMPT))
             dtype = str(session.facts()["dtype"])
             assert dtype == ("float32" if pack == "dense" else dtype)
             assert pack == "dense" or CASES[case][2].lower() in dtype
-    assert found["dense"] < 1e-6
+    assert results["dense"] < 1e-6
     # The kernels of Q4_0 and Q8_0 round the activations to 8 bits, in blocks of 32.
-    assert 1e-9 < found["auto"] < 0.02
+    assert 1e-9 < results["auto"] < 0.02
 
 
 # -- ONNX -------------------------------------------------------------------------------------
@@ -164,12 +164,15 @@ def test_llama_cpp_computes_nearly_the_same_from_blocks(case: str, quantized: An
 def dequantized(folder: Path) -> dict[str, Any]:
     """The matrices that MatMulNBits multiplies with, by the names of their blocks."""
     model = onnx.load(str(folder / "model.onnx"))
-    arrays = {each.name: onnx.numpy_helper.to_array(each, str(folder)) for each in model.graph.initializer}
-    found: dict[str, Any] = {}
+    arrays = {
+        initializer.name: onnx.numpy_helper.to_array(initializer, str(folder))
+        for initializer in model.graph.initializer
+    }
+    results: dict[str, Any] = {}
     for node in model.graph.node:
         if node.op_type != "MatMulNBits":
             continue
-        integers = {each.name: each.i for each in node.attribute}
+        integers = {attribute.name: attribute.i for attribute in node.attribute}
         blocks = arrays[node.input[1]].astype(np.int16)
         if integers["bits"] == 4:
             blocks = np.stack([blocks & 15, blocks >> 4], -1).reshape(*blocks.shape[:2], -1)
@@ -177,17 +180,17 @@ def dequantized(folder: Path) -> dict[str, Any]:
         assert len(node.input) == 3, "the zero point is the one by default"
         values = (blocks - 2 ** (integers["bits"] - 1)).astype(np.float32) * scales[..., None]
         name = node.input[1].removesuffix(".integers") + ".weight"
-        found[name] = values.reshape(integers["N"], integers["K"])
-    return found
+        results[name] = values.reshape(integers["N"], integers["K"])
+    return results
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_matmulnbits_stands_for_the_checkpoint_s_numbers_bit_for_bit(case: str, quantized: Any, tmp_path: Path) -> None:
     checkpoint = quantized(case)
     folder = in_onnx(checkpoint, tmp_path / "onnx")
-    found, expected = dequantized(folder), tensors_of(checkpoint)
-    assert len(found) == 21 + ("embedding" in CASES[case][1])
-    for name, values in found.items():
+    tensors, expected = dequantized(folder), tensors_of(checkpoint)
+    assert len(tensors) == 21 + ("embedding" in CASES[case][1])
+    for name, values in tensors.items():
         assert np.array_equal(values, expected[name].numpy()), name
 
 
@@ -195,10 +198,10 @@ def test_matmulnbits_stands_for_the_checkpoint_s_numbers_bit_for_bit(case: str, 
 def test_onnx_runtime_computes_the_same_from_integers(case: str, quantized: Any, tmp_path: Path) -> None:
     exact = torch_logits(quantized(case))
     with opened(in_onnx(quantized(case), tmp_path / "onnx")) as session:
-        found = session.logits(PROMPT)
+        logits = session.logits(PROMPT)
         assert f"int{CASES[case][3]}" in str(session.facts()["dtype"]).split(",")
         bytes_ = session.traffic().weights_bytes
-    assert float(np.abs(found - exact).max()) < 1e-3 * float(np.abs(exact).max())
+    assert float(np.abs(logits - exact).max()) < 1e-3 * float(np.abs(exact).max())
     with opened(in_onnx(quantized(case), tmp_path / "dense", pack="dense")) as session:
         assert session.facts()["dtype"] == "float32"
         assert bytes_ is not None
@@ -208,23 +211,23 @@ def test_onnx_runtime_computes_the_same_from_integers(case: str, quantized: Any,
 @pytest.mark.parametrize("case", ["rtn-8", "rtn-4"])
 def test_with_int8_activations_onnx_runtime_rounds_them_too(case: str, quantized: Any, tmp_path: Path) -> None:
     exact = torch_logits(quantized(case))
-    found = {}
+    results = {}
     for activations in ("float32", "int8"):
         folder = in_onnx(quantized(case), tmp_path / activations, activations=activations)
         nodes = take_inventory(folder / "model.onnx").nodes
-        levels = {each.integers.get("accuracy_level") for each in nodes if each.operator == "MatMulNBits"}
+        levels = {node.integers.get("accuracy_level") for node in nodes if node.operator == "MatMulNBits"}
         assert levels == {4 if activations == "int8" else 0}
         with opened(folder) as session:
-            found[activations] = divergence(exact, session.logits(PROMPT))
-    assert found["float32"] < 1e-6
-    assert found["int8"] < 0.02
+            results[activations] = divergence(exact, session.logits(PROMPT))
+    assert results["float32"] < 1e-6
+    assert results["int8"] < 0.02
 
 
 def test_a_phone_s_format_keeps_the_integers(quantized: Any, tmp_path: Path) -> None:
     model = in_onnx(quantized("gptq-4"), tmp_path / "onnx")
     phone = to_ort(model, tmp_path / "ort")
     nodes = take_inventory(phone / "model.ort").nodes
-    assert sum(each.operator == "MatMulNBits" for each in nodes) == 21
+    assert sum(node.operator == "MatMulNBits" for node in nodes) == 21
     with opened(model) as session:
         desktop = generated(session, PROMPT, 8)
     with opened(phone, "ort") as session:
@@ -232,8 +235,8 @@ def test_a_phone_s_format_keeps_the_integers(quantized: Any, tmp_path: Path) -> 
 
 
 def test_the_backends_ask_for_the_packing_that_a_profile_sets() -> None:
-    given = {"pack": "dense", "activations": "int8", "threads": 2}
-    assert OnnxBackend().conversion_settings(given) == {"pack": "dense", "activations": "int8"}
+    chosen = {"pack": "dense", "activations": "int8", "threads": 2}
+    assert OnnxBackend().conversion_settings(chosen) == {"pack": "dense", "activations": "int8"}
     asked = LlamaCppBackend().conversion_settings({"pack": "dense"})
     assert asked["pack"] == "dense"
     assert LlamaCppBackend().conversion_settings({})["pack"] == "auto"
@@ -261,7 +264,7 @@ def test_groups_that_are_no_blocks_stay_dense(quantized: Any, tmp_path: Path) ->
     copy = shutil.copytree(quantized("rtn-4"), tmp_path / "copy")
     scheme = json.loads((copy / FOLDER / SCHEME_FILE).read_text("utf-8"))
     assert len(scheme["matrices"]) == 21
-    found = IntegerFile.beside(copy)
-    assert found is not None
-    assert len(found.packable(32)) == 21
-    assert found.packable(64) == {}
+    integers = IntegerFile.beside(copy)
+    assert integers is not None
+    assert len(integers.packable(32)) == 21
+    assert integers.packable(64) == {}

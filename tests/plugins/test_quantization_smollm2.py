@@ -58,7 +58,7 @@ def perplexity(model: Any, folder: Path) -> float:
 
 
 def perplexity_after(technique: ArtifactTechnique, source: Path, output: Path, **given: str | int) -> float:
-    calibrated = DEFAULT if any(each.name == "sequences" for each in technique.options) else {}
+    calibrated = DEFAULT if any(option.name == "sequences" for option in technique.options) else {}
     evidence = pruned(technique, source, output, CALIBRATION, **calibrated, **given)
     assert evidence["source_4bit_share"] == pytest.approx(1, abs=0.01), "it comes from Q4_1"
     assert evidence.get("integers_give_weights") is not False
@@ -68,8 +68,8 @@ def perplexity_after(technique: ArtifactTechnique, source: Path, output: Path, *
 def test_eight_bits_cost_next_to_nothing_and_of_four_gptq_and_awq_cost_less_than_rounding(
     smollm2: Path, tmp_path: Path
 ) -> None:
-    found = {"none": perplexity(reloaded(smollm2), smollm2)}
-    for name, technique, given in (
+    results = {"none": perplexity(reloaded(smollm2), smollm2)}
+    for name, technique, options in (
         ("rtn-8", QuantizeRtn(), {"bits": 8}),
         ("rtn-4", QuantizeRtn(), {"bits": 4}),
         ("gptq-4", QuantizeGptq(), {"bits": 4}),
@@ -78,24 +78,24 @@ def test_eight_bits_cost_next_to_nothing_and_of_four_gptq_and_awq_cost_less_than
         ("rotate-4", QuantizeRotate(), {"bits": 4}),
         ("rotate-gptq-4", QuantizeRotate(), {"bits": 4, "rounding": "gptq"}),
     ):
-        found[name] = perplexity_after(technique, smollm2, tmp_path / name, **given)
-    print(found)
-    assert found["rotate"] == pytest.approx(found["none"], rel=1e-4)
-    assert found["rtn-8"] == pytest.approx(found["none"], rel=0.01)
+        results[name] = perplexity_after(technique, smollm2, tmp_path / name, **options)
+    print(results)
+    assert results["rotate"] == pytest.approx(results["none"], rel=1e-4)
+    assert results["rtn-8"] == pytest.approx(results["none"], rel=0.01)
     for name in ("gptq-4", "awq-4", "rotate-gptq-4"):
-        assert found["none"] < found[name] < 0.97 * found["rtn-4"]
+        assert results["none"] < results[name] < 0.97 * results["rtn-4"]
     # Rotated, errors of the weights meet the large channels that the norms kept from them.
-    assert found["rotate-4"] > found["rtn-4"]
+    assert results["rotate-4"] > results["rtn-4"]
 
 
 def test_where_a_row_shares_a_scale_the_methods_differ_more(smollm2: Path, tmp_path: Path) -> None:
-    found = {
+    results = {
         technique.name: perplexity_after(technique, smollm2, tmp_path / technique.name, bits=4, group=0)
         for technique in (QuantizeRtn(), QuantizeGptq(), QuantizeAwq())
     }
-    print(found)
+    print(results)
     for name in ("quantize-gptq", "quantize-awq"):
-        assert found[name] < 0.9 * found["quantize-rtn"]
+        assert results[name] < 0.9 * results["quantize-rtn"]
 
 
 def rounding_activations(model: Any) -> Any:
@@ -113,20 +113,20 @@ def rounding_activations(model: Any) -> Any:
 
 
 def test_smoothing_and_rotating_pay_where_activations_are_rounded_and_not_before(smollm2: Path, tmp_path: Path) -> None:
-    found: dict[str, float] = {"none": perplexity(reloaded(smollm2), smollm2)}
-    for name, technique, given in (
+    results: dict[str, float] = {"none": perplexity(reloaded(smollm2), smollm2)}
+    for name, technique, options in (
         ("rtn", QuantizeRtn(), {"bits": 8, "group": 0}),
         ("smooth", QuantizeSmoothQuant(), {"bits": 8, "group": 0}),
         ("rotate", QuantizeRotate(), {"rounding": "none"}),
     ):
-        found[name] = perplexity_after(technique, smollm2, tmp_path / name, **given)
+        results[name] = perplexity_after(technique, smollm2, tmp_path / name, **options)
         model = rounding_activations(reloaded(tmp_path / name))
-        found[f"{name}-activations"] = perplexity(model, tmp_path / name)
-    print(found)
-    assert found["smooth"] == pytest.approx(found["none"], rel=0.01)
-    assert found["rtn-activations"] > 1.02 * found["none"]
+        results[f"{name}-activations"] = perplexity(model, tmp_path / name)
+    print(results)
+    assert results["smooth"] == pytest.approx(results["none"], rel=0.01)
+    assert results["rtn-activations"] > 1.02 * results["none"]
     for name in ("smooth", "rotate"):
-        assert found[f"{name}-activations"] < 0.98 * found["rtn-activations"]
+        assert results[f"{name}-activations"] < 0.98 * results["rtn-activations"]
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -141,21 +141,21 @@ def test_one_quantized_model_is_nearly_as_good_on_every_runtime(bits: int, smoll
     ids = window[0].tolist()
     with torch.inference_mode():
         exact = model(window).logits[0].double().log_softmax(-1)
-    found: dict[str, dict[str, float]] = {"torch": {"perplexity": _perplexity_of(exact, ids)}}
+    results: dict[str, dict[str, float]] = {"torch": {"perplexity": _perplexity_of(exact, ids)}}
     for name, session in _packed_sessions(folder, tmp_path):
         with session:
             logits = torch.tensor(np.asarray(session.logits(ids))).double().log_softmax(-1)
-        found[name] = {
+        results[name] = {
             "perplexity": _perplexity_of(logits, ids),
             "kl_nats": float((exact.exp() * (exact - logits)).sum(-1).mean()),
             "top1": float((exact.argmax(-1) == logits.argmax(-1)).double().mean()),
         }
-    print(found)
-    assert found["onnx"]["kl_nats"] < 1e-6
-    assert found["onnx"]["top1"] == 1
+    print(results)
+    assert results["onnx"]["kl_nats"] < 1e-6
+    assert results["onnx"]["top1"] == 1
     for name in ("onnx-int8", "llamacpp"):
-        assert found[name]["kl_nats"] < 0.01
-        assert found[name]["perplexity"] == pytest.approx(found["torch"]["perplexity"], rel=0.02)
+        assert results[name]["kl_nats"] < 0.01
+        assert results[name]["perplexity"] == pytest.approx(results["torch"]["perplexity"], rel=0.02)
 
 
 def _perplexity_of(log_probabilities: torch.Tensor, ids: list[int]) -> float:

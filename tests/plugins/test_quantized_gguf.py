@@ -83,11 +83,11 @@ def off(found: Any, expected: Any) -> float:
 
 def types_in(file: Path) -> dict[str, int]:
     """Elements by type, by the gguf package's own reader."""
-    found: dict[str, int] = {}
-    for each in gguf.GGUFReader(file).tensors:
-        name = each.tensor_type.name.lower()
-        found[name] = found.get(name, 0) + int(each.n_elements)
-    return found
+    results: dict[str, int] = {}
+    for tensor in gguf.GGUFReader(file).tensors:
+        name = tensor.tensor_type.name.lower()
+        results[name] = results.get(name, 0) + int(tensor.n_elements)
+    return results
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_eight_bits_change_the_logits_little(source: Path, tmp_path: Path) -> No
     with opened(source) as full:
         expected = full.logits(LONG)
     with opened(tmp_path / "out") as session:
-        found = session.logits(LONG)
+        logits = session.logits(LONG)
     # These random weights amplify what rounding changes; the embedded model is closer by far.
-    assert 1e-4 < off(found, expected) < 0.15
+    assert 1e-4 < off(logits, expected) < 0.15
 
 
 def test_rows_that_are_no_blocks_of_256_are_counted_as_fallen_back(source: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, sour
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()
-    found = measure_importance(load_binding(log), log, file, read_tensors(file), settings)
+    importance = measure_importance(load_binding(log), log, file, read_tensors(file), settings)
     ids = CheckpointTokenizer(checkpoint).encode(TEXT, chat=False)
     stretches = calibration_stretches(ids, 6, 24, 0, text)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
@@ -226,9 +226,9 @@ def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, sour
     with torch.inference_mode():
         for stretch in stretches:
             model(torch.tensor([stretch]))
-    assert set(found.means) == set(sums)
+    assert set(importance.means) == set(sums)
     for name, total in sums.items():
-        assert found.means[name] == pytest.approx((total / (6 * 24)).numpy(), rel=2e-3), name
+        assert importance.means[name] == pytest.approx((total / (6 * 24)).numpy(), rel=2e-3), name
 
 
 def test_an_importance_matrix_lowers_the_error_that_it_weighs(source: Path, text: Path, tmp_path: Path) -> None:
@@ -255,9 +255,9 @@ def test_an_importance_matrix_lowers_the_error_that_it_weighs(source: Path, text
 
 def _matrices(file: Path) -> dict[str, Any]:
     return {
-        str(each.name): gguf.dequantize(each.data, each.tensor_type)
-        for each in gguf.GGUFReader(file).tensors
-        if len(each.shape) == 2
+        str(tensor.name): gguf.dequantize(tensor.data, tensor.tensor_type)
+        for tensor in gguf.GGUFReader(file).tensors
+        if len(tensor.shape) == 2
     }
 
 
@@ -376,12 +376,12 @@ def test_both_bindings_quantize_alike(source: Path, text: Path, tmp_path: Path) 
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"both bindings are compared; not installed: {missing}")
-    found = {}
+    results = {}
     for module in modules:
         file = tmp_path / f"{module}.gguf"
         subprocess.run([sys.executable, "-c", CODE, module, source, file, text], check=True)
         reader = gguf.GGUFReader(file)
         count = reader.get_field("quantize.imatrix.entries_count")
-        found[module] = (types_in(file), None if count is None else count.contents())
-    assert found["llama_cpp"] == found["llama_cpp_py_sync"]
-    assert found["llama_cpp"][1] == 7 * LAYERS
+        results[module] = (types_in(file), None if count is None else count.contents())
+    assert results["llama_cpp"] == results["llama_cpp_py_sync"]
+    assert results["llama_cpp"][1] == 7 * LAYERS

@@ -48,7 +48,7 @@ def quantized(technique: ArtifactTechnique, source: Path, output: Path, **given:
 def tensors_of(folder: Path) -> dict[str, Any]:
     """All tensors of a model, by the onnx package alone."""
     model = onnx.load(str(folder / "model.onnx"))
-    return {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    return {initializer.name: onnx.numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
 
 
 def off(found: Any, expected: Any) -> float:
@@ -193,10 +193,10 @@ def test_evidence_is_true_of_the_file(folder: Path, tmp_path: Path) -> None:
     source = folder / "tied" / "onnx"
     evidence = quantized(OnnxMatMulNBits(), source, tmp_path / "out")
     tensors = tensors_of(tmp_path / "out")
-    size = sum(each.nbytes for each in tensors.values())
-    tables = sum(each.nbytes for name, each in tensors.items() if name.endswith("_cache"))
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    tables = sum(tensor.nbytes for name, tensor in tensors.items() if name.endswith("_cache"))
     constants = tensors["batch_axis"].nbytes
-    weights = sum(each.size for name, each in tensors_of(source).items() if name.endswith(".weight"))
+    weights = sum(tensor.size for name, tensor in tensors_of(source).items() if name.endswith(".weight"))
     assert evidence["weights_bytes"] == size
     assert evidence["bits_per_weight"] == pytest.approx(8 * (size - tables) / weights, abs=0.01)
     assert evidence["bits_per_weight_before"] == pytest.approx(32, abs=0.01)
@@ -219,7 +219,7 @@ def test_the_embedding_can_be_packed_too(bits: int, folder: Path, tmp_path: Path
     evidence = quantized(OnnxMatMulNBits(), source, tmp_path / "out", embedding_bits=bits, bits=8)
     assert evidence["embedding_type"] == f"int{bits}"
     with opened(source) as full, opened(tmp_path / "out") as session:
-        expected, found = full.logits(LONG), session.logits(LONG)
+        expected, logits = full.logits(LONG), session.logits(LONG)
         # A row of the table and its scales, where it was all of the table without the operator.
         row = TIED["hidden_size"] * bits // 8 + 4 * (TIED["hidden_size"] // 32)
         kept = quantized(OnnxMatMulNBits(), source, tmp_path / "kept", bits=8)
@@ -227,7 +227,7 @@ def test_the_embedding_can_be_packed_too(bits: int, folder: Path, tmp_path: Path
             difference = (other.traffic().weights_bytes or 0) - (session.traffic().weights_bytes or 0)
         assert difference == 4 * TIED["hidden_size"] - row
     assert float(str(evidence["bits_per_weight"])) < float(str(kept["bits_per_weight"]))
-    assert off(found, expected) < {4: 0.6, 8: 0.15}[bits]
+    assert off(logits, expected) < {4: 0.6, 8: 0.15}[bits]
 
 
 def test_the_head_can_have_bits_of_its_own(folder: Path, tmp_path: Path) -> None:
@@ -255,13 +255,13 @@ def test_dynamic_int8_runs_in_whole_numbers_and_close_to_float32(
     assert 0.001 < float(str(evidence["relative_error"])) < 0.02
     place = tmp_path / "out" if format_ == "onnx" else to_ort(tmp_path / "out", tmp_path / "ort")
     with opened(source) as full, opened(place, format_) as session:
-        expected, found = full.logits(LONG), session.logits(LONG)
+        expected, logits = full.logits(LONG), session.logits(LONG)
         facts = session.facts()
         assert (facts["dtype"], facts["compute"]) == ("int8", "int8")
         assert session.traffic().operations == full.traffic().operations
         assert session.traffic().head_operations == full.traffic().head_operations
         assert len(generated(session, PROMPT, 20)) == 20
-    assert 1e-4 < off(found, expected) < 0.2
+    assert 1e-4 < off(logits, expected) < 0.2
 
 
 @pytest.mark.parametrize("format_", ["onnx", "ort"])
@@ -296,7 +296,7 @@ def test_a_head_that_stays_is_shared_with_the_embedding_as_before(folder: Path, 
     table = TIED["vocab_size"] * TIED["hidden_size"]
     assert int(str(apart["weights_bytes"])) > int(str(kept["weights_bytes"]))
     assert f"MatMulInteger {7 * TIED['num_hidden_layers']}" in str(kept["operators"])
-    assert sum(each.size == table for each in tensors_of(tmp_path / "kept").values()) == 1
+    assert sum(tensor.size == table for tensor in tensors_of(tmp_path / "kept").values()) == 1
 
 
 # -- both -------------------------------------------------------------------------------------
@@ -313,10 +313,10 @@ def test_the_same_bytes_come_out_again(technique: ArtifactTechnique, folder: Pat
 @pytest.mark.parametrize("technique", [OnnxDynamicInt8(), OnnxMatMulNBits()], ids=lambda t: t.name)
 def test_the_source_stays_as_it_was(technique: ArtifactTechnique, folder: Path, tmp_path: Path) -> None:
     source = folder / "tied" / "onnx"
-    before = {each.name: each.stat().st_mtime_ns for each in source.iterdir()}
+    before = {file.name: file.stat().st_mtime_ns for file in source.iterdir()}
     quantized(technique, source, tmp_path / "out")
-    assert {each.name: each.stat().st_mtime_ns for each in source.iterdir()} == before
-    assert {each.name for each in (tmp_path / "out").iterdir()} == {"model.onnx", "model.onnx.data"}
+    assert {file.name: file.stat().st_mtime_ns for file in source.iterdir()} == before
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.onnx", "model.onnx.data"}
 
 
 def test_what_is_quantized_already_is_refused_in_plain_words(folder: Path, tmp_path: Path) -> None:

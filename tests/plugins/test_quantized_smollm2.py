@@ -60,8 +60,8 @@ def smollm2_gguf(smollm2: Path, cache: Path) -> Path:
 
 def opened(backend: str, format_: str, path: Path, **settings: OptionValue) -> Any:
     found = default_registry().backend(backend)
-    given = {**found.default_settings(), "threads": 1, **settings}
-    return found.open(Artifact(format_, path, "", 0), "cpu", given)
+    complete = {**found.default_settings(), "threads": 1, **settings}
+    return found.open(Artifact(format_, path, "", 0), "cpu", complete)
 
 
 def made(name: str, source: Path, output: Path, **given: OptionValue) -> tuple[Path, Mapping[str, Scalar]]:
@@ -115,12 +115,12 @@ def test_gguf_types(kind: str, smollm2_gguf: Path, ids: list[int], whole: float,
     most, (low, high) = GGUF[kind]
     output, evidence = made("gguf-quantize", smollm2_gguf, tmp_path / "out", type=kind)
     with opened("llamacpp", "gguf", output, context_tokens=512) as session:
-        found = perplexity(session, ids)
+        perplexity_after = perplexity(session, ids)
         facts = session.facts()
         assert facts["compute"] == {"bf16": "bfloat16", "f16": "float16"}.get(kind, "int8")
         assert session.traffic().weights_bytes == evidence["weights_bytes"]
-        said(f"{kind} ({facts['products']}, repacked {facts['repacked_bytes']})", found, whole, evidence)
-    assert 0.95 * whole < found < most * whole
+        said(f"{kind} ({facts['products']}, repacked {facts['repacked_bytes']})", perplexity_after, whole, evidence)
+    assert 0.95 * whole < perplexity_after < most * whole
     assert low <= float(str(evidence["bits_per_weight"])) <= high
     narrow = kind.endswith(("_k", "_k_m"))
     assert (float(str(evidence["fallback_share"])) > 0.5) is narrow, "576 is no multiple of 256"
@@ -131,29 +131,29 @@ def test_gguf_types(kind: str, smollm2_gguf: Path, ids: list[int], whole: float,
 def test_q4_1_looks_better_than_it_is_and_is_marked(
     smollm2_gguf: Path, ids: list[int], whole: float, tmp_path: Path
 ) -> None:
-    found = {}
+    results = {}
     for kind in ("q4_1", "q4_0"):
         output, evidence = made("gguf-quantize", smollm2_gguf, tmp_path / kind, type=kind)
         with opened("llamacpp", "gguf", output, context_tokens=512) as session:
-            found[kind] = perplexity(session, ids)
-        said(kind, found[kind], whole, evidence)
+            results[kind] = perplexity(session, ids)
+        said(kind, results[kind], whole, evidence)
         assert "looks better than it is" in str(evidence["caution"])
-    assert abs(found["q4_1"] / whole - 1) < 0.02 < found["q4_0"] / whole - 1
+    assert abs(results["q4_1"] / whole - 1) < 0.02 < results["q4_0"] / whole - 1
 
 
 def test_an_importance_matrix_helps_where_bits_are_few(
     smollm2_gguf: Path, ids: list[int], whole: float, tmp_path: Path
 ) -> None:
     for kind in ("q4_0", "q3_k_s"):
-        found = {}
+        results = {}
         for weighed in (False, True):
             name = f"{kind}-{weighed}"
             output, evidence = made("gguf-quantize", smollm2_gguf, tmp_path / name, type=kind, imatrix=weighed)
             assert evidence["imatrix_matrices"] == (210 if weighed else 0)
             with opened("llamacpp", "gguf", output, context_tokens=512) as session:
-                found[weighed] = perplexity(session, ids)
-            said(name, found[weighed], whole, evidence)
-        assert found[True] < found[False]
+                results[weighed] = perplexity(session, ids)
+            said(name, results[weighed], whole, evidence)
+        assert results[True] < results[False]
 
 
 #: Settings, greatest perplexity relative to float32's, greatest bits for each weight.
@@ -169,19 +169,19 @@ ONNX: Mapping[str, tuple[str, Mapping[str, OptionValue], float, float]] = {
 
 @pytest.mark.parametrize("name", ONNX)
 def test_onnx_types(name: str, smollm2_onnx: dict[str, Path], ids: list[int], whole: float, tmp_path: Path) -> None:
-    technique, given, most, bits = ONNX[name]
-    output, evidence = made(technique, smollm2_onnx["onnx"], tmp_path / "out", **given)
+    technique, options, most, bits = ONNX[name]
+    output, evidence = made(technique, smollm2_onnx["onnx"], tmp_path / "out", **options)
     with opened("onnx", "onnx", output, cache_tokens=512) as session:
-        found = perplexity(session, ids)
+        perplexity_after = perplexity(session, ids)
         assert session.facts()["compute"] == "int8"
-        said(name, found, whole, {**evidence, "traffic": session.traffic().weights_bytes})
+        said(name, perplexity_after, whole, {**evidence, "traffic": session.traffic().weights_bytes})
         print(session.traffic())
-    assert 0.95 * whole < found < most * whole
+    assert 0.95 * whole < perplexity_after < most * whole
     assert float(str(evidence["bits_per_weight"])) < bits
     (tmp_path / "ort").mkdir()
     default_registry().converter("ort-format").convert(output, tmp_path / "ort", {})
     with opened("onnx-mobile", "ort", tmp_path / "ort", cache_tokens=512) as session:
-        assert perplexity(session, ids) == pytest.approx(found, rel=0.02)
+        assert perplexity(session, ids) == pytest.approx(perplexity_after, rel=0.02)
         assert session.facts()["compute"] == "int8"
 
 
@@ -206,11 +206,11 @@ def test_torch_types(runtime: RuntimeTechnique, smollm2: Path, ids: list[int], w
     most, bits = TORCH[runtime.name]
     settings = complete(runtime.options, {}, str)
     with opened("torch", "hf", smollm2, **runtime.session_options(settings)) as session:
-        found = perplexity(session, ids)
+        perplexity_after = perplexity(session, ids)
         evidence = runtime.evidence(session, settings)
-        said(runtime.name, found, whole, evidence)
+        said(runtime.name, perplexity_after, whole, evidence)
         assert session.facts()["parameters"] == PARAMETERS
         read = session.traffic().weights_bytes
-    assert 0.95 * whole < found < most * whole
+    assert 0.95 * whole < perplexity_after < most * whole
     assert float(str(evidence["bits_per_weight"])) < bits
     assert read <= int(str(evidence["weights_bytes"]))

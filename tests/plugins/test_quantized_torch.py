@@ -98,7 +98,7 @@ def test_dynamic_int8_says_what_it_holds_and_how_it_multiplies(dynamic: Any) -> 
 
 
 def test_memory_counts_each_storage_once_and_packed_matrices_too(plain: Any, dynamic: Any) -> None:
-    buffers = sum(each.nbytes for each in plain.model.buffers())
+    buffers = sum(buffer.nbytes for buffer in plain.model.buffers())
     weights = 4 * (LAYERS * LAYER + TABLE + NORMS)
     assert plain.memory().weights_bytes == weights + buffers
     packed = LAYERS * LAYER + TABLE + 8 * (ROWS + VOCABULARY)
@@ -124,7 +124,7 @@ def test_a_head_that_stays_keeps_its_tie(tiny_checkpoint: Path) -> None:
 
 
 def test_operators_of_a_quantized_model_count_its_packed_bytes(dynamic: Any) -> None:
-    kernels = {each.name: each for each in dynamic.operators(8)}
+    kernels = {operator.name: operator for operator in dynamic.operators(8)}
     gate, head = kernels["gate_proj"], kernels["head"]
     assert gate.bytes_moved == WIDTH * HIDDEN + 8 * WIDTH + 4 * (HIDDEN + WIDTH)
     assert head.operations == 2 * TABLE
@@ -182,7 +182,7 @@ def test_int8_weights_alone_are_multiplied_in_floating_point(tiny_checkpoint: Pa
         read = session.traffic().weights_bytes - 4 * (NORMS + HIDDEN)
         assert matrices + 4 * (ROWS + VOCABULARY) <= read <= matrices + 16 * (ROWS + VOCABULARY)
         held = session.memory().weights_bytes - 4 * (NORMS + TABLE)
-        buffers = sum(each.nbytes for each in session.model.buffers())
+        buffers = sum(buffer.nbytes for buffer in session.model.buffers())
         assert held - buffers == read
 
 
@@ -261,8 +261,8 @@ def test_without_torchao_the_reason_and_the_cure_are_named(
         importlib.util, "find_spec", lambda name, *rest: None if name == "torchao" else real(name, *rest)
     )
     for technique in (TorchInt8WeightOnly(), TorchInt4WeightOnly()):
-        found = technique.available()
-        assert (found.ok, found.cure) == (False, "pip install 'joulebench[torchao]'")
+        availability = technique.available()
+        assert (availability.ok, availability.cure) == (False, "pip install 'joulebench[torchao]'")
         with pytest.raises(UnavailableError, match="needs torchao"):
             opened(tiny_checkpoint, **applied(technique))
     assert TorchInt8Dynamic().available().ok
@@ -284,7 +284,7 @@ def test_a_backend_without_the_capability_is_skipped_with_that_reason(cli: Cli, 
     )
     answer = cli("plan", profile, "--json")
     assert answer.code == 0, answer.stderr
-    reasons = {each["backend"]: each["reason"] for each in json.loads(answer.stdout)["cells"]}
+    reasons = {cell["backend"]: cell["reason"] for cell in json.loads(answer.stdout)["cells"]}
     assert reasons["torch"] is None
     assert "weights.int8-dynamic" in reasons["onnx"]
     assert "torch-int8-dynamic" in reasons["onnx"]

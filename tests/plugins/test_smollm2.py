@@ -134,7 +134,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, cache: Path, smollm2: Path
 
 
 def test_a_run_answers_real_prompts_in_words(session: Session) -> None:
-    generate = next(each for each in session.cell_ids if "generate" in each)
+    generate = next(token for token in session.cell_ids if "generate" in token)
     rows = session.table("requests", generate).to_pylist()
     assert len(rows) == 3
     for row in rows:
@@ -161,7 +161,7 @@ def test_perplexity_of_the_score_workload_and_of_the_judge_are_plausible(session
 
 
 def test_energy_is_labelled_an_estimate_and_never_measured_without_a_sensor(session: Session) -> None:
-    available = {each["probe"]: each["available"] for each in session.row["probes"]}
+    available = {probe["probe"]: probe["available"] for probe in session.row["probes"]}
     if available["rapl"] or available["nvml"]:
         pytest.skip("this machine has an energy sensor")
     energy = session.table("energy").to_pylist()

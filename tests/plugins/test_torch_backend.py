@@ -117,12 +117,12 @@ def test_logits_are_those_of_a_plain_forward_and_of_the_tokens_that_are_written(
     written = generated(session, PROMPT, 20)
     tokens = [*PROMPT, *written[:-1]]
     monkeypatch.setattr("joulebench_plugins.torch.session._SCORE_CHUNK", 7)
-    found = session.logits(tokens)
-    assert (found.shape, found.dtype) == ((len(tokens), VOCABULARY), np.float32)
+    logits = session.logits(tokens)
+    assert (logits.shape, logits.dtype) == ((len(tokens), VOCABULARY), np.float32)
     with torch.no_grad():
         plain = session.model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0]
-    assert np.allclose(found, plain.numpy(), atol=2e-4)
-    assert found[len(PROMPT) - 1 :].argmax(-1).tolist() == written
+    assert np.allclose(logits, plain.numpy(), atol=2e-4)
+    assert logits[len(PROMPT) - 1 :].argmax(-1).tolist() == written
     session.reset()
     assert generated(session, PROMPT, 20) == written
 

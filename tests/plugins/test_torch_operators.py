@@ -34,8 +34,8 @@ def opened(folder: Path, **settings: str | int) -> TorchSession:
 
 @pytest.fixture(scope="module")
 def session(tiny_checkpoint: Path) -> Iterator[TorchSession]:
-    with opened(tiny_checkpoint) as each:
-        yield each
+    with opened(tiny_checkpoint) as live:
+        yield live
 
 
 def test_traffic_counts_a_tied_head_whole(session: TorchSession) -> None:
@@ -62,12 +62,12 @@ def test_traffic_counts_a_lookup_as_one_row(tiny_checkpoint: Path) -> None:
 
 
 def test_traffic_of_experts_and_windows_is_unknown(tiny_checkpoint: Path) -> None:
-    with opened(tiny_checkpoint) as each:
-        each.model.config.num_local_experts = 4
-        assert each.traffic().weights_bytes is None
-        assert each.traffic().kv_position_bytes is not None
-        each.model.config.layer_types = ["sliding_attention", "full_attention"]
-        assert each.traffic() == Traffic()
+    with opened(tiny_checkpoint) as live:
+        live.model.config.num_local_experts = 4
+        assert live.traffic().weights_bytes is None
+        assert live.traffic().kv_position_bytes is not None
+        live.model.config.layer_types = ["sliding_attention", "full_attention"]
+        assert live.traffic() == Traffic()
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_a_hardware_kernel_counts_bytes_and_operations(
 
 
 def test_a_product_is_of_the_sessions_number_type(tiny_checkpoint: Path) -> None:
-    with opened(tiny_checkpoint, dtype="bfloat16") as each:
-        assert each.hardware_kernel("matmul", 16).bytes_moved == 3 * 16 * 16 * 2
-        assert each.hardware_kernel("copy", 4096).bytes_moved == 2 * 4096
+    with opened(tiny_checkpoint, dtype="bfloat16") as live:
+        assert live.hardware_kernel("matmul", 16).bytes_moved == 3 * 16 * 16 * 2
+        assert live.hardware_kernel("copy", 4096).bytes_moved == 2 * 4096
 
 
 def test_an_unknown_hardware_kernel_names_those_that_are_there(session: TorchSession) -> None:
@@ -105,12 +105,12 @@ def test_an_unknown_hardware_kernel_names_those_that_are_there(session: TorchSes
 
 
 def by_name(session: TorchSession, context: int) -> dict[str, Kernel]:
-    return {each.name: each for each in session.operators(context)}
+    return {operator.name: operator for operator in session.operators(context)}
 
 
 def test_operators_together_are_the_token(session: TorchSession) -> None:
     operators = by_name(session, 10)
-    assert {name: each.per_token for name, each in operators.items()} == {
+    assert {name: operator.per_token for name, operator in operators.items()} == {
         **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), LAYERS),
         **dict.fromkeys(("gate_proj", "up_proj", "down_proj", "attention"), LAYERS),
         **dict.fromkeys(("rotary", "silu_mul", "cache_update"), LAYERS),
@@ -119,9 +119,9 @@ def test_operators_together_are_the_token(session: TorchSession) -> None:
         "head": 1,
         "embedding": 1,
     }
-    matrices = [each for name, each in operators.items() if name.endswith("_proj")]
+    matrices = [operator for name, operator in operators.items() if name.endswith("_proj")]
     matrices.append(operators["head"])
-    whole = sum((each.operations or 0) * each.per_token for each in matrices)
+    whole = sum((matrix.operations or 0) * matrix.per_token for matrix in matrices)
     assert whole == session.traffic().operations
 
 
@@ -137,8 +137,8 @@ def test_operators_bytes_by_hand(session: TorchSession) -> None:
 @pytest.mark.parametrize("cache", ["dynamic", "static"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_every_operator_runs_with_the_sessions_settings(tiny_checkpoint: Path, cache: str, attention: str) -> None:
-    with opened(tiny_checkpoint, cache=cache, attention=attention, dtype="bfloat16") as each:
-        for kernel in each.operators(10):
+    with opened(tiny_checkpoint, cache=cache, attention=attention, dtype="bfloat16") as live:
+        for kernel in live.operators(10):
             once = operations_of(lambda kernel=kernel: kernel.run(kernel.per_token))
             twice = operations_of(lambda kernel=kernel: kernel.run(2 * kernel.per_token))
             assert once, kernel.name
@@ -165,11 +165,11 @@ def test_operators_beyond_the_context_are_refused(session: TorchSession) -> None
 
 
 def test_operators_of_another_architecture_are_refused(tiny_checkpoint: Path) -> None:
-    with opened(tiny_checkpoint) as each:
+    with opened(tiny_checkpoint) as live:
         # As Qwen3 has it: an operator that the sum would lack.
-        each.model.model.layers[0].self_attn.q_norm = torch.nn.Identity()
+        live.model.model.layers[0].self_attn.q_norm = torch.nn.Identity()
         with pytest.raises(JoulebenchError, match="of a LlamaForCausalLM are not known"):
-            each.operators(4)
-        del each.model.model.layers
+            live.operators(4)
+        del live.model.model.layers
         with pytest.raises(JoulebenchError, match="are not known"):
-            each.operators(4)
+            live.operators(4)

@@ -156,7 +156,7 @@ def test_a_text_too_short_for_a_context_is_an_error_with_its_length(tmp_path: Pa
 
 def test_without_a_tokenizer_a_decode_s_contexts_are_random(tmp_path: Path) -> None:
     settings = settings_of(Decode(), context=20, text=str(tmp_path / "unread"))
-    assert all(len(each.tokens) == 20 for each in Decode().requests(context(tokenize=None), settings))
+    assert all(len(request.tokens) == 20 for request in Decode().requests(context(tokenize=None), settings))
 
 
 def test_score_counts_the_tokens_that_have_a_probability() -> None:
