@@ -70,8 +70,8 @@ class NothingRanError(JoulebenchError):
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name closest to a misspelt one, or ``None`` when nothing is close."""
-    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
-    return found[0] if found else None
+    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    return matches[0] if matches else None
 
 
 def unknown_name_hint(name: str, valid: Iterable[str]) -> str:

@@ -22,39 +22,39 @@ def list_artifacts(as_json: bool) -> None:
     from joulebench.models.upkeep import entries
 
     store = Store()
-    found = entries(store)
+    listed = entries(store)
     if as_json:
         echo_json(
             [
                 {
-                    "key": each.key,
-                    "path": str(each.folder),
-                    "format": each.stored.artifact.format if each.stored else None,
-                    "size_bytes": each.size_bytes,
-                    "content_hash": each.stored.artifact.content_hash if each.stored else None,
-                    "lineage": list(each.stored.artifact.lineage) if each.stored else None,
-                    "used_at": _utc(each.used_s),
-                    "made_in_s": each.stored.seconds if each.stored else None,
-                    "fault": each.fault,
+                    "key": entry.key,
+                    "path": str(entry.folder),
+                    "format": entry.stored.artifact.format if entry.stored else None,
+                    "size_bytes": entry.size_bytes,
+                    "content_hash": entry.stored.artifact.content_hash if entry.stored else None,
+                    "lineage": list(entry.stored.artifact.lineage) if entry.stored else None,
+                    "used_at": _utc(entry.used_s),
+                    "made_in_s": entry.stored.seconds if entry.stored else None,
+                    "fault": entry.fault,
                 }
-                for each in found
+                for entry in listed
             ]
         )
         return
     rows = [
         [
-            each.key[:12],
-            each.stored.artifact.format if each.stored else "?",
-            _size(each.size_bytes),
-            (_utc(each.used_s) or "?")[:10],
-            " > ".join(each.stored.artifact.lineage) if each.stored else f"damaged: {each.fault}",
+            entry.key[:12],
+            entry.stored.artifact.format if entry.stored else "?",
+            _size(entry.size_bytes),
+            (_utc(entry.used_s) or "?")[:10],
+            " > ".join(entry.stored.artifact.lineage) if entry.stored else f"damaged: {entry.fault}",
         ]
-        for each in found
+        for entry in listed
     ]
     if rows:
         echo_table(rows, ["key", "format", "size", "last used", "how it was made"])
-    total = sum(each.size_bytes for each in found)
-    click.echo(f"{len(found)} artifacts, {_size(total)} in {store.root}")
+    total = sum(entry.size_bytes for entry in listed)
+    click.echo(f"{len(listed)} artifacts, {_size(total)} in {store.root}")
 
 
 @artifacts.command("verify")

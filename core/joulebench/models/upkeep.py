@@ -49,8 +49,8 @@ class Pruned:
 
 def entries(store: Store) -> list[Entry]:
     """Every entry of the store, the one used last first."""
-    found = list(_entries(store))
-    return sorted(found, key=lambda each: each.used_s or 0.0, reverse=True)
+    listed = list(_entries(store))
+    return sorted(listed, key=lambda entry: entry.used_s or 0.0, reverse=True)
 
 
 def _entries(store: Store) -> Iterator[Entry]:
@@ -80,10 +80,10 @@ def chosen(store: Store, keys: Sequence[str]) -> list[Entry]:
         return everything
     picked: list[Entry] = []
     for key in keys:
-        fitting = [each for each in everything if each.key.startswith(key)]
+        fitting = [entry for entry in everything if entry.key.startswith(key)]
         if len(fitting) != 1:
             what = "no artifact" if not fitting else "more than one artifact"
-            hint = unknown_name_hint(key, [each.key for each in everything])
+            hint = unknown_name_hint(key, [entry.key for entry in everything])
             raise ArtifactError(f"{what} of that key", where=key, hint=hint)
         picked += fitting
     return picked
@@ -107,7 +107,9 @@ def prune(store: Store, keys: Sequence[str], unused_days: float, *, dry_run: boo
     if not dry_run:
         sweep(store.root)
     oldest_s = time.time() - unused_days * _DAY_S
-    doomed = [each for each in chosen(store, keys) if keys or each.stored is None or (each.used_s or 0.0) <= oldest_s]
+    doomed = [
+        entry for entry in chosen(store, keys) if keys or entry.stored is None or (entry.used_s or 0.0) <= oldest_s
+    ]
     removed: list[str] = []
     in_use: list[str] = []
     freed_bytes = 0

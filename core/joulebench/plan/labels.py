@@ -117,8 +117,8 @@ def _cell_id(number: int, label: str, cell: PlannedCell) -> str:
 def untaken(name: str, taken: Collection[str]) -> str:
     """``name``, or ``name #2``, ``name #3``, … where that is taken."""
     number = 1
-    found = name
-    while found in taken:
+    free_name = name
+    while free_name in taken:
         number += 1
-        found = f"{name} #{number}"
-    return found
+        free_name = f"{name} #{number}"
+    return free_name
