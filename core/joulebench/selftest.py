@@ -21,7 +21,8 @@ from joulebench.meter.windows import TOTAL
 from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.cells import Plan
 from joulebench.plan.planner import make_plan
-from joulebench.profile.reading import Choice, Profile, find_profile, parse_profile, read_profile
+from joulebench.profile.reading import Choice, Profile, parse_profile, read_profile
+from joulebench.profile.shipped import find_profile
 from joulebench.registry.availability import availability_of
 from joulebench.registry.loading import Registry
 from joulebench.run.instruments import set_up

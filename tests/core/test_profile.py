@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulebench.errors import JoulebenchError, ProfileError
-from joulebench.profile.reading import Profile, find_profile, parse_profile, read_profile, shipped_profiles
+from joulebench.profile.reading import Profile, parse_profile, read_profile
+from joulebench.profile.shipped import find_profile, shipped_profiles
 from joulebench.registry.loading import default_registry
 
 BASE = "version = 1\n[model.m]\n[backend.b]\n[workload.w]\n"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from joulebench.profile.jsonschema import profile_schema
-from joulebench.profile.reading import section_options, shipped_profiles
+from joulebench.profile.reading import section_options
+from joulebench.profile.shipped import shipped_profiles
 from joulebench.registry.loading import default_registry
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.planner import make_plan
-from joulebench.profile.reading import find_profile, read_profile
+from joulebench.profile.reading import read_profile
+from joulebench.profile.shipped import find_profile
 from joulebench.registry.loading import default_registry
 
 

@@ -44,7 +44,8 @@ def load_profile(
     """
     from joulebench.models.catalogue import read_catalogue
     from joulebench.plan.planner import make_plan
-    from joulebench.profile.reading import find_profile, read_profile
+    from joulebench.profile.reading import read_profile
+    from joulebench.profile.shipped import find_profile
 
     registry = default_registry()
     folders = registry.profile_dirs()

@@ -16,7 +16,8 @@ def profiles() -> None:
 @json_option
 def list_profiles(as_json: bool) -> None:
     """List the profiles that can be run by name."""
-    from joulebench.profile.reading import read_profile, shipped_profiles
+    from joulebench.profile.reading import read_profile
+    from joulebench.profile.shipped import shipped_profiles
     from joulebench.registry.loading import default_registry
 
     folders = default_registry().profile_dirs()
@@ -31,7 +32,7 @@ def list_profiles(as_json: bool) -> None:
 @click.argument("name")
 def show_profile(name: str) -> None:
     """Print a profile's text, to be copied and changed."""
-    from joulebench.profile.reading import find_profile
+    from joulebench.profile.shipped import find_profile
     from joulebench.registry.loading import default_registry
 
     file = find_profile(name, default_registry().profile_dirs())

@@ -109,7 +109,7 @@ def run(
     if resume is not None:
         return _resume(resume, trust, strict, quiet, report)
     assert profile is not None  # noqa: S101
-    from joulebench.profile.reading import find_profile
+    from joulebench.profile.shipped import find_profile
     from joulebench.run.folder import check_writable, new_session_folder, note_profile_file
     from joulebench.run.instruments import set_up
     from joulebench.run.runner import Run

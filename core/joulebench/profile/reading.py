@@ -123,30 +123,6 @@ class Profile:
         return {"preset": self.protocol.get("preset"), "protocol": numbers, "sampler": dict(self.sampler)}
 
 
-def find_profile(name: str, folders: Iterable[Path]) -> Path:
-    """The file of a profile given as a path or as a shipped name."""
-    direct = Path(name)
-    if direct.suffix == ".toml" or "/" in name:
-        if direct.is_file():
-            return direct
-        raise ProfileError("no such profile file", where=name)
-    shipped = shipped_profiles(folders)
-    if name in shipped:
-        return shipped[name]
-    raise ProfileError(
-        f"unknown profile '{name}'", hint=unknown_name_hint(name, shipped) + "; or give the path of a .toml file"
-    )
-
-
-def shipped_profiles(folders: Iterable[Path]) -> dict[str, Path]:
-    """Profiles by name; an earlier folder wins."""
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for file in sorted(folder.glob("*.toml")):
-            found.setdefault(file.stem, file)
-    return found
-
-
 def read_profile(path: Path, overrides: Sequence[str] = (), profile_dirs: Iterable[Path] = ()) -> Profile:
     """Read a profile file and apply ``key.path=value`` overrides."""
     try:
