@@ -58,7 +58,7 @@ def kill_at_random(bench: Bench, profile: Path, kills: int, seed: int) -> Counte
         elif started.process.returncode == -signal.SIGKILL:
             counts["kills"] += 1
         else:
-            raise AssertionError(f"the run ended by itself: {errors}")
+            raise AssertionError(f"the run ended by itself with {started.process.returncode}: {errors}")
         if folder is None:
             continue
         after = moments(folder)

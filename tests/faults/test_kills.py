@@ -13,7 +13,14 @@ from toyrun import Bench
 
 def _profile(bench: Bench) -> Path:
     toys = {"a": {"step_s": 0.01}, "b": {"step_s": 0.01}}
-    return bench.profile(toys, min_blocks=12, max_blocks=12, processes=3, probes={"toymeter": {"mode": "gauge"}})
+    return bench.profile(
+        toys,
+        min_blocks=12,
+        max_blocks=12,
+        processes=3,
+        probes={"toymeter": {"mode": "gauge"}},
+        limits={"open_s": 120.0},
+    )
 
 
 def _hold(counts: Counter[str]) -> None:

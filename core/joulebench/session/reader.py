@@ -25,6 +25,7 @@ from joulebench.session.files import (
     part_of,
     read_file,
     read_part,
+    read_sealed,
     scan_file,
     sealed_row,
     sha256_of,
@@ -40,9 +41,9 @@ _NEVER_NULL: Final = ("schema_version", "status")
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """A table as it lies in its file; ``sha256`` hashes that file, of a final one."""
+    """A table that lies in a file: how it is read, and how a final one is hashed before that."""
 
-    table: pa.Table
+    read: Callable[[], pa.Table]
     where: str
     sha256: Callable[[], str] | None
 
@@ -197,9 +198,10 @@ class Session:
             return None
         if stored.sha256 is not None and stated not in (None, stored.sha256()):
             raise altered(stored.where)
-        table = as_now(stored.table, CELL_TABLES[name], stored.where)
+        raw = stored.read()
+        table = as_now(raw, CELL_TABLES[name], stored.where)
         if name == "cell":
-            sealed_row(stored.table, stored.where)
+            sealed_row(raw, stored.where)
         check_cell_id(table, cell_id, stored.where)
         return table
 
@@ -208,8 +210,9 @@ class Session:
         if file is None:
             return None
         if file.name.endswith(PART):
-            return StoredTable(read_part(file).table(), str(file), None)
-        return StoredTable(read_file(file), str(file), lambda: sha256_of(file))
+            return StoredTable(lambda: read_part(file).table(), str(file), None)
+        read = read_sealed if name == "cell" else read_file
+        return StoredTable(lambda: read(file), str(file), lambda: sha256_of(file))
 
     def _stated_sum(self, cell_id: str, name: str) -> str | None:
         """SHA-256 of a final table: of ``cell`` in the session's row, of the rest in the cell's.
@@ -248,6 +251,6 @@ def _session_table(path: Path) -> pa.Table:
             where=str(path),
             hint="give the folder that 'joulebench run' named at its end",
         )
-    table = read_file(file)
+    table = read_sealed(file)
     check_version(table, str(file))
     return table

@@ -13,7 +13,6 @@ import pyarrow as pa
 from joulebench.errors import SessionError
 from joulebench.session.files import (
     PART,
-    as_now,
     conform,
     is_plain_file,
     is_plain_folder,
@@ -80,6 +79,7 @@ def _verify_table(session: Session, final: Path, name: str) -> Iterator[FileFaul
     if not final.exists():
         return
     try:
+        check_cell_id(session.table(name, cell_id), cell_id, label)  # checksums first, before Arrow decodes
         table = read_file(final)
     except SessionError as error:
         yield FileFault(label, error.what, False)
@@ -87,13 +87,6 @@ def _verify_table(session: Session, final: Path, name: str) -> Iterator[FileFaul
     missing = [column for column in CELL_TABLES[name].names if column not in table.column_names]
     if missing and not _older(table):
         yield FileFault(label, f"lacks columns: {', '.join(missing)}", False)
-        return
-    try:
-        as_now(table, CELL_TABLES[name], label)
-        check_cell_id(table, cell_id, label)
-        session.table(name, cell_id)
-    except SessionError as error:
-        yield FileFault(label, error.what, False)
 
 
 def _older(table: pa.Table) -> bool:

@@ -21,6 +21,7 @@ from joulebench.session.files import (
     read_part,
     row_digest,
     sha256_of,
+    write_sealed,
     write_table,
 )
 from joulebench.session.schema import CELL_TABLES, ROW_DIGEST, SESSION, versioned
@@ -171,4 +172,4 @@ def _write_row(file: Path, row: Row, schema: pa.Schema) -> None:
     table = table_of([row], versioned(schema))
     digest = row_digest(table.to_pylist()[0])
     metadata = {**(table.schema.metadata or {}), ROW_DIGEST: digest.encode()}
-    write_table(file, table.replace_schema_metadata(metadata))
+    write_sealed(file, table.replace_schema_metadata(metadata))
