@@ -120,7 +120,7 @@ def test_a_counter_that_stands_still_all_through_a_window_is_frozen_uncalibrated
     two_packages: FakePowercap,
 ) -> None:
     with two_packages.live(), Meter(settings(two_packages.root), calibrate_s=0) as meter, meter.measure() as m:
-        time.sleep(SLEEP_S)
+        time.sleep(LONG_S)
     assert figure(m, "rapl/package-1").flags == ("counter_frozen",)
     assert m.simulated_j is None
     assert m.notes[0].startswith("rapl/package-1: the counter stood still")
@@ -165,9 +165,10 @@ def test_a_counter_that_is_slower_than_declared_shows_its_own_period_in_the_wind
     zone = Zone("intel-rapl:0", "package-0", WATTS)
     with FakePowercap(tmp_path, [zone]) as tree, tree.live(period_s=0.055):
         with Meter(settings(tmp_path), calibrate_s=0) as meter, meter.measure() as m:
-            time.sleep(1.5)
+            time.sleep(2 * LONG_S)
         found = figure(m, "rapl/package-0")
-        assert found.update_period_s == pytest.approx(0.06, abs=0.02)  # and not the declared 1 ms
+        assert found.update_period_s is not None
+        assert 0.04 <= found.update_period_s < 0.15  # and not the declared 1 ms; longer where other work runs
         assert found.gross_j is not None
         with Meter(settings(tmp_path), calibrate_s=0) as meter, meter.measure() as m:
             time.sleep(SLEEP_S)
@@ -409,7 +410,7 @@ def test_without_any_sensor_time_is_given_and_the_reason_for_no_joules(tmp_path:
 
 def test_net_energy_is_gross_less_the_idle_power(tree: FakePowercap) -> None:
     with tree.live(), Meter(settings(tree.root)) as meter:
-        meter.measure_idle(0.5)
+        meter.measure_idle(LONG_S)
         with meter.measure() as m:
             time.sleep(LONG_S)
     found = figure(m, "rapl/package-0")
