@@ -49,8 +49,10 @@ def test_the_page_s_probe_gives_joules_that_are_called_simulated(example_run: Pa
     board = [row for row in energy if row["channel"] == "board/supply" and row["phase"] == "total"]
     assert len(board) == session.table("blocks").num_rows >= 3
     assert {row["provenance"] for row in board} == {"simulated"}
-    # A machine that others keep busy may cost a block its samples, which the row then says.
-    assert all("samples_missing" in row["flags"] for row in board if row["gross_j"] is None)
+    # A machine that others keep busy may cost a block its samples, or cut it into pieces that are
+    # too short for the sensor, which the row then says.
+    reasons = {"samples_missing", "insufficient_resolution"}
+    assert all(reasons & set(row["flags"]) for row in board if row["gross_j"] is None)
     known = [row for row in board if row["gross_j"] is not None]
     assert known
     for row in known:

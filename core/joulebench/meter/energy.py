@@ -170,16 +170,20 @@ def refused_if_short(window: WindowEnergy, spec: SensorSpec) -> WindowEnergy:
 # Sums of windows and of channels
 
 
-def phase_energy(pieces: Iterable[WindowEnergy], spec: SensorSpec) -> WindowEnergy:
+def phase_energy(
+    pieces: Iterable[WindowEnergy], spec: SensorSpec, sampling_period_s: float | None = None
+) -> WindowEnergy:
     """The sum of windows of one channel (all prefills of a block), from energies *for a fit*.
 
     Edges are independent from window to window, the scale is not. With n pieces the worst error
-    of late edges is n·T, so 20·n·T is the shortest sum that is given at all.
+    of late edges is n·T, so 20·n·T is the shortest sum that is given at all. T of a gauge is the longest
+    of its update period (``sampling_period_s`` where that is unknown) and the time over which it averages.
     """
     summed = _sum(list(pieces), "no_windows", alike=False)
-    period = spec.update_period_s
+    period = sampling_period_s if spec.update_period_s is None else spec.update_period_s
     if summed.gross_j is None or period is None:
         return summed
+    period = max(period, spec.averaging_s)
     own = {"insufficient_resolution", "coarse_resolution"}
     flags = tuple(f for f in summed.flags if f not in own)
     resolution = resolution_flags(summed.duration_s, summed.pieces, period)

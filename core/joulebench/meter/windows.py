@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from joulebench.api import PROVENANCES, Channel, Provenance
 from joulebench.meter.counters import as_watched, corrected_for_late_edges, counter_energy, counter_energy_for_fit
 from joulebench.meter.energy import NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, phase_energy
-from joulebench.meter.gauges import gauge_energy
+from joulebench.meter.gauges import gauge_energy, integrated_power
 from joulebench.meter.margins import NO_MARGINS, Margins, energy_with_margins
 from joulebench.meter.timing import UpdateTiming
 
@@ -182,15 +182,17 @@ class Accountant:
         return counter_energy_for_fit(tick, end, self._specs[index], trace).mean_power_w
 
     def _phase(self, windows: Sequence[Span], index: int, trace: Trace) -> WindowEnergy:
-        spec = self._specs[index]
+        channel, spec = self.channels[index], self._specs[index]
         if len(windows) == 1:
             return self._window(windows[0], index, trace, for_fit=False)
-        return phase_energy([self._window(span, index, trace, for_fit=True) for span in windows], spec)
+        pieces = [self._window(span, index, trace, for_fit=True) for span in windows]
+        return phase_energy(pieces, spec, 1.0 / channel.rate_hz if channel.kind == "gauge" else None)
 
     def _window(self, span: Span, index: int, trace: Trace, *, for_fit: bool) -> WindowEnergy:
         channel, spec = self.channels[index], self._specs[index]
         if channel.kind == "gauge":
-            return gauge_energy(span.start.t_ns, span.end.t_ns, spec, trace, 1.0 / channel.rate_hz)
+            integrate = integrated_power if for_fit else gauge_energy
+            return integrate(span.start.t_ns, span.end.t_ns, spec, trace, 1.0 / channel.rate_hz)
         start, end = self._read(span.start, index), self._read(span.end, index)
         if start is None or end is None:
             duration_s = (span.end.t_ns - span.start.t_ns) * 1e-9
