@@ -121,18 +121,18 @@ class Comparison:
         After a tie both go on from other texts, so what follows it says nothing. What follows any
         other divergence counts as wrong.
         """
-        lost = sum(self.tokens - each.position for each in self.divergences if each.tie)
+        lost = sum(self.tokens - divergence.position for divergence in self.divergences if divergence.tie)
         return self.prompts * self.tokens - lost
 
     @property
     def agreed_tokens(self) -> int:
         """Of the compared tokens, those before any divergence."""
-        return self.prompts * self.tokens - sum(self.tokens - each.position for each in self.divergences)
+        return self.prompts * self.tokens - sum(self.tokens - divergence.position for divergence in self.divergences)
 
     @property
     def agreed_by_prompt(self) -> list[tuple[int, int]]:
         """(agreed, compared) tokens of each answer."""
-        parted = {each.prompt: each for each in self.divergences}
+        parted = {divergence.prompt: divergence for divergence in self.divergences}
         found: list[tuple[int, int]] = []
         for prompt in range(self.prompts):
             each = parted.get(prompt)
@@ -143,7 +143,7 @@ class Comparison:
     @property
     def ties(self) -> int:
         """Prompts whose answers part at a tie."""
-        return sum(each.tie for each in self.divergences)
+        return sum(divergence.tie for divergence in self.divergences)
 
 
 def _forced(data: Mapping[str, Any]) -> Forced:
@@ -188,7 +188,9 @@ def agreement_record(reference: Mapping[str, Scalar], found: Comparison | None, 
         "agreed_tokens": found.agreed_tokens if found else None,
         "compared_tokens": found.compared_tokens if found else None,
         "ties": found.ties if found else None,
-        "divergences": [{**asdict(each), "tie": each.tie} for each in found.divergences] if found else None,
+        "divergences": [{**asdict(divergence), "tie": divergence.tie} for divergence in found.divergences]
+        if found
+        else None,
         "positions": positions,
         "top1_share": forced.top1 / forced.positions if forced else None,
         "kl_nats_mean": forced.kl_nats_mean if forced else None,

@@ -106,7 +106,7 @@ class Block:
         Raises ``KeyError``, ``TypeError`` or ``ValueError`` where it is no block.
         """
         requests = tuple(_request(item) for item in data["requests"])
-        if not requests or any(len(each.edges) < 2 for each in requests):
+        if not requests or any(len(request.edges) < 2 for request in requests):
             raise ValueError("a block needs requests, each with a start and an end")
         for request in requests:
             if any(len(edge.raw) != counters for edge in request.edges):
@@ -131,12 +131,12 @@ class Block:
     @property
     def duration_s(self) -> float:
         """Measured time: the sum of the requests' windows."""
-        return sum(each.t1_ns - each.t0_ns for each in self.requests) * 1e-9
+        return sum(request.t1_ns - request.t0_ns for request in self.requests) * 1e-9
 
     @property
     def units(self) -> float:
         """Work done."""
-        return sum(each.units for each in self.requests)
+        return sum(request.units for request in self.requests)
 
     @property
     def simulated(self) -> bool:
@@ -250,7 +250,7 @@ def _simulated(data: dict[str, Any]) -> SimulatedRequest | None:
     if told is None:
         return None
     edges = tuple(_cost(**spent) for spent in told["edges"])
-    times = [each.device_s for each in edges]
+    times = [edge.device_s for edge in edges]
     if len(edges) != len(data["edges"]) or len(told["token_s"]) != len(data["token_t_ns"]):
         raise ValueError("simulated hardware must tell what it spent at each edge and token")
     if times != sorted(times):

@@ -253,8 +253,8 @@ def judge(session: Session) -> SelfTest:
     compared = [SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times(), start_u=0.0))]
     for provenance in PROVENANCES:
         energies = [t.energies(provenance) for t in tables]
-        if all(each is not None for each in energies):
-            a, b = (each for each in energies if each is not None)
+        if all(energy is not None for energy in energies):
+            a, b = (energy for energy in energies if energy is not None)
             compared.append(SelfComparison("energy", f"J/{unit}", provenance, compare(a, b, start_u=0.0)))
     return SelfTest(_cell_text(rows[0]), min(len(t.blocks) for t in tables), tuple(compared))
 

@@ -33,9 +33,9 @@ class Environment:
     def __post_init__(self) -> None:
         if not ENVIRONMENT_NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} cannot be the name of an environment")
-        for each in self.requirements:
-            if not each.strip() or each.startswith("-"):
-                raise ValueError(f"{each!r} is no requirement")
+        for requirement in self.requirements:
+            if not requirement.strip() or requirement.startswith("-"):
+                raise ValueError(f"{requirement!r} is no requirement")
 
     @property
     def python_range(self) -> str:
@@ -65,4 +65,4 @@ class Plugin(ABC):
 
     def default_settings(self) -> dict[str, OptionValue]:
         """The options that have a default, at that."""
-        return {each.name: each.default for each in self.options if each.default is not None}
+        return {option.name: option.default for option in self.options if option.default is not None}

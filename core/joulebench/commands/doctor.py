@@ -87,21 +87,21 @@ def _as_json(
         "preflight": preflight(),
         "probes": [
             {
-                "probe": each.name,
-                **asdict(each.availability),
-                "channels": [asdict(channel) for channel in each.channels],
+                "probe": probe.name,
+                **asdict(probe.availability),
+                "channels": [asdict(channel) for channel in probe.channels],
             }
-            for each in sensors.probes
+            for probe in sensors.probes
         ],
         "calibration": [
             {
-                **asdict(each),
-                "window_for_1_percent_s": each.window_for_1_percent_s,
-                "window_for_5_percent_s": each.window_for_5_percent_s,
+                **asdict(calibration),
+                "window_for_1_percent_s": calibration.window_for_1_percent_s,
+                "window_for_5_percent_s": calibration.window_for_5_percent_s,
             }
-            for each in calibrations
+            for calibration in calibrations
         ],
-        "cross_checks": [{**asdict(each), "agrees": each.agrees} for each in checks],
+        "cross_checks": [{**asdict(check), "agrees": check.agrees} for check in checks],
         "backends": _backends(registry),
         "broken_plugins": [asdict(each) for each in registry.broken],
     }
@@ -169,7 +169,7 @@ def _print_calibrations(sensors: Sensors, calibrations: list[SensorCalibration])
         return
     provenance = {channel.path: channel.provenance for channel in sensors.channels}
     echo_table(
-        [_calibration_row(each, provenance[each.channel]) for each in calibrations],
+        [_calibration_row(calibration, provenance[calibration.channel]) for calibration in calibrations],
         ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read", "1 % from", "5 % from"],
     )
 
@@ -178,17 +178,17 @@ def _print_cross_checks(checks: list[CrossCheck]) -> None:
     if not checks:
         return
     _heading("Counters that two probes read")
-    for each in checks:
+    for check in checks:
         told = (
-            f"{each.between} of {each.readings} readings lie between two of {each.first} "
-            f"({each.counted_j:.3g} J; at most {each.worst_j:.2g} J outside, "
-            f"{each.allowed_j:.2g} J allowed)"
+            f"{check.between} of {check.readings} readings lie between two of {check.first} "
+            f"({check.counted_j:.3g} J; at most {check.worst_j:.2g} J outside, "
+            f"{check.allowed_j:.2g} J allowed)"
         )
-        if each.agrees is None:
-            click.echo(f"  - {each.second}: too little energy was counted to tell ({told})")
+        if check.agrees is None:
+            click.echo(f"  - {check.second}: too little energy was counted to tell ({told})")
         else:
-            click.echo(f"  {_mark(each.agrees)} {each.second}: {told}")
-            if not each.agrees:
+            click.echo(f"  {_mark(check.agrees)} {check.second}: {told}")
+            if not check.agrees:
                 click.echo("      → one of the two is wrong: compare scale, wrap and driver")
 
 

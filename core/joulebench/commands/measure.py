@@ -117,11 +117,11 @@ def _mean_j(figures: list[EnergyFigure]) -> Interval | None:
     """Mean joules over the runs: their scatter, and the scale that errs alike in all of them."""
     from joulebench.meter.uncertainty import mean_interval, widened
 
-    joules = [each.gross_j for each in figures if each.gross_j is not None]
+    joules = [figure.gross_j for figure in figures if figure.gross_j is not None]
     if len(joules) < len(figures):
         return None
     found = mean_interval(joules)
-    relative = max(each.gross.relative_u for each in figures)
+    relative = max(figure.gross.relative_u for figure in figures)
     return widened(found, relative * abs(found.mean or 0.0))
 
 
@@ -129,10 +129,10 @@ def _mean_net_j(figures: list[EnergyFigure]) -> Interval | None:
     """Mean net joules: all runs subtract the same idle power, so its part does not shrink."""
     from joulebench.meter.uncertainty import mean_interval, widened
 
-    joules = [each.net_j for each in figures if each.net_j is not None]
+    joules = [figure.net_j for figure in figures if figure.net_j is not None]
     if len(joules) < len(figures):
         return None
-    idle_u = max(_idle_u_j(each) for each in figures)
+    idle_u = max(_idle_u_j(figure) for figure in figures)
     return widened(mean_interval(joules), idle_u)
 
 
@@ -203,17 +203,17 @@ def _as_text(runs: list[CommandRun]) -> str:
     measurements = [run.measurement for run in runs]
     rows = [
         [f"joulebench: {len(runs)} runs", "mean", "95 % interval", ""],
-        row("time", "s", mean_interval([each.seconds for each in measurements]), ""),
-        row("CPU time", "s", mean_interval([each.cpu_s for each in measurements]), ""),
+        row("time", "s", mean_interval([measurement.seconds for measurement in measurements]), ""),
+        row("CPU time", "s", mean_interval([measurement.cpu_s for measurement in measurements]), ""),
     ]
     for name, figures in _by_name(runs).items():
-        flags = dict.fromkeys(flag for each in figures for flag in each.flags)
+        flags = dict.fromkeys(flag for figure in figures for flag in figure.flags)
         more = "; ".join(part for part in (figures[0].provenance, ", ".join(flags)) if part)
         rows.append(row(name, "J", _mean_j(figures), more))
         if figures[0].net is not None:
             rows.append(row(f"{name}, net", "J", _mean_net_j(figures), figures[0].provenance))
-    flags = dict.fromkeys(flag for each in measurements for flag in each.flags)
-    notes = dict.fromkeys(note for each in measurements for note in each.notes)
+    flags = dict.fromkeys(flag for measurement in measurements for flag in measurement.flags)
+    notes = dict.fromkeys(note for measurement in measurements for note in measurement.notes)
     lines = aligned(rows)
     if flags:
         lines.append(f"flags: {', '.join(flags)}")

@@ -31,7 +31,7 @@ def list_models(as_json: bool) -> None:
         echo_json(
             {
                 "models": [{**asdict(each), "fetched": fetched[name]} for name, each in catalogue.models.items()],
-                "shapes": [asdict(each) for each in catalogue.shapes.values()],
+                "shapes": [asdict(shape) for shape in catalogue.shapes.values()],
                 "texts": [{**asdict(each), "fetched": fetched[name]} for name, each in catalogue.texts.items()],
             }
         )

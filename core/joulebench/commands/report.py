@@ -98,7 +98,7 @@ def _rendered(renderer: Renderer, sessions: list[Session], settings: Settings) -
 def _with_cells(sessions: list[Session], names: tuple[str, ...]) -> list[Session]:
     """The sessions that have any of these cells, with those alone."""
     labels = [session.labels() for session in sessions]
-    known = {name for each in labels for pair in each.items() for name in pair}
+    known = {name for label in labels for pair in label.items() for name in pair}
     for name in names:
         if name not in known:
             raise SessionError(

@@ -132,7 +132,11 @@ class Interpreters:
 
 def _ask(python: OtherPython, kind: str, plugin: Plugin) -> Place:
     wanted = plugin.environment_needs
-    names = [] if wanted is None else [found[0] for each in wanted.requirements if (found := _DISTRIBUTION.match(each))]
+    names = (
+        []
+        if wanted is None
+        else [found[0] for requirement in wanted.requirements if (found := _DISTRIBUTION.match(requirement))]
+    )
     told = _answer(python, {"plugins": [[kind, plugin.name]], "distributions": names})
     version = told.get("joulebench")
     if version != __version__:

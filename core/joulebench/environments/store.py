@@ -126,7 +126,7 @@ class Environments:
             raise InterpreterError(
                 f"has a damaged record ({type(error).__name__})", where=str(file), hint=f"joulebench env create {name}"
             ) from None
-        if found.name != name or found.folder not in {each.name for each in self.folders(name)}:
+        if found.name != name or found.folder not in {folder.name for folder in self.folders(name)}:
             raise InterpreterError("has lost its folder", where=str(file), hint=f"joulebench env create {name}")
         return found
 
@@ -232,7 +232,7 @@ class Environments:
     def remove(self, name: str) -> None:
         """Remove an environment, whole or half made."""
         if not self.folders(name) and not self.record_file(name).exists():
-            there = [each for each in self.names() if ENVIRONMENT_NAME.fullmatch(each)]
+            there = [name for name in self.names() if ENVIRONMENT_NAME.fullmatch(name)]
             raise InterpreterError(f"no environment '{name}' has been made", hint=unknown_name_hint(name, there))
         with self.alone(name):
             # Its record first: without it nothing counts, even if this is killed now.

@@ -166,7 +166,7 @@ def next_process(done: BlocksSoFar, rule: StoppingRule) -> Share | Stop:
     if blocks and left_s <= 0:
         return Stop(TIME_BUDGET)
     goal = next(goal for goal in goals if goal > blocks)
-    reached = max((each for each in goals if each <= blocks), default=0)
+    reached = max((goal for goal in goals if goal <= blocks), default=0)
     begun = len(set(done.counting_processes()[reached:]))
     processes = 1 if done.simulated else max(1, rule.processes - begun)
     return Share(math.ceil((goal - blocks) / processes), left_s / processes)

@@ -115,16 +115,16 @@ def _energy(
     """Machine counters from the window, those of the process from its own edges."""
     own = meter.of_process()
     own_names = {meter.channels[index].path for index in own}
-    machine = [each for each in window.figures() if each.name not in own_names]
+    machine = [figure for figure in window.figures() if figure.name not in own_names]
     figures = list(meter.figures(*edges, {}, meter.idle, own))
     if children_s is not None:
         figures = [
             replace(
-                each,
-                gross=replace(each.gross, flags=(*each.gross.flags, "children_not_counted")),
-                note=f"{each.note}; without {children_s:.3g} s of CPU time of its children",
+                figure,
+                gross=replace(figure.gross, flags=(*figure.gross.flags, "children_not_counted")),
+                note=f"{figure.note}; without {children_s:.3g} s of CPU time of its children",
             )
-            for each in figures
+            for figure in figures
         ]
     return (*machine, *figures)
 

@@ -253,7 +253,7 @@ class Measurement:
             "peak_rss_bound_bytes": self.peak_rss_bound_bytes,
             "flags": list(self.flags),
             "energy": [each.as_json() for each in self.energy],
-            "totals": [each.as_json() for each in self.totals],
+            "totals": [total.as_json() for total in self.totals],
             "missing_parts": [
                 {"provenance": part.provenance, "domain": part.domain, "reason": part.reason, "cure": part.cure}
                 for part in self.missing_parts
@@ -280,13 +280,13 @@ def _total(energy: Sequence[EnergyFigure], provenance: Provenance) -> EnergyFigu
     parts = [each for each in energy if each.counted and each.provenance == provenance]
     if not parts:
         return None
-    nets = [each.net for each in parts if each.net is not None]
+    nets = [part.net for part in parts if part.net is not None]
     return EnergyFigure(
         name=f"total {provenance}",
-        domain=" + ".join(each.domain for each in parts),
+        domain=" + ".join(part.domain for part in parts),
         provenance=provenance,
         counted=False,
-        gross=total_energy([each.gross for each in parts]),
+        gross=total_energy([part.gross for part in parts]),
         net=total_energy(nets) if len(nets) == len(parts) else None,
     )
 

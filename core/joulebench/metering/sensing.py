@@ -163,12 +163,12 @@ class OpenSensors:
 
 def _chosen(channels: Sequence[Channel]) -> tuple[Channel, ...]:
     """Energy counters, and the power gauges of domains that no counter covers."""
-    covered = {each.domain for each in channels if each.kind == "counter"}
+    covered = {channel.domain for channel in channels if channel.kind == "counter"}
     return tuple(
-        each
-        for each in channels
-        if (each.quantity == "energy" and each.kind == "counter")
-        or (each.quantity == "power" and each.kind == "gauge" and each.domain not in covered)
+        channel
+        for channel in channels
+        if (channel.quantity == "energy" and channel.kind == "counter")
+        or (channel.quantity == "power" and channel.kind == "gauge" and channel.domain not in covered)
     )
 
 

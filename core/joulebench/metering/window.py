@@ -86,7 +86,7 @@ class Window:
         (start, end), meter = self.edges, self._meter
         figures = list(meter.figures(start, end, self._traces, self._idle))
         if meter.forked:
-            return [_withdrawn(each, "forked") for each in figures]
+            return [_withdrawn(figure, "forked") for figure in figures]
         return figures
 
     @property

@@ -288,8 +288,8 @@ def resolve_text(
     kind, colon, name = value.partition(":")
     if kind == "builtin" and colon:
         found: dict[str, Path] = {}
-        for each in profile_dirs:
-            for file in (each / "texts").glob("*.*"):
+        for profile_dir in profile_dirs:
+            for file in (profile_dir / "texts").glob("*.*"):
                 found.setdefault(file.stem, file)
         if name not in found:
             raise ProfileError(f"no builtin text '{name}'", hint=unknown_name_hint(name, found))

@@ -117,7 +117,7 @@ class Plan:
             "profile": self.profile,
             "estimate_s": self.estimate_s,
             "cells": [{**_plain(cell), "runnable": cell.runnable} for cell in self.cells],
-            "references": [_plain(each) for each in self.references.values()],
+            "references": [_plain(reference) for reference in self.references.values()],
         }
 
 

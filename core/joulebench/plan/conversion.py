@@ -76,7 +76,7 @@ def _fault(converter: Converter, place: Place, architecture: str | None) -> str 
 
 
 def _as_transform(converter: Converter, place: Place, settings: Settings) -> Transform:
-    own = {each.name for each in converter.options}
+    own = {option.name for option in converter.options}
     taken = {key: value for key, value in settings.items() if key in own}
     return Transform(
         "converter",

@@ -82,10 +82,10 @@ class Placing:
         self, python: OtherPython, backend: Backend, device: str, techniques: Sequence[RuntimeTechnique]
     ) -> Availability:
         place = self._interpreters.place("backend", backend, python)
-        for each in techniques:
-            found = self._interpreters.place("technique", each, python).availability
+        for technique in techniques:
+            found = self._interpreters.place("technique", technique, python).availability
             if not found.ok:
-                return _in(python, f"technique '{each.name}'", found)
+                return _in(python, f"technique '{technique.name}'", found)
         if not place.availability.ok:
             return _in(python, f"backend '{backend.name}'", place.availability)
         if device not in place.devices:

@@ -56,7 +56,7 @@ def _settings(cell: PlannedCell) -> dict[tuple[str, str, str], object]:
 
 def _varying_axes(axes: Sequence[dict[str, str]]) -> set[str]:
     names = ("model", "technique", "device")
-    varying = {name for name in names if len({each[name] for each in axes}) > 1}
+    varying = {name for name in names if len({axis[name] for axis in axes}) > 1}
     return varying | {"backend", "workload"}
 
 

@@ -143,7 +143,7 @@ def select(profile: Profile, combinations: Sequence[Combination]) -> list[Combin
     A pattern matches where each of its keys does; a list is any of its values. A key or a value
     that no combination has is a mistake, but for devices, which differ between machines.
     """
-    facts = [each.facts() for each in combinations]
+    facts = [combination.facts() for combination in combinations]
     known = _known(facts)
     for name, patterns in (("include", profile.include), ("exclude", profile.exclude)):
         for pattern in patterns:
@@ -170,12 +170,12 @@ def select_backends(
 
     A device that this machine lacks is kept, for the planner to say so.
     """
-    _check_pattern(profile, path, pattern, _known(each.facts() for each in variants))
-    found = [each for each in variants if _matches(pattern, each.facts())]
+    _check_pattern(profile, path, pattern, _known(variant.facts() for variant in variants))
+    found = [variant for variant in variants if _matches(pattern, variant.facts())]
     if not found and "device" in pattern:
         rest = {key: value for key, value in pattern.items() if key != "device"}
         device = str(_as_list(pattern["device"])[0])
-        found = [replace(each, device=device) for each in variants if _matches(rest, each.facts())]
+        found = [replace(variant, device=device) for variant in variants if _matches(rest, variant.facts())]
     if not found:
         raise ProfileError(
             "matches no backend of the profile with all of its keys",
@@ -188,8 +188,8 @@ def select_backends(
 def _known(facts: Iterable[Mapping[str, Iterable[OptionValue]]]) -> dict[str, list[OptionValue]]:
     """Every key that a pattern can name, and every value that it has."""
     known: dict[str, list[OptionValue]] = {}
-    for each in facts:
-        for key, values in each.items():
+    for fact in facts:
+        for key, values in fact.items():
             known.setdefault(key, []).extend(values)
     return known
 

@@ -345,7 +345,7 @@ class _Planner:
         ]
         found: dict[str, PlannedReference] = {}
         for model in self.models:
-            planned = [self._reference(model, each, named) for each in variants]
+            planned = [self._reference(model, variant, named) for variant in variants]
             found[model] = next((each for each in planned if each.reason is None), planned[0])
         return found
 

@@ -223,7 +223,7 @@ class _SegmentPlace:
 
 def _machine(data: Mapping[str, Any], place: _SegmentPlace) -> tuple[Segment, ...]:
     tables = data.get("segment", [])
-    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ProfileError("must be tables, each written [[segment]]", where=place.of(1))
     if not tables:
         raise ProfileError(

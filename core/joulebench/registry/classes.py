@@ -86,7 +86,7 @@ def _check_class(plugin_class: object, bases: tuple[type, ...], hook_name: str, 
 def _fault(plugin_class: type) -> str | None:
     """What of the class's statements is of a wrong type, or ``None``."""
     options = getattr(plugin_class, "options", None)
-    if not isinstance(options, tuple) or not all(isinstance(each, Option) for each in options):
+    if not isinstance(options, tuple) or not all(isinstance(option, Option) for option in options):
         return f"options must be a tuple of Option, not {options!r}"
     environment = getattr(plugin_class, "environment_needs", None)
     if environment is not None and not isinstance(environment, Environment):

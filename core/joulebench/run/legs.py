@@ -26,7 +26,7 @@ class IdleOfProcesses:
     def rows(self) -> list[dict[str, Any]]:
         """As the cell's row has them."""
         return [
-            row for sides in self._baselines.values() for each in sides.values() for row in each.rows(self._channels)
+            row for sides in self._baselines.values() for side in sides.values() for row in side.rows(self._channels)
         ]
 
     def before(self, process: int) -> Mapping[int, IdlePower]:

@@ -173,7 +173,7 @@ class CellRecord:
             if ANCHOR not in row["flags"]:
                 self.done.add(row["process"], row["round"], row["duration_s"], joules, row["units"])
         values = session.table("requests", self.cell.id).column("values_json").to_pylist()
-        self._add(each for text in values for each in request_values(text))
+        self._add(value for text in values for value in request_values(text))
         self.next_process = max(row["process"] for row in blocks) + 1
         self.next_round = max(row["round"] for row in blocks) + 1
         self.done.simulated = blocks[0]["device_s"] is not None

@@ -208,8 +208,8 @@ def block_totals(block: Block) -> Mapping[str, Any]:
     """Work done in a block, by column."""
     return {
         "requests": len(block.requests),
-        "prefill_tokens": sum(each.prefill_tokens for each in block.requests),
-        "decode_tokens": sum(each.decode_tokens for each in block.requests),
+        "prefill_tokens": sum(request.prefill_tokens for request in block.requests),
+        "decode_tokens": sum(request.decode_tokens for request in block.requests),
         "units": block.units,
         "duration_s": block.duration_s,
         "t0_ns": block.t0_ns,
@@ -256,7 +256,7 @@ def sample_table(channels: Sequence[Channel], block: Block, drained: Drained) ->
     return pa.Table.from_arrays(
         [
             pa.array(t_ns, pa.int64()),
-            _dictionary(channel, [each.path for each in channels]),
+            _dictionary(channel, [channel.path for channel in channels]),
             pa.array(raw, pa.int64()),
             _dictionary(origin, ["tick", "edge"]),
         ],

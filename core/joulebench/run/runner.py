@@ -212,7 +212,7 @@ class Run:
         workload's first uncompressed cell is the anchor of all groups.
         """
         if not self._protocol.turns:
-            return [[each] for each in jobs]
+            return [[job] for job in jobs]
         available = self._preflight["memory_available_bytes"]
         room = _MEMORY_SHARE * available if available is not None else float("inf")
         needed = {cell.id: _needed(job) for cell, job in jobs}  # reads files: once for each
@@ -337,9 +337,9 @@ def _backend_of(each: tuple[PlannedCell, Job]) -> str:
 def _anchor_of(cells: Sequence[tuple[PlannedCell, Job]]) -> tuple[PlannedCell, Job]:
     """The cell that all groups of one workload are held against: the first that is uncompressed."""
     uncompressed = (
-        each
-        for each in cells
-        if not each[0].runtime_steps and not any(step.kind == "technique" for step in each[0].transforms)
+        cell
+        for cell in cells
+        if not cell[0].runtime_steps and not any(step.kind == "technique" for step in cell[0].transforms)
     )
     return next(uncompressed, cells[0])
 

@@ -56,7 +56,7 @@ def total(costs: Iterable[SimulatedCost]) -> SimulatedCost:
 
 
 def _sum(costs: list[SimulatedCost], part: Callable[[SimulatedCost], float | None]) -> float | None:
-    known = [value for each in costs if (value := part(each)) is not None]
+    known = [value for cost in costs if (value := part(cost)) is not None]
     return math.fsum(known) if len(known) == len(costs) else None
 
 
@@ -89,16 +89,16 @@ def request_columns(request: RequestRecord) -> dict[str, Any]:
         "device_prefill_s": None if prefill is None else prefill.device_s,
         "device_decode_s": None if decode is None else decode.device_s,
         "device_tpot_s": None if decode is None else decode.device_s / request.decode_tokens,
-        "device_token_s": [each - start_s for each in device.token_s],
+        "device_token_s": [moment_s - start_s for moment_s in device.token_s],
     }
 
 
 def block_columns(block: Block) -> dict[str, Any]:
     """The columns of a block: device seconds and cycles of all its requests."""
     costs = [
-        spent(each.simulated.edges[0], each.simulated.edges[-1])
-        for each in block.requests
-        if each.simulated is not None
+        spent(request.simulated.edges[0], request.simulated.edges[-1])
+        for request in block.requests
+        if request.simulated is not None
     ]
     if not costs:
         return {"device_s": None, "device_cycles": None}

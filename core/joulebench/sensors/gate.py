@@ -21,7 +21,7 @@ class Thermometer:
     """Reads the hottest temperature now, in °C; ``None`` without a temperature channel."""
 
     def __init__(self, channels: Sequence[Channel]) -> None:
-        self._channels = [each for each in channels if each.quantity == "temperature"]
+        self._channels = [channel for channel in channels if channel.quantity == "temperature"]
         specs = [source_spec(i, each.source, None) for i, each in enumerate(self._channels)]
         self._read: Callable[[], list[int | None]] = edge_reader(specs) if specs else list
 

@@ -77,12 +77,14 @@ class Sensors:
 
     def energy_and_power(self) -> list[Channel]:
         """Channels that yield joules."""
-        return [each for each in self.channels if each.quantity in ("energy", "power")]
+        return [channel for channel in self.channels if channel.quantity in ("energy", "power")]
 
     def missing(self) -> dict[str, str]:
         """Reasons of the probes that cannot be read, by name."""
         return {
-            each.name: each.availability.reason or "not available" for each in self.probes if not each.availability.ok
+            probe.name: probe.availability.reason or "not available"
+            for probe in self.probes
+            if not probe.availability.ok
         }
 
 
@@ -154,7 +156,7 @@ def _asked_in_time(name: str, probe: Probe, settings: Settings) -> ProbeState:
         try:
             availability = probe.inspect(settings)
             channels = tuple(probe.channels(settings)) if availability.ok else ()
-            if not all(isinstance(each, Channel) for each in channels):
+            if not all(isinstance(channel, Channel) for channel in channels):
                 raise TypeError("channels() must give Channel objects")
             said.append(ProbeState(name, availability, channels))
         except Exception as error:  # a plugin may raise anything

@@ -81,7 +81,7 @@ class RequestRecorder:
         """What the hardware had spent at each edge and token, if it is simulated."""
         if self._cost is None:
             return None
-        return {"edges": [asdict(each) for each in self.costs], "token_s": self.token_costs}
+        return {"edges": [asdict(cost) for cost in self.costs], "token_s": self.token_costs}
 
 
 class Job:

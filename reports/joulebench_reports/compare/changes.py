@@ -87,7 +87,7 @@ class RunComparison:
 
     def with_verdict(self, *verdicts: Verdict) -> list[Change]:
         """The changes that have one of these verdicts."""
-        return [each for each in self.changes if each.verdict in verdicts]
+        return [change for change in self.changes if change.verdict in verdicts]
 
     @property
     def exit_code(self) -> int:
@@ -140,8 +140,8 @@ def _changes(
     for name, metric in METRICS.items():
         if metric.group not in groups:
             continue
-        ours = {each.provenance: each for each in after.estimates if each.metric == name}
-        theirs = {each.provenance: each for each in before.estimates if each.metric == name}
+        ours = {estimate.provenance: estimate for estimate in after.estimates if estimate.metric == name}
+        theirs = {estimate.provenance: estimate for estimate in before.estimates if estimate.metric == name}
         if not ours and not theirs:
             continue
         common = [key for key in theirs if key in ours]

@@ -86,9 +86,9 @@ def _short(digest: str | None) -> str | None:
 def _sensors(before: SideCell, after: SideCell) -> list[Difference]:
     ours = {e.provenance: e.basis for e in after.estimates if e.metric == "energy"}
     return [
-        Difference("sensor", f"of {each.provenance} energy", each.basis, ours[each.provenance])
-        for each in before.estimates
-        if each.metric == "energy" and each.provenance in ours and ours[each.provenance] != each.basis
+        Difference("sensor", f"of {estimate.provenance} energy", estimate.basis, ours[estimate.provenance])
+        for estimate in before.estimates
+        if estimate.metric == "energy" and estimate.provenance in ours and ours[estimate.provenance] != estimate.basis
     ]
 
 

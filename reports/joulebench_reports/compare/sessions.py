@@ -205,7 +205,7 @@ def _single(cell: CellSummary) -> list[Estimate]:
 
 
 def _absent(cell: CellSummary, estimates: tuple[Estimate, ...]) -> dict[str, str]:
-    present = {each.metric for each in estimates}
+    present = {estimate.metric for estimate in estimates}
     reasons = {
         "energy": cell.headline.reason_if_null,
         "rate": cell.rate.reason_if_null,

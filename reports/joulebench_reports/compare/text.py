@@ -61,13 +61,13 @@ def headline(found: RunComparison) -> str:
 
 def rule(found: RunComparison) -> str:
     """What counts as a regression here, in words."""
-    groups = {METRICS[each.metric].group: None for each in found.changes}
+    groups = {METRICS[change.metric].group: None for change in found.changes}
     limits = {group: f"{found.thresholds[group] * 100:.3g} %" for group in groups}
     if len(set(limits.values())) == 1:
         limit = next(iter(limits.values()))
     else:
         limit = "the threshold (" + ", ".join(f"{k} {v}" for k, v in limits.items()) + ")"
-    tested = [each for each in found.changes if each.level is not None]
+    tested = [change for change in found.changes if change.level is not None]
     parts = [f"Worse or better: changed by more than {limit}."]
     if tested:
         parts.append(
@@ -83,7 +83,7 @@ def rule(found: RunComparison) -> str:
         parts.append(f"Estimated energies: the model's error of {percent(MODEL_U)} (1 σ) is in the interval.")
     if tested and all(side.state.get(RUN_TO_RUN) is None for side in (found.baseline, found.current)):
         parts.append("How runs differ from one to the next was not measured ('joulebench selftest --runs 10').")
-    if any(not METRICS[each.metric].scatters for each in found.changes):
+    if any(not METRICS[change.metric].scatters for change in found.changes):
         parts.append("Peak memory and perplexity have no interval: the threshold alone judges.")
     return " ".join(parts)
 
@@ -152,7 +152,7 @@ def as_terminal(found: RunComparison, width: int) -> str:
         console.print()
         _terminal_table(console, _ordered(found))
         console.print(Text(rule(found)))
-    _terminal_notes(console, "Not the same in both runs", [("", plain(each)) for each in found.differences])
+    _terminal_notes(console, "Not the same in both runs", [("", plain(difference)) for difference in found.differences])
     _terminal_notes(console, "Only in the baseline", _missing(found.only_baseline))
     _terminal_notes(console, "Only in the current run", _missing(found.only_current))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -199,7 +199,7 @@ def as_markdown(found: RunComparison) -> str:
     lines += _section("Regressions", worse) + _section("Better", better)
     if found.differences:
         lines += ["**Not the same in both runs**", ""]
-        lines += [*(f"- {escape(each)}" for each in found.differences), ""]
+        lines += [*(f"- {escape(difference)}" for difference in found.differences), ""]
     for heading, cells in (
         ("Only in the baseline", found.only_baseline),
         ("Only in the current run", found.only_current),
@@ -207,7 +207,7 @@ def as_markdown(found: RunComparison) -> str:
         if cells:
             lines += [f"**{heading}**", ""]
             lines += [*(f"- {escape(a)}: {escape(b)}" for a, b in _missing(cells)), ""]
-    rest = [each for each in found.changes if each.verdict not in ("worse", "better")]
+    rest = [change for change in found.changes if change.verdict not in ("worse", "better")]
     if rest:
         count = f"{len(rest)} other figure{'' if len(rest) == 1 else 's'}"
         lines += [f"<details><summary>{count}</summary>", "", *_table(rest), "", "</details>", ""]
@@ -222,7 +222,7 @@ def _section(heading: str, changes: Sequence[Change]) -> list[str]:
 
 def _table(changes: Sequence[Change]) -> list[str]:
     marks = " | ".join("---:" if place in _RIGHT else "---" for place in range(len(_HEADER)))
-    rows = [" | ".join(escape(text) for text in row(each)) for each in changes]
+    rows = [" | ".join(escape(text) for text in row(change)) for change in changes]
     return [f"| {line} |" for line in (" | ".join(_HEADER), marks, *rows)]
 
 
@@ -236,8 +236,8 @@ def as_json(found: RunComparison) -> str:
         "thresholds": dict(found.thresholds),
         "baseline": _about(found.baseline),
         "current": _about(found.current),
-        "changes": [dataclasses.asdict(each) for each in found.changes],
-        "differences": [dataclasses.asdict(each) for each in found.differences],
+        "changes": [dataclasses.asdict(change) for change in found.changes],
+        "differences": [dataclasses.asdict(difference) for difference in found.differences],
         "only_baseline": [_absent(cell, why) for cell, why in found.only_baseline],
         "only_current": [_absent(cell, why) for cell, why in found.only_current],
     }

@@ -34,8 +34,8 @@ def _percent(share: float) -> str:
 
 def judge_claims(costs: Sequence[TechniqueCost]) -> tuple[Claim, ...]:
     """All claims against the compressed cells of one model and workload."""
-    pruned = [each for each in costs if each.families == ("pruned",)]
-    quantized = [each for each in costs if each.families == ("quantized",)]
+    pruned = [cost for cost in costs if cost.families == ("pruned",)]
+    quantized = [cost for cost in costs if cost.families == ("quantized",)]
     return (
         _judged(
             f"Pruning makes a model {_percent(_SMALLER)} smaller at less than {_percent(_LOSS)} loss",
@@ -59,7 +59,7 @@ def judge_claims(costs: Sequence[TechniqueCost]) -> tuple[Claim, ...]:
 
 
 def _judged(text: str, reading: str, costs: Sequence[TechniqueCost], judge: Callable[[TechniqueCost], Case]) -> Claim:
-    cases = tuple(judge(each) for each in costs)
+    cases = tuple(judge(cost) for cost in costs)
     outcomes = {case.outcome for case in cases}
     verdict: ClaimVerdict = "not testable here"
     if "does" in outcomes:

@@ -105,7 +105,7 @@ def parse_constraint(text: str) -> Constraint:
     if quantity is None:
         raise JoulebenchError(f"no quantity '{name}'", where="--limit", hint=unknown_name_hint(name, QUANTITIES))
     if unit not in quantity.units:
-        units = ", ".join(each or "none" for each in quantity.units)
+        units = ", ".join(unit or "none" for unit in quantity.units)
         raise JoulebenchError(
             f"{name} has no unit '{unit}'" if unit else f"{name} needs a unit", where="--limit", hint=f"valid: {units}"
         )

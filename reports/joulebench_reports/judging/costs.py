@@ -84,7 +84,7 @@ class _Costing:
             for cells in by_backend.values()
             if any(cell.technique != _UNCOMPRESSED for cell in cells)
         )
-        costs = [each for backend in backends for each in backend.costs]
+        costs = [cost for backend in backends for cost in backend.costs]
         return CostTable(self._group.model, self._group.workload, backends, self._fronts(), judge_claims(costs))
 
     def _fronts(self) -> tuple[Front, ...]:

@@ -75,7 +75,7 @@ def planned_row(session: Session, cell_id: str) -> Mapping[str, Any]:
 def _steps(planned: object) -> list[dict[str, object]]:
     """Names and settings of the steps of a chain, as a cell's row has them."""
     steps = [each for each in planned if isinstance(each, dict)] if isinstance(planned, list) else []
-    return [{"name": each.get("name"), "settings": each.get("settings")} for each in steps]
+    return [{"name": step.get("name"), "settings": step.get("settings")} for step in steps]
 
 
 def _plan(session: Session, name: str) -> list[Mapping[str, Any]]:

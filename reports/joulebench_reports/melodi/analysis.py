@@ -91,7 +91,7 @@ def analyse(session: Session, *, channel: str | None = None, seed: int = 0) -> A
         notes.append("the session has no request with tokens")
     elif not found:
         notes.append("no request with an answer has an energy, so there is nothing to analyse")
-    if any(each.prompt and not set(FEATURES) & set(each.values) for each in requests):
+    if any(request.prompt and not set(FEATURES) & set(request.values) for request in requests):
         notes.append(f"features that are not here: {'; '.join(libraries.notes)}")
     return Analysis(
         session_id=session.row["session_id"] or session.path.name,
@@ -264,7 +264,7 @@ def _notes(group: PromptGroup, in_order: Figure) -> tuple[str, ...]:
             "for it, the others of J/token take prompts for independent"
         )
     if group.set_lengths is not None:
-        lengths = ", ".join(str(each) for each in group.set_lengths)
+        lengths = ", ".join(str(set_length) for set_length in group.set_lengths)
         notes.append(
             f"the profile set the lengths of the answers ({lengths} tokens): J/token, r and R² "
             "depend on that choice, the slopes of the models do not"

@@ -123,7 +123,7 @@ def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
         3,
         (),
         ("column", "r", "r among answers of equal length"),
-        tuple(_correlation(each) for each in group.correlations),
+        tuple(_correlation(correlation) for correlation in group.correlations),
     )
     if group.features:
         shown = group.features[:_SHOWN_FEATURES]
@@ -146,7 +146,9 @@ def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
 
 def _findings(heading: str, level: int, findings: Sequence[Finding]) -> _Part:
     return _Part(
-        heading, level, tuple(f"{each.claim}: {each.verdict} – {each.why}{_of(each.figure)}" for each in findings)
+        heading,
+        level,
+        tuple(f"{finding.claim}: {finding.verdict} – {finding.why}{_of(finding.figure)}" for finding in findings),
     )
 
 

@@ -112,7 +112,7 @@ def _silent(table: PublishedTable) -> Iterator[TableFault]:
 
 
 def _cpu_first(others: Sequence[str]) -> str:
-    return next((each for each in others if "llm_cpu" in each), others[0])
+    return next((other for other in others if "llm_cpu" in other), others[0])
 
 
 def _sum_kwh(rows: Sequence[PublishedRow], name: str) -> float:

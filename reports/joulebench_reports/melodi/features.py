@@ -161,7 +161,7 @@ def _tokens(prompt: str) -> tuple[list[str], int]:
 
     sentences = [each for each in re.split(r"(?<=[.!?])\s+", prompt.strip()) if each]
     tokenizer = NLTKWordTokenizer()
-    return [word for each in sentences for word in tokenizer.tokenize(each)], len(sentences)
+    return [word for sentence in sentences for word in tokenizer.tokenize(sentence)], len(sentences)
 
 
 def _words(prompt: str, stop_words: frozenset[str] | None) -> dict[str, Feature]:

@@ -55,7 +55,7 @@ def group_findings(
     resampler: Resampler,
 ) -> tuple[Finding, ...]:
     """The findings that one group can be asked for."""
-    by_name = {each.column: each for each in quantities}
+    by_name = {quantity.column: quantity for quantity in quantities}
     barred = _barred(group, resampler)
     return (
         _length(by_name["response_token_length"], barred),
@@ -131,7 +131,7 @@ def _beyond_text(each: ColumnCorrelation) -> str:
 
 def _complexity(features: Sequence[ColumnCorrelation], barred: str | None) -> Finding:
     claim = "the complexity of the prompt hardly predicts it"
-    known = [each for each in features if each.r.value is not None]
+    known = [feature for feature in features if feature.r.value is not None]
     if not known:
         return Finding(claim, "cannot tell", None, "no feature of the prompts is known and varies")
     strongest = max(known, key=lambda each: abs(each.r.value or 0.0))
@@ -141,7 +141,7 @@ def _complexity(features: Sequence[ColumnCorrelation], barred: str | None) -> Fi
     joint = [_widened(each.r, len(known)) for each in known]
     verdicts = [_judged(figure, predicts=False) for figure in joint]
     verdict: Verdict = "cannot tell"
-    if all(each == "holds" for each in verdicts):
+    if all(verdict == "holds" for verdict in verdicts):
         verdict = "holds"
     elif "does not hold" in verdicts:
         verdict = "does not hold"

@@ -157,9 +157,9 @@ def _write(writer: Any, cell: _Cell) -> None:
     rows = {
         "blocks": [block_row(cell.id, place, row) for place, row in cell.rows],
         "energy": [
-            each
+            energy_row
             for place, row in cell.rows
-            for each in energy_rows(cell.id, place, row, cell.table.columns, cell.silent)
+            for energy_row in energy_rows(cell.id, place, row, cell.table.columns, cell.silent)
         ],
         "requests": [request_row(cell.id, place, row) for place, row in cell.rows],
         "samples": [],
@@ -188,7 +188,7 @@ def _write(writer: Any, cell: _Cell) -> None:
                     "file": cell.table.name,
                     "sha256": cell.table.sha256,
                     "rows": len(cell.rows),
-                    "faults": [fault_text(each) for each in cell.faults],
+                    "faults": [fault_text(fault) for fault in cell.faults],
                 }
             },
             ensure_ascii=False,

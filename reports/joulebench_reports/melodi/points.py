@@ -76,8 +76,8 @@ def groups(
 ) -> Iterator[PromptGroup]:
     """Groups of each provenance that has an energy; of one ``channel`` alone where it is given."""
     by_configuration: dict[str, list[MeasuredRequest]] = {}
-    for each in requests:
-        by_configuration.setdefault(each.cell.configuration, []).append(each)
+    for request in requests:
+        by_configuration.setdefault(request.cell.configuration, []).append(request)
     described = _Described(libraries)
     for own in by_configuration.values():
         if channel is not None:
@@ -91,7 +91,7 @@ def groups(
 
 
 def _provenance_of(requests: Sequence[MeasuredRequest], channel: str) -> Provenance | None:
-    return next((e.provenance for each in requests for e in each.energies if e.channel == channel), None)
+    return next((e.provenance for request in requests for e in request.energies if e.channel == channel), None)
 
 
 class _Described:
@@ -164,8 +164,8 @@ def _group(
 def _set_lengths(requests: Sequence[MeasuredRequest]) -> tuple[int, ...] | None:
     """The lengths of the answers where whoever made the profile chose them, one for each cell."""
     lengths: dict[str, set[int]] = {}
-    for each in requests:
-        lengths.setdefault(each.cell.id, set()).add(each.response_tokens or 0)
+    for request in requests:
+        lengths.setdefault(request.cell.id, set()).add(request.response_tokens or 0)
     if len(requests) <= len(lengths) or any(len(found) > 1 for found in lengths.values()):
         return None
     return tuple(sorted({length for found in lengths.values() for length in found}))

@@ -80,35 +80,37 @@ class MeasuredRequest:
     @property
     def provenances(self) -> frozenset[Provenance]:
         """Provenances of which this request has an energy."""
-        return frozenset(each.provenance for each in self.energies if each.counted and each.fit_j is not None)
+        return frozenset(energy.provenance for energy in self.energies if energy.counted and energy.fit_j is not None)
 
     def energy(self, provenance: Provenance, part: Part | None = None) -> Joules:
         """Sum over the counted channels of one provenance, or over those of a part."""
         starts = None if part is None else _DOMAINS[part]
         return _sum(
             [
-                each
-                for each in self.energies
-                if each.counted and each.provenance == provenance and (starts is None or each.domain.startswith(starts))
+                energy
+                for energy in self.energies
+                if energy.counted
+                and energy.provenance == provenance
+                and (starts is None or energy.domain.startswith(starts))
             ]
         )
 
     def of_channel(self, channel: str) -> Joules:
         """The energy by one channel alone, counted or not."""
-        return _sum([each for each in self.energies if each.channel == channel])
+        return _sum([energy for energy in self.energies if energy.channel == channel])
 
 
 def _sum(channels: Sequence[ChannelEnergy]) -> Joules:
     if not channels:
         return Joules(None, None, ("no_counted_channel",))
-    flags = tuple(dict.fromkeys(flag for each in channels for flag in each.flags))
-    gross = [each.gross_j for each in channels if each.gross_j is not None]
-    fit = [each.fit_j for each in channels if each.fit_j is not None]
+    flags = tuple(dict.fromkeys(flag for channel in channels for flag in channel.flags))
+    gross = [channel.gross_j for channel in channels if channel.gross_j is not None]
+    fit = [channel.fit_j for channel in channels if channel.fit_j is not None]
     return Joules(
         math.fsum(gross) if len(gross) == len(channels) else None,
         math.fsum(fit) if len(fit) == len(channels) else None,
         flags,
-        tuple(dict.fromkeys(each.method for each in channels)),
+        tuple(dict.fromkeys(channel.method for channel in channels)),
         tuple(each.channel for each in channels),
     )
 
@@ -140,7 +142,7 @@ def _facts(cell_id: str, row: Mapping[str, Any], block_flags: Sequence[Sequence[
         row.get("device"),
         row.get("workload") or "unknown",
         _configuration(cell_id, row),
-        tuple(str(each) for each in faults),
+        tuple(str(fault) for fault in faults),
         len(block_flags),
         Counter(flag for flags in block_flags for flag in flags or ()),
     )

@@ -81,8 +81,8 @@ class MelodiRenderer(Renderer):
         writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         features: dict[str, Mapping[str, Value]] = {}
-        for each in requests:
-            row = _row(each, provenance, device, libraries, features)
+        for request in requests:
+            row = _row(request, provenance, device, libraries, features)
             writer.writerow({name: inert(value) for name, value in row.items()})
         for note in _notes(requests, provenance, libraries):
             _say(note)
@@ -101,7 +101,7 @@ def machine_kind(session: Session) -> str | None:
 
 def _provenance(requests: Sequence[MeasuredRequest]) -> Provenance | None:
     """The most trusted provenance of which any request has an energy."""
-    found = {provenance for each in requests for provenance in each.provenances}
+    found = {provenance for request in requests for provenance in request.provenances}
     return next((each for each in PROVENANCES if each in found), None)
 
 
@@ -201,7 +201,7 @@ def _text(value: object) -> str | None:
 
 def _notes(requests: Sequence[MeasuredRequest], provenance: Provenance | None, libraries: Libraries) -> list[str]:
     notes: list[str] = []
-    totals = [_energy(each, provenance) for each in requests]
+    totals = [_energy(request, provenance) for request in requests]
     unknown = [total for total in totals if total.gross_j is None]
     if provenance is not None and len(unknown) < len(totals):
         channels = sorted({name for total in totals for name in total.channels})
@@ -213,7 +213,7 @@ def _notes(requests: Sequence[MeasuredRequest], provenance: Provenance | None, l
         flags = Counter(flag for total in unknown for flag in total.flags)
         why = ", ".join(f"{flag} ({count})" for flag, count in flags.most_common())
         notes.append(f"{len(unknown)} of {len(totals)} requests have no energy of their own: {why}")
-    if any(each.prompt and not set(FEATURES) & set(each.values) for each in requests):
+    if any(request.prompt and not set(FEATURES) & set(request.values) for request in requests):
         notes.append(f"prompt features left empty: {'; '.join(libraries.notes)}")
     return notes
 

@@ -103,7 +103,7 @@ def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[
                 requests=row["requests"] or 0,
                 round=row["round"],
                 start_s=None if row["start_utc"] is None else row["start_utc"].timestamp(),
-                temperature_c=max((each for each in ends if each is not None), default=None),
+                temperature_c=max((end for end in ends if end is not None), default=None),
                 worker_cpu_s=row["worker_cpu_s"],
                 flags=tuple(row["flags"] or ()),
                 host_s=row["duration_s"] if simulated else None,

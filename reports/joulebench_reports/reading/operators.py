@@ -188,6 +188,6 @@ def total(parts: Iterable[Figure], unit: str) -> Figure:
     halves = [figure.half_width for figure in figures]
     low = high = None
     if all(half is not None for half in halves):
-        half = math.sqrt(math.fsum((each or 0.0) ** 2 for each in halves))
+        half = math.sqrt(math.fsum((halve or 0.0) ** 2 for halve in halves))
         low, high = value - half, value + half
     return Figure(value, unit, low, high, min(figure.n for figure in figures), provenances.pop(), "sum of operators")

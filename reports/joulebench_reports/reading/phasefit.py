@@ -149,10 +149,10 @@ def fit_missing_phases(
     processes: Mapping[int, int],
 ) -> tuple[EnergySummary, ...]:
     """Every summary, its missing phases fitted; samples are read only if one needs them."""
-    if not any(needs_fit(each) for each in summaries):
+    if not any(needs_fit(summary) for summary in summaries):
         return tuple(summaries)
     samples = read_samples()
     return tuple(
-        with_fitted_phases(each, requests, samples, channels, processes) if needs_fit(each) else each
-        for each in summaries
+        with_fitted_phases(summary, requests, samples, channels, processes) if needs_fit(summary) else summary
+        for summary in summaries
     )

@@ -69,7 +69,7 @@ def first_and_last_ns(session: Session, cell_id: str) -> tuple[int, int] | None:
         for batch in session.scan("samples", cell_id, ["t_ns"])
         if batch.num_rows
     ]
-    known = [each for each in ends if each["min"] is not None]
+    known = [end for end in ends if end["min"] is not None]
     if not known:
         return None
     return min(each["min"] for each in known), max(each["max"] for each in known)

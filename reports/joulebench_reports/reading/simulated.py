@@ -38,7 +38,7 @@ def with_device_time(cell: CellSummary, blocks: pa.Table, requests: pa.Table, en
     read = read_blocks(blocks, requests, unit.per)
     by_device = requests.set_column(requests.schema.get_field_index("ttft_s"), "ttft_s", requests["device_ttft_s"])
     energies = tuple(_with_ranges(each, energy, read) for each in cell.energy)
-    headline = next((each.gross for each in energies if each.gross.value is not None), None)
+    headline = next((energy.gross for energy in energies if energy.gross.value is not None), None)
     return replace(
         cell,
         energy=energies,

@@ -87,7 +87,7 @@ def _figures(choice: RankedCell, advice: Advice) -> str:
 def _front(front: Front) -> list[str]:
     if not front.objectives:
         return []
-    names = ", ".join(_OBJECTIVES[each] for each in front.objectives)
+    names = ", ".join(_OBJECTIVES[objective] for objective in front.objectives)
     lines = [f"  Pareto front ({names}): {', '.join(map(plain, front.on)) or 'empty'}"]
     lines += [f"    off it: {plain(a)}; {plain(b)} is preferable" for a, b in front.off]
     lines += [f"    not placed: {plain(a)}, whose {plain(b)} is unknown" for a, b in front.unplaced]

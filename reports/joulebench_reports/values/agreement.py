@@ -51,7 +51,7 @@ class AgreementFigures:
     @property
     def worst(self) -> AnswerDivergence | None:
         """The divergence to tell of: the first that is no tie, else the first."""
-        real = (each for each in self.divergences if not each.tie)
+        real = (divergence for divergence in self.divergences if not divergence.tie)
         return next(real, next(iter(self.divergences), None))
 
 
@@ -206,7 +206,7 @@ def detail_pairs(found: AgreementFigures | None) -> Iterator[tuple[str, str]]:
             low, high = bounds_of(found, key)
             bounds = _bounds_text((low and low - 1, high and high - 1), 100.0)
             yield name, f"{100 * (ratio - 1):+.4f} %{bounds}"
-    for each in found.divergences:
-        yield f"answer {each.prompt + 1} parts", divergence_text(each)
+    for divergence in found.divergences:
+        yield f"answer {divergence.prompt + 1} parts", divergence_text(divergence)
     if found.held:
         yield "verdict", "; ".join(map(plain, found.disagrees)) or "agrees within the limits"

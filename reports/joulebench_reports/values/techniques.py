@@ -135,7 +135,7 @@ class CostTable:
     @property
     def costs(self) -> tuple[TechniqueCost, ...]:
         """Every compressed cell."""
-        return tuple(each for backend in self.backends for each in backend.costs)
+        return tuple(cost for backend in self.backends for cost in backend.costs)
 
     @property
     def caption(self) -> str:
@@ -145,7 +145,7 @@ class CostTable:
     @property
     def notes(self) -> tuple[str, ...]:
         """How to read it."""
-        apart = any(not each.energy.in_turns or not each.rate.in_turns for each in self.costs)
+        apart = any(not cost.energy.in_turns or not cost.rate.in_turns for cost in self.costs)
         return (NOTE, *([_APART_NOTE] if apart else []))
 
 
@@ -192,7 +192,7 @@ def _plain_figure(found: Bounded) -> str:
 def rows(backend: BackendCosts) -> list[tuple[str, ...]]:
     """Texts in the order of :data:`HEADER`; the baseline's figures first."""
     found = [] if backend.baseline is None else [_baseline_row(backend.baseline)]
-    return found + [_row(each) for each in backend.costs]
+    return found + [_row(cost) for cost in backend.costs]
 
 
 def _baseline_row(found: UncompressedCell) -> tuple[str, ...]:
@@ -231,11 +231,11 @@ def _row(found: TechniqueCost) -> tuple[str, ...]:
 def missing(table: CostTable) -> list[tuple[str, str]]:
     """(what, why) of the figures that a row does not have, each reason once."""
     found: dict[tuple[str, str], list[str]] = {}
-    for each in table.costs:
+    for cost in table.costs:
         for name in ("size", "energy", "rate", "memory", "perplexity"):
-            figure: Relative = getattr(each, name)
+            figure: Relative = getattr(cost, name)
             if figure.value is None and figure.reason:
-                found.setdefault((name, figure.reason), []).append(each.label)
+                found.setdefault((name, figure.reason), []).append(cost.label)
     return [(f"{name} of {_cells(labels)}", plain(reason)) for (name, reason), labels in found.items()]
 
 
@@ -250,7 +250,7 @@ def front_lines(table: CostTable) -> list[tuple[str, str]]:
         if len(front.objectives) < 2:
             continue
         off = "".join(f"; {plain(label)} loses to {plain(to)}" for label, to in front.off)
-        named = " against ".join(_OBJECTIVES.get(each, each) for each in front.objectives)
+        named = " against ".join(_OBJECTIVES.get(objective, objective) for objective in front.objectives)
         found.append((named, ", ".join(map(plain, front.on)) + off))
     return found
 

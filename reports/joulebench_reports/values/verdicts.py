@@ -82,7 +82,7 @@ class VerdictTable:
 
     def rows(self) -> list[tuple[str, str]]:
         """Texts in the order of :data:`HEADER`."""
-        return [(plain(each.label), plain(each.text)) for each in self.verdicts]
+        return [(plain(verdict.label), plain(verdict.text)) for verdict in self.verdicts]
 
 
 #: Flag of a comparison → what the table's note says of it.

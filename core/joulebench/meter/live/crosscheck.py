@@ -55,7 +55,7 @@ class CrossCheck:
 
 def pairs(channels: Sequence[Channel]) -> list[tuple[Channel, Channel]]:
     """Energy counters of one domain and provenance from two probes, the counted one first."""
-    counters = [each for each in channels if (each.quantity, each.kind) == ("energy", "counter")]
+    counters = [channel for channel in channels if (channel.quantity, channel.kind) == ("energy", "counter")]
     return [
         (first, second)
         for first in counters
@@ -89,9 +89,9 @@ def cross_check(
 
 def judge(first: Channel, second: Channel, sandwiches: Sequence[Sandwich], seconds: float) -> CrossCheck:
     """What sandwiches that were read over so many seconds say."""
-    before_j = _counted_j([each[0] for each in sandwiches], first)
-    inner_j = _counted_j([each[1] for each in sandwiches], second)
-    width_j = [_counted_j([each[0], each[2]], first)[-1] for each in sandwiches]
+    before_j = _counted_j([sandwich[0] for sandwich in sandwiches], first)
+    inner_j = _counted_j([sandwich[1] for sandwich in sandwiches], second)
+    width_j = [_counted_j([sandwich[0], sandwich[2]], first)[-1] for sandwich in sandwiches]
     # The offset between the two counters that each sandwich leaves open, from lowest to highest.
     low = [a - b for a, b in zip(before_j, inner_j, strict=True)]
     high = [each + width for each, width in zip(low, width_j, strict=True)]
