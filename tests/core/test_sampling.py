@@ -16,7 +16,7 @@ from toyrun import EXAMPLE_PLUGIN, cpu_ticks_of, state_of, until
 
 from joulebench.api import Channel, FileSource, ReaderSource
 from joulebench.errors import UnavailableError
-from joulebench.meter.live import sampler
+from joulebench.meter.live import sampler, sampling
 from joulebench.meter.live.sampler import item_of
 from joulebench.meter.live.sampling import Drained, ObserverTax, Sampler
 from joulebench.testing.livefiles import NumberFile
@@ -335,3 +335,12 @@ def test_the_sampler_is_small_and_cheap(number: NumberFile) -> None:
     share = tax.cpu_s / tax.wall_s
     print(f"RSS {rss_kib} KiB (anonymous {anonymous_kib}), start and {share:.2%} of a core")
     assert rss_kib < 16 * 1024
+
+
+def test_a_sampler_whose_parent_was_killed_before_it_ran_ends_at_its_first_tick(
+    number: NumberFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as gone:
+        gone.setattr(sampling.os, "getpid", lambda: 1)  # the parent that it is told is not the one that it has
+        with Sampler([channel(source(number))], None) as left:
+            until(lambda: not left.alive, "the end of the sampler")

@@ -11,6 +11,7 @@ from pathlib import Path
 from toyrun import Bench, Started, children_of, state_of, until
 
 from joulebench.errors import SessionError
+from joulebench.meter.live import sampler
 from joulebench.session import Session
 from joulebench.session.upkeep import verify
 
@@ -65,7 +66,7 @@ def kill_at_random(bench: Bench, profile: Path, kills: int, seed: int) -> Counte
         known = {**before, **seen}
         counts["blocks"] += len(known)
         counts["lost"] += sum(after.get(block) != began for block, began in known.items())
-        counts["leftovers"] += _left(processes) + len(_shared_memory() - memory_before)
+        counts["leftovers"] += _left(processes | _samplers()) + len(_shared_memory() - memory_before)
         if started.process.returncode == 0:
             counts["faults"] += len(verify(folder))
             folder = None
@@ -98,6 +99,20 @@ def _left(processes: set[int]) -> int:
     except AssertionError:
         return sum(state_of(pid) is not None for pid in processes)
     return 0
+
+
+def _samplers() -> set[int]:
+    """Samplers that nobody is the parent of any more: one that was just starting is no known child."""
+    orphans: set[int] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == 1 and sampler.__file__.encode() in words:
+            orphans.add(int(folder.name))
+    return orphans
 
 
 def _shared_memory() -> set[str]:

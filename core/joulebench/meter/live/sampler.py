@@ -277,15 +277,14 @@ class Writer:
         WORD.pack_into(self.memory, OFFSET_HEAD, self.head)
 
 
-def run(memory: mmap.mmap, groups: Sequence[Group], wake_fd: int = 0) -> None:
-    """Sample until told to stop or left by the parent.
+def run(memory: mmap.mmap, groups: Sequence[Group], parent: int, wake_fd: int = 0) -> None:
+    """Sample until told to stop or left by the ``parent``, a process id.
 
     While paused it waits for a byte from the parent (standard input): it uses no processor time,
     and the end of the parent ends it too.
     """
     writer = Writer(memory)
     word = WORD.unpack_from
-    parent = os.getppid()
     ticks = missed = rounds = 0
     epoch = -1
     WORD.pack_into(memory, OFFSET_READY, 1)
@@ -334,7 +333,7 @@ def main() -> None:
     with open(job["ring"], "r+b") as file:  # noqa: PTH123
         memory = mmap.mmap(file.fileno(), 0)
     groups = [Group(group["period_ns"], group["sources"]) for group in job["groups"]]
-    run(memory, groups)
+    run(memory, groups, job["parent"])
 
 
 if __name__ == "__main__":

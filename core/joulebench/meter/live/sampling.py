@@ -316,6 +316,8 @@ def _start(ring_handle: int, groups: list[dict[str, Any]], errors: IO[str]) -> s
     job = {
         "ring": f"/proc/self/fd/{ring_handle}",
         "groups": groups,
+        # Named here: a parent that is killed before the sampler runs would not be missed by it.
+        "parent": os.getpid(),
         # Only a reader module needs the site's packages; files are read without any.
         "sys_path": [entry for entry in sys.path if entry] if needs_modules else [],
     }
