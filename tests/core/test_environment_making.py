@@ -87,7 +87,7 @@ def test_the_technique_runs_in_its_environment_and_its_versions_are_in_the_key(
     told = json.loads(command("plan", str(profile), "--json").stdout)
     step = told["cells"][0]["transforms"][-1]
     assert (step["name"], step["python"]) == ("shout", "environment shouting")
-    assert step["versions"] == {"tinydep": "1.0"}
+    assert step["versions"] == {"tinydep": "1.0", "shouter": "1.0"}  # its library, and its own distribution
 
     source = place / "source"
     source.mkdir()

@@ -54,7 +54,7 @@ def test_the_session_records_the_procedure_and_reports_say_so(run: Done, bench: 
     assert recorded["preset"] == "melodi"
     assert recorded["protocol"]["margin_after_s"] == 0.4
     assert recorded["protocol"]["passes"] == 1
-    assert "Protocol: melodi" in run.output
+    assert "protocol melodi" in run.output
     assert "margins_counted" in run.output
     assert run.folder is not None
     page = (run.folder / "report.html").read_text(encoding="utf-8")

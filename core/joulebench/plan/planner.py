@@ -237,12 +237,13 @@ class _Planner:
         """The cell with all that a run consumes: steps, and the settings that its worker opens with."""
         backend, workload = point.backend.backend, point.workload.workload
         way = self._way(point.model, point.chain, point.backend)
+        # A capability that is lacking says more than an option that is.
+        self._check_capabilities(point, way.runtime)
         session = PreparedSession(
             settings=session_settings(self._resolved(point.backend), backend, way.runtime, self._registry),
             workload_settings=self._files.resolved(workload.options, point.workload.settings),
             runtime_steps=way.runtime,
         )
-        self._check_capabilities(point, way.runtime)
         check_backend(backend, cell.device, session.settings, way.config)
         check_context(workload, point.workload.settings, way.config)
         if fault := workload.check(point.workload.settings):
