@@ -104,8 +104,9 @@ def test_a_cell_is_the_same_by_seed_and_another_by_another() -> None:
     assert simulate_cell(scenario, 1) != simulate_cell(scenario, 2)
 
 
-#: 300 cells: three standard errors of 95 % are 3.8 points.
-BOUNDS = (0.90, 0.99)
+#: 300 cells: three standard errors of 95 % are 3.8 points. Intervals take the wider of two estimates of
+#: correlation, so independent blocks are covered in 97 to 98 % (``python -m bench coverage``), ± 2.4 points.
+BOUNDS = (0.90, 0.997)
 
 
 @pytest.mark.parametrize("name", ["constant", "stopping", "processes", "wraps", "short-windows", "coarse-counter"])
