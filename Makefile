@@ -16,7 +16,7 @@ LLAMA_CMAKE := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=
 	-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF
 LLAMA_LOG := $(VENV)/llamacpp.log
 
-.PHONY: demo test test-all test-apart lint docs bench setup llamacpp clean
+.PHONY: demo test test-all test-faults test-apart lint docs bench setup llamacpp clean
 .DEFAULT_GOAL := demo
 
 setup: $(DEV_STAMP)
@@ -57,10 +57,15 @@ demo: $(STAMP)
 	$(BIN)/joulebench run quick --out $(OUT)
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not apart" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not apart and not faults" $(PYTEST_ARGS)
 
-test-all: test-apart
-	$(BIN)/python -m pytest $(PARALLEL) -m "not apart" $(PYTEST_ARGS)
+# The slow ones one after another: several models at once on two cores would only hinder each other.
+test-all: test test-apart
+	$(BIN)/python -m pytest -m "slow and not apart" --timeout 1500 $(PYTEST_ARGS)
+
+# Kills and mutations by the hundred: what tests/faults tries a few of, for as long as it takes.
+test-faults: $(DEV_STAMP)
+	$(BIN)/python -m pytest -s -m faults $(PYTEST_ARGS)
 
 test-apart: $(APART_STAMP)
 	PYTHONPATH=$(CURDIR)/$(APART) $(BIN)/python -m pytest -m apart $(PYTEST_ARGS)

@@ -21,7 +21,7 @@ def test_a_few_hostile_sessions_are_shown_or_refused(tmp_path: Path) -> None:
     _hold(tmp_path, count=30, seed=5)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(3000)
 def test_many_hostile_sessions_are_shown_or_refused(tmp_path: Path) -> None:
     _hold(tmp_path, count=500, seed=2)

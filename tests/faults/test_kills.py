@@ -33,7 +33,7 @@ def test_a_few_kills_lose_no_block_and_leave_nothing(bench: Bench) -> None:
     _hold(kill_at_random(bench, _profile(bench), kills=4, seed=7))
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(3000)
 def test_a_hundred_kills_lose_no_block_and_leave_nothing(bench: Bench) -> None:
     """Four runs at once, each killed 25 times: the machine is as busy as it can be."""

@@ -31,7 +31,7 @@ def test_a_few_mutations_are_found(pristine: Path, tmp_path: Path) -> None:
     _hold(pristine, tmp_path / "few", count=40, seed=3)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(3000)
 def test_a_thousand_mutations_change_no_figure_without_a_word(pristine: Path, tmp_path: Path) -> None:
     _hold(pristine, tmp_path / "many", count=1000, seed=1)
