@@ -304,8 +304,9 @@ def run(memory: mmap.mmap, groups: Sequence[Group], parent: int, wake_fd: int = 
         if due_ns > now:
             time.sleep((due_ns - now) / 1e9)
             now = clock_ns()
-            if word(memory, OFFSET_EPOCH)[0] != epoch:
-                continue
+        # After the clock was read: a process that was stopped before may have been paused meanwhile.
+        if word(memory, OFFSET_EPOCH)[0] != epoch:
+            continue
         if os.getppid() != parent:
             return
         writer.record(now, now - due_ns, NO_CHANNEL, KIND_LATENESS)
