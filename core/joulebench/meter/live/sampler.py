@@ -305,7 +305,7 @@ def run(memory: mmap.mmap, groups: Sequence[Group], parent: int, wake_fd: int = 
             time.sleep((due_ns - now) / 1e9)
             now = clock_ns()
         # After the clock was read: a process that was stopped before may have been paused meanwhile.
-        if word(memory, OFFSET_EPOCH)[0] != epoch:
+        if word(memory, OFFSET_CONTROL)[0] == PAUSE or word(memory, OFFSET_EPOCH)[0] != epoch:
             continue
         if os.getppid() != parent:
             return
