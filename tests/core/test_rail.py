@@ -105,9 +105,8 @@ def test_a_cell_is_the_same_by_seed_and_another_by_another() -> None:
     assert simulate_cell(scenario, 1) != simulate_cell(scenario, 2)
 
 
-#: 300 cells: three standard errors of 95 % are 3.8 points. Intervals take the wider of two estimates of
-#: correlation, so independent blocks are covered in 97 to 98 % (``python -m bench coverage``), ± 2.4 points.
-BOUNDS = (0.90, 0.997)
+#: 300 cells: three standard errors of 95 % are 3.8 points.
+BOUNDS = (0.90, 0.99)
 
 
 _COVERED = ("constant", "stopping", "processes", "wraps", "short-windows", "coarse-counter")
@@ -127,14 +126,12 @@ def test_intervals_hold_the_truth_in_95_of_100_cells(name: str) -> None:
         assert abs(quantity.bias or 1) < 0.005
 
 
+#: Intervals take the wider of two estimates of correlation: here some held in 99.3 % of cells and more.
+_TOO_WIDE = pytest.mark.xfail(strict=True, reason="intervals of this scenario are wider than they need be")
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="net's intervals held in all 300 cells"))
-        if name == "stopping"
-        else name
-        for name in _COVERED
-    ],
+    "name", [pytest.param(name, marks=_TOO_WIDE if name in ("stopping", "wraps") else ()) for name in _COVERED]
 )
 def test_intervals_are_no_wider_than_they_must_be(name: str) -> None:
     for quantity in _quantities(name):
