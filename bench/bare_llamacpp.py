@@ -41,7 +41,9 @@ def _compiled() -> ctypes.CDLL:
 
     # llama-cpp-python installs the header and the libraries it was built with beside itself.
     library = Path(llama_cpp.__file__).parent / "lib"
-    include = next((each for each in Path(llama_cpp.__file__).parents if (each / "include/llama.h").is_file()), None)
+    include = next(
+        (folder for folder in Path(llama_cpp.__file__).parents if (folder / "include/llama.h").is_file()), None
+    )
     if include is None:
         sys.exit("llama.h is not installed beside llama_cpp: it takes llama-cpp-python")
     made = Path(tempfile.mkdtemp(prefix="joulebench-bench-")) / "bare_llama.so"

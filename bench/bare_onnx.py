@@ -20,11 +20,11 @@ class Bare:
         self._capacity = session.context_length
         self._binding = self._runtime.io_binding()
         self._pasts: dict[str, Any] = {}
-        for each in self._runtime.get_inputs():
-            if each.name.startswith("past_key_values."):
-                batch, heads, _, size = each.shape
+        for node in self._runtime.get_inputs():
+            if node.name.startswith("past_key_values."):
+                batch, heads, _, size = node.shape
                 buffer = np.zeros((batch, heads, self._capacity, size), np.float32)
-                self._pasts[each.name] = ort.OrtValue.ortvalue_from_numpy(buffer), buffer
+                self._pasts[node.name] = ort.OrtValue.ortvalue_from_numpy(buffer), buffer
         self._bind_cache(self._binding)
         self._ids = self._value("input_ids", np.zeros((1, 1), np.int64))
         self._at = self._value("logit_positions", np.zeros(1, np.int64))

@@ -58,5 +58,5 @@ class Generate:
         written = self._model.generate(
             ids, attention_mask=self._torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=0
         )
-        found: list[int] = written[0, len(tokens) :].tolist()
-        return found
+        tokens_out: list[int] = written[0, len(tokens) :].tolist()
+        return tokens_out

@@ -26,30 +26,30 @@ LEVELS = (0.95, 1 - 0.05 / 8)
 def series(source: random.Random, n: int, r: float, white: float) -> list[float]:
     """A stationary AR(1) of lag-1 correlation ``r`` and variance 1, white noise of ``white``."""
     value = source.gauss(0.0, 1.0)
-    found: list[float] = []
+    values: list[float] = []
     for _ in range(n):
-        found.append(value + source.gauss(0.0, white))
+        values.append(value + source.gauss(0.0, white))
         value = r * value + source.gauss(0.0, math.sqrt(1 - r * r))
-    return found
+    return values
 
 
 def pink(source: random.Random, n: int) -> list[float]:
     """1/f noise: ten sources, each renewed half as often as the one before (Voss and McCartney)."""
     sources = [source.gauss(0.0, 1.0) for _ in range(10)]
-    found: list[float] = []
+    values: list[float] = []
     for _ in range(n):
         sources = [source.gauss(0.0, 1.0) if source.random() < 2.0**-k else v for k, v in enumerate(sources)]
-        found.append(sum(sources))
-    return found
+        values.append(sum(sources))
+    return values
 
 
 def states(source: random.Random, n: int) -> list[float]:
     """Two clock states at -1 and 1 that stay 15 blocks in the mean, noise of 0.5 over them."""
-    state, found = source.choice((-1.0, 1.0)), []
+    state, values = source.choice((-1.0, 1.0)), []
     for _ in range(n):
         state = -state if source.random() < 1 / 15 else state
-        found.append(state + source.gauss(0.0, 0.5))
-    return found
+        values.append(state + source.gauss(0.0, 0.5))
+    return values
 
 
 #: What no interval of a series covers, with the share of cells that say so.
@@ -91,8 +91,8 @@ def main() -> None:
             for r in CORRELATIONS:
                 source = random.Random(f"{n} {r} {white}")
                 spreads = [spread_of(series(source, n, r, white)) for _ in range(arguments.runs)]
-                own = [(each.mean, each.u, each.df) for each in spreads]
-                bare = [(each.mean, each.u, each.n_eff - 1) for each in spreads]
+                own = [(spread.mean, spread.u, spread.df) for spread in spreads]
+                bare = [(spread.mean, spread.u, spread.n_eff - 1) for spread in spreads]
                 columns = [told(runs, level) for runs in (own, bare) for level in LEVELS]
                 print(f"{n:6}  {r:.1f}  {white:.1f}   " + "  ".join(columns), flush=True)
     slow_table(arguments.runs)

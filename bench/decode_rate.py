@@ -85,10 +85,10 @@ def _compare(name: str, arguments: argparse.Namespace) -> None:
         "cache_tokens": arguments.prompt_tokens + arguments.tokens,
         "context_tokens": arguments.prompt_tokens + arguments.tokens,
     }
-    known = {each.name for each in backend.options}
-    given = {key: value for key, value in wanted.items() if key in known}
-    artifact = embedded_artifact(name, given)
-    settings = {**backend.default_settings(), **given}
+    known = {option.name for option in backend.options}
+    options = {key: value for key, value in wanted.items() if key in known}
+    artifact = embedded_artifact(name, options)
+    settings = {**backend.default_settings(), **options}
     with backend.open(artifact, arguments.device, settings) as session:
         ways = _ways(name, session, arguments)
         outputs = {way: run(arguments.tokens)[1] for way, run in ways.items()}

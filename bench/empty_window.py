@@ -64,7 +64,7 @@ def joulebench_kept() -> Callable[[], object]:
 
     root = f"{os.environ.get(TREE, CLASS)}/powercap"
     meter = joulebench.Meter({"rapl": {"root": root}, "estimate": {"enabled": False}})
-    paths = [each.path for each in meter.channels]
+    paths = [channel.path for channel in meter.channels]
     print(f"  joulebench reads {', '.join(paths)}", file=sys.stderr)
 
     def window() -> None:
@@ -155,9 +155,9 @@ def _answer(python: str, name: str) -> str:
     """What a contender printed, or why it could not be measured."""
     # Files rather than pipes, and an own group to end: some leave processes behind that would hold
     # a pipe open.
-    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as complained:
         process = subprocess.Popen(
-            [python, __file__, "--contend", name], stdout=said, stderr=complained, start_new_session=True
+            [python, __file__, "--contend", name], stdout=output, stderr=complained, start_new_session=True
         )
         try:
             process.wait(TIMEOUT_S)
@@ -167,10 +167,10 @@ def _answer(python: str, name: str) -> str:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        said.seek(0)
+        output.seek(0)
         complained.seek(0)
         lines = complained.read().strip().splitlines() or ["no message"]
-        answer = [line for line in said if line.startswith(name)]  # some print words of their own
+        answer = [line for line in output if line.startswith(name)]  # some print words of their own
         return answer[0].rstrip() if answer else f"{name:<30} not measured: {lines[-1]}"
 
 

@@ -37,14 +37,14 @@ def install(python: Path, what: str) -> tuple[float, float, int]:
 
 def disk_bytes(folder: Path) -> int:
     """Bytes of all files below ``folder``, links not followed."""
-    return sum(each.lstat().st_size for each in folder.rglob("*") if each.is_file())
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def main() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         extras = tomllib.load(file)["project"]["optional-dependencies"]
     print(f"{'extra':18}{'wall s':>8}{'CPU s':>8}{'MB more':>9}   on top of the bare package")
-    for extra in ["", *(each for each in extras if each not in LEFT_OUT)]:
+    for extra in ["", *(extra for extra in extras if extra not in LEFT_OUT)]:
         with tempfile.TemporaryDirectory() as scratch:
             python = Path(scratch) / "bin" / "python"
             subprocess.run([sys.executable, "-m", "venv", scratch], check=True)

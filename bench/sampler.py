@@ -45,9 +45,9 @@ def busy() -> Iterator[None]:
     try:
         yield
     finally:
-        for each in spinners:
-            each.kill()
-            each.wait()
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
 
 
 def measure(label: str, overrides: list[str]) -> None:
@@ -64,7 +64,7 @@ def measure(label: str, overrides: list[str]) -> None:
         sampler.drain()
         after = sampler.tax()
         resident = Path(f"/proc/{sampler.pid}/statm").read_text(encoding="ascii").split()[1]
-        late_ms = sorted(each * 1e-6 for each in after.lateness_ns)
+        late_ms = sorted(late_ns * 1e-6 for late_ns in after.lateness_ns)
         wall_s = after.wall_s - start_wall_s
         print(
             f"{label:5} {len(channels)} channels, {(after.ticks - ticks) / wall_s:.1f} ticks/s: "

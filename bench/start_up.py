@@ -22,7 +22,7 @@ def main() -> None:
     for arguments in COMMANDS:
         cost(arguments)  # the first one fills the caches
         runs = [cost(arguments) for _ in range(RUNS)]
-        seconds = [each[0] for each in runs]
+        seconds = [run[0] for run in runs]
         print(
             f"joulebench {' '.join(arguments):12} CPU {statistics.median(seconds):.3f} s "
             f"({min(seconds):.3f}–{max(seconds):.3f}), peak {runs[0][1]:.0f} MiB, {RUNS} runs"

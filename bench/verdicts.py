@@ -35,8 +35,8 @@ def cell(source: random.Random, processes: int, blocks: int, start: float, block
 def claimed(source: random.Random, shape: tuple[int, int, float, float], levels: list[float]) -> list[bool]:
     """Whether each level is called higher or lower than the baseline's 1, judged together."""
     baseline = cell(source, *shape, 1.0)
-    found = corrected_for_many([compare(cell(source, *shape, level), baseline) for level in levels])
-    return [each.verdict in ("lower", "higher") for each in found]
+    comparisons = corrected_for_many([compare(cell(source, *shape, level), baseline) for level in levels])
+    return [comparison.verdict in ("lower", "higher") for comparison in comparisons]
 
 
 def shape_of(name: str) -> tuple[int, int]:
@@ -60,8 +60,8 @@ def main() -> None:
                 equal = sum(claimed(source, shape, [1.0])[0] for _ in range(runs))
                 apart = sum(claimed(source, shape, [1 + DIFFERENCE])[0] for _ in range(runs))
                 any_of = sum(any(claimed(source, shape, [1.0] * CELLS)) for _ in range(runs // CELLS))
-                each = sum(sum(claimed(source, shape, [1 + DIFFERENCE] * CELLS)) for _ in range(runs // CELLS))
-                shares = [equal / runs, apart / runs, any_of * CELLS / runs, each / (runs // CELLS * CELLS)]
+                claims = sum(sum(claimed(source, shape, [1 + DIFFERENCE] * CELLS)) for _ in range(runs // CELLS))
+                shares = [equal / runs, apart / runs, any_of * CELLS / runs, claims / (runs // CELLS * CELLS)]
                 figures = "  ".join(f"{100 * share:6.1f}" for share in shares)
                 print(f"{name:12} {processes:5} {blocks:8}   {start:.1%}    {block:.1%}  {figures}", flush=True)
 

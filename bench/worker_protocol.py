@@ -44,15 +44,15 @@ def joulebench_backends(): return [Nothing]
 def in_this_process() -> list[float]:
     """µs of a call of step()."""
     session = ScriptedSession()
-    found = []
+    seconds = []
     for _ in range(ROUNDS):
         session.prefill([1])
         session.log.clear()
         start = time.perf_counter_ns()
         for _ in range(STEPS):
             session.step()
-        found.append((time.perf_counter_ns() - start) / STEPS / 1e3)
-    return found
+        seconds.append((time.perf_counter_ns() - start) / STEPS / 1e3)
+    return seconds
 
 
 def in_a_worker(
@@ -109,7 +109,7 @@ def show(what: str, costs: list[float], base: float | None) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", help="another interpreter in which joulebench is installed")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_tiny_checkpoint(folder / "model")
@@ -123,8 +123,8 @@ def main() -> None:
         print(f"{head:<44} {'median':>9} {'least':>9} above")
         base = show("in this process", in_this_process(), None)
         contenders: list[tuple[str, str, dict[str, object], str | None]] = [("worker", "bench-nothing", {}, None)]
-        if given.python:
-            contenders.append(("worker of another environment", "bench-nothing", {}, given.python))
+        if options.python:
+            contenders.append(("worker of another environment", "bench-nothing", {}, options.python))
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is not None:
             program = folder / "bigram"

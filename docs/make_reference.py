@@ -116,7 +116,7 @@ def _line(text: str | None) -> str:
 def own_registry() -> Registry:
     """The plugins of this distribution alone."""
     registry = Registry()
-    for point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name):
+    for point in sorted(metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda item: item.name):
         if point.dist is not None and point.dist.name == _DISTRIBUTION:
             registry.add(point.load(), point.name, _DISTRIBUTION)
     return registry
@@ -126,12 +126,12 @@ def commands() -> list[tuple[str, click.Command]]:
     """Every command and subcommand with its full name, in the order of the help."""
     context = click.Context(cli, info_name="joulebench")
     foreign = set(default_registry().commands()) - set(own_registry().commands())
-    found: list[tuple[str, click.Command]] = []
+    commands: list[tuple[str, click.Command]] = []
     for name in cli.list_commands(context):
         command = None if name in foreign else cli.get_command(context, name)
         if command is not None:
-            found += _with_subcommands(f"joulebench {name}", command)
-    return found
+            commands += _with_subcommands(f"joulebench {name}", command)
+    return commands
 
 
 def _with_subcommands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
@@ -157,23 +157,23 @@ def command_reference() -> str:
 
 
 def _usage(command: click.Command) -> Iterator[str]:
-    if any(isinstance(each, click.Option) for each in command.params):
+    if any(isinstance(parameter, click.Option) for parameter in command.params):
         yield "[OPTIONS]"
-    for each in command.params:
-        if isinstance(each, click.Argument):
-            name = (each.metavar or str(each.name)).upper() + ("..." if each.nargs == -1 else "")
-            yield name if each.required else f"[{name}]"
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            name = (parameter.metavar or str(parameter.name)).upper() + ("..." if parameter.nargs == -1 else "")
+            yield name if parameter.required else f"[{name}]"
     if isinstance(command, click.Group):
         yield "COMMAND"
 
 
 def _parameters(command: click.Command) -> str:
-    rows = [_option_row(each) for each in command.params if isinstance(each, click.Option)]
+    rows = [_option_row(parameter) for parameter in command.params if isinstance(parameter, click.Option)]
     return table(["option", "value", "meaning"], rows) if rows else ""
 
 
 def _option_row(option: click.Option) -> list[str]:
-    names = ", ".join(_code(each) for each in [*option.opts, *option.secondary_opts])
+    names = ", ".join(_code(name) for name in [*option.opts, *option.secondary_opts])
     value = "" if option.is_flag else _code(option.metavar or option.type.name.upper())
     text = " ".join((option.help or "").split())
     if option.show_default and not option.is_flag:
@@ -194,21 +194,21 @@ def columns(fields: Iterable[pa.Field]) -> str:
     """A table of columns: name, type, unit, meaning."""
     rows = []
     for field in fields:
-        said = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        rows.append([_code(field.name), _type_name(field.type), said.get("unit", ""), said["doc"]])
+        metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+        rows.append([_code(field.name), _type_name(field.type), metadata.get("unit", ""), metadata["doc"]])
     return table(["column", "type", "unit", "meaning"], rows)
 
 
 def option_table(options: Iterable[Option]) -> str:
     """A table of options as a profile gives them."""
     rows = []
-    for each in options:
-        default = "not set" if each.default is None else _code(_toml(each.default))
-        limits = [f"one of {', '.join(_code(_toml(c)) for c in each.choices)}"] * bool(each.choices)
-        limits += [f"at least {each.minimum:g}"] if each.minimum is not None else []
-        limits += [f"at most {each.maximum:g}"] if each.maximum is not None else []
-        text = each.doc + (f" ({'; '.join(limits)})" if limits else "")
-        rows.append([_code(each.name), each.type, default, text])
+    for option in options:
+        default = "not set" if option.default is None else _code(_toml(option.default))
+        limits = [f"one of {', '.join(_code(_toml(c)) for c in option.choices)}"] * bool(option.choices)
+        limits += [f"at least {option.minimum:g}"] if option.minimum is not None else []
+        limits += [f"at most {option.maximum:g}"] if option.maximum is not None else []
+        text = option.doc + (f" ({'; '.join(limits)})" if limits else "")
+        rows.append([_code(option.name), option.type, default, text])
     return table(["key", "type", "default", "meaning"], rows)
 
 
@@ -239,7 +239,7 @@ def board_tables() -> str:
     parts = []
     for name in board_names():
         device = board(name)
-        rows = [[_code(each), *_figures(getattr(device, each))] for each in QUANTITIES]
+        rows = [[_code(quantity), *_figures(getattr(device, quantity))] for quantity in QUANTITIES]
         parts.append(
             f"**`{name}`**: {device.title}; {device.memory}; "
             f"{device.engines} × {device.lanes} lanes\n\n" + table(["figure", "value", "low", "high", "source"], rows)
@@ -259,8 +259,10 @@ def _annotation(text: object) -> str:
 def _signature(function: Callable[..., object]) -> str:
     signature = inspect.signature(function)
     shown = [
-        str(each.replace(annotation=_annotation(each.annotation))) if each.annotation is not each.empty else str(each)
-        for each in signature.parameters.values()
+        str(parameter.replace(annotation=_annotation(parameter.annotation)))
+        if parameter.annotation is not parameter.empty
+        else str(parameter)
+        for parameter in signature.parameters.values()
     ]
     result = _annotation(signature.return_annotation)
     return f"{function.__name__}({', '.join(shown).replace(chr(39), '')}) -> {result}"
@@ -282,7 +284,7 @@ def hook_reference() -> str:
 
 def class_reference(classes: Iterable[type]) -> str:
     """Attributes and methods of classes."""
-    return "\n".join(_class_text(each) for each in classes)
+    return "\n".join(_class_text(cls) for cls in classes)
 
 
 def _class_text(cls: type) -> str:
@@ -308,12 +310,12 @@ def _attributes(cls: type) -> Iterator[list[str]]:
     for line in inspect.getsource(cls).splitlines():
         stripped = line.strip()
         in_docstring ^= stripped.count('"""') == 1
-        found = re.match(r"    (\w+): ([^=]+?)(?: = (.+))?$", line)
+        match = re.match(r"    (\w+): ([^=]+?)(?: = (.+))?$", line)
         if stripped.startswith("#:"):
             comment.append(stripped[2:].strip())
-        elif found and not in_docstring:
-            kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", found[2])
-            yield [_code(found[1]), _code(kind), _code(found[3] or ""), _line(" ".join(comment))]
+        elif match and not in_docstring:
+            kind = re.sub(r"^ClassVar\[(.*)\]$", r"\1", match[2])
+            yield [_code(match[1]), _code(kind), _code(match[3] or ""), _line(" ".join(comment))]
             comment = []
         else:
             comment = []
@@ -341,21 +343,21 @@ def contract_reference() -> str:
 
 def _public(module: ModuleType) -> list[object]:
     return [
-        each
-        for name, each in vars(module).items()
-        if not name.startswith("_") and f"{getattr(each, '__module__', '')}.".startswith(f"{module.__name__}.")
+        value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and f"{getattr(value, '__module__', '')}.".startswith(f"{module.__name__}.")
     ]
 
 
 def function_reference(module: ModuleType) -> str:
     """The public functions of a module for authors."""
-    functions = [each for each in _public(module) if inspect.isfunction(each)]
-    return "".join(f"- `{_signature(each)}`: {_line(each.__doc__)}\n" for each in functions)
+    functions = [value for value in _public(module) if inspect.isfunction(value)]
+    return "".join(f"- `{_signature(function)}`: {_line(function.__doc__)}\n" for function in functions)
 
 
 def module_reference(module: ModuleType) -> str:
     """The public functions and classes of a module for authors."""
-    classes = [each for each in _public(module) if inspect.isclass(each)]
+    classes = [value for value in _public(module) if inspect.isclass(value)]
     return function_reference(module) + "\n" + class_reference(classes)
 
 
@@ -368,8 +370,8 @@ def type_reference() -> str:
     rows = []
     for name in _NAMED_TYPES:
         meant = getattr(api, name)
-        values = [each for each in get_args(meant) if isinstance(each, str)]
-        text = ", ".join(f'`"{each}"`' for each in values) or _code(_plain_type(meant))
+        values = [value for value in get_args(meant) if isinstance(value, str)]
+        text = ", ".join(f'`"{value}"`' for value in values) or _code(_plain_type(meant))
         rows.append([_code(name), text])
     return table(["type", "is"], rows)
 
@@ -481,7 +483,7 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
 
 def renewed(text: str) -> str:
     """A page with its generated regions made anew."""
-    return _REGION.sub(lambda found: f"{found[1]}{REGIONS[found[2]]()}{found[3]}", text)
+    return _REGION.sub(lambda match: f"{match[1]}{REGIONS[match[2]]()}{match[3]}", text)
 
 
 def report_schema() -> str:
@@ -491,25 +493,25 @@ def report_schema() -> str:
 
 def regions_of(text: str) -> list[str]:
     """Names of the generated regions of a page."""
-    return [found[2] for found in _REGION.finditer(text)]
+    return [match[2] for match in _REGION.finditer(text)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Renew every page, or check them."""
     parser = argparse.ArgumentParser(description="Renew the generated parts of docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if a page is stale")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     stale = []
     for page in sorted((*DOCS.glob("*.md"), SCHEMA)):
         before = page.read_text(encoding="utf-8") if page.exists() else ""
         after = report_schema() if page == SCHEMA else renewed(before)
         if after != before:
             stale.append(page.name)
-            if not given.check:
+            if not options.check:
                 page.write_text(after, encoding="utf-8")
     if stale:
-        print(f"{'stale' if given.check else 'renewed'}: {', '.join(stale)}")
-    return 1 if stale and given.check else 0
+        print(f"{'stale' if options.check else 'renewed'}: {', '.join(stale)}")
+    return 1 if stale and options.check else 0
 
 
 if __name__ == "__main__":

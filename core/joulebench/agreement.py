@@ -100,15 +100,15 @@ class Comparison:
     def from_json(cls, data: Mapping[str, Any]) -> Comparison:
         """Decode a worker's answer. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
         forced = data["forced"]
-        found = cls(
+        comparison = cls(
             int(data["prompts"]),
             int(data["tokens"]),
-            tuple(Divergence(**each) for each in data["divergences"]),
+            tuple(Divergence(**divergence) for divergence in data["divergences"]),
             None if forced is None else _forced(forced),
         )
-        if found.prompts < 1 or found.tokens < 1 or (found.forced and found.forced.positions < 1):
+        if comparison.prompts < 1 or comparison.tokens < 1 or (comparison.forced and comparison.forced.positions < 1):
             raise ValueError("nothing was compared")
-        return found
+        return comparison
 
     def to_json(self) -> dict[str, Any]:
         """As :meth:`from_json` takes it."""
@@ -133,12 +133,12 @@ class Comparison:
     def agreed_by_prompt(self) -> list[tuple[int, int]]:
         """(agreed, compared) tokens of each answer."""
         parted = {divergence.prompt: divergence for divergence in self.divergences}
-        found: list[tuple[int, int]] = []
+        counts: list[tuple[int, int]] = []
         for prompt in range(self.prompts):
-            each = parted.get(prompt)
-            agreed = self.tokens if each is None else each.position
-            found.append((agreed, agreed if each is not None and each.tie else self.tokens))
-        return found
+            first = parted.get(prompt)
+            agreed = self.tokens if first is None else first.position
+            counts.append((agreed, agreed if first is not None and first.tie else self.tokens))
+        return counts
 
     @property
     def ties(self) -> int:
@@ -147,49 +147,51 @@ class Comparison:
 
 
 def _forced(data: Mapping[str, Any]) -> Forced:
-    by_prompt = tuple(ForcedPrompt(**each) for each in data.get("by_prompt") or ())
+    by_prompt = tuple(ForcedPrompt(**forced) for forced in data.get("by_prompt") or ())
     return Forced(**{**data, "by_prompt": by_prompt})
 
 
-def intervals(found: Comparison) -> dict[str, list[float | None]]:
+def intervals(comparison: Comparison) -> dict[str, list[float | None]]:
     """95 % intervals of the comparison's figures, the answers being the units."""
-    agreed = found.agreed_by_prompt
+    agreed = comparison.agreed_by_prompt
     figures: dict[str, Clustered | None] = {
         # An answer agrees up to where it parts, and not at all after that.
         "agreed_share": share_over_clusters([a for a, _ in agreed], [c for _, c in agreed], all_or_none=1.0)
     }
-    by_prompt = found.forced.by_prompt if found.forced else ()
+    by_prompt = comparison.forced.by_prompt if comparison.forced else ()
     if by_prompt:
-        sizes = [each.positions for each in by_prompt]
-        kl = positive_over_clusters([each.kl_nats for each in by_prompt], sizes)
-        changes = [each.nll_nats - each.reference_nll_nats for each in by_prompt]
+        sizes = [forced.positions for forced in by_prompt]
+        kl = positive_over_clusters([forced.kl_nats for forced in by_prompt], sizes)
+        changes = [forced.nll_nats - forced.reference_nll_nats for forced in by_prompt]
         figures |= {
-            "top1_share": share_over_clusters([each.top1 for each in by_prompt], sizes),
+            "top1_share": share_over_clusters([forced.top1 for forced in by_prompt], sizes),
             "kl_nats_mean": kl,
             "perplexity_ratio": log_ratio_over_clusters(changes, sizes),
         }
         if kl is not None and kl.low is not None:  # no divergence is below 0
             figures["kl_nats_mean"] = replace(kl, low=max(0.0, kl.low))
-    return {name: [each.low, each.high] for name, each in figures.items() if each is not None}
+    return {name: [interval.low, interval.high] for name, interval in figures.items() if interval is not None}
 
 
-def agreement_record(reference: Mapping[str, Scalar], found: Comparison | None, reason: str | None) -> dict[str, Any]:
+def agreement_record(
+    reference: Mapping[str, Scalar], comparison: Comparison | None, reason: str | None
+) -> dict[str, Any]:
     """``agreement_json`` of a cell, but for its perplexity on a text and the verdict.
 
     ``reason`` says why there is no comparison.
     """
-    forced = found.forced if found else None
+    forced = comparison.forced if comparison else None
     positions = forced.positions if forced else None
     return {
         "reference": dict(reference),
         "reason": reason,
-        "prompts": found.prompts if found else None,
-        "tokens": found.tokens if found else None,
-        "agreed_tokens": found.agreed_tokens if found else None,
-        "compared_tokens": found.compared_tokens if found else None,
-        "ties": found.ties if found else None,
-        "divergences": [{**asdict(divergence), "tie": divergence.tie} for divergence in found.divergences]
-        if found
+        "prompts": comparison.prompts if comparison else None,
+        "tokens": comparison.tokens if comparison else None,
+        "agreed_tokens": comparison.agreed_tokens if comparison else None,
+        "compared_tokens": comparison.compared_tokens if comparison else None,
+        "ties": comparison.ties if comparison else None,
+        "divergences": [{**asdict(divergence), "tie": divergence.tie} for divergence in comparison.divergences]
+        if comparison
         else None,
         "positions": positions,
         "top1_share": forced.top1 / forced.positions if forced else None,
@@ -197,7 +199,7 @@ def agreement_record(reference: Mapping[str, Scalar], found: Comparison | None, 
         "kl_nats_max": forced.kl_nats_max if forced else None,
         "perplexity_ratio": forced.perplexity_ratio if forced else None,
         "text_perplexity_ratio": None,
-        "intervals": intervals(found) if found else {},
+        "intervals": intervals(comparison) if comparison else {},
         "held": False,
         "disagrees": [],
     }
@@ -205,18 +207,18 @@ def agreement_record(reference: Mapping[str, Scalar], found: Comparison | None, 
 
 def verdict(record: Mapping[str, Any]) -> list[str]:
     """In what a cell that should say the same as its reference does not; empty if it does."""
-    found: list[str] = []
-    parted = [each for each in record["divergences"] or () if not each["tie"]]
+    lines: list[str] = []
+    parted = [divergence for divergence in record["divergences"] or () if not divergence["tie"]]
     if parted:
-        found.append(f"{_prompts(parted)} parted from the reference beyond a tie")
+        lines.append(f"{_prompts(parted)} parted from the reference beyond a tie")
     share = record["top1_share"]
     if share is not None and share < LEAST_SHARE:
-        found.append(f"the most likely token is the same at {100 * share:.2f} % of positions only")
+        lines.append(f"the most likely token is the same at {100 * share:.2f} % of positions only")
     for key, what in (("perplexity_ratio", "its answers"), ("text_perplexity_ratio", "the text")):
         ratio = record[key]
         if ratio is not None and abs(ratio - 1) > MOST_PERPLEXITY_CHANGE:
-            found.append(f"perplexity of {what} is off by {100 * (ratio - 1):+.2f} %")
-    return found
+            lines.append(f"perplexity of {what} is off by {100 * (ratio - 1):+.2f} %")
+    return lines
 
 
 def _prompts(parted: Sequence[Mapping[str, Any]]) -> str:

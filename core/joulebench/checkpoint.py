@@ -105,9 +105,9 @@ def weight_files(folder: Path) -> list[Path]:
             if not (folder / name).is_file():
                 raise ModelError(f"lacks {name}, which its index names", where=str(folder))
         return [folder / name for name in names]
-    found = sorted(folder.glob("*.safetensors"))
-    if found:
-        return found
+    files = sorted(folder.glob("*.safetensors"))
+    if files:
+        return files
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickles:
         raise ModelError(
@@ -193,7 +193,7 @@ def _numbers_end(tensors: Mapping[str, TensorInfo], file: Path, numbers_at: int)
 def _tensor_info(info: Any, numbers_at: int) -> TensorInfo:
     begin, end = info["data_offsets"]
     shape = tuple(info["shape"])
-    if not all(isinstance(each, int) and each >= 0 for each in (begin, end - begin, *shape)):
+    if not all(isinstance(number, int) and number >= 0 for number in (begin, end - begin, *shape)):
         raise ValueError("an extent or offset is no count")
     return TensorInfo(str(info["dtype"]), shape, end - begin, numbers_at + begin)
 

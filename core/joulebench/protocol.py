@@ -246,15 +246,15 @@ def _optional(value: object) -> int | None:
 
 
 def _simulated(data: dict[str, Any]) -> SimulatedRequest | None:
-    told = data.get("simulated")
-    if told is None:
+    simulated = data.get("simulated")
+    if simulated is None:
         return None
-    edges = tuple(_cost(**spent) for spent in told["edges"])
+    edges = tuple(_cost(**spent) for spent in simulated["edges"])
     times = [edge.device_s for edge in edges]
-    if len(edges) != len(data["edges"]) or len(told["token_s"]) != len(data["token_t_ns"]):
+    if len(edges) != len(data["edges"]) or len(simulated["token_s"]) != len(data["token_t_ns"]):
         raise ValueError("simulated hardware must tell what it spent at each edge and token")
     if times != sorted(times):
         raise ValueError("the seconds of simulated hardware must never fall")
     if times[-1] == times[0]:
         raise ValueError("the simulated hardware did nothing in a request, so there is no time")
-    return SimulatedRequest(edges, tuple(map(_figure, told["token_s"])))
+    return SimulatedRequest(edges, tuple(map(_figure, simulated["token_s"])))

@@ -85,7 +85,7 @@ class SelfTest:
 
     def good(self) -> bool:
         """No difference was found where there is none."""
-        return not any(each.false_difference for each in self.compared)
+        return not any(pair.false_difference for pair in self.compared)
 
 
 def twin_profile(registry: Registry, name: str | None = None, overrides: Sequence[str] = ()) -> Profile:
@@ -164,15 +164,15 @@ def _working_backends(registry: Registry) -> list[str]:
     reasons, working = [], []
     for name in registry.names("backend"):
         backend = registry.backend(name)
-        found = availability_of(backend)
-        if found.ok and not backend.capabilities:
-            found = Availability.no("does nothing without settings of a profile")
-        if found.ok and all(device.name == _SIMULATED for device in backend.devices()):
-            found = Availability.no("computes for hardware that is not here")
-        if found.ok:
+        availability = availability_of(backend)
+        if availability.ok and not backend.capabilities:
+            availability = Availability.no("does nothing without settings of a profile")
+        if availability.ok and all(device.name == _SIMULATED for device in backend.devices()):
+            availability = Availability.no("computes for hardware that is not here")
+        if availability.ok:
             working.append(name)
         else:
-            reasons.append(f"{name}: {found.reason}")
+            reasons.append(f"{name}: {availability.reason}")
     if not working:
         raise UnavailableError(
             "no backend works here" + "".join(f"\n  {reason}" for reason in reasons),
@@ -302,17 +302,17 @@ class _BlocksOf:
         )
 
 
-def advice(found: SelfTest) -> list[str]:
+def advice(selftest: SelfTest) -> list[str]:
     """What would let this machine resolve more; empty where it resolves 2 %."""
     coarse = [
-        each.comparison
-        for each in found.compared
-        if each.comparison.smallest_detectable is None or each.comparison.smallest_detectable > RESOLVES
+        pair.comparison
+        for pair in selftest.compared
+        if pair.comparison.smallest_detectable is None or pair.comparison.smallest_detectable > RESOLVES
     ]
-    if not coarse and found.good():
+    if not coarse and selftest.good():
         return []
     lines = []
-    if not found.good():
+    if not selftest.good():
         lines.append(
             "equal cells in one process each differ by memory layout and placement: --set protocol.processes=3"
         )

@@ -28,16 +28,16 @@ def shares(counts: Mapping[str, int]) -> str:
 
 def tally(names: Iterable[str]) -> str:
     """How often each name occurs, by name: ``Add 60, MatMul 211``."""
-    found = counted((name, 1) for name in names)
-    return ", ".join(f"{name} {found[name]}" for name in sorted(found))
+    counts = counted((name, 1) for name in names)
+    return ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
 
 
 def counted(items: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Sums of the numbers by the word before them."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for name, count in items:
-        found[name] = found.get(name, 0) + count
-    return found
+        counts[name] = counts.get(name, 0) + count
+    return counts
 
 
 def joined(names: Iterable[str]) -> str:
@@ -65,10 +65,10 @@ def source_evidence(matrices: Iterable[tuple[int, Any]], weights: int) -> dict[s
     """
     coarse = sum(count for count, rows in matrices if _on_coarse_grid(rows))
     share = coarse / weights if weights else 0.0
-    found: dict[str, Scalar] = {"source_4bit_share": round(share, 4)}
+    evidence: dict[str, Scalar] = {"source_4bit_share": round(share, 4)}
     if share > 0.5:
-        found["caution"] = _CAUTION
-    return found
+        evidence["caution"] = _CAUTION
+    return evidence
 
 
 def relative_error(pairs: Iterable[tuple[Any, Any]]) -> float | None:

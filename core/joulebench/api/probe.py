@@ -27,11 +27,11 @@ def provenance_of_file(path: Path) -> Provenance:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "simulated"
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    number = f"{os.major(device)}:{os.minor(device)}"
     for line in mounts.splitlines():
         # proc(5): id, parent, major:minor, root, mount point, options, …, "-", type, source, …
         fields, _, rest = line.partition(" - ")
-        if fields.split()[2] == wanted:
+        if fields.split()[2] == number:
             return "measured" if rest.split()[0] in _KERNEL_FILES else "simulated"
     return "simulated"
 

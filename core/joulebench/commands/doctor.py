@@ -42,7 +42,7 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     energy = sensors.energy_and_power()
     calibrations = calibrate(energy, seconds)
     checks = [cross_check(first, second) for first, second in pairs(energy)]
-    measured = any(each.provenance == "measured" for each in energy)
+    measured = any(channel.provenance == "measured" for channel in energy)
     if as_json:
         echo_json(_as_json(registry, sensors, calibrations, checks, measured))
     else:
@@ -103,7 +103,7 @@ def _as_json(
         ],
         "cross_checks": [{**asdict(check), "agrees": check.agrees} for check in checks],
         "backends": _backends(registry),
-        "broken_plugins": [asdict(each) for each in registry.broken],
+        "broken_plugins": [asdict(plugin) for plugin in registry.broken],
     }
 
 
@@ -179,15 +179,15 @@ def _print_cross_checks(checks: list[CrossCheck]) -> None:
         return
     _heading("Counters that two probes read")
     for check in checks:
-        told = (
+        comparisons = (
             f"{check.between} of {check.readings} readings lie between two of {check.first} "
             f"({check.counted_j:.3g} J; at most {check.worst_j:.2g} J outside, "
             f"{check.allowed_j:.2g} J allowed)"
         )
         if check.agrees is None:
-            click.echo(f"  - {check.second}: too little energy was counted to tell ({told})")
+            click.echo(f"  - {check.second}: too little energy was counted to tell ({comparisons})")
         else:
-            click.echo(f"  {_mark(check.agrees)} {check.second}: {told}")
+            click.echo(f"  {_mark(check.agrees)} {check.second}: {comparisons}")
             if not check.agrees:
                 click.echo("      → one of the two is wrong: compare scale, wrap and driver")
 
@@ -211,27 +211,27 @@ def _missing(name: str, reason: str | None, cure: str | None) -> None:
         click.echo(f"      → {cure}")
 
 
-def _calibration_row(each: SensorCalibration, provenance: str) -> list[str]:
+def _calibration_row(calibration: SensorCalibration, provenance: str) -> list[str]:
     def ms(value: float | None) -> str:
         return "unknown" if value is None else f"{value * 1e3:.3g} ms"
 
     spread = (
         ""
-        if each.period_low_s is None or each.period_high_s is None
-        else f"{each.period_low_s * 1e3:.3g}–{each.period_high_s * 1e3:.3g} ms"
+        if calibration.period_low_s is None or calibration.period_high_s is None
+        else f"{calibration.period_low_s * 1e3:.3g}–{calibration.period_high_s * 1e3:.3g} ms"
     )
-    period = "each read" if each.continuous else ms(each.period_s)
-    if each.frozen:
+    period = "each read" if calibration.continuous else ms(calibration.period_s)
+    if calibration.frozen:
         period = "never: not to be believed"
-    quantum = "unknown" if each.quantum is None else f"{each.quantum:.3g}"
-    if each.continuous:
+    quantum = "unknown" if calibration.quantum is None else f"{calibration.quantum:.3g}"
+    if calibration.continuous:
         quantum = "fine"
     windows = [
-        "any" if each.continuous else ms(window)
-        for window in (each.window_for_1_percent_s, each.window_for_5_percent_s)
+        "any" if calibration.continuous else ms(window)
+        for window in (calibration.window_for_1_percent_s, calibration.window_for_5_percent_s)
     ]
-    cost = "unknown" if each.read_cost_s is None else f"{each.read_cost_s * 1e6:.1f} µs"
-    return [f"  {each.channel}", provenance, period, spread, quantum, cost, *windows]
+    cost = "unknown" if calibration.read_cost_s is None else f"{calibration.read_cost_s * 1e6:.1f} µs"
+    return [f"  {calibration.channel}", provenance, period, spread, quantum, cost, *windows]
 
 
 def _heading(text: str) -> None:

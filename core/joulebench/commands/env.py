@@ -71,7 +71,7 @@ def _row(store: Environments, name: str, needed: Needed | None) -> dict[str, Any
         cure = f"joulebench env remove {name}" if fit else None
     if fit and record is None and store.busy(name):
         fault, cure = "is being made", None
-    wanted = needed.environment.requirements if needed else record.requirements if record else ()
+    requirements = needed.environment.requirements if needed else record.requirements if record else ()
     return {
         "name": name,
         "ready": fault is None,
@@ -80,7 +80,7 @@ def _row(store: Environments, name: str, needed: Needed | None) -> dict[str, Any
         "size_bytes": sum(map(folder_bytes, store.folders(name))) if fit else None,
         "python": record.python if record else None,
         "needed_by": [plugin for _, plugin in needed.plugins] if needed else [],
-        "requirements": list(wanted),
+        "requirements": list(requirements),
     }
 
 

@@ -120,9 +120,9 @@ def _mean_j(figures: list[EnergyFigure]) -> Interval | None:
     joules = [figure.gross_j for figure in figures if figure.gross_j is not None]
     if len(joules) < len(figures):
         return None
-    found = mean_interval(joules)
+    interval = mean_interval(joules)
     relative = max(figure.gross.relative_u for figure in figures)
-    return widened(found, relative * abs(found.mean or 0.0))
+    return widened(interval, relative * abs(interval.mean or 0.0))
 
 
 def _mean_net_j(figures: list[EnergyFigure]) -> Interval | None:
@@ -144,11 +144,11 @@ def _idle_u_j(figure: EnergyFigure) -> float:
 
 
 def _by_name(runs: list[CommandRun]) -> dict[str, list[EnergyFigure]]:
-    found: dict[str, list[EnergyFigure]] = {}
+    by_name: dict[str, list[EnergyFigure]] = {}
     for run in runs:
         for figure in (*run.measurement.energy, *run.measurement.totals):
-            found.setdefault(figure.name, []).append(figure)
-    return found
+            by_name.setdefault(figure.name, []).append(figure)
+    return by_name
 
 
 def _interval_json(interval: Interval | None) -> dict[str, Any] | None:
@@ -195,9 +195,9 @@ def _as_text(runs: list[CommandRun]) -> str:
     from joulebench.meter.uncertainty import mean_interval
     from joulebench.metering.figures import aligned, number_text
 
-    def row(name: str, unit: str, found: Interval | None, more: str) -> list[str]:
-        mean = None if found is None else found.mean
-        spread = "" if found is None else f"{number_text(found.low)} … {number_text(found.high)}"
+    def row(name: str, unit: str, interval: Interval | None, more: str) -> list[str]:
+        mean = None if interval is None else interval.mean
+        spread = "" if interval is None else f"{number_text(interval.low)} … {number_text(interval.high)}"
         return [name, f"{number_text(mean)} {unit}", spread, more]
 
     measurements = [run.measurement for run in runs]

@@ -24,15 +24,15 @@ def list_models(as_json: bool) -> None:
     from joulebench.registry.loading import default_registry
 
     catalogue = read_catalogue(default_registry().profile_dirs())
-    sources = {name: each.source for name, each in catalogue.models.items()}
-    sources |= {name: each.source for name, each in catalogue.texts.items()}
+    sources = {name: model.source for name, model in catalogue.models.items()}
+    sources |= {name: text.source for name, text in catalogue.texts.items()}
     fetched = {name: wheel_file_path(source).is_file() for name, source in sources.items()}
     if as_json:
         echo_json(
             {
-                "models": [{**asdict(each), "fetched": fetched[name]} for name, each in catalogue.models.items()],
+                "models": [{**asdict(model), "fetched": fetched[name]} for name, model in catalogue.models.items()],
                 "shapes": [asdict(shape) for shape in catalogue.shapes.values()],
-                "texts": [{**asdict(each), "fetched": fetched[name]} for name, each in catalogue.texts.items()],
+                "texts": [{**asdict(text), "fetched": fetched[name]} for name, text in catalogue.texts.items()],
             }
         )
         return
@@ -40,22 +40,22 @@ def list_models(as_json: bool) -> None:
         [
             name,
             "model",
-            "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
-            each.licence,
-            each.summary,
+            "fetched" if fetched[name] else f"{model.source.size_bytes / 1e6:.0f} MB",
+            model.licence,
+            model.summary,
         ]
-        for name, each in catalogue.models.items()
+        for name, model in catalogue.models.items()
     ]
-    rows += [[f"shape:{name}", "shape", "random", "", each.summary] for name, each in catalogue.shapes.items()]
+    rows += [[f"shape:{name}", "shape", "random", "", shape.summary] for name, shape in catalogue.shapes.items()]
     rows += [
         [
             f"catalogue:{name}",
             "text",
-            "fetched" if fetched[name] else f"{each.source.size_bytes / 1e6:.0f} MB",
-            each.licence,
-            each.summary,
+            "fetched" if fetched[name] else f"{text.source.size_bytes / 1e6:.0f} MB",
+            text.licence,
+            text.summary,
         ]
-        for name, each in catalogue.texts.items()
+        for name, text in catalogue.texts.items()
     ]
     echo_table(rows, ["name", "kind", "state", "licence", "what it is"])
     click.echo("also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION, shape:FILE.json#SEED")

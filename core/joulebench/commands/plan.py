@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from joulebench.profile.reading import Agreement
 
 
-def _agreement(wanted: Agreement, plan: Plan) -> Iterator[str]:
+def _agreement(agreement: Agreement, plan: Plan) -> Iterator[str]:
     """What each model's cells are compared with, a line for models that have the same reference."""
     models: dict[tuple[str, str, str | None], list[str]] = {}
     for model, reference in plan.references.items():
@@ -25,8 +25,8 @@ def _agreement(wanted: Agreement, plan: Plan) -> Iterator[str]:
         of = "" if len(models) == 1 else f" of {', '.join(named)}"
         if reason is None:
             yield (
-                f"agreement{of} is checked first: {wanted.count} × {wanted.tokens} tokens against "
-                f"{label} [{device}], prompts of {wanted.prompts}"
+                f"agreement{of} is checked first: {agreement.count} × {agreement.tokens} tokens against "
+                f"{label} [{device}], prompts of {agreement.prompts}"
             )
         else:
             yield (f"agreement{of} is not checked: the reference {label} [{device}] cannot run: {reason}")

@@ -21,11 +21,11 @@ def list_profiles(as_json: bool) -> None:
     from joulebench.registry.loading import default_registry
 
     folders = default_registry().profile_dirs()
-    found = [read_profile(file, (), folders) for file in shipped_profiles(folders).values()]
+    listed = [read_profile(file, (), folders) for file in shipped_profiles(folders).values()]
     if as_json:
-        echo_json([{"name": each.name, "description": each.description} for each in found])
+        echo_json([{"name": profile.name, "description": profile.description} for profile in listed])
         return
-    echo_table([[each.name, each.description] for each in found], ["name", "what it measures"])
+    echo_table([[profile.name, profile.description] for profile in listed], ["name", "what it measures"])
 
 
 @profiles.command("show")

@@ -50,7 +50,7 @@ def report(
     availability = renderer.available()
     if not availability.ok:
         raise UnavailableError(f"the '{name}' report cannot be made: {availability.reason}", hint=availability.cure)
-    settings = complete(renderer.options, dict(_pair(each) for each in given), lambda key: f"--option {key}")
+    settings = complete(renderer.options, dict(_pair(address) for address in given), lambda key: f"--option {key}")
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     if cells:
         read = _with_cells(read, cells)
@@ -104,7 +104,7 @@ def _with_cells(sessions: list[Session], names: tuple[str, ...]) -> list[Session
             raise SessionError(
                 f"no cell is named '{name}'",
                 where="--cell",
-                hint=unknown_name_hint(name, {label for each in labels for label in each.values()}),
+                hint=unknown_name_hint(name, {label for names in labels for label in names.values()}),
             )
     return [
         session.only(names) for session, own in zip(sessions, labels, strict=True) if {*own, *own.values()} & set(names)

@@ -52,13 +52,13 @@ class Progress:
 
     @staticmethod
     def _figure(cell: CellRun) -> str:
-        found = cell.record.done.interval()
-        if found.mean is None:
+        interval = cell.record.done.interval()
+        if interval.mean is None:
             return ""
         unit = "J" if cell.record.done.has_joules else "s"
-        width = found.relative_half_width
+        width = interval.relative_half_width
         spread = "" if width is None else f" ± {100 * width:.1f} %"
-        return f", {found.mean:.4g} {unit}/{cell.cell.unit}{spread}"
+        return f", {interval.mean:.4g} {unit}/{cell.cell.unit}{spread}"
 
     def _line(self, text: str) -> None:
         click.echo(f"\r\x1b[K{text[:118]}", nl=False, err=True)

@@ -67,18 +67,18 @@ def here(plugin: Plugin) -> Place:
     return Place(None, availability, dict(plugin.versions()), tuple(devices))
 
 
-def named_python(given: str, folder: Path) -> OtherPython:
+def named_python(command: str, folder: Path) -> OtherPython:
     """The interpreter that a profile names: a path (from its folder), or a command's name.
 
     Raises :class:`InterpreterError` where there is none that can be run.
     """
-    if "/" not in given:
-        found = shutil.which(given)
-        if found is None:
-            raise InterpreterError(f"no program '{given}' on the PATH", hint="give the path of an interpreter")
-        return OtherPython(found)
+    if "/" not in command:
+        program = shutil.which(command)
+        if program is None:
+            raise InterpreterError(f"no program '{command}' on the PATH", hint="give the path of an interpreter")
+        return OtherPython(program)
     # Not resolved: a venv's interpreter is a link, and finds its packages by where the link lies.
-    path = folder / Path(given).expanduser()
+    path = folder / Path(command).expanduser()
     if not path.is_file():
         raise InterpreterError(f"no such file: {path}", hint=_NAMING)
     if not os.access(path, os.X_OK):
@@ -103,23 +103,25 @@ class Interpreters:
         """
         if python is not None:
             return self.ask(python, kind, plugin)
-        wanted = plugin.environment_needs
-        if wanted is None:
+        environment = plugin.environment_needs
+        if environment is None:
             key = (kind, plugin.name)
             if key not in self._here:
                 place = here(plugin)
                 provider = {} if self._registry is None else self._registry.provider(kind, plugin.name)
                 self._here[key] = replace(place, versions={**provider, **place.versions})
             return self._here[key]
-        fault = self._store.fault(wanted)
-        if fault is None and not self._store.hold(wanted.name):
+        fault = self._store.fault(environment)
+        if fault is None and not self._store.hold(environment.name):
             fault = "is being made by another process"
         if fault is None:
             try:
-                return self.ask(self._store.python_of(wanted.name), kind, plugin)
+                return self.ask(self._store.python_of(environment.name), kind, plugin)
             except InterpreterError as error:
                 fault = f"does not work: {error.what}"
-        missing = Availability.no(f"environment '{wanted.name}' {fault}", f"joulebench env create {wanted.name}")
+        missing = Availability.no(
+            f"environment '{environment.name}' {fault}", f"joulebench env create {environment.name}"
+        )
         return Place(None, missing, {})
 
     def ask(self, python: OtherPython, kind: str, plugin: Plugin) -> Place:
@@ -131,14 +133,14 @@ class Interpreters:
 
 
 def _ask(python: OtherPython, kind: str, plugin: Plugin) -> Place:
-    wanted = plugin.environment_needs
+    environment = plugin.environment_needs
     names = (
         []
-        if wanted is None
-        else [found[0] for requirement in wanted.requirements if (found := _DISTRIBUTION.match(requirement))]
+        if environment is None
+        else [match[0] for requirement in environment.requirements if (match := _DISTRIBUTION.match(requirement))]
     )
-    told = _answer(python, {"plugins": [[kind, plugin.name]], "distributions": names})
-    version = told.get("joulebench")
+    answer = _answer(python, {"plugins": [[kind, plugin.name]], "distributions": names})
+    version = answer.get("joulebench")
     if version != __version__:
         has = f"has joulebench {version}" if version else "has no joulebench"
         raise InterpreterError(
@@ -147,12 +149,12 @@ def _ask(python: OtherPython, kind: str, plugin: Plugin) -> Place:
             hint=f"{python.path} -m pip install joulebench=={__version__}",
         )
     try:
-        (said,) = told["plugins"]
+        (plugin_state,) = answer["plugins"]
         return Place(
             python,
-            Availability(bool(said["ok"]), said["reason"], said["cure"]),
-            {**told["versions"], **said["versions"]},
-            tuple(said["devices"]),
+            Availability(bool(plugin_state["ok"]), plugin_state["reason"], plugin_state["cure"]),
+            {**answer["versions"], **plugin_state["versions"]},
+            tuple(plugin_state["devices"]),
         )
     except (KeyError, TypeError, ValueError):
         raise InterpreterError("answers nonsense", where=python.path) from None
@@ -169,7 +171,7 @@ def _answer(python: OtherPython, question: dict[str, Any]) -> dict[str, Any]:
             timeout=_TIMEOUT_S,
             env=environ_for(python),
         )
-        told = json.loads(done.stdout.splitlines()[-1])
+        answer = json.loads(done.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or "").strip().splitlines() or ["no message"]
         raise InterpreterError(f"ended with exit code {error.returncode}: {lines[-1]}", where=python.path) from None
@@ -177,6 +179,6 @@ def _answer(python: OtherPython, question: dict[str, Any]) -> dict[str, Any]:
         raise InterpreterError(f"gave no answer within {_TIMEOUT_S:g} s", where=python.path) from None
     except (OSError, ValueError, IndexError) as error:
         raise InterpreterError(f"is no Python interpreter: {error}", where=python.path) from None
-    if not isinstance(told, dict):
+    if not isinstance(answer, dict):
         raise InterpreterError("answers nonsense", where=python.path)
-    return told
+    return answer

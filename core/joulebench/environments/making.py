@@ -48,7 +48,7 @@ def make_environment(
     base = base_python or sys.executable
     python_version = _checked_version(environment, base)
     sources = [
-        argument for each in dict.fromkeys(("joulebench", *needed.distributions)) for argument in pip_arguments(each)
+        argument for name in dict.fromkeys(("joulebench", *needed.distributions)) for argument in pip_arguments(name)
     ]
     start = time.monotonic()
     with store.alone(name):
@@ -138,9 +138,9 @@ def _install(python: OtherPython, arguments: Sequence[str], log: Path, name: str
         assert process.stdout is not None  # noqa: S101
         for line in process.stdout:
             record.write(line)
-            told = line.strip()
-            if told.startswith(_PROGRESS):
-                say(told if len(told) <= _LONGEST_LINE else f"{told[: _LONGEST_LINE - 1]}…")
+            last_line = line.strip()
+            if last_line.startswith(_PROGRESS):
+                say(last_line if len(last_line) <= _LONGEST_LINE else f"{last_line[: _LONGEST_LINE - 1]}…")
     if process.returncode != 0:
         raise InterpreterError(
             f"pip could not install what environment '{name}' needs: {_tail(log.read_text(encoding='utf-8'))}",

@@ -51,7 +51,7 @@ def pip_arguments(name: str) -> list[str]:
 def _origin(installed: metadata.Distribution) -> Mapping[str, Any] | None:
     """``direct_url.json``; ``None`` where there is none, or none that can be used."""
     try:
-        found = json.loads(installed.read_text("direct_url.json") or "null")
+        origin = json.loads(installed.read_text("direct_url.json") or "null")
     except ValueError:
         return None
-    return found if isinstance(found, dict) and "url" in found else None
+    return origin if isinstance(origin, dict) and "url" in origin else None

@@ -64,23 +64,23 @@ def needed_environments(registry: Registry) -> dict[str, Needed]:
 
     Raises :class:`PluginError` where two plugins mean different things by one name.
     """
-    found: dict[str, Needed] = {}
+    needed: dict[str, Needed] = {}
     for kind in KINDS:
         for name in registry.names(kind):
-            wanted = registry.make(kind, name).environment_needs
-            if wanted is None:
+            environment = registry.make(kind, name).environment_needs
+            if environment is None:
                 continue
-            before = found.get(wanted.name)
-            if before is not None and before.environment != wanted:
+            before = needed.get(environment.name)
+            if before is not None and before.environment != environment:
                 other = before.plugins[0][1]
                 raise PluginError(
-                    f"{kind} '{name}' and '{other}' declare different environments under the name '{wanted.name}'",
+                    f"{kind} '{name}' and '{other}' declare different environments under the name '{environment.name}'",
                     hint="uninstall one of the two plugins, or rename its environment",
                 )
             plugins = (*(before.plugins if before else ()), (kind, name))
             providers = (*(before.distributions if before else ()), registry.distribution_of(kind, name))
-            found[wanted.name] = Needed(wanted, plugins, tuple(dict.fromkeys(providers)))
-    return found
+            needed[environment.name] = Needed(environment, plugins, tuple(dict.fromkeys(providers)))
+    return needed
 
 
 def checked_name(name: str) -> str:
@@ -104,12 +104,12 @@ class Environments:
         """Names of all that is there, whole or not."""
         if not self.root.is_dir():
             return []
-        parts = [each.name.partition(".") for each in self.root.iterdir()]
+        parts = [entry.name.partition(".") for entry in self.root.iterdir()]
         return sorted({name for name, _, rest in parts if rest not in ("lock", "log")})
 
     def folders(self, name: str) -> list[Path]:
         """The folders of an environment: the one in use, and what was left half made."""
-        return [each for each in sorted(self.root.glob(f"{checked_name(name)}.*")) if each.is_dir()]
+        return [entry for entry in sorted(self.root.glob(f"{checked_name(name)}.*")) if entry.is_dir()]
 
     def record(self, name: str) -> Record | None:
         """What is in an environment; ``None`` where none has been finished.
@@ -119,34 +119,34 @@ class Environments:
         file = self.record_file(name)
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
-            found = Record(**{**data, "requirements": tuple(data["requirements"])})
+            record = Record(**{**data, "requirements": tuple(data["requirements"])})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InterpreterError(
                 f"has a damaged record ({type(error).__name__})", where=str(file), hint=f"joulebench env create {name}"
             ) from None
-        if found.name != name or found.folder not in {folder.name for folder in self.folders(name)}:
+        if record.name != name or record.folder not in {folder.name for folder in self.folders(name)}:
             raise InterpreterError("has lost its folder", where=str(file), hint=f"joulebench env create {name}")
-        return found
+        return record
 
     def record_file(self, name: str) -> Path:
         """Where the record of an environment is (or will be)."""
         return self.root / f"{checked_name(name)}{_RECORD}"
 
-    def fault(self, wanted: Environment) -> str | None:
+    def fault(self, environment: Environment) -> str | None:
         """Why an environment cannot be used as it is, or ``None``."""
         try:
-            record = self.record(wanted.name)
+            record = self.record(environment.name)
         except InterpreterError as error:
             return error.what
         if record is None:
-            return "is half made" if self.folders(wanted.name) else "is missing"
-        if record.requirements != wanted.requirements:
+            return "is half made" if self.folders(environment.name) else "is missing"
+        if record.requirements != environment.requirements:
             return f"was made for other requirements ({', '.join(record.requirements)})"
         if record.joulebench != __version__:
             return f"has joulebench {record.joulebench}, and this is {__version__}"
-        if not Path(self.python_of(wanted.name).path).exists():
+        if not Path(self.python_of(environment.name).path).exists():
             return "has lost its interpreter"
         return None
 

@@ -62,21 +62,21 @@ def positive_over_clusters(
     log-normal clusters, 8 to 32 of them: σ = 0.5, 1, 1.5 are covered in 95-97, 93-96, 88-94 %,
     by a symmetric interval in 92-94, 82-89, 70-80 %.)
     """
-    found = ratio_over_clusters(numerators, denominators, level)
-    if found is None or found.low is None or found.value <= 0:
-        return found
-    k = found.clusters
+    ratio = ratio_over_clusters(numerators, denominators, level)
+    if ratio is None or ratio.low is None or ratio.value <= 0:
+        return ratio
+    k = ratio.clusters
     if k < FEWEST:
-        return Clustered(found.value, None, None, k)
-    residuals = [y - found.value * x for y, x in zip(numerators, denominators, strict=True)]
+        return Clustered(ratio.value, None, None, k)
+    residuals = [y - ratio.value * x for y, x in zip(numerators, denominators, strict=True)]
     mean = math.fsum(residuals) / k
     second = math.fsum((r - mean) ** 2 for r in residuals) / k
     third = math.fsum((r - mean) ** 3 for r in residuals) / k
     skewness = third / second**1.5 if second > 0 else 0.0
-    half = (found.value - found.low) / found.value
+    half = (ratio.value - ratio.low) / ratio.value
     stretched = half * (1 + _STRETCH * abs(skewness) / math.sqrt(k))
-    low, high = (found.value * math.exp(min(x, _LARGEST_EXPONENT)) for x in (-half, stretched))
-    return Clustered(found.value, low, high, k)
+    low, high = (ratio.value * math.exp(min(x, _LARGEST_EXPONENT)) for x in (-half, stretched))
+    return Clustered(ratio.value, low, high, k)
 
 
 def share_over_clusters(
@@ -143,18 +143,21 @@ def paired_windows(
     changes = [ours - theirs for (ours, _), (theirs, _) in zip(own, other, strict=True)]
     if not all(map(math.isfinite, changes)):
         return None
-    found = ratio_interval(changes, [float(tokens) for _, tokens in own], level=level)
-    if found.mean is None:
+    interval = ratio_interval(changes, [float(tokens) for _, tokens in own], level=level)
+    if interval.mean is None:
         return None
-    low, high = (found.low, found.high) if len(own) >= FEWEST else (None, None)
-    return _exponential(Clustered(found.mean, low, high, len(own)))
+    low, high = (interval.low, interval.high) if len(own) >= FEWEST else (None, None)
+    return _exponential(Clustered(interval.mean, low, high, len(own)))
 
 
-def _exponential(found: Clustered | None) -> Clustered | None:
-    if found is None or found.value > _LARGEST_EXPONENT:
+def _exponential(logarithm: Clustered | None) -> Clustered | None:
+    if logarithm is None or logarithm.value > _LARGEST_EXPONENT:
         return None
-    bounds = [None if each is None or each > _LARGEST_EXPONENT else math.exp(each) for each in (found.low, found.high)]
-    return Clustered(math.exp(found.value), bounds[0], bounds[1], found.clusters)
+    bounds = [
+        None if bound is None or bound > _LARGEST_EXPONENT else math.exp(bound)
+        for bound in (logarithm.low, logarithm.high)
+    ]
+    return Clustered(math.exp(logarithm.value), bounds[0], bounds[1], logarithm.clusters)
 
 
 def _variance(numerators: Sequence[float], denominators: Sequence[float]) -> float:

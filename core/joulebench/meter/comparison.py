@@ -120,12 +120,12 @@ class LogMean:
 
 def log_mean(cell: CellBlocks, level: float = DEFAULT_LEVEL) -> LogMean | None:
     """What a cell's blocks say by themselves; ``None`` where their sum is not positive."""
-    found = _log_ratio(cell)
-    if found is None:
+    mean = _log_ratio(cell)
+    if mean is None:
         return None
-    spread = _spread(found[1], cell.processes, level)
+    spread = _spread(mean[1], cell.processes, level)
     processes = None if cell.processes is None else len(set(cell.processes))
-    return LogMean(found[0], spread.u, spread.df, len(cell.energies), processes)
+    return LogMean(mean[0], spread.u, spread.df, len(cell.energies), processes)
 
 
 def compare(
@@ -205,9 +205,9 @@ def compare_through(candidate: CellComparison, baseline: CellComparison) -> Cell
     log_ratio = math.log(candidate.ratio or 1.0) - math.log(baseline.ratio or 1.0)
     flags = tuple(dict.fromkeys((*candidate.flags, *baseline.flags, "through_anchor")))
     n = min(candidate.n, baseline.n)
-    found = _judged(log_ratio, u, df, n, candidate.level, paired=True, flags=flags)
+    comparison = _judged(log_ratio, u, df, n, candidate.level, paired=True, flags=flags)
     own = math.hypot(candidate.blocks_u_log or 0.0, baseline.blocks_u_log or 0.0)
-    return replace(found, blocks_u_log=own)
+    return replace(comparison, blocks_u_log=own)
 
 
 def widened_by(comparison: CellComparison, u_log: float, flag: str) -> CellComparison:
@@ -288,7 +288,7 @@ def _shared_rounds(candidate: CellBlocks, baseline: CellBlocks) -> list[int]:
 def _is_turn(number: int, first: dict[int, list[float]], second: dict[int, list[float]]) -> bool:
     """Whether a single common round lies between the rounds before and after it of both cells."""
     starts = [*first[number], *second[number]]
-    others = [(other, start) for cell in (first, second) for other, found in cell.items() for start in found]
+    others = [(other, start) for cell in (first, second) for other, value in cell.items() for start in value]
     before = [start for other, start in others if other < number]
     after = [start for other, start in others if other > number]
     if not before and not after:
@@ -343,7 +343,7 @@ def _processes_of_pairs(candidate: CellBlocks, baseline: CellBlocks) -> Sequence
     """
     if candidate.processes is None or baseline.processes is None:
         return None
-    return min(candidate.processes, baseline.processes, key=lambda each: len(set(each)))
+    return min(candidate.processes, baseline.processes, key=lambda item: len(set(item)))
 
 
 def _log_ratio(cell: CellBlocks) -> tuple[float, list[float]] | None:

@@ -119,7 +119,7 @@ def edge_power(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> EdgePo
 
     def near(t_ns: int) -> list[tuple[int, int, float]]:
         reach_ns = int(near_s / _NS)
-        return [each for each in slices if each[1] > t_ns - reach_ns and each[0] < t_ns + reach_ns]
+        return [part for part in slices if part[1] > t_ns - reach_ns and part[0] < t_ns + reach_ns]
 
     first, last = near(start[0]), near(end[0])
     if not first or not last:

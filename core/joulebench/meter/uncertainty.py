@@ -208,18 +208,18 @@ def spread_of(values: Sequence[float], correlation: Correlation | None = None) -
     n = len(values)
     mean = math.fsum(values) / n
     squares = math.fsum((value - mean) ** 2 for value in values)
-    found = pooled_correlation([values]) if correlation is None else correlation
-    f = found.variance_factor(n)
+    estimate = pooled_correlation([values]) if correlation is None else correlation
+    f = estimate.variance_factor(n)
     # s² of correlated values is too small by (n - f)/(n - 1) on average.
     variance = squares / (n - 1) * (n - 1) / (n - f)
     n_eff = n / f
     df = max(n_eff - 1, min(_LEAST_DF, n / _BLOCKS_PER_DF))
     u = math.sqrt(variance / n_eff)
     batched = _of_batches(values) if n >= _BATCHED_FROM else 0.0
-    slow = n >= _BATCHED_FROM and (found.lag1 > _SLOW_ABOVE or batched > _SLOW_EXCESS * u)
+    slow = n >= _BATCHED_FROM and (estimate.lag1 > _SLOW_ABOVE or batched > _SLOW_EXCESS * u)
     if batched > u:
         u, df = batched, min(df, _BATCHES - 1.0)
-    return Spread(mean, u, df, n, n_eff, found.lag1, slow)
+    return Spread(mean, u, df, n, n_eff, estimate.lag1, slow)
 
 
 def _of_batches(values: Sequence[float]) -> float:
@@ -346,16 +346,16 @@ def ratio_interval(
         return without_interval((ratio,), level)
     scale = total / n
     residuals = [(y - ratio * x) / scale for y, x in zip(numerators, denominators, strict=True)]
-    found = (
+    spread = (
         mean_interval(residuals, level)
         if processes is None
         else process_interval(by_process(residuals, processes), level)
     )
-    if found.half_width is None or found.u is None:
-        return replace(found, mean=ratio)
-    centred = replace(found, mean=ratio, low=ratio - found.half_width, high=ratio + found.half_width)
+    if spread.half_width is None or spread.u is None:
+        return replace(spread, mean=ratio)
+    centred = replace(spread, mean=ratio, low=ratio - spread.half_width, high=ratio + spread.half_width)
     bias = _bias_of_ratio(residuals, denominators)
-    return widened(centred, bias, flag="unequal_work" if bias > _NOTED_BIAS * found.u else "")
+    return widened(centred, bias, flag="unequal_work" if bias > _NOTED_BIAS * spread.u else "")
 
 
 def _bias_of_ratio(residuals: Sequence[float], denominators: Sequence[float]) -> float:

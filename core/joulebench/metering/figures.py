@@ -201,8 +201,8 @@ class Measurement:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The energy table's cells as text: the header, channels, totals."""
-        rows = [_HEADER, *(_row(each) for each in (*self.energy, *self.totals))]
-        if any(each.net is not None for each in self.energy):
+        rows = [_HEADER, *(_row(figure) for figure in (*self.energy, *self.totals))]
+        if any(figure.net is not None for figure in self.energy):
             return rows
         return [(*row[:_NET], *row[_NET + 1 :]) for row in rows]
 
@@ -252,13 +252,15 @@ class Measurement:
             "peak_rss_bytes": self.peak_rss_bytes,
             "peak_rss_bound_bytes": self.peak_rss_bound_bytes,
             "flags": list(self.flags),
-            "energy": [each.as_json() for each in self.energy],
+            "energy": [figure.as_json() for figure in self.energy],
             "totals": [total.as_json() for total in self.totals],
             "missing_parts": [
                 {"provenance": part.provenance, "domain": part.domain, "reason": part.reason, "cure": part.cure}
                 for part in self.missing_parts
             ],
-            "missing": [{"probe": each.probe, "reason": each.reason, "cure": each.cure} for each in self.missing],
+            "missing": [
+                {"probe": missing.probe, "reason": missing.reason, "cure": missing.cure} for missing in self.missing
+            ],
             "notes": list(self.notes),
         }
 
@@ -277,7 +279,7 @@ def _gross(figure: EnergyFigure | None) -> float | None:
 
 
 def _total(energy: Sequence[EnergyFigure], provenance: Provenance) -> EnergyFigure | None:
-    parts = [each for each in energy if each.counted and each.provenance == provenance]
+    parts = [figure for figure in energy if figure.counted and figure.provenance == provenance]
     if not parts:
         return None
     nets = [part.net for part in parts if part.net is not None]

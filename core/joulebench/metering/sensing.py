@@ -48,7 +48,7 @@ class OpenSensors:
     ) -> None:
         chosen = _chosen(sensors.energy_and_power())
         calibrations = _calibrations(chosen, calibrate_s)
-        self._frozen = {index for index, found in calibrations.items() if found.frozen}
+        self._frozen = {index for index, calibration in calibrations.items() if calibration.frozen}
         self.channels: tuple[Channel, ...] = without_frozen(Sensors((), chosen), self._frozen).channels
         self.missing = tuple(
             MissingProbe(state.name, state.availability.reason or "", state.availability.cure)
@@ -56,12 +56,14 @@ class OpenSensors:
             if not state.availability.ok
         )
         self.missing_parts = _missing_parts(self.channels, self._frozen, sensors)
-        self.timings = {i: found.timing for i, found in calibrations.items() if found.timing is not None}
+        self.timings = {
+            i: calibration.timing for i, calibration in calibrations.items() if calibration.timing is not None
+        }
         self._specs = [
             _spec(channel, calibrations.get(index), most_power_w) for index, channel in enumerate(self.channels)
         ]
         self.counters = edge_channels(self.channels)
-        self.gauges = [index for index, each in enumerate(self.channels) if each.kind == "gauge"]
+        self.gauges = [index for index, channel in enumerate(self.channels) if channel.kind == "gauge"]
         self._edges = EdgeReader([self.channels[index] for index in self.counters], os.getpid())
         #: Reads all counters now, in the order of ``counters``.
         self.read = self._edges.read
@@ -179,7 +181,7 @@ def _is_watched(channel: Channel) -> bool:
 
 def _calibrations(channels: Sequence[Channel], seconds: float | None) -> dict[int, SensorCalibration]:
     """What the counters of sensors are like, by index; a model is as fine as its reader."""
-    chosen = [index for index, each in enumerate(channels) if each.kind == "counter" and _is_watched(each)]
+    chosen = [index for index, channel in enumerate(channels) if channel.kind == "counter" and _is_watched(channel)]
     if seconds == 0 or not chosen:
         return {}
     sensors = [channels[index] for index in chosen]

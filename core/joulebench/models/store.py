@@ -42,7 +42,7 @@ def hash_file(path: Path) -> str:
 
 def hash_content(path: Path) -> tuple[str, int]:
     """(sha256 over names and contents, size in bytes) of a file or of all files of a folder."""
-    files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
     size = 0
     for file in files:
@@ -54,7 +54,7 @@ def hash_content(path: Path) -> tuple[str, int]:
 
 def folder_bytes(folder: Path) -> int:
     """Size of all files below a folder, in bytes."""
-    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,9 @@ class Store:
     def make(self, source: Artifact, step: Transform, say: Callable[[str], None] = lambda _: None) -> Stored:
         """The result of a step, made now unless it is in the store."""
         folder = self.root / self.key(source, step)
-        found = self._take(folder)
-        if found is not None:
-            return found
+        stored = self._take(folder)
+        if stored is not None:
+            return stored
         say(f"{step.describe()}: {source.path.name}")
         self.root.mkdir(parents=True, exist_ok=True)
         sweep(self.root)
@@ -246,7 +246,7 @@ def _workplace(root: Path) -> Iterator[Path]:
 
 def sweep(root: Path) -> list[Path]:
     """Remove what makers that were killed have left: their locks went with them."""
-    return [each for each in sorted(root.glob(f"{MAKING}*")) if remove_unused(each)]
+    return [folder for folder in sorted(root.glob(f"{MAKING}*")) if remove_unused(folder)]
 
 
 def remove_unused(folder: Path) -> bool:

@@ -31,8 +31,8 @@ def route(
     ``place_of`` says where each of them works. Raises :class:`NoRouteError` with what each
     converter that might have served said.
     """
-    wanted = tuple(targets)
-    if source in wanted:
+    formats = tuple(targets)
+    if source in formats:
         return []
     faults: list[str] = []
     chains: dict[str, list[Converter]] = {source: []}
@@ -49,12 +49,12 @@ def route(
                     continue
                 chains[converter.target] = [*chains[format_], converter]
                 level.append(converter.target)
-        for target in wanted:
+        for target in formats:
             if target in chains:
                 chain = chains[target]
-                return [_as_transform(each, place_of(each), settings or {}) for each in chain]
+                return [_as_transform(step, place_of(step), settings or {}) for step in chain]
     why = "; ".join(faults) or "no installed plugin converts that"
-    raise NoRouteError(f"no way from format '{source}' to {' or '.join(wanted)}: {why}")
+    raise NoRouteError(f"no way from format '{source}' to {' or '.join(formats)}: {why}")
 
 
 def number_notes(registry: Registry, model: Path | None, transforms: Sequence[Transform]) -> list[str]:

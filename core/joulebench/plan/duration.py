@@ -38,11 +38,11 @@ def _agreement_s(
     profile: Profile, runnable: Sequence[PlannedCell], references: Mapping[str, PlannedReference]
 ) -> float:
     """Least time of the agreement check: once a model for its reference, once for equal cells."""
-    wanted = profile.agreement
+    agreement = profile.agreement
     checked = [cell for cell in runnable if cell.model in references and references[cell.model].reason is None]
-    if wanted is None or not checked:
+    if agreement is None or not checked:
         return 0.0
     models = {cell.model for cell in checked}
     equal = {repr((cell.model, cell.technique, cell.backend, cell.device, cell.backend_settings)) for cell in checked}
-    tokens = wanted.count * wanted.tokens
+    tokens = agreement.count * agreement.tokens
     return len(models) * ASSUMED_LOAD_S + (len(models) + len(equal)) * tokens * ASSUMED_TOKEN_S

@@ -45,11 +45,11 @@ class Placing:
         """Where a converter works."""
         return self._interpreters.place("converter", converter)
 
-    def _named(self, given: str | None, where: str) -> OtherPython | None:
-        if given is None:
+    def _named(self, command: str | None, where: str) -> OtherPython | None:
+        if command is None:
             return None
         try:
-            return named_python(given, self._profile.folder)
+            return named_python(command, self._profile.folder)
         except InterpreterError as error:
             raise _as_profile_error(error, where) from None
 
@@ -61,20 +61,20 @@ class Placing:
         It is the one that any of them asks for; two that differ cannot be had.
         """
         python, asker = place.python, f"backend '{backend.name}'"
-        for technique, each in steps:
-            if each.python is None:
+        for technique, step_python in steps:
+            if step_python.python is None:
                 continue
-            if python is not None and python.path != each.python.path:
+            if python is not None and python.path != step_python.python.path:
                 reason = (
                     f"{asker} needs {python.title}, technique '{technique.name}' needs "
-                    f"{each.python.title}: one worker cannot be in both"
+                    f"{step_python.python.title}: one worker cannot be in both"
                 )
                 return None, Availability.no(reason)
-            python, asker = each.python, f"technique '{technique.name}'"
+            python, asker = step_python.python, f"technique '{technique.name}'"
         if python is None:
             return None, Availability.yes()
         try:
-            return python, self._all_there(python, backend, device, [each for each, _ in steps])
+            return python, self._all_there(python, backend, device, [technique for technique, _ in steps])
         except InterpreterError as error:
             return None, Availability.no(str(error))
 
@@ -83,9 +83,9 @@ class Placing:
     ) -> Availability:
         place = self._interpreters.place("backend", backend, python)
         for technique in techniques:
-            found = self._interpreters.place("technique", technique, python).availability
-            if not found.ok:
-                return _in(python, f"technique '{technique.name}'", found)
+            availability = self._interpreters.place("technique", technique, python).availability
+            if not availability.ok:
+                return _in(python, f"technique '{technique.name}'", availability)
         if not place.availability.ok:
             return _in(python, f"backend '{backend.name}'", place.availability)
         if device not in place.devices:
@@ -93,8 +93,8 @@ class Placing:
         return place.availability
 
 
-def _in(python: OtherPython, what: str, found: Availability) -> Availability:
-    return Availability.no(f"in {python.title}: {what}: {found.reason}", found.cure)
+def _in(python: OtherPython, what: str, availability: Availability) -> Availability:
+    return Availability.no(f"in {python.title}: {what}: {availability.reason}", availability.cure)
 
 
 def _as_profile_error(error: InterpreterError, where: str) -> ProfileError:

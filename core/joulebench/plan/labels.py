@@ -28,7 +28,7 @@ def with_labels(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
     axes_vary = _varying_axes(axes)
     settings_vary = _varying_settings(cells)
     labels = _numbered(
-        [" ".join(_parts(cell, each, axes_vary, settings_vary)) for cell, each in zip(cells, axes, strict=True)]
+        [" ".join(_parts(cell, values, axes_vary, settings_vary)) for cell, values in zip(cells, axes, strict=True)]
     )
     return [
         replace(cell, id=_cell_id(number, label, cell), label=label)
@@ -66,7 +66,7 @@ def _varying_settings(cells: Sequence[PlannedCell]) -> set[tuple[str, str, str]]
     for cell in cells:
         for key, value in _settings(cell).items():
             values.setdefault(key, set()).add(value)
-    return {key for key, found in values.items() if len(found) > 1}
+    return {key for key, distinct in values.items() if len(distinct) > 1}
 
 
 def _parts(

@@ -37,16 +37,16 @@ def shared_share(judged: Path, seen: Path) -> float:
 @lru_cache(maxsize=64)
 def _shared(judged: tuple[str, int, int], seen: tuple[str, int, int]) -> float:
     """By file, time of change and size: a plan asks for the same pair again and again."""
-    wanted = set(_sequences(_words(Path(judged[0]))))
+    sequences = set(_sequences(_words(Path(judged[0]))))
     hits: set[tuple[str, ...]] = set()
     total = held = 0
     for sequence in _sequences(_words(Path(seen[0]))):
         total += 1
-        if sequence in wanted:
+        if sequence in sequences:
             held += 1
             hits.add(sequence)
     # Of a long text an excerpt may have been seen, or all of a short one.
-    return max(len(hits) / len(wanted), held / total) if wanted and total else 0.0
+    return max(len(hits) / len(sequences), held / total) if sequences and total else 0.0
 
 
 def _words(file: Path) -> list[str]:

@@ -150,9 +150,9 @@ def select(profile: Profile, combinations: Sequence[Combination]) -> list[Combin
             _check_pattern(profile, (name,), pattern, known)
     kept = [
         combination
-        for combination, each in zip(combinations, facts, strict=True)
-        if (not profile.include or any(_matches(pattern, each) for pattern in profile.include))
-        and not any(_matches(pattern, each) for pattern in profile.exclude)
+        for combination, own in zip(combinations, facts, strict=True)
+        if (not profile.include or any(_matches(pattern, own) for pattern in profile.include))
+        and not any(_matches(pattern, own) for pattern in profile.exclude)
     ]
     if not kept:
         raise ProfileError(
@@ -171,18 +171,18 @@ def select_backends(
     A device that this machine lacks is kept, for the planner to say so.
     """
     _check_pattern(profile, path, pattern, _known(variant.facts() for variant in variants))
-    found = [variant for variant in variants if _matches(pattern, variant.facts())]
-    if not found and "device" in pattern:
+    selected = [variant for variant in variants if _matches(pattern, variant.facts())]
+    if not selected and "device" in pattern:
         rest = {key: value for key, value in pattern.items() if key != "device"}
         device = str(_as_list(pattern["device"])[0])
-        found = [replace(variant, device=device) for variant in variants if _matches(rest, variant.facts())]
-    if not found:
+        selected = [replace(variant, device=device) for variant in variants if _matches(rest, variant.facts())]
+    if not selected:
         raise ProfileError(
             "matches no backend of the profile with all of its keys",
             where=profile.where(*path),
             hint="each key fits some backend, but no backend has all of them",
         )
-    return found
+    return selected
 
 
 def _known(facts: Iterable[Mapping[str, Iterable[OptionValue]]]) -> dict[str, list[OptionValue]]:
@@ -209,7 +209,7 @@ def _check_pattern(
                 raise ProfileError(
                     f"{value!r} is no value of '{key}' in this profile",
                     where=profile.where(*path, key),
-                    hint=unknown_name_hint(str(value), {str(each) for each in known[key]}),
+                    hint=unknown_name_hint(str(value), {str(value) for value in known[key]}),
                 )
 
 

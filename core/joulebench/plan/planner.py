@@ -153,10 +153,10 @@ class _Planner:
         )
 
     def _check_probes(self) -> None:
-        for name, given in self._profile.probes.items():
+        for name, settings in self._profile.probes.items():
             probe = self._found(self._registry.probe, name, "probe", name)
             # ``enabled`` switches any probe off, whether or not it has such an option of its own.
-            own = {key: value for key, value in given.items() if key != "enabled"}
+            own = {key: value for key, value in settings.items() if key != "enabled"}
             complete(probe.options, own, partial(self._profile.where, "probe", name))
 
     def _check_files(self, workloads: Iterable[WorkloadVariant]) -> None:
@@ -170,11 +170,11 @@ class _Planner:
                 value = variant.settings.get(option.name)
                 if option.type == "file" and value is not None:
                     self._check_file(str(value), "workload", variant.label, option.name)
-        for each in self._backends:
-            for option in each.backend.options:
-                value = each.settings.get(option.name)
+        for backend in self._backends:
+            for option in backend.backend.options:
+                value = backend.settings.get(option.name)
                 if option.type == "file" and value is not None:
-                    self._check_file(str(value), "backend", each.label, option.name)
+                    self._check_file(str(value), "backend", backend.label, option.name)
 
     def _check_technique_files(self) -> None:
         """As workloads' files; and none may be the text that quality is judged on."""
@@ -259,8 +259,8 @@ class _Planner:
                 acting.append((technique, self._placing.step(chain, step, technique)))
         if all(place.python is None for _, place in acting):
             self._check_backend(variant)
-        python, found = self._placing.worker(variant.backend, variant.device, variant.place, acting)
-        require(found)
+        python, availability = self._placing.worker(variant.backend, variant.device, variant.place, acting)
+        require(availability)
         return python
 
     def _check_backend(self, variant: BackendVariant) -> None:
@@ -334,21 +334,21 @@ class _Planner:
 
         Of several backends that the pattern matches the first that can run is taken.
         """
-        wanted = self._profile.agreement
-        if wanted is None:
+        agreement = self._profile.agreement
+        if agreement is None:
             return {}
         path = ("agreement", "reference")
-        variants = select_backends(self._profile, wanted.reference, *path, variants=self._backends)
+        variants = select_backends(self._profile, agreement.reference, *path, variants=self._backends)
         named = [
             short_setting(key, value)
-            for key, value in wanted.reference.items()
+            for key, value in agreement.reference.items()
             if key not in ("backend", "device") and not isinstance(value, list)
         ]
-        found: dict[str, PlannedReference] = {}
+        references: dict[str, PlannedReference] = {}
         for model in self.models:
             planned = [self._reference(model, variant, named) for variant in variants]
-            found[model] = next((each for each in planned if each.reason is None), planned[0])
-        return found
+            references[model] = next((cell for cell in planned if cell.reason is None), planned[0])
+        return references
 
     def _reference(self, model: str, variant: BackendVariant, named: Sequence[str]) -> PlannedReference:
         reference = PlannedReference(

@@ -52,15 +52,15 @@ def _named(plugins: Iterable[Plugin], key: str, **more: dict[str, Any]) -> dict[
     """Entries of any label; options of every plugin are offered, ``key`` chooses the plugin."""
     known = list(plugins)
     options: dict[str, Option] = {}
-    for each in known:
-        for option in each.options:
+    for plugin in known:
+        for option in plugin.options:
             options.setdefault(option.name, option)
     chooser = {"type": "string", "description": "the plugin; by default the label"}
     # An option of the same name may differ between plugins, so only its name is held here; the
     # plan checks the value.
     properties: dict[str, Any] = {name: {"description": option.doc} for name, option in options.items()}
     open_entry = {"type": "object", "properties": {**properties, key: chooser, **more}, "additionalProperties": False}
-    exact = {each.name: _table(each.options, True, **{key: chooser}, **more) for each in known}
+    exact = {option.name: _table(option.options, True, **{key: chooser}, **more) for option in known}
     return {"type": "object", "properties": exact, "additionalProperties": open_entry}
 
 

@@ -35,11 +35,11 @@ class Preset:
 
 def shipped_presets(folders: Iterable[Path]) -> dict[str, Path]:
     """Files of presets by name; an earlier folder wins."""
-    found: dict[str, Path] = {}
+    presets: dict[str, Path] = {}
     for folder in folders:
         for file in sorted((folder / "protocols").glob("*.toml")):
-            found.setdefault(file.stem, file)
-    return found
+            presets.setdefault(file.stem, file)
+    return presets
 
 
 def find_preset(name: str, folders: Iterable[Path], where: str) -> Preset:
@@ -67,14 +67,14 @@ def read_preset(file: Path) -> Preset:
         raise ProfileError(f"must have version = {_VERSION}", where=where(("version",)))
     sections: dict[str, Mapping[str, Any]] = {}
     for section in PRESET_SECTIONS:
-        known = {each.name: each for each in SECTIONS[section] if each.name != "preset"}
-        given = data.get(section, {})
-        if not isinstance(given, dict):
+        known = {key.name: key for key in SECTIONS[section] if key.name != "preset"}
+        values = data.get(section, {})
+        if not isinstance(values, dict):
             raise ProfileError("must be a table", where=where((section,)))
-        for name, value in given.items():
+        for name, value in values.items():
             place = where((section, name))
             if name not in known:
                 raise ProfileError(f"unknown key '{name}'", where=place, hint=unknown_name_hint(name, known))
             check_value(known[name], value, place)
-        sections[section] = given
+        sections[section] = values
     return Preset(file.stem, str(data.get("description", "")), sections)

@@ -271,7 +271,7 @@ def _agreement(data: Mapping[str, Any], values: Mapping[str, OptionValue], where
 
 
 def _choices(data: Mapping[str, Any], kind: str, plugin_key: str, where: Where) -> tuple[Choice, ...]:
-    found: list[Choice] = []
+    choices: list[Choice] = []
     for label in _table(data, (kind,), where):
         settings = _table(data, (kind, label), where)
         named = plugin_key in settings
@@ -282,12 +282,12 @@ def _choices(data: Mapping[str, Any], kind: str, plugin_key: str, where: Where) 
         if kind == "backend":
             raw = settings.pop("device", [])
             listed = [raw] if isinstance(raw, str) else raw
-            if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+            if not isinstance(listed, list) or not all(isinstance(item, str) for item in listed):
                 raise ProfileError("must be a device name or a list of them", where=where(kind, label, "device"))
             devices = tuple(listed)
         python = _python(settings, where(kind, label, "python")) if kind == "backend" else None
-        found.append(Choice(label, plugin, settings, devices, named, python))
-    return tuple(found)
+        choices.append(Choice(label, plugin, settings, devices, named, python))
+    return tuple(choices)
 
 
 def _chains(data: Mapping[str, Any], where: Where) -> tuple[Chain, ...]:
@@ -319,12 +319,12 @@ def _steps(raw: object, where: str) -> tuple[Step, ...]:
         isinstance(step, dict) and isinstance(step.get("name"), str) for step in raw
     ):
         raise ProfileError('must be a list of tables like {name = "…", …}', where=where)
-    found: list[Step] = []
+    steps: list[Step] = []
     for step in raw:
         settings = {key: value for key, value in step.items() if key != "name"}
         python = _python(settings, where)
-        found.append(Step(step["name"], settings, python))
-    return tuple(found)
+        steps.append(Step(step["name"], settings, python))
+    return tuple(steps)
 
 
 def _python(settings: dict[str, Any], where: str) -> str | None:

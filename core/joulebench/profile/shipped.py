@@ -25,8 +25,8 @@ def find_profile(name: str, folders: Iterable[Path]) -> Path:
 
 def shipped_profiles(folders: Iterable[Path]) -> dict[str, Path]:
     """Profiles by name; an earlier folder wins."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in folders:
         for file in sorted(folder.glob("*.toml")):
-            found.setdefault(file.stem, file)
-    return found
+            files.setdefault(file.stem, file)
+    return files

@@ -239,8 +239,8 @@ def _machine(data: Mapping[str, Any], place: _SegmentPlace) -> tuple[Segment, ..
 
 
 def _segments(number: int, table: dict[str, Any], place: _SegmentPlace) -> list[Segment]:
-    given = dict(table)
-    kind = given.pop("kind", None)
+    entries = dict(table)
+    kind = entries.pop("kind", None)
     if kind not in SEGMENT_OPTIONS:
         raise ProfileError(
             "has no kind" if kind is None else f"unknown kind {kind!r}",
@@ -248,16 +248,16 @@ def _segments(number: int, table: dict[str, Any], place: _SegmentPlace) -> list[
             hint=unknown_name_hint(str(kind), SEGMENT_OPTIONS),
         )
     options = SEGMENT_OPTIONS[kind]
-    found = complete(options, given, lambda key: place.of(number, key))
+    options_read = complete(options, entries, lambda key: place.of(number, key))
     for option in options:
         needed = option.name not in _OPTIONAL or (kind == "ramp" and option.name == "end_s")
-        if needed and option.name not in found:
+        if needed and option.name not in options_read:
             raise ProfileError(
                 f"a segment of kind '{kind}' needs {option.name} ({option.doc})",
                 where=place.of(number),
                 hint=f"add a line '{option.name} = …'",
             )
-    values = {name: float(value) for name, value in found.items()}
+    values = {name: float(value) for name, value in options_read.items()}
     return _MAKERS[kind](values, lambda key: place.of(number, key))
 
 
@@ -313,7 +313,9 @@ _MAKERS: Final[dict[str, Callable[[dict[str, float], Callable[[str], str]], list
 
 
 def _check_overlap(numbered: Iterable[tuple[int, Segment]], place: _SegmentPlace) -> None:
-    levels = sorted(((each.start_s, each.end_s, number) for number, each in numbered if isinstance(each, Level)))
+    levels = sorted(
+        ((segment.start_s, segment.end_s, number) for number, segment in numbered if isinstance(segment, Level))
+    )
     for (start, end, first), (following, _, second) in itertools.pairwise(levels):
         if following < end:
             shown = "for ever" if math.isinf(end) else f"until {end:g} s"
@@ -331,11 +333,11 @@ def _check_overlap(numbered: Iterable[tuple[int, Segment]], place: _SegmentPlace
 
 def scenario_files(folders: Iterable[Path]) -> dict[str, Path]:
     """Shipped scenarios by name, in the order of their names; an earlier folder wins."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in folders:
         for file in sorted((folder / "scenarios").glob("*.toml")):
-            found.setdefault(file.stem, file)
-    return dict(sorted(found.items()))
+            files.setdefault(file.stem, file)
+    return dict(sorted(files.items()))
 
 
 def shipped_scenarios() -> tuple[Scenario, ...]:

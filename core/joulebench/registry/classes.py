@@ -110,4 +110,4 @@ def _is(words: str, value: object) -> bool:
     if not isinstance(value, kinds):
         return False
     assert isinstance(value, Iterable)  # noqa: S101  for the type checker
-    return all(isinstance(each, str) for each in value)
+    return all(isinstance(item, str) for item in value)

@@ -175,7 +175,7 @@ class Registry:
                 f"'{source.distribution}' ({source.entry_point}); the first one is kept",
                 hint=f"uninstall one of the two distributions, or rename the {kind}",
             )
-        if any((kind, name) == (each, plugin.name) for each, plugin in earlier):
+        if any((kind, name) == (earlier_kind, plugin.name) for earlier_kind, plugin in earlier):
             raise PluginError(f"provides {kind} '{name}' twice", where=source.entry_point)
 
     @contextlib.contextmanager
@@ -264,11 +264,11 @@ class Registry:
 
     def profile_dirs(self) -> list[Path]:
         """Folders with shipped profiles, models and texts, by name of the entry point."""
-        found: list[Path] = []
+        folders: list[Path] = []
         for source, implementation in self._implementations("joulebench_profile_dirs"):
             with self._isolating(source):
-                found.extend(Path(folder) for folder in implementation())
-        return found
+                folders.extend(Path(folder) for folder in implementation())
+        return folders
 
     def commands(self) -> dict[str, click.Command]:
         """Commands that plugins add; of two with one name, the first is kept."""

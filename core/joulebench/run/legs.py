@@ -40,7 +40,7 @@ class IdleOfProcesses:
         One that a run was interrupted in has none after it: the next one of the cell stands in.
         """
         sides = self._baselines.get(process, {})
-        later = (each for number, own in sorted(self._baselines.items()) if number > process for each in own.values())
+        later = (leg for number, own in sorted(self._baselines.items()) if number > process for leg in own.values())
         before, after = sides.get(BEFORE), sides.get(AFTER) or next(later, None)
         if before is None or after is None:
             return {}
@@ -54,7 +54,10 @@ class IdleOfProcesses:
 
     def to_json(self, process: int, baseline: IdleBaseline) -> str:
         """A baseline as text, to be kept with the cell's events."""
-        power = {self._channels[i].path: [each.power_w, each.u_w, each.flags] for i, each in baseline.power.items()}
+        power = {
+            self._channels[i].path: [power_w.power_w, power_w.u_w, power_w.flags]
+            for i, power_w in baseline.power.items()
+        }
         return json.dumps([process, baseline.when, baseline.t0_ns, baseline.t1_ns, power])
 
     def add_json(self, text: str) -> None:

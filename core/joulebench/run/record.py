@@ -250,7 +250,7 @@ class CellRecord:
         self._processes.append(self.next_process - 1)
         if not turn.anchors:
             self.done.add(self.next_process - 1, turn.round, block.duration_s, block_joules(energy), block.units)
-        self._add(each for request in block.requests for each in request.values.items())
+        self._add(item for request in block.requests for item in request.values.items())
 
     def _block_flags(self, turn: Turn, traces: Mapping[int, Trace], *, contended: bool) -> list[str]:
         """What disturbed a block; nothing of this machine can disturb simulated hardware."""
@@ -282,7 +282,7 @@ class CellRecord:
         for t_ns, channel in seen.samples.faults:
             note = note_row("sensor_fault", turn.number, self.channels[channel].path)
             rows.append({**note, "t_ns": t_ns})
-        slowest = {channel: took_ns for _, channel, took_ns in sorted(seen.samples.slow, key=lambda each: each[2])}
+        slowest = {channel: took_ns for _, channel, took_ns in sorted(seen.samples.slow, key=lambda row: row[2])}
         for channel, took_ns in slowest.items():
             self.flags["sensor_slow"] = None
             detail = f"{self.channels[channel].path}: a read took {took_ns * 1e-9:.3g} s"

@@ -51,7 +51,7 @@ class ClockTriple:
         return {"before_ns": self.before_ns, "utc_ns": self.utc_ns, "after_ns": self.after_ns}
 
 
-def channel_row(channel: Channel, found: SensorCalibration | None) -> Row:
+def channel_row(channel: Channel, calibration: SensorCalibration | None) -> Row:
     """A channel as the session records it, with what its calibration found."""
     return {
         "channel": channel.path,
@@ -65,11 +65,11 @@ def channel_row(channel: Channel, found: SensorCalibration | None) -> Row:
         "rate_hz": channel.rate_hz,
         "update_period_s": channel.update_period_s,
         "resolution": channel.resolution,
-        "measured_period_s": found.period_s if found else None,
-        "measured_period_low_s": found.period_low_s if found else None,
-        "measured_period_high_s": found.period_high_s if found else None,
-        "measured_quantum": found.quantum if found else None,
-        "read_cost_s": found.read_cost_s if found else None,
+        "measured_period_s": calibration.period_s if calibration else None,
+        "measured_period_low_s": calibration.period_low_s if calibration else None,
+        "measured_period_high_s": calibration.period_high_s if calibration else None,
+        "measured_quantum": calibration.quantum if calibration else None,
+        "read_cost_s": calibration.read_cost_s if calibration else None,
         "wraps_at": channel.wraps_at,
         "relative_uncertainty": channel.relative_uncertainty,
         "note": channel.note or None,

@@ -200,8 +200,8 @@ class Run:
 
     def _ended(self, cell_id: str, status: str, cause: str | None) -> None:
         self._statuses[cell_id] = status
-        told = FinishedCell(self._writer.path, cell_id, status, cause)  # type: ignore[arg-type]
-        self._registry.cell_finished(told, self._watcher.say)
+        finished = FinishedCell(self._writer.path, cell_id, status, cause)  # type: ignore[arg-type]
+        self._registry.cell_finished(finished, self._watcher.say)
 
     # -- measuring -------------------------------------------------------------------------------
 
@@ -217,12 +217,14 @@ class Run:
         room = _MEMORY_SHARE * available if available is not None else float("inf")
         needed = {cell.id: _needed(job) for cell, job in jobs}  # reads files: once for each
         by_work: dict[tuple[str, str], list[tuple[PlannedCell, Job]]] = {}
-        for each in sorted(jobs, key=lambda each: _work_of(each[0])):
-            by_work.setdefault(_work_of(each[0]), []).append(each)
+        for cell_and_job in sorted(jobs, key=lambda cell_and_job: _work_of(cell_and_job[0])):
+            by_work.setdefault(_work_of(cell_and_job[0]), []).append(cell_and_job)
         return [
             group
             for cells in by_work.values()
-            for group in fitting(cells, lambda each: needed[each[0].id], _backend_of, room, _anchor_of(cells))
+            for group in fitting(
+                cells, lambda cell_and_job: needed[cell_and_job[0].id], _backend_of, room, _anchor_of(cells)
+            )
         ]
 
     def _measure(
@@ -299,22 +301,22 @@ class Run:
         }
 
     def _scored_text(self) -> ScoredText | None:
-        wanted = self._profile.quality
-        if wanted is None:
+        quality = self._profile.quality
+        if quality is None:
             return None
-        name = str(wanted["text"])
-        return ScoredText(name, str(self._files.path(name)), int(wanted["tokens"]), int(wanted["window"]))
+        name = str(quality["text"])
+        return ScoredText(name, str(self._files.path(name)), int(quality["tokens"]), int(quality["window"]))
 
     def _references(self) -> References | None:
-        wanted = self._profile.agreement
-        if wanted is None:
+        agreement = self._profile.agreement
+        if agreement is None:
             return None
         return References(
             self._writer.path,
             self._plan.references,
-            (wanted.prompts, self._files.path(wanted.prompts)),
-            wanted.count,
-            wanted.tokens,
+            (agreement.prompts, self._files.path(agreement.prompts)),
+            agreement.count,
+            agreement.tokens,
             self._scored_text(),
             self._preparation.reference,
             self._watcher.say,
@@ -329,8 +331,8 @@ def _needed(job: Job) -> float:
     return _BYTES_PER_PARAMETER * inspect_checkpoint(artifact.path).parameters + _RUNTIME_BYTES
 
 
-def _backend_of(each: tuple[PlannedCell, Job]) -> str:
-    cell = each[0]
+def _backend_of(cell_and_job: tuple[PlannedCell, Job]) -> str:
+    cell = cell_and_job[0]
     return f"{cell.backend} {cell.device} {sorted(cell.backend_settings.items())}"
 
 

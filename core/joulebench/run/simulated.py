@@ -45,13 +45,13 @@ def spent(before: SimulatedCost, after: SimulatedCost) -> SimulatedCost:
 def total(costs: Iterable[SimulatedCost]) -> SimulatedCost:
     """The sum; what one of them does not tell is unknown of all."""
     listed = list(costs)
-    cycles = _sum(listed, lambda each: each.cycles)
+    cycles = _sum(listed, lambda cost: cost.cycles)
     return SimulatedCost(
-        math.fsum(each.device_s for each in listed),
+        math.fsum(cost.device_s for cost in listed),
         None if cycles is None else int(cycles),
-        _sum(listed, lambda each: each.energy_j),
-        _sum(listed, lambda each: each.energy_low_j),
-        _sum(listed, lambda each: each.energy_high_j),
+        _sum(listed, lambda cost: cost.energy_j),
+        _sum(listed, lambda cost: cost.energy_low_j),
+        _sum(listed, lambda cost: cost.energy_high_j),
     )
 
 
@@ -62,13 +62,13 @@ def _sum(costs: list[SimulatedCost], part: Callable[[SimulatedCost], float | Non
 
 def phase_costs(request: RequestRecord, device: SimulatedRequest) -> dict[str, SimulatedCost]:
     """What each phase of a request cost, and ``total`` of the whole."""
-    found = {TOTAL: spent(device.edges[0], device.edges[-1])}
+    costs = {TOTAL: spent(device.edges[0], device.edges[-1])}
     kinds = [edge.kind for edge in request.edges]
     for place in range(1, len(kinds) - 1):
         piece = spent(device.edges[place], device.edges[place + 1])
         name = kinds[place]
-        found[name] = total([found[name], piece]) if name in found else piece
-    return found
+        costs[name] = total([costs[name], piece]) if name in costs else piece
+    return costs
 
 
 def request_columns(request: RequestRecord) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Thermometer:
 
     def __init__(self, channels: Sequence[Channel]) -> None:
         self._channels = [channel for channel in channels if channel.quantity == "temperature"]
-        specs = [source_spec(i, each.source, None) for i, each in enumerate(self._channels)]
+        specs = [source_spec(i, channel.source, None) for i, channel in enumerate(self._channels)]
         self._read: Callable[[], list[int | None]] = edge_reader(specs) if specs else list
 
     def hottest_c(self) -> float | None:

@@ -150,7 +150,7 @@ def _joined(note: str, more: str) -> str:
 
 def _asked_in_time(name: str, probe: Probe, settings: Settings) -> ProbeState:
     """What the probe says; one that fails or never answers is left out and the run goes on."""
-    said: list[ProbeState] = []
+    states: list[ProbeState] = []
 
     def ask() -> None:
         try:
@@ -158,17 +158,17 @@ def _asked_in_time(name: str, probe: Probe, settings: Settings) -> ProbeState:
             channels = tuple(probe.channels(settings)) if availability.ok else ()
             if not all(isinstance(channel, Channel) for channel in channels):
                 raise TypeError("channels() must give Channel objects")
-            said.append(ProbeState(name, availability, channels))
+            states.append(ProbeState(name, availability, channels))
         except Exception as error:  # a plugin may raise anything
             reason = f"the probe failed: {type(error).__name__}: {error}"
-            said.append(ProbeState(name, Availability.no(reason), ()))
+            states.append(ProbeState(name, Availability.no(reason), ()))
 
     # A daemon: a driver that never answers must not keep the command from ending either.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(ANSWER_S)
-    if said:
-        return said[0]
+    if states:
+        return states[0]
     return ProbeState(name, Availability.no(f"the probe gave no answer in {ANSWER_S:g} s"), ())
 
 

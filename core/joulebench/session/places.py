@@ -37,7 +37,7 @@ def open_sessions(places: Sequence[str], say: Callable[[str], None]) -> list[Ses
     A session that is named itself must be readable. One that was found in a folder or by a
     pattern and is not is told of by ``say`` and left out, and so is a copy of another one.
     """
-    found: dict[str, Session] = {}
+    sessions: dict[str, Session] = {}
     for place in places:
         many = list(_openers(place))
         if not many:
@@ -47,24 +47,24 @@ def open_sessions(places: Sequence[str], say: Callable[[str], None]) -> list[Ses
                 hint="give a session's folder, a folder of such, or a pattern in quotes",
             )
         for key, opener in many:
-            if key in found:
+            if key in sessions:
                 continue
             try:
-                found[key] = opener().snapshot()
+                sessions[key] = opener().snapshot()
             except JoulebenchError as error:
                 if len(many) == 1:
                     raise
                 say(f"left out: {error.what} ({error.where or key})")
                 continue
             original = next(
-                (name for name, other in found.items() if name != key and _is_copy(found[key], other)), None
+                (name for name, other in sessions.items() if name != key and _is_copy(sessions[key], other)), None
             )
             if original is not None:
-                del found[key]
+                del sessions[key]
                 say(f"left out: a copy of {original} ({key})")
-    if not found:
+    if not sessions:
         raise SessionError("none of the sessions there can be read", where=", ".join(places))
-    return list(found.values())
+    return list(sessions.values())
 
 
 def _is_copy(session: Session, other: Session) -> bool:
@@ -92,8 +92,8 @@ def _local(folder: Path) -> Iterator[tuple[str, Opener]]:
     inside = list(_below(folder, DEPTH))
     if not inside:
         yield str(folder.resolve()), lambda: Session(folder)
-    for each in inside:
-        yield str(each.resolve()), lambda each=each: Session(each)  # type: ignore[misc]
+    for path in inside:
+        yield str(path.resolve()), lambda path=path: Session(path)  # type: ignore[misc]
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

@@ -49,10 +49,10 @@ def file_system(uri: str) -> tuple[Any, str]:
 
     shown = without_secret(uri)
     try:
-        found, path = fs.FileSystem.from_uri(uri)
+        system, path = fs.FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError, ValueError, TypeError):
         return _by_fsspec(uri, shown)
-    return found, path
+    return system, path
 
 
 def _by_fsspec(uri: str, shown: str) -> tuple[Any, str]:
@@ -65,11 +65,11 @@ def _by_fsspec(uri: str, shown: str) -> tuple[Any, str]:
             "this kind of address needs fsspec", where=shown, hint="pip install 'joulebench[cloud]'"
         ) from None
     try:
-        found, path = fsspec.core.url_to_fs(uri)
+        system, path = fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         # An unknown scheme, or one whose own package is missing; fsspec names it.
         raise UnavailableError(f"cannot be reached: {error}", where=shown) from None
-    return fs.PyFileSystem(fs.FSSpecHandler(found)), str(path)
+    return fs.PyFileSystem(fs.FSSpecHandler(system)), str(path)
 
 
 def listed(system: Any, folder: str, shown: str) -> list[Any]:

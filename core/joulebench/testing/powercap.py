@@ -191,12 +191,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _serve() -> None:
-    given = _arguments()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    zones = intel_zones(packages=given.packages, watts=given.watts, dram_watts=given.dram_watts)
-    with FakePowercap(given.folder, zones) as tree, contextlib.suppress(KeyboardInterrupt):
+    arguments = _arguments()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    zones = intel_zones(packages=arguments.packages, watts=arguments.watts, dram_watts=arguments.dram_watts)
+    with FakePowercap(arguments.folder, zones) as tree, contextlib.suppress(KeyboardInterrupt):
         print(f'[probe.rapl]\nroot = "{tree.root.resolve()}"', flush=True)
-        tick(tree.advance, given.period)
+        tick(tree.advance, arguments.period)
 
 
 if __name__ == "__main__":

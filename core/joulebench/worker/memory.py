@@ -27,15 +27,15 @@ def _folder(pid: int | None) -> str:
 
 def memory_now(pid: int | None = None) -> dict[str, int | None]:
     """Resident memory of a process (this one) in bytes, by kind; null where nobody says."""
-    found: dict[str, int | None] = dict.fromkeys(_FIELDS.values())
+    values: dict[str, int | None] = dict.fromkeys(_FIELDS.values())
     for file in ("status", "smaps_rollup"):
         path = f"{_folder(pid)}/{file}"
         with contextlib.suppress(OSError), open(path, encoding="ascii") as lines:  # noqa: PTH123
             for line in lines:
                 name = _FIELDS.get(line.split(maxsplit=1)[0])
                 if name is not None:
-                    found[name] = int(line.split()[1]) * 1024
-    return found
+                    values[name] = int(line.split()[1]) * 1024
+    return values
 
 
 def reset_peak(pid: int | None = None) -> None:

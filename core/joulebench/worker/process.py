@@ -109,8 +109,8 @@ class WorkerProcess:
         answer = _answer(line)
         if "error" in answer:
             error = answer["error"]
-            told = error if isinstance(error, dict) else {}
-            raise ToldError(Cause(str(told.get("kind", "error")), str(told.get("message", error))))
+            failure = error if isinstance(error, dict) else {}
+            raise ToldError(Cause(str(failure.get("kind", "error")), str(failure.get("message", error))))
         return answer
 
     def _read_line(self, timeout_s: float, op: str, limit_name: str, idle: Callable[[], None]) -> bytes:

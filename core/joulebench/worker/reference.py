@@ -73,7 +73,7 @@ def prompt_tokens(
 
 def read_prompts(file: Path) -> list[str]:
     """Prompts of a file: JSON lines with ``text`` (or ``prompt``), else one prompt a line."""
-    found: list[str] = []
+    prompts: list[str] = []
     # Not splitlines(): a JSON string may hold U+2028 and its like, which end no line here.
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
@@ -87,10 +87,10 @@ def read_prompts(file: Path) -> list[str]:
                 text = None
         if not isinstance(text, str) or not text:
             raise ProfileError('is no JSON object with a "text"', where=f"{file}:{number}")
-        found.append(text)
-    if not found:
+        prompts.append(text)
+    if not prompts:
         raise ProfileError("holds no prompt", where=str(file))
-    return found
+    return prompts
 
 
 # -- the reference ------------------------------------------------------------------------------
@@ -105,13 +105,13 @@ def keep_reference(session: BackendSession, prompts: Sequence[list[int]], tokens
     answered: list[Answered] = []
     smallest = math.inf
     for number, prompt in enumerate(prompts):
-        each = Answered(prompt, list(_greedy(session, prompt, tokens)))
-        logits = _forced_logits(session, each)
+        answer = Answered(prompt, list(_greedy(session, prompt, tokens)))
+        logits = _forced_logits(session, answer)
         np.save(folder / f"logits-{number}.npy", logits, allow_pickle=False)
         two = np.partition(logits, -2, axis=-1)[:, -2:]
         smallest = min(smallest, float((two[:, 1] - two[:, 0]).min()))
-        answered.append(each)
-    index = [{"prompt": each.prompt, "answer": each.answer} for each in answered]
+        answered.append(answer)
+    index = [{"prompt": answer.prompt, "answer": answer.answer} for answer in answered]
     (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
     return {"prompts": len(answered), "smallest_gap": smallest}
 
@@ -124,15 +124,15 @@ def _greedy(session: BackendSession, prompt: Sequence[int], count: int) -> Itera
         yield session.step()
 
 
-def _forced_logits(session: BackendSession, each: Answered) -> Any:
+def _forced_logits(session: BackendSession, answer: Answered) -> Any:
     """What is expected at each token of the answer: (tokens, vocabulary), float32."""
     np = _numpy()
-    sequence = each.forced
+    sequence = answer.forced
     session.reset()
     logits = np.asarray(session.logits(sequence), dtype=np.float32)
     if logits.ndim != 2 or len(logits) != len(sequence):
         raise PluginError(f"logits of {len(sequence)} tokens came in the shape {logits.shape}")
-    own = logits[len(each.prompt) - 1 :]
+    own = logits[len(answer.prompt) - 1 :]
     if not np.isfinite(own).all():
         raise ModelError("its logits are not finite")
     return own
@@ -147,25 +147,25 @@ def compare(session: BackendSession, capabilities: frozenset[str], folder: Path,
         raise PluginError("the backend writes no text (it lacks the capability 'generate')")
     np = _numpy()
     index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-    answered = [Answered(each["prompt"], each["answer"]) for each in index]
+    answered = [Answered(name["prompt"], name["answer"]) for name in index]
     divergences: list[Divergence] = []
     sums = _Sums()
-    for number, each in enumerate(answered):
+    for number, answer in enumerate(answered):
         # Mapped, so that only the rows in use are in memory.
         kept = np.load(folder / f"logits-{number}.npy", mmap_mode="r", allow_pickle=False)
-        parted = _first_divergence(session, number, each, kept, decode)
+        parted = _first_divergence(session, number, answer, kept, decode)
         if parted is not None:
             divergences.append(parted)
         if "logits" in capabilities:
-            sums.add(each, kept, _forced_logits(session, each))
+            sums.add(answer, kept, _forced_logits(session, answer))
     return Comparison(len(answered), len(answered[0].answer), tuple(divergences), sums.forced())
 
 
 def _first_divergence(
-    session: BackendSession, number: int, each: Answered, kept: Any, decode: Decode | None
+    session: BackendSession, number: int, answer: Answered, kept: Any, decode: Decode | None
 ) -> Divergence | None:
-    written = _greedy(session, each.prompt, len(each.answer))
-    for position, (token, expected) in enumerate(zip(written, each.answer, strict=True)):
+    written = _greedy(session, answer.prompt, len(answer.answer))
+    for position, (token, expected) in enumerate(zip(written, answer.answer, strict=True)):
         if token == expected:
             continue
         row = kept[position].astype("float64")
@@ -191,20 +191,20 @@ class _Sums:
         self._kl_nats: list[float] = []
         self._by_prompt: list[ForcedPrompt] = []
 
-    def add(self, each: Answered, kept: Any, found: Any) -> None:
+    def add(self, answered: Answered, kept: Any, logits: Any) -> None:
         """One answer: the reference's logits and the session's, shaped alike."""
         np = _numpy()
-        if kept.shape != found.shape:
-            raise PluginError(f"its logits are over {found.shape[-1]} tokens, the reference's over {kept.shape[-1]}")
+        if kept.shape != logits.shape:
+            raise PluginError(f"its logits are over {logits.shape[-1]} tokens, the reference's over {kept.shape[-1]}")
         first, top1, nll_nats, reference_nll_nats = len(self._kl_nats), 0, 0.0, 0.0
-        for start in range(0, len(each.answer), _ROWS):
+        for start in range(0, len(answered.answer), _ROWS):
             rows = slice(start, start + _ROWS)
-            reference, own = _log_softmax(kept[rows]), _log_softmax(found[rows])
+            reference, own = _log_softmax(kept[rows]), _log_softmax(logits[rows])
             kl = (np.exp(reference) * (reference - own)).sum(-1)
             # Never negative but by rounding.
             self._kl_nats.extend(np.maximum(kl, 0.0).tolist())
-            top1 += int((kept[rows].argmax(-1) == found[rows].argmax(-1)).sum())
-            answer = np.asarray(each.answer[rows])
+            top1 += int((kept[rows].argmax(-1) == logits[rows].argmax(-1)).sum())
+            answer = np.asarray(answered.answer[rows])
             place = np.arange(len(answer))
             nll_nats -= float(own[place, answer].sum())
             reference_nll_nats -= float(reference[place, answer].sum())
@@ -217,11 +217,11 @@ class _Sums:
             return None
         return Forced(
             positions=len(self._kl_nats),
-            top1=sum(each.top1 for each in self._by_prompt),
+            top1=sum(forced.top1 for forced in self._by_prompt),
             kl_nats_mean=math.fsum(self._kl_nats) / len(self._kl_nats),
             kl_nats_max=max(self._kl_nats),
-            nll_nats=math.fsum(each.nll_nats for each in self._by_prompt),
-            reference_nll_nats=math.fsum(each.reference_nll_nats for each in self._by_prompt),
+            nll_nats=math.fsum(forced.nll_nats for forced in self._by_prompt),
+            reference_nll_nats=math.fsum(forced.reference_nll_nats for forced in self._by_prompt),
             by_prompt=tuple(self._by_prompt),
         )
 

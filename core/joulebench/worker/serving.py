@@ -123,7 +123,7 @@ class Job:
             self._requests = list(self._workload.requests(self._context(self._seed), self._workload_settings))
             if not self._requests:
                 raise PluginError(f"workload '{order['workload']}' made no request")
-        self._read = edge_reader([_of_process(each, self.pid) for each in order["edges"]])
+        self._read = edge_reader([_of_process(edge, self.pid) for edge in order["edges"]])
         gc.collect()
 
     def _context(self, seed: int) -> WorkloadContext:
@@ -153,7 +153,7 @@ class Job:
         workload = self._workload
         if workload is None:
             raise PluginError("'run' without a workload")
-        chosen = [self._requests[(first + each) % len(self._requests)] for each in range(count)]
+        chosen = [self._requests[(first + request) % len(self._requests)] for request in range(count)]
         recorded: list[tuple[Request, RequestRecorder, Outcome]] = []
         gc.disable()  # a collection inside a window would be measured with it
         cpu_s = 0.0
@@ -172,7 +172,7 @@ class Job:
                 recorded.append((request, recorder, outcome))
         finally:
             gc.enable()
-        answer = {"cpu_s": cpu_s, "began_ns": began_ns, "requests": [self._record(*each) for each in recorded]}
+        answer = {"cpu_s": cpu_s, "began_ns": began_ns, "requests": [self._record(*request) for request in recorded]}
         # After the block, not before the next one: what a late counter lends a block from the
         # time before it should be the power of an idle machine.
         gc.collect()
@@ -289,13 +289,13 @@ def _cost_reader(session: BackendSession) -> CostReader | None:
 
 
 def _runtime_techniques(registry: Registry, steps: list[dict[str, Any]]) -> list[tuple[RuntimeTechnique, Settings]]:
-    found: list[tuple[RuntimeTechnique, Settings]] = []
+    techniques: list[tuple[RuntimeTechnique, Settings]] = []
     for step in steps:
         technique = registry.technique(step["name"])
         if not isinstance(technique, RuntimeTechnique):
             raise PluginError(f"technique '{step['name']}' does not act at run time")
-        found.append((technique, step["settings"]))
-    return found
+        techniques.append((technique, step["settings"]))
+    return techniques
 
 
 def _tokenizer(checkpoint: str | None) -> CheckpointTokenizer | None:
@@ -347,8 +347,8 @@ def _perform(job: Job, op: str, order: dict[str, Any]) -> dict[str, Any]:
     if op == "score":
         return job.aside(lambda: job.score(order["text"], order["tokens"], order["window"]))
     if op == "refer":
-        wanted = (order["prompts"], order["count"], order["tokens"], order["folder"])
-        return job.aside(lambda: job.refer(*wanted))
+        parameters = (order["prompts"], order["count"], order["tokens"], order["folder"])
+        return job.aside(lambda: job.refer(*parameters))
     if op == "agree":
         return job.aside(lambda: job.agree(order["folder"]))
     if op == "inspect":

@@ -43,7 +43,7 @@ class CheckpointTokenizer:
             if isinstance(value, int):
                 return frozenset({value})
             if isinstance(value, list):
-                return frozenset(each for each in value if isinstance(each, int))
+                return frozenset(token for token in value if isinstance(token, int))
         return frozenset()
 
     @property

@@ -82,13 +82,13 @@ def _cpu_time(path: str, source: FileSource, domain: str, note: str) -> Channel:
 
 def _frequency_files(settings: Settings) -> list[tuple[int, Path]]:
     """Readable ``scaling_cur_freq`` files by policy: a policy is the cores that share a clock."""
-    found: list[tuple[int, Path]] = []
+    files: list[tuple[int, Path]] = []
     for folder in (Path(str(settings["cpu_root"])) / "cpufreq").glob("policy*"):
         number = folder.name.removeprefix("policy")
         file = folder / "scaling_cur_freq"
         if number.isdecimal() and _shows_number(file):
-            found.append((int(number), file))
-    return sorted(found)
+            files.append((int(number), file))
+    return sorted(files)
 
 
 def _shows_number(file: Path) -> bool:

@@ -86,11 +86,11 @@ def idle_share_w(family: Family, processor: Processor) -> float:
 
 
 def _origin(settings: Settings, family: Family) -> str:
-    given = [name for name in ("idle_w", "core_w", "relative_range") if name in settings]
-    if len(given) == 3:
+    set_options = [name for name in ("idle_w", "core_w", "relative_range") if name in settings]
+    if len(set_options) == 3:
         return "all values from the profile"
     text = f"family '{family.name}': {family.source}"
-    return f"{text}; from the profile: {', '.join(given)}" if given else text
+    return f"{text}; from the profile: {', '.join(set_options)}" if set_options else text
 
 
 def _channel(idle_w: float, core_w: float, relative_range: float, note: str) -> Channel:

@@ -31,4 +31,4 @@ def families() -> tuple[Family, ...]:
 
 def find_family(description: str) -> Family:
     """The first family whose pattern is found in a processor's description."""
-    return next(each for each in families() if re.search(each.match, description, re.IGNORECASE))
+    return next(family for family in families() if re.search(family.match, description, re.IGNORECASE))

@@ -42,7 +42,7 @@ class MemoryProbe(Probe):
         """Channels of the worker, of the machine, and of the control group where there is one."""
         proc = str(settings["proc_root"])
         status = f"{proc}/{{pid}}/status"
-        found = [
+        channels = [
             _gauge(
                 "resident",
                 FileSource(f"{proc}/{{pid}}/statm", columns=(1,)),
@@ -59,8 +59,8 @@ class MemoryProbe(Probe):
         cgroup = _cgroup_file(settings)
         if cgroup is not None:
             note = "of this process's control group: the page cache of its files included"
-            found.append(_gauge("cgroup", FileSource(str(cgroup)), 1.0, "cgroup", note=note))
-        return tuple(found)
+            channels.append(_gauge("cgroup", FileSource(str(cgroup)), 1.0, "cgroup", note=note))
+        return tuple(channels)
 
 
 def _line(path: str, key: str) -> FileSource:

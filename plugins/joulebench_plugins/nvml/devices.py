@@ -98,10 +98,10 @@ def inspect_devices(chosen: str) -> Availability:
     try:
         with _driver():
             count = int(pynvml.nvmlDeviceGetCount())
-            wanted = _indices(chosen, count)
-            if isinstance(wanted, str):
-                return Availability.no(wanted, 'devices = "all", or numbers that nvidia-smi lists')
-            gpus = [_gpu(index) for index in wanted]
+            indices = _indices(chosen, count)
+            if isinstance(indices, str):
+                return Availability.no(indices, 'devices = "all", or numbers that nvidia-smi lists')
+            gpus = [_gpu(index) for index in indices]
     except pynvml.NVMLError as error:
         return _no_driver(error)
     if gpus and all(gpu.lost for gpu in gpus):
@@ -114,8 +114,8 @@ def inspect_devices(chosen: str) -> Availability:
 def device_channels(chosen: str) -> tuple[Channel, ...]:
     """Channels of the chosen GPUs."""
     with _driver():
-        wanted = _indices(chosen, int(pynvml.nvmlDeviceGetCount()))
-        gpus = [] if isinstance(wanted, str) else [_gpu(index) for index in wanted]
+        indices = _indices(chosen, int(pynvml.nvmlDeviceGetCount()))
+        gpus = [] if isinstance(indices, str) else [_gpu(index) for index in indices]
     lost = tuple(_domain(gpu.index) for gpu in gpus if gpu.lost)
     return tuple(channel for gpu in gpus for channel in _channels(gpu, lost))
 
@@ -186,14 +186,14 @@ def _mig_is_on(device: Any) -> bool:
 
 
 def _refusals(gpus: list[Gpu]) -> str:
-    said: list[str] = []
+    refusals: list[str] = []
     for gpu in gpus:
         refused = [f"{name}: {error}" for name, error in gpu.refused]
         if gpu.mig:
             refused.insert(0, "MIG is on, figures cover all its instances")
         if refused:
-            said.append(f"GPU {gpu.index} ({gpu.name}): {', '.join(refused)}")
-    return "; ".join(said)
+            refusals.append(f"GPU {gpu.index} ({gpu.name}): {', '.join(refused)}")
+    return "; ".join(refusals)
 
 
 def _no_driver(error: pynvml.NVMLError) -> Availability:

@@ -63,7 +63,7 @@ def find_event(root: Path, name: str) -> Event | Fault:
 
 def _events(folder: Path) -> str:
     try:
-        names = sorted(each.name for each in (folder / "events").iterdir())
+        names = sorted(file.name for file in (folder / "events").iterdir())
     except OSError:
         return "none"
     return ", ".join(name for name in names if "." not in name) or "none"
@@ -101,12 +101,12 @@ def _config(folder: Path, terms: str) -> int:
 
 def parse_cpus(text: str) -> tuple[int, ...]:
     """``0,28-29`` as numbers (the kernel's list format)."""
-    found: list[int] = []
+    cpus: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if first:
-            found.extend(range(int(first), int(last or first) + 1))
-    return tuple(found)
+            cpus.extend(range(int(first), int(last or first) + 1))
+    return tuple(cpus)
 
 
 def _text(path: Path) -> str:

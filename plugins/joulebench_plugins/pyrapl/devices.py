@@ -17,7 +17,7 @@ _REGISTER_MAX: Final = 0xFFFFFFFF
 def inspect_devices() -> Availability:
     """Yes if pyRAPL can be set up; it raises where a package or a permission is missing."""
     try:
-        found = counter_files()
+        files = counter_files()
     except PermissionError as error:
         return Availability.no(f"pyRAPL may not read {error.filename}", "see the probe 'rapl', which names the cure")
     except Exception as error:  # pyRAPL raises its own classes, and OSError for missing files
@@ -25,7 +25,7 @@ def inspect_devices() -> Availability:
             f"pyRAPL finds no RAPL: {type(error).__name__} {error}".rstrip(),
             "it needs /sys/class/powercap/intel-rapl with one zone for each processor package",
         )
-    return Availability.yes() if found else Availability.no("pyRAPL finds no counter")
+    return Availability.yes() if files else Availability.no("pyRAPL finds no counter")
 
 
 def device_channels() -> tuple[Channel, ...]:

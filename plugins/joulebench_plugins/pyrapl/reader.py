@@ -33,11 +33,11 @@ def _sensor() -> Any:
 def counter_files() -> list[tuple[int, str]]:
     """(number in the sensor's list, file) of each counter; raises what pyRAPL raises."""
     sensor = _sensor()
-    found: list[tuple[int, str]] = []
+    files: list[tuple[int, str]] = []
     for device, api in sensor._device_api.items():
         for socket, file in zip(api._socket_ids, api._sys_files, strict=True):
-            found.append((2 * socket + int(device), file.name))
-    return sorted(found)
+            files.append((2 * socket + int(device), file.name))
+    return sorted(files)
 
 
 class SensorReader:

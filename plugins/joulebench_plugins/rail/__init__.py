@@ -94,7 +94,7 @@ def reader_argument(scenario: Scenario, seed: int, zero_ns: int) -> str:
     from joulebench.rail.scenarios import GRID_STEPS, Drift, Level, PulseTrain, Wander
 
     machine, sensor = scenario.machine, scenario.sensor
-    noise = [each for each in machine if isinstance(each, Wander)]
+    noise = [rail for rail in machine if isinstance(rail, Wander)]
     return json.dumps(
         {
             "zero_ns": zero_ns,

@@ -51,7 +51,7 @@ class RailReader:
 
     def __init__(self, argument: str) -> None:
         self._facts = json.loads(argument)
-        self._noise = [NoisePath(*each) for each in self._facts["noise"]]
+        self._noise = [NoisePath(*noise) for noise in self._facts["noise"]]
 
     def energy_j(self, t_s: float) -> float:
         """Energy of the rail from its zero to ``t_s``."""

@@ -38,14 +38,14 @@ def with_faults(root: Path, left_out: Sequence[PowerZone], *, any_readable: bool
     """Yes or no, naming the zones that are left out."""
     if not left_out:
         return Availability.yes()
-    said = "; ".join(f"{zone.label}: {zone.fault}" for zone in left_out)
+    reasons = "; ".join(f"{zone.label}: {zone.fault}" for zone in left_out)
     denied = any(zone.fault == NO_PERMISSION for zone in left_out)
     cure = permission_cure(root) if denied else None
     if any_readable:
-        return Availability(True, f"left out: {said}", cure)
+        return Availability(True, f"left out: {reasons}", cure)
     if denied:
-        said += " (since Linux 5.10 only root may read energy counters)"
-    return Availability.no(f"no energy counter can be read: {said}", cure)
+        reasons += " (since Linux 5.10 only root may read energy counters)"
+    return Availability.no(f"no energy counter can be read: {reasons}", cure)
 
 
 def permission_cure(root: Path) -> str:

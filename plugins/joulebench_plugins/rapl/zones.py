@@ -88,7 +88,7 @@ def find_zones(root: Path) -> list[PowerZone]:
 
 def _zone_folders(root: Path) -> dict[str, Path]:
     """Folders by zone id. Each zone is one device, however many links lead to it."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     pending = [(root, 0)]
     while pending:
         folder, depth = pending.pop(0)
@@ -100,13 +100,13 @@ def _zone_folders(root: Path) -> dict[str, Path]:
             path = folder / entry
             if _ZONE.fullmatch(entry):
                 # DTPM and other drivers register zones with power_uw only.
-                if entry not in found and (path / "energy_uj").exists():
-                    found[entry] = path
+                if entry not in folders and (path / "energy_uj").exists():
+                    folders[entry] = path
             elif depth or entry in ("power", "subsystem", "device"):
                 continue
             if depth < _DEPTH:
                 pending.append((path, depth + 1))
-    return found
+    return folders
 
 
 def _order(zone_id: str) -> tuple[int, str, list[int]]:

@@ -29,13 +29,13 @@ class ThermalProbe(Probe):
         """Yes if there is a temperature; sensors with absurd values are named."""
         sensors = _sensors(settings)
         usable = [sensor for sensor in sensors if sensor.fault is None]
-        said = "; ".join(f"{item.label}: {item.fault}" for item in sensors if item.fault)
+        reasons = "; ".join(f"{item.label}: {item.fault}" for item in sensors if item.fault)
         if usable:
-            return Availability(True, f"left out: {said}" if said else None)
+            return Availability(True, f"left out: {reasons}" if reasons else None)
         root = settings["root"]
         reason = f"no temperature under {root}/hwmon or {root}/thermal"
-        if said:
-            reason += f" can be used: {said}"
+        if reasons:
+            reason += f" can be used: {reasons}"
         cure = (
             "load the sensor's driver (coretemp for Intel, k10temp for AMD: sudo modprobe NAME); "
             "virtual machines have none"
@@ -71,14 +71,14 @@ def _temperature(sensor: ThermalSensor) -> Channel:
 
 def _throttle_channels(settings: Settings) -> list[Channel]:
     root = Path(str(settings["cpu_root"]))
-    found = [
+    channels = [
         _throttle(f"package-{package}", FileSource(str(file)), root)
         for package, file in package_count_files(root).items()
     ]
     if core_count_files(root):
         source = ReaderSource("joulebench_plugins.thermal.throttle:CoreCounts", str(root))
-        found.append(_throttle("cores", source, root))
-    return found
+        channels.append(_throttle("cores", source, root))
+    return channels
 
 
 def _throttle(domain: str, source: FileSource | ReaderSource, root: Path) -> Channel:

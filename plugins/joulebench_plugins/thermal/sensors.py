@@ -28,12 +28,12 @@ class ThermalSensor:
 def find_sensors(root: Path, *, with_cores: bool) -> list[ThermalSensor]:
     """All sensors under ``root`` (/sys/class): hwmon chips, then thermal zones."""
     taken: set[str] = set()
-    found: list[ThermalSensor] = []
+    sensors: list[ThermalSensor] = []
     for label, place, file in (*_hwmon(root, with_cores), *_thermal_zones(root)):
         unique = label if label not in taken else f"{label}@{place}"
         taken.add(unique)
-        found.append(ThermalSensor(unique, file, _fault(file)))
-    return found
+        sensors.append(ThermalSensor(unique, file, _fault(file)))
+    return sensors
 
 
 def _hwmon(root: Path, with_cores: bool) -> Iterator[tuple[str, str, Path]]:

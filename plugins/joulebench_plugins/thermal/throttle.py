@@ -13,25 +13,25 @@ from pathlib import Path
 
 def package_count_files(cpu_root: Path) -> dict[int, Path]:
     """One ``package_throttle_count`` by package: all its processors show the same count."""
-    found: dict[int, Path] = {}
+    files: dict[int, Path] = {}
     for folder in _processors(cpu_root):
         file = folder / "thermal_throttle" / "package_throttle_count"
         package = _number(folder / "topology" / "physical_package_id")
         if package is not None and _number(file) is not None:
-            found.setdefault(package, file)
-    return found
+            files.setdefault(package, file)
+    return files
 
 
 def core_count_files(cpu_root: Path) -> list[Path]:
     """One ``core_throttle_count`` by core: its hardware threads show the same count."""
-    found: dict[tuple[int | None, int | None], Path] = {}
+    files: dict[tuple[int | None, int | None], Path] = {}
     for folder in _processors(cpu_root):
         file = folder / "thermal_throttle" / "core_throttle_count"
         topology = folder / "topology"
         core = (_number(topology / "physical_package_id"), _number(topology / "core_id"))
         if _number(file) is not None:
-            found.setdefault(core, file)
-    return list(found.values())
+            files.setdefault(core, file)
+    return list(files.values())
 
 
 class CoreCounts:
@@ -44,7 +44,7 @@ class CoreCounts:
     def read(self) -> Sequence[int | None]:
         """The sum now; ``None`` if a core can no longer be read (it may be offline)."""
         try:
-            return (sum(int(os.pread(each, 64, 0)) for each in self._descriptors),)
+            return (sum(int(os.pread(descriptor, 64, 0)) for descriptor in self._descriptors),)
         except (OSError, ValueError):
             return (None,)
 

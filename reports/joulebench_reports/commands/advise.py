@@ -66,12 +66,12 @@ def advise(
     constraints = [parse_constraint(text) for text in limits]
     loss = _percent(max_loss)
     read = open_session(session)
-    found = advice.advise(read, summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES)
+    advice_list = advice.advise(read, summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES)
     if as_json:
-        click.echo(advicetext.as_json(found), nl=False)
+        click.echo(advicetext.as_json(advice_list), nl=False)
     else:
-        click.echo(advicetext.as_text(found) if found else "No cell of a model has figures.\n", nl=False)
-    return 0 if any(each.best is not None for each in found) else 1
+        click.echo(advicetext.as_text(advice_list) if advice_list else "No cell of a model has figures.\n", nl=False)
+    return 0 if any(advised.best is not None for advised in advice_list) else 1
 
 
 def _percent(text: str) -> float | None:

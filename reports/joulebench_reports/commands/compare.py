@@ -83,15 +83,15 @@ def compare(
         return 0
     if current is None:
         raise click.UsageError("missing argument 'CURRENT': what is compared with the baseline")
-    found = compare_sides(_read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored)
+    comparison = compare_sides(_read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored)
     form = "json" if as_json else name
     if form == "terminal":
         width = max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST)
-        text = comparetext.as_terminal(found, width)
+        text = comparetext.as_terminal(comparison, width)
     else:
-        text = (comparetext.as_json if form == "json" else comparetext.as_markdown)(found)
+        text = (comparetext.as_json if form == "json" else comparetext.as_markdown)(comparison)
     click.echo(text, nl=False)
-    return found.exit_code
+    return comparison.exit_code
 
 
 def _read(place: str) -> Side:
@@ -104,17 +104,17 @@ def _read(place: str) -> Side:
     return read_baseline(file) if file.is_file() else side_of(open_session(place))
 
 
-def _thresholds(given: tuple[str, ...]) -> dict[MetricGroup, float]:
+def _thresholds(texts: tuple[str, ...]) -> dict[MetricGroup, float]:
     """The largest change that does not count, as a share, by metric; a bare one is for all."""
-    found: dict[MetricGroup, float] = {}
-    for text in given:
+    thresholds: dict[MetricGroup, float] = {}
+    for text in texts:
         match = re.fullmatch(r"(?:([a-z]+)=)?(\d+(?:\.\d+)?)\s*%", text.strip())
         if match is None:
             raise click.BadParameter(f"'{text}' is not a percentage such as 5% or energy=3%", param_hint="--threshold")
         group, share = match[1], float(match[2]) / 100
         if group is not None and group not in _GROUPS:
             raise click.BadParameter(f"no metric '{group}'; valid: {', '.join(_GROUPS)}", param_hint="--threshold")
-        for each in _GROUPS:
-            if group == each or (group is None and each not in found):
-                found[each] = share
-    return found
+        for known in _GROUPS:
+            if group == known or (group is None and known not in thresholds):
+                thresholds[known] = share
+    return thresholds

@@ -109,8 +109,8 @@ class _Record:
 
     def optional_text(self, key: str) -> str | None:
         kind = "text or null"
-        found: str | None = self._take(key, lambda v: v is None or isinstance(v, str), kind)
-        return found
+        text: str | None = self._take(key, lambda v: v is None or isinstance(v, str), kind)
+        return text
 
     def one_of(self, key: str, names: tuple[Any, ...]) -> Any:
         return self._take(key, lambda v: v in names, f"one of {', '.join(map(str, names))}")
@@ -129,8 +129,8 @@ class _Record:
 
     def optional_count(self, key: str) -> int | None:
         kind = "a whole number or null"
-        found: int | None = self._take(key, lambda v: v is None or _is_count(v), kind)
-        return found
+        count: int | None = self._take(key, lambda v: v is None or _is_count(v), kind)
+        return count
 
     def scalars(self, key: str) -> dict[str, Scalar | None]:
         kind = "an object of scalars"
@@ -142,15 +142,15 @@ class _Record:
         return self.scalars(key)
 
     def texts(self, key: str) -> dict[str, str]:
-        found = self.scalars(key)
-        if not all(isinstance(value, str) for value in found.values()):
+        values = self.scalars(key)
+        if not all(isinstance(value, str) for value in values.values()):
             raise self._fault(key, "must be an object of texts")
-        return {name: str(value) for name, value in found.items()}
+        return {name: str(value) for name, value in values.items()}
 
     def many(self, key: str, read: Callable[[_Record], _T]) -> tuple[_T, ...]:
         values = self._take(key, lambda v: isinstance(v, list), "a list")
         base = f"{self._path}.{key}" if self._path else key
-        return tuple(read(_Record(each, self._file, f"{base}[{place}]")) for place, each in enumerate(values))
+        return tuple(read(_Record(value, self._file, f"{base}[{place}]")) for place, value in enumerate(values))
 
     def end(self) -> None:
         for key in self._values:
@@ -167,7 +167,7 @@ def _is_count(value: object) -> bool:
 
 def _is_scalars(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        each is None or isinstance(each, (str, bool)) or _is_number(each) for each in value.values()
+        scalar is None or isinstance(scalar, (str, bool)) or _is_number(scalar) for scalar in value.values()
     )
 
 

@@ -111,11 +111,13 @@ def compare_sides(
     """
     limits = {group: (thresholds or {}).get(group, DEFAULT_THRESHOLD) for group in METRIC_GROUPS}
     matched = match(baseline, current, ignored)
-    found = differences(baseline, current, matched.pairs)
+    differing = differences(baseline, current, matched.pairs)
     spreads = [as_spread(side.state.get(RUN_TO_RUN)) for side in (baseline, current)]
-    beyond = _Beyond(same_sensor_scale(found), max((u for u in spreads if u is not None), default=None))
+    beyond = _Beyond(same_sensor_scale(differing), max((u for u in spreads if u is not None), default=None))
     raw = [change for before, after in matched.pairs for change in _changes(before, after, groups, limits, beyond)]
-    return RunComparison(baseline, current, limits, _judged(raw), found, matched.only_baseline, matched.only_current)
+    return RunComparison(
+        baseline, current, limits, _judged(raw), differing, matched.only_baseline, matched.only_current
+    )
 
 
 _Raw = tuple[Change, CellComparison | None]
@@ -136,7 +138,7 @@ def _changes(
     limits: Mapping[MetricGroup, float],
     beyond: _Beyond,
 ) -> list[_Raw]:
-    found: list[_Raw] = []
+    changes: list[_Raw] = []
     for name, metric in METRICS.items():
         if metric.group not in groups:
             continue
@@ -157,16 +159,16 @@ def _changes(
                 "not_compared",
             )
             if key in common:
-                found.append(_pair(empty, theirs[key], ours[key], beyond))
+                changes.append(_pair(empty, theirs[key], ours[key], beyond))
             elif not common and theirs and ours:
-                other = "/".join(str(each) for each in (ours if key in theirs else theirs))
+                other = "/".join(str(key_of_side) for key_of_side in (ours if key in theirs else theirs))
                 text = f"{key} against {other}: energies of different provenance have no ratio"
-                found.append((replace(empty, reason=text), None))
+                changes.append((replace(empty, reason=text), None))
             else:
                 side, cell = ("current", after) if key in theirs else ("baseline", before)
                 why = cell.absent.get(name) or f"no {key} energy"
-                found.append((replace(empty, reason=f"not in {side}: {why}"), None))
-    return found
+                changes.append((replace(empty, reason=f"not in {side}: {why}"), None))
+    return changes
 
 
 def _pair(empty: Change, before: Estimate, after: Estimate, beyond: _Beyond) -> _Raw:

@@ -36,18 +36,18 @@ class Difference:
 
 def differences(baseline: Side, current: Side, pairs: Sequence[tuple[SideCell, SideCell]]) -> tuple[Difference, ...]:
     """Everything that was not the same, the widest first."""
-    found = _differing("machine", baseline.machine, current.machine)
-    found += _differing("state", baseline.state, current.state)
+    differing = _differing("machine", baseline.machine, current.machine)
+    differing += _differing("state", baseline.state, current.state)
     if baseline.protocol is None or current.protocol is None:
         before, after = ("unreadable" if side.protocol is None else "known" for side in (baseline, current))
-        found.append(Difference("protocol", "of the profile", before, after))
+        differing.append(Difference("protocol", "of the profile", before, after))
     else:
-        found += _differing("protocol", baseline.protocol, current.protocol)
-    found += _differing("versions", baseline.versions, current.versions)
+        differing += _differing("protocol", baseline.protocol, current.protocol)
+    differing += _differing("versions", baseline.versions, current.versions)
     for name, side in (("baseline", baseline), ("current", current)):
         if side.status != "complete":
-            found.append(Difference("session", f"{name} ended", "complete", side.status))
-    return (*found, *_of_cells(pairs))
+            differing.append(Difference("session", f"{name} ended", "complete", side.status))
+    return (*differing, *_of_cells(pairs))
 
 
 def _differing(area: Area, before: Facts, after: Facts) -> list[Difference]:
@@ -69,14 +69,17 @@ def _of_cells(pairs: Sequence[tuple[SideCell, SideCell]]) -> list[Difference]:
     """What differs within matched cells; the same difference of several cells is said once."""
     counts: dict[Difference, int] = {}
     for before, after in pairs:
-        found = _differing("cell", before.facts, after.facts)
+        differing = _differing("cell", before.facts, after.facts)
         if before.artifact_hash != after.artifact_hash:
             hashes = (_short(before.artifact_hash), _short(after.artifact_hash))
-            found.append(Difference("model", "content hash", *hashes))
-        found += _sensors(before, after)
-        for each in found:
-            counts[each] = counts.get(each, 0) + 1
-    return [Difference(each.area, each.name, each.before, each.after, count) for each, count in counts.items()]
+            differing.append(Difference("model", "content hash", *hashes))
+        differing += _sensors(before, after)
+        for difference in differing:
+            counts[difference] = counts.get(difference, 0) + 1
+    return [
+        Difference(difference.area, difference.name, difference.before, difference.after, count)
+        for difference, count in counts.items()
+    ]
 
 
 def _short(digest: str | None) -> str | None:
@@ -92,6 +95,6 @@ def _sensors(before: SideCell, after: SideCell) -> list[Difference]:
     ]
 
 
-def same_sensor_scale(found: Sequence[Difference]) -> bool:
+def same_sensor_scale(differing: Sequence[Difference]) -> bool:
     """Whether both runs' sensors are off by the same factor, so that it cancels in a ratio."""
-    return not any(each.area in ("machine", "state") and each.name in _SCALES for each in found)
+    return not any(difference.area in ("machine", "state") and difference.name in _SCALES for difference in differing)

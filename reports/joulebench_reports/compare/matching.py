@@ -53,24 +53,24 @@ def _check(ignored: Sequence[str], cells: Sequence[SideCell]) -> None:
 
 
 def _by_key(side: Side, ignored: Sequence[str]) -> dict[_Key, SideCell]:
-    found: dict[_Key, SideCell] = {}
+    by_key: dict[_Key, SideCell] = {}
     for cell in side.cells:
         key = tuple(sorted((k, v) for k, v in cell.identity.items() if k not in ignored))
-        if key in found and ignored:
+        if key in by_key and ignored:
             raise JoulebenchError(
-                f"'{found[key].label}' and '{cell.label}' of {side.session_id} differ only in {' and '.join(ignored)}",
+                f"'{by_key[key].label}' and '{cell.label}' of {side.session_id} differ only in {' and '.join(ignored)}",
                 where="--ignore",
                 hint="ignore less, or measure one of them alone",
             )
-        found.setdefault(key, cell)
-    return found
+        by_key.setdefault(key, cell)
+    return by_key
 
 
 def _why(cell: SideCell, other: SideCell | None, others: Mapping[_Key, SideCell], there: str) -> str:
     """Why a cell has no partner: what became of it there, or in what the nearest differs."""
     if other is not None:
         return f"{other.status} in {there}" + (f": {other.cause}" if other.cause else "")
-    near = min(others.values(), key=lambda each: len(_differing(cell.identity, each.identity)), default=None)
+    near = min(others.values(), key=lambda candidate: len(_differing(cell.identity, candidate.identity)), default=None)
     if near is None:
         return f"{there} has no cells"
     names = _differing(cell.identity, near.identity)

@@ -51,19 +51,19 @@ def side_of(session: Session) -> Side:
 
 def flat(value: object) -> dict[str, Scalar | None]:
     """A record flattened to scalars; a list becomes its JSON text."""
-    found: dict[str, Scalar | None] = {}
+    facts: dict[str, Scalar | None] = {}
 
     def walk(path: str, inner: object) -> None:
         if isinstance(inner, Mapping):
-            for name, each in inner.items():
-                walk(f"{path}.{name}" if path else str(name), each)
+            for name, item in inner.items():
+                walk(f"{path}.{name}" if path else str(name), item)
         elif inner is None or isinstance(inner, (str, int, float)):
-            found[path] = inner
+            facts[path] = inner
         else:
-            found[path] = json.dumps(inner, sort_keys=True, default=str)
+            facts[path] = json.dumps(inner, sort_keys=True, default=str)
 
     walk("", value)
-    return found
+    return facts
 
 
 def _protocol(session: Session) -> Facts | None:
@@ -75,8 +75,8 @@ def _protocol(session: Session) -> Facts | None:
 
     recorded = session.json("protocol_json")
     if isinstance(recorded, dict):
-        found = {**flat(recorded.get("protocol")), "preset": recorded.get("preset")}
-        return {name: value for name, value in found.items() if name != "seed"}
+        facts = {**flat(recorded.get("protocol")), "preset": recorded.get("preset")}
+        return {name: value for name, value in facts.items() if name != "seed"}
     text = session.row["profile_text"]
     if not text:
         return None
@@ -124,19 +124,19 @@ def _settings(row: Mapping[str, Any]) -> object:
 
 
 def _energies(cell: CellSummary, series: CellSeries) -> list[Estimate]:
-    found: list[Estimate] = []
-    for each in cell.energy:
-        basis = ", ".join([*each.channels, *each.methods, *each.notes])
+    estimates: list[Estimate] = []
+    for summary in cell.energy:
+        basis = ", ".join([*summary.channels, *summary.methods, *summary.notes])
         estimate = _of_blocks(
             "energy",
-            each.gross.unit,
-            series.energy(each.provenance),
-            provenance=each.provenance,
+            summary.gross.unit,
+            series.energy(summary.provenance),
+            provenance=summary.provenance,
             basis=basis,
-            scale_u=each.scale_relative_uncertainty,
+            scale_u=summary.scale_relative_uncertainty,
         )
-        found += [] if estimate is None else [estimate]
-    return found
+        estimates += [] if estimate is None else [estimate]
+    return estimates
 
 
 def _times(cell: CellSummary, unit_of_work: str, series: CellSeries) -> list[Estimate]:
@@ -149,23 +149,23 @@ def _times(cell: CellSummary, unit_of_work: str, series: CellSeries) -> list[Est
         working = series.ratio(lambda b: b.units, lambda b: b.duration_s)
         # The blocks' work is in ``per`` units of it.
         rate = _of_blocks("rate", unit.rate, working, factor=unit.per / unit.rate_per)
-    found = [
+    estimates = [
         rate,
         _first_token(cell, series),
         _of_blocks("tpot", "s", series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens)),
     ]
-    return [each for each in found if each is not None]
+    return [estimate for estimate in estimates if estimate is not None]
 
 
 def _first_token(cell: CellSummary, series: CellSeries) -> Estimate | None:
     """The median TTFT over requests, as reports have it, with the spread of the blocks' medians."""
     median = cell.speed.ttft_median_s.value
-    found = _of_blocks("ttft", "s", series.ratio(lambda b: b.ttft_s, lambda _: 1.0))
-    if found is None or not median:
+    estimate = _of_blocks("ttft", "s", series.ratio(lambda b: b.ttft_s, lambda _: 1.0))
+    if estimate is None or not median:
         return None
-    shift = median / found.value
-    low, high = (None if end is None else end * shift for end in (found.low, found.high))
-    return replace(found, value=median, low=low, high=high)
+    shift = median / estimate.value
+    low, high = (None if end is None else end * shift for end in (estimate.low, estimate.high))
+    return replace(estimate, value=median, low=low, high=high)
 
 
 def _of_blocks(
@@ -193,15 +193,15 @@ def _of_blocks(
 
 
 def _single(cell: CellSummary) -> list[Estimate]:
-    found: list[Estimate] = []
+    estimates: list[Estimate] = []
     peak = cell.memory.rss_peak_bytes
     if peak:
-        found.append(Estimate("memory", "B", float(peak)))
+        estimates.append(Estimate("memory", "B", float(peak)))
     quality = cell.quality
     if quality.perplexity is not None and quality.perplexity > 0:
         basis = f"{quality.text or 'unnamed text'}, {quality.tokens} tokens"
-        found.append(Estimate("perplexity", "1", quality.perplexity, basis=basis))
-    return found
+        estimates.append(Estimate("perplexity", "1", quality.perplexity, basis=basis))
+    return estimates
 
 
 def _absent(cell: CellSummary, estimates: tuple[Estimate, ...]) -> dict[str, str]:

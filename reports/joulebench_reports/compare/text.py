@@ -40,14 +40,16 @@ _HEADER: Final = ("cell", "figure", "baseline", "current", "change", "verdict")
 _RIGHT: Final = (2, 3, 4)
 
 
-def headline(found: RunComparison) -> str:
+def headline(comparison: RunComparison) -> str:
     """The outcome in one line: what became worse, and of how many figures that cannot be said."""
-    if found.same_session:
+    if comparison.same_session:
         return "both are the same session: there is nothing to compare"
-    compared = len(found.with_verdict(*COMPARED))
-    worse, better = len(found.with_verdict("worse")), len(found.with_verdict("better"))
-    undecided = len(found.with_verdict("cannot_tell")) + sum(each.blind for each in found.with_verdict("no_change"))
-    figures = compared + len(found.with_verdict("cannot_tell"))
+    compared = len(comparison.with_verdict(*COMPARED))
+    worse, better = len(comparison.with_verdict("worse")), len(comparison.with_verdict("better"))
+    undecided = len(comparison.with_verdict("cannot_tell")) + sum(
+        change.blind for change in comparison.with_verdict("no_change")
+    )
+    figures = compared + len(comparison.with_verdict("cannot_tell"))
     if not compared:
         return "nothing could be compared"
     parts = [f"{worse} regression{'' if worse == 1 else 's'}"] if worse else []
@@ -59,15 +61,15 @@ def headline(found: RunComparison) -> str:
     return f"of {figures} figure{'' if figures == 1 else 's'}: {', '.join(parts)}"
 
 
-def rule(found: RunComparison) -> str:
+def rule(comparison: RunComparison) -> str:
     """What counts as a regression here, in words."""
-    groups = {METRICS[change.metric].group: None for change in found.changes}
-    limits = {group: f"{found.thresholds[group] * 100:.3g} %" for group in groups}
+    groups = {METRICS[change.metric].group: None for change in comparison.changes}
+    limits = {group: f"{comparison.thresholds[group] * 100:.3g} %" for group in groups}
     if len(set(limits.values())) == 1:
         limit = next(iter(limits.values()))
     else:
         limit = "the threshold (" + ", ".join(f"{k} {v}" for k, v in limits.items()) + ")"
-    tested = [change for change in found.changes if change.level is not None]
+    tested = [change for change in comparison.changes if change.level is not None]
     parts = [f"Worse or better: changed by more than {limit}."]
     if tested:
         parts.append(
@@ -75,15 +77,15 @@ def rule(found: RunComparison) -> str:
             f"{len(tested)} figures together (Bonferroni). The runs did not take turns: what drifted on "
             "the machine between them is in no interval."
         )
-    if any(_processes(each) < PROCESSES_AS_UNITS for each in tested):
+    if any(_processes(change) < PROCESSES_AS_UNITS for change in tested):
         parts.append(
             f"Cells of fewer than three processes: starts are assumed to differ by {percent(ASSUMED_START_U)} (1 σ)."
         )
-    if any(each.provenance == "estimated" for each in tested):
+    if any(change.provenance == "estimated" for change in tested):
         parts.append(f"Estimated energies: the model's error of {percent(MODEL_U)} (1 σ) is in the interval.")
-    if tested and all(side.state.get(RUN_TO_RUN) is None for side in (found.baseline, found.current)):
+    if tested and all(side.state.get(RUN_TO_RUN) is None for side in (comparison.baseline, comparison.current)):
         parts.append("How runs differ from one to the next was not measured ('joulebench selftest --runs 10').")
-    if any(not METRICS[change.metric].scatters for change in found.changes):
+    if any(not METRICS[change.metric].scatters for change in comparison.changes):
         parts.append("Peak memory and perplexity have no interval: the threshold alone judges.")
     return " ".join(parts)
 
@@ -136,7 +138,7 @@ def _missing(cells: Sequence[tuple[SideCell, str]]) -> list[tuple[str, str]]:
     return [(plain(cell.label), plain(why)) for cell, why in cells]
 
 
-def as_terminal(found: RunComparison, width: int) -> str:
+def as_terminal(comparison: RunComparison, width: int) -> str:
     """The comparison for a terminal of a width, worst first."""
     from rich.console import Console
     from rich.text import Text
@@ -145,23 +147,25 @@ def as_terminal(found: RunComparison, width: int) -> str:
     console = Console(
         file=out, width=width, highlight=False, markup=False, emoji=False, color_system=None, legacy_windows=False
     )
-    console.print(Text(headline(found).capitalize()))
-    console.print(Text(f"baseline: {_title_of(found.baseline)}"))
-    console.print(Text(f"current:  {_title_of(found.current)}"))
-    if found.changes:
+    console.print(Text(headline(comparison).capitalize()))
+    console.print(Text(f"baseline: {_title_of(comparison.baseline)}"))
+    console.print(Text(f"current:  {_title_of(comparison.current)}"))
+    if comparison.changes:
         console.print()
-        _terminal_table(console, _ordered(found))
-        console.print(Text(rule(found)))
-    _terminal_notes(console, "Not the same in both runs", [("", plain(difference)) for difference in found.differences])
-    _terminal_notes(console, "Only in the baseline", _missing(found.only_baseline))
-    _terminal_notes(console, "Only in the current run", _missing(found.only_current))
+        _terminal_table(console, _ordered(comparison))
+        console.print(Text(rule(comparison)))
+    _terminal_notes(
+        console, "Not the same in both runs", [("", plain(difference)) for difference in comparison.differences]
+    )
+    _terminal_notes(console, "Only in the baseline", _missing(comparison.only_baseline))
+    _terminal_notes(console, "Only in the current run", _missing(comparison.only_current))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def _ordered(found: RunComparison) -> list[Change]:
+def _ordered(comparison: RunComparison) -> list[Change]:
     """Regressions first, then what became better, then the rest in its order."""
     order = {"worse": 0, "better": 1}
-    return sorted(found.changes, key=lambda each: order.get(each.verdict, 2))
+    return sorted(comparison.changes, key=lambda change: order.get(change.verdict, 2))
 
 
 def _terminal_table(console: Console, changes: Sequence[Change]) -> None:
@@ -191,28 +195,28 @@ def _terminal_notes(console: Console, heading: str, notes: Sequence[tuple[str, s
         console.print(Padding(Text(f"{term}: {text}" if term else text), (0, 0, 0, 2)))
 
 
-def as_markdown(found: RunComparison) -> str:
+def as_markdown(comparison: RunComparison) -> str:
     """The comparison as a comment of a pull request: the outcome open, the rest folded."""
-    worse, better = found.with_verdict("worse"), found.with_verdict("better")
-    lines = [MARKER, f"### joulebench: {headline(found)}", ""]
-    lines += [f"{escape(_title_of(found.current))} against {escape(_title_of(found.baseline))}", ""]
+    worse, better = comparison.with_verdict("worse"), comparison.with_verdict("better")
+    lines = [MARKER, f"### joulebench: {headline(comparison)}", ""]
+    lines += [f"{escape(_title_of(comparison.current))} against {escape(_title_of(comparison.baseline))}", ""]
     lines += _section("Regressions", worse) + _section("Better", better)
-    if found.differences:
+    if comparison.differences:
         lines += ["**Not the same in both runs**", ""]
-        lines += [*(f"- {escape(difference)}" for difference in found.differences), ""]
+        lines += [*(f"- {escape(difference)}" for difference in comparison.differences), ""]
     for heading, cells in (
-        ("Only in the baseline", found.only_baseline),
-        ("Only in the current run", found.only_current),
+        ("Only in the baseline", comparison.only_baseline),
+        ("Only in the current run", comparison.only_current),
     ):
         if cells:
             lines += [f"**{heading}**", ""]
             lines += [*(f"- {escape(a)}: {escape(b)}" for a, b in _missing(cells)), ""]
-    rest = [change for change in found.changes if change.verdict not in ("worse", "better")]
+    rest = [change for change in comparison.changes if change.verdict not in ("worse", "better")]
     if rest:
         count = f"{len(rest)} other figure{'' if len(rest) == 1 else 's'}"
         lines += [f"<details><summary>{count}</summary>", "", *_table(rest), "", "</details>", ""]
-    if found.changes:
-        lines += [escape(rule(found))]
+    if comparison.changes:
+        lines += [escape(rule(comparison))]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -226,20 +230,20 @@ def _table(changes: Sequence[Change]) -> list[str]:
     return [f"| {line} |" for line in (" | ".join(_HEADER), marks, *rows)]
 
 
-def as_json(found: RunComparison) -> str:
+def as_json(comparison: RunComparison) -> str:
     """The comparison for machines; unknown is null."""
     document = {
         "format": JSON_FORMAT,
         "format_version": JSON_VERSION,
-        "headline": headline(found),
-        "exit_code": found.exit_code,
-        "thresholds": dict(found.thresholds),
-        "baseline": _about(found.baseline),
-        "current": _about(found.current),
-        "changes": [dataclasses.asdict(change) for change in found.changes],
-        "differences": [dataclasses.asdict(difference) for difference in found.differences],
-        "only_baseline": [_absent(cell, why) for cell, why in found.only_baseline],
-        "only_current": [_absent(cell, why) for cell, why in found.only_current],
+        "headline": headline(comparison),
+        "exit_code": comparison.exit_code,
+        "thresholds": dict(comparison.thresholds),
+        "baseline": _about(comparison.baseline),
+        "current": _about(comparison.current),
+        "changes": [dataclasses.asdict(change) for change in comparison.changes],
+        "differences": [dataclasses.asdict(difference) for difference in comparison.differences],
+        "only_baseline": [_absent(cell, why) for cell, why in comparison.only_baseline],
+        "only_current": [_absent(cell, why) for cell, why in comparison.only_current],
     }
     return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 

@@ -66,7 +66,7 @@ def _figure(name: str, unit: str, description: str, figure_of: Callable[[CellSum
     """The value and the ends of its interval."""
 
     def part(attribute: str) -> Callable[[CellRow], Value]:
-        return lambda row: None if (found := figure_of(row.cell)) is None else getattr(found, attribute)
+        return lambda row: None if (figure := figure_of(row.cell)) is None else getattr(figure, attribute)
 
     return [
         Column(name, "number", unit, description, part("value")),
@@ -86,18 +86,18 @@ def _energies() -> Iterator[Column]:
     for provenance in PROVENANCES:
 
         def energy(cell: CellSummary, provenance: str = provenance) -> EnergySummary | None:
-            return next((each for each in cell.energy if each.provenance == provenance), None)
+            return next((summary for summary in cell.energy if summary.provenance == provenance), None)
 
         for part, description in parts.items():
 
             def figure(cell: CellSummary, of: Any = energy, part: str = part) -> Figure | None:
-                return None if (found := of(cell)) is None else getattr(found, part)
+                return None if (summary := of(cell)) is None else getattr(summary, part)
 
             text = f"{provenance} energy of a unit of work: {description}"
             yield from _figure(f"{provenance}_{part}_j_per_unit", "as in energy_unit", text, figure)
 
         def power(cell: CellSummary, of: Any = energy) -> Figure | None:
-            return None if (found := of(cell)) is None else found.power_w
+            return None if (summary := of(cell)) is None else summary.power_w
 
         yield from _figure(f"{provenance}_power_w", "W", f"{provenance} mean power", power)
 

@@ -90,11 +90,11 @@ def data_package(schemas: Mapping[str, pa.Schema]) -> Mapping[str, object]:
 def _field(field: pa.Field) -> dict[str, Any]:
     import pyarrow as pa
 
-    said = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
     kind = next((word for test, word in _TYPES if getattr(pa.types, test)(field.type)), "string")
     described: dict[str, Any] = {"name": field.name, "type": kind}
-    if "doc" in said:
-        described["description"] = said["doc"]
-    if "unit" in said:
-        described["unit"] = said["unit"]
+    if "doc" in metadata:
+        described["description"] = metadata["doc"]
+    if "unit" in metadata:
+        described["unit"] = metadata["unit"]
     return described

@@ -190,10 +190,10 @@ def described_columns(name: str, schema: pa.Schema) -> Mapping[str, object]:
     """Units and meanings by column, for readers that do not know Arrow's own metadata."""
     from joulebench.session.schema import SCHEMA_VERSION
 
-    said = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()} for field in schema}
+    metadata = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()} for field in schema}
     return {
         "table": name,
         "schema_version": SCHEMA_VERSION,
-        "units": {column: each["unit"] for column, each in said.items() if "unit" in each},
-        "meanings": {column: each["doc"] for column, each in said.items() if "doc" in each},
+        "units": {column: value["unit"] for column, value in metadata.items() if "unit" in value},
+        "meanings": {column: value["doc"] for column, value in metadata.items() if "doc" in value},
     }

@@ -43,7 +43,7 @@ class PerfettoRenderer(Renderer):
     def render(self, session: Session, settings: Settings) -> str:
         """One JSON object. Text of models and prompts is in it as JSON strings alone."""
         detail = Detail(buckets=int(settings.get("points", _POINTS)), tokens=int(settings.get("tokens", _TOKENS)))
-        cells = [_Cell(session, place, each, detail) for place, each in enumerate(session.cell_ids, start=1)]
+        cells = [_Cell(session, place, cell_id, detail) for place, cell_id in enumerate(session.cell_ids, start=1)]
         start_ns = min((s for cell in cells if (s := cell.start_ns) is not None), default=0)
         events = [event for cell in cells for event in cell.events(start_ns)]
         trace = {

@@ -219,21 +219,21 @@ class _Adviser:
 
     def _surely_less(self, one: str, other: str, objective: Objective) -> bool | None:
         if objective == "loss":
-            ours, theirs = (self._cells[each].quality.windows for each in (one, other))
+            ours, theirs = (self._cells[cell].quality.windows for cell in (one, other))
             change = paired_windows(ours, theirs)
             return None if change is None or change.high is None else change.high < 1
-        found = self._compare(one, other, objective)
-        return found is not None and found.verdict == "lower"
+        comparison = self._compare(one, other, objective)
+        return comparison is not None and comparison.verdict == "lower"
 
     def _ranked(self, kept: Sequence[CellSummary], aim: Aim) -> tuple[RankedCell, ...]:
         verdicts: list[Verdict | None] = [None] * len(kept)
         if aim != "memory" and kept:
             raw = [self._compare(cell.id, kept[0].id, aim) for cell in kept[1:]]
-            found = iter(corrected_for_many([each for each in raw if each is not None]))
+            corrected = iter(corrected_for_many([comparison for comparison in raw if comparison is not None]))
             provenance = self._provenance if aim == "energy" else None
             verdicts[1:] = [
-                Verdict(cell.id, cell.label, provenance, None if each is None else next(found))
-                for cell, each in zip(kept[1:], raw, strict=True)
+                Verdict(cell.id, cell.label, provenance, None if comparison is None else next(corrected))
+                for cell, comparison in zip(kept[1:], raw, strict=True)
             ]
         standings = [self._standing(cell, kept[0], verdict, aim) for cell, verdict in zip(kept, verdicts, strict=True)]
         return tuple(map(self._choice, kept, verdicts, standings))

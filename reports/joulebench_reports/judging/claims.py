@@ -88,9 +88,9 @@ def _pruning(cost: TechniqueCost) -> Case:
 
 
 def _computing(cost: TechniqueCost) -> Case:
-    found = cost.processor
-    figures = f"processor time {_more(found)} ({cost.evidence or 'no evidence'})"
-    return Case(cost.label, _beyond(found, 1 - _LESS_COMPUTE, less=True), figures)
+    processor = cost.processor
+    figures = f"processor time {_more(processor)} ({cost.evidence or 'no evidence'})"
+    return Case(cost.label, _beyond(processor, 1 - _LESS_COMPUTE, less=True), figures)
 
 
 def _speed(cost: TechniqueCost) -> Case:
@@ -98,33 +98,33 @@ def _speed(cost: TechniqueCost) -> Case:
     return Case(cost.label, _beyond(cost.rate, 1 + _FASTER, less=False), figures)
 
 
-def _beyond(found: Relative, claimed: float, *, less: bool) -> CaseOutcome:
+def _beyond(relative: Relative, claimed: float, *, less: bool) -> CaseOutcome:
     """Whether the whole interval lies where the claim says; without turns nothing is told."""
-    if found.low is None or found.high is None or not found.in_turns:
+    if relative.low is None or relative.high is None or not relative.in_turns:
         return "open"
     if less:
-        return "does" if found.high <= claimed else "does not" if found.low > claimed else "open"
-    return "does" if found.low >= claimed else "does not" if found.high < claimed else "open"
+        return "does" if relative.high <= claimed else "does not" if relative.low > claimed else "open"
+    return "does" if relative.low >= claimed else "does not" if relative.high < claimed else "open"
 
 
-def _less(found: Relative) -> str:
-    if found.value is None:
+def _less(relative: Relative) -> str:
+    if relative.value is None:
         return "size unknown"
-    less = 100 * (1 - found.value)
+    less = 100 * (1 - relative.value)
     if abs(less) < _UNSEEN:
         return "0 % smaller"
     return f"{number(abs(less))} % {'smaller' if less > 0 else 'larger'}"
 
 
-def _more(found: Relative) -> str:
+def _more(relative: Relative) -> str:
     """``+1.2 % [0.8, 1.7]``, or why it is unknown."""
-    if found.value is None:
-        return f"unknown ({found.reason or 'no figure'})"
-    text = f"{100 * (found.value - 1):+.1f} %"
-    if found.low is None or found.high is None:
+    if relative.value is None:
+        return f"unknown ({relative.reason or 'no figure'})"
+    text = f"{100 * (relative.value - 1):+.1f} %"
+    if relative.low is None or relative.high is None:
         text += ", no interval"
-    elif not 0 < found.high <= _WIDEST * max(found.low, 0.0):
+    elif not 0 < relative.high <= _WIDEST * max(relative.low, 0.0):
         text += ", too noisy"
     else:
-        text += f" [{100 * (found.low - 1):+.1f}, {100 * (found.high - 1):+.1f}]"
-    return text if found.in_turns else f"{text}, not in turns"
+        text += f" [{100 * (relative.low - 1):+.1f}, {100 * (relative.high - 1):+.1f}]"
+    return text if relative.in_turns else f"{text}, not in turns"

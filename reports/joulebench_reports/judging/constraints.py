@@ -43,9 +43,9 @@ def _bytes_of(name: str) -> Callable[[CellSummary, Provenance | None], Figure]:
 
 def energy_of(cell: CellSummary, provenance: Provenance | None) -> Figure:
     """The gross energy of one provenance, per unit of the cell's work."""
-    for each in cell.energy:
-        if each.provenance == provenance:
-            return each.gross
+    for summary in cell.energy:
+        if summary.provenance == provenance:
+            return summary.gross
     return Figure(None, "J", reason_if_null=f"no {provenance} energy")
 
 

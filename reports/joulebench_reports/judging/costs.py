@@ -90,12 +90,12 @@ class _Costing:
     def _fronts(self) -> tuple[Front, ...]:
         """Quality against energy, and against memory."""
         pairs: tuple[tuple[Objective, Objective], ...] = (("loss", "energy"), ("loss", "memory"))
-        found: list[Front] = []
+        fronts: list[Front] = []
         for objectives in pairs:
             aim = "energy" if "energy" in objectives else "memory"
             advice = advise(self._session, self._group.cells, aim, (), None, objectives)  # type: ignore[arg-type]
-            found += [each.front for each in advice]
-        return tuple(found)
+            fronts += [advised.front for advised in advice]
+        return tuple(fronts)
 
     # -- comparing ---------------------------------------------------------------------------
 
@@ -103,14 +103,16 @@ class _Costing:
         self, pairs: Sequence[tuple[CellSummary, CellSummary]]
     ) -> dict[str, tuple[Provenance | None, Relative]]:
         judged = corrected([(cell, *energy_comparison(self._ratios, cell, base)) for cell, base in pairs])
-        return {cell.id: (provenance, _relative(found, why)) for cell, provenance, found, why in judged}
+        return {cell.id: (provenance, _relative(comparison, why)) for cell, provenance, comparison, why in judged}
 
     def _relatives(
         self, pairs: Sequence[tuple[CellSummary, CellSummary]], quantity: Quantity, *, inverse: bool
     ) -> dict[str, Relative]:
         raw = {cell.id: self._ratios.of(cell, base, quantity) for cell, base in pairs}
         judged = iter(corrected_for_many([comparison for comparison in raw.values() if comparison is not None]))
-        relatives = {id_: _relative(None if found is None else next(judged), None) for id_, found in raw.items()}
+        relatives = {
+            id_: _relative(None if comparison is None else next(judged), None) for id_, comparison in raw.items()
+        }
         return {id_: _inverse(relative) if inverse else relative for id_, relative in relatives.items()}
 
 
@@ -133,21 +135,21 @@ def _title(cells: Sequence[CellSummary], all_backends: Mapping[_Where, object]) 
     return " ".join(filter(None, (first.backend, first.device, base.dtype, threads)))
 
 
-def _relative(found: CellComparison | None, reason: str | None) -> Relative:
-    if found is None or found.ratio is None:
+def _relative(comparison: CellComparison | None, reason: str | None) -> Relative:
+    if comparison is None or comparison.ratio is None:
         return Relative(reason=reason or "too little was measured")
-    return Relative(found.ratio, found.low, found.high, reason, found.paired)
+    return Relative(comparison.ratio, comparison.low, comparison.high, reason, comparison.paired)
 
 
-def _inverse(found: Relative) -> Relative:
-    if not found.value:
-        return found
+def _inverse(relative: Relative) -> Relative:
+    if not relative.value:
+        return relative
     return Relative(
-        1 / found.value,
-        None if not found.high else 1 / found.high,
-        None if not found.low else 1 / found.low,
-        found.reason,
-        found.in_turns,
+        1 / relative.value,
+        None if not relative.high else 1 / relative.high,
+        None if not relative.low else 1 / relative.low,
+        relative.reason,
+        relative.in_turns,
     )
 
 
@@ -219,20 +221,20 @@ def _quality_change(own: QualityFigures, base: QualityFigures) -> Relative:
         return Relative(reason="the model was not scored")
     if (own.text, own.tokens) != (base.text, base.tokens):
         return Relative(reason="scored on another text than the baseline")
-    found = paired_windows(own.windows, base.windows)
-    if found is None:
+    change = paired_windows(own.windows, base.windows)
+    if change is None:
         return Relative(own.perplexity / base.perplexity, reason="no windows in the record")
-    return Relative(found.value, found.low, found.high)
+    return Relative(change.value, change.low, change.high)
 
 
 def _against_reference(cell: CellSummary) -> tuple[Bounded, Bounded, Bounded]:
-    found = cell.agreement
-    if found is None:
+    agreement = cell.agreement
+    if agreement is None:
         return Bounded(), Bounded(), Bounded()
     return (
-        Bounded(found.kl_nats_mean, *bounds_of(found, "kl_nats_mean")),
-        Bounded(found.top1_share, *bounds_of(found, "top1_share")),
-        Bounded(agreed_share(found), *bounds_of(found, "agreed_share")),
+        Bounded(agreement.kl_nats_mean, *bounds_of(agreement, "kl_nats_mean")),
+        Bounded(agreement.top1_share, *bounds_of(agreement, "top1_share")),
+        Bounded(agreed_share(agreement), *bounds_of(agreement, "agreed_share")),
     )
 
 
@@ -247,12 +249,12 @@ _MOST_FACTS = 3
 
 def _steps(evidence: Mapping[str, Scalar]) -> dict[str, dict[str, float]]:
     """Numbers of the evidence by the technique that gave them."""
-    found: dict[str, dict[str, float]] = {}
+    by_step: dict[str, dict[str, float]] = {}
     for key, value in evidence.items():
         technique, _, name = key.rpartition(".")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            found.setdefault(technique, {})[name] = float(value)
-    return found
+            by_step.setdefault(technique, {})[name] = float(value)
+    return by_step
 
 
 def _zeros(step: Mapping[str, float]) -> float | None:
@@ -291,36 +293,36 @@ def families(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar]) -> tup
     """
     steps = _steps(evidence).values()
     pruned = any(_zeros(step) is not None or _fewer(step) is not None for step in steps)
-    found = ["pruned"] if pruned else []
+    names = ["pruned"] if pruned else []
     if any(_bits(step) is not None for step in steps):
-        found.append("rounded" if _runs_dense(facts) else "quantized")
-    return tuple(found)
+        names.append("rounded" if _runs_dense(facts) else "quantized")
+    return tuple(names)
 
 
 def evidence_words(evidence: Mapping[str, Scalar], facts: Mapping[str, Scalar], size: float | None) -> str:
     """``50 % zeros, stored densely``; ``34 % fewer parameters``; ``4.5 bits a weight, was 16``."""
-    found: list[str] = []
+    words: list[str] = []
     for step in _steps(evidence).values():
         zeros, fewer, bits = _zeros(step), _fewer(step), _bits(step)
         if fewer is not None:
-            found.append(f"{100 * fewer:.0f} % fewer parameters")
+            words.append(f"{100 * fewer:.0f} % fewer parameters")
         elif zeros is not None:
             dense = size is not None and size > 1 - _NOTICED
-            found.append(f"{100 * zeros:.0f} % zeros" + (", stored densely" if dense else ""))
+            words.append(f"{100 * zeros:.0f} % zeros" + (", stored densely" if dense else ""))
         if bits is not None:
             before = step.get("bits_per_weight_before")
-            found.append(
+            words.append(
                 f"{bits:.3g} bits a weight"
                 + ("" if before is None else f", was {before:.3g}")
                 + (", run densely" if _runs_dense(facts) else "")
             )
-    return "; ".join(found) or "; ".join(_first_facts(evidence))
+    return "; ".join(words) or "; ".join(_first_facts(evidence))
 
 
 def _first_facts(evidence: Mapping[str, Scalar]) -> list[str]:
     """Of what has no words here, the first facts as they were recorded."""
-    told = [(key.rpartition(".")[2], value) for key, value in evidence.items() if value is not None]
-    return [f"{name.replace('_', ' ')} {_fact(value)}" for name, value in told[:_MOST_FACTS]]
+    facts = [(key.rpartition(".")[2], value) for key, value in evidence.items() if value is not None]
+    return [f"{name.replace('_', ' ')} {_fact(value)}" for name, value in facts[:_MOST_FACTS]]
 
 
 def _fact(value: Scalar) -> str:

@@ -74,23 +74,23 @@ class CellRatios:
 
     def energy(self, cell: CellSummary, base: CellSummary, provenance: Provenance) -> CellComparison | None:
         """Energy of a unit of work over the baseline's; ``None`` where one has none."""
-        found = self.of(cell, base, lambda series: series.energy(provenance))
-        if found is None or provenance != "estimated":
-            return found
+        comparison = self.of(cell, base, lambda series: series.energy(provenance))
+        if comparison is None or provenance != "estimated":
+            return comparison
         powers = [self._log_ratio(cell, base, part) for part in (_power(provenance), _load)]
         load = 0.0 if powers[1] is None else powers[1]
         flag = "time_derived" if powers[0] is not None and abs(powers[0]) < _SAME_POWER else "model_error"
-        return widened_by(found, math.hypot(MODEL_U, _LOAD_U * load), flag)
+        return widened_by(comparison, math.hypot(MODEL_U, _LOAD_U * load), flag)
 
     def of(self, cell: CellSummary, base: CellSummary, quantity: Quantity) -> CellComparison | None:
         """A quantity of the cell over the baseline's, through an anchor where they took no turns."""
         ours, theirs = self._blocks(cell, quantity), self._blocks(base, quantity)
         if ours is None or theirs is None:
             return None
-        found = compare(ours, theirs)
-        if not found.paired and found.ratio is not None:
-            found = self._through_anchor(cell, base, quantity) or found
-        return found if self._run_u is None else widened_by(found, self._run_u, "run_to_run")
+        comparison = compare(ours, theirs)
+        if not comparison.paired and comparison.ratio is not None:
+            comparison = self._through_anchor(cell, base, quantity) or comparison
+        return comparison if self._run_u is None else widened_by(comparison, self._run_u, "run_to_run")
 
     def _through_anchor(self, cell: CellSummary, base: CellSummary, quantity: Quantity) -> CellComparison | None:
         """By the cell that shares turns with both and leaves the least uncertainty."""
@@ -102,7 +102,7 @@ class CellRatios:
                 continue
             through = compare_through(compare(ours, middle), compare(theirs, middle))  # type: ignore[arg-type]
             known += [] if through is None else [through]
-        return min(known, key=lambda each: each.u_log or math.inf, default=None)
+        return min(known, key=lambda comparison: comparison.u_log or math.inf, default=None)
 
     def _blocks(self, cell: CellSummary, quantity: Quantity) -> CellBlocks | None:
         return quantity(self._of(cell))
@@ -113,7 +113,7 @@ class CellRatios:
         return self._series[cell.id]
 
     def _log_ratio(self, cell: CellSummary, base: CellSummary, quantity: Quantity) -> float | None:
-        means = [_mean(self._blocks(each, quantity)) for each in (cell, base)]
+        means = [_mean(self._blocks(one, quantity)) for one in (cell, base)]
         return math.log(means[0]) - math.log(means[1]) if means[0] and means[1] else None
 
 

@@ -48,8 +48,8 @@ JudgedPair = tuple[CellSummary, Provenance | None, CellComparison | None, str | 
 
 def corrected(pairs: Sequence[JudgedPair]) -> list[JudgedPair]:
     """The pairs, judged together as far as they could be compared."""
-    found = iter(corrected_for_many([c for _, _, c, _ in pairs if c is not None]))
-    return [(cell, p, None if c is None else next(found), why) for cell, p, c, why in pairs]
+    results = iter(corrected_for_many([c for _, _, c, _ in pairs if c is not None]))
+    return [(cell, p, None if c is None else next(results), why) for cell, p, c, why in pairs]
 
 
 def energy_comparison(
@@ -61,8 +61,8 @@ def energy_comparison(
         return None, None, reason
     if cell.simulated and base.simulated:
         return provenance, None, RANGES
-    found = ratios.energy(cell, base, provenance)
-    return provenance, found, "no energy" if found is None else None
+    comparison = ratios.energy(cell, base, provenance)
+    return provenance, comparison, "no energy" if comparison is None else None
 
 
 def common_provenance(cell: CellSummary, base: CellSummary) -> tuple[Provenance | None, str | None]:
@@ -79,7 +79,7 @@ def common_provenance(cell: CellSummary, base: CellSummary) -> tuple[Provenance 
 
 
 def _with_figure(cell: CellSummary) -> list[Provenance]:
-    return [each.provenance for each in cell.energy if each.gross.value is not None]
+    return [summary.provenance for summary in cell.energy if summary.gross.value is not None]
 
 
 def _lacking(cell: CellSummary, whose: str) -> str:

@@ -74,22 +74,22 @@ def planned_row(session: Session, cell_id: str) -> Mapping[str, Any]:
 
 def _steps(planned: object) -> list[dict[str, object]]:
     """Names and settings of the steps of a chain, as a cell's row has them."""
-    steps = [each for each in planned if isinstance(each, dict)] if isinstance(planned, list) else []
+    steps = [entry for entry in planned if isinstance(entry, dict)] if isinstance(planned, list) else []
     return [{"name": step.get("name"), "settings": step.get("settings")} for step in steps]
 
 
 def _plan(session: Session, name: str) -> list[Mapping[str, Any]]:
     plan = session.json("plan_json")
     entries = plan.get(name) if isinstance(plan, dict) else None
-    return [each for each in entries or () if isinstance(each, dict)]
+    return [entry for entry in entries or () if isinstance(entry, dict)]
 
 
 def _settings(row: Mapping[str, Any], part: str) -> object:
     try:
-        found = json.loads(row.get("settings_json") or "{}")
+        settings = json.loads(row.get("settings_json") or "{}")
     except ValueError:
         return None
-    return (found.get(part) or {}) if isinstance(found, dict) else None
+    return (settings.get(part) or {}) if isinstance(settings, dict) else None
 
 
 def _work_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -109,17 +109,17 @@ def _named(name: str, shown: Sequence[CellSummary]) -> CellSummary:
 
 
 def _references(session: Session) -> dict[str, Mapping[str, Any]]:
-    return {str(each.get("model")): each for each in _plan(session, "references")}
+    return {str(entry.get("model")): entry for entry in _plan(session, "references")}
 
 
 def _baseline_of(
     cells: Sequence[CellSummary], rows: Mapping[str, Mapping[str, Any]], references: Mapping[str, Mapping[str, Any]]
 ) -> CellSummary:
-    wanted = references.get(cells[0].model)
-    if wanted is not None:
+    baseline_id = references.get(cells[0].model)
+    if baseline_id is not None:
         for cell in cells:
-            same = (cell.backend, cell.device) == (wanted.get("backend"), wanted.get("device"))
-            settings = _settings(rows[cell.id], "backend") == wanted.get("backend_settings")
+            same = (cell.backend, cell.device) == (baseline_id.get("backend"), baseline_id.get("device"))
+            settings = _settings(rows[cell.id], "backend") == baseline_id.get("backend_settings")
             if same and settings and cell.technique == "none":
                 return cell
     return cells[0]

@@ -85,18 +85,18 @@ def analyse(session: Session, *, channel: str | None = None, seed: int = 0) -> A
     """The analysis of a session, of one channel's energy where it is given."""
     libraries = installed_libraries()
     requests = list(measured_requests(session))
-    found = list(groups(requests, libraries, channel))
+    prompt_groups = list(groups(requests, libraries, channel))
     notes: list[str] = []
     if not requests:
         notes.append("the session has no request with tokens")
-    elif not found:
+    elif not prompt_groups:
         notes.append("no request with an answer has an energy, so there is nothing to analyse")
     if any(request.prompt and not set(FEATURES) & set(request.values) for request in requests):
         notes.append(f"features that are not here: {'; '.join(libraries.notes)}")
     return Analysis(
         session_id=session.row["session_id"] or session.path.name,
-        groups=tuple(_analysed(group, seed) for group in found),
-        findings=(device_finding(found, seed),) if found else (),
+        groups=tuple(_analysed(group, seed) for group in prompt_groups),
+        findings=(device_finding(prompt_groups, seed),) if prompt_groups else (),
         notes=tuple(notes),
         seed=seed,
     )
@@ -110,7 +110,7 @@ def _analysed(group: PromptGroup, seed: int) -> GroupAnalysis:
     quantities = tuple(maker.correlation(name, group.quantities[name]) for name in QUANTITIES)
     features = _distinct(group)
     correlations = tuple(maker.correlation(name, values) for name, values in features)
-    ranked = tuple(sorted(correlations, key=lambda each: -abs(each.r.value or 0.0)))
+    ranked = tuple(sorted(correlations, key=lambda column: -abs(column.r.value or 0.0)))
     return GroupAnalysis(
         label=group.label,
         model=group.model,
@@ -163,12 +163,12 @@ class _Maker:
         self._resampler = resampler
         self._seed = seed
 
-    def figure(self, found: Resampled, unit: str, n: int | None = None) -> Figure:
+    def figure(self, resampled: Resampled, unit: str, n: int | None = None) -> Figure:
         return Figure(
-            found.value,
+            resampled.value,
             unit,
-            found.low,
-            found.high,
+            resampled.low,
+            resampled.high,
             self._resampler.prompts if n is None else n,
             self._group.provenance,
             "bootstrap over prompts",
@@ -180,16 +180,16 @@ class _Maker:
             reason = "repeated prompts, or several cells: 'joulebench report' has it for each cell"
             return self.none("J/token", reason)
         tokens = self._group.quantities[LENGTH]
-        found = ratio_interval(self._group.energy_j.tolist(), tokens.tolist())
+        interval = ratio_interval(self._group.energy_j.tolist(), tokens.tolist())
         return Figure(
-            found.mean,
+            interval.mean,
             "J/token",
-            found.low,
-            found.high,
-            round(found.n_eff or found.n),
+            interval.low,
+            interval.high,
+            round(interval.n_eff or interval.n),
             self._group.provenance,
             "delta method, widened for correlation",
-            found.flags,
+            interval.flags,
         )
 
     def none(self, unit: str, reason: str) -> Figure:
@@ -206,14 +206,14 @@ class _Maker:
         whole = bool(known.all())
         resampler = self._resampler if whole else self._group.resampler(self._seed, known)
         length = None if name == LENGTH else self._group.quantities[LENGTH][known]
-        found = bootstrap.correlation(values[known], self._group.energy_j[known], resampler, length)
-        if found is None:
+        estimate = bootstrap.correlation(values[known], self._group.energy_j[known], resampler, length)
+        if estimate is None:
             same = f"{name} is the same in every prompt ({values[known][0]:g})"
             return ColumnCorrelation(name, self.none("1", same), self.none("1", same))
         n = resampler.prompts
         nothing = "it is the length" if name == LENGTH else "the length leaves nothing to explain"
-        beyond = self.none("1", nothing) if found.beyond is None else self.figure(found.beyond, "1", n)
-        return ColumnCorrelation(name, self.figure(found.r, "1", n), beyond)
+        beyond = self.none("1", nothing) if estimate.beyond is None else self.figure(estimate.beyond, "1", n)
+        return ColumnCorrelation(name, self.figure(estimate.r, "1", n), beyond)
 
     def model(self, formula: str, names: Sequence[str], columns: Sequence[Array]) -> Model:
         import numpy as np
@@ -222,21 +222,21 @@ class _Maker:
         known = np.logical_and.reduce([~np.isnan(column) for column in columns])
         kept = [column[known] for column in columns]
         resampler = self._resampler if known.all() else self._group.resampler(self._seed, known)
-        found = None
+        fit = None
         if known.sum() > len(names):
-            found = bootstrap.linear_model(self._group.energy_j[known], kept, resampler)
-        if found is None:
+            fit = bootstrap.linear_model(self._group.energy_j[known], kept, resampler)
+        if fit is None:
             reason = _why_no_model(names, kept)
             nothing = tuple((name, self.none(unit, reason)) for name, unit in zip(names, units, strict=True))
             return Model(formula, nothing, self.none("1", reason), self.none("J", reason), None)
         n = resampler.prompts
         terms = tuple(
             (name, self.figure(value, unit, n))
-            for name, unit, value in zip(names, units, found.coefficients, strict=True)
+            for name, unit, value in zip(names, units, fit.coefficients, strict=True)
         )
-        sd = Figure(found.residual_sd, "J", n=n, provenance=self._group.provenance)
-        low, middle, high = (float(each) for each in np.percentile(found.residuals, (5, 50, 95)))
-        return Model(formula, terms, self.figure(found.r_squared, "1", n), sd, (low, middle, high))
+        sd = Figure(fit.residual_sd, "J", n=n, provenance=self._group.provenance)
+        low, middle, high = (float(quantile) for quantile in np.percentile(fit.residuals, (5, 50, 95)))
+        return Model(formula, terms, self.figure(fit.r_squared, "1", n), sd, (low, middle, high))
 
 
 def _why_no_model(names: Sequence[str], columns: Sequence[Array]) -> str:

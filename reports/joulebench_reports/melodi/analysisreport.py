@@ -53,7 +53,9 @@ class AnalysisRenderer(Renderer):
         channel = settings.get("channel")
         if channel is not None:
             channels = [
-                each["channel"] for each in session.row["channels"] or () if each["quantity"] in ("energy", "power")
+                channel["channel"]
+                for channel in session.row["channels"] or ()
+                if channel["quantity"] in ("energy", "power")
             ]
             if channel not in channels:
                 raise SessionError(
@@ -61,16 +63,22 @@ class AnalysisRenderer(Renderer):
                     where="--option channel",
                     hint=f"it has: {', '.join(channels) or 'none'}",
                 )
-        found = analyse(session, channel=None if channel is None else str(channel), seed=int(settings.get("seed", 0)))
+        analysis = analyse(
+            session, channel=None if channel is None else str(channel), seed=int(settings.get("seed", 0))
+        )
         form = settings.get("form", "text")
         if form == "json":
-            return as_json(found)
-        return as_markdown(found) if form == "markdown" else as_text(found)
+            return as_json(analysis)
+        return as_markdown(analysis) if form == "markdown" else as_text(analysis)
 
 
-def as_json(found: Analysis) -> str:
+def as_json(analysis: Analysis) -> str:
     """Every figure with interval, provenance and reason."""
-    document = {"format": "joulebench-melodi-analysis", "format_version": FORMAT_VERSION, **dataclasses.asdict(found)}
+    document = {
+        "format": "joulebench-melodi-analysis",
+        "format_version": FORMAT_VERSION,
+        **dataclasses.asdict(analysis),
+    }
     return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -88,17 +96,17 @@ class _Part:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def _parts(found: Analysis) -> Iterator[_Part]:
+def _parts(analysis: Analysis) -> Iterator[_Part]:
     remarks = (
-        f"intervals are at 95 %, by resampling the prompts (seed {found.seed}); those of "
+        f"intervals are at 95 %, by resampling the prompts (seed {analysis.seed}); those of "
         "correlations are not narrower than Fisher's z; energies are gross",
-        *found.notes,
+        *analysis.notes,
     )
-    yield _Part(f"Energy of prompts in {found.session_id}", 1, remarks)
-    for group in found.groups:
+    yield _Part(f"Energy of prompts in {analysis.session_id}", 1, remarks)
+    for group in analysis.groups:
         yield from _group_parts(group)
-    if found.findings:
-        yield _findings("Over the whole session", 2, found.findings)
+    if analysis.findings:
+        yield _findings("Over the whole session", 2, analysis.findings)
 
 
 def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
@@ -132,7 +140,7 @@ def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
             3,
             (),
             ("column", "r", "r among answers of equal length"),
-            tuple(_correlation(each) for each in shown),
+            tuple(_correlation(group) for group in shown),
         )
     yield _Part(
         "Models",
@@ -181,8 +189,8 @@ def _share(figure: Figure) -> str:
     return _bounds(figure)
 
 
-def _correlation(each: ColumnCorrelation) -> tuple[str, ...]:
-    return each.column, _share(each.r), _share(each.beyond)
+def _correlation(column: ColumnCorrelation) -> tuple[str, ...]:
+    return column.column, _share(column.r), _share(column.beyond)
 
 
 def _model(model: Model) -> Iterator[tuple[str, ...]]:
@@ -196,20 +204,20 @@ def _model(model: Model) -> Iterator[tuple[str, ...]]:
 
 
 def _residuals(group: GroupAnalysis) -> tuple[str, ...]:
-    found = group.phase_model.residual_quantiles_j
-    if found is None:
+    quantiles = group.phase_model.residual_quantiles_j
+    if quantiles is None:
         return ()
-    low, middle, high = (number(each, 3) for each in found)
+    low, middle, high = (number(quantile, 3) for quantile in quantiles)
     return (f"residuals of {group.phase_model.formula}: 5 % below {low} J, median {middle} J, 5 % above {high} J",)
 
 
 # -- text and Markdown ----------------------------------------------------------------------------
 
 
-def as_text(found: Analysis) -> str:
+def as_text(analysis: Analysis) -> str:
     """For a terminal."""
     lines: list[str] = []
-    for part in _parts(found):
+    for part in _parts(analysis):
         lines += ["", plain(part.heading)]
         if part.level < 3:
             lines.append("=-"[part.level - 1] * min(_WIDTH, len(plain(part.heading))))
@@ -227,10 +235,10 @@ def _aligned(part: _Part) -> Iterator[str]:
         yield f"  {'  '.join(cells)}".rstrip()
 
 
-def as_markdown(found: Analysis) -> str:
+def as_markdown(analysis: Analysis) -> str:
     """For an issue or a repository."""
     lines: list[str] = []
-    for part in _parts(found):
+    for part in _parts(analysis):
         lines += [f"{'#' * part.level} {escape(part.heading)}", ""]
         if part.rows:
             lines += [

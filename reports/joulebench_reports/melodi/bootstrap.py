@@ -93,12 +93,12 @@ class Resampler:
 
         order = np.argsort(values, kind="stable")
         ordered, prompt_of = values[order], self._clusters[order]
-        found: list[Array] = []
+        medians: list[Array] = []
         for weights in self._weights() if self.prompts >= FEWEST_PROMPTS else ():
             passed = np.cumsum(weights[:, prompt_of], axis=1)
             place = (passed < passed[:, -1:] / 2).sum(axis=1)
-            found.append(ordered[place])
-        drawn = np.concatenate(found) if found else np.zeros(0)
+            medians.append(ordered[place])
+        drawn = np.concatenate(medians) if medians else np.zeros(0)
         return interval(float(np.median(values)), drawn)
 
 
@@ -154,7 +154,7 @@ class Correlated:
     beyond: Resampled | None
 
 
-def correlation(x: Array, y: Array, resampler: Resampler, given: Array | None = None) -> Correlated | None:
+def correlation(x: Array, y: Array, resampler: Resampler, control: Array | None = None) -> Correlated | None:
     """Pearson's r of ``x`` and ``y``, and the partial one given ``given``; ``None`` if constant.
 
     The interval is the wider one of the bootstrap's and Fisher's z (Fisher 1921; for a partial
@@ -167,9 +167,9 @@ def correlation(x: Array, y: Array, resampler: Resampler, given: Array | None = 
         return None
     a, b = _standard(x), _standard(y)
     columns = [np.ones(len(a)), a, b, a * a, b * b, a * b]
-    partial = given is not None and varies(given)
+    partial = control is not None and varies(control)
     if partial:
-        c = _standard(given)
+        c = _standard(control)
         columns += [c, c * c, a * c, b * c]
     whole = np.column_stack(columns)
     drawn = resampler.sums(whole)
@@ -187,11 +187,11 @@ def _estimate_r(statistic: Callable[[Array], Array], of_all: Array, drawn: Array
 
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(np.clip(statistic(of_all)[0], -1, 1))
-        found = interval(value, statistic(drawn))
+        estimate = interval(value, statistic(drawn))
     fisher = fisher_interval(value, n)
-    if found.low is None or found.high is None or fisher is None:
+    if estimate.low is None or estimate.high is None or fisher is None:
         return Resampled(value, None, None)
-    return Resampled(value, min(found.low, fisher[0]), max(found.high, fisher[1]))
+    return Resampled(value, min(estimate.low, fisher[0]), max(estimate.high, fisher[1]))
 
 
 def fisher_interval(r: float, n: int, z: float = _Z) -> tuple[float, float] | None:
@@ -269,7 +269,7 @@ def linear_model(y: Array, columns: Sequence[Array], resampler: Resampler) -> Li
 
     fitted = in_units(own[0])
     resampled = in_units(drawn[0])
-    values = [float(each[0]) for each in fitted]
+    values = [float(model[0]) for model in fitted]
     terms = zip(values[1:], columns, strict=True)
     residuals = y - values[0] - sum(slope * column for slope, column in terms)
     return LinearModel(

@@ -31,10 +31,10 @@ def melodi(files: tuple[Path, ...], out: Path) -> None:
     if twice:
         raise SessionError(f"two tables have the name {twice[0]}", hint="rename one of them")
     made = import_tables(tables, out)
-    for name, found in made.faults:
-        click.echo(f"{plain(name)}: " + (_count(len(found), "fault") if found else "no fault found"))
-        for each in found:
-            click.echo(f"  {plain(fault_text(each))}")
+    for name, faults in made.faults:
+        click.echo(f"{plain(name)}: " + (_count(len(faults), "fault") if faults else "no fault found"))
+        for fault in faults:
+            click.echo(f"  {plain(fault_text(fault))}")
     prompts, cells = _count(made.rows, "prompt"), _count(made.cells, "cell")
     click.echo(f"{prompts} in {cells}: {made.folder}")
 

@@ -57,7 +57,7 @@ def findings(table: PublishedTable) -> tuple[TableFault, ...]:
         _missing,
         _unknown_columns,
     )
-    return tuple(found for check in checks for found in check(table))
+    return tuple(fault for check in checks for fault in check(table))
 
 
 def known_device(row: PublishedRow) -> str | None:
@@ -86,11 +86,11 @@ def _of_rows(
 
 def _device(table: PublishedTable) -> Iterator[TableFault]:
     texts = {row.texts["type"] for row in table.rows if known_device(row) is None}
-    said = " or ".join(f"'{text}'" if text else "empty" for text in sorted(texts, key=str))
+    names = " or ".join(f"'{text}'" if text else "empty" for text in sorted(texts, key=str))
     yield from _of_rows(
         table,
         "device_unknown",
-        f"the device type is {said}: the rows cannot be told apart by device",
+        f"the device type is {names}: the rows cannot be told apart by device",
         lambda row: known_device(row) is None,
     )
 
@@ -126,11 +126,11 @@ def _index_columns(table: PublishedTable) -> Iterator[TableFault]:
     kinds = {values for _, values in table.unnamed}
     equal = len(kinds) < len(table.unnamed)
     constant = [f"'{name}'" for name, values in table.unnamed if len(set(values)) == 1 < len(values)]
-    said = "; unnamed duplicates of each other" if equal else ""
+    suffix = "; unnamed duplicates of each other" if equal else ""
     same = f"; the same in every row: {', '.join(constant)}" if constant else ""
     yield TableFault(
         "index_columns",
-        f"columns of row numbers were saved with the table ({shown}{said}{same}): left out",
+        f"columns of row numbers were saved with the table ({shown}{suffix}{same}): left out",
         len(table.rows),
         len(table.rows),
     )
@@ -159,11 +159,11 @@ def _impossible(table: PublishedTable) -> Iterator[TableFault]:
             and (tokens := row.numbers.get("response_token_length"))
         ]
         powers = [power for row in touched if (power := power_w(row)) is not None]
-        told = f" (median {median(ratios):.3g} J/token" if ratios else " (no tokens"
-        told += f" at {median(powers):.3g} W)" if powers else ")"
+        detail = f" (median {median(ratios):.3g} J/token" if ratios else " (no tokens"
+        detail += f" at {median(powers):.3g} W)" if powers else ")"
         yield TableFault(
             "impossible_energy",
-            f"impossible J/token{told}: a prompt draws between {LOWEST_POWER_W:g} W and "
+            f"impossible J/token{detail}: a prompt draws between {LOWEST_POWER_W:g} W and "
             f"{HIGHEST_POWER_W / 1000:g} kW and ends with an answer",
             len(touched),
             len(table.rows),
@@ -261,7 +261,7 @@ def _drift(table: PublishedTable) -> Iterator[TableFault]:
     known = [(part, ratio) for part in parts if (ratio := _ratio(part)) is not None]
     if not known:
         return
-    low, high = (pick(known, key=lambda each: each[1]) for pick in (min, max))
+    low, high = (pick(known, key=lambda fault: fault[1]) for pick in (min, max))
     if high[1] > (1 + _DRIFT) * low[1]:
         yield TableFault(
             "drift",

@@ -122,16 +122,16 @@ def _stop_words() -> frozenset[str] | None:
 
 def prompt_features(prompt: str, libraries: Libraries) -> dict[str, Feature]:
     """Every published feature of a prompt, ``None`` where it cannot be had here."""
-    found: dict[str, Feature] = dict.fromkeys((*FEATURES, "text_standard"))
-    found["punctuation_count"] = float(sum(prompt.count(mark) for mark in string.punctuation))
-    found["question_marks"] = float(prompt.count("?"))
-    found["exclamation_marks"] = float(prompt.count("!"))
+    features: dict[str, Feature] = dict.fromkeys((*FEATURES, "text_standard"))
+    features["punctuation_count"] = float(sum(prompt.count(mark) for mark in string.punctuation))
+    features["question_marks"] = float(prompt.count("?"))
+    features["exclamation_marks"] = float(prompt.count("!"))
     if libraries.textstat:
-        found |= _scores(prompt, libraries.syllables)
+        features |= _scores(prompt, libraries.syllables)
     if libraries.textblob:
-        found |= _words(prompt, libraries.stop_words)
-        found |= _grammar(prompt, found["word_count"])
-    return found
+        features |= _words(prompt, libraries.stop_words)
+        features |= _grammar(prompt, features["word_count"])
+    return features
 
 
 def _scores(prompt: str, syllables: bool) -> dict[str, Feature]:
@@ -159,7 +159,7 @@ def _tokens(prompt: str) -> tuple[list[str], int]:
     """
     from nltk.tokenize import NLTKWordTokenizer
 
-    sentences = [each for each in re.split(r"(?<=[.!?])\s+", prompt.strip()) if each]
+    sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+", prompt.strip()) if sentence]
     tokenizer = NLTKWordTokenizer()
     return [word for sentence in sentences for word in tokenizer.tokenize(sentence)], len(sentences)
 
@@ -191,7 +191,7 @@ def _grammar(prompt: str, words: Feature) -> dict[str, Feature]:
     from textblob.en.taggers import PatternTagger
 
     sentiment = TextBlob(prompt).sentiment
-    found: dict[str, Feature] = {
+    features: dict[str, Feature] = {
         "sentiment_polarity": float(sentiment.polarity),
         "sentiment_subjectivity": float(sentiment.subjectivity),
     }
@@ -200,10 +200,10 @@ def _grammar(prompt: str, words: Feature) -> dict[str, Feature]:
         name: float(sum(tag.startswith(starts) and tag not in _NOT for tag in tags)) for name, starts in _TAGS.items()
     }
     counts["noun_count"] = float(sum(tag in _TAGS["noun_count"] for tag in tags))
-    found |= counts
-    found["adjectives"], found["adverbs"] = counts["adj_count"], counts["adverb_count"]
+    features |= counts
+    features["adjectives"], features["adverbs"] = counts["adj_count"], counts["adverb_count"]
     if isinstance(words, float) and words:
-        found["prop_adverbs"] = counts["adverb_count"] / words
-        found["prop_pronouns"] = counts["pronoun_count"] / words
-        found["desc_complexity_ratio"] = (counts["adj_count"] + counts["adverb_count"]) / words
-    return found
+        features["prop_adverbs"] = counts["adverb_count"] / words
+        features["prop_pronouns"] = counts["pronoun_count"] / words
+        features["desc_complexity_ratio"] = (counts["adj_count"] + counts["adverb_count"]) / words
+    return features

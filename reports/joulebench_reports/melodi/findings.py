@@ -122,8 +122,8 @@ def _prompt_length(length: ColumnCorrelation, barred: str | None) -> Finding:
     return Finding(claim, _judged(length.r, predicts=False), length.r, why)
 
 
-def _beyond_text(each: ColumnCorrelation) -> str:
-    beyond = each.beyond
+def _beyond_text(column: ColumnCorrelation) -> str:
+    beyond = column.beyond
     if beyond.value is None or beyond.low is None or beyond.high is None:
         return ""
     return f"; among answers of equal length r = {beyond.value:.3f} [{beyond.low:.3f}, {beyond.high:.3f}]"
@@ -134,11 +134,11 @@ def _complexity(features: Sequence[ColumnCorrelation], barred: str | None) -> Fi
     known = [feature for feature in features if feature.r.value is not None]
     if not known:
         return Finding(claim, "cannot tell", None, "no feature of the prompts is known and varies")
-    strongest = max(known, key=lambda each: abs(each.r.value or 0.0))
+    strongest = max(known, key=lambda column: abs(column.r.value or 0.0))
     if barred is not None:
         return Finding(claim, "cannot tell", strongest.r, barred)
     # So many features are looked at that one looks strong by chance: Bonferroni's correction.
-    joint = [_widened(each.r, len(known)) for each in known]
+    joint = [_widened(column.r, len(known)) for column in known]
     verdicts = [_judged(figure, predicts=False) for figure in joint]
     verdict: Verdict = "cannot tell"
     if all(verdict == "holds" for verdict in verdicts):
@@ -189,19 +189,19 @@ def _gpu_share(group: PromptGroup, resampler: Resampler) -> Finding:
     if not both.any():
         return Finding(claim, "cannot tell", None, "no prompt has both energies")
     drawn = resampler if both.all() else group.resampler(0, both)
-    found = bootstrap.ratio_of_sums(gpu[both], (cpu + gpu)[both], drawn)
+    share = bootstrap.ratio_of_sums(gpu[both], (cpu + gpu)[both], drawn)
     figure = Figure(
-        found.value,
+        share.value,
         "1",
-        found.low,
-        found.high,
+        share.low,
+        share.high,
         drawn.prompts,
         group.provenance,
         "ratio of sums; bootstrap over prompts",
     )
     verdict: Verdict = "cannot tell"
-    if found.low is not None and found.high is not None and drawn.prompts >= _FEWEST:
-        verdict = "holds" if found.low > 0.5 else "does not hold" if found.high < 0.5 else "cannot tell"
+    if share.low is not None and share.high is not None and drawn.prompts >= _FEWEST:
+        verdict = "holds" if share.low > 0.5 else "does not hold" if share.high < 0.5 else "cannot tell"
     return Finding(claim, verdict, figure, "the GPU's share of the energy of GPU and CPU")
 
 
@@ -222,11 +222,11 @@ def device_finding(groups: Sequence[PromptGroup], seed: int) -> Finding:
         return Finding(claim, "cannot tell", None, why)
     compared = [_compared(one, other, seed, len(pairs)) for one, other in pairs]
     verdict: Verdict = "cannot tell"
-    if any(each.low is not None and (each.low > 1 or (each.high or 1) < 1) for each in compared):
+    if any(figure.low is not None and (figure.low > 1 or (figure.high or 1) < 1) for figure in compared):
         verdict = "holds"
     elif all(
-        each.low is not None and each.high is not None and each.low > 1 - _ALIKE and each.high < 1 + _ALIKE
-        for each in compared
+        figure.low is not None and figure.high is not None and figure.low > 1 - _ALIKE and figure.high < 1 + _ALIKE
+        for figure in compared
     ):
         verdict = "does not hold"
     largest = max(range(len(pairs)), key=lambda i: abs(math.log(compared[i].value or 1.0)))
@@ -244,13 +244,13 @@ def _compared(one: PromptGroup, other: PromptGroup, seed: int, pairs: int) -> Fi
     logs: list[float] = []
     spreads: list[float] = []
     for place, group in enumerate((one, other)):
-        found = bootstrap.ratio_of_sums(
+        quotient = bootstrap.ratio_of_sums(
             group.energy_j, group.quantities["response_token_length"], group.resampler(seed + place)
         )
-        if found.value <= 0 or found.low is None or found.high is None or found.low <= 0:
+        if quotient.value <= 0 or quotient.low is None or quotient.high is None or quotient.low <= 0:
             return Figure(None, "1", provenance=one.provenance, reason_if_null="no interval")
-        logs.append(math.log(found.value))
-        spreads.append((math.log(found.high) - math.log(found.low)) / (2 * t_quantile(0.975, _NORMAL)))
+        logs.append(math.log(quotient.value))
+        spreads.append((math.log(quotient.high) - math.log(quotient.low)) / (2 * t_quantile(0.975, _NORMAL)))
     ratio, half = logs[0] - logs[1], z * math.hypot(*spreads)
     return Figure(
         math.exp(ratio),

@@ -15,11 +15,11 @@ from joulebench_reports.melodi.requests import Joules, MeasuredRequest
 
 #: Quantities of a request by the column of MELODI that holds them.
 _QUANTITIES: Final[Mapping[str, Callable[[MeasuredRequest], float | None]]] = {
-    "response_token_length": lambda each: each.response_tokens,
-    "prompt_token_length": lambda each: each.prompt_tokens,
-    "response_duration": lambda each: each.decode_s,
-    "prompt_duration": lambda each: each.prefill_s,
-    "clock_duration": lambda each: each.duration_s,
+    "response_token_length": lambda request: request.response_tokens,
+    "prompt_token_length": lambda request: request.prompt_tokens,
+    "response_duration": lambda request: request.decode_s,
+    "prompt_duration": lambda request: request.prefill_s,
+    "clock_duration": lambda request: request.duration_s,
 }
 QUANTITIES: Final = tuple(_QUANTITIES)
 
@@ -85,9 +85,9 @@ def groups(
             if provenance is not None:
                 yield from _group(own, provenance, [e.of_channel(channel) for e in own], described)
             continue
-        for found in PROVENANCES:
-            if any(found in each.provenances for each in own):
-                yield from _group(own, found, [each.energy(found) for each in own], described)
+        for kind in PROVENANCES:
+            if any(kind in request.provenances for request in own):
+                yield from _group(own, kind, [request.energy(kind) for request in own], described)
 
 
 def _provenance_of(requests: Sequence[MeasuredRequest], channel: str) -> Provenance | None:
@@ -101,15 +101,15 @@ class _Described:
         self._libraries = libraries
         self._known: dict[str, Mapping[str, object]] = {}
 
-    def features(self, each: MeasuredRequest) -> Mapping[str, object]:
+    def features(self, request: MeasuredRequest) -> Mapping[str, object]:
         """The published features where there are some, else those that can be had here."""
-        if any(name in each.values for name in FEATURES):
-            return each.values
-        if not each.prompt:
+        if any(name in request.values for name in FEATURES):
+            return request.values
+        if not request.prompt:
             return {}
-        if each.prompt not in self._known:
-            self._known[each.prompt] = prompt_features(each.prompt, self._libraries)
-        return self._known[each.prompt]
+        if request.prompt not in self._known:
+            self._known[request.prompt] = prompt_features(request.prompt, self._libraries)
+        return self._known[request.prompt]
 
 
 def _group(
@@ -117,12 +117,14 @@ def _group(
 ) -> Iterator[PromptGroup]:
     import numpy as np
 
-    answered = [(each, energy) for each, energy in zip(requests, energies, strict=True) if each.response_tokens]
-    used = [(each, energy) for each, energy in answered if energy.fit_j is not None]
+    answered = [
+        (request, energy) for request, energy in zip(requests, energies, strict=True) if request.response_tokens
+    ]
+    used = [(request, energy) for request, energy in answered if energy.fit_j is not None]
     if not used:
         return
     dropped: Counter[str] = Counter(flag for _, energy in answered if energy.fit_j is None for flag in energy.flags)
-    places = _places([each for each, _ in used])
+    places = _places([request for request, _ in used])
     count = max(places) + 1
     of_point = np.asarray(places)
 
@@ -132,32 +134,32 @@ def _group(
         return sums / np.bincount(of_point, minlength=count)
 
     first = used[0][0].cell
-    cells = {each.cell.id: each.cell for each, _ in used}
-    texts = [described.features(each) for each, _ in used]
+    cells = {request.cell.id: request.cell for request, _ in used}
+    texts = [described.features(request) for request, _ in used]
     yield PromptGroup(
-        labels=tuple(dict.fromkeys(each.cell.label for each, _ in used)),
+        labels=tuple(dict.fromkeys(request.cell.label for request, _ in used)),
         model=first.model,
         technique=first.technique,
         device=first.device,
         provenance=provenance,
         methods=tuple(dict.fromkeys(m for _, energy in used for m in energy.methods)),
         channels=tuple(dict.fromkeys(c for _, energy in used for c in energy.channels)),
-        faults=tuple(dict.fromkeys(f for each, _ in used for f in each.cell.faults)),
+        faults=tuple(dict.fromkeys(f for request, _ in used for f in request.cell.faults)),
         requests=len(used),
         short=sum(energy.gross_j is None for _, energy in used),
-        set_lengths=_set_lengths([each for each, _ in used]),
-        in_order=count == len(used) and len({each.cell.id for each, _ in used}) == 1,
+        set_lengths=_set_lengths([request for request, _ in used]),
+        in_order=count == len(used) and len({request.cell.id for request, _ in used}) == 1,
         blocks=sum(cell.blocks for cell in cells.values()),
         block_flags=sum((Counter(cell.block_flags) for cell in cells.values()), Counter[str]()),
         dropped=dropped,
         energy_j=averaged([energy.fit_j for _, energy in used]),
-        quantities={name: averaged([value(each) for each, _ in used]) for name, value in _QUANTITIES.items()},
+        quantities={name: averaged([value(request) for request, _ in used]) for name, value in _QUANTITIES.items()},
         features={name: averaged([_number(text.get(name)) for text in texts]) for name in FEATURES},
         parts={
-            "cpu": averaged([each.energy(provenance, "cpu").fit_j for each, _ in used]),
-            "gpu": averaged([each.energy(provenance, "gpu").fit_j for each, _ in used]),
+            "cpu": averaged([request.energy(provenance, "cpu").fit_j for request, _ in used]),
+            "gpu": averaged([request.energy(provenance, "gpu").fit_j for request, _ in used]),
         },
-        prompts=_prompt_numbers([each for each, _ in used], places),
+        prompts=_prompt_numbers([request for request, _ in used], places),
     )
 
 
@@ -166,9 +168,9 @@ def _set_lengths(requests: Sequence[MeasuredRequest]) -> tuple[int, ...] | None:
     lengths: dict[str, set[int]] = {}
     for request in requests:
         lengths.setdefault(request.cell.id, set()).add(request.response_tokens or 0)
-    if len(requests) <= len(lengths) or any(len(found) > 1 for found in lengths.values()):
+    if len(requests) <= len(lengths) or any(len(length) > 1 for length in lengths.values()):
         return None
-    return tuple(sorted({length for found in lengths.values() for length in found}))
+    return tuple(sorted({length for size in lengths.values() for length in size}))
 
 
 def _number(value: object) -> float | None:
@@ -180,12 +182,12 @@ def _places(requests: Sequence[MeasuredRequest]) -> list[int]:
     numbers: dict[Any, int] = {}
     return [
         numbers.setdefault(
-            (each.cell.id, each.prompt_index)
-            if each.prompt_index is not None
-            else (each.cell.id, each.block, each.request),
+            (request.cell.id, request.prompt_index)
+            if request.prompt_index is not None
+            else (request.cell.id, request.block, request.request),
             len(numbers),
         )
-        for each in requests
+        for request in requests
     ]
 
 
@@ -194,11 +196,11 @@ def _prompt_numbers(requests: Sequence[MeasuredRequest], places: Sequence[int]) 
     import numpy as np
 
     names: dict[Any, int] = {}
-    found = np.zeros(max(places) + 1, dtype=np.intp)
-    for each, place in zip(requests, places, strict=True):
+    numbers = np.zeros(max(places) + 1, dtype=np.intp)
+    for request, place in zip(requests, places, strict=True):
         # A model without a tokenizer has no text: its lists are told apart by their places alone.
-        name: Any = each.prompt or each.prompt_index
+        name: Any = request.prompt or request.prompt_index
         if name is None:
-            name = (each.cell.id, each.block, each.request)
-        found[place] = names.setdefault(name, len(names))
-    return found
+            name = (request.cell.id, request.block, request.request)
+        numbers[place] = names.setdefault(name, len(names))
+    return numbers

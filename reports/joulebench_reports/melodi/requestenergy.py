@@ -63,7 +63,8 @@ def request_energies(session: Session, cell_id: str) -> Mapping[tuple[int, int],
     energy = _block_energies(session.table("energy", cell_id))
     channels = [channel for channel in session.row["channels"] or () if channel["quantity"] in ("energy", "power")]
     alone = all(count == 1 for count in in_block.values()) and all(
-        each.gross_j is not None or _FATAL & set(each.flags) or _NO_READ in each.flags for each in energy.values()
+        joules.gross_j is not None or _FATAL & set(joules.flags) or _NO_READ in joules.flags
+        for joules in energy.values()
     )
     readings = {} if alone else _readings(session.table("samples", cell_id), channels)
     return {
@@ -97,7 +98,7 @@ def _readings(samples: pa.Table, channels: Sequence[Mapping[str, Any]]) -> Mappi
 
     at_edge = _equal(samples["origin"], "edge")
     values = samples.select(["t_ns", "raw"])
-    found: dict[str, _Readings] = {}
+    readings: dict[str, _Readings] = {}
     for channel in channels:
         own = _equal(samples["channel"], channel["channel"])
         edges = values.filter(pc.and_(own, at_edge))
@@ -108,8 +109,8 @@ def _readings(samples: pa.Table, channels: Sequence[Mapping[str, Any]]) -> Mappi
             if not _rises(ticks["t_ns"]):
                 ticks = ticks.sort_by("t_ns")
             one.ticks = Trace(_integers(ticks["t_ns"]), _integers(ticks["raw"]))
-        found[channel["channel"]] = one
-    return found
+        readings[channel["channel"]] = one
+    return readings
 
 
 def _equal(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

@@ -111,7 +111,7 @@ def _sum(channels: Sequence[ChannelEnergy]) -> Joules:
         math.fsum(fit) if len(fit) == len(channels) else None,
         flags,
         tuple(dict.fromkeys(channel.method for channel in channels)),
-        tuple(each.channel for each in channels),
+        tuple(channel.channel for channel in channels),
     )
 
 

@@ -101,88 +101,90 @@ def machine_kind(session: Session) -> str | None:
 
 def _provenance(requests: Sequence[MeasuredRequest]) -> Provenance | None:
     """The most trusted provenance of which any request has an energy."""
-    found = {provenance for request in requests for provenance in request.provenances}
-    return next((each for each in PROVENANCES if each in found), None)
+    provenances = {provenance for request in requests for provenance in request.provenances}
+    return next((provenance for provenance in PROVENANCES if provenance in provenances), None)
 
 
 def _as_provenance(text: str) -> Provenance | None:
-    return next((each for each in PROVENANCES if each == text), None)
+    return next((provenance for provenance in PROVENANCES if provenance == text), None)
 
 
 def _row(
-    each: MeasuredRequest,
+    request: MeasuredRequest,
     provenance: Provenance | None,
     machine: str | None,
     libraries: Libraries,
     features: dict[str, Mapping[str, Value]],
 ) -> dict[str, Value]:
-    total = _energy(each, provenance)
-    published = {name: each.values[name] for name in FEATURES if name in each.values}
+    total = _energy(request, provenance)
+    published = {name: request.values[name] for name in FEATURES if name in request.values}
     if published:
         described: Mapping[str, Value] = {
             **{k: v for k, v in published.items() if not isinstance(v, bool)},
-            "text_standard": _text(each.values.get("text_standard")),
+            "text_standard": _text(request.values.get("text_standard")),
         }
     else:
-        prompt = each.prompt or ""
+        prompt = request.prompt or ""
         if prompt not in features:
             features[prompt] = prompt_features(prompt, libraries) if prompt else {}
         described = features[prompt]
-    is_published = bool(each.cell.faults) or TOTAL_NS in each.values
+    is_published = bool(request.cell.faults) or TOTAL_NS in request.values
     return {
-        "model_name": each.cell.model,
-        "created_at": _iso(each.end),
-        "total_duration": _ns(each.duration_s, each.values.get(TOTAL_NS)),
-        "load_duration": _ns(None, each.values.get(LOAD_NS)),
-        "prompt_token_length": each.prompt_tokens,
-        "prompt_duration": _ns(each.prefill_s),
-        "response_token_length": each.response_tokens,
-        "response_duration": _ns(each.decode_s),
-        "prompt": each.prompt,
-        "response": each.response,
-        "type": each.cell.device if is_published else machine,
-        "clock_duration": each.duration_s,
-        "start_time": _iso(each.start),
-        "end_time": _iso(each.end),
-        **_energies(each, provenance, total),
+        "model_name": request.cell.model,
+        "created_at": _iso(request.end),
+        "total_duration": _ns(request.duration_s, request.values.get(TOTAL_NS)),
+        "load_duration": _ns(None, request.values.get(LOAD_NS)),
+        "prompt_token_length": request.prompt_tokens,
+        "prompt_duration": _ns(request.prefill_s),
+        "response_token_length": request.response_tokens,
+        "response_duration": _ns(request.decode_s),
+        "prompt": request.prompt,
+        "response": request.response,
+        "type": request.cell.device if is_published else machine,
+        "clock_duration": request.duration_s,
+        "start_time": _iso(request.start),
+        "end_time": _iso(request.end),
+        **_energies(request, provenance, total),
         **described,
         "energy_provenance": provenance,
         "energy_method": " + ".join(total.methods),
         "energy_flags": " ".join(total.flags),
-        "cell": each.cell.label,
-        "backend": each.cell.backend,
-        "device": each.cell.device,
-        "technique": each.cell.technique,
-        "workload": each.cell.workload,
-        "block": each.block,
-        "request": each.request,
-        "prompt_index": each.prompt_index,
+        "cell": request.cell.label,
+        "backend": request.cell.backend,
+        "device": request.cell.device,
+        "technique": request.cell.technique,
+        "workload": request.cell.workload,
+        "block": request.block,
+        "request": request.request,
+        "prompt_index": request.prompt_index,
     }
 
 
-def _energy(each: MeasuredRequest, provenance: Provenance | None) -> Joules:
+def _energy(request: MeasuredRequest, provenance: Provenance | None) -> Joules:
     if provenance is None:
         return Joules(None, None, ("no_counted_channel",))
-    return each.energy(provenance)
+    return request.energy(provenance)
 
 
-def _energies(each: MeasuredRequest, provenance: Provenance | None, total: Joules) -> dict[str, Value]:
+def _energies(request: MeasuredRequest, provenance: Provenance | None, total: Joules) -> dict[str, Value]:
     """kWh by column: a published table's own, else sums over the domains of one provenance."""
-    if any(energy.channel.startswith("melodi/") for energy in each.energies):
-        found = {
-            name: each.of_channel(channel_of(name)).gross_j
+    if any(energy.channel.startswith("melodi/") for energy in request.energies):
+        energies = {
+            name: request.of_channel(channel_of(name)).gross_j
             for name in PUBLISHED
             if name.startswith("energy_consumption_")
         }
     else:
-        parts = {part: None if provenance is None else each.energy(provenance, part).gross_j for part in ("cpu", "gpu")}
-        found = {
+        parts = {
+            part: None if provenance is None else request.energy(provenance, part).gross_j for part in ("cpu", "gpu")
+        }
+        energies = {
             "energy_consumption_llm_cpu": parts["cpu"],
             "energy_consumption_llm_gpu": parts["gpu"],
             "energy_consumption_llm_total": total.gross_j,
             "energy_consumption_llm": total.gross_j,
         }
-    return {name: None if joules is None else joules / J_PER_KWH for name, joules in found.items()}
+    return {name: None if joules is None else joules / J_PER_KWH for name, joules in energies.items()}
 
 
 def _ns(seconds: float | None, published: object = None) -> int | None:

@@ -136,11 +136,11 @@ def energy_rows(energy: pa.Table, provenance: str, phase: str) -> pa.Table:
     """The rows that enter the sum: counted channels of one provenance and phase."""
     import pyarrow.compute as pc
 
-    wanted = pc.and_(
+    mask = pc.and_(
         pc.and_(pc.equal(energy["phase"], phase), pc.equal(energy["provenance"], provenance)),
         pc.equal(energy["counted"], True),
     )
-    return energy.filter(wanted)
+    return energy.filter(mask)
 
 
 def block_energies(rows: pa.Table) -> dict[int, BlockEnergy]:
@@ -194,7 +194,7 @@ def _medians(table: pa.Table, column: str) -> dict[int, float]:
     for block, value in zip(table["block"].to_pylist(), table[column].to_pylist(), strict=True):
         if value is not None:
             values.setdefault(block, []).append(value)
-    return {block: statistics.median(found) for block, found in values.items()}
+    return {block: statistics.median(value) for block, value in values.items()}
 
 
 def flag_names(rows: pa.Table) -> tuple[str, ...]:

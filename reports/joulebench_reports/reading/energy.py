@@ -36,9 +36,11 @@ def summarise_energy(
         rows = energy_rows(energy, provenance, "total")
         if rows.num_rows:
             maker = _maker(rows, provenance, unit)
-            found = [(phase, _phase(energy, provenance, phase, field, blocks)) for phase, field in phases.items()]
+            phase_figures = [
+                (phase, _phase(energy, provenance, phase, field, blocks)) for phase, field in phases.items()
+            ]
             used = [channel for channel in channels if channel.channel in distinct(rows, "channel")]
-            result.append(_of_provenance(maker, rows, blocks, found, used))
+            result.append(_of_provenance(maker, rows, blocks, phase_figures, used))
     return tuple(result)
 
 
@@ -133,21 +135,21 @@ class _Maker:
 
     def mean_power(self, blocks: Sequence[BlockSums]) -> Figure:
         """Energy over time; of energies with idle margins in them the time is another."""
-        found = self.in_unit("W").ratio(blocks, "duration_s", _gross)
+        ratio = self.in_unit("W").ratio(blocks, "duration_s", _gross)
         if MARGINS_COUNTED not in self._flags:
-            return found
+            return ratio
         reason = "idle margins are in the energy and not in the time"
-        return replace(found, value=None, low=None, high=None, reason_if_null=reason)
+        return replace(ratio, value=None, low=None, high=None, reason_if_null=reason)
 
     def mean_ratio(self, blocks: Sequence[BlockSums], field: str, part: Part) -> Figure:
         """Mean of the ratios, each block counting alike."""
         points, flags = self._points(blocks, field, part)
-        each = "request" if all(block.requests == 1 for block in blocks) else "block"
+        unit = "request" if all(block.requests == 1 for block in blocks) else "block"
         return intervals.mean_of_ratios(
             points,
             unit=self._unit,
             provenance=self.provenance,
-            method=f"{self._method}; mean of per-{each} ratios",
+            method=f"{self._method}; mean of per-{unit} ratios",
             flags=flags,
             reason=self._reason(blocks, points),
         )

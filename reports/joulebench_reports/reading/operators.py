@@ -145,7 +145,7 @@ def _line(cell: CellSummary, bandwidth: float | None, whole_bytes: float) -> Ope
 
 def _whole(first: CellSummary, context: int | None, cells: Sequence[CellSummary]) -> CellSummary | None:
     """The cell of the same setting that decodes with the nearest context."""
-    found = [
+    whole = [
         cell
         for cell in cells
         if cell.kernel is None
@@ -153,16 +153,16 @@ def _whole(first: CellSummary, context: int | None, cells: Sequence[CellSummary]
         and cell.speed.decode_tok_s.value is not None
         and cell.token.decode_context is not None
     ]
-    return min(found, key=lambda cell: abs((cell.token.decode_context or 0.0) - (context or 0)), default=None)
+    return min(whole, key=lambda cell: abs((cell.token.decode_context or 0.0) - (context or 0)), default=None)
 
 
 def _decode_energy(cell: CellSummary) -> Figure | None:
     """Energy of a decoded token: of the decode phase, where the cell has another as well."""
-    for each in cell.energy:
-        decode = dict(each.phases).get("decode")
-        if each.gross.value is not None:
+    for summary in cell.energy:
+        decode = dict(summary.phases).get("decode")
+        if summary.gross.value is not None:
             prefills = cell.speed.prefill_tok_s.value is not None
-            return decode if prefills else each.gross
+            return decode if prefills else summary.gross
     return None
 
 

@@ -49,12 +49,12 @@ def with_fitted_phases(
 
     ``processes`` maps a block to its process: requests of one block, or process, err together.
     """
-    used = [each for each in channels if each.channel in energy.channels]
-    gauges = [each.channel for each in used if each.kind != "counter"]
+    used = [channel for channel in channels if channel.channel in energy.channels]
+    gauges = [channel.channel for channel in used if channel.kind != "counter"]
     if gauges:
         return _noted(energy, f"no fit: {', '.join(gauges)} is no counter")
     windows = _windows(requests)
-    edges = _edges(samples, [each.channel for each in used])
+    edges = _edges(samples, [channel.channel for channel in used])
     kept: list[_Window] = []
     joules: list[float] = []
     for window in windows:
@@ -86,12 +86,12 @@ def _edges(samples: pa.Table, channels: Sequence[str]) -> Mapping[str, dict[int,
     import pyarrow.compute as pc
 
     at_edges = samples.filter(pc.equal(samples["origin"].cast(pa.string()), "edge"))
-    found: dict[str, dict[int, int]] = {}
+    edges: dict[str, dict[int, int]] = {}
     for channel in channels:
         own = at_edges.filter(pc.equal(at_edges["channel"].cast(pa.string()), channel))
         times, raws = own["t_ns"].to_pylist(), own["raw"].to_pylist()
-        found[channel] = dict(zip(times, raws, strict=True))
-    return found
+        edges[channel] = dict(zip(times, raws, strict=True))
+    return edges
 
 
 def _energy(window: _Window, channels: Sequence[ChannelReport], edges: Mapping[str, dict[int, int]]) -> float | None:
@@ -106,10 +106,10 @@ def _energy(window: _Window, channels: Sequence[ChannelReport], edges: Mapping[s
         if channel.scale is None:
             return None
         spec = SensorSpec(channel.scale, period_s, channel.resolution, channel.wraps_at)
-        found = counter_energy_for_fit((window.t0_ns, start), (window.t1_ns, end), spec)
-        if found.gross_j is None:
+        energy = counter_energy_for_fit((window.t0_ns, start), (window.t1_ns, end), spec)
+        if energy.gross_j is None:
             return None
-        total += found.gross_j
+        total += energy.gross_j
     return total
 
 
@@ -138,7 +138,7 @@ def _noted(energy: EnergySummary, why: str) -> EnergySummary:
         reason = f"{figure.reason_if_null}; {why}" if figure.reason_if_null else why
         return replace(figure, reason_if_null=reason)
 
-    return replace(energy, phases=tuple((name, noted(each)) for name, each in energy.phases))
+    return replace(energy, phases=tuple((name, noted(phase)) for name, phase in energy.phases))
 
 
 def fit_missing_phases(

@@ -45,10 +45,10 @@ def edge_readings(session: Session, cell_id: str) -> pa.Table:
 
     from joulebench.session.schema import SAMPLES
 
-    found = [
+    readings = [
         batch.filter(named(batch.column("origin"), "edge")) for batch in session.scan("samples", cell_id, _COLUMNS)
     ]
-    return pa.Table.from_batches(found) if found else SAMPLES.empty_table()
+    return pa.Table.from_batches(readings) if readings else SAMPLES.empty_table()
 
 
 def tick_batches(session: Session, cell_id: str) -> Iterator[pa.RecordBatch]:
@@ -72,4 +72,4 @@ def first_and_last_ns(session: Session, cell_id: str) -> tuple[int, int] | None:
     known = [end for end in ends if end["min"] is not None]
     if not known:
         return None
-    return min(each["min"] for each in known), max(each["max"] for each in known)
+    return min(channel["min"] for channel in known), max(channel["max"] for channel in known)

@@ -43,20 +43,20 @@ class CellSeries:
 
     def ratio(self, above: Part, below: Part) -> CellBlocks | None:
         """Two quantities whose ratio of sums is a figure; blocks that lack one are left out."""
-        found = [
+        usable = [
             (block, top, bottom)
             for block in self.blocks
             if (top := above(block)) is not None and (bottom := below(block)) is not None and bottom > 0
         ]
-        if not found:
+        if not usable:
             return None
-        blocks = [block for block, _, _ in found]
+        blocks = [block for block, _, _ in usable]
         rounds = [block.round for block in blocks if block.round is not None]
         starts = [block.start_s for block in blocks if block.start_s is not None]
         placed = len(rounds) == len(starts) == len(blocks)
         return CellBlocks(
-            [top for _, top, _ in found],
-            [bottom for _, _, bottom in found],
+            [top for _, top, _ in usable],
+            [bottom for _, _, bottom in usable],
             rounds if placed else None,
             [block.process for block in blocks],
             starts if placed else None,
@@ -78,10 +78,10 @@ def read_energies(session: Session, cell_id: str, unit: str) -> CellSeries:
 
 def _series(session: Session, cell_id: str, unit: str, requests: pa.Table) -> CellSeries:
     energy = session.table("energy", cell_id)
-    found: dict[Provenance, Mapping[int, BlockEnergy]] = {}
+    by_provenance: dict[Provenance, Mapping[int, BlockEnergy]] = {}
     for provenance in PROVENANCES:
         rows = energy_rows(energy, provenance, "total")
         if rows.num_rows:
-            found[provenance] = block_energies(rows)
+            by_provenance[provenance] = block_energies(rows)
     blocks = session.table("blocks", cell_id)
-    return CellSeries(read_blocks(blocks, requests, shown_unit(unit).per), found)
+    return CellSeries(read_blocks(blocks, requests, shown_unit(unit).per), by_provenance)

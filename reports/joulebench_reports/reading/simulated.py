@@ -37,7 +37,7 @@ def with_device_time(cell: CellSummary, blocks: pa.Table, requests: pa.Table, en
     unit = shown_unit(cell.unit)
     read = read_blocks(blocks, requests, unit.per)
     by_device = requests.set_column(requests.schema.get_field_index("ttft_s"), "ttft_s", requests["device_ttft_s"])
-    energies = tuple(_with_ranges(each, energy, read) for each in cell.energy)
+    energies = tuple(_with_ranges(summary, energy, read) for summary in cell.energy)
     headline = next((energy.gross for energy in energies if energy.gross.value is not None), None)
     return replace(
         cell,
@@ -47,9 +47,9 @@ def with_device_time(cell: CellSummary, blocks: pa.Table, requests: pa.Table, en
         speed=_device_speed(summarise_speed(read, by_device, unit)),
         memory=_device_memory(cell.memory),
         temperature_max_c=None,
-        flags=tuple(each for each in cell.flags if each.flag in _KEPT_FLAGS),
+        flags=tuple(flag for flag in cell.flags if flag.flag in _KEPT_FLAGS),
         time_base="device",
-        simulation_s=math.fsum(each.host_s for each in read if each.host_s is not None),
+        simulation_s=math.fsum(flag.host_s for flag in read if flag.host_s is not None),
     )
 
 
@@ -88,10 +88,10 @@ def _bounds(energy: pa.Table) -> dict[str, dict[int, tuple[float | None, float |
     import pyarrow.compute as pc
 
     rows = energy.filter(pc.and_(energy["counted"], pc.equal(energy["provenance"], "simulated")))
-    found: dict[str, dict[int, tuple[float | None, float | None]]] = {}
+    bounds: dict[str, dict[int, tuple[float | None, float | None]]] = {}
     for row in rows.select(["phase", "block", "gross_low_j", "gross_high_j"]).to_pylist():
-        found.setdefault(row["phase"], {})[row["block"]] = (row["gross_low_j"], row["gross_high_j"])
-    return found
+        bounds.setdefault(row["phase"], {})[row["block"]] = (row["gross_low_j"], row["gross_high_j"])
+    return bounds
 
 
 def _ranged(figure: Figure, bounds: _Bounds, blocks: Sequence[BlockSums], work: str) -> Figure:
@@ -135,10 +135,10 @@ def _device_memory(memory: Memory) -> Memory:
 
 def notes(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
     """Term and text of what a reader must know of each simulated cell."""
-    found: list[tuple[str, str]] = []
+    lines: list[tuple[str, str]] = []
     simulated = [cell for cell in cells if cell.simulated]
     if simulated:
-        found.append(
+        lines.append(
             (
                 "simulated",
                 "speed and energy of these cells are computed for hardware that is not here and are "
@@ -153,5 +153,5 @@ def notes(cells: Sequence[CellSummary]) -> list[tuple[str, str]]:
             f"not modelled: {cell.facts['not_modelled']}" if cell.facts.get("not_modelled") else "",
             f"simulation took {seconds(cell.simulation_s)} on this machine",
         ]
-        found.append((cell.label, plain("; ".join(part for part in parts if part))))
-    return found
+        lines.append((cell.label, plain("; ".join(part for part in parts if part))))
+    return lines

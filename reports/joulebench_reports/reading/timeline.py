@@ -74,7 +74,7 @@ class Timeline:
     @property
     def end_s(self) -> float:
         """When the last thing that is shown ends."""
-        lines = [*self.power_w, *self.temperature_c, *(s for _, each in self.memory_mib for s in each)]
+        lines = [*self.power_w, *self.temperature_c, *(s for _, values in self.memory_mib for s in values)]
         ends = [line.t_s[-1] for line in lines if line.t_s]
         return max([*ends, *(span.t1_s for span in self.spans)], default=0.0)
 
@@ -114,14 +114,16 @@ def read_timeline(
     tokens, tokens_left_out = _tokens(requests, start_ns, detail.tokens)
 
     def panel(group: Sequence[ChannelReport]) -> tuple[Series, ...]:
-        return tuple(series[each.channel] for each in group if each.channel in series)
+        return tuple(series[channel.channel] for channel in group if channel.channel in series)
 
     return Timeline(
         cell_id=cell_id,
         start_ns=start_ns,
         power_w=panel(_power_channels(channels)),
         memory_mib=tuple(
-            (domain, found) for domain, group in _memory_by_domain(channels).items() if (found := panel(group))
+            (domain, memory_panel)
+            for domain, group in _memory_by_domain(channels).items()
+            if (memory_panel := panel(group))
         ),
         temperature_c=panel(_temperatures(channels)),
         spans=spans,
@@ -139,7 +141,7 @@ def _extent(session: Session, cell_id: str, blocks: pa.Table) -> tuple[int, int]
     ends = [first_and_last_ns(session, cell_id) or ()]
     if blocks.num_rows:
         ends.append((pc.min(blocks["t0_ns"]).as_py(), pc.max(blocks["t1_ns"]).as_py()))
-    known = [each for pair in ends for each in pair if each is not None]
+    known = [bound for pair in ends for bound in pair if bound is not None]
     return (min(known), max(known)) if known else (0, 0)
 
 
@@ -176,16 +178,16 @@ def _memory_by_domain(channels: Sequence[ChannelReport]) -> dict[str, list[Chann
 
 
 def _spans(blocks: pa.Table, requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[TimelineSpan, ...], int]:
-    found: list[TimelineSpan] = []
+    spans: list[TimelineSpan] = []
     left_out = max(0, blocks.num_rows - most) + max(0, requests.num_rows - most)
     for row in blocks.slice(0, most).select(["block", "t0_ns", "t1_ns"]).to_pylist():
         if row["t0_ns"] is not None and row["t1_ns"] is not None:
             t0, t1 = ((row[name] - start_ns) / 1e9 for name in ("t0_ns", "t1_ns"))
-            found.append(TimelineSpan(round(t0, 5), round(t1, 5), "block", block=row["block"]))
+            spans.append(TimelineSpan(round(t0, 5), round(t1, 5), "block", block=row["block"]))
     columns = ["block", "request", "t0_ns", "prefill_s", "decode_s"]
     for row in requests.slice(0, most).select(columns).to_pylist():
-        found.extend(_phase_spans(row, start_ns))
-    return tuple(found), left_out
+        spans.extend(_phase_spans(row, start_ns))
+    return tuple(spans), left_out
 
 
 def _phase_spans(row: dict[str, Any], start_ns: int) -> list[TimelineSpan]:

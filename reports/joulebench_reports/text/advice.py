@@ -18,9 +18,9 @@ _AIMS: Final = {"energy": "energy", "time": "time a unit", "memory": "peak memor
 _OBJECTIVES: Final = {"energy": "energy", "loss": "loss of perplexity", "memory": "peak memory", "time": "time a unit"}
 
 
-def as_text(found: Sequence[Advice]) -> str:
+def as_text(advice_list: Sequence[Advice]) -> str:
     """The advice for a terminal."""
-    return "\n\n".join("\n".join(_lines(each)) for each in found) + "\n"
+    return "\n\n".join("\n".join(_lines(advised)) for advised in advice_list) + "\n"
 
 
 def _lines(advice: Advice) -> list[str]:
@@ -92,12 +92,12 @@ def _front(front: Front) -> list[str]:
     lines += [f"    off it: {plain(a)}; {plain(b)} is preferable" for a, b in front.off]
     lines += [f"    not placed: {plain(a)}, whose {plain(b)} is unknown" for a, b in front.unplaced]
     if front.left_out:
-        unknown = ", ".join(_OBJECTIVES[each] for each in front.left_out)
+        unknown = ", ".join(_OBJECTIVES[cell] for cell in front.left_out)
         lines.append(f"    left out, since no cell has it: {unknown}")
     return lines
 
 
-def as_json(found: Sequence[Advice]) -> str:
+def as_json(advised: Sequence[Advice]) -> str:
     """One JSON object; unknown is null."""
     document = {
         "format": _FORMAT,
@@ -110,7 +110,7 @@ def as_json(found: Sequence[Advice]) -> str:
                 "undecided": [cell.label for cell in advice.undecided],
                 "cure": advice.cure,
             }
-            for advice in found
+            for advice in advised
         ],
     }
     return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"

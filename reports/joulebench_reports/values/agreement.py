@@ -74,7 +74,8 @@ def _agreement(data: Mapping[str, Any]) -> AgreementFigures:
             **values,
             "reference": _reference(data["reference"], data),
             "divergences": tuple(
-                AnswerDivergence(**{name: each[name] for name in fields}) for each in data["divergences"] or ()
+                AnswerDivergence(**{name: divergence[name] for name in fields})
+                for divergence in data["divergences"] or ()
             ),
             "disagrees": tuple(data["disagrees"]),
             "intervals": {name: (low, high) for name, (low, high) in (data.get("intervals") or {}).items()},
@@ -96,26 +97,26 @@ def _reference(about: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 # -- words ----------------------------------------------------------------------------------------
 
 
-def agrees_text(found: AgreementFigures | None) -> str:
+def agrees_text(agreement: AgreementFigures | None) -> str:
     """``512/512``; ``480/480, tie`` where answers part at ties; ``NO 64/512``."""
-    if found is None or found.compared_tokens is None:
+    if agreement is None or agreement.compared_tokens is None:
         return UNKNOWN
-    text = f"{found.agreed_tokens}/{found.compared_tokens}"
-    if found.disagrees:
+    text = f"{agreement.agreed_tokens}/{agreement.compared_tokens}"
+    if agreement.disagrees:
         return f"NO {text}"
-    return f"{text}, {_count(found.ties, 'tie')}" if found.ties else text
+    return f"{text}, {_count(agreement.ties, 'tie')}" if agreement.ties else text
 
 
-def agreed_share(found: AgreementFigures | None) -> float | None:
+def agreed_share(agreement: AgreementFigures | None) -> float | None:
     """Agreed of compared tokens, for sorting."""
-    if found is None or found.agreed_tokens is None or not found.compared_tokens:
+    if agreement is None or agreement.agreed_tokens is None or not agreement.compared_tokens:
         return None
-    return found.agreed_tokens / found.compared_tokens
+    return agreement.agreed_tokens / agreement.compared_tokens
 
 
-def bounds_of(found: AgreementFigures, name: str) -> tuple[float | None, float | None]:
+def bounds_of(agreement: AgreementFigures, name: str) -> tuple[float | None, float | None]:
     """The 95 % interval of a figure; ``None`` where it was not recorded."""
-    return found.intervals.get(name, (None, None))
+    return agreement.intervals.get(name, (None, None))
 
 
 def change_text(ratio: float | None) -> str:
@@ -125,28 +126,28 @@ def change_text(ratio: float | None) -> str:
 
 def agreement_notes(cells: Sequence[tuple[str, AgreementFigures | None]]) -> Iterator[tuple[str, str]]:
     """(term, what to say) of labelled cells: the reference, who disagrees, where they part."""
-    known = [(label, found) for label, found in cells if found is not None]
-    for text in dict.fromkeys(found.reference for _, found in known if found.prompts):
+    known = [(label, agreement) for label, agreement in cells if agreement is not None]
+    for text in dict.fromkeys(agreement.reference for _, agreement in known if agreement.prompts):
         yield "agreement", f"compared with {plain(text)}"
-    for label, found in known:
-        if found.disagrees:
-            yield f"{label} DISAGREES with the reference", "; ".join(map(plain, found.disagrees))
-        worst = found.worst
+    for label, agreement in known:
+        if agreement.disagrees:
+            yield f"{label} DISAGREES with the reference", "; ".join(map(plain, agreement.disagrees))
+        worst = agreement.worst
         if worst is not None:
-            parted = len(found.divergences)
-            others = f"; {parted} of {found.prompts} answers part" if parted > 1 else ""
+            parted = len(agreement.divergences)
+            others = f"; {parted} of {agreement.prompts} answers part" if parted > 1 else ""
             yield f"{label} parts from the reference", divergence_text(worst) + others
 
 
-def divergence_text(found: AnswerDivergence) -> str:
+def divergence_text(divergence: AnswerDivergence) -> str:
     """Where, which tokens, how close the reference saw them, and whether that is a tie."""
-    kind = "a tie by rounding" if found.tie else "no tie"
-    limit = number(found.tolerance, 2)
+    kind = "a tie by rounding" if divergence.tie else "no tie"
+    limit = number(divergence.tolerance, 2)
     return (
-        f"at token {found.position + 1} of answer {found.prompt + 1}: "
-        f"{_token(found.token, found.text)} for "
-        f"{_token(found.reference_token, found.reference_text)}, which the reference has "
-        f"{number(found.gap, 3)} ahead in logits ({kind}: up to {limit} is one)"
+        f"at token {divergence.position + 1} of answer {divergence.prompt + 1}: "
+        f"{_token(divergence.token, divergence.text)} for "
+        f"{_token(divergence.reference_token, divergence.reference_text)}, which the reference has "
+        f"{number(divergence.gap, 3)} ahead in logits ({kind}: up to {limit} is one)"
     )
 
 
@@ -166,47 +167,47 @@ def _bounds_text(bounds: tuple[float | None, float | None], factor: float) -> st
     return f" [{number(factor * low, 3)}, {number(factor * high, 3)}] (95 %)"
 
 
-def missing_figures(found: AgreementFigures | None) -> Iterator[tuple[str, str]]:
+def missing_figures(agreement: AgreementFigures | None) -> Iterator[tuple[str, str]]:
     """(what, why) of what a reader would look for and not find."""
-    if found is None:
+    if agreement is None:
         return
-    if found.compared_tokens is None:
-        yield "agreement", found.reason or "no reason recorded"
-    elif found.kl_nats_mean is None:
+    if agreement.compared_tokens is None:
+        yield "agreement", agreement.reason or "no reason recorded"
+    elif agreement.kl_nats_mean is None:
         yield "KL divergence from the reference", "the backend does not show its logits"
 
 
-def detail_pairs(found: AgreementFigures | None) -> Iterator[tuple[str, str]]:
+def detail_pairs(agreement: AgreementFigures | None) -> Iterator[tuple[str, str]]:
     """Every figure, for the cell's own part of a report."""
-    if found is None:
+    if agreement is None:
         return
-    yield "reference", plain(found.reference)
-    if found.reason:
-        yield "not compared", plain(found.reason)
-    if found.compared_tokens is None:
+    yield "reference", plain(agreement.reference)
+    if agreement.reason:
+        yield "not compared", plain(agreement.reason)
+    if agreement.compared_tokens is None:
         return
-    yield "greedy tokens that agree", f"{found.agreed_tokens} of {found.compared_tokens}"
-    yield "answers that part at a tie", str(found.ties)
-    share = agreed_share(found)
+    yield "greedy tokens that agree", f"{agreement.agreed_tokens} of {agreement.compared_tokens}"
+    yield "answers that part at a tie", str(agreement.ties)
+    share = agreed_share(agreement)
     for name, key, value, factor in (
         ("share of equal greedy tokens", "agreed_share", share, 100.0),
-        ("same most likely token", "top1_share", found.top1_share, 100.0),
-        ("KL divergence, mean, nats/token", "kl_nats_mean", found.kl_nats_mean, 1.0),
-        ("KL divergence, largest, nats/token", "kl_nats_max", found.kl_nats_max, 1.0),
+        ("same most likely token", "top1_share", agreement.top1_share, 100.0),
+        ("KL divergence, mean, nats/token", "kl_nats_mean", agreement.kl_nats_mean, 1.0),
+        ("KL divergence, largest, nats/token", "kl_nats_max", agreement.kl_nats_max, 1.0),
     ):
         if value is not None:
             unit = " %" if factor > 1 else ""
             text = number(factor * value, 4 if unit else 3) + unit
-            yield name, text + _bounds_text(bounds_of(found, key), factor)
+            yield name, text + _bounds_text(bounds_of(agreement, key), factor)
     for name, key, ratio in (
-        ("perplexity of the reference's answers, change", "perplexity_ratio", found.perplexity_ratio),
-        ("perplexity of the text, change", "text_perplexity_ratio", found.text_perplexity_ratio),
+        ("perplexity of the reference's answers, change", "perplexity_ratio", agreement.perplexity_ratio),
+        ("perplexity of the text, change", "text_perplexity_ratio", agreement.text_perplexity_ratio),
     ):
         if ratio is not None:
-            low, high = bounds_of(found, key)
+            low, high = bounds_of(agreement, key)
             bounds = _bounds_text((low and low - 1, high and high - 1), 100.0)
             yield name, f"{100 * (ratio - 1):+.4f} %{bounds}"
-    for divergence in found.divergences:
+    for divergence in agreement.divergences:
         yield f"answer {divergence.prompt + 1} parts", divergence_text(divergence)
-    if found.held:
-        yield "verdict", "; ".join(map(plain, found.disagrees)) or "agrees within the limits"
+    if agreement.held:
+        yield "verdict", "; ".join(map(plain, agreement.disagrees)) or "agrees within the limits"

@@ -83,10 +83,10 @@ def _dominates(other: Candidate, cell: Candidate, objectives: Sequence[Objective
 def _is_less(
     other: Candidate, cell: Candidate, objective: Objective, values: tuple[float, float], surely_less: SurelyLess
 ) -> bool:
-    told = None if objective == "memory" else surely_less(other.cell_id, cell.cell_id, objective)
-    if told is None and objective in ("memory", "loss"):
+    less = None if objective == "memory" else surely_less(other.cell_id, cell.cell_id, objective)
+    if less is None and objective in ("memory", "loss"):
         return values[0] < values[1] - _leeway(objective, values[1])
-    return bool(told)
+    return bool(less)
 
 
 def _leeway(objective: Objective, value: float) -> float:

@@ -152,17 +152,17 @@ class CostTable:
 # -- words ----------------------------------------------------------------------------------------
 
 
-def change_words(found: Relative) -> str:
+def change_words(relative: Relative) -> str:
     """``-48.2 ± 1.3 %``: how much more or less than the baseline."""
-    if found.value is None:
+    if relative.value is None:
         return UNKNOWN
-    mark = "" if found.in_turns else _APART
-    if found.low is None or found.high is None:
-        return f"{percent_change(found.value)}{mark}"
-    if not 0 < found.high <= _WIDEST * max(found.low, 0.0):
-        return f"{percent_change(found.value)}, too noisy{mark}"
-    low, high = (100 * (each - 1) for each in (found.low, found.high))
-    text = with_interval(100 * (found.value - 1), low, high)
+    mark = "" if relative.in_turns else _APART
+    if relative.low is None or relative.high is None:
+        return f"{percent_change(relative.value)}{mark}"
+    if not 0 < relative.high <= _WIDEST * max(relative.low, 0.0):
+        return f"{percent_change(relative.value)}, too noisy{mark}"
+    low, high = (100 * (bound - 1) for bound in (relative.low, relative.high))
+    text = with_interval(100 * (relative.value - 1), low, high)
     sign = "" if text.startswith("-") or text == "0" else "+"
     return f"{sign}{text} %{mark}"
 
@@ -175,68 +175,68 @@ def percent_change(ratio: float) -> str:
     return f"{'+' if change > 0 else ''}{number(change)} %"
 
 
-def share_words(found: Bounded) -> str:
+def share_words(share: Bounded) -> str:
     """A share in per cent with its bounds, which are not symmetric."""
-    if found.value is None:
+    if share.value is None:
         return UNKNOWN
-    text = f"{number(100 * found.value, 4)} %"
-    if found.low is None or found.high is None:
+    text = f"{number(100 * share.value, 4)} %"
+    if share.low is None or share.high is None:
         return text
-    return f"{text} [{number(100 * found.low, 3)}, {number(100 * found.high, 3)}]"
+    return f"{text} [{number(100 * share.low, 3)}, {number(100 * share.high, 3)}]"
 
 
-def _plain_figure(found: Bounded) -> str:
-    return with_interval(found.value, found.low, found.high)
+def _plain_figure(bounded: Bounded) -> str:
+    return with_interval(bounded.value, bounded.low, bounded.high)
 
 
 def rows(backend: BackendCosts) -> list[tuple[str, ...]]:
     """Texts in the order of :data:`HEADER`; the baseline's figures first."""
-    found = [] if backend.baseline is None else [_baseline_row(backend.baseline)]
-    return found + [_row(cost) for cost in backend.costs]
+    table_rows = [] if backend.baseline is None else [_baseline_row(backend.baseline)]
+    return table_rows + [_row(cost) for cost in backend.costs]
 
 
-def _baseline_row(found: UncompressedCell) -> tuple[str, ...]:
-    mark = MARKS.get(found.provenance or "measured", "")
-    energy = UNKNOWN if found.energy is None else f"{number(found.energy)} {found.energy_unit}"
+def _baseline_row(cell: UncompressedCell) -> tuple[str, ...]:
+    mark = MARKS.get(cell.provenance or "measured", "")
+    energy = UNKNOWN if cell.energy is None else f"{number(cell.energy)} {cell.energy_unit}"
     return (
         "none",
-        data_size(found.size_bytes),
+        data_size(cell.size_bytes),
         f"{energy} {mark}".strip(),
-        UNKNOWN if found.rate is None else f"{number(found.rate)} {found.rate_unit}",
-        data_size(found.memory_bytes),
-        number(found.perplexity, 4),
-        _plain_figure(found.kl),
-        share_words(found.top1),
-        share_words(found.greedy),
+        UNKNOWN if cell.rate is None else f"{number(cell.rate)} {cell.rate_unit}",
+        data_size(cell.memory_bytes),
+        number(cell.perplexity, 4),
+        _plain_figure(cell.kl),
+        share_words(cell.top1),
+        share_words(cell.greedy),
         "the model as it is",
     )
 
 
-def _row(found: TechniqueCost) -> tuple[str, ...]:
-    mark = MARKS.get(found.provenance or "measured", "") if found.energy.value else ""
+def _row(cost: TechniqueCost) -> tuple[str, ...]:
+    mark = MARKS.get(cost.provenance or "measured", "") if cost.energy.value else ""
     return (
-        plain(found.technique),
-        change_words(found.size),
-        f"{change_words(found.energy)} {mark}".strip(),
-        change_words(found.rate),
-        change_words(found.memory),
-        change_words(found.perplexity),
-        _plain_figure(found.kl),
-        share_words(found.top1),
-        share_words(found.greedy),
-        plain(found.evidence) or UNKNOWN,
+        plain(cost.technique),
+        change_words(cost.size),
+        f"{change_words(cost.energy)} {mark}".strip(),
+        change_words(cost.rate),
+        change_words(cost.memory),
+        change_words(cost.perplexity),
+        _plain_figure(cost.kl),
+        share_words(cost.top1),
+        share_words(cost.greedy),
+        plain(cost.evidence) or UNKNOWN,
     )
 
 
 def missing(table: CostTable) -> list[tuple[str, str]]:
     """(what, why) of the figures that a row does not have, each reason once."""
-    found: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for cost in table.costs:
         for name in ("size", "energy", "rate", "memory", "perplexity"):
             figure: Relative = getattr(cost, name)
             if figure.value is None and figure.reason:
-                found.setdefault((name, figure.reason), []).append(cost.label)
-    return [(f"{name} of {_cells(labels)}", plain(reason)) for (name, reason), labels in found.items()]
+                reasons.setdefault((name, figure.reason), []).append(cost.label)
+    return [(f"{name} of {_cells(labels)}", plain(reason)) for (name, reason), labels in reasons.items()]
 
 
 def _cells(labels: Sequence[str]) -> str:
@@ -245,14 +245,14 @@ def _cells(labels: Sequence[str]) -> str:
 
 def front_lines(table: CostTable) -> list[tuple[str, str]]:
     """A line for each Pareto front: what is weighed, and which cells nothing beats."""
-    found: list[tuple[str, str]] = []
+    lines: list[tuple[str, str]] = []
     for front in table.fronts:
         if len(front.objectives) < 2:
             continue
         off = "".join(f"; {plain(label)} loses to {plain(to)}" for label, to in front.off)
         named = " against ".join(_OBJECTIVES.get(objective, objective) for objective in front.objectives)
-        found.append((named, ", ".join(map(plain, front.on)) + off))
-    return found
+        lines.append((named, ", ".join(map(plain, front.on)) + off))
+    return lines
 
 
 _OBJECTIVES: Final = {"loss": "loss of quality", "energy": "energy", "memory": "peak memory"}

@@ -146,10 +146,10 @@ def backend_settings(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _settings(row: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(row.get("settings_json") or "{}")
+        read = json.loads(row.get("settings_json") or "{}")
     except ValueError:
         return {}
-    settings = found.get(part) if isinstance(found, dict) else None
+    settings = read.get(part) if isinstance(read, dict) else None
     return settings if isinstance(settings, dict) else {}
 
 

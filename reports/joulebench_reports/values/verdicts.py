@@ -117,7 +117,7 @@ def _share(comparison: CellComparison, sign: int) -> str:
     """The saving or the additional cost in per cent, with its interval."""
     ratios = (comparison.ratio, comparison.low, comparison.high)
     value, low, high = (None if r is None else sign * (r - 1) * 100 for r in ratios)
-    bounds = sorted(each for each in (low, high) if each is not None)
+    bounds = sorted(bound for bound in (low, high) if bound is not None)
     return f"{with_interval(value, *bounds)} %" if len(bounds) == 2 else f"{value} %"
 
 

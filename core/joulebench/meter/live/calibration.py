@@ -171,13 +171,13 @@ def calibrate(
     begin = now = clock_ns()
     end = begin + int(seconds * 1e9)
     while watched and now < end:
-        for each in watched:
-            each.look(clock_ns)
+        for watch in watched:
+            watch.look(clock_ns)
         now = clock_ns()
-        if enough_changes is not None and all(each.changes > enough_changes for each in watched):
+        if enough_changes is not None and all(watch.changes > enough_changes for watch in watched):
             break
     watched_s = (now - begin) * 1e-9
-    return [_calibration(channel, each, watched_s) for channel, each in zip(channels, watched, strict=True)]
+    return [_calibration(channel, watch, watched_s) for channel, watch in zip(channels, watched, strict=True)]
 
 
 def calibrate_quickly(channels: Sequence[Channel], most_s: float = QUICK_SECONDS) -> list[SensorCalibration]:
@@ -188,7 +188,7 @@ def calibrate_quickly(channels: Sequence[Channel], most_s: float = QUICK_SECONDS
 def _calibration(channel: Channel, watched: _Watched, watched_s: float) -> SensorCalibration:
     continuous = watched.changes > _CONTINUOUS_SHARE * watched.reads
     known = len(watched.periods_ns) >= _FEWEST_CHANGES and not continuous
-    periods = [each * 1e-9 for each in watched.periods_ns]
+    periods = [period_ns * 1e-9 for period_ns in watched.periods_ns]
     return SensorCalibration(
         channel=channel.path,
         reads=watched.reads,

@@ -71,6 +71,6 @@ def with_rates(channels: Sequence[Channel], energy_hz: float | None, slow_hz: fl
     """The channels with the sampling rates of the profile, where it sets any."""
     result: list[Channel] = []
     for channel in channels:
-        wanted = energy_hz if channel.quantity in ("energy", "power") else slow_hz
-        result.append(channel if wanted is None else replace(channel, rate_hz=wanted))
+        rate_hz = energy_hz if channel.quantity in ("energy", "power") else slow_hz
+        result.append(channel if rate_hz is None else replace(channel, rate_hz=rate_hz))
     return result

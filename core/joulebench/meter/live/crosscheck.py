@@ -75,7 +75,7 @@ def cross_check(
     pause: Callable[[float], None] = time.sleep,
 ) -> CrossCheck:
     """Read both in turn for so many seconds."""
-    read_first, read_second = (edge_reader([source_spec(0, each.source, None)]) for each in (first, second))
+    read_first, read_second = (edge_reader([source_spec(0, channel.source, None)]) for channel in (first, second))
     sandwiches: list[Sandwich] = []
     start_s = now_s = clock_s()
     while now_s < start_s + seconds:
@@ -94,7 +94,7 @@ def judge(first: Channel, second: Channel, sandwiches: Sequence[Sandwich], secon
     width_j = [_counted_j([sandwich[0], sandwich[2]], first)[-1] for sandwich in sandwiches]
     # The offset between the two counters that each sandwich leaves open, from lowest to highest.
     low = [a - b for a, b in zip(before_j, inner_j, strict=True)]
-    high = [each + width for each, width in zip(low, width_j, strict=True)]
+    high = [bound_j + width for bound_j, width in zip(low, width_j, strict=True)]
     offset = quantile([(a + b) / 2 for a, b in zip(low, high, strict=True)], 0.5) or 0.0
     outside_j = [
         # Below a thousandth of a count it is the rounding of this arithmetic.
@@ -108,7 +108,7 @@ def judge(first: Channel, second: Channel, sandwiches: Sequence[Sandwich], secon
         first=first.path,
         second=second.path,
         readings=len(sandwiches),
-        between=sum(each <= allowed_j for each in outside_j),
+        between=sum(excess_j <= allowed_j for excess_j in outside_j),
         worst_j=max(outside_j, default=0.0),
         allowed_j=allowed_j,
         counted_j=counted_j,
@@ -118,9 +118,9 @@ def judge(first: Channel, second: Channel, sandwiches: Sequence[Sandwich], secon
 def _counted_j(raws: Sequence[int], channel: Channel) -> list[float]:
     """Energy since the first reading, wraps undone; readings are closer than a wrap apart."""
     total = 0
-    found = [0.0] * min(1, len(raws))
+    counted_j = [0.0] * min(1, len(raws))
     for earlier, later in itertools.pairwise(raws):
         step = later - earlier
         total += step % channel.wraps_at if channel.wraps_at else step
-        found.append(total * channel.scale)
-    return found
+        counted_j.append(total * channel.scale)
+    return counted_j
