@@ -19,6 +19,8 @@ from joulebench.errors import ModelError
 #: Says which file each tensor of a checkpoint of several files is in.
 INDEX_FILE: Final = "model.safetensors.index.json"
 PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"})
+#: Characters of a wrong value that a message shows.
+_SHOWN: Final = 60
 #: Largest header that the safetensors format allows (its reference implementation).
 _MAX_HEADER_BYTES: Final = 100_000_000
 #: Bytes of a number, by safetensors' names of types (``safetensors/src/tensor.rs``, ``Dtype``).
@@ -206,18 +208,51 @@ def inspect_checkpoint(folder: Path) -> CheckpointFacts:
         raise ModelError(f"cannot be read: {error.strerror}", where=error.filename or str(folder)) from None
 
 
-def refuse_claimed_layers(config: Mapping[str, Any], tensors: int, folder: Path) -> None:
-    """Raise :class:`ModelError` where ``config.json`` claims more layers than there are tensors.
+#: Sizes in a ``config.json``. A model of several parts may have one for each layer, or ``null``.
+_SIZES: Final = (
+    *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "vocab_size", "max_position_embeddings"),
+)
+#: Formats and runtimes hold sizes and token ids in an int32.
+_MAX_SIZE: Final = 2**31 - 1
+#: Weights of one bit and a half, packed into numbers of 32 bits: the most weights that a number stands for.
+_MOST_PACKED: Final = 32
 
-    Libraries make all layers before they look for weights: 10⁹ of them fill any memory.
+
+def refuse_claims(config: Mapping[str, Any], tensors: int, parameters: int, folder: Path) -> None:
+    """Raise :class:`ModelError` where ``config.json`` claims what its weights cannot be.
+
+    Libraries believe it: they make all layers before they look for weights, and 10⁹ of them fill any
+    memory.
     """
-    layers = config.get("num_hidden_layers")
+    hint = "take the config.json that belongs to these weights"
+    where = str(folder / "config.json")
+    for name in _SIZES:
+        value = config.get(name)
+        sizes = value if isinstance(value, list) and value else [value]
+        if value is not None and not all(type(size) is int and 1 <= size <= _MAX_SIZE for size in sizes):
+            raise ModelError(
+                f"'{name}' must be a whole number from 1 to 2³¹ - 1, not {_short(value)}", where=where, hint=hint
+            )
+    layers, hidden, vocabulary = (config.get(name) for name in ("num_hidden_layers", "hidden_size", "vocab_size"))
     if isinstance(layers, int) and layers > tensors:
-        raise ModelError(
-            f"config.json says {layers:,} layers; the weights are {tensors:,} tensors",
-            where=str(folder),
-            hint="take the config.json that belongs to these weights",
-        )
+        raise ModelError(f"says {layers:,} layers; the weights are {tensors:,} tensors", where=where, hint=hint)
+    for name, size in (("vocab_size", vocabulary), ("intermediate_size", config.get("intermediate_size"))):
+        if isinstance(hidden, int) and isinstance(size, int) and hidden * size > _MOST_PACKED * parameters:
+            raise ModelError(
+                f"says hidden_size {hidden:,} and {name} {size:,}; the weights are {parameters:,} numbers",
+                where=where,
+                hint=hint,
+            )
+
+
+def _short(value: object) -> str:
+    """A value of a file for a message: as it stands, cut off where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _inspect(folder: Path) -> CheckpointFacts:
@@ -233,5 +268,5 @@ def _inspect(folder: Path) -> CheckpointFacts:
             parameters += count
             total += info.size_bytes
             dtypes[info.dtype] = dtypes.get(info.dtype, 0) + count
-    refuse_claimed_layers(config, tensors, folder)
+    refuse_claims(config, tensors, parameters, folder)
     return CheckpointFacts(config, parameters, total, dtypes)

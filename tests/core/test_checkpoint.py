@@ -112,6 +112,25 @@ def test_tensors_lie_one_after_the_other_each_of_its_own_size(tmp_path: Path, se
         read_header(safetensors(tmp_path / "x.safetensors", {"a": entry(2), "b": second}, bytes(16)))
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ('{"hidden_size": "64"}', "'hidden_size' must be a whole number"),
+        ('{"vocab_size": true}', "'vocab_size' must be a whole number"),
+        ('{"max_position_embeddings": 9223372036854775808}', "'max_position_embeddings' must be a whole number"),
+        ('{"num_key_value_heads": 0}', "from 1 to"),
+        ('{"hidden_size": 8, "vocab_size": 1000000000}', "vocab_size 1,000,000,000; the weights are 2 numbers"),
+        ('{"hidden_size": 8, "intermediate_size": 1000000000}', "intermediate_size 1,000,000,000"),
+    ],
+)
+def test_sizes_that_the_weights_cannot_have_are_refused(folder: Path, config: str, words: str) -> None:
+    safetensors(folder / "model.safetensors", {"w": entry(2)}, bytes(8))
+    (folder / "config.json").write_text(config, "utf-8")
+    with pytest.raises(ModelError, match=words) as refusal:
+        inspect_checkpoint(folder)
+    assert refusal.value.where == str(folder / "config.json")
+
+
 def test_more_layers_than_tensors_are_refused(folder: Path) -> None:
     safetensors(folder / "model.safetensors", {"w": entry(2)}, bytes(8))
     (folder / "config.json").write_text('{"num_hidden_layers": 1000000000}', "utf-8")

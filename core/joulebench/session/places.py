@@ -87,13 +87,13 @@ def _openers(place: str) -> Iterator[tuple[str, Opener]]:
 def _local(folder: Path) -> Iterator[tuple[str, Opener]]:
     if not folder.is_dir() or (folder / SESSION_FILE).exists():
         # What is no folder is told of when it is opened.
-        yield str(folder.resolve()), lambda: Session(folder)
+        yield os.path.realpath(folder), lambda: Session(folder)
         return
     inside = list(_below(folder, DEPTH))
     if not inside:
-        yield str(folder.resolve()), lambda: Session(folder)
+        yield os.path.realpath(folder), lambda: Session(folder)
     for path in inside:
-        yield str(path.resolve()), lambda path=path: Session(path)  # type: ignore[misc]
+        yield os.path.realpath(path), lambda path=path: Session(path)  # type: ignore[misc]
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

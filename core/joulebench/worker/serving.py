@@ -113,7 +113,7 @@ class Job:
         self.pid = os.getpid() if model_pid is None else model_pid
         if model_pid is not None:
             self.rss_base_bytes = None  # that process was not there before the model was loaded
-        self._tokenizer = _tokenizer(order["checkpoint"])
+        self._tokenizer = _tokenizer(order["checkpoint"], self.session.vocabulary_size)
         self._cost = _cost_reader(self.session)
         self._workload_settings: Settings = order["workload_settings"]
         self._workload: Workload | None = None
@@ -298,10 +298,10 @@ def _runtime_techniques(registry: Registry, steps: list[dict[str, Any]]) -> list
     return techniques
 
 
-def _tokenizer(checkpoint: str | None) -> CheckpointTokenizer | None:
-    if checkpoint is None or not (Path(checkpoint) / "tokenizer.json").is_file():
+def _tokenizer(checkpoint: str | None, vocabulary_size: int | None) -> CheckpointTokenizer | None:
+    if checkpoint is None or not os.path.lexists(Path(checkpoint) / "tokenizer.json"):
         return None
-    return CheckpointTokenizer(Path(checkpoint))
+    return CheckpointTokenizer(Path(checkpoint), vocabulary_size)
 
 
 def _die_with_parent() -> None:

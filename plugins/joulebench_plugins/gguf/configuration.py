@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.checkpoint import read_json
-from joulebench.errors import ArtifactError
+from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.gguf.metadata import SpecialIds
 from joulebench_plugins.shared.llama.configuration import UnfitModelError
 from joulebench_plugins.shared.llama.shape import LlamaShape
@@ -26,15 +26,24 @@ def shape_of(checkpoint: Checkpoint) -> LlamaShape:
         raise ArtifactError(str(error), where=where) from None
 
 
-def special_ids(checkpoint: Checkpoint) -> SpecialIds:
-    """The ids; ``generation_config.json`` knows more ends than ``config.json`` where it exists."""
+def special_ids(checkpoint: Checkpoint, tokens: int) -> SpecialIds:
+    """The ids; ``generation_config.json`` knows more ends than ``config.json`` where it exists.
+
+    Raises :class:`ModelError` for an id beyond the model's ``tokens``.
+    """
     config = checkpoint.config
     generation = read_optional(checkpoint.folder / "generation_config.json")
-    return SpecialIds(
+    ids = SpecialIds(
         _first_id(config.get("bos_token_id")),
         _ids(generation.get("eos_token_id", config.get("eos_token_id"))),
         _first_id(config.get("pad_token_id")),
     )
+    for token in (ids.bos, *ids.ends, ids.pad):
+        if token is not None and not 0 <= token < tokens:
+            raise ModelError(
+                f"its configuration names the token {token}; it has {tokens:,}", where=str(checkpoint.folder)
+            )
+    return ids
 
 
 def read_optional(file: Path) -> dict[str, Any]:
@@ -68,7 +77,7 @@ def frequency_factors(shape: LlamaShape) -> list[float] | None:
 
 def _ids(value: object) -> tuple[int, ...]:
     listed = value if isinstance(value, list) else [value]
-    return tuple(token for token in listed if isinstance(token, int))
+    return tuple(token for token in listed if type(token) is int)
 
 
 def _first_id(value: object) -> int | None:

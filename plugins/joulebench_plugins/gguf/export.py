@@ -72,7 +72,7 @@ class GgufExport(Converter):
             checkpoint,
             shape,
             vocabulary=read_vocabulary(source, shape.vocab_size),
-            ids=special_ids(checkpoint),
+            ids=special_ids(checkpoint, shape.vocab_size),
             factors=frequency_factors(shape),
             dtype=str(settings.get("dtype", "float32")),
             integers=None if settings.get("pack") == "dense" else IntegerFile.beside(source),

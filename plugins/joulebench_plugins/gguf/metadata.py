@@ -66,6 +66,8 @@ def read_shape(file: GgufFile) -> LlamaShape:
     hidden = file.needed_integer("llama.embedding_length")
     head_dim = file.integer("llama.attention.key_length") or hidden // heads
     _refuse_unequal_heads(file, head_dim)
+    if head_dim % 2:
+        raise ModelError(f"heads are {head_dim} wide, which is odd and cannot be rotated", where=str(file.path))
     if "token_embd.weight" not in file.tensor_names:
         raise ModelError("tensor 'token_embd.weight' is missing", where=str(file.path))
     layers = file.needed_integer("llama.block_count")
@@ -95,13 +97,9 @@ def read_shape(file: GgufFile) -> LlamaShape:
 
 def read_special_ids(file: GgufFile) -> SpecialIds:
     """The ids; the end of a turn is one of the ends where it is a token of its own."""
-    keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
-    ends = [value for key in keys if (value := file.integer(key)) is not None]
-    return SpecialIds(
-        file.integer("tokenizer.ggml.bos_token_id"),
-        tuple(dict.fromkeys(ends)),
-        file.integer("tokenizer.ggml.padding_token_id"),
-    )
+    rows = file.tensor_shape("token_embd.weight")[0]
+    ends = [index for role in ("eos", "eot") if (index := file.token_id(role, rows)) is not None]
+    return SpecialIds(file.token_id("bos", rows), tuple(dict.fromkeys(ends)), file.token_id("padding", rows))
 
 
 def _refuse_other_models(file: GgufFile) -> None:

@@ -62,18 +62,30 @@ class GgufFile:
         """A list of integers."""
         return self._typed(key, list)
 
+    def token_id(self, role: str, tokens: int) -> int | None:
+        """Which of so many tokens has a role (``bos``, ``eos``, ``eot``, ``padding``, ``unknown``)."""
+        key = f"tokenizer.ggml.{role}_token_id"
+        index = self.integer(key)
+        if index is not None and not 0 <= index < tokens:
+            raise ModelError(f"metadata '{key}' is {index:,}; there are {tokens:,} tokens", where=str(self.path))
+        return index
+
     def needed_integer(self, key: str) -> int:
-        """An integer without which the model cannot be understood."""
+        """A count from 1 without which the model cannot be understood."""
         value = self.integer(key)
-        if value is None:
-            raise ModelError(f"metadata lacks '{key}'", where=str(self.path))
+        if value is None or value < 1:
+            state = f"lacks '{key}'" if value is None else f"has no usable '{key}' ({value})"
+            raise ModelError(f"metadata {state}", where=str(self.path))
         return value
 
     def _typed(self, key: str, kind: type[_T]) -> _T | None:
         field = self._reader.fields.get(key)
         if field is None:
             return None
-        value: object = field.contents()
+        try:
+            value: object = field.contents()
+        except (ValueError, IndexError, TypeError) as error:  # texts are decoded here, not before
+            raise ModelError(f"metadata '{key}' is damaged: {error}", where=str(self.path)) from None
         # Exactly that type: a bool is an int to isinstance.
         if type(value) is not kind:
             raise ModelError(

@@ -122,11 +122,11 @@ def _framing(file: GgufFile, tokens: list[str], pre: str) -> object:
 
     plain = processors.ByteLevel(trim_offsets=False)
     template, special = ["$A"], []
-    bos = file.integer("tokenizer.ggml.bos_token_id")
+    bos = file.token_id("bos", len(tokens))
     if bos is not None and _begins(file, pre):
         template.insert(0, tokens[bos])
         special.append((tokens[bos], bos))
-    eos = file.integer("tokenizer.ggml.eos_token_id")
+    eos = file.token_id("eos", len(tokens))
     if eos is not None and file.flag("tokenizer.ggml.add_eos_token"):
         template.append(tokens[eos])
         special.append((tokens[eos], eos))
@@ -145,7 +145,7 @@ def _config(file: GgufFile, shape: LlamaShape, tokens: list[str]) -> dict[str, o
         "model_max_length": shape.max_position_embeddings,
     }
     for role, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
-        index = file.integer(f"tokenizer.ggml.{key}_token_id")
+        index = file.token_id(key, len(tokens))
         if index is not None:
             config[f"{role}_token"] = tokens[index]
     template = file.text("tokenizer.chat_template")

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from joulebench.checkpoint import TensorInfo, read_config, read_header, refuse_claimed_layers, weight_files
+from joulebench.checkpoint import TensorInfo, read_config, read_header, refuse_claims, weight_files
 from joulebench.errors import ModelError
 
 #: A numpy array (numpy is imported where it is used).
@@ -29,7 +29,8 @@ class Checkpoint:
         self._places: dict[str, tuple[Path, TensorInfo]] = {}
         for file in weight_files(folder):
             self._places |= {name: (file, info) for name, info in read_header(file).items()}
-        refuse_claimed_layers(self.config, len(self._places), folder)
+        parameters = sum(math.prod(info.shape) for _, info in self._places.values())
+        refuse_claims(self.config, len(self._places), parameters, folder)
 
     def names(self) -> frozenset[str]:
         """Names of all tensors, as transformers has them."""

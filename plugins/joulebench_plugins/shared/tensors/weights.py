@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from joulebench.api import Scalar
-from joulebench.checkpoint import INDEX_FILE, read_config, refuse_claimed_layers, weight_files
+from joulebench.checkpoint import INDEX_FILE, read_config, refuse_claims, weight_files
 from joulebench.errors import ModelError
 from joulebench_plugins.shared.llama.matrices import LAYER_PREFIX
 
@@ -40,7 +40,7 @@ class Weights:
                 raise ModelError(f"is no whole safetensors file: {error}", where=str(file)) from None
             self._open[file.name] = opened
             self.files |= dict.fromkeys(opened.keys(), file.name)
-        refuse_claimed_layers(self.config, len(self.files), folder)
+        refuse_claims(self.config, len(self.files), sum(prod(self.shape(name)) for name in self.files), folder)
 
     def tensor(self, name: str) -> torch.Tensor:
         """A tensor as it is stored."""
