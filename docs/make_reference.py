@@ -35,14 +35,22 @@ from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
 from joulebench_plugins.fpga.published import table_rows as published_rows
-from joulebench_reports.data import jsonformat
+from joulebench_reports.compare.jsoncomparison import COMPARISON
 from joulebench_reports.data.columns import COLUMNS
+from joulebench_reports.data.jsonadvice import ADVICE
+from joulebench_reports.data.jsonformat import REPORT, Format
+from joulebench_reports.melodi.analysisreport import ANALYSIS
 from joulebench_reports.words.flags import EXPLANATIONS
 
 DOCS: Final = Path(__file__).parent
 _DISTRIBUTION: Final = "joulebench"
-#: Of the JSON report.
-SCHEMA: Final = DOCS / "report.schema.json"
+#: The declared JSON formats by the page that has each as JSON Schema.
+SCHEMAS: Final[dict[Path, Format]] = {
+    DOCS / "report.schema.json": REPORT,
+    DOCS / "comparison.schema.json": COMPARISON,
+    DOCS / "advice.schema.json": ADVICE,
+    DOCS / "analysis.schema.json": ANALYSIS,
+}
 _REGION: Final = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 #: What a plugin author implements, and the values that pass between plugin and host.
@@ -413,10 +421,11 @@ def cell_columns() -> str:
     )
 
 
-def report_records() -> str:
-    """The objects of the JSON report, each with its keys and their kinds."""
+def json_records(declared: Format) -> str:
+    """The objects of a JSON format, each with its keys and their kinds."""
     parts = []
-    for name, record in jsonformat.RECORDS.items():
+    for name in declared.used():
+        record = declared.records[name]
         keys = ", ".join(f"`{key}` {kind}" for key, kind in record.fields.items())
         parts.append([f"`{name}`", record.description, keys])
     return table(["object", "what it is", "keys and kinds"], parts)
@@ -446,7 +455,7 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "rooms-reports": lambda: rooms("reports/joulebench_reports"),
     "commands": command_reference,
     "columns-cells": cell_columns,
-    "report-records": report_records,
+    "report-records": lambda: json_records(REPORT),
     "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n",
     "table-session": lambda: columns(schema.SESSION),
     **{
@@ -486,9 +495,9 @@ def renewed(text: str) -> str:
     return _REGION.sub(lambda match: f"{match[1]}{REGIONS[match[2]]()}{match[3]}", text)
 
 
-def report_schema() -> str:
-    """The JSON report's format as JSON Schema."""
-    return json.dumps(jsonformat.schema(), indent=1, ensure_ascii=False) + "\n"
+def json_schema(declared: Format) -> str:
+    """A JSON format as JSON Schema."""
+    return json.dumps(declared.schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def regions_of(text: str) -> list[str]:
@@ -502,9 +511,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if a page is stale")
     options = parser.parse_args(arguments)
     stale = []
-    for page in sorted((*DOCS.glob("*.md"), SCHEMA)):
+    for page in sorted((*DOCS.glob("*.md"), *SCHEMAS)):
         before = page.read_text(encoding="utf-8") if page.exists() else ""
-        after = report_schema() if page == SCHEMA else renewed(before)
+        after = json_schema(SCHEMAS[page]) if page in SCHEMAS else renewed(before)
         if after != before:
             stale.append(page.name)
             if not options.check:

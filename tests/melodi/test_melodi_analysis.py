@@ -15,9 +15,11 @@ from joulebench.cli import cli
 from joulebench.errors import SessionError
 from joulebench.session import Session
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
-from joulebench_reports.melodi.analysisreport import AnalysisRenderer, as_json, as_markdown, as_text
+from joulebench_reports.melodi.analysisreport import ANALYSIS, AnalysisRenderer, analysis_report
 from joulebench_reports.melodi.importing import import_tables
 from joulebench_reports.melodi.publishedtable import read_table
+from joulebench_reports.text.markdown import markdown_text
+from joulebench_reports.text.terminal import terminal_text
 
 LENGTH = "the length of the answer predicts the energy"
 PROMPT = "the length of the prompt hardly predicts it"
@@ -169,7 +171,11 @@ def test_a_session_with_hardly_anything_has_no_interval_and_no_claim(tmp_path: P
     assert all(group.ratio_of_sums.low is None for group in found.groups)
     verdicts = {each.verdict for group in found.groups for each in group.findings}
     assert verdicts <= {"cannot tell"}
-    for text in (as_text(found), as_markdown(found), as_json(found)):
+    for text in (
+        terminal_text(analysis_report(found), 100),
+        markdown_text(analysis_report(found)),
+        ANALYSIS.text(found),
+    ):
         assert "nan" not in text.lower().split()
 
 
@@ -187,7 +193,7 @@ def found(tmp_path: Path) -> Analysis:
 
 
 def test_json_has_every_figure_and_no_nan(found: Analysis) -> None:
-    document = json.loads(as_json(found))
+    document = json.loads(ANALYSIS.text(found))
     assert document["format"] == "joulebench-melodi-analysis"
     group = document["groups"][0]
     assert group["ratio_of_sums"]["provenance"] == group["provenance"]
@@ -195,8 +201,8 @@ def test_json_has_every_figure_and_no_nan(found: Analysis) -> None:
 
 
 def test_foreign_text_is_inert(found: Analysis) -> None:
-    assert "\x1b" not in as_text(found)
-    markdown = as_markdown(found)
+    assert "\x1b" not in terminal_text(analysis_report(found), 100)
+    markdown = markdown_text(analysis_report(found))
     assert "<b>" not in markdown
     assert "\x1b" not in markdown
 
@@ -210,7 +216,7 @@ def test_the_same_seed_gives_the_same_report(tmp_path: Path) -> None:
 
 def test_the_command_line_gives_each_form(table_file: Path, tmp_path: Path) -> None:
     import_tables([read_table(table_file)], tmp_path / "s")
-    for form, start in (("text", "Energy of prompts"), ("markdown", "# "), ("json", "{")):
+    for form, start in (("text", "Energy of prompts"), ("markdown", "# "), ("html", "<!doctype"), ("json", "{")):
         arguments = ["report", str(tmp_path / "s"), "--format", "analysis"]
         result = CliRunner().invoke(cli, [*arguments, "--option", f"form={form}"])
         assert result.exit_code == 0, result.output

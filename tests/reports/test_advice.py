@@ -98,9 +98,9 @@ def test_a_cell_of_which_no_difference_is_shown_is_as_good(tmp_path: Path) -> No
     assert {label(found), *(each.label for each in found.as_good)} == {"int4", "int4 too"}
     (code, text) = run(tmp_path / "s", "--max-loss", "none")
     assert code == 0
-    assert "As good, as far as 10% would have been seen:\n    int4" in text
+    assert "As good, as far as 10% would have been seen\n  int4" in text
     assert "no difference shown" in text
-    assert "Next:\n    f32: costs 15" in text
+    assert "Next\n  f32: costs 15" in text
 
 
 def test_what_is_not_shown_is_not_recommended(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from joulebench.errors import JoulebenchError
 from joulebench.session import Session
 from joulebench_reports.commands.compare import compare
 from joulebench_reports.compare.changes import RunComparison, compare_sides
+from joulebench_reports.compare.jsoncomparison import comparison_json
+from joulebench_reports.compare.report import comment, comparison_report, headline, rule
 from joulebench_reports.compare.sessions import side_of
 from joulebench_reports.compare.side import Side
-from joulebench_reports.compare.text import as_json, as_markdown, as_terminal, headline, rule
 from joulebench_reports.summary.session import summarise
+from joulebench_reports.text.terminal import terminal_text
 
 PLAIN = Cell("a", "torch f32", processes=3, energies={"measured": 1.0})
 
@@ -108,7 +110,7 @@ def test_a_change_that_may_be_chance_is_none_however_large(tmp_path: Path) -> No
     assert energy.verdict == "no_change"
     assert abs(energy.change or 0) > energy.threshold
     assert energy.blind
-    assert "too noisy" in as_terminal(found, 100)
+    assert "too noisy" in terminal_text(comparison_report(found), 100)
 
 
 def test_one_block_each_cannot_tell(tmp_path: Path) -> None:
@@ -139,10 +141,10 @@ def test_the_spread_from_run_to_run_is_in_the_interval_where_it_was_measured(tmp
     before = side(tmp_path / "before", PLAIN, preflight_json=spread)
     found = compare_sides(before, side(tmp_path / "after", dearer, preflight_json=spread))
     assert verdicts(found)["energy"] == "no_change"
-    assert "was not measured" not in as_markdown(found)
+    assert "was not measured" not in comment(comparison_report(found))
     bare = against(tmp_path / "bare", PLAIN, dearer)
     assert verdicts(bare)["energy"] == "worse"
-    assert "was not measured" in as_markdown(bare)
+    assert "was not measured" in comment(comparison_report(bare))
 
 
 def test_the_headline_counts_what_cannot_be_decided(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_other_provenance_is_not_compared(tmp_path: Path) -> None:
     assert "measured against estimated" in (energies[0].reason or "")
     assert found.exit_code == 0
     assert compare_sides(found.baseline, found.current, ["energy"]).exit_code == 1
-    assert "not compared: measured against estimated" in as_markdown(found)
+    assert "not compared: measured against estimated" in comment(comparison_report(found))
 
 
 def test_of_two_provenances_the_common_one_is_compared(tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ def test_cells_of_one_side_are_listed_with_what_became_of_them(tmp_path: Path) -
     assert [(cell.label, why) for cell, why in found.only_baseline] == [
         ("onnx int8", "failed in the current run: killed for memory")
     ]
-    assert "onnx int8" in as_terminal(found, 80)
+    assert "onnx int8" in terminal_text(comparison_report(found), 80)
     assert [cell.label for cell, _ in compare_sides(after, before).only_current] == ["onnx int8"]
 
 
@@ -259,7 +261,7 @@ def test_another_machine_protocol_version_or_model_is_told(tmp_path: Path) -> No
         profile_text=f"{make_session.PROFILE}[protocol]\nmin_blocks = 5\n",
     )
     found = compare_sides(before, after)
-    told = {str(each) for each in found.differences}
+    told = {": ".join(each.words) for each in found.differences}
     assert "machine cpu.model: Example CPU 8-core → Other CPU" in told
     assert "state governor: performance → powersave" in told
     assert "versions torch: 2.13.0 → 2.14.0" in told
@@ -267,7 +269,7 @@ def test_another_machine_protocol_version_or_model_is_told(tmp_path: Path) -> No
     assert "session current ended: complete → interrupted" in told
     assert "model content hash: 111111111111 → 222222222222 (1 cell)" in told
     assert not any("load" in each for each in told)
-    assert "Other CPU" in as_markdown(found)
+    assert "Other CPU" in comment(comparison_report(found))
 
 
 def test_on_another_machine_the_sensors_scales_widen_the_interval(tmp_path: Path) -> None:
@@ -322,15 +324,15 @@ def test_hostile_text_is_inert_in_every_form(tmp_path: Path) -> None:
     )
     found = compare_sides(before, after)
     assert found.exit_code == 3
-    for text in (as_terminal(found, 100), as_markdown(found)):
+    for text in (terminal_text(comparison_report(found), 100), comment(comparison_report(found))):
         assert "\x1b" not in text
         assert "\u2028" not in text
-    assert "<img" not in as_markdown(found)
-    assert "</script>" not in as_markdown(found)
-    json.loads(as_json(found))
+    assert "<img" not in comment(comparison_report(found))
+    assert "</script>" not in comment(comparison_report(found))
+    json.loads(comparison_json(found))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
     found = against(tmp_path, PLAIN, replace(PLAIN, joules_per_token=0.7))
-    assert max(map(len, as_terminal(found, width).splitlines())) <= width
+    assert max(map(len, terminal_text(comparison_report(found), width).splitlines())) <= width

@@ -39,7 +39,8 @@ TABLE = Table(
 
 
 def report(*items: Item, text: str = "title") -> Report:
-    return Report(text, (text,), (text,), Banner(text, (), caution=True), (Section("s", text, items, text),), text)
+    section = Section("s", text, items, text)
+    return Report(text, (section,), (text,), (text,), Banner(text, (), caution=True), text)
 
 
 MEDIA = {
@@ -57,10 +58,22 @@ def test_headings_remarks_notes_and_tables_are_in_every_medium(medium: str) -> N
         assert words in text, words
 
 
-@pytest.mark.parametrize("medium", ["markdown", "page"])
-def test_folded_parts_and_quotes_are_the_pages(medium: str) -> None:
-    text = MEDIA[medium](report(Folds("folded", (Fold("a part", (Quote("Prompt", "line 1\nline 2"),)),))))
-    assert ("line 1\nline 2" in text) == ("a part" in text) == (medium == "page")
+@pytest.mark.parametrize("medium", MEDIA)
+def test_folded_parts_are_in_every_medium_and_quotes_on_the_page_alone(medium: str) -> None:
+    parts = (Fold("a part", (Quote("Prompt", "line 1\nline 2"), TABLE)),)
+    text = MEDIA[medium](report(Folds("folded", parts)))
+    assert "a part" in text
+    assert "2.5 J" in text
+    assert ("line 1\nline 2" in text) == (medium == "page")
+    assert ("<details><summary>a part</summary>" in text) == (medium != "terminal")
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_a_report_needs_a_title_and_sections_alone(medium: str) -> None:
+    text = MEDIA[medium](Report("title", (Section("s", "heading", (Paragraph("a remark"),)),)))
+    assert "title" in text
+    assert "a remark" in text
+    assert "None" not in text
 
 
 def test_where_there_is_little_room_texts_are_short_and_columns_go_by_rank() -> None:

@@ -54,19 +54,7 @@ def report(
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     if cells:
         read = _with_cells(read, cells)
-    content = _rendered(renderer, read, settings)
-    if output is None:
-        if isinstance(content, str):
-            write_document(content)
-        else:
-            click.echo(content, nl=False)
-        return
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise SessionError(f"cannot be written: {error.strerror}", where=str(output)) from None
-    click.echo(f"wrote {output}", err=True)
+    write_document(_rendered(renderer, read, settings), output)
 
 
 def _format_of(output: Path | None, registry: Registry) -> str:

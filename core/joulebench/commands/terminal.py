@@ -10,7 +10,12 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from joulebench.errors import SessionError
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -64,10 +69,22 @@ def guarded_output() -> Iterator[None]:
         sys.stdout, sys.stderr = output, errors
 
 
-def write_document(content: str) -> None:
-    """A report to standard output: as it is into a file or a pipe, guarded on a terminal."""
-    stream = sys.stdout
-    if isinstance(stream, GuardedStream) and not stream.isatty():
-        stream = stream.stream
-    stream.write(content + "\n")
-    stream.flush()
+def write_document(content: str | bytes, output: Path | None = None) -> None:
+    """A report into a file, or to standard output: as it is into a pipe, guarded on a terminal.
+
+    Raises :class:`SessionError` where the file cannot be written.
+    """
+    if output is not None:
+        try:
+            output.write_bytes(content.encode() if isinstance(content, str) else content)
+        except OSError as error:
+            raise SessionError(f"cannot be written: {error.strerror}", where=str(output)) from None
+        click.echo(f"wrote {output}", err=True)
+    elif isinstance(content, bytes):
+        click.echo(content, nl=False)
+    else:
+        stream = sys.stdout
+        if isinstance(stream, GuardedStream) and not stream.isatty():
+            stream = stream.stream
+        stream.write(content if content.endswith("\n") else content + "\n")
+        stream.flush()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from joulebench_reports.commands.output import output_options, write_answer
 
 if TYPE_CHECKING:
     from joulebench_reports.judging.advice import Aim
@@ -20,14 +23,14 @@ if TYPE_CHECKING:
     type=click.Choice(("energy", "time", "memory")),
     default="energy",
     show_default=True,
-    help="What the best has least of: energy, time or memory.",
+    help="What to minimise: energy, time or memory.",
 )
 @click.option(
     "--limit",
     "limits",
     multiple=True,
     metavar="NAME<VALUE",
-    help="What must be kept, such as 'peak_memory<500MB'. Names: peak_memory, "
+    help="Constraint, such as 'peak_memory<500MB'. Names: peak_memory, "
     "device_memory, disk, energy, rate, ttft, tpot, perplexity. "
     "Repeatable.",
 )
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     default="5%",
     show_default=True,
-    help="Most growth of perplexity over the uncompressed model, as 2%. 'none': no limit.",
+    help="Maximum perplexity increase over the uncompressed model, as 2%. 'none': no limit.",
 )
 @click.option(
     "--objective",
@@ -45,9 +48,16 @@ if TYPE_CHECKING:
     type=click.Choice(("energy", "loss", "memory", "time")),
     help="Of the Pareto front: energy, loss, memory, time. Repeatable. Default: the first three.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@output_options
 def advise(
-    session: str, aim: Aim, limits: tuple[str, ...], max_loss: str, objectives: tuple[Objective, ...], as_json: bool
+    session: str,
+    aim: Aim,
+    limits: tuple[str, ...],
+    max_loss: str,
+    objectives: tuple[Objective, ...],
+    form: str | None,
+    as_json: bool,
+    output: Path | None,
 ) -> int:
     """Say which combination of SESSION to deploy on its machine, and how sure that is.
 
@@ -57,20 +67,19 @@ def advise(
     provenance are never ranked together. Exit code 1: nothing is recommended.
     """
     from joulebench.session.places import open_session
+    from joulebench_reports.data.jsonadvice import advice_json
     from joulebench_reports.judging import advice
     from joulebench_reports.judging.constraints import parse_constraint
+    from joulebench_reports.sections.advice import advice_report
     from joulebench_reports.summary.session import summarise
-    from joulebench_reports.text import advice as advicetext
     from joulebench_reports.values.pareto import DEFAULT_OBJECTIVES
 
     constraints = [parse_constraint(text) for text in limits]
     loss = _percent(max_loss)
     read = open_session(session)
     advice_list = advice.advise(read, summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES)
-    if as_json:
-        click.echo(advicetext.as_json(advice_list), nl=False)
-    else:
-        click.echo(advicetext.as_text(advice_list) if advice_list else "No cell of a model has figures.\n", nl=False)
+    report = advice_report(advice_list, read.row["session_id"] or read.path.name)
+    write_answer(report, lambda: advice_json(advice_list), "json" if as_json else form, output)
     return 0 if any(advised.best is not None for advised in advice_list) else 1
 
 

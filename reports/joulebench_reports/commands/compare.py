@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from joulebench_reports.commands.output import output_options, write_answer
+
 if TYPE_CHECKING:
     from joulebench_reports.compare.side import MetricGroup, Side
 
 _GROUPS: Final = ("energy", "time", "memory", "quality")
-_NARROWEST: Final = 60
 
 
 @click.command()
@@ -40,15 +40,7 @@ _NARROWEST: Final = 60
     metavar="NAME",
     help="Match cells that differ in this, such as backend.threads. Repeatable.",
 )
-@click.option(
-    "--format",
-    "name",
-    default="terminal",
-    show_default=True,
-    type=click.Choice(("terminal", "markdown", "json")),
-    help="markdown is a comment for a pull request.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: --format json.")
+@output_options
 @click.option(
     "--save-baseline",
     type=click.Path(path_type=Path),
@@ -61,18 +53,21 @@ def compare(
     given: tuple[str, ...],
     metrics: tuple[MetricGroup, ...],
     ignored: tuple[str, ...],
-    name: str,
+    form: str | None,
     as_json: bool,
+    output: Path | None,
     save_baseline: Path | None,
 ) -> int:
     """Say what became worse from BASELINE to CURRENT: sessions, or files of --save-baseline.
 
     A figure became worse where it changed by more than the threshold and the interval of the
-    change excludes none. Exit code 3: something did; 1: nothing could be compared.
+    change excludes zero. Markdown is a comment for a pull request. Exit code 3: something did; 1:
+    nothing could be compared.
     """
-    from joulebench_reports.compare import text as comparetext
     from joulebench_reports.compare.baselines import save_baseline as save
     from joulebench_reports.compare.changes import compare_sides
+    from joulebench_reports.compare.jsoncomparison import comparison_json
+    from joulebench_reports.compare.report import comment, comparison_report
 
     thresholds = _thresholds(given)
     if save_baseline is not None:
@@ -84,13 +79,8 @@ def compare(
     if current is None:
         raise click.UsageError("missing argument 'CURRENT': what is compared with the baseline")
     comparison = compare_sides(_read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored)
-    form = "json" if as_json else name
-    if form == "terminal":
-        width = max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST)
-        text = comparetext.as_terminal(comparison, width)
-    else:
-        text = (comparetext.as_json if form == "json" else comparetext.as_markdown)(comparison)
-    click.echo(text, nl=False)
+    report, form = comparison_report(comparison), "json" if as_json else form
+    write_answer(report, lambda: comparison_json(comparison), form, output, comment)
     return comparison.exit_code
 
 

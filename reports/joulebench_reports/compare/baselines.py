@@ -12,21 +12,20 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from joulebench.api import PROVENANCES, Scalar
+from joulebench.api import PROVENANCES
 from joulebench.errors import SessionError
 from joulebench_reports.compare.side import METRICS, Estimate, Side, SideCell
-from joulebench_reports.data.jsonformat import finite
+from joulebench_reports.data.jsonformat import Record, finite, record
 
 FORMAT: Final = "joulebench-baseline"
 #: Raised when a reader of the old file would misread the new one.
 FORMAT_VERSION: Final = 1
 #: A baseline of 500 cells has about 1 MB.
 _MOST_BYTES: Final = 64 * 2**20
-
-_T = TypeVar("_T")
 
 
 def save_baseline(side: Side, file: Path) -> None:
@@ -74,87 +73,13 @@ def read_baseline(file: Path) -> Side:
             where=str(file),
             hint="write it anew from its session, or use the joulebench it is of",
         )
-    rest = {k: v for k, v in document.items() if k not in ("format", "format_version")}
-    return _side(_Record(rest, str(file), ""))
+    rest = {key: value for key, value in document.items() if key not in ("format", "format_version")}
+    side: Side = _Reader(str(file)).read(rest, "side", "")
+    return side
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
-
-
-class _Record:
-    """One object of the file: every key is asked for once, and none may be left over."""
-
-    def __init__(self, value: object, file: str, path: str) -> None:
-        self._file = file
-        self._path = path
-        if not isinstance(value, dict):
-            raise self._fault("", "must be an object")
-        self._values: dict[str, Any] = dict(value)
-
-    def _fault(self, key: str, what: str) -> SessionError:
-        path = ".".join(part for part in (self._path, key) if part) or "the file"
-        return SessionError(f"{path} {what}", where=self._file)
-
-    def _take(self, key: str, good: Callable[[Any], bool], kind: str) -> Any:
-        if key not in self._values:
-            raise self._fault(key, "is missing")
-        value = self._values.pop(key)
-        if not good(value):
-            raise self._fault(key, f"must be {kind}")
-        return value
-
-    def text(self, key: str) -> str:
-        return str(self._take(key, lambda v: isinstance(v, str), "text"))
-
-    def optional_text(self, key: str) -> str | None:
-        kind = "text or null"
-        text: str | None = self._take(key, lambda v: v is None or isinstance(v, str), kind)
-        return text
-
-    def one_of(self, key: str, names: tuple[Any, ...]) -> Any:
-        return self._take(key, lambda v: v in names, f"one of {', '.join(map(str, names))}")
-
-    def positive(self, key: str) -> float:
-        return float(self._take(key, lambda v: _is_number(v) and v > 0, "a positive number"))
-
-    def optional_number(self, key: str) -> float | None:
-        """A number that is not negative, or null."""
-        kind = "a number that is not negative, or null"
-        value = self._take(key, lambda v: v is None or (_is_number(v) and v >= 0), kind)
-        return None if value is None else float(value)
-
-    def count(self, key: str) -> int:
-        return int(self._take(key, _is_count, "a whole number"))
-
-    def optional_count(self, key: str) -> int | None:
-        kind = "a whole number or null"
-        count: int | None = self._take(key, lambda v: v is None or _is_count(v), kind)
-        return count
-
-    def scalars(self, key: str) -> dict[str, Scalar | None]:
-        kind = "an object of scalars"
-        return dict(self._take(key, _is_scalars, kind))
-
-    def optional_scalars(self, key: str) -> dict[str, Scalar | None] | None:
-        if self._values.get(key, 0) is None:
-            return self._take(key, lambda v: v is None, "null")  # type: ignore[no-any-return]
-        return self.scalars(key)
-
-    def texts(self, key: str) -> dict[str, str]:
-        values = self.scalars(key)
-        if not all(isinstance(value, str) for value in values.values()):
-            raise self._fault(key, "must be an object of texts")
-        return {name: str(value) for name, value in values.items()}
-
-    def many(self, key: str, read: Callable[[_Record], _T]) -> tuple[_T, ...]:
-        values = self._take(key, lambda v: isinstance(v, list), "a list")
-        base = f"{self._path}.{key}" if self._path else key
-        return tuple(read(_Record(value, self._file, f"{base}[{place}]")) for place, value in enumerate(values))
-
-    def end(self) -> None:
-        for key in self._values:
-            raise self._fault(key, "is not known")
 
 
 def _is_number(value: object) -> bool:
@@ -165,57 +90,76 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_scalars(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        scalar is None or isinstance(scalar, (str, bool)) or _is_number(scalar) for scalar in value.values()
-    )
+#: Kind of a value → whether it is one, and what to say where it is none.
+_KINDS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
+    "text": (lambda value: isinstance(value, str), "text"),
+    "scalar": (lambda value: value is None or isinstance(value, (str, bool)) or _is_number(value), "a scalar"),
+    "count": (_is_count, "a whole number"),
+    "positive": (lambda value: _is_number(value) and value > 0, "a positive number"),
+    "number": (lambda value: _is_number(value) and value >= 0, "a number that is not negative"),
+    "metric": (lambda value: value in METRICS, f"one of {', '.join(METRICS)}"),
+    "provenance": (lambda value: value in PROVENANCES, f"one of {', '.join(PROVENANCES)}"),
+}
+#: Objects of the file: the class that they become, and the kinds of its fields, as in JSON formats.
+_OBJECTS: Final[Mapping[str, tuple[Callable[..., Any], Record]]] = {
+    "side": (
+        Side,
+        record(
+            "A run",
+            "session_id:text created_at:text? status:text profile_name:text machine:{scalar} state:{scalar}",
+            "protocol:{scalar}? versions:{scalar} cells:[cell]",
+        ),
+    ),
+    "cell": (
+        SideCell,
+        record(
+            "A cell of it",
+            "label:text identity:{scalar} status:text cause:text? artifact_hash:text? facts:{scalar}",
+            "estimates:[estimate] absent:{text}",
+        ),
+    ),
+    "estimate": (
+        Estimate,
+        record(
+            "A figure of the cell",
+            "metric:metric unit:text value:positive u:number? df:number? n:count processes:count? low:number?",
+            "high:number? provenance:provenance? basis:text scale_u:number?",
+        ),
+    ),
+}
 
 
-def _side(record: _Record) -> Side:
-    side = Side(
-        session_id=record.text("session_id"),
-        created_at=record.optional_text("created_at"),
-        status=record.text("status"),
-        profile_name=record.text("profile_name"),
-        machine=record.scalars("machine"),
-        state=record.scalars("state"),
-        protocol=record.optional_scalars("protocol"),
-        versions=record.scalars("versions"),
-        cells=record.many("cells", _cell),
-    )
-    record.end()
-    return side
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads values of their kinds out of a file; every key must be there, and no other."""
 
+    file: str
 
-def _cell(record: _Record) -> SideCell:
-    cell = SideCell(
-        label=record.text("label"),
-        identity=record.scalars("identity"),
-        status=record.text("status"),
-        cause=record.optional_text("cause"),
-        artifact_hash=record.optional_text("artifact_hash"),
-        facts=record.scalars("facts"),
-        estimates=record.many("estimates", _estimate),
-        absent=record.texts("absent"),
-    )
-    record.end()
-    return cell
+    def read(self, value: Any, kind: str, path: str) -> Any:
+        """The value. Raises :class:`SessionError` with its path where it is none of the kind."""
+        if kind.endswith("?"):
+            return None if value is None else self.read(value, kind[:-1], path)
+        if kind.startswith("["):
+            self._check(isinstance(value, list), path, "must be a list")
+            return tuple(self.read(item, kind[1:-1], f"{path}[{place}]") for place, item in enumerate(value))
+        if kind.startswith("{"):
+            self._check(isinstance(value, dict), path, "must be an object")
+            return {key: self.read(item, kind[1:-1], f"{path}.{key}") for key, item in value.items()}
+        if kind in _OBJECTS:
+            return self._object(value, kind, path)
+        is_one, what = _KINDS[kind]
+        self._check(is_one(value), path, f"must be {what}")
+        return float(value) if kind in ("positive", "number") else value
 
+    def _object(self, value: Any, kind: str, path: str) -> Any:
+        self._check(isinstance(value, dict), path, "must be an object")
+        make, declared = _OBJECTS[kind]
+        inside = {key: f"{path}.{key}" if path else key for key in (*declared.fields, *value)}
+        for key, place in inside.items():
+            self._check(key in value, place, "is missing")
+            self._check(key in declared.fields, place, "is not known")
+        return make(**{key: self.read(value[key], inner, inside[key]) for key, inner in declared.fields.items()})
 
-def _estimate(record: _Record) -> Estimate:
-    estimate = Estimate(
-        metric=record.one_of("metric", tuple(METRICS)),
-        unit=record.text("unit"),
-        value=record.positive("value"),
-        u=record.optional_number("u"),
-        df=record.optional_number("df"),
-        n=record.count("n"),
-        processes=record.optional_count("processes"),
-        low=record.optional_number("low"),
-        high=record.optional_number("high"),
-        provenance=record.one_of("provenance", (None, *PROVENANCES)),
-        basis=record.text("basis"),
-        scale_u=record.optional_number("scale_u"),
-    )
-    record.end()
-    return estimate
+    def _check(self, is_right: bool, path: str, fault: str) -> None:
+        if not is_right:
+            raise SessionError(f"{path or 'the file'} {fault}", where=self.file)

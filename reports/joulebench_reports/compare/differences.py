@@ -28,10 +28,12 @@ class Difference:
     after: Scalar | None
     cells: int | None = None
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> tuple[str, str]:
+        """What differs, and how."""
         before, after = ("unknown" if x is None else x for x in (self.before, self.after))
         count = "" if self.cells is None else f" ({self.cells} cell{'s'[: self.cells > 1]})"
-        return f"{self.area} {self.name}: {before} → {after}{count}"
+        return f"{self.area} {self.name}", f"{before} → {after}{count}"
 
 
 def differences(baseline: Side, current: Side, pairs: Sequence[tuple[SideCell, SideCell]]) -> tuple[Difference, ...]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from joulebench.api import Renderer, Settings
-from joulebench_reports.data import jsonformat
-from joulebench_reports.data.jsonformat import FORMAT, FORMAT_VERSION, RECORDS
+from joulebench_reports.data.jsonformat import RECORDS, REPORT, json_text
 from joulebench_reports.notes import trust
 from joulebench_reports.reading.operators import operator_tables
 from joulebench_reports.summary.joining import join
@@ -31,15 +29,15 @@ class JsonRenderer(Renderer):
         """One JSON object; unknown is null, and no number is NaN or infinite."""
         from joulebench_reports.summary.session import summarise
 
-        return _text(report(summarise(session, baseline_of(settings))))
+        return json_text(report(summarise(session, baseline_of(settings))))
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """One object with that of each session, whose cells bear its name."""
         joined, _ = join(sessions, baseline_of(settings))
-        return _text(
+        return json_text(
             {
                 "format": "joulebench-summaries",
-                "format_version": FORMAT_VERSION,
+                "format_version": REPORT.version,
                 "sessions": [report(part) for part in joined.parts],
             }
         )
@@ -54,8 +52,4 @@ def report(summary: SessionSummary) -> dict[str, Any]:
         "trust": trust.trust_notes(summary),
     }
     kept = {key: getattr(summary, key) for key in RECORDS["report"].fields if key not in made}
-    return {"format": FORMAT, "format_version": FORMAT_VERSION, **jsonformat.document(made | kept, "report")}
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return REPORT.document(made | kept)

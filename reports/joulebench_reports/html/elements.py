@@ -29,14 +29,14 @@ from joulebench_reports.words.text import plain
 
 
 def head(report: Report) -> Element:
-    """Title, facts, machines and the provenance banner."""
+    """Title, facts, lines and the provenance banner."""
+    lines = [" · ".join(map(plain, report.facts)), *map(plain, report.lines)]
     return h(
         "header",
         h("p", "joulebench report", class_="kicker"),
         h("h1", plain(report.title)),
-        h("p", " · ".join(map(plain, report.facts)), class_="facts"),
-        *(h("p", plain(machine), class_="facts") for machine in report.machines),
-        _banner(report.banner),
+        *(h("p", line, class_="facts") for line in lines if line),
+        None if report.banner is None else _banner(report.banner),
     )
 
 
@@ -47,7 +47,11 @@ def _banner(banner: Banner) -> Element:
 
 def navigation(sections: Sequence[Section]) -> Element:
     """Links to the sections."""
-    return h("nav", *(anchor(section.id, plain(section.short)) for section in sections), aria_label="sections")
+    return h(
+        "nav",
+        *(anchor(section.id, plain(section.short or section.heading)) for section in sections),
+        aria_label="sections",
+    )
 
 
 @dataclass(frozen=True, slots=True)

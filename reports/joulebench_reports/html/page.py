@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Availability, Option, Renderer, Settings
 from joulebench_reports.charts.runtime import chart_runtime
+from joulebench_reports.charts.specification import Chart
 from joulebench_reports.html.elements import SectionElements, head, navigation
 from joulebench_reports.html.markup import Child, data_block, h, render, script, style
 from joulebench_reports.sections.contents import report_of
 from joulebench_reports.sections.material import MOST_TIMELINES, Material
-from joulebench_reports.sections.report import Depth, Report
+from joulebench_reports.sections.report import Depth, Report, Timelines
 from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
@@ -84,10 +85,11 @@ def page_text(report: Report, runtime: str | None) -> str:
 def _body(report: Report, *, drawn: bool) -> list[Child]:
     sections = [SectionElements(section, drawn) for section in report.sections]
     charts = {identifier: spec for section in sections for identifier, spec in section.charts.items()}
+    pictured = any(isinstance(item, (Chart, Timelines)) for section in report.sections for item in section.items)
     return [
         head(report),
         navigation(report.sections),
-        None if drawn else h("p", NO_CHARTS, class_="box"),
+        h("p", NO_CHARTS, class_="box") if pictured and not drawn else None,
         h("main", *(section.element for section in sections)),
         h("footer", plain(report.footer)),
         data_block("charts-data", charts) if drawn else None,

@@ -1,30 +1,61 @@
-"""``--format analysis``: the analysis for a reader (text, Markdown) or a machine (JSON)."""
+"""``--format analysis``: the analysis for a reader (text, Markdown, a page) or a machine (JSON)."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Availability, Option, Renderer, Settings, require_modules
-from joulebench_reports.data.jsonformat import finite
+from joulebench_reports.data.jsonformat import RECORDS, Format, record
+from joulebench_reports.html.page import page_text
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, Model
 from joulebench_reports.melodi.findings import ColumnCorrelation, Finding
-from joulebench_reports.text.markdown import escape
+from joulebench_reports.notes.trust import Note
+from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Report, Section, table
+from joulebench_reports.text.markdown import markdown_text
+from joulebench_reports.text.terminal import terminal_text
 from joulebench_reports.values.figures import Figure
-from joulebench_reports.words.text import MARKS, UNKNOWN, number, plain
+from joulebench_reports.words.text import MARKS, UNKNOWN, number
 
 if TYPE_CHECKING:
     from joulebench.session import Session
 
-#: Raised when a reader of the old JSON would misread the new one.
-FORMAT_VERSION: Final = 1
 #: Prompt features shown to a reader; JSON has all of them.
 _SHOWN_FEATURES: Final = 8
 _WIDTH: Final = 100
+
+#: Every figure with interval, provenance and reason.
+ANALYSIS: Final = Format(
+    "joulebench-melodi-analysis",
+    2,
+    "analysis",
+    {
+        "figure": RECORDS["figure"],
+        "analysis": record(
+            "A session's prompts; `seed` is that of the resampling",
+            "session_id:text groups:[group] findings:[finding] notes:[text] seed:integer",
+        ),
+        "group": record(
+            "Cells that differ in their workload alone, in energies of one provenance; "
+            "`ratio_of_sums_in_order` allows for prompts in a row that are alike",
+            "label:text model:text device:text? provenance:text methods:[text] channels:[text] requests:integer",
+            "points:integer prompts:integer resamples:integer ratio_of_sums:figure ratio_of_sums_in_order:figure",
+            "mean_of_ratios:figure median_of_ratios:figure correlations:[correlation] features:[correlation]",
+            "length_model:model phase_model:model findings:[finding] notes:[text]",
+        ),
+        "correlation": record(
+            "Pearson's r of the energy with a column; `beyond` is r among answers of equal length",
+            "column:text r:figure beyond:figure",
+        ),
+        "model": record(
+            "A least-squares model; `terms` are its coefficients by name",
+            "formula:text terms:{figure} r_squared:figure residual_sd:figure residual_quantiles_j:[number]?",
+        ),
+        "finding": record(
+            "A claim of MELODI's, with this session's verdict", "claim:text verdict:text figure:figure? why:text"
+        ),
+    },
+)
 
 
 class AnalysisRenderer(Renderer):
@@ -33,7 +64,7 @@ class AnalysisRenderer(Renderer):
     name = "analysis"
     summary = "MELODI's analysis: what the energy goes with, and which findings hold here"
     options = (
-        Option("form", "str", "text", "how it is written", choices=("text", "markdown", "json")),
+        Option("form", "str", "text", "how it is written", choices=("text", "markdown", "html", "json")),
         Option(
             "channel", "str", None, "analyse the energy of this channel instead of the counted total of each provenance"
         ),
@@ -68,56 +99,35 @@ class AnalysisRenderer(Renderer):
         )
         form = settings.get("form", "text")
         if form == "json":
-            return as_json(analysis)
-        return as_markdown(analysis) if form == "markdown" else as_text(analysis)
+            return ANALYSIS.text(analysis)
+        report = analysis_report(analysis)
+        if form == "html":
+            return page_text(report, None)
+        return markdown_text(report) if form == "markdown" else terminal_text(report, _WIDTH)
 
 
-def as_json(analysis: Analysis) -> str:
-    """Every figure with interval, provenance and reason."""
-    document = {
-        "format": "joulebench-melodi-analysis",
-        "format_version": FORMAT_VERSION,
-        **dataclasses.asdict(analysis),
-    }
-    return json.dumps(finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-# -- the document, whatever it is written in -----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A heading with a table and remarks below it."""
-
-    heading: str
-    level: int
-    remarks: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-
-
-def _parts(analysis: Analysis) -> Iterator[_Part]:
-    remarks = (
+def analysis_report(analysis: Analysis) -> Report:
+    """A section for each group, and what is said of all of them."""
+    about = (
         f"intervals are at 95 %, by resampling the prompts (seed {analysis.seed}); those of "
-        "correlations are not narrower than Fisher's z; energies are gross",
-        *analysis.notes,
+        "correlations are not narrower than Fisher's z; energies are gross"
     )
-    yield _Part(f"Energy of prompts in {analysis.session_id}", 1, remarks)
-    for group in analysis.groups:
-        yield from _group_parts(group)
+    sections = [
+        Section(f"group-{place}", group.label, tuple(_items(group))) for place, group in enumerate(analysis.groups)
+    ]
     if analysis.findings:
-        yield _findings("Over the whole session", 2, analysis.findings)
+        sections.append(Section("findings", "Over the whole session", (_findings(analysis.findings),)))
+    title = f"Energy of prompts in {analysis.session_id}"
+    return Report(title, tuple(sections), lines=(about, *analysis.notes), footer="joulebench report, format analysis")
 
 
-def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
+def _items(group: GroupAnalysis) -> Iterator[Item]:
     mark = MARKS.get(group.provenance, group.provenance)
-    methods = f"{group.provenance}; {', '.join(group.channels)}; {', '.join(group.methods)}"
-    size = f"{group.prompts} prompts, {group.requests} requests; {group.resamples:,} resamples"
-    yield _Part(f"{group.label}", 2, (f"energy: {methods}", size, *group.notes))
-    yield _Part(
-        "Joules per response token",
-        3,
-        (),
+    yield Paragraph(f"energy: {group.provenance}; {', '.join(group.channels)}; {', '.join(group.methods)}")
+    yield Paragraph(f"{group.prompts} prompts, {group.requests} requests; {group.resamples:,} resamples")
+    yield from map(Paragraph, group.notes)
+    yield Heading("Joules per response token")
+    yield table(
         ("figure", f"J/token {mark}".strip()),
         (
             ("ratio of sums: ΣE / Σ response tokens", _figure(group.ratio_of_sums)),
@@ -126,37 +136,28 @@ def _group_parts(group: GroupAnalysis) -> Iterator[_Part]:
             ("median of the prompts' ratios", _figure(group.median_of_ratios)),
         ),
     )
-    yield _Part(
-        "What the energy goes with (Pearson's r)",
-        3,
-        (),
-        ("column", "r", "r among answers of equal length"),
-        tuple(_correlation(correlation) for correlation in group.correlations),
-    )
-    if group.features:
-        shown = group.features[:_SHOWN_FEATURES]
-        yield _Part(
-            f"Features of the prompt: the strongest {len(shown)} of {len(group.features)}",
-            3,
-            (),
-            ("column", "r", "r among answers of equal length"),
-            tuple(_correlation(group) for group in shown),
-        )
-    yield _Part(
-        "Models",
-        3,
-        _residuals(group),
-        ("model", "term", "value"),
-        tuple(row for model in (group.length_model, group.phase_model) for row in _model(model)),
-    )
-    yield _findings("MELODI's findings here", 3, group.findings)
+    shown = group.features[:_SHOWN_FEATURES]
+    for heading, correlations in (
+        ("What the energy goes with (Pearson's r)", group.correlations),
+        (f"Features of the prompt: the strongest {len(shown)} of {len(group.features)}", shown),
+    ):
+        if correlations:
+            yield Heading(heading)
+            yield table(
+                ("column", "r", "r among answers of equal length"),
+                [_correlation(correlation) for correlation in correlations],
+            )
+    yield Heading("Models")
+    models = (group.length_model, group.phase_model)
+    yield table(("model", "term", "value"), [row for model in models for row in _model(model)])
+    yield from _residuals(group)
+    yield Heading("MELODI's findings here")
+    yield _findings(group.findings)
 
 
-def _findings(heading: str, level: int, findings: Sequence[Finding]) -> _Part:
-    return _Part(
-        heading,
-        level,
-        tuple(f"{finding.claim}: {finding.verdict} – {finding.why}{_of(finding.figure)}" for finding in findings),
+def _findings(findings: Sequence[Finding]) -> NoteList:
+    return NoteList(
+        tuple(Note(finding.claim, f"{finding.verdict} – {finding.why}{_of(finding.figure)}") for finding in findings)
     )
 
 
@@ -203,50 +204,10 @@ def _model(model: Model) -> Iterator[tuple[str, ...]]:
     yield "", "standard deviation of residuals, J", number(model.residual_sd.value, 4)
 
 
-def _residuals(group: GroupAnalysis) -> tuple[str, ...]:
+def _residuals(group: GroupAnalysis) -> Iterator[Item]:
     quantiles = group.phase_model.residual_quantiles_j
-    if quantiles is None:
-        return ()
-    low, middle, high = (number(quantile, 3) for quantile in quantiles)
-    return (f"residuals of {group.phase_model.formula}: 5 % below {low} J, median {middle} J, 5 % above {high} J",)
-
-
-# -- text and Markdown ----------------------------------------------------------------------------
-
-
-def as_text(analysis: Analysis) -> str:
-    """For a terminal."""
-    lines: list[str] = []
-    for part in _parts(analysis):
-        lines += ["", plain(part.heading)]
-        if part.level < 3:
-            lines.append("=-"[part.level - 1] * min(_WIDTH, len(plain(part.heading))))
-        lines += _aligned(part)
-        for remark in part.remarks:
-            lines += textwrap.wrap(plain(remark), _WIDTH, initial_indent="  ", subsequent_indent="    ")
-    return "\n".join(lines).strip("\n") + "\n"
-
-
-def _aligned(part: _Part) -> Iterator[str]:
-    rows = [part.header, *part.rows] if part.rows else []
-    widths = [max(len(plain(row[i])) for row in rows) for i in range(len(part.header))] if rows else []
-    for row in rows:
-        cells = [plain(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
-        yield f"  {'  '.join(cells)}".rstrip()
-
-
-def as_markdown(analysis: Analysis) -> str:
-    """For an issue or a repository."""
-    lines: list[str] = []
-    for part in _parts(analysis):
-        lines += [f"{'#' * part.level} {escape(part.heading)}", ""]
-        if part.rows:
-            lines += [
-                "| " + " | ".join(escape(cell) for cell in part.header) + " |",
-                "|" + " --- |" * len(part.header),
-                *("| " + " | ".join(escape(cell) for cell in row) + " |" for row in part.rows),
-                "",
-            ]
-        if part.remarks:
-            lines += [*(f"- {escape(remark)}" for remark in part.remarks), ""]
-    return "\n".join(lines).rstrip() + "\n"
+    if quantiles is not None:
+        low, middle, high = (number(joules, 3) for joules in quantiles)
+        yield Paragraph(
+            f"residuals of {group.phase_model.formula}: 5 % below {low} J, median {middle} J, 5 % above {high} J"
+        )

@@ -53,7 +53,7 @@ def report_of(material: Material, depth: Depth) -> Report:
     return Report(
         title=model_names(summary),
         facts=tuple(_facts(summary)),
-        machines=tuple(machine_lines(summary)),
+        lines=tuple(machine_lines(summary)),
         banner=_banner(summary),
         sections=tuple(sections),
         footer=f"joulebench {summary.joulebench_version}, session {summary.session_id}",

@@ -2,7 +2,8 @@
 
 A report is an ordered list of sections, a section an ordered list of items. A medium knows the
 kinds of items and nothing of their subjects; texts are foreign until a medium makes them inert.
-What only the page can show (charts, timelines, folded parts, quotes) the text reports leave out.
+What only the page can show (charts, timelines, quotes) the text reports leave out. Sections of a
+session stand beside this module; a comparison of runs, advice and analyses are reports as well.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """Folded parts; ``id`` names them together."""
+    """Folded parts; ``id`` names them together. A terminal shows them unfolded."""
 
     id: str
     parts: tuple[Fold, ...]
@@ -162,7 +163,7 @@ class Section:
     id: str
     heading: str
     items: tuple[Item, ...]
-    short: str
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +177,14 @@ class Banner:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole report: what it is of, on which machines, where its energies come from, its sections."""
+    """A whole report: its subject, what belongs to it line by line, where its energies come from, its sections."""
 
     title: str
-    facts: tuple[str, ...]
-    machines: tuple[str, ...]
-    banner: Banner
     sections: tuple[Section, ...]
-    footer: str
+    facts: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    banner: Banner | None = None
+    footer: str = ""
 
 
 #: Columns from here on hold numbers: none of them.

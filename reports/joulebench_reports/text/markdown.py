@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from joulebench.api import Renderer, Settings
 from joulebench_reports.sections.contents import report_of
 from joulebench_reports.sections.material import Material
-from joulebench_reports.sections.report import Depth, Heading, Item, NoteList, Paragraph, Report, Table, TableCell
+from joulebench_reports.sections.report import (
+    Depth,
+    Folds,
+    Heading,
+    Item,
+    NoteList,
+    Paragraph,
+    Report,
+    Table,
+    TableCell,
+)
 from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
@@ -43,32 +53,45 @@ def escape(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", plain(text).translate(_ENTITIES))
 
 
-def markdown_text(report: Report) -> str:
-    """The report as a document; charts and folded parts are left out."""
-    lines = [f"# {escape(report.title)}", "", escape(" · ".join(report.facts)), ""]
-    lines += [*(f"- {escape(machine)}" for machine in report.machines), "", f"**{escape(report.banner.text)}**"]
+def markdown_text(report: Report, level: int = 1) -> str:
+    """The report as a document whose title is a heading of ``level``; charts and quotes are left out."""
+    parts = [
+        f"{'#' * level} {escape(report.title)}",
+        escape(" · ".join(report.facts)),
+        "\n".join(f"- {escape(line)}" for line in report.lines),
+        "" if report.banner is None else f"**{escape(report.banner.text)}**",
+    ]
     for section in report.sections:
-        lines += ["", f"## {escape(section.heading)}"]
-        for item in section.items:
-            lines += ["", *_item(item)]
-    return "\n".join([*lines, "", escape(report.footer)]) + "\n"
+        parts += [f"{'#' * (level + 1)} {escape(section.heading)}", *_items(section.items, level - 1)]
+    return "\n\n".join(part for part in [*parts, escape(report.footer)] if part) + "\n"
 
 
-def _item(item: Item) -> Iterator[str]:
-    match item:
-        case Heading(text, level):
-            yield f"{'#' * level} {escape(text)}"
-        case Paragraph(text):
-            yield escape(text)
-        case NoteList(notes):
-            yield from (f"- **{escape(note.term)}**: {escape(note.text)}" for note in notes)
-        case Table(columns, rows):
-            yield _row([column.heading for column in columns])
-            yield f"| {' | '.join('---:' if column.numeric else '---' for column in columns)} |"
-            for row in rows:
-                yield _row([entry.text if isinstance(entry, TableCell) else entry for entry in row])
-        case _:
-            pass
+def _items(items: Sequence[Item], deeper: int) -> Iterator[str]:
+    """A block of text for each item; headings lie ``deeper`` than they say."""
+    for item in items:
+        match item:
+            case Heading(text, level):
+                yield f"{'#' * (level + deeper)} {escape(text)}"
+            case Paragraph(text):
+                yield escape(text)
+            case NoteList(notes):
+                yield "\n".join(f"- **{escape(note.term)}**: {escape(note.text)}" for note in notes)
+            case Table():
+                yield "\n".join(_table(item))
+            case Folds(_, parts):
+                for part in parts:
+                    yield f"<details><summary>{plain(part.label).translate(_ENTITIES)}</summary>"
+                    yield from _items(part.items, deeper)
+                    yield "</details>"
+            case _:
+                pass
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield _row([column.heading for column in table.columns])
+    yield f"| {' | '.join('---:' if column.numeric else '---' for column in table.columns)} |"
+    for row in table.rows:
+        yield _row([entry.text if isinstance(entry, TableCell) else entry for entry in row])
 
 
 def _row(texts: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Option, Renderer, Settings
@@ -13,6 +13,7 @@ from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import (
     Column,
     Depth,
+    Folds,
     Heading,
     Item,
     NoteList,
@@ -82,10 +83,12 @@ def terminal_text(report: Report, width: int, color: bool = False) -> str:
         legacy_windows=False,
     )
     console.print(_inert(report.title, "bold"))
-    console.print(_inert(" · ".join(report.facts)))
-    for machine in report.machines:
-        console.print(_inert(machine, "dim"))
-    console.print(_inert(report.banner.text, "cyan"))
+    if report.facts:
+        console.print(_inert(" · ".join(report.facts)))
+    for line in report.lines:
+        console.print(_inert(line, "dim"))
+    if report.banner is not None:
+        console.print(_inert(report.banner.text, "cyan"))
     for section in report.sections:
         _section(console, section)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -102,15 +105,26 @@ def _section(console: Console, section: Section) -> None:
     console.print()
     console.print(_inert(section.heading, "bold"))
     before: Item | None = None
-    for item in section.items:
+    for item in _unfolded(section.items):
         if isinstance(item, Heading) and before is not None and not isinstance(before, Heading):
             console.print()
         _item(console, item)
         before = item
 
 
+def _unfolded(items: Sequence[Item]) -> Iterator[Item]:
+    """The items, with those of folded parts under the parts' labels."""
+    for item in items:
+        if isinstance(item, Folds):
+            for part in item.parts:
+                yield Heading(part.label)
+                yield from _unfolded(part.items)
+        else:
+            yield item
+
+
 def _item(console: Console, item: Item) -> None:
-    """What a terminal cannot show (charts, folded parts) it leaves out."""
+    """What a terminal cannot show (charts, quotes) it leaves out."""
     from rich.padding import Padding
 
     match item:
