@@ -393,11 +393,11 @@ def _plain_type(meant: object) -> str:
 _ROOT: Final = DOCS.parent
 
 
-def layers() -> list[list[str]]:
-    """Packages and modules of the core, layer by layer, the highest first, as the linter holds them."""
+def layers(contract: str) -> list[list[str]]:
+    """Packages and modules of a contract, layer by layer, the highest first, as the linter holds them."""
     contracts = configparser.ConfigParser()
     contracts.read(_ROOT / ".importlinter")
-    stated = contracts["importlinter:contract:layers"]["layers"].split("\n")
+    stated = contracts[f"importlinter:contract:{contract}"]["layers"].split("\n")
     return [[name.strip() for name in line.split(":")] for line in stated if line.strip()]
 
 
@@ -431,14 +431,13 @@ def json_records(declared: Format) -> str:
     return table(["object", "what it is", "keys and kinds"], parts)
 
 
-def core_rooms() -> str:
-    """Each package and module of the core with its purpose; a row stands for a layer."""
-    core = _ROOT / "core" / "joulebench"
+def layered_rooms(folder: str, contract: str) -> str:
+    """Each package and module of a folder with its purpose; a row stands for a layer."""
     rows = []
-    for number, names in enumerate(layers(), 1):
+    for number, names in enumerate(layers(contract), 1):
         for name in names:
-            shown = f"`{name}/`" if (core / name).is_dir() else f"`{name}.py`"
-            rows.append([str(number), shown, _purpose(core / name)])
+            place = _ROOT / folder / name
+            rows.append([str(number), f"`{name}/`" if place.is_dir() else f"`{name}.py`", _purpose(place)])
     return table(["layer", "room", "what it is for"], rows)
 
 
@@ -450,9 +449,9 @@ def rooms(folder: str) -> str:
 
 #: Region name → its text. A page may hold any of them.
 REGIONS: Final[dict[str, Callable[[], str]]] = {
-    "rooms-core": core_rooms,
+    "rooms-core": lambda: layered_rooms("core/joulebench", "layers"),
     "rooms-plugins": lambda: rooms("plugins/joulebench_plugins"),
-    "rooms-reports": lambda: rooms("reports/joulebench_reports"),
+    "rooms-reports": lambda: layered_rooms("reports/joulebench_reports", "layers-reports"),
     "commands": command_reference,
     "columns-cells": cell_columns,
     "report-records": lambda: json_records(REPORT),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-from importlib import resources
-
 import make_session
 import pytest
 
@@ -113,13 +110,3 @@ def test_every_text_of_a_strangers_is_inert_on_the_page_and_in_markdown() -> Non
     for text in (page_text(report(*items, text=BAD), None), markdown_text(report(*items, text=BAD))):
         assert "<img" not in text
         assert text.count("onerror") == text.count("&lt;img")
-
-
-def test_the_media_know_no_subject() -> None:
-    """They import the value, its contents and what it is made from, and no subject by itself."""
-    allowed = {"contents", "material", "report"}
-    for package, name in (("text", "terminal"), ("text", "markdown"), ("html", "page"), ("html", "elements")):
-        source = (resources.files(f"joulebench_reports.{package}") / f"{name}.py").read_text("utf-8")
-        modules = [node.module or "" for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
-        subjects = {module.rpartition(".")[2] for module in modules if ".sections." in module}
-        assert subjects <= allowed, name
