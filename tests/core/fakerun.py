@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from joulebench.profile.sections import PROTOCOL_OPTIONS
 from joulebench.run.cell import CellRun
 from joulebench.run.orders import Job
 from joulebench.run.record import CellRecord
-from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, take_legs
+from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.session import Session
 from joulebench.session.schema import SCHEMA_VERSION
 from joulebench.session.writing import SessionWriter
@@ -56,24 +56,43 @@ class Listening:
     def say(self, text: str) -> None:
         self.lines.append(text)
 
-    def step(self, cell: CellRun, doing: str) -> None:
-        self.lines.append(f"{cell.cell.label}: {doing}")
+    def note(self, text: str) -> None:
+        self.lines.append(text)
 
-    def block(self, cell: CellRun) -> None:
+    def cells(self, runs: Sequence[CellRun], protocol: MeasurementProtocol) -> None:
         pass
+
+    def step(self, run: CellRun, doing: str) -> None:
+        self.lines.append(f"{run.cell.label}: {doing}")
+
+    def measuring(self, doing: str) -> None:
+        self.lines.append(doing)
+
+    def block(self, run: CellRun) -> None:
+        pass
+
+    def done(self, run: CellRun, status: str) -> None:
+        self.lines.append(f"{run.cell.label}: {status}")
 
 
 class FakeRun:
     """Groups of cells with their scripts, run to the end."""
 
-    def __init__(self, folder: Path, resumed: Session | None = None, **protocol: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        resumed: Session | None = None,
+        watcher: Callable[[FakeWorkers], Watcher] | None = None,
+        **protocol: object,
+    ) -> None:
         self.folder = folder
         self.workers = FakeWorkers()
-        self.watcher = Listening()
+        self.heard = Listening()
+        self.watcher: Watcher = self.heard if watcher is None else watcher(self.workers)
         self.runs: dict[str, CellRun] = {}
         self._resumed = resumed
         SessionWriter(folder).write_session({"schema_version": SCHEMA_VERSION, "status": "running"})
-        self._numbers = MeasurementProtocol.of({**DEFAULTS, **QUICK, **protocol})  # type: ignore[dict-item]
+        self.numbers = MeasurementProtocol.of({**DEFAULTS, **QUICK, **protocol})  # type: ignore[dict-item]
         self._accountant = Accountant([], [], {})
         self._groups: list[GroupRun] = []
         self._rounds = Rounds()
@@ -96,13 +115,13 @@ class FakeRun:
             for name, script in scripts.items()
         ]
         self.runs |= dict(zip(scripts, runs, strict=True))
-        baselines = IdleBaselines(self._accountant, self._numbers, self.watcher)
+        baselines = IdleBaselines(self._accountant, self.numbers, self.watcher)
         if self._resumed is not None:
             self._rounds = Rounds(runs)
         self._groups.append(
             GroupRun(
                 runs,
-                self._numbers,
+                self.numbers,
                 self._accountant,
                 baselines,
                 self.watcher,
@@ -117,9 +136,10 @@ class FakeRun:
     def execute(self) -> FakeRun:
         """Run all groups to their ends."""
 
+        self.watcher.cells(list(self.runs.values()), self.numbers)
         take_legs(self._groups, lambda group: None, lambda group: None)
         for run in self.runs.values():
-            run.finish(lambda totals: {})
+            self.watcher.done(run, run.finish(lambda totals: {}))
         return self
 
     def rows(self, cell: str, table: str = "blocks") -> list[dict[str, object]]:

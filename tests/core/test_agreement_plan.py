@@ -106,15 +106,15 @@ def test_prompts_that_are_not_there_are_an_error_before_anything_starts() -> Non
 
 
 def test_the_estimate_counts_the_references_and_each_cell_s_comparison() -> None:
-    without = plan_of(BASE, A, B).estimate_s
+    without = plan_of(BASE, A, B).duration.minimum_s
     # A load and 10 × 20 tokens at 0.03 s for the reference, and as many tokens for three cells.
-    found = planned('{ backend = "a" }', more="count = 10\ntokens = 20\n").estimate_s
+    found = planned('{ backend = "a" }', more="count = 10\ntokens = 20\n").duration.minimum_s
     assert found - without == pytest.approx(8 + 4 * 200 * 0.03)
     # Cells that differ in their workload alone are compared once.
     two = BASE.replace("[workload.work]", "[workload.work]\nlength = [5, 6]")
-    more = planned('{ backend = "a" }', two, more="count = 10\ntokens = 20\n").estimate_s
-    assert more - plan_of(two, A, B).estimate_s == pytest.approx(8 + 4 * 200 * 0.03)
-    assert planned('{ backend = "b" }').estimate_s == without
+    more = planned('{ backend = "a" }', two, more="count = 10\ntokens = 20\n").duration.minimum_s
+    assert more - plan_of(two, A, B).duration.minimum_s == pytest.approx(8 + 4 * 200 * 0.03)
+    assert planned('{ backend = "b" }').duration.minimum_s == without
 
 
 def test_the_plan_as_json_holds_the_references() -> None:

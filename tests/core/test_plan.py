@@ -366,7 +366,7 @@ def test_the_estimate_is_the_blocks_warm_up_loads_and_idle_of_runnable_cells() -
     )
     # One of two cells runs: 10 × 1 s × 1.3, two processes of an 8 s load and 1 s warm-up, and
     # the idle baseline before, between and after them.
-    assert plan_of(body, A).estimate_s == pytest.approx(13 + 2 * 9 + 3 * 5)
+    assert plan_of(body, A).duration.minimum_s == pytest.approx(13 + 2 * 9 + 3 * 5)
 
 
 def test_a_plan_as_json_holds_each_cell_with_its_reason() -> None:

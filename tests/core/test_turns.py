@@ -110,7 +110,7 @@ def test_a_failed_cell_is_asked_nothing_more_and_the_others_go_on(tmp_path: Path
     assert (len(run.rows("b")), len(run.rows("c"))) == (4, 4)
     assert run.workers.opened("a") == 1
     assert run.runs["a"].cause is not None
-    assert "a: failed: the fake worker was told to go down" in run.watcher.lines
+    assert "a: failed: the fake worker was told to go down" in run.heard.lines
 
 
 def test_a_run_that_goes_on_counts_what_it_has(tmp_path: Path) -> None:

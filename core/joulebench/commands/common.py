@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from joulebench.models.catalogue import Catalogue
-    from joulebench.plan.cells import Plan
+    from joulebench.plan.cells import Duration, Plan
     from joulebench.profile.reading import Profile
+
+
+_UNITS: Final = ((3600, "h"), (60, "min"), (1, "s"))
 
 
 def echo_json(value: object) -> None:
@@ -68,14 +72,35 @@ def _require_consent(file: Path, profile: Profile, registry: Registry) -> None:
 
 
 def duration_text(seconds: float) -> str:
-    """``75`` as ``1 min 15 s``."""
-    if seconds < 60:
+    """``75`` as ``1 min 15 s``, ``1000`` as ``17 min``: seconds only where they matter."""
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds), 60)
         return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def between_text(duration: Duration) -> str:
+    """A plan's time: ``at least 40 s, at most 28 min``."""
+    return f"at least {duration_text(duration.minimum_s)}, at most {duration_text(duration.maximum_s)}"
+
+
+def range_text(minimum_s: float, maximum_s: float) -> str:
+    """A range of times, rounded outwards to whole units: ``20–50 s``, ``3–12 min``, ``50 s – 4 min``.
+
+    A maximum is never shown as nothing: 0.2 s are ``up to 1 s``.
+    """
+    unit_s, unit = next((size, name) for size, name in _UNITS if maximum_s >= 2 * size or size == 1)
+    highest = max(1, math.ceil(maximum_s / unit_s))
+    low_s, low_unit = next((size, name) for size, name in _UNITS if size <= unit_s and (minimum_s >= size or size == 1))
+    lowest = math.floor(minimum_s / low_s)
+    if lowest == 0:
+        return f"up to {highest} {unit}"
+    if low_unit != unit:
+        return f"{lowest} {low_unit} – {highest} {unit}"
+    return f"{highest} {unit}" if lowest == highest else f"{lowest}–{highest} {unit}"
 
 
 def json_option(function: Any) -> Any:

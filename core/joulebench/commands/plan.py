@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.commands.common import duration_text, echo_json, json_option, load_profile, set_option, trust_option
+from joulebench.commands.common import between_text, echo_json, json_option, load_profile, set_option, trust_option
 
 if TYPE_CHECKING:
     from joulebench.models.making import Transform
@@ -76,4 +76,4 @@ def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -
         for line in _agreement(read.agreement, made):
             click.echo(f"  {line}")
     total, runnable = len(made.cells), len(made.runnable)
-    click.echo(f"{runnable} of {total} cells can run here; at least {duration_text(made.estimate_s)}")
+    click.echo(f"{runnable} of {total} cells can run here; {between_text(made.duration)}")

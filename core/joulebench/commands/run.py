@@ -2,74 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.commands.common import duration_text, load_profile, set_option, trust_option
+from joulebench.commands.common import between_text, load_profile, set_option, trust_option
+from joulebench.commands.progress import Progress
 from joulebench.errors import JoulebenchError, SessionError
 
 if TYPE_CHECKING:
     from joulebench.plan.cells import Plan
-    from joulebench.run.cell import CellRun
     from joulebench.run.runner import RunResult
-
-
-class Progress:
-    """Says on standard error how a run goes on: a live line on a terminal, plain lines else."""
-
-    def __init__(self, quiet: bool, planned_s: float) -> None:
-        self._quiet = quiet
-        self._live = sys.stderr.isatty() and not quiet
-        self._start = time.monotonic()
-        self._planned_s = planned_s
-
-    def say(self, text: str) -> None:
-        """A line of news."""
-        if not self._quiet:
-            self._clear()
-            click.echo(f"[{time.monotonic() - self._start:6.1f} s] {text}", err=True)
-
-    def step(self, cell: CellRun, doing: str) -> None:
-        """What is being done with a cell now."""
-        if self._live:
-            self._line(f"{cell.cell.label}: {doing}")
-        elif doing == "loading":
-            self.say(f"{cell.cell.label}: {doing} (process {cell.record.next_process + 1})")
-
-    def block(self, cell: CellRun) -> None:
-        """A block has been measured; says so now and then where there is no live line."""
-        count = cell.record.done.measured
-        figure = self._figure(cell)
-        if self._live:
-            left = max(0.0, self._planned_s - (time.monotonic() - self._start))
-            self._line(f"{cell.cell.label}: block {count}{figure}; ≈ {duration_text(left)} left")
-        elif count % 10 == 0:
-            self.say(f"{cell.cell.label}: {count} blocks{figure}")
-
-    @staticmethod
-    def _figure(cell: CellRun) -> str:
-        interval = cell.record.done.interval()
-        if interval.mean is None:
-            return ""
-        unit = "J" if cell.record.done.has_joules else "s"
-        width = interval.relative_half_width
-        spread = "" if width is None else f" ± {100 * width:.1f} %"
-        return f", {interval.mean:.4g} {unit}/{cell.cell.unit}{spread}"
-
-    def _line(self, text: str) -> None:
-        click.echo(f"\r\x1b[K{text[:118]}", nl=False, err=True)
-
-    def _clear(self) -> None:
-        if self._live:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    def end(self) -> None:
-        """Leave the terminal tidy."""
-        self._clear()
 
 
 @click.command()
@@ -116,7 +60,7 @@ def run(
 
     registry, read, catalogue, plan = load_profile(profile, overrides, trusted=trust)
     check_writable(out)
-    progress = Progress(quiet, plan.estimate_s)
+    progress = Progress(quiet=quiet)
     progress.say(_opening(plan))
     instruments = set_up(registry, read, progress.say)
     folder = new_session_folder(out, read.name)
@@ -127,7 +71,7 @@ def run(
 
 def _opening(plan: Plan) -> str:
     total, runnable = len(plan.cells), len(plan.runnable)
-    return f"profile {plan.profile}: {runnable} of {total} cells, at least {duration_text(plan.estimate_s)}"
+    return f"profile {plan.profile}: {runnable} of {total} cells, {between_text(plan.duration)}"
 
 
 def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bool) -> int:  # type: ignore[no-untyped-def]
@@ -204,7 +148,7 @@ def _resume(folder: Path, trust: bool, strict: bool, quiet: bool, report: bool) 
         require_consent(read, registry)
     catalogue = read_catalogue(folders)
     plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
-    progress = Progress(quiet, plan.estimate_s)
+    progress = Progress(quiet=quiet)
     progress.say(f"resuming {folder}")
     instruments = set_up(registry, read, progress.say)
     started = Run(read, plan, registry, catalogue, folder, instruments, progress, session)

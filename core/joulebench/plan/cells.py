@@ -94,8 +94,27 @@ class PlannedReference:
 
 
 @dataclass(frozen=True, slots=True)
+class Duration:
+    """A range of times, in seconds.
+
+    The maximum of a plan is what the protocol's own limits allow (``time_budget_s``, ``max_blocks``,
+    ``warmup_max_s``). Fetching, conversions and waits for the machine to cool come on top.
+    """
+
+    minimum_s: float
+    maximum_s: float
+
+    def __add__(self, other: Duration) -> Duration:
+        return Duration(self.minimum_s + other.minimum_s, self.maximum_s + other.maximum_s)
+
+    def times(self, count: int) -> Duration:
+        """``count`` of them, one after another."""
+        return Duration(count * self.minimum_s, count * self.maximum_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """All cells of a profile, and how long the runnable ones should take.
+    """All cells of a profile, and how long the runnable ones take.
 
     ``references`` are what the agreement check compares each model's cells with, by the model.
     """
@@ -103,7 +122,7 @@ class Plan:
     profile: str
     cells: tuple[PlannedCell, ...]
     models: Mapping[str, ModelRef]
-    estimate_s: float
+    duration: Duration
     references: Mapping[str, PlannedReference] = field(default_factory=dict)
 
     @property
@@ -115,7 +134,8 @@ class Plan:
         """The plan as JSON values."""
         return {
             "profile": self.profile,
-            "estimate_s": self.estimate_s,
+            "minimum_s": self.duration.minimum_s,
+            "maximum_s": self.duration.maximum_s,
             "cells": [{**_plain(cell), "runnable": cell.runnable} for cell in self.cells],
             "references": [_plain(reference) for reference in self.references.values()],
         }

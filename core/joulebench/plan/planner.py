@@ -29,7 +29,7 @@ from joulebench.plan.checks import (
     session_settings,
 )
 from joulebench.plan.conversion import NoRouteError, number_notes, route
-from joulebench.plan.duration import least_time_s
+from joulebench.plan.duration import run_duration
 from joulebench.plan.files import ProfileFiles
 from joulebench.plan.interpreters import Placing
 from joulebench.plan.labels import short_setting, with_labels
@@ -59,8 +59,8 @@ def make_plan(profile: Profile, registry: Registry, catalogue: Catalogue, profil
     planner = _Planner(profile, registry, catalogue, profile_dirs)
     cells = with_labels([planner.cell(point) for point in planner.combinations()])
     references = planner.references()
-    estimate_s = least_time_s(profile, [cell for cell in cells if cell.runnable], references)
-    return Plan(profile.name, tuple(cells), planner.models, estimate_s, references)
+    duration = run_duration(profile, [cell for cell in cells if cell.runnable], references)
+    return Plan(profile.name, tuple(cells), planner.models, duration, references)
 
 
 @dataclass(frozen=True, slots=True)

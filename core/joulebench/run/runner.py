@@ -194,7 +194,7 @@ class Run:
             return None
 
     def _skip(self, cell: PlannedCell, reason: str, kind: str, status: str = "skipped") -> None:
-        self._watcher.say(f"{cell.label}: {status}: {reason}")
+        self._watcher.note(f"{cell.label}: {status}: {reason}")
         self._writer.write_cell({**planned_row(cell), "status": status, "cause": reason, "cause_kind": kind})
         self._ended(cell.id, status, reason)
 
@@ -237,13 +237,14 @@ class Run:
 
         def begin(group: GroupRun) -> None:
             names = ", ".join(run.cell.label for run in group.runs)
-            self._watcher.say(f"measuring in turns: {names}" if len(group.runs) > 1 else f"measuring {names}")
+            self._watcher.note(f"measuring in turns: {names}" if len(group.runs) > 1 else f"measuring {names}")
             if references is not None and references.prepare(
                 run.cell.model for run in group.runs if run.job.judged and run.record.agreement is None
             ):
                 baselines.expire()
 
         made = self._group_runs(groups, baselines, judges)
+        self._watcher.cells([run for group in made for run in group.runs], self._protocol)
         needed_by = Counter(run for group in made for run in _members(group))
 
         def end(group: GroupRun) -> None:
@@ -287,6 +288,7 @@ class Run:
     def _finish(self, run: CellRun) -> None:
         workload = self._registry.workload(run.cell.workload_plugin)
         status = run.finish(lambda totals: dict(workload.quality(totals)))
+        self._watcher.done(run, status)
         self._ended(run.cell.id, status, run.cause.message if run.cause else None)
 
     def _judges(self, references: References | None) -> dict[str, Sequence[Judge]]:

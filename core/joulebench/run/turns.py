@@ -26,19 +26,34 @@ from joulebench.worker.process import WorkerError
 
 #: Dither where no update period is known: none is needed, and this costs little.
 DEFAULT_DITHER_S: Final = 0.001
+#: Steps of a process before its blocks, beside what judges do.
+LOADING: Final = "loading"
+WARMING_UP: Final = "warming up"
 
 
 class Watcher(Protocol):
     """Who is told how a run goes on (the command line's progress)."""
 
     def say(self, text: str) -> None:
-        """A line of news."""
+        """Something has begun that may take long."""
 
-    def step(self, cell: CellRun, doing: str) -> None:
-        """What is being done with a cell now."""
+    def note(self, text: str) -> None:
+        """A line of news; what is under way goes on."""
 
-    def block(self, cell: CellRun) -> None:
+    def cells(self, runs: Sequence[CellRun], protocol: MeasurementProtocol) -> None:
+        """The cells that are going to be measured."""
+
+    def step(self, run: CellRun, doing: str) -> None:
+        """What is done with a cell before its blocks."""
+
+    def measuring(self, doing: str) -> None:
+        """From now on, until something else is told, the machine is measured: leave it alone."""
+
+    def block(self, run: CellRun) -> None:
         """A block has been measured."""
+
+    def done(self, run: CellRun, status: str) -> None:
+        """A cell has its row: ``ok`` or ``failed``."""
 
 
 class IdleBaselines:
@@ -66,7 +81,7 @@ class IdleBaselines:
 
     def _measure(self, when: str) -> IdleBaseline | None:
         if self._accountant.indices and self._seconds > 0:
-            self._watcher.say(f"idle baseline {when} the blocks")
+            self._watcher.measuring(f"idle baseline {when} the blocks")
         return measure_idle(self._accountant, self._seconds, when)
 
 
@@ -165,6 +180,7 @@ class GroupRun:
                 run.running and isinstance(share, Share) and share.owes(len(done) - blocks, done.measured_s - seconds)
             )
 
+        self._watcher.measuring("measuring")
         while turns := [run for run in loaded if owes(run)]:
             place = len(turns[0].record.done)
             if self.anchor is not None and self.anchor.running:
@@ -183,17 +199,17 @@ class GroupRun:
             action()
         except WorkerError as error:
             run.fail(error.cause)
-            self._watcher.say(f"{run.cell.label}: failed: {error.cause.message}")
+            self._watcher.note(f"{run.cell.label}: failed: {error.cause.message}")
             run.close_worker()
 
     def _load(self, run: CellRun) -> None:
-        self._watcher.step(run, "loading")
+        self._watcher.step(run, LOADING)
         run.open()
         for judge in self._judges[run.cell.model]:
             if judge.wants(run):
                 self._watcher.step(run, judge.doing)
                 judge.judge(run)
-        self._watcher.step(run, "warming up")
+        self._watcher.step(run, WARMING_UP)
         run.warm_up(
             self._protocol.warm_up.min_s,
             self._protocol.warm_up.max_s,

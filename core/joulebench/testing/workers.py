@@ -27,12 +27,13 @@ class WorkerScript:
     """How the workers of one cell behave.
 
     ``request_s`` gives the time of a request by the cell's process (from 0) and the request's
-    number. ``fails_at`` are places in the list of all that is asked (``open``, ``run``,
+    number, ``load_s`` that of a load. ``fails_at`` are places in the list of all that is asked (``open``, ``run``,
     ``inspect``), counted from 0 over all processes of the cell: there the worker goes down.
     """
 
     request_s: Callable[[int, int], float] = _one_second
     list_length: int = _LIST_LENGTH
+    load_s: float = 0.0
     fails_at: frozenset[int] = frozenset()
 
 
@@ -94,7 +95,7 @@ class FakeWorker:
     def ask(
         self, order: Mapping[str, Any], timeout_s: float, idle: Callable[[], None] = lambda: None, limit_name: str = ""
     ) -> dict[str, Any]:
-        """The answer by the script; time passes for ``run`` alone."""
+        """The answer by the script; time passes for ``open`` and ``run`` alone."""
         op = str(order["op"])
         if self._paused:
             raise AssertionError(f"a paused worker was asked to {op}")
@@ -104,7 +105,8 @@ class FakeWorker:
         if op == "hello":
             return {"protocol": PROTOCOL_VERSION, "pid": self.pid}
         if op == "open":
-            return {"pid": self.pid, "load_s": 0.0, "requests": self._script.list_length}
+            self._workers.now_ns += round(self._script.load_s * 1e9)
+            return {"pid": self.pid, "load_s": self._script.load_s, "requests": self._script.list_length}
         return self._block(int(order["first"]), int(order["count"])) if op == "run" else {}
 
     def _block(self, first: int, count: int) -> dict[str, Any]:
