@@ -79,6 +79,9 @@ def joulebench_probes() -> list[type[Probe]]:  # type: ignore[empty-body]
             from joulebench_mine.probe import MyProbe
 
             return [MyProbe]
+
+    What it reads by code of its own (a ``ReaderSource``) is open in one process at a time, the
+    sampler's: never in the worker, and in the command itself only while the probe is asked.
     """
 
 

@@ -283,7 +283,7 @@ def test_a_reader_that_blocks_is_named_and_rests_while_the_others_are_read() -> 
     readings: list[int] = []
     start = time.monotonic()
     for _ in range(20):
-        group.read(lambda _t, _raw, channel: readings.append(channel), lambda *each: slow.append(each))
+        group.read(lambda _t, _raw, channel, _own: readings.append(channel), lambda *each: slow.append(each))
         time.sleep(0.01)
     took_s = time.monotonic() - start
     assert {channel for _, _, channel in slow} == {7}

@@ -365,14 +365,14 @@ def test_without_its_sampler_a_cell_keeps_its_times_and_loses_its_energy(bench: 
     assert events.count("sampler_lost") == 1
 
 
-def test_a_sampler_that_does_not_start_leaves_the_run_its_times(bench: Bench) -> None:
+def test_a_reader_that_ends_its_process_costs_its_own_channels_and_no_others(bench: Bench) -> None:
     with _powercap(bench) as tree:
         probes = {**_probes(tree), "toymeter": {"mode": "fatal"}}
         profile = bench.profile(_toy(bench), probes=probes, idle_s=0.2)
         done = bench.run(profile, "--no-report")
     assert done.code == 0, done.errors
-    assert {"sampler_lost", "no_idle_baseline"} <= set(done.cell("a")["flags"])  # type: ignore[call-overload]
-    assert all(row["gross_j"] is None for row in done.rows("energy"))
+    assert "sampler_lost" in done.cell("a")["flags"]  # type: ignore[operator]
+    assert [row["gross_j"] is None for row in done.rows("energy") if row["phase"] == "total"] == [False] * 3
     assert len(done.rows("blocks")) == 3
 
 

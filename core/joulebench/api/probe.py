@@ -59,14 +59,21 @@ class ReaderSource:
 
     ``factory`` is ``"package.module:function"``; called with ``argument`` it returns an object
     whose ``read()`` gives a sequence of ``int | None``, of which this channel is number ``item``.
-    Channels with equal factory and argument share one object and one call. The module must be
-    cheap to import and import no model runtime. ``{pid}`` in the argument stands for the
-    worker's process id.
+    In place of a number there may be a pair ``(number, t_ns)`` of it and the moment of which it
+    tells, by ``time.perf_counter_ns()``. Channels with equal factory and argument share one object
+    and one call. The module must be cheap to import and import no model runtime. ``{pid}`` in the
+    argument stands for the worker's process id.
+
+    One process at a time opens it, the sampler's. An energy counter then has at a window's edge the
+    number that was read last before. ``concurrent`` says that readers in several processes see one
+    and the same counter, because the kernel or a driver keeps it: the measured process then opens
+    one of its own and reads it at the very edges.
     """
 
     factory: str
     argument: str
     item: int = 0
+    concurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,25 +189,45 @@ def as_watched(spec: SensorSpec, trace: Trace) -> SensorSpec:
     return spec.with_timing(timing)
 
 
+def held_read(t_ns: int, spec: SensorSpec, trace: Trace) -> Read | None:
+    """What a counter that the sampler alone reads has at an edge: its last reading before, if it is recent."""
+    reading = trace.held(t_ns, _LATEST_PERIODS * max(spec.held_s, spec.update_period_s or 0.0))
+    return None if reading is None else (t_ns, reading[1])
+
+
+def held_lags_s(start_ns: int, end_ns: int, spec: SensorSpec, trace: Trace) -> tuple[float, float] | None:
+    """How old what such a counter has at either edge is on average, given when it was read."""
+    times = [trace.held(t_ns, math.inf) for t_ns in (start_ns, end_ns)]
+    own_s = 0.0 if trace.stamped else spec.mean_lateness_s - spec.held_s / 2
+    ages_s = [(t_ns - read[0]) * _NS + own_s for t_ns, read in zip((start_ns, end_ns), times, strict=True) if read]
+    return (ages_s[0], ages_s[1]) if len(ages_s) == len(times) else None
+
+
 def corrected_for_late_edges(
-    window: WindowEnergy, spec: SensorSpec, power_before_w: float | None, power_end_w: float | None
+    window: WindowEnergy,
+    spec: SensorSpec,
+    power_before_w: float | None,
+    power_end_w: float | None,
+    lags_s: tuple[float, float] | None = None,
 ) -> WindowEnergy:
     """The window with the mean lateness L of its edges made good.
 
     A late start lends L of the power *before* the window, a late end withholds L of the power at its
     end, so the dithered mean is off by L·(end - before): -1 % for a block of 40 periods after an idle
     wait. Dithering makes the lateness uniform; it cancels by itself only where both powers are alike.
-    Where one of them is unknown the window stays as it is.
+    Where one of them is unknown the window stays as it is. ``lags_s`` are the latenesses of both edges
+    where more is known of them than L.
     """
     if (
         window.gross_j is None
         or spec.update_period_s is None
         or power_before_w is None
         or power_end_w is None
-        or power_before_w == power_end_w
+        or (lags_s is None and power_before_w == power_end_w)
     ):
         return window
-    missing_j = spec.mean_lateness_s * (power_end_w - power_before_w)
+    start_s, end_s = (spec.mean_lateness_s, spec.mean_lateness_s) if lags_s is None else lags_s
+    missing_j = end_s * power_end_w - start_s * power_before_w
     return replace(window, gross_j=window.gross_j + missing_j, flags=(*window.flags, "edges_corrected"))
 
 
@@ -226,7 +246,8 @@ def single_counter_window(start: Read, end: Read, spec: SensorSpec, trace: Trace
         # Where the power near an edge varies, what its lateness held is known no better than that.
         doubt_w = math.hypot(power.first_most_w - power.before_w, power.last_most_w - power.end_w) / _RECTANGLE
         u_j = math.hypot(window.u_j, doubt_w * spec.mean_lateness_s)
-        return corrected_for_late_edges(replace(window, u_j=u_j), spec, power.before_w, power.end_w)
+        lags_s = held_lags_s(start[0], end[0], spec, trace) if spec.held_s else None
+        return corrected_for_late_edges(replace(window, u_j=u_j), spec, power.before_w, power.end_w, lags_s)
     if spec.method == "model":  # its counter is computed when it is read
         return window
     late_j = (window.worst_j or 0.0) / _RECTANGLE

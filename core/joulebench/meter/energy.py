@@ -10,6 +10,7 @@ scale of the sensor; the same in each window, so that no averaging makes it smal
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -72,7 +73,8 @@ class SensorSpec:
 
     ``lateness_s`` is how old a shown value is on average, ``lateness_u_s`` the standard deviation of
     that; ``None``: those of a constant period, T/2 and T/√12. ``longest_gap_s`` is the longest time between
-    changes that was seen.
+    changes that was seen. ``held_s`` is the sampling period that is in all of these, of a counter that the
+    sampler alone reads.
     """
 
     scale: float
@@ -88,6 +90,7 @@ class SensorSpec:
     averaging_s: float = 0.0
     largest_power_w: float | None = None
     longest_gap_s: float | None = None
+    held_s: float = 0.0
 
     @classmethod
     def of_channel(
@@ -114,13 +117,32 @@ class SensorSpec:
 
     def with_timing(self, timing: UpdateTiming) -> SensorSpec:
         """The same sensor with update times as they were measured."""
-        return replace(
+        measured = replace(
             self,
             update_period_s=timing.period_s,
             lateness_s=timing.lateness_s,
             lateness_u_s=timing.lateness_u_s,
             period_verified=True,
             longest_gap_s=timing.longest_s,
+        )
+        return measured.held(self.held_s) if self.held_s else measured
+
+    def held(self, sampling_period_s: float) -> SensorSpec:
+        """The same counter where an edge has what the sampler read last before it.
+
+        That is up to a sampling period older still, by a time that is uniform.
+        """
+        period_s = self.update_period_s
+        if period_s is None:
+            return replace(self, held_s=sampling_period_s)
+        longest_s = period_s if self.longest_gap_s is None else self.longest_gap_s
+        return replace(
+            self,
+            update_period_s=period_s + sampling_period_s,
+            lateness_s=self.mean_lateness_s + sampling_period_s / 2,
+            lateness_u_s=math.hypot(self.edge_u_s, sampling_period_s / math.sqrt(12)),
+            longest_gap_s=longest_s + sampling_period_s,
+            held_s=sampling_period_s,
         )
 
     @property
@@ -141,10 +163,21 @@ class SensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The sampler's readings of one channel: columns of equal length, by rising time."""
+    """The sampler's readings of one channel: columns of equal length, by rising time.
+
+    ``stamped`` says that the times are those of which the readings tell, not those at which they were read.
+    """
 
     t_ns: Sequence[int] = _NO_TRACE_T
     raw: Sequence[int] = _NO_TRACE_T
+    stamped: bool = False
+
+    def held(self, t_ns: int, longest_s: float) -> tuple[int, int] | None:
+        """The last reading no later than ``t_ns``, with its own time; ``None`` where it is older than that."""
+        place = bisect_right(self.t_ns, t_ns) - 1
+        if place < 0 or (t_ns - self.t_ns[place]) * 1e-9 > longest_s:
+            return None
+        return self.t_ns[place], self.raw[place]
 
 
 NO_TRACE: Final = Trace()

@@ -10,7 +10,14 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from joulebench.api import PROVENANCES, Channel, Provenance
-from joulebench.meter.counters import as_watched, corrected_for_late_edges, counter_energy, counter_energy_for_fit
+from joulebench.meter.counters import (
+    as_watched,
+    corrected_for_late_edges,
+    counter_energy,
+    counter_energy_for_fit,
+    held_lags_s,
+    held_read,
+)
 from joulebench.meter.energy import NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, phase_energy
 from joulebench.meter.gauges import gauge_energy, integrated_power
 from joulebench.meter.margins import NO_MARGINS, Margins, energy_with_margins
@@ -81,6 +88,7 @@ class PhaseEnergy:
 class Accountant:
     """Knows the channels of a session and turns windows into energies.
 
+    Counters outside the ``edge_order`` are read by the sampler alone: at an edge they have its last reading.
     ``frozen`` are counters that the calibration never saw change: a sensor that says nothing
     looks like one that says zero, so their energies are withheld. ``largest_powers_w`` is the most that
     calibration has seen of each channel.
@@ -99,11 +107,12 @@ class Accountant:
         self._frozen = frozenset(frozen)
         self.margins = margins
         self._place = {index: place for place, index in enumerate(edge_order)}
-        self._specs = {
-            index: SensorSpec.of_channel(channel, timings.get(index), largest_powers_w.get(index))
-            for index, channel in enumerate(channels)
-            if channel.quantity in ("energy", "power")
-        }
+        self._specs: dict[int, SensorSpec] = {}
+        for index, channel in enumerate(channels):
+            if channel.quantity in ("energy", "power"):
+                spec = SensorSpec.of_channel(channel, timings.get(index), largest_powers_w.get(index))
+                is_held = channel.kind == "counter" and index not in self._place
+                self._specs[index] = spec.held(1 / channel.rate_hz) if is_held else spec
 
     @property
     def indices(self) -> list[int]:
@@ -117,8 +126,8 @@ class Accountant:
     @property
     def slowest_counter_s(self) -> float:
         """The longest update period of the energy counters; 0 where none is known."""
-        periods = [self._specs[index].update_period_s or 0.0 for index in self._place]
-        return max(periods, default=0.0)
+        counters = (index for index in self._specs if self.channels[index].kind == "counter")
+        return max((self._specs[index].update_period_s or 0.0 for index in counters), default=0.0)
 
     def block_energies(
         self, block: BlockWindows, traces: Mapping[int, Trace], idle_w: Mapping[int, float | None] = NOTHING_IDLE
@@ -163,18 +172,19 @@ class Accountant:
         """The window with its late edges made good, where that is called for and can be done."""
         spec = as_watched(self._specs[index], trace)
         period = spec.update_period_s
-        if index not in self._place or period is None or began_ns is None:
+        if self.channels[index].kind == "gauge" or period is None or began_ns is None:
             return window
         matters = spec.mean_lateness_s > _CORRECTED_SHARE * window.duration_s
         if not matters or (span.start.t_ns - began_ns) * 1e-9 > _SETUP_SHARE * period:
             return window
         end_w = self._end_power_w(window, span, index, trace, period)
-        return corrected_for_late_edges(window, spec, idle_w, end_w)
+        lags_s = held_lags_s(span.start.t_ns, span.end.t_ns, spec, trace) if spec.held_s else None
+        return corrected_for_late_edges(window, spec, idle_w, end_w, lags_s)
 
     def _end_power_w(self, window: WindowEnergy, span: Span, index: int, trace: Trace, period: float) -> float | None:
         """Power in the last quarter of a window by the trace, or its mean in a short one."""
         last_s = _END_SHARE * window.duration_s
-        end = self._read(span.end, index)
+        end = self._read(span.end, index, trace)
         place = bisect_left(trace.t_ns, span.end.t_ns - int(last_s * 1e9))
         if last_s < _END_PERIODS * period or end is None or place >= len(trace.t_ns):
             return window.mean_power_w
@@ -193,14 +203,16 @@ class Accountant:
         if channel.kind == "gauge":
             integrate = integrated_power if for_fit else gauge_energy
             return integrate(span.start.t_ns, span.end.t_ns, spec, trace, 1.0 / channel.rate_hz)
-        start, end = self._read(span.start, index), self._read(span.end, index)
+        start, end = self._read(span.start, index, trace), self._read(span.end, index, trace)
         if start is None or end is None:
             duration_s = (span.end.t_ns - span.start.t_ns) * 1e-9
             return WindowEnergy(None, None, spec.method, ("sensor_lost",), duration_s)
         measure = counter_energy_for_fit if for_fit else counter_energy
         return measure(start, end, spec, trace)
 
-    def _read(self, edge: CounterEdge, index: int) -> Read | None:
+    def _read(self, edge: CounterEdge, index: int, trace: Trace) -> Read | None:
+        if index not in self._place:
+            return held_read(edge.t_ns, self._specs[index], trace)
         raw = edge.raw[self._place[index]]
         return None if raw is None else (edge.t_ns, raw)
 

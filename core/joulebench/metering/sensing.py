@@ -9,16 +9,16 @@ from dataclasses import replace
 from typing import Final
 
 from joulebench.api import Channel
-from joulebench.meter.counters import READS_PER_WRAP, as_watched, single_counter_window
-from joulebench.meter.energy import MOST_POWER_W, NO_TRACE, SensorSpec, Trace, WindowEnergy
+from joulebench.meter.counters import READS_PER_WRAP, as_watched, held_read, single_counter_window
+from joulebench.meter.energy import MOST_POWER_W, NO_TRACE, Read, SensorSpec, Trace, WindowEnergy
 from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.idle import IdlePower, net_energy
 from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrate_quickly
-from joulebench.meter.live.channels import edge_channels, of_process
+from joulebench.meter.live.channels import of_machine, of_process
 from joulebench.meter.live.edges import EdgeReader
 from joulebench.meter.windows import without_energy
 from joulebench.metering.figures import EnergyFigure, MissingPart, MissingProbe
-from joulebench.metering.watch import Watch
+from joulebench.metering.watch import LentWatch, Watch
 from joulebench.sensors.probing import Sensors, without_frozen
 
 #: (monotonic ns, raw values in the order of the reader)
@@ -62,7 +62,7 @@ class OpenSensors:
         self._specs = [
             _spec(channel, calibrations.get(index), most_power_w) for index, channel in enumerate(self.channels)
         ]
-        self.counters = edge_channels(self.channels)
+        self.counters = [index for index, channel in enumerate(self.channels) if channel.kind == "counter"]
         self.gauges = [index for index, channel in enumerate(self.channels) if channel.kind == "gauge"]
         self._edges = EdgeReader([self.channels[index] for index in self.counters], os.getpid())
         #: Reads all counters now, in the order of ``counters``.
@@ -88,7 +88,8 @@ class OpenSensors:
 
         powers = {i: spec.largest_power_w for i, spec in enumerate(self._specs) if spec.largest_power_w is not None}
         accountant = Accountant(self.channels, self.counters, self.timings, self._frozen, largest_powers_w=powers)
-        baseline = measure_idle(accountant, seconds, "before")
+        owner = None if self.watch is None else LentWatch(self.watch)
+        baseline = measure_idle(accountant, seconds, "before", owner)
         self.idle = {} if baseline is None else dict(baseline.power)
 
     def close(self) -> None:
@@ -103,7 +104,7 @@ class OpenSensors:
 
         A short window of counters needs none.
         """
-        if self.watch is None or not (self.gauges or end_ns - start_ns > _SHORTEST_TRACED_NS):
+        if self.watch is None or not (self.watch.awaited or end_ns - start_ns > _SHORTEST_TRACED_NS):
             return {}, False
         return self.watch.collect(start_ns, end_ns)
 
@@ -120,14 +121,14 @@ class OpenSensors:
         """Energy of the counters read at the edges and, for all of them, of the gauges."""
         order = self.counters if counters is None else counters
         for place, index in enumerate(order):
-            before, after = start[1][place], end[1][place]
             trace = traces.get(index, NO_TRACE)
             spec = self._specs[index]
-            if before is None or after is None:
+            first, last = (self._read(edge, place, index, trace) for edge in (start, end))
+            if first is None or last is None:
                 seconds = (end[0] - start[0]) * 1e-9
                 window = WindowEnergy(None, None, spec.method, ("sensor_lost",), seconds)
             else:
-                window = single_counter_window((start[0], before), (end[0], after), spec, trace)
+                window = single_counter_window(first, last, spec, trace)
             if index in self._frozen and "counter_frozen" not in window.flags:
                 window = without_energy(window, "counter_frozen")
             yield self._figure(index, window, idle, as_watched(spec, trace))
@@ -136,6 +137,13 @@ class OpenSensors:
             period_s = 1.0 / self.channels[index].rate_hz
             window = gauge_energy(start[0], end[0], self._specs[index], trace, period_s)
             yield self._figure(index, window, idle, self._specs[index])
+
+    def _read(self, edge: Edge, place: int, index: int, trace: Trace) -> Read | None:
+        """A counter at an edge; one that the sampler alone reads has its last reading before."""
+        if of_machine(self.channels[index]):
+            return held_read(edge[0], self._specs[index], trace)
+        raw = edge[1][place]
+        return None if raw is None else (edge[0], raw)
 
     def _figure(
         self, index: int, window: WindowEnergy, idle: Mapping[int, IdlePower], spec: SensorSpec
@@ -175,8 +183,10 @@ def _chosen(channels: Sequence[Channel]) -> tuple[Channel, ...]:
 
 
 def _is_watched(channel: Channel) -> bool:
-    """Whether the sampler reads it: gauges, and the counters of sensors."""
-    return channel.kind == "gauge" or (channel.provenance != "estimated" and not of_process(channel))
+    """Whether the sampler reads it: gauges, what it alone may read, and the counters of sensors."""
+    if channel.kind == "gauge" or of_machine(channel):
+        return True
+    return channel.provenance != "estimated" and not of_process(channel)
 
 
 def _calibrations(channels: Sequence[Channel], seconds: float | None) -> dict[int, SensorCalibration]:
@@ -192,6 +202,8 @@ def _calibrations(channels: Sequence[Channel], seconds: float | None) -> dict[in
 def _spec(channel: Channel, calibration: SensorCalibration | None, most_power_w: float) -> SensorSpec:
     timing = None if calibration is None else calibration.timing
     spec = SensorSpec.of_channel(channel, timing, None if calibration is None else calibration.largest_power_w)
+    if channel.kind == "counter" and of_machine(channel):
+        spec = spec.held(1 / channel.rate_hz)
     return replace(
         spec,
         max_power_w=None if spec.max_power_w is None else most_power_w,

@@ -22,7 +22,8 @@ from typing import Final
 from joulebench.api import Channel
 from joulebench.errors import UnavailableError
 from joulebench.meter.energy import Trace
-from joulebench.meter.live.sampling import Sampler
+from joulebench.meter.live.channels import of_machine
+from joulebench.meter.live.sampling import Drained, ObserverTax, Sampler
 
 #: Longest wait for a gauge's sample beside a window, beyond its own period.
 _SAMPLE_TIMEOUT_S: Final = 1.0
@@ -46,7 +47,13 @@ class Watch:
     def __init__(self, sampled: Mapping[int, Channel], open_since: Callable[[], Sequence[int]]) -> None:
         self._indices = list(sampled)
         self.gauges = [index for index, channel in sampled.items() if channel.kind == "gauge"]
-        self._gauge_period_s = max((1.0 / sampled[index].rate_hz for index in self.gauges), default=0.0)
+        #: What needs a reading before a window begins: these, and counters that nobody else reads.
+        held = [index for index, channel in sampled.items() if channel.kind == "counter" and of_machine(channel)]
+        self.awaited = [*self.gauges, *held]
+        #: What no second process may read.
+        self.owned = frozenset(index for index, channel in sampled.items() if of_machine(channel))
+        self._stamped: set[int] = set()
+        self._awaited_period_s = max((1.0 / sampled[index].rate_hz for index in self.awaited), default=0.0)
         slowest_s = max((channel.update_period_s or 0.0 for channel in sampled.values()), default=0.0)
         self._before_ns = int(max(_BEFORE_S, _BEFORE_PERIODS * slowest_s) * 1e9)
         self._open_since = open_since
@@ -69,6 +76,8 @@ class Watch:
             return None
         if self.gauges:
             sampler.pause()
+        elif self.awaited:
+            sampler.await_tick()
         return sampler
 
     @property
@@ -95,7 +104,7 @@ class Watch:
             self._gauging += 1
             if self._sampler is not None:
                 self._sampler.resume()
-                self._await_samples(_clock_ns())
+                self._await_samples(self.awaited, _clock_ns())
 
     def collect(self, start_ns: int, end_ns: int) -> tuple[dict[int, Trace], bool]:
         """Readings in and just before a window that has ended, by channel, and whether they are lost."""
@@ -104,7 +113,7 @@ class Watch:
         with self._lock:
             self._used_ns = end_ns
             if self.gauges:
-                self._await_samples(end_ns)
+                self._await_samples(self.gauges, end_ns)
                 self._gauging -= 1
                 if self._gauging == 0:
                     self._sampler.pause()
@@ -138,22 +147,23 @@ class Watch:
             self._sampler.stop()
         self._sampler = None
 
-    def _await_samples(self, after_ns: int) -> None:
-        """Drain until every gauge has a sample not before ``after_ns``, or it takes too long."""
-        deadline = time.monotonic() + 2 * self._gauge_period_s + _SAMPLE_TIMEOUT_S
+    def _await_samples(self, indices: Sequence[int], after_ns: int) -> None:
+        """Drain until every one of these has a sample not before ``after_ns``, or it takes too long."""
+        deadline = time.monotonic() + 2 * self._awaited_period_s + _SAMPLE_TIMEOUT_S
         while time.monotonic() < deadline:
             alive = self.alive
             self._drain()
-            stores = [self._store.get(index) for index in self.gauges]
+            stores = [self._store.get(index) for index in indices]
             if all(store is not None and store[0][-1] >= after_ns for store in stores):
                 return
             if not alive:
                 return
-            time.sleep(self._gauge_period_s / 20)
+            time.sleep(self._awaited_period_s / 20)
 
     def _drain(self) -> None:
         assert self._sampler is not None  # noqa: S101
         fresh = self._sampler.drain()
+        self._stamped.update(self._indices[place] for place in fresh.stamped)
         for t_ns, place, raw in zip(fresh.t_ns, fresh.channel, fresh.raw, strict=True):
             times, raws = self._store.setdefault(self._indices[place], (array("q"), array("q")))
             times.append(t_ns)
@@ -164,7 +174,7 @@ class Watch:
         times, raws = self._store[index]
         first = max(bisect_right(times, start_ns) - 1, 0)
         last = bisect_left(times, end_ns) + 1
-        return Trace(times[first:last], raws[first:last])
+        return Trace(times[first:last], raws[first:last], index in self._stamped)
 
     def _forget(self) -> None:
         """Drop readings from well before the oldest window that is still open."""
@@ -182,3 +192,49 @@ def _keep(watch: weakref.ref[Watch], closed: threading.Event) -> None:
             return
         kept.empty()
         del kept
+
+
+class LentWatch:
+    """A watch's readings of what no second process may read, for another sampler beside it."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.indices = watch.owned
+        self._from_ns = 0
+        self._drained = Drained()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the watch's sampler runs."""
+        return self._watch.alive
+
+    def resume(self) -> None:
+        """Begin as a window does."""
+        if self._watch.gauges:
+            self._watch.begin_gauges()
+        elif self._watch.resting:
+            self._watch.wake()
+        self._from_ns = _clock_ns()
+
+    def pause(self) -> None:
+        """End as a window does."""
+        traces, _ = self._watch.collect(self._from_ns, _clock_ns())
+        for index in self.indices & traces.keys():
+            trace = traces[index]
+            self._drained.t_ns += trace.t_ns
+            self._drained.raw += trace.raw
+            self._drained.channel += [index] * len(trace.raw)
+            self._drained.stamped |= {index} if trace.stamped else set()
+
+    def drain(self) -> Drained:
+        """What has been read, once it has ended."""
+        drained, self._drained = self._drained, Drained()
+        return drained
+
+    def tax(self) -> ObserverTax:
+        """Nothing: the watch would have run anyway."""
+        return ObserverTax()
+
+    def cpu_s(self) -> float:
+        """Nothing."""
+        return 0.0

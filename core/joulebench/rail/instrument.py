@@ -34,7 +34,7 @@ _numbers = itertools.count()
 def channel_of(sensor: Sensor, argument: str = "") -> Channel:
     """The sensor as a probe would declare it."""
     declared_s = sensor.period_s if sensor.declared_period_s is None else sensor.declared_period_s
-    source = ReaderSource(_FACTORY, argument)
+    source = ReaderSource(_FACTORY, argument, concurrent=True)
     rate_hz = 100.0 if sensor.sampling_s is None else 1 / sensor.sampling_s
     if sensor.kind == "gauge":
         return Channel(

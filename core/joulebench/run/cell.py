@@ -14,7 +14,8 @@ from joulebench.agreement import Comparison
 from joulebench.api import Scalar
 from joulebench.errors import UnavailableError
 from joulebench.meter.live.channels import PID_FIELD, edge_channels, edge_specs
-from joulebench.meter.live.sampling import ObserverTax, Sampler, process_cpu_ns
+from joulebench.meter.live.owner import JointSampler, Owner
+from joulebench.meter.live.sampling import ObserverTax, process_cpu_ns
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block, Inspected, Opened
 from joulebench.run.orders import GREETING_S, Job, ScoredText, decoded, opening_order
@@ -53,7 +54,8 @@ def start_worker(job: Job) -> WorkerHandle:
 class CellRun:
     """A cell under way. Raises :class:`WorkerError` where the cell fails.
 
-    ``make_worker`` and ``load`` are how it reaches processes and the rest of the machine.
+    ``make_worker`` and ``load`` are how it reaches processes and the rest of the machine, ``owner``
+    reads what only one process may.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class CellRun:
         record: CellRecord,
         make_worker: Callable[[Job], WorkerHandle] = start_worker,
         load: MachineLoad | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self.job = job
         self.record = record
@@ -74,7 +77,8 @@ class CellRun:
         self._stderr_tail: str | None = None
         self._make_worker = make_worker
         self._worker: WorkerHandle | None = None
-        self._sampler: Sampler | None = None
+        self._sampler: JointSampler | None = None
+        self._owner = owner
         self._load = MachineLoad() if load is None else load
         self._faults_between: list[tuple[int, int]] = []  # t_ns, channel
         # What is integrated over samples needs one after the window.
@@ -126,7 +130,7 @@ class CellRun:
         self.record.list_length = opened.requests
         if self.channels:
             try:
-                self._sampler = Sampler(self.channels, self._worker.model_pid)
+                self._sampler = JointSampler(self.channels, self._worker.model_pid, self._owner)
             except UnavailableError:
                 self._sampler = None  # each block of this process says sampler_lost
 
@@ -203,9 +207,7 @@ class CellRun:
         sample before the block.
         """
         if self._sampler is not None:
-            self._faults_between += self._sampler.drain().faults
-            self._sampler.resume()
-            self._sampler.await_tick()
+            self._faults_between += self._sampler.resume()
         time.sleep(wait_s)
         if self._worker is not None:
             self._worker.resume()
@@ -228,13 +230,13 @@ class CellRun:
             seen.all_cpu_s = block.cpu_s + seen.other_cpu_s
         others_s = (seen.other_cpu_s or 0.0) + (seen.stolen_cpu_s or 0.0)
         contended = others_s > contended_share * block.duration_s and not block.simulated
-        seen.sampler_lost = bool(self.channels) and not self._sampling
+        seen.lost = self._lost()
         self.record.add_block(block, turn, seen, contended=contended)
         return contended
 
-    @property
-    def _sampling(self) -> bool:
-        return self._sampler is not None and self._sampler.alive
+    def _lost(self) -> frozenset[int]:
+        """Channels that nobody samples any more."""
+        return frozenset(range(len(self.channels))) if self._sampler is None else self._sampler.lost()
 
     def _gather(self, seen: Seen) -> None:
         if self._sampler is not None:
@@ -261,14 +263,15 @@ class CellRun:
     def _await_closing_samples(self, seen: Seen, end_ns: int) -> None:
         """An integral over samples needs one after the window."""
         self._gather(seen)
-        waiting = set(self._traced)
+        waiting = self._traced.keys() - self._lost()
         deadline = time.monotonic() + _CLOSING_PERIODS * max(self._traced.values(), default=0.0)
-        while self._sampling and time.monotonic() < deadline:
+        while waiting and time.monotonic() < deadline:
             last = {
                 index: t for index, t in zip(seen.samples.channel, seen.samples.t_ns, strict=True) if index in waiting
             }
             if all(last.get(index, 0) >= end_ns for index in waiting):
                 return
+            waiting -= self._lost()
             time.sleep(min(self._traced.values()) / 2)
             self._gather(seen)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from joulebench.api import Channel
 from joulebench.errors import ProfileError
 from joulebench.meter.live.calibration import SensorCalibration, calibrate, shortest_block_s
-from joulebench.meter.live.channels import edge_channels
+from joulebench.meter.live.channels import edge_channels, has_one_reader
 from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.windows import Accountant
 from joulebench.profile.reading import Profile
@@ -105,9 +105,11 @@ def _check_target(profile: Profile, instruments: Instruments) -> None:
 
 
 def _period_s(channel: Channel, calibration: SensorCalibration | None) -> float | None:
+    period_s = channel.update_period_s
     if calibration is not None and calibration.period_high_s is not None:
-        return calibration.period_high_s
-    return channel.update_period_s
+        period_s = calibration.period_high_s
+    held_s = 1 / channel.rate_hz if has_one_reader(channel) else 0.0
+    return None if period_s is None else period_s + held_s
 
 
 def _rounded_up(seconds: float) -> float:

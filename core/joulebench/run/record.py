@@ -79,14 +79,14 @@ class Seen:
 
     ``all_cpu_s`` is the CPU time of everything, ``other_cpu_s`` that of all but the worker, the
     sampler and the parent, ``stolen_cpu_s`` what a hypervisor gave to other guests; ``None`` where
-    the system does not tell.
+    the system does not tell. ``lost`` are the channels whose sampler has ended.
     """
 
     samples: Drained = field(default_factory=Drained)
     other_cpu_s: float | None = None
     stolen_cpu_s: float | None = None
     all_cpu_s: float | None = None
-    sampler_lost: bool = False
+    lost: frozenset[int] = frozenset()
 
 
 class CellRecord:
@@ -267,8 +267,10 @@ class CellRecord:
         rows: list[Row] = []
         idle_w = {index: power.power_w for index, power in self._idle.before(self.next_process - 1).items()}
         parts = self.accountant.block_energies(block_windows(block), traces, idle_w)
-        if seen.sampler_lost:
-            parts = [replace(part, energy=without_energy(part.energy, "sampler_lost")) for part in parts]
+        parts = [
+            replace(part, energy=without_energy(part.energy, "sampler_lost")) if part.index in seen.lost else part
+            for part in parts
+        ]
         rows += [energy_row(self.cell.id, number, part, block.cpu_s, seen.all_cpu_s) for part in parts]
         if block.simulated:
             rows = [of_simulator(row) for row in rows]
@@ -289,7 +291,7 @@ class CellRecord:
             rows.append(note_row("sensor_slow", turn.number, detail))
         if seen.samples.lost:
             rows.append(note_row("samples_lost", turn.number, f"{seen.samples.lost} records"))
-        if seen.sampler_lost and "sampler_lost" not in self.flags:
+        if seen.lost and "sampler_lost" not in self.flags:
             self.flags["sampler_lost"] = None
             rows.append(note_row("sampler_lost", turn.number, ""))
         self._streams["events"].append(rows)

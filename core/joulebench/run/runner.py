@@ -14,6 +14,7 @@ from typing import Final
 from joulebench.api import FinishedCell
 from joulebench.checkpoint import inspect_checkpoint
 from joulebench.errors import JoulebenchError, NothingRanError
+from joulebench.meter.live.owner import ReaderOwner
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue
 from joulebench.models.making import Transform
 from joulebench.plan.cells import Plan, PlannedCell
@@ -101,6 +102,7 @@ class Run:
         )
         self._statuses: dict[str, str] = {}
         self._accountant = instruments.accountant(self._protocol.margins)
+        self._owner = ReaderOwner(self._accountant.channels)
 
     # -- the whole -----------------------------------------------------------------------------
 
@@ -130,6 +132,7 @@ class Run:
             self._write_session("interrupted")
             raise
         finally:
+            self._owner.close()
             if references is not None:
                 references.forget()
         self._write_session("complete")
@@ -233,7 +236,7 @@ class Run:
         judges: Mapping[str, Sequence[Judge]],
         references: References | None,
     ) -> None:
-        baselines = IdleBaselines(self._accountant, self._protocol, self._watcher)
+        baselines = IdleBaselines(self._accountant, self._protocol, self._watcher, self._owner)
 
         def begin(group: GroupRun) -> None:
             names = ", ".join(run.cell.label for run in group.runs)
@@ -268,7 +271,10 @@ class Run:
         judges: Mapping[str, Sequence[Judge]],
     ) -> list[GroupRun]:
         runs = [
-            [CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed)) for cell, job in group]
+            [
+                CellRun(job, CellRecord(cell, self._writer, self._accountant, self._resumed), owner=self._owner)
+                for cell, job in group
+            ]
             for group in groups
         ]
         rounds = Rounds([run for group in runs for run in group])
@@ -281,7 +287,18 @@ class Run:
             # A seed of the group's own: the order of blocks does not depend on what ran before.
             rng = random.Random(f"{self._seed} {first.id}")  # noqa: S311  an order, no secret
             made.append(
-                GroupRun(group, self._protocol, self._accountant, baselines, self._watcher, judges, rng, rounds, anchor)
+                GroupRun(
+                    group,
+                    self._protocol,
+                    self._accountant,
+                    baselines,
+                    self._watcher,
+                    judges,
+                    rng,
+                    rounds,
+                    anchor,
+                    self._owner,
+                )
             )
         return made
 

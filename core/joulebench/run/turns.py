@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
 
+from joulebench.meter.live.owner import ReaderOwner
 from joulebench.meter.stopping import Share, Stop, next_process
 from joulebench.meter.windows import Accountant
 from joulebench.profile.measurement import MeasurementProtocol
@@ -59,8 +60,11 @@ class Watcher(Protocol):
 class IdleBaselines:
     """Idle baselines between legs: one that ends a leg begins the next, if that follows at once."""
 
-    def __init__(self, accountant: Accountant, protocol: MeasurementProtocol, watcher: Watcher) -> None:
+    def __init__(
+        self, accountant: Accountant, protocol: MeasurementProtocol, watcher: Watcher, owner: ReaderOwner | None = None
+    ) -> None:
         self._accountant = accountant
+        self._owner = owner
         self._seconds = protocol.idle_s
         self._watcher = watcher
         self._latest: IdleBaseline | None = None
@@ -82,7 +86,7 @@ class IdleBaselines:
     def _measure(self, when: str) -> IdleBaseline | None:
         if self._accountant.indices and self._seconds > 0:
             self._watcher.measuring(f"idle baseline {when} the blocks")
-        return measure_idle(self._accountant, self._seconds, when)
+        return measure_idle(self._accountant, self._seconds, when, self._owner)
 
 
 class Rounds:
@@ -115,7 +119,9 @@ class GroupRun:
         rng: random.Random,
         rounds: Rounds,
         anchor: CellRun | None = None,
+        owner: ReaderOwner | None = None,
     ) -> None:
+        self._owner = owner
         self._rounds = rounds
         self.anchor = anchor
         self.runs = tuple(runs)
@@ -127,7 +133,7 @@ class GroupRun:
         self._judges = judges
         self._rng = rng
         self._gate = ThermalGate(
-            Thermometer(accountant.channels),
+            Thermometer(accountant.channels, owner),
             protocol.gate.distance_c,
             protocol.gate.slope_c_per_10_s,
             protocol.gate.timeout_s,
@@ -156,6 +162,8 @@ class GroupRun:
         Whatever ends the run itself (Ctrl-C) leaves the workers to :meth:`CellRun.leave`: one in
         the middle of a block would answer nothing else before its end.
         """
+        if self._owner is not None:
+            self._owner.open()
         waiting = self.unfinished()
         guests = [] if self.anchor is None or self.anchor.cause is not None else [self.anchor]
         before = self._baselines.before()

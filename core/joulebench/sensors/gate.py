@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from joulebench.api import Channel
-from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.channels import of_machine, source_spec
+from joulebench.meter.live.owner import ReaderOwner
 from joulebench.meter.live.sampler import edge_reader
 
 #: How often the gate looks at the temperature, in seconds.
@@ -18,10 +19,16 @@ SLOPE_S = 10.0
 
 
 class Thermometer:
-    """Reads the hottest temperature now, in °C; ``None`` without a temperature channel."""
+    """Reads the hottest temperature now, in °C; ``None`` without a temperature channel.
 
-    def __init__(self, channels: Sequence[Channel]) -> None:
-        self._channels = [channel for channel in channels if channel.quantity == "temperature"]
+    ``owner`` reads what only one process may.
+    """
+
+    def __init__(self, channels: Sequence[Channel], owner: ReaderOwner | None = None) -> None:
+        temperatures = {index: channel for index, channel in enumerate(channels) if channel.quantity == "temperature"}
+        self._owner = owner
+        self._owned = {index: channel for index, channel in temperatures.items() if of_machine(channel)}
+        self._channels = [channel for index, channel in temperatures.items() if index not in self._owned]
         specs = [source_spec(i, channel.source, None) for i, channel in enumerate(self._channels)]
         self._read: Callable[[], list[int | None]] = edge_reader(specs) if specs else list
 
@@ -30,6 +37,9 @@ class Thermometer:
         values = [
             raw * channel.scale for raw, channel in zip(self._read(), self._channels, strict=True) if raw is not None
         ]
+        if self._owned and self._owner is not None:
+            readings = self._owner.now()
+            values += [readings[i] * channel.scale for i, channel in self._owned.items() if i in readings]
         return max(values, default=None)
 
 

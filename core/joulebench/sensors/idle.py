@@ -12,7 +12,8 @@ from joulebench.errors import UnavailableError
 from joulebench.meter.energy import Trace
 from joulebench.meter.gauges import integrated_power
 from joulebench.meter.idle import IdlePower, idle_from_counter, idle_from_gauge
-from joulebench.meter.live.sampling import Drained, Sampler
+from joulebench.meter.live.owner import JointSampler, Owner
+from joulebench.meter.live.sampling import Drained
 from joulebench.meter.windows import Accountant
 
 #: How often the ring is emptied, long before it can be full.
@@ -46,8 +47,10 @@ class IdleBaseline:
         ]
 
 
-def measure_idle(accountant: Accountant, seconds: float, when: str) -> IdleBaseline | None:
+def measure_idle(accountant: Accountant, seconds: float, when: str, owner: Owner | None = None) -> IdleBaseline | None:
     """Idle power of every channel that yields joules; ``None`` where there is none.
+
+    ``owner`` reads what only one process may.
 
     A sampler that does not start leaves the cell without a baseline, not the run without a cell.
     """
@@ -55,17 +58,19 @@ def measure_idle(accountant: Accountant, seconds: float, when: str) -> IdleBasel
         return None
     channels = accountant.channels
     try:
-        sampler = Sampler(channels, pid=None)
+        sampler = JointSampler(channels, None, owner)
     except UnavailableError:
         return None
     drained = Drained()
-    with sampler:
+    try:
+        sampler.resume()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, _DRAIN_S))
             drained.extend(sampler.drain())
+    finally:
         sampler.stop()
-        drained.extend(sampler.drain())
+    drained.extend(sampler.drain())
     traces = drained.traces()
     power = {
         index: idle_power(accountant, index, traces[index])

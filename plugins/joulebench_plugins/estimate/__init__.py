@@ -100,7 +100,7 @@ def _channel(idle_w: float, core_w: float, relative_range: float, note: str) -> 
         quantity="energy",
         unit="J",
         kind="counter",
-        source=ReaderSource("joulebench_plugins.estimate.reader:EstimateReader", argument),
+        source=ReaderSource("joulebench_plugins.estimate.reader:EstimateReader", argument, concurrent=True),
         scale=1e-6,
         provenance="estimated",
         domain="cpu-estimate",

@@ -213,7 +213,9 @@ def _channels(gpu: Gpu, lost: tuple[str, ...]) -> Iterator[Channel]:
         groups.setdefault(_KINDS[name].group, []).append(name)
     for names in groups.values():
         for item, name in enumerate(names):
-            source = ReaderSource("joulebench_plugins.nvml.reader:GpuReader", f"{gpu.index}:{','.join(names)}", item)
+            argument = f"{gpu.index}:{','.join(names)}"
+            # The driver counts, for every process alike.
+            source = ReaderSource("joulebench_plugins.nvml.reader:GpuReader", argument, item, concurrent=True)
             yield _channel(gpu, name, source, lost)
 
 

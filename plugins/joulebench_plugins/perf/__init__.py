@@ -56,7 +56,7 @@ def _channel(event: Event, place: int, cpu: int) -> Channel:
         quantity="power",
         unit="W",
         kind="gauge",
-        source=ReaderSource("joulebench_plugins.perf.reader:PowerReader", event.argument(cpu)),
+        source=ReaderSource("joulebench_plugins.perf.reader:PowerReader", event.argument(cpu), concurrent=True),
         scale=1e-6,
         provenance=provenance_of_file(event.folder / "type"),
         domain=f"package-{place}",

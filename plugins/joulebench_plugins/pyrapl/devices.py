@@ -41,7 +41,7 @@ def _channel(item: int, file: Path) -> Channel:
         quantity="energy",
         unit="J",
         kind="counter",
-        source=ReaderSource(FACTORY, "", item),
+        source=ReaderSource(FACTORY, "", item, concurrent=True),
         scale=1e-6,
         provenance=provenance_of_file(file),
         # As the kernel's zones are called: the two probes' figures stand side by side.

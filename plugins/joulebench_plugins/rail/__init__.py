@@ -47,7 +47,7 @@ class RailProbe(Probe):
         scenario = _scenario(settings)
         sensor = scenario.sensor
         argument = reader_argument(scenario, int(settings["seed"]), time.perf_counter_ns())
-        source = ReaderSource(_READER, argument)
+        source = ReaderSource(_READER, argument, concurrent=True)
         note = f"simulated: scenario '{scenario.name}', {scenario.what}".rstrip(", ")
         if sensor.kind == "gauge":
             return (

@@ -76,7 +76,7 @@ def _throttle_channels(settings: Settings) -> list[Channel]:
         for package, file in package_count_files(root).items()
     ]
     if core_count_files(root):
-        source = ReaderSource("joulebench_plugins.thermal.throttle:CoreCounts", str(root))
+        source = ReaderSource("joulebench_plugins.thermal.throttle:CoreCounts", str(root), concurrent=True)
         channels.append(_throttle("cores", source, root))
     return channels
 

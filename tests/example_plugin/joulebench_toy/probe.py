@@ -14,9 +14,14 @@ class ToyMeter(Probe):
     summary = "a made-up power gauge, or a probe that fails"
     options = (
         Option(
-            "mode", "str", "off", "what it does", choices=("off", "gauge", "raise", "hang", "twins", "fatal", "garbage")
+            "mode",
+            "str",
+            "off",
+            "what it does",
+            choices=("off", "gauge", "raise", "hang", "twins", "fatal", "garbage", "caching", "line"),
         ),
         Option("milliwatts", "int", 5000, "what the gauge shows"),
+        Option("device", "str", "", "what the counters 'caching' and 'line' read"),
     )
 
     def inspect(self, settings: Settings) -> Availability:
@@ -34,8 +39,25 @@ class ToyMeter(Probe):
             return ("no channel",)  # type: ignore[return-value]
         if settings["mode"] == "fatal":
             return (_channel("memory", "Exits", "0"), _channel("memory", "Short", "0", "short"))
+        if settings["mode"] in ("caching", "line"):
+            return (_counter(str(settings["mode"]).title(), str(settings["device"])),)
         gauge = _channel("power", "Gauge", str(settings["milliwatts"]))
         return (gauge, gauge) if settings["mode"] == "twins" else (gauge,)
+
+
+def _counter(reader: str, device: str) -> Channel:
+    return Channel(
+        path="toymeter/counter",
+        quantity="energy",
+        unit="J",
+        kind="counter",
+        source=ReaderSource(f"joulebench_toy.reader:{reader}", device),
+        scale=1e-3,
+        provenance="simulated",
+        domain="board",
+        rate_hz=50.0,
+        update_period_s=0.02 if reader == "Caching" else 0.001,
+    )
 
 
 def _channel(quantity: str, reader: str, argument: str, name: str = "board") -> Channel:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from joulebench.api import Channel
+from joulebench.errors import UnavailableError
 from joulebench.meter.energy import FINE_PERIODS, SMALLEST_PERIODS
-from joulebench.meter.live.channels import source_spec
+from joulebench.meter.live.channels import has_one_reader, source_spec
 from joulebench.meter.live.sampler import edge_reader
+from joulebench.meter.live.sampling import Sampler
 from joulebench.meter.timing import UpdateTiming
 from joulebench.meter.uncertainty import quantile
 
@@ -31,6 +33,10 @@ _PATIENT_PERIODS: Final = 4
 _ENOUGH_CHANGES: Final = 40
 #: Power is taken over so long at least.
 _SLICE_NS: Final = 10_000_000
+#: Readers that one process alone may open are read by a sampler, so often and emptied after so long.
+_SAMPLED_HZ: Final = 2000.0
+_EMPTIED_NS: Final = 50_000_000
+_REST_S: Final = 0.001
 #: A source that changes at more than this share of the reads is finer than reading can see.
 _CONTINUOUS_SHARE: Final = 0.5
 
@@ -96,7 +102,6 @@ def shortest_block_s(period_s: float, target: float, blocks: int) -> float:
 class _Watched:
     """A channel while it is being read."""
 
-    read: Callable[[], list[int | None]]
     before: int | None = None
     reads: int = 0
     changes: int = 0
@@ -110,12 +115,16 @@ class _Watched:
     slice_ns: int | None = None
     slice_counts: int = 0
 
-    def look(self, clock_ns: Callable[[], int]) -> None:
+    def look(self, read: Callable[[], list[int | None]], clock_ns: Callable[[], int]) -> None:
         """Read once and note a change."""
         start = clock_ns()
-        raw = self.read()[0]
+        raw = read()[0]
         now = clock_ns()
         self.cost_ns += now - start
+        self.note(now, raw)
+
+    def note(self, now: int, raw: int | None) -> None:
+        """A reading of that time."""
         self.reads += 1
         if self.looked_ns is not None:
             self.longest_gap_ns = max(self.longest_gap_ns, now - self.looked_ns)
@@ -165,19 +174,52 @@ def calibrate(
 ) -> list[SensorCalibration]:
     """Calibrate the channels together: all are read in turn for so many seconds.
 
-    With ``enough_changes`` it ends earlier, as soon as each channel has changed so often.
+    With ``enough_changes`` it ends earlier, as soon as each channel has changed so often. Readers that
+    one process alone may open are read in a sampler, which has ended when this returns.
     """
-    watched = [_Watched(edge_reader([source_spec(0, channel.source, None)])) for channel in channels]
-    begin = now = clock_ns()
+    watched = [_Watched() for _ in channels]
+    reads = {
+        index: edge_reader([source_spec(0, channel.source, None)])
+        for index, channel in enumerate(channels)
+        if not has_one_reader(channel)
+    }
+    sampler = _fast_sampler(channels) if len(reads) < len(channels) else None
+    begin = now = emptied_ns = clock_ns()
     end = begin + int(seconds * 1e9)
-    while watched and now < end:
-        for watch in watched:
-            watch.look(clock_ns)
-        now = clock_ns()
-        if enough_changes is not None and all(watch.changes > enough_changes for watch in watched):
-            break
+    try:
+        while watched and now < end:
+            for index, read in reads.items():
+                watched[index].look(read, clock_ns)
+            if not reads:
+                time.sleep(_REST_S)
+            now = clock_ns()
+            if sampler is not None and now - emptied_ns > _EMPTIED_NS:
+                _note_samples(sampler, watched)
+                emptied_ns = now
+            if enough_changes is not None and all(watch.changes > enough_changes for watch in watched):
+                break
+    finally:
+        if sampler is not None:
+            sampler.stop()
+            _note_samples(sampler, watched)
     watched_s = (now - begin) * 1e-9
     return [_calibration(channel, watch, watched_s) for channel, watch in zip(channels, watched, strict=True)]
+
+
+def _fast_sampler(channels: Sequence[Channel]) -> Sampler | None:
+    """A sampler of the readers that one process alone may open; ``None`` where it does not start."""
+    only = [index for index, channel in enumerate(channels) if has_one_reader(channel)]
+    fast = [replace(channel, rate_hz=_SAMPLED_HZ) for channel in channels]
+    try:
+        return Sampler(fast, None, only=only, patient=True)
+    except UnavailableError:
+        return None
+
+
+def _note_samples(sampler: Sampler, watched: Sequence[_Watched]) -> None:
+    drained = sampler.drain()
+    for t_ns, index, raw in zip(drained.t_ns, drained.channel, drained.raw, strict=True):
+        watched[index].note(t_ns, raw)
 
 
 def calibrate_quickly(channels: Sequence[Channel], most_s: float = QUICK_SECONDS) -> list[SensorCalibration]:
@@ -198,7 +240,7 @@ def _calibration(channel: Channel, watched: _Watched, watched_s: float) -> Senso
         period_low_s=quantile(periods, 0.05) if known else None,
         period_high_s=quantile(periods, 0.95) if known else None,
         quantum=_quantum(channel, watched.steps) if known else None,
-        read_cost_s=watched.cost_ns * 1e-9 / watched.reads if watched.reads else None,
+        read_cost_s=watched.cost_ns * 1e-9 / watched.reads if watched.cost_ns else None,
         timing=UpdateTiming.of_gaps(periods) if known else None,
         watched_s=watched_s,
         declared_period_s=channel.update_period_s,

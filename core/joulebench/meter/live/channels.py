@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,16 @@ def of_process(channel: Channel) -> bool:
     source = channel.source
     text = source.path if isinstance(source, FileSource) else source.argument
     return PID_FIELD in text
+
+
+def has_one_reader(channel: Channel) -> bool:
+    """Whether one process alone may open the channel's source: a plugin's reader, unless it says otherwise."""
+    return isinstance(channel.source, ReaderSource) and not channel.source.concurrent
+
+
+def of_machine(channel: Channel) -> bool:
+    """Whether one reader serves a whole run: it is one of a kind and of no process."""
+    return has_one_reader(channel) and not of_process(channel)
 
 
 def source_spec(index: int, source: FileSource | ReaderSource, pid: int | str | None) -> dict[str, Any]:
@@ -40,25 +50,40 @@ def source_spec(index: int, source: FileSource | ReaderSource, pid: int | str | 
     }
 
 
-def sampling_groups(channels: Sequence[Channel], pid: int | None) -> list[dict[str, Any]]:
-    """Sources by sampling period, the fastest first.
+def sampling_groups(
+    channels: Sequence[Channel], pid: int | None, only: Collection[int] | None = None
+) -> list[dict[str, Any]]:
+    """Sources by sampling period, the fastest first; of the channels with the indices ``only``, or all.
 
     Without a process (an idle window), channels in files of the worker are left out; readers get
-    an empty process id and know what that means.
+    an empty process id and know what that means. The channels of one reader are read together, as
+    often as the fastest of them.
     """
     by_period: dict[int, list[dict[str, Any]]] = {}
+    fastest_hz: dict[tuple[str, str], float] = {}
+    for channel in channels:
+        if isinstance(source := channel.source, ReaderSource):
+            reader = (source.factory, source.argument)
+            fastest_hz[reader] = max(channel.rate_hz, fastest_hz.get(reader, 0.0))
     for index, channel in enumerate(channels):
-        if pid is None and of_process(channel) and isinstance(channel.source, FileSource):
+        source = channel.source
+        if only is not None and index not in only:
             continue
-        period_ns = round(1e9 / channel.rate_hz)
-        by_period.setdefault(period_ns, []).append(source_spec(index, channel.source, pid))
+        if pid is None and of_process(channel) and isinstance(source, FileSource):
+            continue
+        rate_hz = channel.rate_hz
+        if isinstance(source, ReaderSource):
+            rate_hz = fastest_hz[source.factory, source.argument]
+        by_period.setdefault(round(1e9 / rate_hz), []).append(source_spec(index, source, pid))
     return [{"period_ns": period_ns, "sources": by_period[period_ns]} for period_ns in sorted(by_period)]
 
 
 def edge_channels(channels: Sequence[Channel]) -> list[int]:
-    """Indices of the channels that are read at window edges: the energy counters."""
+    """Indices of the channels that are read at window edges: energy counters that any process may read."""
     return [
-        index for index, channel in enumerate(channels) if channel.quantity == "energy" and channel.kind == "counter"
+        index
+        for index, channel in enumerate(channels)
+        if (channel.quantity, channel.kind) == ("energy", "counter") and not has_one_reader(channel)
     ]
 
 

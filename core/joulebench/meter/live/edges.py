@@ -11,14 +11,16 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from joulebench.api import Channel, FileSource
-from joulebench.meter.live.channels import PID_FIELD
+from joulebench.meter.live.channels import PID_FIELD, of_machine
 from joulebench.meter.live.sampler import FileReader, item_of, load_factory
 
-_Items = Callable[[], Sequence[int | None]]
+_Items = Callable[[], Sequence[int | tuple[int, int] | None]]
 
 
 class EdgeReader:
     """Keeps the sources of some channels open. A source that cannot be opened reads ``None``.
+
+    So does one that the sampler alone may open.
 
     Without a process id, readers of process channels get an empty one and know what that means.
     """
@@ -35,7 +37,7 @@ class EdgeReader:
             if isinstance(source, FileSource):
                 with contextlib.suppress(OSError):
                     single = self._open(source, own)
-            else:
+            elif not of_machine(channel):
                 argument = source.argument.replace(PID_FIELD, own)
                 name = (source.factory, argument)
                 if name not in shared:

@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
+    #: A number, or it with the moment of which it tells (``time.perf_counter_ns()``).
+    Item = int | tuple[int, int] | None
+
     class Reader(Protocol):
         """What a reader module's factory returns."""
 
-        def read(self) -> Sequence[int | None]:
+        def read(self) -> Sequence[Item]:
             """All its items now."""
             ...
 
-    Put = Callable[[int, int | None, int], None]
+    #: When, what, which channel; and the reading's own time where it has one.
+    Put = Callable[[int, int | None, int, int | None], None]
 
 
 # The ring's header: see the offsets below. All numbers are native 64-bit integers.
@@ -45,9 +49,10 @@ OFFSET_CONTROL = 32  # RUN, PAUSE or STOP, written by the parent
 OFFSET_EPOCH = 40  # raised by the parent before it lets a paused sampler go on
 OFFSET_READY = 48  # 1 when every source has been opened
 OFFSET_ROUNDS = 56  # ticks at which every group was read
+OFFSET_SERVED = 64  # when the last tick had been served, in ns
 
 RUN, STOP, PAUSE = 0, 1, 2
-KIND_SAMPLE, KIND_FAULT, KIND_LATENESS, KIND_SLOW = 0, 1, 2, 3
+KIND_SAMPLE, KIND_FAULT, KIND_LATENESS, KIND_SLOW, KIND_STAMPED = 0, 1, 2, 3, 4
 #: Channel number of the lateness records.
 NO_CHANNEL = -1
 
@@ -187,27 +192,27 @@ class Group:
                 sys.stderr.write(f"{channel}: {type(error).__name__}: {error}\n")
                 self._files.append((channel, None))
 
-    def read(self, put: Put, slow: Put | None = None) -> None:
-        """Read every source once; ``put(t_ns, raw, channel)`` takes the results.
+    def read(self, put: Put, slow: Callable[[int, int, int], None] | None = None) -> None:
+        """Read every source once; ``put(t_ns, raw, channel, own_ns)`` takes the results.
 
         ``slow(t_ns, took_ns, channel)`` takes what readers cost that were too slow for their period.
         They then rest for a while.
         """
         for channel, file in self._files:
             t_ns = clock_ns()
-            put(t_ns, file.read() if file is not None else None, channel)
+            put(t_ns, file.read() if file is not None else None, channel, None)
         for place, (reader, items) in enumerate(self._objects):
             t_ns = clock_ns()
             if slow is not None and self._resting.get(place, 0) > t_ns:
                 continue
-            values: Sequence[int | None] | None = None
+            values: Sequence[Item] | None = None
             try:
                 values = reader.read()
             except Exception as error:  # the channel is then a fault, the sampler goes on
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
             took_ns = clock_ns() - t_ns
             for channel, item in items:
-                put(t_ns, item_of(values, item), channel)
+                put(t_ns, item_of(values, item), channel, own_time(values, item))
             times = self._slow.get(place, 0) + 1 if took_ns > SLOW_SHARE * self.period_ns else 0
             self._slow[place] = times
             if slow is not None and times >= SLOW_TIMES:
@@ -215,17 +220,31 @@ class Group:
                 slow(t_ns, took_ns, items[0][0])
 
 
-def item_of(values: Sequence[int | None] | None, item: int) -> int | None:
+def item_of(values: Sequence[Item] | None, item: int) -> int | None:
     """An item of what a reader gave; ``None`` where it gave no whole number that a record can hold.
 
     2.5 is none: cut off it would be a wrong count, and nobody would look for the fault in the reader.
     """
     try:
         value = None if values is None else values[item]
-        whole = None if value is None or value is True or value is False else index_of(value)
-        return None if whole is None or not -(1 << 63) <= whole < 1 << 63 else whole
+        return _whole(value[0] if isinstance(value, tuple) else value)
     except Exception:  # a reader may give anything
         return None
+
+
+def own_time(values: Sequence[Item] | None, item: int) -> int | None:
+    """The moment of which an item tells, where its reader says so."""
+    try:
+        value = None if values is None else values[item]
+        return _whole(value[1]) if isinstance(value, tuple) else None
+    except Exception:  # a reader may give anything
+        return None
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number that a record can hold."""
+    whole = None if value is None or value is True or value is False else index_of(value)
+    return None if whole is None or not -(1 << 63) <= whole < 1 << 63 else whole
 
 
 def edge_reader(sources: Sequence[dict[str, Any]]) -> Callable[[], list[int | None]]:
@@ -237,7 +256,7 @@ def edge_reader(sources: Sequence[dict[str, Any]]) -> Callable[[], list[int | No
     def read() -> list[int | None]:
         values: list[int | None] = [None] * count
 
-        def put(_t_ns: int, raw: int | None, channel: int) -> None:
+        def put(_t_ns: int, raw: int | None, channel: int, _own_ns: int | None) -> None:
             values[order[channel]] = raw
 
         group.read(put)
@@ -254,20 +273,28 @@ class Writer:
         self.capacity = WORD.unpack_from(memory, OFFSET_CAPACITY)[0]
         self.head = 0
         self.faulty: set[int] = set()
+        self.own_ns: dict[int, int] = {}
 
-    def put(self, t_ns: int, raw: int | None, channel: int) -> None:
-        """A sample; the first failure of a channel is recorded as a fault."""
-        if raw is None:
+    def put(self, t_ns: int, raw: int | None, channel: int, own_ns: int | None) -> None:
+        """A sample; the first failure of a channel is recorded as a fault.
+
+        One with its own time is recorded once, under that time; it cannot lie ahead.
+        """
+        if raw is None or (own_ns is not None and own_ns > clock_ns()):
             if channel not in self.faulty:
                 self.faulty.add(channel)
                 self.record(t_ns, 0, channel, KIND_FAULT)
             return
         self.faulty.discard(channel)
-        self.record(t_ns, raw, channel, KIND_SAMPLE)
+        if own_ns is None:
+            self.record(t_ns, raw, channel, KIND_SAMPLE)
+        elif own_ns > self.own_ns.get(channel, -1):
+            self.own_ns[channel] = own_ns
+            self.record(own_ns, raw, channel, KIND_STAMPED)
 
-    def slow(self, t_ns: int, took_ns: int | None, channel: int) -> None:
+    def slow(self, t_ns: int, took_ns: int, channel: int) -> None:
         """A read that took too long for its period."""
-        self.record(t_ns, took_ns or 0, channel, KIND_SLOW)
+        self.record(t_ns, took_ns, channel, KIND_SLOW)
 
     def record(self, t_ns: int, raw: int, channel: int, kind: int) -> None:
         """One record; the head moves only after it is whole."""
@@ -277,8 +304,8 @@ class Writer:
         WORD.pack_into(self.memory, OFFSET_HEAD, self.head)
 
 
-def run(memory: mmap.mmap, groups: Sequence[Group], parent: int, wake_fd: int = 0) -> None:
-    """Sample until told to stop or left by the ``parent``, a process id.
+def run(memory: mmap.mmap, groups: Sequence[Group], parent: int, wake_fd: int = 0, *, patient: bool = False) -> None:
+    """Sample until told to stop or left by the ``parent``, a process id. ``patient``: no reader is too slow.
 
     While paused it waits for a byte from the parent (standard input): it uses no processor time,
     and the end of the parent ends it too.
@@ -312,7 +339,7 @@ def run(memory: mmap.mmap, groups: Sequence[Group], parent: int, wake_fd: int = 
         writer.record(now, now - due_ns, NO_CHANNEL, KIND_LATENESS)
         due = [group for group in groups if group.due_ns <= now]
         for group in due:
-            group.read(writer.put, writer.slow)
+            group.read(writer.put, None if patient else writer.slow)
             behind = (now - group.due_ns) // group.period_ns
             missed += behind
             group.due_ns += (behind + 1) * group.period_ns
@@ -321,6 +348,7 @@ def run(memory: mmap.mmap, groups: Sequence[Group], parent: int, wake_fd: int = 
         WORD.pack_into(memory, OFFSET_TICKS, ticks)
         WORD.pack_into(memory, OFFSET_MISSED, missed)
         WORD.pack_into(memory, OFFSET_ROUNDS, rounds)
+        WORD.pack_into(memory, OFFSET_SERVED, clock_ns())
 
 
 def main() -> None:
@@ -334,7 +362,7 @@ def main() -> None:
     with open(job["ring"], "r+b") as file:  # noqa: PTH123
         memory = mmap.mmap(file.fileno(), 0)
     groups = [Group(group["period_ns"], group["sources"]) for group in job["groups"]]
-    run(memory, groups, job["parent"])
+    run(memory, groups, job["parent"], patient=job["patient"])
 
 
 if __name__ == "__main__":

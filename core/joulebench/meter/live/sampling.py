@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
@@ -38,6 +38,8 @@ class Drained:
     faults: list[tuple[int, int]] = field(default_factory=list)  # t_ns, channel
     slow: list[tuple[int, int, int]] = field(default_factory=list)  # t_ns, channel, ns that a read took
     lost: int = 0
+    #: Channels whose readings carry their own times.
+    stamped: set[int] = field(default_factory=set)
 
     def extend(self, later: Drained) -> None:
         """Add what was drained after this."""
@@ -48,6 +50,7 @@ class Drained:
         self.faults += later.faults
         self.slow += later.slow
         self.lost += later.lost
+        self.stamped |= later.stamped
 
     def traces(self) -> dict[int, Trace]:
         """The samples as a trace for each channel."""
@@ -56,7 +59,7 @@ class Drained:
         for t_ns, channel, raw in zip(self.t_ns, self.channel, self.raw, strict=True):
             times.setdefault(channel, []).append(t_ns)
             raws.setdefault(channel, []).append(raw)
-        return {channel: Trace(times[channel], raws[channel]) for channel in times}
+        return {channel: Trace(times[channel], raws[channel], channel in self.stamped) for channel in times}
 
 
 @dataclass(slots=True)
@@ -85,6 +88,18 @@ class ObserverTax:
         self.silent += other.silent
         self.lateness_ns += other.lateness_ns
 
+    def since(self, before: ObserverTax) -> ObserverTax:
+        """What has come since an earlier look at the same process."""
+        known = self.cpu_s is not None and before.cpu_s is not None
+        return ObserverTax(
+            (self.cpu_s or 0.0) - (before.cpu_s or 0.0) if known else None,
+            self.wall_s - before.wall_s,
+            self.ticks - before.ticks,
+            self.missed - before.missed,
+            self.silent - before.silent,
+            self.lateness_ns[len(before.lateness_ns) :],
+        )
+
     def late_p99_s(self) -> float | None:
         """99th percentile of the lateness, in seconds."""
         if not self.lateness_ns:
@@ -106,9 +121,20 @@ def process_cpu_ns(pid: int) -> int | None:
 
 
 class Sampler:
-    """A running sampler process and its ring. Use as a context manager."""
+    """A running sampler process and its ring. Use as a context manager.
 
-    def __init__(self, channels: Sequence[Channel], pid: int | None, capacity: int = CAPACITY) -> None:
+    It reads the channels with the indices ``only``, or all. ``patient`` lets slow readers go on.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        pid: int | None,
+        capacity: int = CAPACITY,
+        *,
+        only: Collection[int] | None = None,
+        patient: bool = False,
+    ) -> None:
         self._capacity = capacity
         handle = _ring_memory(ring.HEADER_BYTES + capacity * ring.RECORD.size)
         self._memory = mmap.mmap(handle, 0)
@@ -119,10 +145,10 @@ class Sampler:
         #: Ticks that the sampler was silent for and will not count itself, and its own count then.
         self._silent_ticks = 0
         self._missed_at_pause = 0
-        groups = sampling_groups(channels, pid)
+        groups = sampling_groups(channels, pid, only)
         self._period_ns: int = min((group["period_ns"] for group in groups), default=0)
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  lives as long as the process
-        self._process = _start(handle, groups, self._errors)
+        self._process = _start(handle, groups, self._errors, patient=patient)
         try:
             self._await_ready()
         finally:
@@ -178,13 +204,12 @@ class Sampler:
             self._process.stdin.flush()
 
     def _ticks_of_silence(self) -> int:
-        """Ticks since the last record: of a sampler that somebody has stopped, many."""
-        head, now_ns = self._word(ring.OFFSET_HEAD), time.perf_counter_ns()
+        """Ticks since the last that was served: of a sampler that somebody has stopped, many."""
+        now_ns = time.perf_counter_ns()
         if self._running_since_ns is None or not self._period_ns:
             return 0
-        place = ring.HEADER_BYTES + (head - 1) % self._capacity * ring.RECORD.size
-        last_ns = ring.RECORD.unpack_from(self._memory, place)[0] if head else 0
-        return max(0, (now_ns - max(last_ns, self._running_since_ns)) // self._period_ns - 1)
+        last_ns = max(self._word(ring.OFFSET_SERVED), self._running_since_ns)
+        return max(0, (now_ns - last_ns) // self._period_ns - 1)
 
     def _settle_silence(self) -> None:
         """Count the silence before a pause, but for what the sampler has counted since.
@@ -223,10 +248,12 @@ class Sampler:
             result.lost += min(torn, len(records))
             records = records[torn:]
         for t_ns, raw, channel, kind in records:
-            if kind == ring.KIND_SAMPLE:
+            if kind in (ring.KIND_SAMPLE, ring.KIND_STAMPED):
                 result.t_ns.append(t_ns)
                 result.channel.append(channel)
                 result.raw.append(raw)
+                if kind == ring.KIND_STAMPED:
+                    result.stamped.add(channel)
             elif kind == ring.KIND_LATENESS:
                 result.lateness_ns.append(raw)
             elif kind == ring.KIND_SLOW:
@@ -311,11 +338,14 @@ def _ring_memory(size: int) -> int:
     return handle
 
 
-def _start(ring_handle: int, groups: list[dict[str, Any]], errors: IO[str]) -> subprocess.Popen[bytes]:
+def _start(
+    ring_handle: int, groups: list[dict[str, Any]], errors: IO[str], *, patient: bool
+) -> subprocess.Popen[bytes]:
     needs_modules = any("factory" in source for group in groups for source in group["sources"])
     job = {
         "ring": f"/proc/self/fd/{ring_handle}",
         "groups": groups,
+        "patient": patient,
         # Named here: a parent that is killed before the sampler runs would not be missed by it.
         "parent": os.getpid(),
         # Only a reader module needs the site's packages; files are read without any.
