@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,8 @@ from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.cells import Plan
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import parse_profile
+from joulebench.profile.sections import PROTOCOL_OPTIONS
+from joulebench.profile.values import parse_share
 from joulebench.registry.loading import Registry, default_registry
 from joulebench.session import Session
 
@@ -119,6 +122,16 @@ def test_the_example_of_simulated_devices_can_be_planned() -> None:
 def test_the_example_of_a_published_procedure_can_be_planned() -> None:
     (example,) = [each for each in blocks("melodi.md") if each.words == ("plan",)]
     assert _planned(example).cells
+
+
+def test_the_protocol_s_defaults_are_those_that_the_page_names_first() -> None:
+    first, *_ = [block for block in blocks("profiles.md") if block.code.startswith("[protocol]")]
+    options = {option.name: option for option in PROTOCOL_OPTIONS}
+    stated = tomllib.loads(first.code)["protocol"]
+    assert len(stated) > 4
+    for name, value in stated.items():
+        known = parse_share(value) if options[name].type == "share" else value
+        assert known == options[name].default, name
 
 
 def test_axes_make_as_many_cells_as_the_page_says() -> None:

@@ -30,7 +30,7 @@ class CommandBackend(Backend):
     capabilities = frozenset()
     options = (
         Option("command", "command", None, "the program and its arguments"),
-        Option("threads", "int", None, "told to the program, which may heed it", minimum=1),
+        Option("threads", "int", None, "passed to the program, which may ignore it", minimum=1),
     )
 
     def devices(self) -> tuple[Device, ...]:

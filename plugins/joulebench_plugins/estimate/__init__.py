@@ -21,17 +21,10 @@ class EstimateProbe(Probe):
     name = "estimate"
     summary = "CPU energy by a model of the processor (estimated, wide uncertainty)"
     options = (
-        Option("enabled", "bool", True, "whether to give the estimate at all"),
+        Option("enabled", "bool", True, "whether to estimate at all"),
         Option("core_w", "float", None, "watts that one busy core adds", minimum=0.0),
         Option("idle_w", "float", None, "watts of this machine's idle cores", minimum=0.0),
-        Option(
-            "relative_range",
-            "share",
-            None,
-            "half-width of the range that the true power may lie in",
-            minimum=0.0,
-            maximum=1.0,
-        ),
+        Option("relative_range", "share", None, "half-width of the range of the true power", minimum=0.0, maximum=1.0),
         Option("proc_root", "str", "/proc", "the proc file system"),
     )
 

@@ -31,8 +31,8 @@ class FpgaBackend(Backend):
     capabilities = frozenset({"generate", "score", "logits"})
     options = (
         Option("board", "str", "kv260", "shipped description of a device", choices=board_names()),
-        Option("device_file", "file", None, "a description of one's own, in place of a board"),
-        Option("weights", "str", "int8", "weights of the layers; the head is int8 always", choices=("int8", "int4")),
+        Option("device_file", "file", None, "your own description, in place of a board"),
+        Option("weights", "str", "int8", "weights of the layers; the head is always int8", choices=("int8", "int4")),
         Option("group", "int", 64, "columns that share a scale, with int4 weights", minimum=2),
         Option("lanes", "int", None, "lanes of an engine; the device's when not set", minimum=1),
         Option("engines", "int", None, "engines side by side; the device's when not set", minimum=1, maximum=1024),
@@ -42,7 +42,7 @@ class FpgaBackend(Backend):
             "verify",
             "str",
             "sampled",
-            "what of a token goes through the RTL when the model is opened",
+            "which part of a token is run through the RTL when the model is opened",
             choices=("off", "sampled", "token"),
         ),
     )

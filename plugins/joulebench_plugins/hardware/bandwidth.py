@@ -34,7 +34,7 @@ class Bandwidth(RepeatedKernel):
             "size",
             "bytes",
             None,
-            "of each array; four times the last-level caches when not set, at least 256 MiB, at "
+            "size of each array; when not set, four times the last-level caches, at least 256 MiB, at "
             "most an eighth of the free memory",
             minimum=4096,
         ),

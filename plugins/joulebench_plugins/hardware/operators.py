@@ -44,7 +44,7 @@ class Operators(RepeatedKernel):
             "operator",
             "str",
             ALL,
-            "which; all is every operator as often as one token uses it, as one call",
+            "which operator; all is one call of every operator, as often as one token uses it",
             choices=(*NAMES, ALL),
         ),
         Option("context", "int", 512, "positions in the KV cache before the token", minimum=1),

@@ -27,7 +27,7 @@ SECONDS: Final = Option(
     "seconds",
     "float",
     0.5,
-    "length of a request, about: as many runs as take that long in a trial before it",
+    "approximate length of a request; a trial before it determines the number of runs",
     minimum=0.001,
 )
 

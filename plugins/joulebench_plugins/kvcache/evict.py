@@ -9,7 +9,7 @@ from joulebench.api import BackendSession, Option, OptionValue, RuntimeTechnique
 
 
 def _sinks(default: int) -> Option:
-    return Option("sinks", "int", default, "first positions that always stay", minimum=0)
+    return Option("sinks", "int", default, "first positions, which are always kept", minimum=0)
 
 
 _BUDGET = Option("budget", "int", 512, "positions that each layer keeps", minimum=1)
@@ -20,7 +20,7 @@ _CHUNK = Option(
     "chunk",
     "int",
     64,
-    "tokens read at once where a text is scored; the cache is cut to its budget after each",
+    "tokens read at once when a text is scored; the cache is cut to its budget after each piece",
     minimum=1,
     maximum=128,
 )
@@ -61,7 +61,7 @@ class KvWindow(_Evicts):
             "chunk",
             "int",
             64,
-            "tokens read at once, in prompts too; the cache is cut to its budget after each",
+            "tokens read at once, also in prompts; the cache is cut to its budget after each piece",
             minimum=1,
             maximum=128,
         ),
@@ -78,7 +78,9 @@ class KvH2o(_Evicts):
         _BUDGET,
         _SHARE,
         _sinks(0),
-        Option("window", "int", None, "last positions that always stay; half of the budget when not set", minimum=0),
+        Option(
+            "window", "int", None, "last positions, which are always kept; half of the budget when not set", minimum=0
+        ),
         _CHUNK,
     )
 
@@ -87,14 +89,18 @@ class KvSnapKv(_Evicts):
     """Keeps what a prompt's last queries look at (SnapKV, arXiv 2404.14469); answers whole."""
 
     name = "kv-snapkv"
-    summary = "KV cache of what a prompt's last queries look at (SnapKV)"
+    summary = "KV cache of what a prompt's last queries attend to (SnapKV)"
     policy = "snapkv"
     options = (
         _BUDGET,
         _SHARE,
         _sinks(0),
         Option(
-            "window", "int", 32, "last positions of the prompt, whose queries choose and which always stay", minimum=1
+            "window",
+            "int",
+            32,
+            "last positions of the prompt, whose queries choose and which are always kept",
+            minimum=1,
         ),
         _CHUNK,
     )
@@ -104,7 +110,7 @@ class KvTova(_Evicts):
     """Keeps what the last query looks at, alike in all heads (TOVA, arXiv 2401.06104)."""
 
     name = "kv-tova"
-    summary = "KV cache of what the last query looks at (TOVA)"
+    summary = "KV cache of what the last query attends to (TOVA)"
     policy = "tova"
     options = (_BUDGET, _SHARE, _sinks(0), _CHUNK)
 
@@ -113,7 +119,7 @@ class KvExpectedAttention(_Evicts):
     """Keeps what future queries are expected to look at (arXiv 2510.00636); answers whole."""
 
     name = "kv-expected-attention"
-    summary = "KV cache of what future queries are expected to look at"
+    summary = "KV cache of what future queries are expected to attend to"
     policy = "expected-attention"
     options = (_BUDGET, _SHARE, _sinks(4), _CHUNK)
 
@@ -133,13 +139,13 @@ class KvFastGen(_Evicts):
             "recovery",
             "share",
             0.95,
-            "share of a head's attention that its kept positions must have",
+            "share of a head's attention that its kept positions must cover",
             minimum=0.01,
             maximum=1.0,
         ),
         Option("local", "share", 0.3, "local window, as a share of the prompt", minimum=0.01, maximum=1.0),
         Option(
-            "frequent", "share", 0.3, "most looked-at positions, as a share of the prompt", minimum=0.01, maximum=1.0
+            "frequent", "share", 0.3, "most attended positions, as a share of the prompt", minimum=0.01, maximum=1.0
         ),
         _sinks(4),
         _CHUNK,

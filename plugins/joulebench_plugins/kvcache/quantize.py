@@ -23,9 +23,9 @@ class KvQuantize(RuntimeTechnique):
     requires = frozenset({_CAPABILITY})
     options: ClassVar[tuple[Option, ...]] = (
         Option("bits", "int", 8, "bits of each key and value", choices=(8, 5, 4, 2)),
-        Option("group", "int", None, "numbers that share a scale; as the backend has it when not set", minimum=8),
+        Option("group", "int", None, "numbers that share a scale; the backend's value when not set", minimum=8),
         Option(
-            "residual", "int", None, "last positions in full precision; as the backend has it when not set", minimum=0
+            "residual", "int", None, "last positions in full precision; the backend's value when not set", minimum=0
         ),
     )
 

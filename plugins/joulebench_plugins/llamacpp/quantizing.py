@@ -40,7 +40,7 @@ class GgufQuantize(ArtifactTechnique):
             "type",
             "str",
             "q4_k_m",
-            "type of the file; which matrix gets which of its types, llama.cpp decides",
+            "type of the file; llama.cpp decides the type of each matrix",
             choices=tuple(FILE_TYPES),
         ),
         Option(
@@ -55,7 +55,10 @@ class GgufQuantize(ArtifactTechnique):
             choices=HEAD_TYPES,
         ),
         Option(
-            "imatrix", "bool", False, "weigh errors by the mean squares of the matrices' inputs on the calibration text"
+            "imatrix",
+            "bool",
+            False,
+            "weight errors by the mean squares of the matrices' inputs on the calibration text",
         ),
         Option(
             "calibration",
@@ -63,9 +66,9 @@ class GgufQuantize(ArtifactTechnique):
             "builtin:calibration",
             "text for the importance matrix; never the one that quality is judged on",
         ),
-        Option("sequences", "int", 12, "stretches of the text that are read", minimum=1),
-        Option("length", "int", 256, "tokens in each stretch", minimum=16),
-        Option("seed", "int", 0, "chooses the stretches", minimum=0),
+        Option("sequences", "int", 12, "sequences of the text that are read", minimum=1),
+        Option("length", "int", 256, "tokens in each sequence", minimum=16),
+        Option("seed", "int", 0, "chooses the sequences", minimum=0),
     )
 
     def available(self) -> Availability:

@@ -39,7 +39,7 @@ _DAMPING: Final = Option(
     "damping",
     "float",
     0.01,
-    "what is added to the diagonal of the Hessian, as a part of its mean",
+    "what is added to the diagonal of the Hessian, as a fraction of its mean",
     minimum=1e-6,
     maximum=10.0,
 )

@@ -40,7 +40,7 @@ _PROVIDER: Final = Option(
     "provider",
     "str",
     "cpu",
-    "execution provider that takes what it can of the model; the CPU does the rest",
+    "execution provider that runs what it can of the model; the CPU runs the rest",
     choices=tuple(PROVIDERS),
 )
 
@@ -104,7 +104,7 @@ class OnnxBackend(_OnnxRuntimeBackend):
         _PREPACKING,
         PACK,
         ACTIVATIONS,
-        Option("spinning", "bool", True, "threads wait for work busily: sooner, and dearer"),
+        Option("spinning", "bool", True, "threads busy-wait: lower latency, more energy"),
         Option("arena", "bool", True, "keep freed memory for the next operator"),
         _PROVIDER,
     )
@@ -126,7 +126,7 @@ class OnnxMobileBackend(_OnnxRuntimeBackend):
         _PREPACKING,
         PACK,
         ACTIVATIONS,
-        Option("spinning", "bool", False, "threads wait for work busily: sooner, and dearer"),
+        Option("spinning", "bool", False, "threads busy-wait: lower latency, more energy"),
         Option("arena", "bool", False, "keep freed memory for the next operator"),
         _PROVIDER,
     )

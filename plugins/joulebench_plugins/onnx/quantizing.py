@@ -56,7 +56,7 @@ class OnnxDynamicInt8(_OnnxTypes):
     summary = "ONNX: int8 matrices, inputs rounded to 8 bits at each run"
     options = (
         Option("per_channel", "bool", True, "a scale for each output of a matrix, not one for all"),
-        Option("head", "bool", True, "the output head as well; apart from a tied embedding then"),
+        Option("head", "bool", True, "also the output head, which is then separate from a tied embedding"),
         Option(
             "reduce_range",
             "bool",

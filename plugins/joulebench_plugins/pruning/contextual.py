@@ -26,7 +26,7 @@ class ContextualSparsity(RuntimeTechnique):
             "active",
             "share",
             0.5,
-            "share of the channels that stay active on the calibration text",
+            "share of the channels that are active on the calibration text",
             minimum=0.01,
             maximum=1.0,
         ),
@@ -34,15 +34,15 @@ class ContextualSparsity(RuntimeTechnique):
             "kernel",
             "str",
             "auto",
-            "inactive channels are left out of one token's work (gather), or computed and "
-            "masked (mask); auto takes what a trial shows to be faster",
+            "inactive channels are left out for single tokens (gather), or computed and "
+            "masked (mask); auto takes the faster one in a trial",
             choices=("auto", "gather", "mask"),
         ),
         Option(
             "calibration",
             "file",
             "builtin:calibration",
-            "text that the thresholds are from; never the one that quality is judged on",
+            "text for the thresholds; never the one that quality is judged on",
         ),
     )
 

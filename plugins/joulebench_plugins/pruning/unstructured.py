@@ -133,7 +133,7 @@ class PruneSparseGpt(_Calibrated):
             "damping",
             "float",
             0.01,
-            "what is added to the diagonal of the Hessian, as a part of its mean",
+            "what is added to the diagonal of the Hessian, as a fraction of its mean",
             minimum=1e-6,
             maximum=10.0,
         ),

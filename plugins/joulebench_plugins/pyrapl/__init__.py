@@ -18,7 +18,7 @@ class PyRaplProbe(Probe):
 
     name = "pyrapl"
     summary = "RAPL counters through the package pyRAPL, a cross-check (off by default)"
-    options = (Option("enabled", "bool", False, "whether to read RAPL a second time, by pyRAPL"),)
+    options = (Option("enabled", "bool", False, "whether to read RAPL a second time, through pyRAPL"),)
 
     def available(self) -> Availability:
         """Yes where the package pyRAPL is installed."""

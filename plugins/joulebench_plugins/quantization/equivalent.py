@@ -84,7 +84,7 @@ class QuantizeSmoothQuant(RewritesWeights):
             "strength",
             "float",
             0.5,
-            "how much of the range goes from activations into weights (the paper's α)",
+            "how much of the range is moved from activations into weights (the paper's α)",
             minimum=0.0,
             maximum=1.0,
         ),

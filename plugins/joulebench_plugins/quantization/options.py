@@ -33,8 +33,8 @@ def clip_option(default: str) -> Option:
         "clip",
         "str",
         default,
-        "none: the largest weight of a group is hit; search: the scale with the least squared "
-        "error is, which may clip it",
+        "none: the scale represents a group's largest weight exactly; search: the scale with the "
+        "smallest squared error, which may clip it",
         choices=("none", "search"),
     )
 
@@ -44,14 +44,14 @@ EMBEDDING: Final = Option(
     "embedding",
     "str",
     "float",
-    "the embedding and the output head: as they are, or rounded to 8 bits in groups of 32",
+    "the embedding and the output head: unchanged, or rounded to 8 bits in groups of 32",
     choices=("float", "int8"),
 )
 DAMPING: Final = Option(
     "damping",
     "float",
     0.01,
-    "what GPTQ adds to the diagonal of the Hessian, as a part of its mean",
+    "what GPTQ adds to the diagonal of the Hessian, as a fraction of its mean",
     minimum=1e-6,
     maximum=10.0,
 )
@@ -65,7 +65,7 @@ def rounding_option(*choices: str) -> Option:
     words = {
         "nearest": "nearest: each weight to the nearest number",
         "gptq": "gptq: with GPTQ's corrections",
-        "none": "none: not at all, for a later step of a chain to do it",
+        "none": "none: not at all, so that a later step of a chain can do it",
     }
     return Option("rounding", "str", choices[0], "; ".join(words[choice] for choice in choices), choices=choices)
 

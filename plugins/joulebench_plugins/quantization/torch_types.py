@@ -32,7 +32,7 @@ _FACTS: Final = (
     "output_type",
 )
 _HEAD: Final = Option(
-    "head", "bool", True, "the output head as well; where it shares the embedding's matrix, it gets one of its own"
+    "head", "bool", True, "also the output head; if it shares the embedding's matrix, it gets its own"
 )
 
 
@@ -117,7 +117,7 @@ class TorchInt4WeightOnly(_ByTorchao):
             "type",
             "str",
             "bfloat16",
-            "number type of the rest; in float32 the kernel is far slower than without int4",
+            "number type of everything else; in float32 the kernel is far slower than without int4",
             choices=("bfloat16", "float32"),
         ),
     )

@@ -22,7 +22,7 @@ class ThermalProbe(Probe):
     options = (
         Option("root", "str", "/sys/class", "folder with hwmon and thermal"),
         Option("cpu_root", "str", "/sys/devices/system/cpu", "the processors in sysfs"),
-        Option("cores", "bool", False, "read each core's own sensor as well (wakes idle cores, which costs energy)"),
+        Option("cores", "bool", False, "also read each core's own sensor (wakes idle cores, which costs energy)"),
     )
 
     def inspect(self, settings: Settings) -> Availability:

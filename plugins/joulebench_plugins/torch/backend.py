@@ -96,10 +96,10 @@ class TorchBackend(Backend):
             "mlp_kernel",
             "str",
             "auto",
-            "of a token's inactive channels: left out (gather), or computed and masked (mask); auto tries both",
+            "a token's inactive channels are left out (gather), or computed and masked (mask); auto tries both",
             choices=("auto", "gather", "mask"),
         ),
-        Option("mlp_text", "str", None, "path of the text that mlp_active's thresholds are from"),
+        Option("mlp_text", "str", None, "path of the text for mlp_active's thresholds"),
     )
 
     def available(self) -> Availability:

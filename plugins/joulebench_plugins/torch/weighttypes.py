@@ -24,14 +24,14 @@ OPTIONS: Final = (
         "weights",
         "str",
         PLAIN,
-        "how matrices of linear layers are held: as dtype says, or quantized when they are loaded",
+        "how matrices of linear layers are stored: as dtype says, or quantized when they are loaded",
         choices=(PLAIN, INT8_DYNAMIC, INT8, INT4),
     ),
     Option(
         "weights_head",
         "bool",
         True,
-        "quantize the output head too; where it shares the embedding's matrix, it gets its own",
+        "also quantize the output head; if it shares the embedding's matrix, it gets its own",
     ),
     Option("weights_group", "int", 32, "inputs that share a scale in int4", choices=(32, 64, 128)),
 )

@@ -26,7 +26,7 @@ class Generate(Workload):
     options: ClassVar[tuple[Option, ...]] = (
         Option("prompts", "file", "builtin:prompts", "file of prompts (.jsonl or a line each)"),
         Option("new_tokens", "int", 64, "tokens to write for each prompt", minimum=1),
-        Option("stop", "bool", False, "end at the model's end token; new_tokens is then the most"),
+        Option("stop", "bool", False, "end at the model's end token; new_tokens is then the maximum"),
         Option("max_prompt_tokens", "int", 1536, "longer prompts are cut to this", minimum=1),
         Option("chat", "bool", True, "put prompts through the model's chat template, if any"),
     )

@@ -68,7 +68,7 @@ class Decode(Workload):
             "text",
             "file",
             None,
-            "text that the contexts are stretches of; random tokens when not set, and for a model without a tokenizer",
+            "text that contexts are cut from; random tokens when not set, and for a model without a tokenizer",
         ),
     )
 

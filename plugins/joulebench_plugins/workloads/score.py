@@ -44,7 +44,7 @@ class Score(Workload):
     phases: ClassVar[tuple[str, ...]] = ("score",)
     options: ClassVar[tuple[Option, ...]] = (
         Option("text", "file", "builtin:evaluation", "text to score"),
-        Option("tokens", "int", 4096, "tokens of it that are used", minimum=2),
+        Option("tokens", "int", 4096, "tokens of the text that are used", minimum=2),
         Option("window", "int", 512, "tokens of a window", minimum=2),
     )
 

@@ -36,8 +36,8 @@ class PerfettoRenderer(Renderer):
     summary = "a trace of blocks, phases, tokens and sensors for ui.perfetto.dev (JSON)"
     suffix: ClassVar[str] = ".perfetto.json"
     options = (
-        Option("points", "int", _POINTS, "most points of a sensor's track", minimum=10, maximum=1_000_000),
-        Option("tokens", "int", _TOKENS, "most tokens of a cell", minimum=0, maximum=10_000_000),
+        Option("points", "int", _POINTS, "maximum points of a sensor's track", minimum=10, maximum=1_000_000),
+        Option("tokens", "int", _TOKENS, "maximum tokens of a cell", minimum=0, maximum=10_000_000),
     )
 
     def render(self, session: Session, settings: Settings) -> str:

@@ -65,9 +65,7 @@ class AnalysisRenderer(Renderer):
     summary = "MELODI's analysis: what the energy goes with, and which findings hold here"
     options = (
         Option("form", "str", "text", "how it is written", choices=("text", "markdown", "html", "json")),
-        Option(
-            "channel", "str", None, "analyse the energy of this channel instead of the counted total of each provenance"
-        ),
+        Option("channel", "str", None, "analyse the energy of this channel instead of the total of each provenance"),
         Option("seed", "int", 0, "seed of the resampling", minimum=0),
     )
     suffix: ClassVar[str] = ""

@@ -49,14 +49,14 @@ class MelodiRenderer(Renderer):
             "provenance",
             "str",
             None,
-            "take energies of this provenance alone; else the most trusted that the session has",
+            "use only energies of this provenance; otherwise the most trusted one in the session",
             choices=PROVENANCES,
         ),
         Option(
             "type",
             "str",
             None,
-            "the kind of device, such as laptop1 or server; else what the session knows of the machine",
+            "the kind of device, such as laptop1 or server; otherwise what the session knows about the machine",
         ),
         Option(
             "extended",

@@ -15,7 +15,7 @@ Outcome = Literal["saves", "costs more", "no difference shown", "cannot tell"]
 CANNOT_TELL: Final = "cannot tell"
 HEADER: Final = ("cell", "energy against the baseline")
 #: Of every renderer that shows verdicts.
-BASELINE: Final = Option("baseline", "str", None, "label or id of the cell that the others are held against")
+BASELINE: Final = Option("baseline", "str", None, "label or id of the cell that the others are compared with")
 
 
 def baseline_of(settings: Settings) -> str | None:

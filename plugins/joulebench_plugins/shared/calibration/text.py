@@ -19,11 +19,11 @@ CALIBRATION: Final = (
         "calibration",
         "file",
         "builtin:calibration",
-        "text that the activations are taken from; never the one that quality is judged on",
+        "text for the activations; never the one that quality is judged on",
     ),
-    Option("sequences", "int", 12, "stretches of the text that are read", minimum=1),
-    Option("length", "int", 256, "tokens in each stretch", minimum=2),
-    Option("seed", "int", 0, "chooses the stretches", minimum=0),
+    Option("sequences", "int", 12, "sequences of the text that are read", minimum=1),
+    Option("length", "int", 256, "tokens in each sequence", minimum=2),
+    Option("seed", "int", 0, "chooses the sequences", minimum=0),
 )
 
 

@@ -40,15 +40,16 @@ KV_OPTIONS: Final = (
         "kv_window",
         "int",
         None,
-        "last positions that kv_policy always keeps; when not set half of the budget for h2o, 32 for snapkv, else none",
+        "last positions that kv_policy always keeps; when not set, half of the budget for h2o, 32 for snapkv, "
+        "otherwise none",
         minimum=0,
     ),
     Option(
         "kv_chunk",
         "int",
         64,
-        "positions read at once where a text is scored (and prompts, under the policy window): "
-        "the cache is cut to its budget after each",
+        "positions read at once when a text is scored (and in prompts, under the policy window); "
+        "the cache is cut to its budget after each piece",
         minimum=1,
         maximum=LARGEST_CHUNK,
     ),
@@ -56,7 +57,7 @@ KV_OPTIONS: Final = (
         "kv_recovery",
         "share",
         0.95,
-        "fastgen: share of a head's attention that the kept positions must have",
+        "fastgen: share of a head's attention that its kept positions must cover",
         minimum=0.01,
         maximum=1.0,
     ),
@@ -81,10 +82,10 @@ KV_OPTIONS: Final = (
         "kv_group",
         "int",
         32,
-        "numbers that share a scale and a least value under kv_bits: positions of a key's channel, channels of a value",
+        "numbers that share a scale and a minimum under kv_bits: positions of a key's channel, channels of a value",
         minimum=8,
     ),
-    Option("kv_residual", "int", 64, "last positions that kv_bits leaves in full precision", minimum=0),
+    Option("kv_residual", "int", 64, "last positions that stay in full precision under kv_bits", minimum=0),
 )
 
 
