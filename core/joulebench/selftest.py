@@ -22,6 +22,7 @@ from joulebench.models.catalogue import read_catalogue
 from joulebench.plan.cells import Plan
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import Choice, Profile, parse_profile, read_profile
+from joulebench.profile.shellpaths import from_shell
 from joulebench.profile.shipped import find_profile
 from joulebench.registry.availability import availability_of
 from joulebench.registry.loading import Registry
@@ -129,7 +130,8 @@ def _own_profile(registry: Registry, model: str, backends: Sequence[str], overri
 
 def _named_profile(registry: Registry, name: str, overrides: Sequence[str]) -> Profile:
     folders = registry.profile_dirs()
-    return read_profile(find_profile(name, folders), overrides, folders)
+    file = find_profile(name, folders)
+    return read_profile(file, from_shell(overrides, registry, file.resolve().parent), folders)
 
 
 def _with_first_settings(backend: Choice) -> Choice:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from joulebench.errors import JoulebenchError, ProfileError
 from joulebench.profile.reading import Profile, parse_profile, read_profile
+from joulebench.profile.shellpaths import from_shell
 from joulebench.profile.shipped import find_profile, shipped_profiles
 from joulebench.registry.loading import default_registry
 
@@ -169,3 +170,132 @@ def test_every_shipped_profile_is_read() -> None:
 def test_any_text_gives_a_profile_or_an_error_for_the_user(text: str) -> None:
     with contextlib.suppress(JoulebenchError):  # anything else fails the test
         parse(text)
+
+
+# -- extending a shipped profile ------------------------------------------------------------------
+
+PARENT = """version = 1
+name = "parent"
+description = "what it does"
+[model.big]
+[backend.torch]
+threads = 2
+dtype = "float32"
+[backend.other]
+[workload.generate]
+new_tokens = 24
+[protocol]
+target = "5%"
+min_blocks = 30
+[quality]
+tokens = 512
+[[exclude]]
+backend = "other"
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A profile folder with one profile."""
+    (tmp_path / "parent.toml").write_text(PARENT, "utf-8")
+    return tmp_path
+
+
+def extending(shelf: Path, text: str = "", *overrides: str) -> Profile:
+    return parse_profile(f'version = 1\nextends = "parent"\n{text}', "child.toml", Path(), overrides, [shelf])
+
+
+def test_a_profile_that_extends_another_has_all_that_it_does_not_say_itself(shelf: Path) -> None:
+    base = parse_profile(PARENT, "child.toml", Path(), (), [shelf])
+    child = extending(shelf)
+    assert (child.name, child.description) == ("child", "")
+    assert (child.models, child.backends, child.workloads) == (base.models, base.backends, base.workloads)
+    assert (child.protocol, child.quality, child.exclude) == (base.protocol, base.quality, base.exclude)
+
+
+def test_an_axis_replaces_the_bases_and_keeps_the_settings_of_equal_labels(shelf: Path) -> None:
+    child = extending(shelf, '[model.mine]\nsource = "shape:x"\n[backend.torch]\nthreads = 1\n')
+    assert [choice.plugin for choice in child.models] == ["shape:x"]
+    assert [(choice.label, dict(choice.settings)) for choice in child.backends] == [
+        ("torch", {"threads": 1, "dtype": "float32"})
+    ]
+    assert [choice.label for choice in child.workloads] == ["generate"]
+
+
+def test_sections_are_merged_key_by_key_and_overrides_come_last(shelf: Path) -> None:
+    child = extending(shelf, '[protocol]\ntarget = "1%"\n', "protocol.min_blocks=20")
+    assert (child.protocol["target"], child.protocol["min_blocks"]) == (0.01, 20)
+
+
+def test_a_fault_is_blamed_on_the_file_that_has_it(shelf: Path) -> None:
+    (shelf / "parent.toml").write_text(PARENT.replace("min_blocks = 30", "min_blocks = 0"), "utf-8")
+    with pytest.raises(ProfileError, match=r"parent\.toml:13: protocol\.min_blocks"):
+        extending(shelf)
+    with pytest.raises(ProfileError, match=r"child\.toml:4: protocol\.min_blocks"):
+        extending(shelf, "[protocol]\nmin_blocks = 0\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends = 3", "must be the name"),
+        ('extends = "parnet"', "did you mean 'parent'"),
+        ('extends = "loop"', "extends itself"),
+    ],
+)
+def test_a_base_that_cannot_be_is_an_error_that_says_where(shelf: Path, text: str, words: str) -> None:
+    (shelf / "loop.toml").write_text('version = 1\nextends = "loop"\n', "utf-8")
+    with pytest.raises(ProfileError, match=words) as caught:
+        parse_profile(f"version = 1\n{text}\n", "child.toml", Path(), (), [shelf])
+    assert "child.toml:2: extends" in str(caught.value)
+
+
+def test_what_is_extended_is_not_chosen_by_an_override(shelf: Path) -> None:
+    with pytest.raises(ProfileError, match="--set extends"):
+        extending(shelf, "", "extends=parent")
+
+
+# -- overrides: whom an error blames, and where paths start ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("protocol.max_blocks=4", "--set protocol.max_blocks: "),
+        ("protocol.min_blocks=900", "--set protocol.min_blocks: "),
+    ],
+)
+def test_blocks_that_contradict_are_blamed_on_the_override_with_both_numbers(override: str, where: str) -> None:
+    with pytest.raises(ProfileError, match=r"min_blocks = \d+ is more than max_blocks = \d+") as caught:
+        parse(BASE + "[protocol]\nmin_blocks = 20\nmax_blocks = 40\n", override)
+    assert str(caught.value).startswith(where)
+
+
+@pytest.mark.parametrize(
+    ("override", "moved"),
+    [
+        ("model.m.source=path:model.gguf", 'model.m.source="path:../shell/model.gguf"'),
+        ("model.m.source=shape:mine.json#3", 'model.m.source="shape:../shell/mine.json#3"'),
+        ("model.m.source=shape:tiny-llama", None),
+        ("model.m.source=path:/models/m", None),
+        ("workload.generate.prompts=p.txt", 'workload.generate.prompts="../shell/p.txt"'),
+        (
+            'workload.any-label.prompts=["builtin:short", "p.txt"]',
+            'workload.any-label.prompts=["builtin:short", "../shell/p.txt"]',
+        ),
+        ("quality.text=t.txt", 'quality.text="../shell/t.txt"'),
+        ("quality.text=catalogue:gsm8k", None),
+        ('backend.command.command=["./run.sh", "--fast"]', 'backend.command.command=["../shell/run.sh", "--fast"]'),
+        ("backend.command.command=program --fast", None),
+        ("protocol.target=1%", None),
+        ("backend.torch.threads=[1, 2]", None),
+        ("not an override", None),
+    ],
+)
+def test_a_path_on_the_command_line_starts_from_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, moved: str | None
+) -> None:
+    (tmp_path / "shell").mkdir()
+    (tmp_path / "profiles").mkdir()
+    monkeypatch.chdir(tmp_path / "shell")
+    assert from_shell([override], default_registry(), tmp_path / "profiles") == (moved or override,)

@@ -49,12 +49,13 @@ def load_profile(
     from joulebench.models.catalogue import read_catalogue
     from joulebench.plan.planner import make_plan
     from joulebench.profile.reading import read_profile
+    from joulebench.profile.shellpaths import from_shell
     from joulebench.profile.shipped import find_profile
 
     registry = default_registry()
     folders = registry.profile_dirs()
     file = find_profile(name, folders)
-    profile = read_profile(file, overrides, folders)
+    profile = read_profile(file, from_shell(overrides, registry, file.resolve().parent), folders)
     if not trusted:
         _require_consent(file, profile, registry)
     catalogue = read_catalogue(folders)

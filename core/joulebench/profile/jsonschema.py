@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from joulebench.api import Option, Plugin
+from joulebench.profile.extending import KEY as EXTENDS
 from joulebench.profile.reading import PROFILE_VERSION, section_options
 from joulebench.registry.loading import Registry
 
@@ -91,10 +92,13 @@ def profile_schema(registry: Registry) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "joulebench profile",
         "type": "object",
-        "required": ["version", "model", "backend", "workload"],
+        "required": ["version"],
+        # A profile that extends another has the other's axes.
+        "anyOf": [{"required": ["model", "backend", "workload"]}, {"required": [EXTENDS]}],
         "additionalProperties": False,
         "properties": {
             "version": {"const": PROFILE_VERSION},
+            EXTENDS: {"type": "string", "description": "the shipped profile whose values hold where this one has none"},
             "name": {"type": "string"},
             "description": {"type": "string"},
             **sections,

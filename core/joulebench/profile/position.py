@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+#: The option that sets a key from the command line, and so is its place.
+OVERRIDE: Final = "--set"
 #: ``[a.b]`` or ``[[a.b]]``. No part can match what another does, so a line is read once.
 _TABLE: Final = re.compile(r"\[\[?([^\[\]]*)\]\]?[ \t]*(?:#.*)?")
 _KEY: Final = re.compile(r"([A-Za-z0-9_.\"'-]+)[ \t]*=")
@@ -49,7 +51,7 @@ def locate(file: str, text: str, path: Sequence[str], overrides: Sequence[str] =
     for override in overrides:
         changed = override.partition("=")[0].replace(" ", "")
         if path and (changed == key_path or key_path.startswith(f"{changed}.")):
-            return f"--set {key_path}"
+            return f"{OVERRIDE} {key_path}"
     lines = (line_of(text, path[:length]) for length in range(len(path), 0, -1))
     line = next((number for number in lines if number is not None), None)
     place = file if line is None else f"{file}:{line}"

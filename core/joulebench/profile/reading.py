@@ -17,8 +17,10 @@ from typing import Any, Final
 
 from joulebench.api import Option, OptionValue
 from joulebench.errors import ProfileError, unknown_name_hint
+from joulebench.profile.extending import KEY as EXTENDS
+from joulebench.profile.extending import Base, extended
 from joulebench.profile.measurement import MeasurementProtocol, RunLimits, SamplingRates
-from joulebench.profile.position import locate
+from joulebench.profile.position import OVERRIDE, line_of, locate
 from joulebench.profile.presets import find_preset
 from joulebench.profile.sections import SECTIONS
 from joulebench.profile.values import complete, readable_file
@@ -28,7 +30,7 @@ PROFILE_VERSION: Final = 1
 _NAMED_TABLES: Final = ("model", "backend", "technique", "workload", "probe")
 #: The name becomes a part of the session folder's name.
 _NAME: Final = re.compile(r"\w[\w.+-]{0,63}")
-_TOP_KEYS: Final = ("version", "name", "description", *SECTIONS, *_NAMED_TABLES, "include", "exclude")
+_TOP_KEYS: Final = ("version", EXTENDS, "name", "description", *SECTIONS, *_NAMED_TABLES, "include", "exclude")
 
 #: Gives the place of a key path in the profile, for an error.
 Where = Callable[..., str]
@@ -102,6 +104,8 @@ class Profile:
     probes: Mapping[str, Mapping[str, Any]]
     include: tuple[Mapping[str, Any], ...]
     exclude: tuple[Mapping[str, Any], ...]
+    #: The profiles that it extends, the nearest first.
+    bases: tuple[Base, ...] = ()
 
     @property
     def measurement(self) -> MeasurementProtocol:
@@ -115,7 +119,12 @@ class Profile:
 
     def where(self, *path: str) -> str:
         """File, line and key path, for an error."""
-        return locate(self.file, self.text, path, self.overrides)
+        return _place(self.file, self.text, self.bases, path, self.overrides)
+
+    def blamed(self, section: str, *keys: str) -> str:
+        """The place of that one of these keys of a section that an override has set, else of the first."""
+        places = [self.where(section, key) for key in keys]
+        return next((place for place in places if place.startswith(OVERRIDE)), places[0])
 
     def protocol_json(self) -> dict[str, Any]:
         """The protocol as it is in force, for the session: the preset's name and all numbers."""
@@ -146,16 +155,20 @@ def parse_profile(
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers of more digits than Python reads
         raise ProfileError(f"not valid TOML: {error}", where=file) from None
+    folders = list(profile_dirs)
     _spell_out_preset(data)
+    data, bases = extended(data, folders, locate(file, text, (EXTENDS,)))
     for override in overrides:
         apply_override(data, override)
         _spell_out_preset(data)
+    if EXTENDS in data:
+        raise ProfileError("is for profile files; name the profile itself", where=f"{OVERRIDE} {EXTENDS}")
 
     def where(*path: str) -> str:
-        return locate(file, text, path, overrides)
+        return _place(file, text, bases, path, overrides)
 
     _check_top(data, where)
-    preset = _preset_values(data, profile_dirs, where)
+    preset = _preset_values(data, folders, where)
     sections = {
         name: complete(options, {**preset.get(name, {}), **_section(data, name, where)}, partial(where, name))
         for name, options in SECTIONS.items()
@@ -179,9 +192,19 @@ def parse_profile(
         probes={name: _table(data, ("probe", name), where) for name in _table(data, ("probe",), where)},
         include=_patterns(data, "include", where),
         exclude=_patterns(data, "exclude", where),
+        bases=bases,
     )
     _check_whole(profile)
     return profile
+
+
+def _place(file: str, text: str, bases: Sequence[Base], path: Sequence[str], overrides: Sequence[str]) -> str:
+    """The place of a key: in the profile, or in the one of its bases that has it."""
+    if line_of(text, path) is None:
+        for base in bases:
+            if line_of(base.text, path) is not None:
+                return locate(base.file, base.text, path, overrides)
+    return locate(file, text, path, overrides)
 
 
 def _spell_out_preset(data: dict[str, Any]) -> None:
@@ -205,18 +228,18 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     path, equals, raw = override.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
-        raise ProfileError(f"'{override}' is not key.path=value", where="--set")
+        raise ProfileError(f"'{override}' is not key.path=value", where=OVERRIDE)
     try:
         read = tomllib.loads(f"value = {raw}")
     except (ValueError, RecursionError):
         read = {"value": raw.strip()}  # a bare word is text: the shell has taken its quotes
     if read.keys() != {"value"}:
-        raise ProfileError(f"{override!r} sets more than one key", where="--set")
+        raise ProfileError(f"{override!r} sets more than one key", where=OVERRIDE)
     table = data
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise ProfileError(f"'{key}' of '{path}' is not a table", where="--set")
+            raise ProfileError(f"'{key}' of '{path}' is not a table", where=OVERRIDE)
     table[keys[-1]] = read["value"]
 
 
@@ -346,8 +369,13 @@ def _check_whole(profile: Profile) -> None:
     for kind, chosen in (("backend", profile.backends), ("workload", profile.workloads)):
         if not chosen:
             raise ProfileError(f"names no {kind}", where=profile.file, hint=f"add a table [{kind}.NAME]")
-    if profile.measurement.stopping.min_blocks > profile.measurement.stopping.max_blocks:
-        raise ProfileError("is more than max_blocks", where=profile.where("protocol", "min_blocks"))
+    rule = profile.measurement.stopping
+    if rule.min_blocks > rule.max_blocks:
+        raise ProfileError(
+            f"min_blocks = {rule.min_blocks} is more than max_blocks = {rule.max_blocks}",
+            where=profile.blamed("protocol", "min_blocks", "max_blocks"),
+            hint="change both: --set protocol.min_blocks=N --set protocol.max_blocks=N",
+        )
     _check_margins(profile)
 
 
@@ -362,13 +390,13 @@ def _check_margins(profile: Profile) -> None:
         if counted > whole:
             raise ProfileError(
                 f"{counted:g} s are more than the margin's {whole:g} s",
-                where=profile.where("protocol", f"counted_{side}_s"),
+                where=profile.blamed("protocol", f"counted_{side}_s", f"margin_{side}_s"),
                 hint=f"raise margin_{side}_s",
             )
         if counted and profile.measurement.requests_per_block != 1:
             raise ProfileError(
                 "idle time that counts belongs to one request",
-                where=profile.where("protocol", f"counted_{side}_s"),
+                where=profile.blamed("protocol", f"counted_{side}_s", "requests_per_block"),
                 hint="set requests_per_block = 1",
             )
 

@@ -92,7 +92,7 @@ def parse_command(value: object) -> str | None:
 
 
 #: Texts that are looked for by their name, not by a path.
-_ELSEWHERE: Final = ("builtin:", "catalogue:")
+ELSEWHERE: Final = ("builtin:", "catalogue:")
 
 
 def anchored(options: Sequence[Option], values: Settings, folder: Path) -> dict[str, OptionValue]:
@@ -107,7 +107,7 @@ def anchored(options: Sequence[Option], values: Settings, folder: Path) -> dict[
             program, *rest = shlex.split(value)
             if "/" in program:
                 result[option.name] = shlex.join([str((folder / program).absolute()), *rest])
-        elif option.type == "file" and isinstance(value, str) and not value.startswith(_ELSEWHERE):
+        elif option.type == "file" and isinstance(value, str) and not value.startswith(ELSEWHERE):
             result[option.name] = str((folder / value).absolute())
     return result
 
