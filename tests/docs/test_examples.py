@@ -111,7 +111,7 @@ def _profiles(word: str) -> list[Block]:
 
 
 def test_every_example_profile_can_be_planned() -> None:
-    assert [len(_planned(each).cells) > 0 for each in _profiles("plan")] == [True] * 4
+    assert [len(_planned(each).cells) > 0 for each in _profiles("plan")] == [True] * 5
 
 
 def test_the_example_of_simulated_devices_can_be_planned() -> None:
