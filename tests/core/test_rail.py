@@ -170,6 +170,13 @@ def test_blocks_too_short_for_the_sensor_give_no_figure() -> None:
     assert "insufficient_resolution" in cell.flags
 
 
+def test_a_gauge_that_averages_is_idle_before_a_block_begins() -> None:
+    """Begun after an update period, while it still averages the block before, it was 0.5 % low."""
+    row = coverage(BY_NAME["averaging-gauge"], 200, seed=1)
+    assert abs(row.j_per_token.bias or 1) < 0.001
+    assert (row.j_per_token.covered or 0) >= BOUNDS[0]
+
+
 def test_net_is_refused_where_idle_drifts() -> None:
     row = coverage(BY_NAME["idle-drift"], 100, seed=5)
     assert row.net.given == 0.0

@@ -124,10 +124,12 @@ class Accountant:
         return self._specs[index]
 
     @property
-    def slowest_counter_s(self) -> float:
-        """The longest update period of the energy counters; 0 where none is known."""
-        counters = (index for index in self._specs if self.channels[index].kind == "counter")
-        return max((self._specs[index].update_period_s or 0.0 for index in counters), default=0.0)
+    def settling_s(self) -> float:
+        """How long an idle machine is waited for until every sensor shows nothing but idleness.
+
+        A counter does after its update period, a gauge when what it averages lies behind it too.
+        """
+        return max(((spec.update_period_s or 0.0) + spec.averaging_s for spec in self._specs.values()), default=0.0)
 
     def block_energies(
         self, block: BlockWindows, traces: Mapping[int, Trace], idle_w: Mapping[int, float | None] = NOTHING_IDLE

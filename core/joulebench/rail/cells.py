@@ -215,8 +215,8 @@ class CellOnRail:
         """Wait, work and read the sensor at the edges: a block of round ``number``."""
         work, machine, source, measured = self.work, self.machine, self.machine.random, self.measured
         factor = self._wandering.factor(machine.now_s)
-        # As a run does: idle for an update period, and the dither on top.
-        lead_s = machine.accountant.slowest_counter_s
+        # As a run does: idle until the sensor shows it, and the dither on top.
+        lead_s = machine.accountant.settling_s
         dither_s = machine.accountant.spec(0).update_period_s or 0.0
         machine.now_s += work.gap_s + lead_s + source.uniform(0.0, dither_s if machine.protocol.dither else 0.0)
         began_s = machine.now_s

@@ -140,9 +140,9 @@ class GroupRun:
         )
         periods = [accountant.spec(index).update_period_s or DEFAULT_DITHER_S for index in accountant.indices]
         self._dither_s = max(periods, default=0.0)
-        # What a late counter lends a block from before its start is then all idle power, which
-        # the accountant can make good; the dither comes on top of it.
-        self._lead_s = accountant.slowest_counter_s
+        # What a late counter lends a block from before its start, and what a gauge that averages shows
+        # there, is then all idle power, which the accountant can make good; the dither comes on top of it.
+        self._lead_s = accountant.settling_s
 
     def unfinished(self) -> list[CellRun]:
         """Cells that need another process. Notes of the others what they fell short of."""

@@ -90,7 +90,10 @@ def _paranoid() -> str:
 
 
 class PowerReader:
-    """Mean power in µW since the last look, from ``"TYPE:CONFIG:CPU:JOULES_PER_COUNT"``."""
+    """Mean power in µW since the last look, from ``"TYPE:CONFIG:CPU:JOULES_PER_COUNT"``.
+
+    It waits 10 ms when it is made, so that its first look has a stretch of time to tell of.
+    """
 
     def __init__(self, argument: str) -> None:
         unit_type, config, cpu, joules = argument.split(":")
@@ -98,13 +101,15 @@ class PowerReader:
         self._descriptor = open_event(int(unit_type), int(config), int(cpu))
         self._count = self._read_count()
         self._t_ns = time.perf_counter_ns()
-        self._power_uw: int | None = None
+        self._power_uw = 0
+        time.sleep(_SHORTEST_NS * 1e-9)
+        self.read()
 
     def _read_count(self) -> int:
         return int.from_bytes(os.read(self._descriptor, 8), sys.byteorder)
 
     def read(self) -> Sequence[int | None]:
-        """The power; ``None`` until the first stretch of time has passed."""
+        """The power over the last stretch of time."""
         now = time.perf_counter_ns()
         passed_ns = now - self._t_ns
         if passed_ns >= _SHORTEST_NS:
