@@ -24,8 +24,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "reports"))
 
 import make_session
 
+from joulebench.session.conversion import rows_of
 from joulebench.session.files import read_file, write_table
 from joulebench.session.schema import CELL_TABLES, versioned
+from joulebench.session.tables import CellRow
 from joulebench.session.writing import SessionWriter
 
 READINGS = 10_000_000
@@ -46,7 +48,7 @@ def large_session(folder: Path, readings: int = READINGS) -> Path:
     path = make_session.write(folder / "large", cells)
     for cell in cells:
         write_table(path / "cells" / cell.id / "samples.arrow", readings_of(readings // CELLS))
-        row = read_file(path / "cells" / cell.id / "cell.arrow").to_pylist()[0]
+        [row] = rows_of(read_file(path / "cells" / cell.id / "cell.arrow"), CellRow)
         SessionWriter(path).write_cell(row)  # with the checksum of the table that is there now
     return path
 

@@ -31,6 +31,7 @@ from joulebench.profile.reading import section_options
 from joulebench.registry.discovery import ENTRY_POINT_GROUP
 from joulebench.registry.loading import Registry, default_registry
 from joulebench.session import schema
+from joulebench.session.tables import SCHEMA_MINOR, SCHEMA_VERSION
 from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
@@ -455,7 +456,7 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "commands": command_reference,
     "columns-cells": cell_columns,
     "report-records": lambda: json_records(REPORT),
-    "schema-version": lambda: f"Schema version: **{schema.SCHEMA_VERSION}.{schema.SCHEMA_MINOR}**.\n",
+    "schema-version": lambda: f"Schema version: **{SCHEMA_VERSION}.{SCHEMA_MINOR}**.\n",
     "table-session": lambda: columns(schema.SESSION),
     **{
         f"table-{name}": (lambda fields=fields: columns(fields))  # type: ignore[misc]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from joulebench.session import files
+from joulebench.session.conversion import rows_of
 from joulebench.session.schema import CELL_TABLES, SESSION
+from joulebench.session.tables import CellRow, SessionRow
 from joulebench.session.writing import SessionWriter
 
 
@@ -15,9 +17,11 @@ def reseal(path: Path) -> None:
     for folder in sorted((path / "cells").iterdir()):
         if (folder / "cell.arrow").exists():
             table = files.as_now(files.read_file(folder / "cell.arrow"), CELL_TABLES["cell"], "")
-            writer.write_cell(table.to_pylist()[0])
+            [cell] = rows_of(table, CellRow)
+            writer.write_cell(cell)
     table = files.as_now(files.read_file(path / "session.arrow"), SESSION, "")
-    writer.write_session(table.to_pylist()[0])
+    [session] = rows_of(table, SessionRow)
+    writer.write_session(session)
 
 
 def unseal(path: Path) -> None:

@@ -17,7 +17,7 @@ from joulebench.run.orders import Job
 from joulebench.run.record import CellRecord
 from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.session import Session
-from joulebench.session.schema import SCHEMA_VERSION
+from joulebench.session.tables import SessionRow
 from joulebench.session.writing import SessionWriter
 from joulebench.testing.workers import FakeWorkers, ScriptedLoad, WorkerScript
 
@@ -91,7 +91,7 @@ class FakeRun:
         self.watcher: Watcher = self.heard if watcher is None else watcher(self.workers)
         self.runs: dict[str, CellRun] = {}
         self._resumed = resumed
-        SessionWriter(folder).write_session({"schema_version": SCHEMA_VERSION, "status": "running"})
+        SessionWriter(folder).write_session(SessionRow(status="running"))
         self.numbers = MeasurementProtocol.of({**DEFAULTS, **QUICK, **protocol})  # type: ignore[dict-item]
         self._accountant = Accountant([], [], {})
         self._groups: list[GroupRun] = []

@@ -283,5 +283,5 @@ def test_what_works_is_measured_right_beside_them(session: Session, backend: str
 
 
 def test_a_wrong_unit_stays_in_its_own_channel(session: Session) -> None:
-    channels = {each["channel"] for each in session.row["channels"]}
+    channels = {each.channel for each in session.row.channels or ()}
     assert {"meter/board", "wrong-unit/board"} <= channels

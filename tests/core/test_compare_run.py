@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_what_a_cut_off_run_has_measured_is_matched_by_its_plan(bench: Bench) ->
     shutil.copytree(whole.folder, cut)
     for row in cut.glob("cells/*/cell.arrow"):
         row.unlink()
-    SessionWriter(cut).write_session({**Session(cut).row, "status": "interrupted"})
+    SessionWriter(cut).write_session(replace(Session(cut).row, status="interrupted"))
     code, text = joulebench(bench, "compare", whole.folder, cut, "--json", "--metric", "time")
     assert code == 0
     assert changes(text)["tpot"]["change"] == 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from toyrun import Bench, Done, Started, children_of, command_of, state_of, unti
 
 from joulebench.session import Session
 from joulebench.session.schema import CELL_TABLES
+from joulebench.session.tables import CELL_ROWS
 from joulebench.session.writing import SessionWriter
 
 
@@ -69,14 +71,14 @@ def test_a_killed_run_leaves_no_process_and_resumes_with_every_finished_block(be
     folder = started.session_folder()
     before = _moments(Session(folder))
     assert len(before) >= 5
-    assert Session(folder).row["status"] == "running"
+    assert Session(folder).row.status == "running"
     assert len(Session(folder).table("samples").to_pylist()) > 0
 
     done = bench.run("--resume", folder)
     assert done.code == 1  # the cell that raised
     after = _moments(done.session)
     assert {key: after[key] for key in before} == before
-    assert done.session.row["status"] == "complete"
+    assert done.session.row.status == "complete"
     for name in ("a", "b"):
         assert (done.cell(name)["status"], done.cell(name)["blocks"]) == ("ok", 8)
         assert "resumed" in done.cell(name)["flags"]
@@ -137,7 +139,7 @@ def test_ctrl_c_exits_with_130_says_how_to_go_on_and_leaves_no_process(bench: Be
     assert f"joulebench run --resume {folder}" in errors
     assert "Traceback" not in errors
     _gone(pids)
-    assert Session(folder).row["status"] == "interrupted"
+    assert Session(folder).row.status == "interrupted"
     before = _moments(Session(folder))
 
     done = bench.run("--resume", folder, "--quiet")
@@ -173,8 +175,8 @@ def test_the_rows_of_a_block_that_was_cut_off_are_dropped_and_it_is_measured_aga
     finished = session.table("blocks", cell_id).num_rows
     writer = SessionWriter(interrupted)
     for name in ("energy", "requests", "events"):
-        rows = session.table(name, cell_id).to_pylist()
-        half = [{**row, "block": finished} for row in rows if row["block"] == 0]
+        rows: list[Any] = session.rows(CELL_ROWS[name], cell_id)
+        half = [replace(row, block=finished) for row in rows if row.block == 0]
         stream = writer.stream(cell_id, name)
         stream.append(half)
         stream.close()
@@ -274,14 +276,17 @@ def test_all_tables_of_a_finished_session_are_plain_arrow_files(bench: Bench) ->
 def test_every_leg_keeps_what_it_found_and_the_first_is_the_sessions(bench: Bench, interrupted: Path) -> None:
     before = Session(interrupted).row
     row = _resumed(bench, interrupted).session.row
-    assert [leg["leg"] for leg in row["legs"]] == [0, 1]
-    first, second = row["legs"]
-    assert first == before["legs"][0]
-    assert first["finished_at"] is None, "it was killed"
-    assert second["started_at"] > first["started_at"]
-    assert second["profile_sha256"] == first["profile_sha256"]
+    assert row.legs is not None
+    assert [leg.leg for leg in row.legs] == [0, 1]
+    first, second = row.legs
+    assert (first,) == before.legs
+    assert first.finished_at is None, "it was killed"
+    assert first.started_at is not None
+    assert second.started_at is not None
+    assert second.started_at > first.started_at
+    assert second.profile_sha256 == first.profile_sha256
     for column in ("machine_json", "preflight_json", "channels", "clock_start", "created_at"):
-        assert row[column] == before[column], column
+        assert getattr(row, column) == getattr(before, column), column
 
 
 @pytest.mark.parametrize(
@@ -291,15 +296,15 @@ def test_every_leg_keeps_what_it_found_and_the_first_is_the_sessions(bench: Benc
         ("machine_json", lambda text: json.dumps({**json.loads(text), "memory_bytes": 1000}), "memory_bytes was 1000"),
         ("versions_json", lambda text: json.dumps({**json.loads(text), "python": "2.7"}), "version: python was 2.7"),
         ("joulebench_version", lambda text: text + "1", "version: joulebench was"),
-        ("channels", lambda rows: [{**row, "scale": 2 * row["scale"]} for row in rows], "sensor: toymeter"),
-        ("channels", lambda rows: [], "was absent"),
+        ("channels", lambda rows: tuple(replace(row, scale=2 * row.scale) for row in rows), "sensor: toymeter"),
+        ("channels", lambda rows: (), "was absent"),
     ],
 )
 def test_a_session_of_another_machine_versions_or_sensors_is_left_as_it_is(
     bench: Bench, interrupted: Path, column: str, change: Callable[[Any], Any], reason: str
 ) -> None:
     row = Session(interrupted).row
-    SessionWriter(interrupted).write_session({**row, column: change(row[column])})
+    SessionWriter(interrupted).write_session(replace(row, **{column: change(getattr(row, column))}))
     content = (interrupted / "session.arrow").read_bytes()
     done = bench.run("--resume", interrupted, "--no-report")
     assert done.code == 2

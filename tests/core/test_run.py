@@ -138,7 +138,7 @@ def test_a_run_in_which_nothing_ran_exits_with_1_and_shows_the_causes(bench: Ben
     assert done.code == 1
     assert "no cell could be measured" in done.errors
     assert "nowhere" in done.errors + done.output
-    assert done.session.row["status"] == "complete"
+    assert done.session.row.status == "complete"
 
 
 def test_an_observer_is_told_of_each_cell_and_its_failure_stops_nothing(bench: Bench) -> None:
@@ -154,9 +154,9 @@ def test_an_observer_is_told_of_each_cell_and_its_failure_stops_nothing(bench: B
 def test_a_probe_that_fails_costs_only_its_own_channels(bench: Bench) -> None:
     done = bench.run(bench.profile({"a": {}}, probes={"toymeter": {"mode": "raise"}}))
     assert done.code == 0
-    (probe,) = [each for each in done.session.row["probes"] if each["probe"] == "toymeter"]
-    assert not probe["available"]
-    assert "the toy meter is on fire" in probe["reason"]
+    (probe,) = [each for each in done.session.row.probes or () if each.probe == "toymeter"]
+    assert not probe.available
+    assert "the toy meter is on fire" in (probe.reason or "")
 
 
 def test_what_a_runtime_prints_and_reads_cannot_break_the_protocol(bench: Bench) -> None:

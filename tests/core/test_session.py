@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 import joulebench.session.files as sessions
 from joulebench.errors import SessionError
 from joulebench.session import Session
-from joulebench.session.schema import CELL, CELL_TABLES, SCHEMA_VERSION, SESSION
+from joulebench.session.conversion import row_of, table_of
+from joulebench.session.schema import CELL_TABLES
+from joulebench.session.tables import SCHEMA_VERSION, BlockRow, CellRow, SampleRow, SessionRow
 from joulebench.session.upkeep import recover, verify
 from joulebench.session.writing import SessionWriter, TableStream
 from sealing import reseal, unseal
@@ -30,19 +33,12 @@ if TYPE_CHECKING:
 pa = pytest.importorskip("pyarrow")
 
 
-def block(cell: str, number: int) -> dict[str, Any]:
-    return {
-        **dict.fromkeys(CELL_TABLES["blocks"].names),
-        "cell_id": cell,
-        "block": number,
-        "duration_s": 1.5,
-        "flags": [],
-    }
+def block(cell: str, number: int) -> BlockRow:
+    return BlockRow(cell_id=cell, block=number, process=0, duration_s=1.5)
 
 
-def sample(tick: int) -> dict[str, Any]:
-    channel = f"probe/{tick % 3}"
-    return {"t_ns": tick, "channel": channel, "raw": tick, "origin": "tick"}
+def sample(tick: int) -> SampleRow:
+    return SampleRow(t_ns=tick, channel=f"probe/{tick % 3}", raw=tick, origin="tick")
 
 
 def make_session(path: Path, cells: dict[str, int], **more: Any) -> SessionWriter:
@@ -50,15 +46,7 @@ def make_session(path: Path, cells: dict[str, int], **more: Any) -> SessionWrite
     path.mkdir()
     writer = SessionWriter(path)
     plan = json.dumps({"cells": [{"id": cell} for cell in cells]})
-    writer.write_session(
-        {
-            **dict.fromkeys(SESSION.names),
-            "schema_version": SCHEMA_VERSION,
-            "plan_json": plan,
-            "status": "complete",
-            **more,
-        }
-    )
+    writer.write_session(replace(SessionRow(status="complete", plan_json=plan), **more))
     for cell, blocks in cells.items():
         for table in CELL_TABLES.keys() - {"cell"}:
             stream = writer.stream(cell, table)
@@ -69,7 +57,7 @@ def make_session(path: Path, cells: dict[str, int], **more: Any) -> SessionWrite
                 stream.append([sample(tick) for tick in range(5)])
                 stream.append([sample(tick) for tick in range(5, 9)])
             stream.finish()
-        writer.write_cell({**dict.fromkeys(CELL.names), "cell_id": cell, "status": "ok"})
+        writer.write_cell(CellRow(cell_id=cell, status="ok"))
     return writer
 
 
@@ -239,13 +227,12 @@ def test_a_table_that_is_a_link_is_neither_read_nor_recovered(path: Path, tmp_pa
 _WRITE = """
 import os, sys
 from pathlib import Path
-from joulebench.session.schema import CELL_TABLES
+from joulebench.session.tables import SampleRow
 from joulebench.session.writing import TableStream
-stream = TableStream(Path(sys.argv[1]), CELL_TABLES["samples"])
+stream = TableStream(Path(sys.argv[1]), SampleRow)
 tick = 0
 while True:
-    rows = [{"t_ns": tick + i, "channel": f"c{(tick + i) % 7}", "raw": 1, "origin": "tick"}
-            for i in range(100)]
+    rows = [SampleRow(t_ns=tick + i, channel=f"c{(tick + i) % 7}", raw=1, origin="tick") for i in range(100)]
     stream.append(rows)
     tick += 100
     print(tick, flush=True)
@@ -289,7 +276,7 @@ def test_kill_9_loses_no_batch_that_was_handed_over_and_recover_makes_it_final(t
 def test_a_writer_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
     final = tmp_path / "samples.arrow"
     kill_a_writer(final, 3)
-    stream = TableStream(final, CELL_TABLES["samples"])
+    stream = TableStream(final, SampleRow)
     stream.append([sample(10**9)])
     stream.finish()
     with pa.memory_map(str(final)) as source:
@@ -298,7 +285,7 @@ def test_a_writer_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_a_stream_cut_at_any_byte_gives_a_beginning_of_its_rows(tmp_path: Path) -> None:
-    stream = TableStream(tmp_path / "blocks.arrow", CELL_TABLES["blocks"])
+    stream = TableStream(tmp_path / "blocks.arrow", BlockRow)
     for number in range(4):
         stream.append([block("a", number)])
     stream.close()
@@ -349,9 +336,9 @@ def test_finishing_with_other_rows_replaces_what_was_streamed(path: Path) -> Non
 def test_a_stream_of_other_columns_is_refused_and_not_lost(path: Path) -> None:
     final = path / "cells" / "a" / "blocks.arrow"
     final.unlink()
-    old = TableStream(final, pa.schema([("cell_id", pa.string())]))
-    old.append([{"cell_id": "a"}])
-    old.close()
+    schema = pa.schema([("cell_id", pa.string())])
+    with pa.ipc.new_stream(str(final.with_name("blocks.arrow.part")), schema) as old:
+        old.write_table(pa.table({"cell_id": ["a"]}, schema=schema))
     with pytest.raises(SessionError, match="another version"):
         SessionWriter(path).stream("a", "blocks")
     assert len(sessions.read_part(final.with_name("blocks.arrow.part")).batches) == 1
@@ -450,18 +437,39 @@ def test_a_session_of_before_checksums_is_read_and_whole(path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["blocks", "device", "duration"])
-def test_a_misspelt_column_is_an_error_and_no_null(path: Path, column: str) -> None:
+def test_a_misspelt_column_is_an_error_and_no_null(column: str) -> None:
+    with pytest.raises(TypeError, match=column):
+        replace(block("a", 3), **{column: 1})
+    with pytest.raises(ValueError, match=f"the table has no column {column}"):
+        row_of(BlockRow, {"cell_id": "a", "block": 3, "process": 0, column: 1})
+    with pytest.raises(ValueError, match=r"the table has no column power"):
+        row_of(CellRow, {"cell_id": "a", "status": "ok", "idle": [{"power": 1.0}]})
+
+
+def test_a_row_of_another_table_is_refused(path: Path) -> None:
     stream = SessionWriter(path).stream("a", "blocks")
-    with pytest.raises(ValueError, match=f"the schema has no column {column}"):
-        stream.append([{**block("a", 3), column: 1}])
-    with pytest.raises(ValueError, match=r"the schema has no column idle\.power"):
-        SessionWriter(path).write_cell({"cell_id": "a", "idle": [{"power": 1.0}]})
+    with pytest.raises(ValueError, match="SampleRow is no row of this table"):
+        stream.append([sample(1)])
+
+
+def test_a_null_that_no_run_writes_is_refused_with_its_place(path: Path) -> None:
+    file = path / "cells" / "a" / "blocks.arrow"
+    sessions.write_table(file, table_of([replace(block("a", 0), process=None)], BlockRow))  # type: ignore[arg-type]
+    reseal(path)
+    with pytest.raises(SessionError, match="column process is null") as refused:
+        Session(path).rows(BlockRow, "a")
+    assert "cells/a/blocks.arrow" in (refused.value.where or "")
+
+
+def test_rows_are_read_as_they_were_written(path: Path) -> None:
+    assert Session(path).rows(BlockRow, "a") == [block("a", number) for number in range(3)]
+    assert Session(path).rows(SampleRow, "a") == [sample(tick) for tick in range(9)]
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e300])
 def test_a_number_that_no_measurement_gives_is_refused(path: Path, value: float) -> None:
     stream = SessionWriter(path).stream("a", "blocks")
-    stream.append([{**block("a", 3), "duration_s": value}])
+    stream.append([replace(block("a", 3), duration_s=value)])
     stream.finish()
     reseal(path)
     with pytest.raises(SessionError, match="column duration_s holds"):

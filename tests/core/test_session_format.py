@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from joulebench.session.schema import CELL_TABLES, SCHEMA_MINOR, SCHEMA_VERSION, SESSION
+from joulebench.session.schema import CELL_TABLES, SESSION
+from joulebench.session.tables import SCHEMA_MINOR, SCHEMA_VERSION
 
 _COLUMNS = Path(__file__).with_name("session_columns.txt")
 

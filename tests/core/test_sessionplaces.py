@@ -13,7 +13,7 @@ from joulebench.errors import JoulebenchError, SessionError, UnavailableError
 from joulebench.session import Session
 from joulebench.session.places import open_session, open_sessions
 from joulebench.session.remote import RemoteSession, is_uri, without_secret
-from joulebench.session.schema import SCHEMA_VERSION, SESSION
+from joulebench.session.tables import CellRow, SampleRow, SessionRow
 from joulebench.session.writing import SessionWriter
 from sealing import unseal
 
@@ -25,25 +25,23 @@ def write(path: Path, cells: int = 2) -> Path:
     writer = SessionWriter(path)
     ids = [f"c{number}" for number in range(cells)]
     plan = {"cells": [{"id": each, "label": f"cell {each}"} for each in ids]}
-    writer.write_session(
-        {"schema_version": SCHEMA_VERSION, "session_id": path.name, "status": "complete", "plan_json": json.dumps(plan)}
-    )
+    writer.write_session(SessionRow(session_id=path.name, status="complete", plan_json=json.dumps(plan)))
     for place, each in enumerate(ids):
         stream = writer.stream(each, "samples")
         for block in range(3):
             stream.append(
-                [{"t_ns": 1000 * block + i, "channel": f"ch{i % 2}", "raw": i, "origin": "tick"} for i in range(10)]
+                [SampleRow(t_ns=1000 * block + i, channel=f"ch{i % 2}", raw=i, origin="tick") for i in range(10)]
             )
         if place % 2:
             stream.close()  # this cell was cut off
         else:
             stream.finish()
-            writer.write_cell({"cell_id": each, "label": f"cell {each}", "status": "ok"})
+            writer.write_cell(CellRow(cell_id=each, label=f"cell {each}", status="ok"))
     return path
 
 
 def names(found: list[Session]) -> list[str]:
-    return [str(each.row["session_id"]) for each in found]
+    return [str(each.row.session_id) for each in found]
 
 
 @pytest.fixture
@@ -232,7 +230,8 @@ def test_a_session_can_be_narrowed_to_cells_by_id_or_label(tmp_path: Path) -> No
 
 def test_a_copied_session_needs_nothing_of_where_it_was(tmp_path: Path) -> None:
     write(tmp_path / "s")
+    row = Session(tmp_path / "s").row
     shutil.copytree(tmp_path / "s", tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "s")
     assert Session(tmp_path / "elsewhere").cell_ids == ["c0", "c1"]
-    assert set(SESSION.names) <= set(Session(tmp_path / "elsewhere").row)
+    assert Session(tmp_path / "elsewhere").row == row

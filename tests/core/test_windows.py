@@ -20,6 +20,7 @@ from joulebench.meter.windows import Accountant, BlockWindows
 from joulebench.protocol import Block, Edge, RequestRecord
 from joulebench.run.rows import block_joules
 from joulebench.session import Session
+from joulebench.session.tables import EnergyRow
 from joulebench.testing.livefiles import NumberFile, ticking
 from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
 from joulebench.worker.windows import block_windows
@@ -127,8 +128,18 @@ def test_requests_close_together_are_one_window_and_setups_between_them_are_left
     assert len(block_windows(apart).phases["decode"]) == 2
 
 
-def _row(provenance: str, gross_j: float | None, **more: object) -> dict[str, object]:
-    return {"phase": "total", "counted": True, "provenance": provenance, "gross_j": gross_j, **more}
+def _row(provenance: str, gross_j: float | None, *, phase: str = "total", counted: bool = True) -> EnergyRow:
+    return EnergyRow(
+        cell_id="a",
+        block=0,
+        phase=phase,
+        channel="c",
+        domain="package",
+        provenance=provenance,
+        method="counter",
+        counted=counted,
+        gross_j=gross_j,
+    )
 
 
 def test_joules_of_a_block_never_mix_provenances_nor_add_what_lies_inside() -> None:

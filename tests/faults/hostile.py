@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pyarrow as pa
 
 from joulebench.cli import main
 from joulebench.session import Session
+from joulebench.session.conversion import table_of
 from joulebench.session.files import write_table
-from joulebench.session.schema import CELL_TABLES, versioned
-from joulebench.session.writing import SessionWriter, table_of
+from joulebench.session.schema import CELL_TABLES, SESSION
+from joulebench.session.tables import CELL_ROWS, CellRow, TableRow
+from joulebench.session.writing import SessionWriter
 
 #: In place of any JSON value.
 _WILD: tuple[Any, ...] = (
@@ -52,34 +55,36 @@ def _wild_value(value: Any, kind: pa.DataType, rng: random.Random) -> Any:
     return None if rng.random() < 0.5 else value
 
 
-def _alter(row: dict[str, Any], schema: pa.Schema, rng: random.Random, keep: tuple[str, ...] = ()) -> str:
+def _altered(row: TableRow, schema: pa.Schema, rng: random.Random, keep: tuple[str, ...] = ()) -> tuple[str, Any]:
+    """A column and another value of it."""
     name = rng.choice([name for name in schema.names if name not in keep])
-    text = row.get(name)
-    if name.endswith("_json") and text and rng.random() < 0.8:
-        row[name] = json.dumps(_wild_json(json.loads(text), rng))
-    else:
-        row[name] = _wild_value(text, schema.field(name).type, rng)
-    return name
+    value = getattr(row, name)
+    if name.endswith("_json") and value and rng.random() < 0.8:
+        return name, json.dumps(_wild_json(json.loads(value), rng))
+    return name, _wild_value(value, schema.field(name).type, rng)
 
 
 def make_hostile(session: Path, rng: random.Random) -> str:
     """Alter one value of the session, of a cell or of a table, and seal it again; says which."""
     opened, writer = Session(session), SessionWriter(session)
-    row, where = dict(opened.row), "session"
+    row, where = opened.row, "session"
     table = rng.choice(("session", "cell", "blocks", "energy", "requests", "events"))
     cell_id = rng.choice(opened.cell_ids)
-    cell = opened.table("cell", cell_id).to_pylist()[0]
+    [cell] = opened.rows(CellRow, cell_id)
     if table == "session":
-        from joulebench.session.schema import SESSION
-
-        where = _alter(row, SESSION, rng)
+        where, value = _altered(row, SESSION, rng)
+        row = replace(row, **{where: value})
     elif table == "cell":
-        where = _alter(cell, CELL_TABLES["cell"], rng, ("cell_id",))
+        where, value = _altered(cell, CELL_TABLES["cell"], rng, ("cell_id",))
+        cell = replace(cell, **{where: value})
     else:
-        rows = opened.table(table, cell_id).to_pylist()
+        kind = CELL_ROWS[table]
+        rows: list[Any] = opened.rows(kind, cell_id)
         if rows:
-            where = _alter(rng.choice(rows), CELL_TABLES[table], rng)
-            write_table(session / "cells" / cell_id / f"{table}.arrow", table_of(rows, versioned(CELL_TABLES[table])))
+            place = rng.randrange(len(rows))
+            where, value = _altered(rows[place], CELL_TABLES[table], rng)
+            rows[place] = replace(rows[place], **{where: value})
+            write_table(session / "cells" / cell_id / f"{table}.arrow", table_of(rows, kind))
     writer.write_cell(cell)
     writer.write_session(row)
     return f"{table}: {where}"

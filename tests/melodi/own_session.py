@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from joulebench.session import Session
-from joulebench.session.schema import CELL, SESSION
+from joulebench.session.tables import BlockRow, CellRow, ChannelRow, EnergyRow, RequestRow, SampleRow, SessionRow
 from joulebench.session.writing import SessionWriter
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -60,9 +60,7 @@ def write(
 ) -> Session:
     path.mkdir(parents=True)
     writer = SessionWriter(path)
-    row: dict[str, Any] = dict.fromkeys(SESSION.names)
-    row.update(
-        schema_version=1,
+    row = SessionRow(
         session_id=path.name,
         joulebench_version="0.1.0",
         status="complete",
@@ -70,8 +68,8 @@ def write(
         profile_name="made-up",
         plan_json=json.dumps({"cells": [{"id": "a"}]}),
         machine_json=json.dumps({"cpu": {"model": "Example CPU"}, "virtualization": None}),
-        channels=[_channel(meter) for meter in meters],
-        probes=[],
+        channels=tuple(_channel(meter) for meter in meters),
+        probes=(),
     )
     writer.write_session(row)
     streams = {name: writer.stream("a", name) for name in ("blocks", "energy", "requests", "samples", "events")}
@@ -80,8 +78,7 @@ def write(
         clock = _block(streams, number, asks, meters, clock, block_flags or [])
     for stream in streams.values():
         stream.finish()
-    cell: dict[str, Any] = dict.fromkeys(CELL.names)
-    cell.update(
+    cell = CellRow(
         cell_id="a",
         label="cell a",
         model="tiny",
@@ -97,23 +94,23 @@ def write(
     return Session(path)
 
 
-def _channel(meter: Meter) -> dict[str, Any]:
+def _channel(meter: Meter) -> ChannelRow:
     is_counter = meter.kind == "counter"
-    return {
-        "channel": meter.name,
-        "quantity": "energy" if is_counter else "power",
-        "unit": "J" if is_counter else "W",
-        "kind": meter.kind,
-        "scale": 1e-3,
-        "provenance": meter.provenance,
-        "domain": meter.domain,
-        "counted": meter.counted,
-        "rate_hz": 10.0,
-        "update_period_s": meter.period_s,
-        "resolution": 1e-3,
-        "wraps_at": meter.wraps_at,
-        "relative_uncertainty": 0.0,
-    }
+    return ChannelRow(
+        channel=meter.name,
+        quantity="energy" if is_counter else "power",
+        unit="J" if is_counter else "W",
+        kind=meter.kind,
+        scale=1e-3,
+        provenance=meter.provenance,
+        domain=meter.domain,
+        counted=meter.counted,
+        rate_hz=10.0,
+        update_period_s=meter.period_s,
+        resolution=1e-3,
+        wraps_at=meter.wraps_at,
+        relative_uncertainty=0.0,
+    )
 
 
 def _block(streams: Any, number: int, asks: list[Ask], meters: list[Meter], t0: int, flags: list[str]) -> int:
@@ -124,30 +121,30 @@ def _block(streams: Any, number: int, asks: list[Ask], meters: list[Meter], t0: 
         end = clock + round((ask.prefill_s + ask.decode_s) * NS)
         edges += [clock, end]
         requests.append(
-            {
-                "cell_id": "a",
-                "block": number,
-                "request": place,
-                "prompt_index": ask.index,
-                "t0_ns": clock,
-                "t1_ns": end,
-                "start_utc": START + timedelta(microseconds=clock // 1000),
-                "end_utc": START + timedelta(microseconds=end // 1000),
-                "duration_s": (end - clock) / NS,
-                "prefill_s": ask.prefill_s,
-                "decode_s": ask.decode_s,
-                "prefill_tokens": ask.prompt_tokens,
-                "decode_tokens": ask.response_tokens - 1,
-                "units": float(ask.response_tokens),
-                "prompt": ask.prompt,
-                "response": "It.",
-                "output_tokens": list(range(ask.response_tokens)),
-            }
+            RequestRow(
+                cell_id="a",
+                block=number,
+                request=place,
+                prompt_index=ask.index,
+                t0_ns=clock,
+                t1_ns=end,
+                start_utc=START + timedelta(microseconds=clock // 1000),
+                end_utc=START + timedelta(microseconds=end // 1000),
+                duration_s=(end - clock) / NS,
+                prefill_s=ask.prefill_s,
+                decode_s=ask.decode_s,
+                prefill_tokens=ask.prompt_tokens,
+                decode_tokens=ask.response_tokens - 1,
+                units=float(ask.response_tokens),
+                prompt=ask.prompt,
+                response="It.",
+                output_tokens=tuple(range(ask.response_tokens)),
+            )
         )
         clock = end + NS // 10
     streams["requests"].append(requests)
     streams["blocks"].append(
-        [{"cell_id": "a", "block": number, "process": 0, "t0_ns": t0, "t1_ns": clock, "flags": flags}]
+        [BlockRow(cell_id="a", block=number, process=0, t0_ns=t0, t1_ns=clock, flags=tuple(flags))]
     )
     for meter in meters:
         _readings(streams, number, meter, edges, t0, clock)
@@ -160,25 +157,25 @@ def _readings(streams: Any, number: int, meter: Meter, edges: list[int], t0: int
     busy_s = sum((stop - start) / NS for start, stop in spans)
     streams["energy"].append(
         [
-            {
-                "cell_id": "a",
-                "block": number,
-                "phase": "total",
-                "channel": meter.name,
-                "domain": meter.domain,
-                "provenance": meter.provenance,
-                "method": meter.method,
-                "counted": meter.counted,
-                "duration_s": busy_s,
-                "gross_j": meter.watts * busy_s if known else None,
-                "flags": meter.block_flags,
-            }
+            EnergyRow(
+                cell_id="a",
+                block=number,
+                phase="total",
+                channel=meter.name,
+                domain=meter.domain,
+                provenance=meter.provenance,
+                method=meter.method,
+                counted=meter.counted,
+                duration_s=busy_s,
+                gross_j=meter.watts * busy_s if known else None,
+                flags=tuple(meter.block_flags),
+            )
         ]
     )
     rows = [
-        {"t_ns": t, "channel": meter.name, "raw": meter.raw(t), "origin": "tick"}
+        SampleRow(t_ns=t, channel=meter.name, raw=meter.raw(t), origin="tick")
         for t in range(t0 - NS // 2, end + NS // 2, NS // 10)
     ]
     if meter.kind == "counter":
-        rows += [{"t_ns": t, "channel": meter.name, "raw": meter.raw(t), "origin": "edge"} for t in edges]
+        rows += [SampleRow(t_ns=t, channel=meter.name, raw=meter.raw(t), origin="edge") for t in edges]
     streams["samples"].append(rows)

@@ -37,11 +37,11 @@ def test_a_prompt_is_a_block_with_its_published_energy(table_file: Path, tmp_pat
 
 
 def test_provenance_is_the_instruments(table_file: Path, tmp_path: Path) -> None:
-    channels = {each["channel"]: each for each in _import(table_file, tmp_path / "s").row["channels"]}
-    assert channels["melodi/llm_gpu"]["provenance"] == "measured"
-    assert channels["melodi/llm_cpu"]["provenance"] == "estimated"
-    assert not channels["melodi/llm_total"]["counted"]
-    assert all("measured by others" in each["note"] for each in channels.values())
+    channels = {each.channel: each for each in _import(table_file, tmp_path / "s").row.channels or ()}
+    assert channels["melodi/llm_gpu"].provenance == "measured"
+    assert channels["melodi/llm_cpu"].provenance == "estimated"
+    assert not channels["melodi/llm_total"].counted
+    assert all("measured by others" in (each.note or "") for each in channels.values())
 
 
 def test_a_silent_sensor_is_unknown_and_never_0(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_a_silent_sensor_is_unknown_and_never_0(tmp_path: Path) -> None:
     session = _import(published.write(tmp_path / "t.csv", rows), tmp_path / "s")
     gpu = [r for r in session.table("energy").to_pylist() if r["channel"] == "melodi/llm_gpu"]
     assert {row["gross_j"] for row in gpu} == {None}
-    [missing] = [probe for probe in session.row["probes"] if not probe["available"]]
-    assert "0 in every row of t.csv" in missing["reason"]
+    [missing] = [probe for probe in session.row.probes or () if not probe.available]
+    assert "0 in every row of t.csv" in (missing.reason or "")
 
 
 @pytest.mark.parametrize("value", [-1e-6, 0, ""])

@@ -161,7 +161,7 @@ def test_perplexity_of_the_score_workload_and_of_the_judge_are_plausible(session
 
 
 def test_energy_is_labelled_an_estimate_and_never_measured_without_a_sensor(session: Session) -> None:
-    available = {probe["probe"]: probe["available"] for probe in session.row["probes"]}
+    available = {probe.probe: probe.available for probe in session.row.probes or ()}
     if available["rapl"] or available["nvml"]:
         pytest.skip("this machine has an energy sensor")
     energy = session.table("energy").to_pylist()

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from joulebench.session.schema import CELL, REQUESTS, SESSION
+from joulebench.session.tables import (
+    BlockRow,
+    CellRow,
+    ChannelRow,
+    EnergyRow,
+    EventRow,
+    ProbeRow,
+    RequestRow,
+    SampleRow,
+    SessionRow,
+)
 from joulebench.session.writing import SessionWriter
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -22,12 +33,12 @@ HOSTILE = "</script><img src=x onerror=\"window.pwned=1\"><!-- \u2028 & \x1b[31m
 #: As short as a profile can be.
 PROFILE = "version = 1\n[model.m]\n[backend.torch]\n[workload.generate]\n"
 
-RAPL_ABSENT = {
-    "probe": "rapl",
-    "available": False,
-    "reason": "no /sys/class/powercap on this machine",
-    "cure": "run on bare metal with the intel_rapl driver",
-}
+RAPL_ABSENT = ProbeRow(
+    probe="rapl",
+    available=False,
+    reason="no /sys/class/powercap on this machine",
+    cure="run on bare metal with the intel_rapl driver",
+)
 
 
 @dataclass
@@ -80,27 +91,22 @@ def channel_name(provenance: str) -> str:
     return {"measured": "rapl/package-0", "estimated": "estimate/cpu", "simulated": "fpga/board"}[provenance]
 
 
-def channel(name: str, quantity: str, unit: str, **more: Any) -> dict[str, Any]:
-    return {
-        "channel": name,
-        "quantity": quantity,
-        "unit": unit,
-        "kind": "gauge",
-        "scale": 1.0,
-        "provenance": "measured",
-        "domain": "machine",
-        "counted": False,
-        "rate_hz": 10.0,
-        "update_period_s": None,
-        "resolution": None,
-        "wraps_at": None,
-        "relative_uncertainty": None,
-        "note": None,
-        **more,
-    }
+def channel(name: str, quantity: str, unit: str, **more: Any) -> ChannelRow:
+    plain = ChannelRow(
+        channel=name,
+        quantity=quantity,
+        unit=unit,
+        kind="gauge",
+        scale=1.0,
+        provenance="measured",
+        domain="machine",
+        counted=False,
+        rate_hz=10.0,
+    )
+    return replace(plain, **more)
 
 
-def channels(provenances: set[str]) -> list[dict[str, Any]]:
+def channels(provenances: set[str]) -> tuple[ChannelRow, ...]:
     found = [
         channel(
             channel_name(each),
@@ -118,11 +124,11 @@ def channels(provenances: set[str]) -> list[dict[str, Any]]:
         )
         for each in sorted(provenances)
     ]
-    return [
+    return (
         *found,
         channel("memory/rss", "memory", "B"),
         channel("thermal/package", "temperature", "degC", scale=0.001),
-    ]
+    )
 
 
 def write(
@@ -130,7 +136,7 @@ def write(
     cells: list[Cell],
     *,
     status: str = "complete",
-    probes: list[dict[str, Any]] | None = None,
+    probes: Sequence[ProbeRow] | None = None,
     planned: list[dict[str, Any]] | None = None,
     model: str = "smollm2-135m",
     **columns: Any,
@@ -142,9 +148,7 @@ def write(
     plan = [{"id": cell.id, "label": cell.label, "workload_plugin": cell.plugin or cell.workload} for cell in cells] + (
         planned or []
     )
-    row: dict[str, Any] = dict.fromkeys(SESSION.names)
-    row.update(
-        schema_version=1,
+    row = SessionRow(
         session_id=path.name,
         joulebench_version="0.1.0",
         status=status,
@@ -167,10 +171,9 @@ def write(
         preflight_json=json.dumps({"governor": "performance", "turbo": True, "battery": None}),
         versions_json=json.dumps({"python": "3.12.4", "torch": "2.13.0"}),
         channels=channels(provenances),
-        probes=[{"probe": "estimate", "available": True, "reason": None, "cure": None}]
-        + ([RAPL_ABSENT] if probes is None else probes),
+        probes=(ProbeRow(probe="estimate", available=True), *([RAPL_ABSENT] if probes is None else probes)),
     )
-    writer.write_session({**row, **columns})
+    writer.write_session(replace(row, **columns))
     for cell in cells:
         _write_cell(writer, cell, model)
     return path
@@ -189,19 +192,17 @@ def _write_cell(writer: SessionWriter, cell: Cell, model: str) -> None:
             clock = _write_block(streams, cell, next(numbers), clock, rng, place)
         if cell.samples and cell.blocks:
             streams["samples"].append(_samples(cell, clock, rng))
-            mark = {"t_ns": START_NS, "kind": "gate_wait", "detail": "1.5 s", "block": 0}
-            streams["events"].append([{**mark, "request": None}])
+            streams["events"].append([EventRow(t_ns=START_NS, kind="gate_wait", detail="1.5 s", block=0)])
     for stream in streams.values():
         stream.close() if cell.status == "unfinished" else stream.finish()
     if cell.status != "unfinished":
         writer.write_cell(_cell_row(cell, model))
 
 
-def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(CELL.names)
+def _cell_row(cell: Cell, model: str) -> CellRow:
     ok = cell.status == "ok"
     quality = {"perplexity": cell.perplexity, "nll_nats_per_token": 2.86, "tokens": 2048, "text": "builtin:evaluation"}
-    row.update(
+    row = CellRow(
         cell_id=cell.id,
         label=cell.label,
         model=model,
@@ -214,7 +215,7 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
         status=cell.status,
         cause=cell.cause,
         cause_kind=None if ok else "memory",
-        flags=cell.cell_flags,
+        flags=tuple(cell.cell_flags),
         settings_json=json.dumps({"backend": cell.backend_settings, "workload": {}}),
         artifact_hash=cell.artifact_hash,
         processes=cell.processes if ok else 0,
@@ -225,7 +226,8 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
         facts_json=json.dumps({"dtype": "float32", "threads": 8}),
     )
     if ok:
-        row.update(
+        row = replace(
+            row,
             weights_bytes=269 * 2**20,
             kv_allocated_bytes=12 * 2**20,
             rss_peak_bytes=cell.peak_mib * 2**20,
@@ -240,8 +242,7 @@ def _cell_row(cell: Cell, model: str) -> dict[str, Any]:
             sampler_rate_hz=99.8,
             sampler_late_p99_s=0.0006,
         )
-    row.update(cell.row)
-    return row
+    return replace(row, **cell.row)
 
 
 def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Random, place: int) -> int:
@@ -252,30 +253,29 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
     units = float(requests * (decode + 1)) if generating else cell.units or duration
     streams["blocks"].append(
         [
-            {
-                "cell_id": cell.id,
-                "block": number,
-                "process": place % cell.processes,
-                "round": cell.first_round + place,
-                "position": 0,
-                "t0_ns": t0,
-                "t1_ns": t1,
-                "start_utc": START
+            BlockRow(
+                cell_id=cell.id,
+                block=number,
+                process=place % cell.processes,
+                round=cell.first_round + place,
+                position=0,
+                t0_ns=t0,
+                t1_ns=t1,
+                start_utc=START
                 + timedelta(seconds=cell.begins_s + 2.5 * (cell.first_round + place) + 0.1 * (number - place)),
-                "duration_s": duration,
-                "requests": requests,
-                "prefill_tokens": requests * prefill,
-                "decode_tokens": requests * decode,
-                "units": units,
-                "worker_cpu_s": duration * cell.threads_busy,
-                "other_cpu_s": 0.01,
-                "temperature_start_c": 50.0,
-                "temperature_end_c": 52.0 + number * 0.1,
-                "frequency_hz": None,
-                "gate_wait_s": 0.0,
-                "dither_s": 0.001,
-                "flags": cell.block_flags.get(number, []),
-            }
+                duration_s=duration,
+                requests=requests,
+                prefill_tokens=requests * prefill,
+                decode_tokens=requests * decode,
+                units=units,
+                worker_cpu_s=duration * cell.threads_busy,
+                other_cpu_s=0.01,
+                temperature_start_c=50.0,
+                temperature_end_c=52.0 + number * 0.1,
+                gate_wait_s=0.0,
+                dither_s=0.001,
+                flags=tuple(cell.block_flags.get(number, ())),
+            )
         ]
     )
     factor = cell.joules_per_token * (1 + rng.gauss(0, cell.noise))
@@ -294,59 +294,52 @@ def _write_energy(stream: Any, cell: Cell, number: int, joules: float, duration:
         for phase, part in (("total", 1.0), ("prefill", 0.2), ("decode", 0.8)):
             gross = None if share is None else joules * share * part
             rows.append(
-                {
-                    "cell_id": cell.id,
-                    "block": number,
-                    "phase": phase,
-                    "channel": channel_name(provenance),
-                    "domain": "package",
-                    "provenance": provenance,
-                    "method": "model" if provenance == "estimated" else "counter",
-                    "counted": True,
-                    "duration_s": duration * part,
-                    "gross_j": gross,
-                    "gross_u_j": None if gross is None else 0.01,
-                    "net_j": None if gross is None else gross * 0.8,
-                    "net_u_j": None if gross is None else 0.02,
-                    "attributed_j": None if gross is None else gross * 0.6,
-                    "attributed_u_j": None,
-                    "flags": cell.energy_flags,
-                }
+                EnergyRow(
+                    cell_id=cell.id,
+                    block=number,
+                    phase=phase,
+                    channel=channel_name(provenance),
+                    domain="package",
+                    provenance=provenance,
+                    method="model" if provenance == "estimated" else "counter",
+                    counted=True,
+                    duration_s=duration * part,
+                    gross_j=gross,
+                    gross_u_j=None if gross is None else 0.01,
+                    net_j=None if gross is None else gross * 0.8,
+                    net_u_j=None if gross is None else 0.02,
+                    attributed_j=None if gross is None else gross * 0.6,
+                    flags=tuple(cell.energy_flags),
+                )
             )
     stream.append(rows)
 
 
-def _request(cell: Cell, block: int, index: int, *, each: float, begin: int) -> dict[str, Any]:
+def _request(cell: Cell, block: int, index: int, *, each: float, begin: int) -> RequestRow:
     prefill, decode = PREFILL, DECODE
     ttft = 0.2 * each
-    return {
-        "cell_id": cell.id,
-        "block": block,
-        "request": index,
-        "prompt_index": index,
-        "t0_ns": begin,
-        "t1_ns": begin + int(each * 1e9),
-        "start_utc": None,
-        "end_utc": None,
-        "duration_s": each,
-        "ttft_s": ttft,
-        "prefill_s": ttft,
-        "decode_s": each - ttft,
-        "tpot_s": (each - ttft) / decode,
-        "prefill_tokens": prefill,
-        "decode_tokens": decode,
-        "units": decode + 1.0,
-        "token_t_ns": None,
-        "output_tokens": None,
-        "prompt": cell.prompt,
-        "response": cell.response,
-        "values_json": None,
-    }
+    return RequestRow(
+        cell_id=cell.id,
+        block=block,
+        request=index,
+        prompt_index=index,
+        t0_ns=begin,
+        t1_ns=begin + int(each * 1e9),
+        duration_s=each,
+        ttft_s=ttft,
+        prefill_s=ttft,
+        decode_s=each - ttft,
+        tpot_s=(each - ttft) / decode,
+        prefill_tokens=prefill,
+        decode_tokens=decode,
+        units=decode + 1.0,
+        prompt=cell.prompt,
+        response=cell.response,
+    )
 
 
-def _kernel_request(cell: Cell, block: int, t0: int, t1: int, units: float) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(REQUESTS.names)
-    row.update(
+def _kernel_request(cell: Cell, block: int, t0: int, t1: int, units: float) -> RequestRow:
+    return RequestRow(
         cell_id=cell.id,
         block=block,
         request=0,
@@ -357,18 +350,17 @@ def _kernel_request(cell: Cell, block: int, t0: int, t1: int, units: float) -> d
         prefill_tokens=0,
         decode_tokens=0,
         units=units,
-        output_tokens=[],
-        token_t_ns=[],
+        output_tokens=(),
+        token_t_ns=(),
         values_json=json.dumps(cell.values or {}),
     )
-    return row
 
 
-def _samples(cell: Cell, end: int, rng: random.Random) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _samples(cell: Cell, end: int, rng: random.Random) -> list[SampleRow]:
+    rows: list[SampleRow] = []
 
     def add(t: int, name: str, raw: int) -> None:
-        rows.append({"t_ns": t, "channel": name, "raw": raw, "origin": "tick"})
+        rows.append(SampleRow(t_ns=t, channel=name, raw=raw, origin="tick"))
 
     counters = {channel_name(p): 1000 for p, share in cell.energies.items() if share is not None}
     for tick, t in enumerate(range(START_NS, end, 10_000_000)):

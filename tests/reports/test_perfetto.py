@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import make_session
 import pytest
 
 from joulebench.session import Session
+from joulebench.session.tables import EventRow, RequestRow, TableRow
 from joulebench_reports.data.perfetto import PerfettoRenderer
 
 Event = dict[str, Any]
@@ -66,18 +69,20 @@ def slices(found: list[Event], category: str) -> list[Event]:
 def traced(tmp_path: Path) -> Session:
     """A cell of three blocks, with phases at the edges and with token times."""
     path = make_session.write(tmp_path / "s", [make_session.Cell("a", "torch", blocks=3, status="unfinished")])
-    rows = Session(path).table("requests").to_pylist()
-    edges: list[Event] = []
-    for row in rows:
-        begin, first = row["t0_ns"], row["t0_ns"] + int(row["prefill_s"] * 1e9)
-        row["token_t_ns"] = [first, first + 1_000_000, row["t1_ns"]]
+    rows: list[RequestRow] = []
+    edges: list[EventRow] = []
+    for row in Session(path).rows(RequestRow):
+        begin, end = row.t0_ns or 0, row.t1_ns or 0
+        first = begin + int((row.prefill_s or 0.0) * 1e9)
+        rows.append(replace(row, token_t_ns=(first, first + 1_000_000, end)))
         edges += [
-            {"t_ns": t, "kind": "phase", "block": row["block"], "request": row["request"], "detail": detail}
-            for t, detail in ((begin, "start"), (begin, "prefill"), (first, "decode"), (row["t1_ns"], "end"))
+            EventRow(t_ns=t, kind="phase", block=row.block, request=row.request, detail=detail)
+            for t, detail in ((begin, "start"), (begin, "prefill"), (first, "decode"), (end, "end"))
         ]
     writer = make_session.SessionWriter(path)
     (path / "cells" / "a" / "requests.arrow.part").unlink()
-    for name, content in (("requests", rows), ("events", edges)):
+    contents: dict[str, Sequence[TableRow]] = {"requests": rows, "events": edges}
+    for name, content in contents.items():
         stream = writer.stream("a", name)
         stream.append(content)
         stream.finish()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import make_session
@@ -9,6 +10,7 @@ from make_session import Cell
 
 from joulebench.meter.uncertainty import positive, ratio_interval
 from joulebench.session import Session
+from joulebench.session.tables import EnergyRow
 from joulebench_reports.notes.trust import trust_notes
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.figures import CellSummary
@@ -132,16 +134,19 @@ def test_a_planned_cell_without_a_folder_is_listed_with_its_reason(tmp_path: Pat
 def test_a_block_counts_only_with_all_of_its_channels(tmp_path: Path, joules: float | None) -> None:
     path = make_session.write(tmp_path / "s", [Cell("a", "a", status="unfinished", blocks=3)])
     stream = make_session.SessionWriter(path).stream("a", "energy")
-    extra = {
-        "cell_id": "a",
-        "phase": "total",
-        "channel": "estimate/dram",
-        "counted": True,
-        "provenance": "estimated",
-        "method": "model",
-    }
+    extra = EnergyRow(
+        cell_id="a",
+        block=1,
+        phase="total",
+        channel="estimate/dram",
+        domain="dram",
+        counted=True,
+        provenance="estimated",
+        method="model",
+        gross_j=joules,
+    )
     # Block 0 has no row of the second channel, block 1 a null or a figure, block 2 a figure.
-    stream.append([{**extra, "block": 1, "gross_j": joules}, {**extra, "block": 2, "gross_j": 4.0}])
+    stream.append([extra, replace(extra, block=2, gross_j=4.0)])
     stream.close()
     gross = summarise(Session(path)).cells[0].headline
     assert gross.n == (1 if joules is None else 2)

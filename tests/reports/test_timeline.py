@@ -7,6 +7,7 @@ import make_session
 import pytest
 
 from joulebench.session import Session
+from joulebench.session.tables import SampleRow
 from joulebench_reports.charts.timeline import timeline_data, timeline_spec
 from joulebench_reports.reading.timeline import BUCKETS, Timeline, read_timeline
 from joulebench_reports.summary.session import summarise
@@ -14,7 +15,7 @@ from joulebench_reports.summary.session import summarise
 
 def timeline(tmp_path: Path, cell: make_session.Cell) -> Timeline:
     session = Session(make_session.write(tmp_path / "s", [cell]))
-    scales = {c["channel"]: c["scale"] for c in session.row["channels"]}
+    scales = {c.channel: c.scale or 1.0 for c in session.row.channels or ()}
     return read_timeline(session, "a", summarise(session).channels, scales)
 
 
@@ -56,8 +57,8 @@ def test_a_counter_that_steps_back_makes_no_spike(tmp_path: Path) -> None:
     stream = make_session.SessionWriter(path).stream("a", "samples")
     for tick in range(400):
         # 20 W at 100 Hz, and a new process whose counter begins at 0 halfway.
-        row = {"t_ns": make_session.START_NS + tick * 10_000_000, "raw": tick % 200 * 200_000}
-        stream.append([{**row, "channel": "estimate/cpu", "origin": "tick"}])
+        t_ns, raw = make_session.START_NS + tick * 10_000_000, tick % 200 * 200_000
+        stream.append([SampleRow(t_ns=t_ns, channel="estimate/cpu", raw=raw, origin="tick")])
     stream.close()
     session = Session(path)
     found = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
@@ -69,8 +70,8 @@ def test_a_pause_between_samples_is_a_gap(tmp_path: Path) -> None:
     path = make_session.write(tmp_path / "s", [cell])
     stream = make_session.SessionWriter(path).stream("a", "samples")
     for tick in [*range(200), *range(6000, 6200)]:
-        row = {"t_ns": make_session.START_NS + tick * 10_000_000, "raw": tick * 200_000}
-        stream.append([{**row, "channel": "estimate/cpu", "origin": "tick"}])
+        t_ns, raw = make_session.START_NS + tick * 10_000_000, tick * 200_000
+        stream.append([SampleRow(t_ns=t_ns, channel="estimate/cpu", raw=raw, origin="tick")])
     stream.close()
     session = Session(path)
     found = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})

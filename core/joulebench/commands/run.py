@@ -138,12 +138,12 @@ def _resume(folder: Path, trust: bool, strict: bool, quiet: bool, report: bool) 
     from joulebench.session import Session
 
     session = Session(folder)
-    if session.row["status"] == "complete":
+    if session.row.status == "complete":
         raise SessionError("is complete: there is nothing to resume", where=str(folder))
     file = profile_file_of(folder) or Path.cwd() / "profile.toml"
     registry = default_registry()
     folders = registry.profile_dirs()
-    read = parse_profile(session.row["profile_text"], str(file), file.parent, session.row["overrides"] or (), folders)
+    read = parse_profile(session.row.profile_text or "", str(file), file.parent, session.row.overrides or (), folders)
     if not trust and not is_own_profile(profile_file_of(folder), read.text):
         require_consent(read, registry)
     catalogue = read_catalogue(folders)

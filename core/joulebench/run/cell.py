@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +20,10 @@ from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block, Inspected, Opened
 from joulebench.run.orders import GREETING_S, Job, ScoredText, decoded, opening_order
 from joulebench.run.record import CellRecord, Seen, Turn
-from joulebench.run.rows import Row
+from joulebench.run.rows import planned_row
 from joulebench.sensors.gate import is_steady
 from joulebench.sensors.load import MachineLoad
+from joulebench.session.tables import CellRow
 from joulebench.worker.handle import WorkerHandle
 from joulebench.worker.process import Cause, WorkerError, WorkerProcess
 
@@ -134,7 +135,9 @@ class CellRun:
             except UnavailableError:
                 self._sampler = None  # each block of this process says sampler_lost
 
-    def _ask(self, order: Row, limit_name: str, limit_s: float, idle: Callable[[], None] = lambda: None) -> Row:
+    def _ask(
+        self, order: Mapping[str, Any], limit_name: str, limit_s: float, idle: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
         assert self._worker is not None  # noqa: S101
         if self.job.limits.cell_s is not None:
             left_s = max(0.1, self.job.limits.cell_s - self._spent_s)
@@ -322,50 +325,51 @@ class CellRun:
     def finish(self, quality_of: Callable[[dict[str, float]], Mapping[str, Scalar]]) -> str:
         """Make the cell's record final; returns its status."""
         status = "failed" if self.cause is not None else "ok"
-        self.record.finish({**self._outcome(), "status": status}, quality_of)
+        self.record.finish(self._row(status), quality_of)
         return status
 
-    def _outcome(self) -> Row:
+    def _row(self, status: str) -> CellRow:
         cause, worked, tax, artifact = self.cause, self._worked, self._worked.tax, self.job.artifact
         inspected, opened = worked.inspected, worked.opened
         memory = {} if inspected is None else inspected.bytes
         traffic = {} if opened is None else opened.traffic
         evidence = {**self.job.evidence, **({} if inspected is None else inspected.evidence)}
         sampled = tax.wall_s > 0
-        return {
-            "cause": cause.message if cause else None,
-            "cause_kind": cause.kind if cause else None,
-            "exit_code": cause.exit_code if cause else None,
-            "signal": cause.signal if cause else None,
-            "stderr_tail": self._stderr_tail if cause else None,
-            "artifact_format": artifact.format,
-            "artifact_hash": artifact.content_hash,
-            "artifact_bytes": artifact.size_bytes,
-            "lineage": list(artifact.lineage),
-            "evidence_json": json.dumps(evidence) if evidence else None,
-            "facts_json": json.dumps(dict(self.facts)) if self.facts else None,
-            "weights_bytes": memory.get("weights_bytes"),
-            "kv_allocated_bytes": memory.get("kv_allocated_bytes"),
-            "kv_used_bytes": memory.get("kv_used_bytes"),
-            "workspace_bytes": memory.get("workspace_bytes"),
-            "rss_peak_bytes": worked.rss_peak_bytes,
-            "rss_base_bytes": opened.rss_base_bytes if opened else None,
-            "rss_anon_bytes": memory.get("rss_anon_bytes"),
-            "rss_file_bytes": memory.get("rss_file_bytes"),
-            "rss_model_bytes": memory.get("rss_model_bytes"),
-            "pss_bytes": memory.get("pss_bytes"),
-            "device_peak_bytes": memory.get("device_peak_bytes"),
-            "token_weights_bytes": traffic.get("weights_bytes"),
-            "token_kv_bytes": traffic.get("kv_position_bytes"),
-            "token_operations": traffic.get("operations"),
-            "token_head_operations": traffic.get("head_operations"),
-            "load_s": opened.load_s if opened else None,
-            "warmup_s": worked.warmup_s,
-            "warmup_requests": worked.warmup_requests,
-            "sampler_cpu_s": tax.cpu_s if sampled else None,
-            "sampler_wall_s": tax.wall_s if sampled else None,
-            "sampler_ticks": tax.ticks if sampled else None,
-            "sampler_missed": tax.missed if sampled else None,
-            "sampler_rate_hz": tax.rate_hz(),
-            "sampler_late_p99_s": tax.late_p99_s(),
-        }
+        return replace(
+            planned_row(self.cell, status),
+            cause=cause.message if cause else None,
+            cause_kind=cause.kind if cause else None,
+            exit_code=cause.exit_code if cause else None,
+            signal=cause.signal if cause else None,
+            stderr_tail=self._stderr_tail if cause else None,
+            artifact_format=artifact.format,
+            artifact_hash=artifact.content_hash,
+            artifact_bytes=artifact.size_bytes,
+            lineage=tuple(artifact.lineage),
+            evidence_json=json.dumps(evidence) if evidence else None,
+            facts_json=json.dumps(dict(self.facts)) if self.facts else None,
+            weights_bytes=memory.get("weights_bytes"),
+            kv_allocated_bytes=memory.get("kv_allocated_bytes"),
+            kv_used_bytes=memory.get("kv_used_bytes"),
+            workspace_bytes=memory.get("workspace_bytes"),
+            rss_peak_bytes=worked.rss_peak_bytes,
+            rss_base_bytes=opened.rss_base_bytes if opened else None,
+            rss_anon_bytes=memory.get("rss_anon_bytes"),
+            rss_file_bytes=memory.get("rss_file_bytes"),
+            rss_model_bytes=memory.get("rss_model_bytes"),
+            pss_bytes=memory.get("pss_bytes"),
+            device_peak_bytes=memory.get("device_peak_bytes"),
+            token_weights_bytes=traffic.get("weights_bytes"),
+            token_kv_bytes=traffic.get("kv_position_bytes"),
+            token_operations=traffic.get("operations"),
+            token_head_operations=traffic.get("head_operations"),
+            load_s=opened.load_s if opened else None,
+            warmup_s=worked.warmup_s,
+            warmup_requests=worked.warmup_requests,
+            sampler_cpu_s=tax.cpu_s if sampled else None,
+            sampler_wall_s=tax.wall_s if sampled else None,
+            sampler_ticks=tax.ticks if sampled else None,
+            sampler_missed=tax.missed if sampled else None,
+            sampler_rate_hz=tax.rate_hz(),
+            sampler_late_p99_s=tax.late_p99_s(),
+        )

@@ -18,8 +18,9 @@ from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.windows import Accountant
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
-from joulebench.run.rows import Row, channel_row, probe_row
+from joulebench.run.rows import channel_row, probe_row
 from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes, without_frozen
+from joulebench.session.tables import ChannelRow, ProbeRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,15 @@ class Instruments:
         }
         return Accountant(channels, edge_channels(channels), timings, self.frozen, margins, powers)
 
-    def channel_rows(self) -> list[Row]:
+    def channel_rows(self) -> tuple[ChannelRow, ...]:
         """The channels as the session records them."""
-        return [
+        return tuple(
             channel_row(channel, self.calibrations.get(index)) for index, channel in enumerate(self.sensors.channels)
-        ]
+        )
 
-    def probe_rows(self) -> list[Row]:
+    def probe_rows(self) -> tuple[ProbeRow, ...]:
         """The probes as the session records them."""
-        return [probe_row(state) for state in self.sensors.probes]
+        return tuple(probe_row(state) for state in self.sensors.probes)
 
 
 def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> Instruments:

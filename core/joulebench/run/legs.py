@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from joulebench.api import Channel
 from joulebench.meter.idle import IdlePower, combined_idle
 from joulebench.sensors.idle import AFTER, BEFORE, IdleBaseline
+from joulebench.session.tables import IdleRow
 
 
 class IdleOfProcesses:
@@ -23,11 +23,21 @@ class IdleOfProcesses:
         """A baseline before or after the blocks of a process."""
         self._baselines.setdefault(process, {})[baseline.when] = baseline
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> tuple[IdleRow, ...]:
         """As the cell's row has them."""
-        return [
-            row for sides in self._baselines.values() for side in sides.values() for row in side.rows(self._channels)
-        ]
+        return tuple(
+            IdleRow(
+                channel=self._channels[index].path,
+                when=side.when,
+                t0_ns=side.t0_ns,
+                t1_ns=side.t1_ns,
+                power_w=idle.power_w,
+                power_u_w=idle.u_w,
+            )
+            for sides in self._baselines.values()
+            for side in sides.values()
+            for index, idle in side.power.items()
+        )
 
     def before(self, process: int) -> Mapping[int, IdlePower]:
         """Idle power before a process; empty where it was not measured."""

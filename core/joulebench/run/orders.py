@@ -12,7 +12,6 @@ from joulebench.api import Artifact, Scalar
 from joulebench.environments.python import OtherPython
 from joulebench.plan.cells import PreparedSession
 from joulebench.profile.measurement import RunLimits
-from joulebench.run.rows import Row
 from joulebench.worker.process import Cause, WorkerError
 
 T = TypeVar("T")
@@ -58,7 +57,7 @@ class ScoredText:
     tokens: int
     window: int
 
-    def order(self) -> Row:
+    def order(self) -> dict[str, Any]:
         """The request to a worker."""
         return {"op": "score", "text": self.path, "tokens": self.tokens, "window": self.window}
 
@@ -80,7 +79,9 @@ class ScoredText:
         }
 
 
-def opening_order(job: Job, backend: str, device: str, workload: str | None = None, edges: Sequence[Row] = ()) -> Row:
+def opening_order(
+    job: Job, backend: str, device: str, workload: str | None = None, edges: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """The request that opens a session; without a workload for what is not to be measured."""
     artifact = job.artifact
     return {
@@ -104,7 +105,7 @@ def opening_order(job: Job, backend: str, device: str, workload: str | None = No
     }
 
 
-def decoded(decode: Callable[[Row], T], answer: Row) -> T:
+def decoded(decode: Callable[[dict[str, Any]], T], answer: dict[str, Any]) -> T:
     """The answer's meaning; one without a meaning is the worker's failure."""
     try:
         return decode(answer)

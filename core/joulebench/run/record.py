@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from joulebench.api import Scalar
+from joulebench.errors import SessionError
 from joulebench.meter.energy import Trace
 from joulebench.meter.live.sampling import Drained
 from joulebench.meter.stopping import BlocksSoFar
@@ -18,16 +19,13 @@ from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block
 from joulebench.run.legs import IdleOfProcesses
 from joulebench.run.rows import (
-    ClockTriple,
-    Row,
     block_joules,
-    block_totals,
+    block_row,
     energy_row,
     event_rows,
     hottest_c,
     mean_cpu_hz,
     note_row,
-    planned_row,
     request_rows,
     request_values,
     sample_table,
@@ -38,9 +36,12 @@ from joulebench.sensors.gate import throttled
 from joulebench.sensors.idle import IdleBaseline
 from joulebench.session import Session
 from joulebench.session.files import write_table
-from joulebench.session.schema import CELL_TABLES, versioned
+from joulebench.session.schema import file_schema
+from joulebench.session.tables import CELL_ROWS, BlockRow, CellRow, ClockTriple, EnergyRow, EventRow
 from joulebench.session.writing import SessionWriter, TableStream
 from joulebench.worker.windows import block_windows
+
+T = TypeVar("T")
 
 #: Flag of a block that the cell measured in the rounds of another group, as its anchor.
 ANCHOR: Final = "anchor"
@@ -106,7 +107,7 @@ class CellRecord:
         self._idle = IdleOfProcesses(self.channels)
         self.quality: dict[str, Any] = {}
         #: How the cell compares with its reference, once that has been looked at.
-        self.agreement: Row | None = None
+        self.agreement: dict[str, Any] | None = None
         #: The process and the round that come next, and the requests of a block once settled.
         self.next_process = 0
         self.next_round = 0
@@ -155,29 +156,30 @@ class CellRecord:
 
     def _take_over(self, session: Session) -> None:
         """Count the blocks that an interrupted run has left; drop what belongs to none of them."""
-        blocks = session.table("blocks", self.cell.id).to_pylist()
-        for event in session.table("events", self.cell.id).to_pylist():
-            if event["kind"] == _AGREEMENT:
-                self._hold(json.loads(event["detail"]))
-            elif event["kind"] == _IDLE:
-                self._idle.add_json(event["detail"])
-        self._drop_halves(session, {row["block"] for row in blocks})
+        blocks = session.rows(BlockRow, self.cell.id)
+        for event in session.rows(EventRow, self.cell.id):
+            if event.kind == _AGREEMENT and event.detail is not None:
+                self._hold(json.loads(event.detail))
+            elif event.kind == _IDLE and event.detail is not None:
+                self._idle.add_json(event.detail)
+        self._drop_halves(session, {row.block for row in blocks})
         if not blocks:
             return
-        energy: dict[int, list[Row]] = {}
-        for row in session.table("energy", self.cell.id).to_pylist():
-            energy.setdefault(row["block"], []).append(row)
+        energy: dict[int, list[EnergyRow]] = {}
+        for energy_of_block in session.rows(EnergyRow, self.cell.id):
+            energy.setdefault(energy_of_block.block, []).append(energy_of_block)
         for row in blocks:
-            joules = block_joules(energy.get(row["block"], []))
-            self._processes.append(row["process"])
-            if ANCHOR not in row["flags"]:
-                self.done.add(row["process"], row["round"], row["duration_s"], joules, row["units"])
+            number, seconds, units = _known(row.round, "round"), _known(row.duration_s, "duration_s"), row.units
+            self._processes.append(row.process)
+            self.next_round = max(self.next_round, number + 1)
+            if ANCHOR not in row.flags:
+                joules = block_joules(energy.get(row.block, []))
+                self.done.add(row.process, number, seconds, joules, _known(units, "units"))
         values = session.table("requests", self.cell.id).column("values_json").to_pylist()
         self._add(value for text in values for value in request_values(text))
-        self.next_process = max(row["process"] for row in blocks) + 1
-        self.next_round = max(row["round"] for row in blocks) + 1
-        self.done.simulated = blocks[0]["device_s"] is not None
-        self.requests_per_block = blocks[0]["requests"]
+        self.next_process = max(self._processes) + 1
+        self.done.simulated = blocks[0].device_s is not None
+        self.requests_per_block = blocks[0].requests
         self.flags["resumed"] = None
 
     def _drop_halves(self, session: Session, finished: set[int]) -> None:
@@ -194,14 +196,14 @@ class CellRecord:
             kept = pc.or_(pc.is_null(block), pc.is_in(block, value_set=pa.array(sorted(finished), block.type)))
             if table.num_rows and not pc.all(kept).as_py():
                 final = self._writer.cell_folder(self.cell.id) / f"{name}.arrow"
-                write_table(final, table.filter(kept).cast(versioned(CELL_TABLES[name])))
+                write_table(final, table.filter(kept).cast(file_schema(CELL_ROWS[name])))
 
-    def add_agreement(self, agreement: Row) -> None:
+    def add_agreement(self, agreement: dict[str, Any]) -> None:
         """Keep the comparison with the reference, for the cell's row and for a resumed run."""
         self._streams["events"].append([note_row(_AGREEMENT, None, json.dumps(agreement))])
         self._hold(agreement)
 
-    def _hold(self, agreement: Row) -> None:
+    def _hold(self, agreement: dict[str, Any]) -> None:
         self.agreement = agreement
         if agreement["disagrees"]:
             self.flags["disagrees"] = None
@@ -222,29 +224,21 @@ class CellRecord:
         self._note_what_happened(block, turn, seen)
         self._streams["energy"].append(energy)
         start_c, end_c = hottest_c(self.channels, traces)
-        # Last: a block counts as finished when its own row is there.
-        self._streams["blocks"].append(
-            [
-                {
-                    "cell_id": self.cell.id,
-                    "block": turn.number,
-                    "process": self.next_process - 1,
-                    "round": turn.round,
-                    "position": turn.position,
-                    **block_totals(block),
-                    "start_utc": self._clock.utc(block.t0_ns),
-                    "worker_cpu_s": block.cpu_s,
-                    "other_cpu_s": seen.other_cpu_s,
-                    "stolen_cpu_s": seen.stolen_cpu_s,
-                    "temperature_start_c": start_c,
-                    "temperature_end_c": end_c,
-                    "frequency_hz": mean_cpu_hz(self.channels, traces),
-                    "gate_wait_s": turn.gate_wait_s,
-                    "dither_s": turn.dither_s,
-                    "flags": flags,
-                }
-            ]
+        row = replace(
+            block_row(self.cell.id, turn.number, self.next_process - 1, block, self._clock),
+            round=turn.round,
+            position=turn.position,
+            other_cpu_s=seen.other_cpu_s,
+            stolen_cpu_s=seen.stolen_cpu_s,
+            temperature_start_c=start_c,
+            temperature_end_c=end_c,
+            frequency_hz=mean_cpu_hz(self.channels, traces),
+            gate_wait_s=turn.gate_wait_s,
+            dither_s=turn.dither_s,
+            flags=tuple(flags),
         )
+        # Last: a block counts as finished when its own row is there.
+        self._streams["blocks"].append([row])
         if not block.simulated:
             self.flags.update(dict.fromkeys(turn.flags))
         self._processes.append(self.next_process - 1)
@@ -263,15 +257,14 @@ class CellRecord:
         for name, value in values:
             self._sums[name] = self._sums.get(name, 0.0) + value
 
-    def _energy_rows(self, block: Block, number: int, traces: Mapping[int, Trace], seen: Seen) -> list[Row]:
-        rows: list[Row] = []
+    def _energy_rows(self, block: Block, number: int, traces: Mapping[int, Trace], seen: Seen) -> list[EnergyRow]:
         idle_w = {index: power.power_w for index, power in self._idle.before(self.next_process - 1).items()}
         parts = self.accountant.block_energies(block_windows(block), traces, idle_w)
         parts = [
             replace(part, energy=without_energy(part.energy, "sampler_lost")) if part.index in seen.lost else part
             for part in parts
         ]
-        rows += [energy_row(self.cell.id, number, part, block.cpu_s, seen.all_cpu_s) for part in parts]
+        rows = [energy_row(self.cell.id, number, part, block.cpu_s, seen.all_cpu_s) for part in parts]
         if block.simulated:
             rows = [of_simulator(row) for row in rows]
             rows += device_rows(self.cell.id, number, block)
@@ -283,7 +276,7 @@ class CellRecord:
             rows.append(note_row("gate_wait", turn.number, f"{turn.gate_wait_s:.1f} s"))
         for t_ns, channel in seen.samples.faults:
             note = note_row("sensor_fault", turn.number, self.channels[channel].path)
-            rows.append({**note, "t_ns": t_ns})
+            rows.append(replace(note, t_ns=t_ns))
         slowest = {channel: took_ns for _, channel, took_ns in sorted(seen.samples.slow, key=lambda row: row[2])}
         for channel, took_ns in slowest.items():
             self.flags["sensor_slow"] = None
@@ -312,8 +305,11 @@ class CellRecord:
             stream.close()
         self._streams = {}
 
-    def finish(self, outcome: Row, quality_of: Callable[[dict[str, float]], Mapping[str, Scalar]]) -> None:
-        """Fill in net energies, make every table final and write the cell's row."""
+    def finish(self, row: CellRow, quality_of: Callable[[dict[str, float]], Mapping[str, Scalar]]) -> None:
+        """Fill in net energies, make every table final and write the cell's row.
+
+        ``row`` says what became of the cell's processes; the record adds what it knows.
+        """
         self._open_streams()
         for name, stream in self._streams.items():
             if name != "energy":
@@ -324,21 +320,20 @@ class CellRecord:
         if processes == 1 and not self.simulated:
             self.flags["single_process"] = None
         self._writer.write_cell(
-            {
-                **planned_row(self.cell),
-                **outcome,
-                "time_base": self._time_base(),
-                "quality_json": json.dumps(self.quality) if self.quality else None,
-                "agreement_json": json.dumps(self.agreement) if self.agreement else None,
-                "processes": processes,
-                "blocks": self.blocks,
-                "idle": self._idle.rows(),
-                "flags": sorted(self.flags),
-                "started_at": self._started_at,
-                "finished_at": datetime.now(tz=UTC),
-                "clock_start": self._clock.row(),
-                "clock_end": ClockTriple.now().row(),
-            }
+            replace(
+                row,
+                time_base=self._time_base(),
+                quality_json=json.dumps(self.quality) if self.quality else None,
+                agreement_json=json.dumps(self.agreement) if self.agreement else None,
+                processes=processes,
+                blocks=self.blocks,
+                idle=self._idle.rows(),
+                flags=tuple(sorted(self.flags)),
+                started_at=self._started_at,
+                finished_at=datetime.now(tz=UTC),
+                clock_start=self._clock,
+                clock_end=ClockTriple.now(),
+            )
         )
 
     def _time_base(self) -> str | None:
@@ -357,11 +352,18 @@ class CellRecord:
             return
         process_of = dict(enumerate(self._processes))
         rows = [
-            with_net(row, idle[process_of[row["block"]]].get(row["channel"]))
-            for row in Session(self._writer.path).table("energy", self.cell.id).to_pylist()
+            with_net(row, idle[process_of[row.block]].get(row.channel))
+            for row in Session(self._writer.path).rows(EnergyRow, self.cell.id)
         ]
         if not self.simulated and any(
             "idle_drift" in power.flags for around in idle.values() for power in around.values()
         ):
             self.flags["idle_drift"] = None
         stream.finish_with(rows)
+
+
+def _known(value: T | None, column: str) -> T:
+    """What every run writes of a block. Raises :class:`SessionError` where it is null."""
+    if value is None:
+        raise SessionError(f"column {column} of a block is null", hint="no run writes that: start a new session")
+    return value

@@ -12,7 +12,6 @@ from joulebench.api import Scalar
 from joulebench.errors import JoulebenchError
 from joulebench.plan.cells import PlannedReference
 from joulebench.run.orders import GREETING_S, Job, ScoredText, decoded, opening_order
-from joulebench.run.rows import Row
 from joulebench.worker.process import WorkerError, WorkerProcess
 
 #: Folder of the session in which answers and logits are kept until the run ends.
@@ -104,7 +103,7 @@ class References:
             opening = opening_order(job, planned.backend_plugin, planned.device)
             opened = worker.ask(opening, job.limits.open_s, limit_name="limits.open_s")
 
-            def ask(order: Row) -> dict[str, Any]:
+            def ask(order: Mapping[str, Any]) -> dict[str, Any]:
                 return worker.ask(order, job.limits.block_s, limit_name="limits.block_s")
 
             kept = ask(

@@ -15,12 +15,10 @@ from typing import Any, Final
 
 from joulebench.errors import SessionError
 from joulebench.plan.cells import Plan
-from joulebench.run.rows import ClockTriple, Row
 from joulebench.session import Session
+from joulebench.session.tables import ChannelRow, ClockTriple, LegRow, ProbeRow, SessionRow
 from joulebench.version import __version__
 
-#: Columns of the session's row that a leg has too.
-_SHARED: Final = ("joulebench_version", "protocol_json", "machine_json", "preflight_json", "versions_json")
 #: What of a channel is declared, not measured anew for each leg.
 _DECLARED: Final = ("quantity", "unit", "kind", "scale", "provenance", "domain", "counted", "rate_hz", "wraps_at")
 #: The kernel keeps another amount of memory for itself from boot to boot.
@@ -39,35 +37,45 @@ class Leg:
     machine: Mapping[str, Any]
     preflight: Mapping[str, Any]
     versions: Mapping[str, str]
-    channels: Sequence[Row]
-    probes: Sequence[Row]
+    channels: tuple[ChannelRow, ...]
+    probes: tuple[ProbeRow, ...]
     clock_start: ClockTriple
 
-    def columns(self) -> Row:
-        """The columns that it shares with the session's row."""
-        return {
-            "joulebench_version": __version__,
-            "protocol_json": self.protocol_json,
-            "machine_json": json.dumps(self.machine),
-            "preflight_json": json.dumps(self.preflight),
-            "versions_json": json.dumps(self.versions),
-            "channels": list(self.channels),
-            "probes": list(self.probes),
-            "clock_start": self.clock_start.row(),
-        }
+    def first_row(self, session_id: str) -> SessionRow:
+        """The session's own row with what its first leg found."""
+        return SessionRow(
+            session_id=session_id,
+            status="running",
+            created_at=self.started_at,
+            joulebench_version=__version__,
+            protocol_json=self.protocol_json,
+            machine_json=json.dumps(self.machine),
+            preflight_json=json.dumps(self.preflight),
+            versions_json=json.dumps(self.versions),
+            channels=self.channels,
+            probes=self.probes,
+            clock_start=self.clock_start,
+        )
 
-    def rows(self, earlier: Mapping[str, Any] | None, *, done: bool) -> list[Row]:
+    def rows(self, earlier: SessionRow | None, *, done: bool) -> tuple[LegRow, ...]:
         """This leg after those of the session that it goes on with, as the session records them."""
-        before = [] if earlier is None else _legs_of(earlier)
-        own = {
-            **self.columns(),
-            "leg": len(before),
-            "started_at": self.started_at,
-            "finished_at": datetime.now(tz=UTC) if done else None,
-            "profile_sha256": _profile_sha256(self.profile_text, self.overrides),
-            "clock_end": ClockTriple.now().row() if done else None,
-        }
-        return [*before, own]
+        before = () if earlier is None else _legs_of(earlier)
+        own = LegRow(
+            leg=len(before),
+            started_at=self.started_at,
+            finished_at=datetime.now(tz=UTC) if done else None,
+            joulebench_version=__version__,
+            profile_sha256=_profile_sha256(self.profile_text, self.overrides),
+            protocol_json=self.protocol_json,
+            machine_json=json.dumps(self.machine),
+            preflight_json=json.dumps(self.preflight),
+            versions_json=json.dumps(self.versions),
+            channels=self.channels,
+            probes=self.probes,
+            clock_start=self.clock_start,
+            clock_end=ClockTriple.now() if done else None,
+        )
+        return (*before, own)
 
     def check(self, session: Session) -> None:
         """Refuse to go on with a session of another machine, other versions or other sensors."""
@@ -75,10 +83,10 @@ class Leg:
             *_differences("machine", _machine(session.json("machine_json") or {}), _machine(self.machine)),
             *_differences(
                 "version",
-                {**(session.json("versions_json") or {}), "joulebench": session.row["joulebench_version"]},
+                {**(session.json("versions_json") or {}), "joulebench": session.row.joulebench_version},
                 {**self.versions, "joulebench": __version__},
             ),
-            *_differences("sensor", _declared(session.row["channels"] or ()), _declared(self.channels)),
+            *_differences("sensor", _declared(session.row.channels or ()), _declared(self.channels)),
         ]
         memory, before = self.machine.get("memory_bytes"), (session.json("machine_json") or {}).get("memory_bytes")
         if memory and before and abs(memory - before) > _MEMORY_SHARE * before:
@@ -88,14 +96,26 @@ class Leg:
             raise SessionError(f"cannot be gone on with here: {shown}", where=str(session.path), hint=_HINT)
 
 
-def _legs_of(session: Mapping[str, Any]) -> list[Row]:
+def _legs_of(session: SessionRow) -> tuple[LegRow, ...]:
     """The legs that a session records; of one from before schema 1.3, its own row is the only one."""
-    if session["legs"]:
-        return list(session["legs"])
-    shared = {name: session[name] for name in (*_SHARED, "channels", "probes", "clock_start", "clock_end")}
-    sha256 = _profile_sha256(session["profile_text"] or "", session["overrides"] or ())
-    moments = {"started_at": session["created_at"], "finished_at": session["finished_at"]}
-    return [{**shared, **moments, "leg": 0, "profile_sha256": sha256}]
+    if session.legs:
+        return session.legs
+    only = LegRow(
+        leg=0,
+        started_at=session.created_at,
+        finished_at=session.finished_at,
+        joulebench_version=session.joulebench_version,
+        profile_sha256=_profile_sha256(session.profile_text or "", session.overrides or ()),
+        protocol_json=session.protocol_json,
+        machine_json=session.machine_json,
+        preflight_json=session.preflight_json,
+        versions_json=session.versions_json,
+        channels=session.channels,
+        probes=session.probes,
+        clock_start=session.clock_start,
+        clock_end=session.clock_end,
+    )
+    return (only,)
 
 
 def _profile_sha256(text: str, overrides: Sequence[str]) -> str:
@@ -109,8 +129,8 @@ def _machine(machine: Mapping[str, Any]) -> dict[str, object]:
     return parts | {name: value for name, value in machine.items() if name not in ("cpu", "memory_bytes")}
 
 
-def _declared(channels: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    return {channel["channel"]: tuple(channel[name] for name in _DECLARED) for channel in channels}
+def _declared(channels: Sequence[ChannelRow]) -> dict[str, object]:
+    return {channel.channel: tuple(getattr(channel, name) for name in _DECLARED) for channel in channels}
 
 
 def _differences(what: str, before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -33,11 +33,11 @@ from joulebench.run.preparation import Preparation
 from joulebench.run.record import CellRecord
 from joulebench.run.references import References
 from joulebench.run.resume import Leg
-from joulebench.run.rows import ClockTriple, planned_row
+from joulebench.run.rows import planned_row
 from joulebench.run.spread import recorded
 from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.session import Session
-from joulebench.session.schema import SCHEMA_VERSION
+from joulebench.session.tables import SCHEMA_VERSION, ClockTriple
 from joulebench.session.writing import SessionWriter
 
 #: What a loaded model is assumed to need. A checkpoint, for each parameter: a float32, and half of
@@ -158,21 +158,21 @@ class Run:
         """The session's row: what the first leg found, and every leg beside it."""
         done = status != "running"
         earlier = self._resumed.row if self._resumed is not None else None
-        first = {**self._leg.columns(), "created_at": self._leg.started_at, "session_id": self._writer.path.name}
+        first = self._leg.first_row(self._writer.path.name) if earlier is None else earlier
         self._writer.write_session(
-            {
-                **({name: earlier[name] for name in first} if earlier is not None else first),
-                "schema_version": SCHEMA_VERSION,
-                "status": status,
-                "finished_at": datetime.now(tz=UTC) if done else None,
-                "profile_name": self._profile.name,
-                "profile_text": self._profile.text,
-                "overrides": list(self._profile.overrides),
-                "plan_json": json.dumps(self._preparation.plan_now().to_json(), default=str),
-                "seed": self._seed,
-                "clock_end": ClockTriple.now().row() if done else None,
-                "legs": self._leg.rows(earlier, done=done),
-            }
+            replace(
+                first,
+                schema_version=SCHEMA_VERSION,
+                status=status,
+                finished_at=datetime.now(tz=UTC) if done else None,
+                profile_name=self._profile.name,
+                profile_text=self._profile.text,
+                overrides=tuple(self._profile.overrides),
+                plan_json=json.dumps(self._preparation.plan_now().to_json(), default=str),
+                seed=self._seed,
+                clock_end=ClockTriple.now() if done else None,
+                legs=self._leg.rows(earlier, done=done),
+            )
         )
 
     def _versions(self) -> dict[str, str]:
@@ -198,7 +198,7 @@ class Run:
 
     def _skip(self, cell: PlannedCell, reason: str, kind: str, status: str = "skipped") -> None:
         self._watcher.note(f"{cell.label}: {status}: {reason}")
-        self._writer.write_cell({**planned_row(cell), "status": status, "cause": reason, "cause_kind": kind})
+        self._writer.write_cell(replace(planned_row(cell, status), cause=reason, cause_kind=kind))
         self._ended(cell.id, status, reason)
 
     def _ended(self, cell_id: str, status: str, cause: str | None) -> None:

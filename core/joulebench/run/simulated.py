@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from joulebench.api import SimulatedCost
 from joulebench.protocol import Block, RequestRecord, SimulatedRequest
+from joulebench.session.tables import EnergyRow, RequestRow
 
 #: Channel and domain of what a session says of its simulated hardware.
 CHANNEL: Final = "device/model"
@@ -71,42 +73,37 @@ def phase_costs(request: RequestRecord, device: SimulatedRequest) -> dict[str, S
     return costs
 
 
-def request_columns(request: RequestRecord) -> dict[str, Any]:
-    """The columns of a request in device seconds; all null where nothing is simulated."""
+def with_device_time(row: RequestRow, request: RequestRecord) -> RequestRow:
+    """The row with its times in device seconds; as it is where nothing is simulated."""
     device = request.simulated
     if device is None:
-        return dict.fromkeys(
-            ("device_s", "device_ttft_s", "device_prefill_s", "device_decode_s", "device_tpot_s", "device_token_s")
-        )
+        return row
     costs = phase_costs(request, device)
     start_s = device.edges[0].device_s
     prefill = costs.get("prefill")
     decode = costs.get("decode") if request.decode_tokens else None
-    first = device.token_s[0] - start_s if prefill is not None and device.token_s else None
-    return {
-        "device_s": costs[TOTAL].device_s,
-        "device_ttft_s": first,
-        "device_prefill_s": None if prefill is None else prefill.device_s,
-        "device_decode_s": None if decode is None else decode.device_s,
-        "device_tpot_s": None if decode is None else decode.device_s / request.decode_tokens,
-        "device_token_s": [moment_s - start_s for moment_s in device.token_s],
-    }
+    return replace(
+        row,
+        device_s=costs[TOTAL].device_s,
+        device_ttft_s=device.token_s[0] - start_s if prefill is not None and device.token_s else None,
+        device_prefill_s=None if prefill is None else prefill.device_s,
+        device_decode_s=None if decode is None else decode.device_s,
+        device_tpot_s=None if decode is None else decode.device_s / request.decode_tokens,
+        device_token_s=tuple(moment_s - start_s for moment_s in device.token_s),
+    )
 
 
-def block_columns(block: Block) -> dict[str, Any]:
-    """The columns of a block: device seconds and cycles of all its requests."""
+def block_cost(block: Block) -> SimulatedCost | None:
+    """What all requests of a block cost the simulated hardware; ``None`` where nothing is simulated."""
     costs = [
         spent(request.simulated.edges[0], request.simulated.edges[-1])
         for request in block.requests
         if request.simulated is not None
     ]
-    if not costs:
-        return {"device_s": None, "device_cycles": None}
-    whole = total(costs)
-    return {"device_s": whole.device_s, "device_cycles": whole.cycles}
+    return total(costs) if costs else None
 
 
-def device_rows(cell_id: str, number: int, block: Block) -> list[dict[str, Any]]:
+def device_rows(cell_id: str, number: int, block: Block) -> list[EnergyRow]:
     """Rows of the energy table for the simulated hardware, one for each phase and the total."""
     phases: dict[str, list[SimulatedCost]] = {}
     for request in block.requests:
@@ -116,31 +113,26 @@ def device_rows(cell_id: str, number: int, block: Block) -> list[dict[str, Any]]
     return [_row(cell_id, number, name, total(costs)) for name, costs in phases.items()]
 
 
-def _row(cell_id: str, number: int, phase: str, cost: SimulatedCost) -> dict[str, Any]:
+def _row(cell_id: str, number: int, phase: str, cost: SimulatedCost) -> EnergyRow:
     known = cost.energy_j is not None
     ranged = known and cost.energy_low_j is not None and cost.energy_high_j is not None
-    return {
-        "cell_id": cell_id,
-        "block": number,
-        "phase": phase,
-        "channel": CHANNEL,
-        "domain": DOMAIN,
-        "provenance": "simulated",
-        "method": "model",
-        "counted": True,
-        "duration_s": cost.device_s,
-        "gross_j": cost.energy_j,
-        "gross_u_j": None,
-        "gross_low_j": cost.energy_low_j if ranged else None,
-        "gross_high_j": cost.energy_high_j if ranged else None,
-        "net_j": None,
-        "net_u_j": None,
-        "attributed_j": None,
-        "attributed_u_j": None,
-        "flags": [INPUT_RANGE] if ranged else [] if known else [NO_ENERGY_MODEL],
-    }
+    return EnergyRow(
+        cell_id=cell_id,
+        block=number,
+        phase=phase,
+        channel=CHANNEL,
+        domain=DOMAIN,
+        provenance="simulated",
+        method="model",
+        counted=True,
+        duration_s=cost.device_s,
+        gross_j=cost.energy_j,
+        gross_low_j=cost.energy_low_j if ranged else None,
+        gross_high_j=cost.energy_high_j if ranged else None,
+        flags=(INPUT_RANGE,) if ranged else () if known else (NO_ENERGY_MODEL,),
+    )
 
 
-def of_simulator(row: dict[str, Any]) -> dict[str, Any]:
+def of_simulator(row: EnergyRow) -> EnergyRow:
     """A row of this machine's energy as the simulator's: kept, flagged, in no total."""
-    return {**row, "counted": False, "flags": [*row["flags"], OF_SIMULATOR]}
+    return replace(row, counted=False, flags=(*row.flags, OF_SIMULATOR))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from joulebench.api import Channel
 from joulebench.errors import UnavailableError
 from joulebench.meter.energy import Trace
 from joulebench.meter.gauges import integrated_power
@@ -31,20 +29,6 @@ class IdleBaseline:
     t0_ns: int
     t1_ns: int
     power: dict[int, IdlePower]
-
-    def rows(self, channels: Sequence[Channel]) -> list[dict[str, Any]]:
-        """As the session records it."""
-        return [
-            {
-                "channel": channels[index].path,
-                "when": self.when,
-                "t0_ns": self.t0_ns,
-                "t1_ns": self.t1_ns,
-                "power_w": idle.power_w,
-                "power_u_w": idle.u_w,
-            }
-            for index, idle in self.power.items()
-        ]
 
 
 def measure_idle(accountant: Accountant, seconds: float, when: str, owner: Owner | None = None) -> IdleBaseline | None:

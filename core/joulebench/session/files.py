@@ -20,9 +20,11 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from joulebench.errors import SessionError
-from joulebench.session.schema import FIRST_SEALED_MINOR, ROW_DIGEST, SCHEMA_VERSION
+from joulebench.session.tables import FIRST_SEALED_MINOR, SCHEMA_VERSION
 
 PART: Final = ".part"
+#: Key in the metadata of a table of one row: SHA-256 over the row.
+ROW_DIGEST: Final = b"joulebench_row_sha256"
 SESSION_FILE: Final = "session.arrow"
 ALTERED_HINT: Final = "take it from a copy; 'joulebench report --cell NAME' shows cells that are whole"
 #: Rows of a batch in a final file: what a reader that goes batch by batch has in memory at once.

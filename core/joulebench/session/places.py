@@ -69,7 +69,7 @@ def open_sessions(places: Sequence[str], say: Callable[[str], None]) -> list[Ses
 
 def _is_copy(session: Session, other: Session) -> bool:
     """Whether both are one run: every column of their own rows is the same."""
-    return session.row["session_id"] is not None and session.row == other.row
+    return session.row.session_id is not None and session.row == other.row
 
 
 def _openers(place: str) -> Iterator[tuple[str, Opener]]:

@@ -6,13 +6,14 @@ import contextlib
 import copy
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
 from joulebench.errors import SessionError
+from joulebench.session.conversion import rows_of
 from joulebench.session.files import (
     ALTERED_HINT,
     PART,
@@ -32,11 +33,11 @@ from joulebench.session.files import (
 )
 from joulebench.session.jsoncolumns import check_object, check_plan, decoded_json
 from joulebench.session.schema import CELL_TABLES, SESSION
+from joulebench.session.tables import TABLE_OF_ROWS, CellRow, SessionRow, TableRow
 
 #: A table of a snapshot that is no larger is kept once it is read, in bytes.
 _SMALL_BYTES: Final = 1 << 17
-#: What every version has written.
-_NEVER_NULL: Final = ("schema_version", "status")
+R = TypeVar("R", bound=TableRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,12 @@ class Session:
         as_now(table, SESSION, where)  # types and ranges
         self._chosen: frozenset[str] | None = None
         self._kept: dict[tuple[str, str], pa.Table | None] | None = None
-        # A column that an older version did not write is unknown.
-        self._row: dict[str, Any] = {**dict.fromkeys(SESSION.names), **sealed_row(table, where)}
-        for column in _NEVER_NULL:
-            if self._row[column] is None:
-                raise SessionError(f"column {column} is null", where=where)
+        sealed_row(table, where)
+        [self._row] = _typed(table, SessionRow, where)
         self._where = where
 
     @property
-    def row(self) -> dict[str, Any]:
+    def row(self) -> SessionRow:
         """The row of ``session.arrow``."""
         return self._row
 
@@ -80,7 +78,7 @@ class Session:
 
         Raises :class:`SessionError` where it is no JSON object, or ``plan_json`` no plan.
         """
-        value = decoded_json(self._row[column], column, self._where)
+        value = decoded_json(getattr(self._row, column), column, self._where)
         check_object(value, column, self._where)
         if column == "plan_json" and value is not None:
             check_plan(value, self._where)
@@ -95,7 +93,7 @@ class Session:
         """
         folders = self._cell_folders()
         planned = [cell["id"] for cell in (self.json("plan_json") or {}).get("cells", [])]
-        finished = {cell["cell_id"] for cell in self._row["cells"] or ()}
+        finished = {cell.cell_id for cell in self._row.cells or ()}
         if self._chosen is not None:
             folders &= self._chosen
             finished &= self._chosen
@@ -136,7 +134,7 @@ class Session:
         kept = [cell for cell in plan.get("cells", []) if cell["id"] in chosen]
         part = copy.copy(self)
         part._chosen = frozenset(chosen)
-        part._row = {**self._row, "plan_json": json.dumps({**plan, "cells": kept})}
+        part._row = replace(self._row, plan_json=json.dumps({**plan, "cells": kept}))
         return part
 
     def snapshot(self) -> Session:
@@ -156,6 +154,14 @@ class Session:
         ids = self.cell_ids if cell_id is None else [cell_id]
         tables = [table for own in ids if (table := self._read_once(own, name)) is not None]
         return pa.concat_tables(tables) if tables else CELL_TABLES[name].empty_table()
+
+    def rows(self, kind: type[R], cell_id: str | None = None) -> list[R]:
+        """The rows of a table as :meth:`table` has them, typed: ``rows(BlockRow)``.
+
+        Raises :class:`SessionError` where what every run writes is null.
+        """
+        name = TABLE_OF_ROWS[kind]
+        return _typed(self.table(name, cell_id), kind, f"{self.path}/cells/{cell_id or '*'}/{name}.arrow")
 
     def scan(self, name: str, cell_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Columns of a cell's table, batch by batch, so that the whole is never in memory."""
@@ -220,10 +226,17 @@ class Session:
         ``None`` while the cell is under way.
         """
         if name == "cell":
-            return {cell["cell_id"]: cell["sha256"] for cell in self._row["cells"] or ()}.get(cell_id)
-        cell_row = self._read_once(cell_id, "cell")
-        tables = cell_row.column("tables").to_pylist() if cell_row is not None else []
-        return {entry["table"]: entry["sha256"] for entry in (tables[0] if tables else None) or ()}.get(name)
+            return {cell.cell_id: cell.sha256 for cell in self._row.cells or ()}.get(cell_id)
+        return {table.table: table.sha256 for row in self.rows(CellRow, cell_id) for table in row.tables or ()}.get(
+            name
+        )
+
+
+def _typed(table: pa.Table, kind: type[R], where: str) -> list[R]:
+    try:
+        return rows_of(table, kind)
+    except ValueError as error:
+        raise SessionError(str(error), where=where) from None
 
 
 def check_cell_id(table: pa.Table, cell_id: str, where: str) -> None:

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from joulebench.session.tables import (
     CELL_ROWS,
+    SCHEMA_MINOR,
+    SCHEMA_VERSION,
     BlockRow,
     CellRow,
     ChannelRow,
@@ -27,17 +29,6 @@ from joulebench.session.tables import (
     TableRow,
     columns_of,
 )
-
-#: Raised when a reader of the old schema would misread the new one.
-SCHEMA_VERSION: Final = 1
-#: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
-#: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``. 1.3: legs
-#: of a resumed run and checksums.
-SCHEMA_MINOR: Final = 3
-#: The first minor version whose files have checksums.
-FIRST_SEALED_MINOR: Final = 3
-#: Key in the metadata of a table of one row: SHA-256 over the row.
-ROW_DIGEST: Final = b"joulebench_row_sha256"
 
 _SIMPLE: Final[dict[type, pa.DataType]] = {
     str: pa.string(),
@@ -69,26 +60,28 @@ def _fields(table: type) -> list[pa.Field]:
     return fields
 
 
-def schema_of(table: type[TableRow]) -> pa.Schema:
-    """The Arrow schema of a class of rows."""
-    return pa.schema(_fields(table))
-
-
 CLOCK: Final = pa.struct(_fields(ClockTriple))
 CHANNEL: Final = pa.struct(_fields(ChannelRow))
 PROBE: Final = pa.struct(_fields(ProbeRow))
 IDLE: Final = pa.struct(_fields(IdleRow))
 
-SESSION: Final = schema_of(SessionRow)
-CELL: Final = schema_of(CellRow)
-BLOCKS: Final = schema_of(BlockRow)
-ENERGY: Final = schema_of(EnergyRow)
-REQUESTS: Final = schema_of(RequestRow)
-SAMPLES: Final = schema_of(SampleRow)
-EVENTS: Final = schema_of(EventRow)
+_TABLES: Final[tuple[type[TableRow], ...]] = (SessionRow, *CELL_ROWS.values())
+_SCHEMAS: Final = {table: pa.schema(_fields(table)) for table in _TABLES}
+SESSION: Final = _SCHEMAS[SessionRow]
+CELL: Final = _SCHEMAS[CellRow]
+BLOCKS: Final = _SCHEMAS[BlockRow]
+ENERGY: Final = _SCHEMAS[EnergyRow]
+REQUESTS: Final = _SCHEMAS[RequestRow]
+SAMPLES: Final = _SCHEMAS[SampleRow]
+EVENTS: Final = _SCHEMAS[EventRow]
 
 #: Tables of a cell's folder by file stem.
-CELL_TABLES: Final[dict[str, pa.Schema]] = {name: schema_of(table) for name, table in CELL_ROWS.items()}
+CELL_TABLES: Final[dict[str, pa.Schema]] = {name: _SCHEMAS[table] for name, table in CELL_ROWS.items()}
+
+
+def file_schema(table: type[TableRow]) -> pa.Schema:
+    """The schema of a class of rows, as it is written to files."""
+    return versioned(_SCHEMAS[table])
 
 
 def versioned(schema: pa.Schema) -> pa.Schema:

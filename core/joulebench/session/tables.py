@@ -17,6 +17,15 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Final, get_args, get_origin, get_type_hints
 
+#: Raised when a reader of the old schema would misread the new one.
+SCHEMA_VERSION: Final = 1
+#: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
+#: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``. 1.3: legs
+#: of a resumed run and checksums.
+SCHEMA_MINOR: Final = 3
+#: The first minor version whose files have checksums.
+FIRST_SEALED_MINOR: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -53,9 +62,13 @@ class ColumnType:
     column: Column
 
 
-@cache
 def columns_of(table: type) -> tuple[ColumnType, ...]:
     """The columns of a class of rows, in their order."""
+    return _columns_of(table)
+
+
+@cache
+def _columns_of(table: type) -> tuple[ColumnType, ...]:
     hints = get_type_hints(table, include_extras=True)
     columns: list[ColumnType] = []
     for field in fields(table):
@@ -179,7 +192,7 @@ class TableChecksum(TableRow):
 class SessionRow(TableRow):
     """The one row of ``session.arrow``."""
 
-    schema_version: Annotated[int, Column("version of these schemas", bits=32)]
+    schema_version: Annotated[int, Column("version of these schemas", bits=32)] = SCHEMA_VERSION
     session_id: Annotated[str | None, Column("name of the session's folder when it was made")] = None
     joulebench_version: Annotated[str | None, Column("version that wrote it")] = None
     status: Annotated[str, Column("running, complete or interrupted")]
@@ -277,7 +290,7 @@ class BlockRow(TableRow):
 
     cell_id: Annotated[str, Column("the cell")]
     block: Annotated[int, Column("number of the block within the cell", bits=32)]
-    process: Annotated[int | None, Column("worker process of the cell, from 0", bits=32)] = None
+    process: Annotated[int, Column("worker process of the cell, from 0", bits=32)]
     round: Annotated[
         int | None, Column("round of randomised turns; cells with the same number took turns", bits=32)
     ] = None
@@ -390,3 +403,5 @@ CELL_ROWS: Final[dict[str, type[TableRow]]] = {
     "samples": SampleRow,
     "events": EventRow,
 }
+#: And the other way round.
+TABLE_OF_ROWS: Final[dict[type[TableRow], str]] = {rows: name for name, rows in CELL_ROWS.items()}

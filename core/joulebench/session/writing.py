@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from joulebench.errors import SessionError
+from joulebench.session.conversion import table_of
 from joulebench.session.files import (
+    ROW_DIGEST,
     SESSION_FILE,
     conform,
     is_plain_file,
@@ -24,45 +26,17 @@ from joulebench.session.files import (
     write_sealed,
     write_table,
 )
-from joulebench.session.schema import CELL_TABLES, ROW_DIGEST, SESSION, versioned
-
-#: One row, by column. The values' types are the schema's.
-Row = Mapping[str, Any]
-
-
-def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """The rows as a table. Raises ``ValueError`` for a column or a value that the schema lacks."""
-    for row in rows:
-        _check_columns(row, schema, "")
-    try:
-        return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    except (pa.ArrowException, OverflowError, TypeError) as error:
-        raise ValueError(f"a row does not fit its table: {error}") from None
-
-
-def _check_columns(row: Row, fields: pa.Schema | pa.StructType, where: str) -> None:
-    """Arrow passes over names that it does not know, so that a misspelt column would be null."""
-    names = set(fields.names)
-    unknown = sorted(set(row) - names)
-    if unknown:
-        raise ValueError(f"the schema has no column {', '.join(where + name for name in unknown)}")
-    for name, value in row.items():
-        kind = fields.field(name).type
-        if value is None:
-            continue
-        if pa.types.is_struct(kind):
-            _check_columns(value, kind, f"{name}.")
-        elif pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
-            for item in value:
-                _check_columns(item, kind.value_type, f"{name}.")
+from joulebench.session.schema import file_schema
+from joulebench.session.tables import CELL_ROWS, CellChecksum, CellRow, SessionRow, TableChecksum, TableRow
 
 
 class TableStream:
     """Appends rows to one table of a running cell."""
 
-    def __init__(self, final: Path, schema: pa.Schema) -> None:
+    def __init__(self, final: Path, rows: type[TableRow]) -> None:
         self._final = final
-        self._schema = versioned(schema)
+        self._kind = rows
+        self._schema = file_schema(rows)
         self._part = part_of(final)
         # What an interrupted run left is written again first, so that one stream holds all. A
         # final file is whole and holds all that its stream did.
@@ -81,13 +55,13 @@ class TableStream:
         fresh.replace(self._part)
         final.unlink(missing_ok=True)
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[TableRow]) -> None:
         """Write the rows as one batch and hand it to the system (it survives ``kill -9``).
 
         Raises :class:`SessionError` if the file has been removed meanwhile.
         """
         if rows:
-            self.write(table_of(rows, self._schema))
+            self.write(table_of(rows, self._kind))
 
     def write(self, table: pa.Table) -> None:
         """Write a table whose columns are the schema's."""
@@ -123,10 +97,10 @@ class TableStream:
         write_table(self._final, pa.Table.from_batches(batches, schema=self._schema))
         self._part.unlink()
 
-    def finish_with(self, rows: Sequence[Row]) -> None:
+    def finish_with(self, rows: Sequence[TableRow]) -> None:
         """Make the table final with these rows in place of the streamed ones."""
         self.close()
-        write_table(self._final, table_of(rows, self._schema))
+        write_table(self._final, table_of(rows, self._kind))
         self._part.unlink()
 
 
@@ -136,15 +110,15 @@ class SessionWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write_session(self, row: Row) -> None:
+    def write_session(self, row: SessionRow) -> None:
         """Write (or write anew) the one row of ``session.arrow``, with checksums of finished cells."""
-        cells = [
-            {"cell_id": folder.name, "sha256": sha256_of(folder / "cell.arrow")}
+        cells = tuple(
+            CellChecksum(cell_id=folder.name, sha256=sha256_of(folder / "cell.arrow"))
             for folder in sorted((self.path / "cells").glob("*"))
             if is_plain_folder(folder) and is_plain_file(folder / "cell.arrow")
-        ]
-        running = row.get("status") == "running"
-        _write_row(self.path / SESSION_FILE, {**row, "cells": None if running else cells or None}, SESSION)
+        )
+        running = row.status == "running"
+        _write_row(self.path / SESSION_FILE, replace(row, cells=None if running else cells or None))
 
     def cell_folder(self, cell_id: str) -> Path:
         """The folder of a cell, made if need be."""
@@ -154,22 +128,22 @@ class SessionWriter:
 
     def stream(self, cell_id: str, table: str) -> TableStream:
         """A stream for one of the cell's tables; goes on where an earlier run stopped."""
-        return TableStream(self.cell_folder(cell_id) / f"{table}.arrow", CELL_TABLES[table])
+        return TableStream(self.cell_folder(cell_id) / f"{table}.arrow", CELL_ROWS[table])
 
-    def write_cell(self, row: Row) -> None:
+    def write_cell(self, row: CellRow) -> None:
         """Write the cell's own row, with checksums of its tables: it says that the cell is complete."""
-        folder = self.cell_folder(row["cell_id"])
-        tables = [
-            {"table": name, "bytes": file.stat().st_size, "sha256": sha256_of(file)}
-            for name in CELL_TABLES
+        folder = self.cell_folder(row.cell_id)
+        tables = tuple(
+            TableChecksum(table=name, bytes=file.stat().st_size, sha256=sha256_of(file))
+            for name in CELL_ROWS
             if name != "cell" and is_plain_file(file := folder / f"{name}.arrow")
-        ]
-        _write_row(folder / "cell.arrow", {**row, "tables": tables or None}, CELL_TABLES["cell"])
+        )
+        _write_row(folder / "cell.arrow", replace(row, tables=tables or None))
 
 
-def _write_row(file: Path, row: Row, schema: pa.Schema) -> None:
+def _write_row(file: Path, row: SessionRow | CellRow) -> None:
     """A table of one row, whose metadata hold a checksum of its values."""
-    table = table_of([row], versioned(schema))
+    table = table_of([row], type(row))
     digest = row_digest(table.to_pylist()[0])
     metadata = {**(table.schema.metadata or {}), ROW_DIGEST: digest.encode()}
     write_sealed(file, table.replace_schema_metadata(metadata))

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+from joulebench.session.tables import (
+    BlockRow,
+    CellRow,
+    ChannelRow,
+    EnergyRow,
+    ProbeRow,
+    RequestRow,
+    SampleRow,
+    SessionRow,
+)
+
+if TYPE_CHECKING:
+    from joulebench.session.writing import SessionWriter
 
 #: A text that tries to leave its place: in HTML, on a terminal, in a spreadsheet.
 HOSTILE: Final = '</script><img src=x onerror="pwned()">\x1b]0;pwned\x07=1+1|<b>'
@@ -23,15 +38,12 @@ def write_sample_session(folder: Path, *, status: str = "complete", text: str = 
     ``status`` ``running`` leaves the first cell unfinished, as a run that is under way does.
     ``text`` stands wherever a stranger's words do: names, prompts, causes, notes of sensors.
     """
-    from joulebench.session.schema import SCHEMA_VERSION, SESSION
     from joulebench.session.writing import SessionWriter
 
     folder.mkdir(parents=True, exist_ok=True)
     writer = SessionWriter(folder)
     cells = [("001-good", f"good {text}"), ("002-bad", f"bad {text}"), ("003-not", f"not {text}")]
-    row: dict[str, Any] = dict.fromkeys(SESSION.names)
-    row.update(
-        schema_version=SCHEMA_VERSION,
+    row = SessionRow(
         session_id="sample",
         joulebench_version="0",
         status=status,
@@ -55,11 +67,11 @@ def write_sample_session(folder: Path, *, status: str = "complete", text: str = 
         ),
         preflight_json=json.dumps({}),
         versions_json=json.dumps({"python": "3"}),
-        channels=[_channel(text)],
-        probes=[
-            {"probe": "board", "available": True, "reason": None, "cure": None},
-            {"probe": "other", "available": False, "reason": text, "cure": text},
-        ],
+        channels=(_channel(text),),
+        probes=(
+            ProbeRow(probe="board", available=True),
+            ProbeRow(probe="other", available=False, reason=text, cure=text),
+        ),
     )
     writer.write_session(row)
     _write_good(writer, *cells[0], text, finished=status != "running")
@@ -68,30 +80,25 @@ def write_sample_session(folder: Path, *, status: str = "complete", text: str = 
     return folder
 
 
-def _channel(text: str) -> dict[str, Any]:
-    return {
-        "channel": _CHANNEL,
-        "quantity": "energy",
-        "unit": "J",
-        "kind": "counter",
-        "scale": 1e-6,
-        "provenance": "simulated",
-        "domain": "machine",
-        "counted": True,
-        "rate_hz": 100.0,
-        "update_period_s": 0.001,
-        "resolution": None,
-        "wraps_at": None,
-        "relative_uncertainty": 0.0,
-        "note": text,
-    }
+def _channel(text: str) -> ChannelRow:
+    return ChannelRow(
+        channel=_CHANNEL,
+        quantity="energy",
+        unit="J",
+        kind="counter",
+        scale=1e-6,
+        provenance="simulated",
+        domain="machine",
+        counted=True,
+        rate_hz=100.0,
+        update_period_s=0.001,
+        relative_uncertainty=0.0,
+        note=text,
+    )
 
 
-def _cell(cell_id: str, label: str, status: str, text: str) -> dict[str, Any]:
-    from joulebench.session.schema import CELL
-
-    row: dict[str, Any] = dict.fromkeys(CELL.names)
-    row.update(
+def _cell(cell_id: str, label: str, status: str, text: str) -> CellRow:
+    return CellRow(
         cell_id=cell_id,
         label=label,
         model=text,
@@ -102,19 +109,18 @@ def _cell(cell_id: str, label: str, status: str, text: str) -> dict[str, Any]:
         workload=text,
         unit="token",
         status=status,
-        flags=[],
+        flags=(),
         settings_json=json.dumps({"backend": {}, "workload": {}}),
     )
-    return row
 
 
-def _write_other(writer: Any, cell_id: str, label: str, status: str, text: str) -> None:
+def _write_other(writer: SessionWriter, cell_id: str, label: str, status: str, text: str) -> None:
     row = _cell(cell_id, label, status, text)
-    row.update(cause=text, cause_kind="error", stderr_tail=text if status == "failed" else None)
-    writer.write_cell(row)
+    tail = text if status == "failed" else None
+    writer.write_cell(replace(row, cause=text, cause_kind="error", stderr_tail=tail))
 
 
-def _write_good(writer: Any, cell_id: str, label: str, text: str, *, finished: bool) -> None:
+def _write_good(writer: SessionWriter, cell_id: str, label: str, text: str, *, finished: bool) -> None:
     streams = {name: writer.stream(cell_id, name) for name in ("blocks", "energy", "requests", "samples", "events")}
     for number in range(_BLOCKS):
         t0_ns = _START_NS + int(number * 2.5e9)
@@ -125,20 +131,20 @@ def _write_good(writer: Any, cell_id: str, label: str, text: str, *, finished: b
         streams["requests"].append([_request(cell_id, number, t0_ns, text)])
         streams["samples"].append(
             [
-                {
-                    "t_ns": t0_ns + tick * 100_000_000,
-                    "channel": _CHANNEL,
-                    "origin": "tick",
-                    "raw": 1000 + (number * 21 + tick) * 1_000_000,
-                }
+                SampleRow(
+                    t_ns=t0_ns + tick * 100_000_000,
+                    channel=_CHANNEL,
+                    origin="tick",
+                    raw=1000 + (number * 21 + tick) * 1_000_000,
+                )
                 for tick in range(21)
             ]
         )
     for stream in streams.values():
         stream.finish() if finished else stream.close()
     if finished:
-        row = _cell(cell_id, label, "ok", text)
-        row.update(
+        row = replace(
+            _cell(cell_id, label, "ok", text),
             processes=1,
             blocks=_BLOCKS,
             rss_peak_bytes=2**28,
@@ -151,11 +157,8 @@ def _write_good(writer: Any, cell_id: str, label: str, text: str, *, finished: b
         writer.write_cell(row)
 
 
-def _block(cell_id: str, number: int, t0_ns: int) -> dict[str, Any]:
-    from joulebench.session.schema import BLOCKS
-
-    row: dict[str, Any] = dict.fromkeys(BLOCKS.names)
-    row.update(
+def _block(cell_id: str, number: int, t0_ns: int) -> BlockRow:
+    return BlockRow(
         cell_id=cell_id,
         block=number,
         process=0,
@@ -173,39 +176,32 @@ def _block(cell_id: str, number: int, t0_ns: int) -> dict[str, Any]:
         other_cpu_s=0.0,
         gate_wait_s=0.0,
         dither_s=0.001,
-        flags=[],
     )
-    return row
 
 
-def _energy(cell_id: str, number: int, phase: str, share: float) -> dict[str, Any]:
+def _energy(cell_id: str, number: int, phase: str, share: float) -> EnergyRow:
     gross_j = 20.0 * share * (1 + 0.01 * (number - 1.5))
-    return {
-        "cell_id": cell_id,
-        "block": number,
-        "phase": phase,
-        "channel": _CHANNEL,
-        "domain": "machine",
-        "provenance": "simulated",
-        "method": "counter",
-        "counted": True,
-        "duration_s": _BLOCK_S * share,
-        "gross_j": gross_j,
-        "gross_u_j": 0.01,
-        "net_j": gross_j * 0.8,
-        "net_u_j": 0.02,
-        "attributed_j": gross_j * 0.6,
-        "attributed_u_j": None,
-        "flags": [],
-    }
+    return EnergyRow(
+        cell_id=cell_id,
+        block=number,
+        phase=phase,
+        channel=_CHANNEL,
+        domain="machine",
+        provenance="simulated",
+        method="counter",
+        counted=True,
+        duration_s=_BLOCK_S * share,
+        gross_j=gross_j,
+        gross_u_j=0.01,
+        net_j=gross_j * 0.8,
+        net_u_j=0.02,
+        attributed_j=gross_j * 0.6,
+    )
 
 
-def _request(cell_id: str, number: int, t0_ns: int, text: str) -> dict[str, Any]:
-    from joulebench.session.schema import REQUESTS
-
+def _request(cell_id: str, number: int, t0_ns: int, text: str) -> RequestRow:
     ttft_s = 0.25 * _BLOCK_S
-    row: dict[str, Any] = dict.fromkeys(REQUESTS.names)
-    row.update(
+    return RequestRow(
         cell_id=cell_id,
         block=number,
         request=0,
@@ -220,8 +216,7 @@ def _request(cell_id: str, number: int, t0_ns: int, text: str) -> dict[str, Any]
         prefill_tokens=_PREFILL,
         decode_tokens=_DECODE,
         units=_DECODE + 1.0,
-        output_tokens=list(range(_DECODE + 1)),
+        output_tokens=tuple(range(_DECODE + 1)),
         prompt=text,
         response=text,
     )
-    return row

@@ -78,7 +78,7 @@ def advise(
     loss = _percent(max_loss)
     read = open_session(session)
     advice_list = advice.advise(read, summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES)
-    report = advice_report(advice_list, read.row["session_id"] or read.path.name)
+    report = advice_report(advice_list, read.row.session_id or read.path.name)
     write_answer(report, lambda: advice_json(advice_list), "json" if as_json else form, output)
     return 0 if any(advised.best is not None for advised in advice_list) else 1
 

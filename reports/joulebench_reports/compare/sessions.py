@@ -77,11 +77,11 @@ def _protocol(session: Session) -> Facts | None:
     if isinstance(recorded, dict):
         facts = {**flat(recorded.get("protocol")), "preset": recorded.get("preset")}
         return {name: value for name, value in facts.items() if name != "seed"}
-    text = session.row["profile_text"]
+    text = session.row.profile_text
     if not text:
         return None
     try:
-        profile = parse_profile(text, "profile", Path(), session.row["overrides"] or ())
+        profile = parse_profile(text, "profile", Path(), session.row.overrides or ())
     except JoulebenchError:
         return None
     return {name: value for name, value in flat(profile.protocol).items() if name != "seed"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -61,7 +62,7 @@ def _batches(name: str, sessions: Sequence[Session], summary: SessionSummary) ->
         return
     yield _schema_of(name).empty_table()
     for session in sessions:
-        identifier = str(session.row["session_id"] or session.path.name)
+        identifier = session.row.session_id or session.path.name
         if name == "session":
             yield _session_table(session, identifier)
             continue
@@ -104,11 +105,10 @@ def _schema_of(name: str) -> pa.Schema:
 
 
 def _session_table(session: Session, identifier: str) -> pa.Table:
-    import pyarrow as pa
+    from joulebench.session.conversion import table_of
+    from joulebench.session.tables import SessionRow
 
-    from joulebench.session.schema import SESSION
-
-    return pa.Table.from_pylist([{**session.row, "session_id": identifier}], schema=SESSION)
+    return table_of([replace(session.row, session_id=identifier)], SessionRow).replace_schema_metadata()
 
 
 def _marked(table: pa.Table, session: str, cell_id: str, schema: pa.Schema) -> pa.Table:
@@ -188,7 +188,7 @@ def _write_csv(file: Path, _name: str, schema: pa.Schema, pieces: Iterator[pa.Ta
 
 def described_columns(name: str, schema: pa.Schema) -> Mapping[str, object]:
     """Units and meanings by column, for readers that do not know Arrow's own metadata."""
-    from joulebench.session.schema import SCHEMA_VERSION
+    from joulebench.session.tables import SCHEMA_VERSION
 
     metadata = {field.name: {k.decode(): v.decode() for k, v in (field.metadata or {}).items()} for field in schema}
     return {

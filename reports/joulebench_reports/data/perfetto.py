@@ -50,7 +50,7 @@ class PerfettoRenderer(Renderer):
             "displayTimeUnit": "ms",
             "otherData": {
                 "producer": "joulebench",
-                "session": plain(session.row["session_id"] or session.path.name),
+                "session": plain(session.row.session_id or session.path.name),
                 "clock": "monotonic clock of the measured machine, from the first event",
             },
             "traceEvents": events,

@@ -94,7 +94,7 @@ def analyse(session: Session, *, channel: str | None = None, seed: int = 0) -> A
     if any(request.prompt and not set(FEATURES) & set(request.values) for request in requests):
         notes.append(f"features that are not here: {'; '.join(libraries.notes)}")
     return Analysis(
-        session_id=session.row["session_id"] or session.path.name,
+        session_id=session.row.session_id or session.path.name,
         groups=tuple(_analysed(group, seed) for group in prompt_groups),
         findings=(device_finding(prompt_groups, seed),) if prompt_groups else (),
         notes=tuple(notes),

@@ -82,9 +82,7 @@ class AnalysisRenderer(Renderer):
         channel = settings.get("channel")
         if channel is not None:
             channels = [
-                channel["channel"]
-                for channel in session.row["channels"] or ()
-                if channel["quantity"] in ("energy", "power")
+                channel.channel for channel in session.row.channels or () if channel.quantity in ("energy", "power")
             ]
             if channel not in channels:
                 raise SessionError(

@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from joulebench.errors import SessionError
+from joulebench.session.tables import CellRow, ChannelRow, ClockTriple, ProbeRow, SessionRow, TableRow
 from joulebench_reports.melodi.faults import TableFault, findings, known_device, silent_columns
 from joulebench_reports.melodi.promptrows import block_row, energy_rows, request_row, utc_ns
 from joulebench_reports.melodi.publishedtable import PublishedRow, PublishedTable
 from joulebench_reports.melodi.sensors import PROBE, SENSORS, PublishedSensor, channel_of
+
+if TYPE_CHECKING:
+    from joulebench.session.writing import SessionWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,9 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "cell"
 
 
-def _same_clock(moment: datetime | None) -> dict[str, int] | None:
+def _same_clock(moment: datetime | None) -> ClockTriple | None:
     at = utc_ns(moment)
-    return None if at is None else {"before_ns": at, "utc_ns": at, "after_ns": at}
+    return None if at is None else ClockTriple(before_ns=at, utc_ns=at, after_ns=at)
 
 
 def _span(rows: Sequence[PublishedRow]) -> tuple[datetime | None, datetime | None]:
@@ -102,13 +106,9 @@ def _span(rows: Sequence[PublishedRow]) -> tuple[datetime | None, datetime | Non
 # -- rows of the session's tables -----------------------------------------------------------------
 
 
-def _session_row(name: str, tables: Sequence[PublishedTable], cells: Sequence[_Cell]) -> dict[str, Any]:
-    from joulebench.session.schema import SCHEMA_VERSION, SESSION
-
+def _session_row(name: str, tables: Sequence[PublishedTable], cells: Sequence[_Cell]) -> SessionRow:
     start, end = _span([row for table in tables for row in table.rows])
-    row: dict[str, Any] = dict.fromkeys(SESSION.names)
-    row.update(
-        schema_version=SCHEMA_VERSION,
+    return SessionRow(
         session_id=name,
         joulebench_version=version("joulebench"),
         status="complete",
@@ -120,41 +120,37 @@ def _session_row(name: str, tables: Sequence[PublishedTable], cells: Sequence[_C
         versions_json=json.dumps({}),
         clock_start=_same_clock(start),
         clock_end=_same_clock(end),
-        channels=[_channel_row(sensor) for sensor in SENSORS],
-        probes=[{"probe": PROBE, "available": True, "reason": None, "cure": None}, *_missing_sensors(cells)],
+        channels=tuple(map(_channel_row, SENSORS)),
+        probes=(ProbeRow(probe=PROBE, available=True), *_missing_sensors(cells)),
     )
-    return row
 
 
-def _missing_sensors(cells: Sequence[_Cell]) -> Iterator[dict[str, Any]]:
+def _missing_sensors(cells: Sequence[_Cell]) -> Iterator[ProbeRow]:
     for sensor in SENSORS:
         files = sorted({cell.table.name for cell in cells if sensor.column in cell.silent})
         if files:
-            yield {
-                "probe": channel_of(sensor.column),
-                "available": False,
-                "reason": f"{sensor.column} is 0 in every row of {', '.join(files)}: unknown",
-                "cure": None,
-            }
+            yield ProbeRow(
+                probe=channel_of(sensor.column),
+                available=False,
+                reason=f"{sensor.column} is 0 in every row of {', '.join(files)}: unknown",
+            )
 
 
-def _channel_row(sensor: PublishedSensor) -> dict[str, Any]:
-    return {
-        "channel": channel_of(sensor.column),
-        "quantity": "energy",
-        "unit": "J",
-        "kind": "gauge",
-        "provenance": sensor.provenance,
-        "domain": sensor.domain,
-        "counted": sensor.counted,
-        "note": sensor.note,
-    }
+def _channel_row(sensor: PublishedSensor) -> ChannelRow:
+    return ChannelRow(
+        channel=channel_of(sensor.column),
+        quantity="energy",
+        unit="J",
+        kind="gauge",
+        provenance=sensor.provenance,
+        domain=sensor.domain,
+        counted=sensor.counted,
+        note=sensor.note,
+    )
 
 
-def _write(writer: Any, cell: _Cell) -> None:
-    from joulebench.session.schema import CELL
-
-    rows = {
+def _write(writer: SessionWriter, cell: _Cell) -> None:
+    rows: dict[str, Sequence[TableRow]] = {
         "blocks": [block_row(cell.id, place, row) for place, row in cell.rows],
         "energy": [
             energy_row
@@ -170,8 +166,7 @@ def _write(writer: Any, cell: _Cell) -> None:
         stream.append(content)
         stream.finish()
     start, end = _span([row for _, row in cell.rows])
-    record: dict[str, Any] = dict.fromkeys(CELL.names)
-    record.update(
+    record = CellRow(
         cell_id=cell.id,
         label=cell.label,
         model=cell.model,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
+from joulebench.session.tables import BlockRow, EnergyRow, RequestRow
 from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH
 from joulebench_reports.melodi.publishedtable import PublishedRow
 from joulebench_reports.melodi.sensors import LOAD_NS, SENSORS, TOTAL_NS, channel_of
@@ -46,28 +47,27 @@ def _after_first(tokens: float | None) -> int | None:
     return None if tokens is None or tokens < 1 else round(tokens) - 1
 
 
-def block_row(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
+def block_row(cell_id: str, place: int, row: PublishedRow) -> BlockRow:
     """The block that stands for a prompt: number ``place`` of its table."""
     tokens = _known(row, "response_token_length")
-    return {
-        "cell_id": cell_id,
-        "block": place,
-        "process": 0,
-        "t0_ns": utc_ns(row.times["start_time"]),
-        "t1_ns": utc_ns(row.times["end_time"]),
-        "start_utc": row.times["start_time"],
-        "duration_s": _seconds(row),
-        "requests": 1,
-        "prefill_tokens": _whole(_known(row, "prompt_token_length")),
-        "decode_tokens": _after_first(tokens),
-        "units": tokens,
-        "flags": [],
-    }
+    return BlockRow(
+        cell_id=cell_id,
+        block=place,
+        process=0,
+        t0_ns=utc_ns(row.times["start_time"]),
+        t1_ns=utc_ns(row.times["end_time"]),
+        start_utc=row.times["start_time"],
+        duration_s=_seconds(row),
+        requests=1,
+        prefill_tokens=_whole(_known(row, "prompt_token_length")),
+        decode_tokens=_after_first(tokens),
+        units=tokens,
+    )
 
 
 def energy_rows(
     cell_id: str, place: int, row: PublishedRow, columns: Container[str], silent: Container[str]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[EnergyRow]:
     """The energies in the table's ``columns``, unknown where a sensor was ``silent``."""
     for sensor in SENSORS:
         if sensor.column not in columns:
@@ -77,22 +77,22 @@ def energy_rows(
         # A sensor that says 0 for one prompt saw nothing of it; no machine takes no energy.
         known = kwh if kwh and not is_silent else None
         flag = "counter_frozen" if is_silent else "sensor_lost"
-        yield {
-            "cell_id": cell_id,
-            "block": place,
-            "phase": "total",
-            "channel": channel_of(sensor.column),
-            "domain": sensor.domain,
-            "provenance": sensor.provenance,
-            "method": "integrated",
-            "counted": sensor.counted,
-            "duration_s": _seconds(row),
-            "gross_j": None if known is None else known * J_PER_KWH,
-            "flags": [flag] if known is None else [],
-        }
+        yield EnergyRow(
+            cell_id=cell_id,
+            block=place,
+            phase="total",
+            channel=channel_of(sensor.column),
+            domain=sensor.domain,
+            provenance=sensor.provenance,
+            method="integrated",
+            counted=sensor.counted,
+            duration_s=_seconds(row),
+            gross_j=None if known is None else known * J_PER_KWH,
+            flags=(flag,) if known is None else (),
+        )
 
 
-def request_row(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
+def request_row(cell_id: str, place: int, row: PublishedRow) -> RequestRow:
     """The block's one request, with the published features among its values."""
     tokens = _known(row, "response_token_length")
     after = _after_first(tokens)
@@ -104,23 +104,23 @@ def request_row(cell_id: str, place: int, row: PublishedRow) -> dict[str, Any]:
         **{name: row.numbers[name] for name in FEATURES if name in row.numbers},
         "text_standard": row.texts["text_standard"],
     }
-    return {
-        "cell_id": cell_id,
-        "block": place,
-        "request": 0,
-        "prompt_index": place,
-        "t0_ns": utc_ns(row.times["start_time"]),
-        "t1_ns": utc_ns(row.times["end_time"]),
-        "start_utc": row.times["start_time"],
-        "end_utc": row.times["end_time"],
-        "duration_s": _seconds(row),
-        "prefill_s": None if prefill_ns is None else prefill_ns * 1e-9,
-        "decode_s": None if decode_ns is None else decode_ns * 1e-9,
-        "tpot_s": decode_ns * 1e-9 / after if decode_ns is not None and after else None,
-        "prefill_tokens": _whole(_known(row, "prompt_token_length")),
-        "decode_tokens": after,
-        "units": tokens,
-        "prompt": row.texts["prompt"],
-        "response": row.texts["response"],
-        "values_json": json.dumps({k: v for k, v in values.items() if v is not None}),
-    }
+    return RequestRow(
+        cell_id=cell_id,
+        block=place,
+        request=0,
+        prompt_index=place,
+        t0_ns=utc_ns(row.times["start_time"]),
+        t1_ns=utc_ns(row.times["end_time"]),
+        start_utc=row.times["start_time"],
+        end_utc=row.times["end_time"],
+        duration_s=_seconds(row),
+        prefill_s=None if prefill_ns is None else prefill_ns * 1e-9,
+        decode_s=None if decode_ns is None else decode_ns * 1e-9,
+        tpot_s=decode_ns * 1e-9 / after if decode_ns is not None and after else None,
+        prefill_tokens=_whole(_known(row, "prompt_token_length")),
+        decode_tokens=after,
+        units=tokens,
+        prompt=row.texts["prompt"],
+        response=row.texts["response"],
+        values_json=json.dumps({k: v for k, v in values.items() if v is not None}),
+    )

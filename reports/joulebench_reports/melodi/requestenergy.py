@@ -8,9 +8,10 @@ difference may still enter a fit or a sum over many windows, where the edges' er
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from joulebench.api import Provenance
 from joulebench.meter.counters import counter_energy_for_fit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from joulebench.session import Session
+    from joulebench.session.tables import ChannelRow, RequestRow
 
 #: Flags of a block's energy that say that no reading of the channel can be believed.
 _FATAL: Final = frozenset({"counter_frozen", "sampler_lost"})
@@ -53,23 +55,23 @@ class _Readings:
     ticks: Trace = NO_TRACE
 
 
-def request_energies(session: Session, cell_id: str) -> Mapping[tuple[int, int], tuple[ChannelEnergy, ...]]:
+def request_energies(
+    session: Session, cell_id: str, requests: Sequence[RequestRow]
+) -> Mapping[tuple[int, int], tuple[ChannelEnergy, ...]]:
     """The energies of a cell's requests by (block, request), of every energy or power channel."""
-    requests = session.table("requests", cell_id).select(["block", "request", "t0_ns", "t1_ns"])
-    rows: list[dict[str, Any]] = requests.to_pylist()
-    in_block: dict[int, int] = {}
-    for row in rows:
-        in_block[row["block"]] = in_block.get(row["block"], 0) + 1
+    in_block = Counter(request.block for request in requests)
     energy = _block_energies(session.table("energy", cell_id))
-    channels = [channel for channel in session.row["channels"] or () if channel["quantity"] in ("energy", "power")]
+    channels = [channel for channel in session.row.channels or () if channel.quantity in ("energy", "power")]
     alone = all(count == 1 for count in in_block.values()) and all(
         joules.gross_j is not None or _FATAL & set(joules.flags) or _NO_READ in joules.flags
         for joules in energy.values()
     )
     readings = {} if alone else _readings(session.table("samples", cell_id), channels)
     return {
-        (row["block"], row["request"]): tuple(_of_request(row, in_block[row["block"]], channels, energy, readings))
-        for row in rows
+        (request.block, request.request): tuple(
+            _of_request(request, in_block[request.block], channels, energy, readings)
+        )
+        for request in requests
     }
 
 
@@ -93,23 +95,23 @@ def _block_energies(energy: pa.Table) -> dict[tuple[int, str], ChannelEnergy]:
     }
 
 
-def _readings(samples: pa.Table, channels: Sequence[Mapping[str, Any]]) -> Mapping[str, _Readings]:
+def _readings(samples: pa.Table, channels: Sequence[ChannelRow]) -> Mapping[str, _Readings]:
     import pyarrow.compute as pc
 
     at_edge = _equal(samples["origin"], "edge")
     values = samples.select(["t_ns", "raw"])
     readings: dict[str, _Readings] = {}
     for channel in channels:
-        own = _equal(samples["channel"], channel["channel"])
+        own = _equal(samples["channel"], channel.channel)
         edges = values.filter(pc.and_(own, at_edge))
         one = _Readings(dict(zip(edges["t_ns"].to_pylist(), edges["raw"].to_pylist(), strict=True)))
         # A counter that never wraps needs its edges alone.
-        if channel["kind"] == "gauge" or channel["wraps_at"] is not None:
+        if channel.kind == "gauge" or channel.wraps_at is not None:
             ticks = values.filter(pc.and_not(own, at_edge))
             if not _rises(ticks["t_ns"]):
                 ticks = ticks.sort_by("t_ns")
             one.ticks = Trace(_integers(ticks["t_ns"]), _integers(ticks["raw"]))
-        readings[channel["channel"]] = one
+        readings[channel.channel] = one
     return readings
 
 
@@ -142,22 +144,22 @@ def _integers(column: pa.ChunkedArray) -> Sequence[int]:
 
 
 def _of_request(
-    row: Mapping[str, Any],
+    request: RequestRow,
     requests_in_block: int,
-    channels: Sequence[Mapping[str, Any]],
+    channels: Sequence[ChannelRow],
     blocks: Mapping[tuple[int, str], ChannelEnergy],
     readings: Mapping[str, _Readings],
 ) -> Iterator[ChannelEnergy]:
     for channel in channels:
-        block = blocks.get((row["block"], channel["channel"]))
+        block = blocks.get((request.block, channel.channel))
         if block is None:
             continue
         if _FATAL & set(block.flags):
             yield _without(block, tuple(sorted(_FATAL & set(block.flags))))
         elif requests_in_block == 1 and block.gross_j is not None:
             yield block
-        elif channel["channel"] in readings:
-            yield _from_readings(row, channel, block, readings[channel["channel"]])
+        elif channel.channel in readings:
+            yield _from_readings(request, channel, block, readings[channel.channel])
         else:
             yield _without(block, block.flags)
 
@@ -167,9 +169,9 @@ def _without(block: ChannelEnergy, flags: tuple[str, ...]) -> ChannelEnergy:
 
 
 def _from_readings(
-    row: Mapping[str, Any], channel: Mapping[str, Any], block: ChannelEnergy, readings: _Readings
+    request: RequestRow, channel: ChannelRow, block: ChannelEnergy, readings: _Readings
 ) -> ChannelEnergy:
-    window, spec = _window(row, channel, readings)
+    window, spec = _window(request, channel, readings)
     if window is None or spec is None:
         return _without(block, (_NO_READ,))
     strict = refused_if_short(window, spec)
@@ -186,24 +188,23 @@ def _from_readings(
 
 
 def _window(
-    row: Mapping[str, Any], channel: Mapping[str, Any], readings: _Readings
+    request: RequestRow, channel: ChannelRow, readings: _Readings
 ) -> tuple[WindowEnergy | None, SensorSpec | None]:
-    t0, t1 = row["t0_ns"], row["t1_ns"]
-    if None in (t0, t1, channel["scale"]):
+    t0, t1 = request.t0_ns, request.t1_ns
+    if t0 is None or t1 is None or channel.scale is None:
         return None, None
     spec = SensorSpec(
-        channel["scale"],
-        channel["measured_period_s"] or channel["update_period_s"],
-        channel["resolution"],
-        channel["wraps_at"],
+        channel.scale,
+        channel.measured_period_s or channel.update_period_s,
+        channel.resolution,
+        channel.wraps_at,
         None,
-        channel["relative_uncertainty"] or 0.0,
+        channel.relative_uncertainty or 0.0,
     )
-    if channel["kind"] == "gauge":
-        rate_hz = channel["rate_hz"]
-        if not rate_hz:
+    if channel.kind == "gauge":
+        if not channel.rate_hz:
             return None, None
-        return integrated_power(t0, t1, spec, readings.ticks, 1 / rate_hz), spec
+        return integrated_power(t0, t1, spec, readings.ticks, 1 / channel.rate_hz), spec
     start, end = readings.edges.get(t0), readings.edges.get(t1)
     if start is None or end is None:
         return None, None

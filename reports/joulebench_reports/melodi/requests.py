@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from joulebench.api import Provenance, Scalar
+from joulebench.session.tables import CellRow, RequestRow
 from joulebench_reports.melodi.requestenergy import ChannelEnergy, request_energies
 
 if TYPE_CHECKING:
@@ -117,42 +118,44 @@ def _sum(channels: Sequence[ChannelEnergy]) -> Joules:
 
 def measured_requests(session: Session) -> Iterator[MeasuredRequest]:
     """Every request with a prompt or an answer, cell by cell in the order of the plan."""
-    recorded = {row["cell_id"]: row for row in session.cells().to_pylist()}
+    recorded = {row.cell_id: row for row in session.rows(CellRow)}
     for cell_id in session.cell_ids:
+        cell = recorded.get(cell_id) or CellRow(cell_id=cell_id, status="unfinished")
         # Seconds and joules of this machine are the simulator's there, none of the answers'.
-        if recorded.get(cell_id, {}).get("time_base") == "device":
+        if cell.time_base == "device":
             continue
         flags = session.table("blocks", cell_id)["flags"].to_pylist()
-        facts = _facts(cell_id, recorded.get(cell_id, {}), flags)
-        energies = request_energies(session, cell_id)
-        for row in session.table("requests", cell_id).to_pylist():
-            if row["prefill_tokens"] or row["decode_tokens"]:
-                yield _request(facts, row, energies[row["block"], row["request"]])
+        facts = _facts(cell, flags)
+        requests = session.rows(RequestRow, cell_id)
+        energies = request_energies(session, cell_id, requests)
+        for request in requests:
+            if request.prefill_tokens or request.decode_tokens:
+                yield _request(facts, request, energies[request.block, request.request])
 
 
-def _facts(cell_id: str, row: Mapping[str, Any], block_flags: Sequence[Sequence[str] | None]) -> CellFacts:
-    published = _object(row.get("facts_json")).get("published")
+def _facts(row: CellRow, block_flags: Sequence[Sequence[str] | None]) -> CellFacts:
+    published = _object(row.facts_json).get("published")
     faults = published.get("faults", ()) if isinstance(published, dict) else ()
     return CellFacts(
-        cell_id,
-        row.get("label") or cell_id,
-        row.get("model") or "unknown",
-        row.get("technique") or "none",
-        row.get("backend") or "unknown",
-        row.get("device"),
-        row.get("workload") or "unknown",
-        _configuration(cell_id, row),
+        row.cell_id,
+        row.label or row.cell_id,
+        row.model or "unknown",
+        row.technique or "none",
+        row.backend or "unknown",
+        row.device,
+        row.workload or "unknown",
+        _configuration(row),
         tuple(str(fault) for fault in faults),
         len(block_flags),
         Counter(flag for flags in block_flags for flag in flags or ()),
     )
 
 
-def _configuration(cell_id: str, row: Mapping[str, Any]) -> str:
-    settings = _object(row.get("settings_json"))
+def _configuration(row: CellRow) -> str:
+    settings = _object(row.settings_json)
     if not settings:
-        return cell_id
-    parts = [row.get(name) for name in ("model", "technique", "backend", "device")]
+        return row.cell_id
+    parts = [row.model, row.technique, row.backend, row.device]
     rest = {name: value for name, value in settings.items() if name != "workload"}
     return json.dumps([*parts, rest], sort_keys=True)
 
@@ -166,28 +169,28 @@ def _object(text: str | None) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _request(cell: CellFacts, row: Mapping[str, Any], energies: tuple[ChannelEnergy, ...]) -> MeasuredRequest:
-    values = _object(row["values_json"])
+def _request(cell: CellFacts, row: RequestRow, energies: tuple[ChannelEnergy, ...]) -> MeasuredRequest:
+    values = _object(row.values_json)
     return MeasuredRequest(
         cell,
-        row["block"],
-        row["request"],
-        row["prompt_index"],
-        row["start_utc"],
-        row["end_utc"],
-        row["duration_s"],
-        row["prefill_s"],
-        row["decode_s"],
-        row["prefill_tokens"],
+        row.block,
+        row.request,
+        row.prompt_index,
+        row.start_utc,
+        row.end_utc,
+        row.duration_s,
+        row.prefill_s,
+        row.decode_s,
+        row.prefill_tokens,
         _response_tokens(row, values),
-        row["prompt"],
-        row["response"],
+        row.prompt,
+        row.response,
         values,
         energies,
     )
 
 
-def _response_tokens(row: Mapping[str, Any], values: Mapping[str, Scalar]) -> int | None:
+def _response_tokens(row: RequestRow, values: Mapping[str, Scalar]) -> int | None:
     """Tokens of the answer: the first, which ends the prefill, and those after it.
 
     ``None`` for work that writes no answer: it marks no phase.
@@ -195,8 +198,8 @@ def _response_tokens(row: Mapping[str, Any], values: Mapping[str, Scalar]) -> in
     published = values.get("response_token_length")
     if isinstance(published, int):
         return published
-    if row["output_tokens"]:
-        return len(row["output_tokens"])
-    if row["decode_tokens"] is None or (row["prefill_s"] is None and row["decode_s"] is None):
+    if row.output_tokens:
+        return len(row.output_tokens)
+    if row.decode_tokens is None or (row.prefill_s is None and row.decode_s is None):
         return None
-    return int(row["decode_tokens"]) + 1
+    return row.decode_tokens + 1

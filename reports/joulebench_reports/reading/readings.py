@@ -5,7 +5,7 @@ A table of ten million readings is never whole in memory, and no Python loop run
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from joulebench_reports.values.figures import ChannelReport
@@ -14,20 +14,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from joulebench.session import Session
+    from joulebench.session.tables import ChannelRow
 
 _COLUMNS = ("t_ns", "channel", "raw", "origin")
 
 
 def channels_of(session: Session) -> tuple[list[ChannelReport], dict[str, float]]:
     """The channels of a session, and the value of one raw count of each."""
-    rows = session.row["channels"] or ()
-    scales = {row["channel"]: 1.0 if row["scale"] is None else float(row["scale"]) for row in rows}
-    return [_channel(row) for row in rows], scales
+    rows = session.row.channels or ()
+    scales = {row.channel: 1.0 if row.scale is None else row.scale for row in rows}
+    return [channel_report(row) for row in rows], scales
 
 
-def _channel(row: Mapping[str, object]) -> ChannelReport:
-    values = {name: row.get(name) for name in ChannelReport.__dataclass_fields__}
-    return ChannelReport(**values)  # type: ignore[arg-type]
+def channel_report(row: ChannelRow) -> ChannelReport:
+    """A channel as reports show it."""
+    return ChannelReport(**{name: getattr(row, name) for name in ChannelReport.__dataclass_fields__})
 
 
 def named(column: pa.Array, name: str) -> pa.Array:

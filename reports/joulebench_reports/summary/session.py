@@ -18,7 +18,7 @@ from joulebench_reports.reading import blocks as block_sums
 from joulebench_reports.reading.energy import summarise_energy
 from joulebench_reports.reading.limits import NO_SHARE, with_shares
 from joulebench_reports.reading.phasefit import fit_missing_phases
-from joulebench_reports.reading.readings import edge_readings
+from joulebench_reports.reading.readings import channels_of, edge_readings
 from joulebench_reports.reading.simulated import with_device_time
 from joulebench_reports.reading.speed import summarise_speed
 from joulebench_reports.values.agreement import read_agreement
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from joulebench.session import Session
+    from joulebench.session.tables import SessionRow
 
 _QUALITY_OWN = ("perplexity", "nll_nats_per_token", "tokens", "text", "windows")
 #: Phase of the energy table → the block's count of work done in it.
@@ -57,25 +58,25 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
     """
     row = session.row
     probes = _probes(row)
-    channels = _channels(row)
+    channels = tuple(channels_of(session)[0])
     recorded = {cell["cell_id"]: cell for cell in session.cells().to_pylist()}
     planned = _planned(session)
     with_folder = session.cell_ids
     ids = [*planned, *(cell_id for cell_id in with_folder if cell_id not in planned)]
     cells = [
-        _cell(session, _identity(cell_id, recorded, planned, row["status"]), channels, probes)
+        _cell(session, _identity(cell_id, recorded, planned, row.status), channels, probes)
         if cell_id in with_folder
-        else _without_folder(_identity(cell_id, recorded, planned, row["status"]))
+        else _without_folder(_identity(cell_id, recorded, planned, row.status))
         for cell_id in ids
     ]
     summary = SessionSummary(
-        session_id=row["session_id"] or session.path.name,
-        status=row["status"] or "unknown",
-        created_at=_iso(row["created_at"]),
-        finished_at=_iso(row["finished_at"]),
-        profile_name=row["profile_name"] or "unnamed",
-        joulebench_version=row["joulebench_version"] or "unknown",
-        seed=row["seed"],
+        session_id=row.session_id or session.path.name,
+        status=row.status or "unknown",
+        created_at=_iso(row.created_at),
+        finished_at=_iso(row.finished_at),
+        profile_name=row.profile_name or "unnamed",
+        joulebench_version=row.joulebench_version or "unknown",
+        seed=row.seed,
         machine=_object(session.json("machine_json")),
         preflight=_object(session.json("preflight_json")),
         versions=_object(session.json("versions_json")),
@@ -104,29 +105,24 @@ def _object(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _probes(row: Mapping[str, Any]) -> tuple[ProbeReport, ...]:
+def _probes(row: SessionRow) -> tuple[ProbeReport, ...]:
     requested = _requested_probes(row)
     return tuple(
-        ProbeReport(p["probe"], bool(p["available"]), p["reason"], p["cure"], p["probe"] in requested)
-        for p in row["probes"] or ()
+        ProbeReport(probe.probe, probe.available, probe.reason, probe.cure, probe.probe in requested)
+        for probe in row.probes or ()
     )
 
 
-def _requested_probes(row: Mapping[str, Any]) -> set[str]:
+def _requested_probes(row: SessionRow) -> set[str]:
     """The probes that the profile or an override names."""
     import tomllib
 
     try:
-        tables = tomllib.loads(row["profile_text"] or "").get("probe")
+        tables = tomllib.loads(row.profile_text or "").get("probe")
     except tomllib.TOMLDecodeError:
         tables = None
-    overridden = (str(override).strip().split(".") for override in row["overrides"] or ())
+    overridden = (str(override).strip().split(".") for override in row.overrides or ())
     return {*_object(tables), *(parts[1] for parts in overridden if parts[0] == "probe" and len(parts) > 1)}
-
-
-def _channels(row: Mapping[str, Any]) -> tuple[ChannelReport, ...]:
-    names = ChannelReport.__dataclass_fields__
-    return tuple(ChannelReport(**{name: channel.get(name) for name in names}) for channel in row["channels"] or ())
 
 
 @dataclass(frozen=True, slots=True)
