@@ -106,13 +106,13 @@ def _prose(text: str | None) -> str:
     cleaned = inspect.cleandoc(text or "")
     cleaned = re.sub(r":\w+:`~?(?:[\w.]+\.)?([\w_]+)`", r"`\1`", cleaned)
     cleaned = cleaned.replace("``", "`")
-    return re.sub(r"::\n\n((?:    .*(?:\n|$)|\n)+)", _fenced, cleaned)
+    return re.sub(r"::\n\n((?:    .*(?:\n|$)|\n)+)", _fenced, cleaned).rstrip()
 
 
 def _fenced(block: re.Match[str]) -> str:
     """A literal block of a docstring as a block of Python."""
     code = inspect.cleandoc(block[1])
-    return f":\n\n```python\n{code}\n```"
+    return f":\n\n```python\n{code}\n```\n\n"
 
 
 def _line(text: str | None) -> str:
