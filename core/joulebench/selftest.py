@@ -152,7 +152,7 @@ def _narrowed(read: Profile, backends: Sequence[Choice]) -> Profile:
         include=(),
         exclude=(),
         quality=None,
-        protocol={**read.protocol, "turns": True},
+        measurement=replace(read.measurement, turns=True),
     )
 
 

@@ -29,25 +29,27 @@ def parse(text: str, folder: Path, *overrides: str) -> Profile:
 
 def test_a_preset_fills_what_the_profile_leaves_open(folder: Path) -> None:
     profile = parse(f'{BASE}[protocol]\npreset = "slow"\nmin_blocks = 9\n', folder)
-    assert (profile.protocol["min_blocks"], profile.protocol["turns"]) == (9, False)
-    assert profile.sampler["energy_hz"] == 10.0
-    assert profile.protocol["max_blocks"] == 320
+    assert (profile.measurement.min_blocks, profile.measurement.turns) == (9, False)
+    assert profile.sampling.energy_hz == 10.0
+    assert profile.measurement.max_blocks == 320
 
 
 def test_a_protocol_that_is_a_name_is_the_preset_alone(folder: Path) -> None:
-    assert parse(f'protocol = "slow"\n{BASE}', folder).protocol["min_blocks"] == 7
+    assert parse(f'protocol = "slow"\n{BASE}', folder).measurement.min_blocks == 7
 
 
 def test_a_command_line_can_ask_for_a_preset_and_change_a_number_of_it(folder: Path) -> None:
     profile = parse(f"{BASE}[protocol]\nmin_blocks = 9\n", folder, "protocol=slow", "protocol.max_blocks=8")
-    assert (profile.protocol["min_blocks"], profile.protocol["max_blocks"]) == (7, 8)
+    assert (profile.measurement.min_blocks, profile.measurement.max_blocks) == (7, 8)
 
 
 def test_the_session_records_the_preset_and_every_number(folder: Path) -> None:
     recorded = parse(f'protocol = "slow"\n{BASE}', folder).protocol_json()
     assert recorded["preset"] == "slow"
-    assert recorded["protocol"]["min_blocks"] == 7
-    assert "preset" not in recorded["protocol"]
+    numbers = recorded["protocol"]
+    assert isinstance(numbers, dict)
+    assert numbers["min_blocks"] == 7
+    assert "preset" not in numbers
     assert recorded["sampler"] == {"energy_hz": 10.0, "calibrate_s": 3.0}
     assert parse(BASE, folder).protocol_json()["preset"] is None
 

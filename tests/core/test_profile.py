@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from joulebench.errors import JoulebenchError, ProfileError
+from joulebench.profile.measurement import MeasurementProtocol, QualityText, SamplingRates
 from joulebench.profile.reading import Profile, parse_profile, read_profile
+from joulebench.profile.sections import SECTIONS
 from joulebench.profile.shellpaths import from_shell
 from joulebench.profile.shipped import find_profile, shipped_profiles
 from joulebench.registry.loading import default_registry
@@ -24,14 +27,30 @@ def parse(text: str, *overrides: str) -> Profile:
 
 def test_a_section_that_is_not_written_has_its_defaults() -> None:
     profile = parse(BASE)
-    assert profile.protocol["min_blocks"] == 40
-    assert profile.protocol["target"] == 0.02
-    assert "requests_per_block" not in profile.protocol
+    assert profile.measurement.min_blocks == 40
+    assert profile.measurement.target == 0.02
+    assert profile.measurement.requests_per_block is None
+
+
+@pytest.mark.parametrize(
+    ("section", "values"), [("protocol", MeasurementProtocol), ("sampler", SamplingRates), ("quality", QualityText)]
+)
+def test_the_typed_values_of_a_section_are_its_options(section: str, values: type) -> None:
+    assert [field.name for field in fields(values)] == [option.name for option in SECTIONS[section]]
+
+
+def test_the_recorded_protocol_has_the_profiles_own_names_and_leaves_out_what_is_unset() -> None:
+    recorded = parse(BASE + "[protocol]\nmin_blocks = 7\ntarget = '1%'\n").protocol_json()
+    protocol = recorded["protocol"]
+    assert isinstance(protocol, dict)
+    assert (protocol["min_blocks"], protocol["target"], protocol["block_s"]) == (7, 0.01, 1.0)
+    assert not {"preset", "requests_per_block", "passes"} & set(protocol)
+    assert recorded["sampler"] == {"calibrate_s": 3.0}
 
 
 def test_quality_is_judged_only_where_the_profile_asks() -> None:
     assert parse(BASE).quality is None
-    assert parse(BASE + "[quality]\n").quality == {"text": "builtin:evaluation", "tokens": 2048, "window": 512}
+    assert parse(BASE + "[quality]\n").quality == QualityText("builtin:evaluation", 2048, 512)
 
 
 def test_the_name_is_the_files_unless_it_is_given() -> None:
@@ -210,7 +229,7 @@ def test_a_profile_that_extends_another_has_all_that_it_does_not_say_itself(shel
     child = extending(shelf)
     assert (child.name, child.description) == ("child", "")
     assert (child.models, child.backends, child.workloads) == (base.models, base.backends, base.workloads)
-    assert (child.protocol, child.quality, child.exclude) == (base.protocol, base.quality, base.exclude)
+    assert (child.measurement, child.quality, child.exclude) == (base.measurement, base.quality, base.exclude)
 
 
 def test_an_axis_replaces_the_bases_and_keeps_the_settings_of_equal_labels(shelf: Path) -> None:
@@ -224,7 +243,7 @@ def test_an_axis_replaces_the_bases_and_keeps_the_settings_of_equal_labels(shelf
 
 def test_sections_are_merged_key_by_key_and_overrides_come_last(shelf: Path) -> None:
     child = extending(shelf, '[protocol]\ntarget = "1%"\n', "protocol.min_blocks=20")
-    assert (child.protocol["target"], child.protocol["min_blocks"]) == (0.01, 20)
+    assert (child.measurement.target, child.measurement.min_blocks) == (0.01, 20)
 
 
 def test_a_fault_is_blamed_on_the_file_that_has_it(shelf: Path) -> None:

@@ -130,7 +130,7 @@ def test_twins_are_one_cell_under_two_names(tmp_path: Path) -> None:
     assert first.settings["dtype"] == "bfloat16"
     assert [len(axis) for axis in (twins.models, twins.workloads, twins.techniques)] == [1, 1, 1]
     assert twins.workloads[0].settings["new_tokens"] == 8
-    assert twins.protocol["block_s"] == 0.1
+    assert twins.measurement.block_s == 0.1
 
 
 def test_no_self_test_of_this_machine_takes_hardware_that_is_simulated() -> None:

@@ -99,7 +99,7 @@ def test_the_shipped_profile_plans_every_cell_that_this_machine_can_run() -> Non
     # Else nothing would be evicted while quality is judged.
     budgets = [step.settings["budget"] for cell in mine for step in cell.runtime_steps if "budget" in step.settings]
     assert budgets
-    assert profile.quality["window"] > max(budgets)
+    assert profile.quality.window > max(budgets)
 
 
 @pytest.mark.slow

@@ -12,10 +12,10 @@ from joulebench.commands.common import between_text, echo_json, json_option, loa
 if TYPE_CHECKING:
     from joulebench.models.making import Transform
     from joulebench.plan.cells import Plan, PlannedCell
-    from joulebench.profile.reading import Agreement
+    from joulebench.profile.reading import AgreementCheck
 
 
-def _agreement(agreement: Agreement, plan: Plan) -> Iterator[str]:
+def _agreement(agreement: AgreementCheck, plan: Plan) -> Iterator[str]:
     """What each model's cells are compared with, a line for models that have the same reference."""
     models: dict[tuple[str, str, str | None], list[str]] = {}
     for model, reference in plan.references.items():

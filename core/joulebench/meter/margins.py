@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from joulebench.api import OptionValue
 from joulebench.meter.counters import counter_energy_for_fit
 from joulebench.meter.energy import Method, Read, SensorSpec, Trace, WindowEnergy
 from joulebench.meter.gauges import integrated_power
@@ -37,16 +35,6 @@ class Margins:
     after_s: float = 0.0
     counted_before_s: float = 0.0
     counted_after_s: float = 0.0
-
-    @classmethod
-    def of(cls, protocol: Mapping[str, OptionValue]) -> Margins:
-        """Those of a profile's protocol."""
-        return cls(
-            float(protocol["margin_before_s"]),
-            float(protocol["margin_after_s"]),
-            float(protocol["counted_before_s"]),
-            float(protocol["counted_after_s"]),
-        )
 
     @property
     def counted(self) -> bool:

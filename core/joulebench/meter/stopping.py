@@ -13,11 +13,10 @@ Used by the run, the virtual rail and the self-test alike. Pure: no clock, no fi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from joulebench.api import OptionValue
 from joulebench.meter.uncertainty import LOOKS, Interval, ratio_interval
 
 #: Why a cell ended short of its target, as flags of the cell.
@@ -47,19 +46,6 @@ class StoppingRule:
     target: float = 0.02
     time_budget_s: float = math.inf
     passes: int | None = None
-
-    @classmethod
-    def of(cls, protocol: Mapping[str, OptionValue]) -> StoppingRule:
-        """Those of a profile's protocol."""
-        passes = protocol.get("passes")
-        return cls(
-            int(protocol["processes"]),
-            int(protocol["min_blocks"]),
-            int(protocol["max_blocks"]),
-            float(protocol["target"]),
-            float(protocol["time_budget_s"]),
-            None if passes is None else int(passes),
-        )
 
     @property
     def looks(self) -> tuple[int, ...]:

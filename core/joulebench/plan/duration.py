@@ -63,7 +63,7 @@ def _measuring(protocol: MeasurementProtocol, runnable: int) -> Duration:
 
 def _judging(profile: Profile, runnable: Sequence[PlannedCell], references: Mapping[str, PlannedReference]) -> Duration:
     """Quality and agreement: once a model for its reference, once for equal cells."""
-    quality_tokens = 0 if profile.quality is None else int(profile.quality["tokens"])
+    quality_tokens = 0 if profile.quality is None else profile.quality.tokens
     scored = Duration(0.0, _distinct(runnable) * quality_tokens * ASSUMED_TOKEN_S)
     agreement = profile.agreement
     checked = [cell for cell in runnable if cell.model in references and references[cell.model].reason is None]

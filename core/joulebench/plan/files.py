@@ -49,7 +49,7 @@ class ProfileFiles:
     def judged(self) -> Iterator[Path]:
         """The texts that cells are judged on: perplexity's, and the agreement check's prompts."""
         if self._profile.quality is not None:
-            yield self.path(str(self._profile.quality["text"]))
+            yield self.path(self._profile.quality.text)
         if self._profile.agreement is not None:
             yield self.path(self._profile.agreement.prompts)
 

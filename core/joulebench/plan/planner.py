@@ -162,7 +162,7 @@ class _Planner:
     def _check_files(self, workloads: Iterable[WorkloadVariant]) -> None:
         """Files that the profile names must be readable before anything starts."""
         if self._profile.quality is not None:
-            self._check_file(str(self._profile.quality["text"]), "quality", "text")
+            self._check_file(self._profile.quality.text, "quality", "text")
         if self._profile.agreement is not None:
             self._check_file(self._profile.agreement.prompts, "agreement", "prompts")
         for variant in workloads:

@@ -7,8 +7,7 @@ one takes it from here, so that a misspelt key is found by the type checker.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from joulebench.api import OptionValue
 from joulebench.meter.margins import Margins
@@ -34,50 +33,71 @@ class GateBounds:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementProtocol:
-    """The numbers of the measurement protocol.
+    """The keys of ``[protocol]``; ``None`` where one is unset.
 
     ``contended`` is other processes' share of one core from which on a block is repeated, at most
     ``repeat_contended`` times. ``requests_per_block`` is ``None`` where ``block_s`` settles it.
     """
 
+    preset: str | None = None
     seed: int
-    shuffle: bool
-    turns: bool
-    stopping: StoppingRule
+    processes: int
+    min_blocks: int
+    max_blocks: int
+    target: float
+    passes: int | None = None
     block_s: float
-    requests_per_block: int | None
+    requests_per_block: int | None = None
+    shuffle: bool
+    time_budget_s: float
     idle_s: float
-    margins: Margins
-    warm_up: WarmUp
-    gate: GateBounds
+    margin_before_s: float
+    margin_after_s: float
+    counted_before_s: float
+    counted_after_s: float
+    warmup_min_s: float
+    warmup_max_s: float
+    warmup_requests: int
+    steady: float
+    gate_c: float
+    gate_c_per_10_s: float
+    gate_timeout_s: float
     contended: float
     repeat_contended: int
+    turns: bool
 
     @classmethod
     def of(cls, values: Mapping[str, OptionValue]) -> MeasurementProtocol:
         """From the checked keys of ``[protocol]``, defaults included."""
-        requests = values.get("requests_per_block")
-        return cls(
-            seed=int(values["seed"]),
-            shuffle=bool(values["shuffle"]),
-            turns=bool(values["turns"]),
-            stopping=StoppingRule.of(values),
-            block_s=float(values["block_s"]),
-            requests_per_block=None if requests is None else int(requests),
-            idle_s=float(values["idle_s"]),
-            margins=Margins.of(values),
-            warm_up=WarmUp(
-                float(values["warmup_min_s"]),
-                float(values["warmup_max_s"]),
-                int(values["warmup_requests"]),
-                float(values["steady"]),
-            ),
-            gate=GateBounds(float(values["gate_c"]), float(values["gate_c_per_10_s"]), float(values["gate_timeout_s"])),
-            contended=float(values["contended"]),
-            repeat_contended=int(values["repeat_contended"]),
+        return cls(**values)  # type: ignore[arg-type]  # checked by their options
+
+    @property
+    def stopping(self) -> StoppingRule:
+        """When a cell ends."""
+        return StoppingRule(
+            self.processes, self.min_blocks, self.max_blocks, self.target, self.time_budget_s, self.passes
         )
+
+    @property
+    def margins(self) -> Margins:
+        """Idle time around each block."""
+        return Margins(self.margin_before_s, self.margin_after_s, self.counted_before_s, self.counted_after_s)
+
+    @property
+    def warm_up(self) -> WarmUp:
+        """When a warm-up ends."""
+        return WarmUp(self.warmup_min_s, self.warmup_max_s, self.warmup_requests, self.steady)
+
+    @property
+    def gate(self) -> GateBounds:
+        """What the thermal gate asks for."""
+        return GateBounds(self.gate_c, self.gate_c_per_10_s, self.gate_timeout_s)
+
+    def numbers(self) -> dict[str, OptionValue]:
+        """Every key that is set, by its name; the preset is none of the numbers."""
+        return {name: value for name, value in asdict(self).items() if name != "preset" and value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +124,33 @@ class RunLimits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingRates:
     """How often the sampler reads, in Hz (``None``: each channel's own rate), and how long calibration takes."""
 
-    energy_hz: float | None
-    slow_hz: float | None
+    energy_hz: float | None = None
     calibrate_s: float
+    slow_hz: float | None = None
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> SamplingRates:
+    def of(cls, values: Mapping[str, OptionValue]) -> SamplingRates:
         """From the checked keys of ``[sampler]``, defaults included."""
-        energy, slow = values.get("energy_hz"), values.get("slow_hz")
-        return cls(
-            energy_hz=None if energy is None else float(energy),
-            slow_hz=None if slow is None else float(slow),
-            calibrate_s=float(values["calibrate_s"]),
-        )
+        return cls(**values)  # type: ignore[arg-type]  # checked by their options
+
+    def numbers(self) -> dict[str, OptionValue]:
+        """Every key that is set, by its name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class QualityText:
+    """The text that each cell's perplexity is taken from: tokens of it, and tokens seen at once."""
+
+    text: str
+    tokens: int
+    window: int
+
+    @classmethod
+    def of(cls, values: Mapping[str, OptionValue]) -> QualityText:
+        """From the checked keys of ``[quality]``, defaults included."""
+        return cls(**values)  # type: ignore[arg-type]  # checked by their options

@@ -19,7 +19,7 @@ from joulebench.api import Option, OptionValue
 from joulebench.errors import ProfileError, unknown_name_hint
 from joulebench.profile.extending import KEY as EXTENDS
 from joulebench.profile.extending import Base, extended
-from joulebench.profile.measurement import MeasurementProtocol, RunLimits, SamplingRates
+from joulebench.profile.measurement import MeasurementProtocol, QualityText, RunLimits, SamplingRates
 from joulebench.profile.position import OVERRIDE, line_of, locate
 from joulebench.profile.presets import find_preset
 from joulebench.profile.sections import SECTIONS
@@ -70,7 +70,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class AgreementCheck:
     """The check that cells say the same as a reference.
 
     ``reference`` picks the reference's backend and settings, as ``[[include]]`` picks cells.
@@ -92,11 +92,11 @@ class Profile:
     folder: Path
     text: str
     overrides: tuple[str, ...]
-    protocol: Mapping[str, OptionValue]
-    sampler: Mapping[str, OptionValue]
+    measurement: MeasurementProtocol
+    sampling: SamplingRates
     limits: RunLimits
-    quality: Mapping[str, OptionValue] | None
-    agreement: Agreement | None
+    quality: QualityText | None
+    agreement: AgreementCheck | None
     models: tuple[Choice, ...]
     backends: tuple[Choice, ...]
     techniques: tuple[Chain, ...]
@@ -107,16 +107,6 @@ class Profile:
     #: The profiles that it extends, the nearest first.
     bases: tuple[Base, ...] = ()
 
-    @property
-    def measurement(self) -> MeasurementProtocol:
-        """The measurement protocol as typed values; ``protocol`` has it as the profile names it."""
-        return MeasurementProtocol.of(self.protocol)
-
-    @property
-    def sampling(self) -> SamplingRates:
-        """The sampler's rates as typed values."""
-        return SamplingRates.of(self.sampler)
-
     def where(self, *path: str) -> str:
         """File, line and key path, for an error."""
         return _place(self.file, self.text, self.bases, path, self.overrides)
@@ -126,10 +116,10 @@ class Profile:
         places = [self.where(section, key) for key in keys]
         return next((place for place in places if place.startswith(OVERRIDE)), places[0])
 
-    def protocol_json(self) -> dict[str, Any]:
+    def protocol_json(self) -> dict[str, object]:
         """The protocol as it is in force, for the session: the preset's name and all numbers."""
-        numbers = {name: value for name, value in self.protocol.items() if name != "preset"}
-        return {"preset": self.protocol.get("preset"), "protocol": numbers, "sampler": dict(self.sampler)}
+        protocol = self.measurement
+        return {"preset": protocol.preset, "protocol": protocol.numbers(), "sampler": self.sampling.numbers()}
 
 
 def read_profile(path: Path, overrides: Sequence[str] = (), profile_dirs: Iterable[Path] = ()) -> Profile:
@@ -180,10 +170,10 @@ def parse_profile(
         folder=folder,
         text=text,
         overrides=tuple(overrides),
-        protocol=sections["protocol"],
-        sampler=sections["sampler"],
+        measurement=MeasurementProtocol.of(sections["protocol"]),
+        sampling=SamplingRates.of(sections["sampler"]),
         limits=RunLimits.of(sections["limits"]),
-        quality=sections["quality"] if "quality" in data else None,
+        quality=QualityText.of(sections["quality"]) if "quality" in data else None,
         agreement=_agreement(data, sections["agreement"], where) if "agreement" in data else None,
         models=_choices(data, "model", "source", where),
         backends=_choices(data, "backend", "plugin", where),
@@ -282,7 +272,7 @@ def _section(data: Mapping[str, Any], name: str, where: Where) -> dict[str, Any]
     return table
 
 
-def _agreement(data: Mapping[str, Any], values: Mapping[str, OptionValue], where: Where) -> Agreement:
+def _agreement(data: Mapping[str, Any], values: Mapping[str, OptionValue], where: Where) -> AgreementCheck:
     reference = _table(data, ("agreement", "reference"), where)
     if not reference:
         raise ProfileError(
@@ -290,7 +280,7 @@ def _agreement(data: Mapping[str, Any], values: Mapping[str, OptionValue], where
             where=where("agreement"),
             hint='add reference = { backend = "NAME" }, with settings of it where it has several',
         )
-    return Agreement(reference, str(values["prompts"]), int(values["count"]), int(values["tokens"]))
+    return AgreementCheck(reference, str(values["prompts"]), int(values["count"]), int(values["tokens"]))
 
 
 def _choices(data: Mapping[str, Any], kind: str, plugin_key: str, where: Where) -> tuple[Choice, ...]:

@@ -95,7 +95,7 @@ QUALITY_OPTIONS: Final = (
     Option("window", "int", 512, "tokens seen at once", minimum=8),
 )
 
-#: ``reference`` beside them is a pattern, no value: see :class:`joulebench.profile.reading.Agreement`.
+#: ``reference`` beside them is a pattern, no value: see :class:`joulebench.profile.reading.AgreementCheck`.
 AGREEMENT_OPTIONS: Final = (
     Option("prompts", "file", "builtin:short", "file of prompts (.jsonl or a line each)"),
     Option("count", "int", 8, "number of prompts, from the start of the file", minimum=1, maximum=256),

@@ -39,7 +39,7 @@ def equal_cells(run: CellRun) -> str:
     )
 
 
-class Quality:
+class QualityJudge:
     """The text that each cell's perplexity is taken from; a result serves equal cells."""
 
     doing = "judging quality"
@@ -64,7 +64,7 @@ class Quality:
         run.record.quality.update(self._known[key])
 
 
-class Agreement:
+class AgreementJudge:
     """Holds each cell to its model's reference; a comparison serves equal cells.
 
     What fails is the check alone: the reason is recorded, a worker that went down is replaced.

@@ -25,7 +25,7 @@ from joulebench.registry.loading import Registry
 from joulebench.run.cell import CellRun
 from joulebench.run.folder import forget_profile_file, only_writer
 from joulebench.run.instruments import Instruments
-from joulebench.run.judging import Agreement, Judge, Quality
+from joulebench.run.judging import AgreementJudge, Judge, QualityJudge
 from joulebench.run.machine import describe_machine, preflight, versions
 from joulebench.run.orders import Job, ScoredText
 from joulebench.run.packing import fitting
@@ -313,8 +313,8 @@ class Run:
         text = self._scored_text()
         return {
             label: [
-                *([] if text is None else [Quality(text, ref.note)]),
-                *([] if references is None else [Agreement(references)]),
+                *([] if text is None else [QualityJudge(text, ref.note)]),
+                *([] if references is None else [AgreementJudge(references)]),
             ]
             for label, ref in self._plan.models.items()
         }
@@ -323,8 +323,7 @@ class Run:
         quality = self._profile.quality
         if quality is None:
             return None
-        name = str(quality["text"])
-        return ScoredText(name, str(self._files.path(name)), int(quality["tokens"]), int(quality["window"]))
+        return ScoredText(quality.text, str(self._files.path(quality.text)), quality.tokens, quality.window)
 
     def _references(self) -> References | None:
         agreement = self._profile.agreement

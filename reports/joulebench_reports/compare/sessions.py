@@ -84,7 +84,7 @@ def _protocol(session: Session) -> Facts | None:
         profile = parse_profile(text, "profile", Path(), session.row.overrides or ())
     except JoulebenchError:
         return None
-    return {name: value for name, value in flat(profile.protocol).items() if name != "seed"}
+    return {name: value for name, value in profile.measurement.numbers().items() if name != "seed"}
 
 
 def _cell(session: Session, cell: CellSummary, row: Mapping[str, Any], summary: SessionSummary) -> SideCell:
