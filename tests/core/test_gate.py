@@ -10,7 +10,7 @@ import pytest
 from joulebench.api import Channel, FileSource
 from joulebench.sensors.gate import ThermalGate, Thermometer, is_steady, throttled
 from joulebench.sensors.load import MachineLoad
-from joulebench.testing.hwmon import Celsius, Chip, FakeTemperatures, Sensor
+from joulebench.testing.hwmon import Celsius, Chip, FakeTemperatures, HwmonSensor
 
 Tree = Callable[[Celsius], FakeTemperatures]
 
@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     made: list[FakeTemperatures] = []
 
     def build(celsius: Celsius) -> FakeTemperatures:
-        made.append(FakeTemperatures(tmp_path, [Chip("coretemp", [Sensor("Package", celsius)])]))
+        made.append(FakeTemperatures(tmp_path, [Chip("coretemp", [HwmonSensor("Package", celsius)])]))
         return made[-1]
 
     yield build

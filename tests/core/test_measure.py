@@ -25,7 +25,7 @@ from joulebench.metering.figures import EnergyFigure, Measurement, MissingProbe
 from joulebench.metering.meter import Meter
 from joulebench.sensors.probing import ProbeState, Sensors
 from joulebench.testing.livefiles import NumberFile
-from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
+from joulebench.testing.powercap import FakePowercap, PowercapZone, intel_zones
 
 SLEEP_S = 0.15
 #: Long enough for a live tree that other work slows down to some 50 ms.
@@ -99,7 +99,7 @@ def test_a_live_tree_is_measured_within_the_stated_worst_case(tree: FakePowercap
 
 @pytest.fixture
 def two_packages(tmp_path: Path) -> Iterator[FakePowercap]:
-    zones = [Zone("intel-rapl:0", "package-0", WATTS), Zone("intel-rapl:1", "package-1", 0.0)]
+    zones = [PowercapZone("intel-rapl:0", "package-0", WATTS), PowercapZone("intel-rapl:1", "package-1", 0.0)]
     with FakePowercap(tmp_path, zones) as made:
         yield made
 
@@ -150,7 +150,10 @@ def test_a_counter_that_stops_inside_a_window_has_no_energy(tmp_path: Path) -> N
 
 
 def test_a_package_that_cannot_be_read_is_named_beside_the_total_and_first_in_the_notes(tmp_path: Path) -> None:
-    zones = [Zone("intel-rapl:0", "package-0", WATTS), Zone("intel-rapl:1", "package-1", WATTS, max_range_uj=0)]
+    zones = [
+        PowercapZone("intel-rapl:0", "package-0", WATTS),
+        PowercapZone("intel-rapl:1", "package-1", WATTS, max_range_uj=0),
+    ]
     with FakePowercap(tmp_path, zones) as tree, tree.live(), Meter(settings(tmp_path)) as meter:
         with meter.measure() as m:
             time.sleep(SLEEP_S)
@@ -162,7 +165,7 @@ def test_a_package_that_cannot_be_read_is_named_beside_the_total_and_first_in_th
 
 
 def test_a_counter_that_is_slower_than_declared_shows_its_own_period_in_the_window(tmp_path: Path) -> None:
-    zone = Zone("intel-rapl:0", "package-0", WATTS)
+    zone = PowercapZone("intel-rapl:0", "package-0", WATTS)
     with FakePowercap(tmp_path, [zone]) as tree, tree.live(period_s=0.055):
         with Meter(settings(tmp_path), calibrate_s=0) as meter, meter.measure() as m:
             time.sleep(2 * LONG_S)
@@ -226,7 +229,7 @@ def test_a_window_too_short_for_the_sensor_claims_no_energy_and_says_how_long_wo
 
 
 def test_a_wrap_inside_the_window_loses_no_energy(tmp_path: Path) -> None:
-    zone = Zone("intel-rapl:0", "package-0", WATTS, start_uj=262_143_328_850 - 30_000_000)
+    zone = PowercapZone("intel-rapl:0", "package-0", WATTS, start_uj=262_143_328_850 - 30_000_000)
     with FakePowercap(tmp_path, [zone]) as tree, Meter(settings(tmp_path), calibrate_s=0, most_power_w=1e5) as meter:
         with meter.measure() as m:
             time.sleep(0.03)
@@ -237,7 +240,7 @@ def test_a_wrap_inside_the_window_loses_no_energy(tmp_path: Path) -> None:
 
 def test_many_wraps_inside_a_window_are_counted_by_the_sampler(tmp_path: Path) -> None:
     # 60 J at 200 W wrap each 0.3 s; the window is several wraps long.
-    zone = Zone("intel-rapl:0", "package-0", 200.0, max_range_uj=60_000_000, start_uj=0)
+    zone = PowercapZone("intel-rapl:0", "package-0", 200.0, max_range_uj=60_000_000, start_uj=0)
     with ExitStack() as stack:
         tree = stack.enter_context(FakePowercap(tmp_path, [zone]))
         tree.advance(0.01)  # a counter that stays at 0 is left out
@@ -257,7 +260,7 @@ def test_many_wraps_inside_a_window_are_counted_by_the_sampler(tmp_path: Path) -
 
 
 def test_a_window_in_which_wraps_may_hide_has_no_energy(tmp_path: Path) -> None:
-    zone = Zone("intel-rapl:0", "package-0", WATTS, max_range_uj=1_000_000, start_uj=10)
+    zone = PowercapZone("intel-rapl:0", "package-0", WATTS, max_range_uj=1_000_000, start_uj=10)
     with (
         FakePowercap(tmp_path, [zone]) as tree,
         Meter(settings(tmp_path), calibrate_s=0) as meter,

@@ -10,7 +10,7 @@ from itertools import pairwise
 from toyrun import Bench, Done, command_of, cpu_ticks_of, state_of, until, write_toy_checkpoint
 
 from joulebench.session import Session
-from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor
+from joulebench.testing.hwmon import Chip, FakeTemperatures, HwmonSensor
 
 
 def test_cells_that_crash_hang_or_leak_fail_alone_with_their_cause(bench: Bench) -> None:
@@ -183,7 +183,7 @@ def test_a_contended_block_is_repeated_and_both_are_kept(bench: Bench) -> None:
 def test_blocks_wait_for_the_temperature_of_the_first_one(bench: Bench) -> None:
     """The sensor jumps by 20 degrees at its first reading after the start and stays there."""
     tree = FakeTemperatures(
-        bench.folder, [Chip("coretemp", [Sensor("Package id 0", lambda t: 40.0 if t < 2 else 60.0)])]
+        bench.folder, [Chip("coretemp", [HwmonSensor("Package id 0", lambda t: 40.0 if t < 2 else 60.0)])]
     )
     profile = bench.profile(
         {"a": {"prefill_s": 0.3}},

@@ -22,7 +22,7 @@ from joulebench.run.rows import block_joules
 from joulebench.session import Session
 from joulebench.session.tables import EnergyRow
 from joulebench.testing.livefiles import NumberFile, ticking
-from joulebench.testing.powercap import FakePowercap, Zone, intel_zones
+from joulebench.testing.powercap import FakePowercap, PowercapZone, intel_zones
 from joulebench.worker.windows import block_windows
 
 IDLE_W, LOAD_W = 5.0, 50.0
@@ -188,7 +188,7 @@ def _powercap(bench: Bench, *, max_range_uj: int = 2**40, shown_every_s: float =
     """A live package that draws 20 W while the toy makes tokens and 4 W else."""
     load = bench.folder / "load"
     load.write_text("0")
-    zone = Zone("intel-rapl:0", "package-0", 0.0, max_range_uj)
+    zone = PowercapZone("intel-rapl:0", "package-0", 0.0, max_range_uj)
     root = bench.folder / "powercap"
     root.mkdir()
     with FakePowercap(root, [zone]) as tree, ticking(_advance(bench, tree, shown_every_s), 0.001):

@@ -20,7 +20,7 @@ from joulebench.pluginkit.declared import PUBLIC
 from joulebench.registry.classes import KINDS
 from joulebench.registry.loading import WITHOUT_VARIABLE, default_registry
 from joulebench.testing.contracts import CONTRACTS, PluginContract
-from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor, ThrottleCounts
+from joulebench.testing.hwmon import Chip, FakeTemperatures, HwmonSensor, ThrottleCounts
 from joulebench.testing.powercap import FakePowercap, intel_zones
 
 
@@ -138,7 +138,7 @@ def _given(tmp_path: Path) -> Iterator[Channel]:
         FakePowercap(tmp_path / "rapl", intel_zones(packages=2, psys_watts=30.0)) as rapl,
         FakeTemperatures(
             tmp_path / "thermal",
-            [Chip("coretemp", [Sensor("Package id 0", 47.0)])],
+            [Chip("coretemp", [HwmonSensor("Package id 0", 47.0)])],
             processors={0: ThrottleCounts(0, 0)},
         ) as thermal,
     ):

@@ -40,7 +40,7 @@ from joulebench.testing import (
 )
 from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench.testing.contracts.base import subject_of
-from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor, ThrottleCounts
+from joulebench.testing.hwmon import Chip, FakeTemperatures, HwmonSensor, ThrottleCounts
 from joulebench.testing.powercap import FakePowercap, intel_zones
 from joulebench.testing.sessions import ScriptedSession
 from joulebench.testing.stub_nvml import StubGpus
@@ -189,7 +189,7 @@ def _powercap(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 @contextmanager
 def _thermal(folder: Path) -> Iterator[Mapping[str, Any]]:
-    chip = Chip("coretemp", [Sensor("Package id 0", 47.0)])
+    chip = Chip("coretemp", [HwmonSensor("Package id 0", 47.0)])
     with FakeTemperatures(folder, [chip], processors={0: ThrottleCounts(0, 0)}) as tree:
         yield {"root": str(tree.root), "cpu_root": str(tree.cpu_root)}
 

@@ -15,7 +15,7 @@ from probe_reading import read, settings
 
 from joulebench.api import Availability, Channel, FileSource, provenance_of_file
 from joulebench.meter.live.sampler import FileReader
-from joulebench.testing.powercap import INTEL_RANGE_UJ, FakePowercap, Zone, intel_zones
+from joulebench.testing.powercap import INTEL_RANGE_UJ, FakePowercap, PowercapZone, intel_zones
 from joulebench_plugins.rapl import RaplProbe, access
 
 PROBE = RaplProbe()
@@ -69,7 +69,7 @@ def test_a_package_that_mmio_shows_again_is_counted_once(tmp_path: Path) -> None
 
 
 def test_a_package_that_only_mmio_shows_is_counted(tmp_path: Path) -> None:
-    FakePowercap(tmp_path, [Zone("intel-rapl-mmio:0", "package-0", 5.0)])
+    FakePowercap(tmp_path, [PowercapZone("intel-rapl-mmio:0", "package-0", 5.0)])
     assert counted(tmp_path) == ["rapl/mmio/package-0"]
 
 
@@ -80,12 +80,12 @@ def test_psys_is_left_out_of_the_total_beside_a_package(tmp_path: Path) -> None:
 
 
 def test_psys_alone_is_the_total_where_no_package_is(tmp_path: Path) -> None:
-    FakePowercap(tmp_path, [Zone("intel-rapl:0", "psys", 20.0), Zone("intel-rapl:1", "dram", 2.0)])
+    FakePowercap(tmp_path, [PowercapZone("intel-rapl:0", "psys", 20.0), PowercapZone("intel-rapl:1", "dram", 2.0)])
     assert counted(tmp_path) == ["rapl/psys"]
 
 
 def test_two_sockets_that_bear_one_name_are_both_counted(tmp_path: Path) -> None:
-    zones = [Zone("intel-rapl:0", "package-0", 5.0), Zone("intel-rapl:1", "package-0", 5.0)]
+    zones = [PowercapZone("intel-rapl:0", "package-0", 5.0), PowercapZone("intel-rapl:1", "package-0", 5.0)]
     FakePowercap(tmp_path, zones)
     assert counted(tmp_path) == ["rapl/package-0", "rapl/package-0@intel-rapl:1"]
 
@@ -183,7 +183,7 @@ def test_the_demonstration_command_keeps_a_tree_that_the_probe_reads(tmp_path: P
 
 
 def test_counters_that_a_user_may_not_read_are_told_with_the_cure(open_folder: Path) -> None:
-    zones = [Zone("intel-rapl:0", "package-0", 5.0, readable=False)]
+    zones = [PowercapZone("intel-rapl:0", "package-0", 5.0, readable=False)]
     FakePowercap(open_folder, zones)
     found = as_nobody(
         open_folder, "found = probe.inspect(settings); print(found.ok); print(found.reason); print(found.cure)"
@@ -198,7 +198,10 @@ def test_counters_that_a_user_may_not_read_are_told_with_the_cure(open_folder: P
 
 
 def test_what_a_user_may_read_is_read_and_the_total_says_what_it_lacks(open_folder: Path) -> None:
-    zones = [Zone("intel-rapl:0", "package-0", 5.0), Zone("intel-rapl:1", "package-1", 5.0, readable=False)]
+    zones = [
+        PowercapZone("intel-rapl:0", "package-0", 5.0),
+        PowercapZone("intel-rapl:1", "package-1", 5.0, readable=False),
+    ]
     FakePowercap(open_folder, zones)
     found = as_nobody(
         open_folder, "print(probe.inspect(settings))\nfor each in probe.channels(settings): print(each.path, each.note)"
@@ -225,8 +228,8 @@ def test_what_a_user_may_read_is_read_and_the_total_says_what_it_lacks(open_fold
 def test_a_zone_with_an_unusable_counter_is_left_out_and_named(
     tmp_path: Path, fault: dict[str, object], said: str
 ) -> None:
-    bad = Zone("intel-rapl:0:0", "dram", 0.0, **fault)  # type: ignore[arg-type]
-    FakePowercap(tmp_path, [Zone("intel-rapl:0", "package-0", 5.0), bad])
+    bad = PowercapZone("intel-rapl:0:0", "dram", 0.0, **fault)  # type: ignore[arg-type]
+    FakePowercap(tmp_path, [PowercapZone("intel-rapl:0", "package-0", 5.0), bad])
     found = inspect(tmp_path)
     assert found.ok
     assert found.reason is not None

@@ -7,7 +7,7 @@ import pytest
 from probe_reading import imported_alone, read, settings
 
 from joulebench.api import Availability, Channel
-from joulebench.testing.hwmon import Chip, FakeTemperatures, Sensor, ThermalZone, ThrottleCounts
+from joulebench.testing.hwmon import Chip, FakeTemperatures, HwmonSensor, ThermalZone, ThrottleCounts
 from joulebench_plugins.thermal import ThermalProbe
 
 PROBE = ThermalProbe()
@@ -26,11 +26,11 @@ def inspect(tree: FakeTemperatures) -> Availability:
 
 
 def coretemp(*labels: str) -> Chip:
-    return Chip("coretemp", [Sensor(label, 50.0) for label in labels])
+    return Chip("coretemp", [HwmonSensor(label, 50.0) for label in labels])
 
 
 def test_a_chips_temperature_is_named_after_chip_and_label_and_read_in_degrees(tmp_path: Path) -> None:
-    with FakeTemperatures(tmp_path, [Chip("k10temp", [Sensor("Tctl", 41.25)])]) as tree:
+    with FakeTemperatures(tmp_path, [Chip("k10temp", [HwmonSensor("Tctl", 41.25)])]) as tree:
         (channel,) = channels(tree).values()
         assert channel.path == "thermal/k10temp/Tctl"
         raw = read([channel])[channel.path]
@@ -40,7 +40,7 @@ def test_a_chips_temperature_is_named_after_chip_and_label_and_read_in_degrees(t
 
 
 def test_temperatures_follow_the_elapsed_time(tmp_path: Path) -> None:
-    chip = Chip("k10temp", [Sensor("Tctl", lambda t: 40.0 + 2.0 * t)])
+    chip = Chip("k10temp", [HwmonSensor("Tctl", lambda t: 40.0 + 2.0 * t)])
     with FakeTemperatures(tmp_path, [chip]) as tree:
         wanted = list(channels(tree).values())
         tree.advance(1.5)
@@ -48,7 +48,7 @@ def test_temperatures_follow_the_elapsed_time(tmp_path: Path) -> None:
 
 
 def test_a_live_tree_changes_by_itself(tmp_path: Path) -> None:
-    chip = Chip("k10temp", [Sensor("Tctl", lambda t: 40.0 + min(t * 100, 10))])
+    chip = Chip("k10temp", [HwmonSensor("Tctl", lambda t: 40.0 + min(t * 100, 10))])
     with FakeTemperatures(tmp_path, [chip]) as tree:
         wanted = list(channels(tree).values())
         with tree.live(period_s=0.005):
@@ -59,13 +59,13 @@ def test_a_live_tree_changes_by_itself(tmp_path: Path) -> None:
 
 
 def test_a_sensor_without_label_is_named_by_its_number(tmp_path: Path) -> None:
-    chip = Chip("nvme", [Sensor(None, 30.0), Sensor("Sensor 2", 31.0)])
+    chip = Chip("nvme", [HwmonSensor(None, 30.0), HwmonSensor("HwmonSensor 2", 31.0)])
     with FakeTemperatures(tmp_path, [chip]) as tree:
         assert set(channels(tree)) == {"thermal/nvme/temp1", "thermal/nvme/Sensor_2"}
 
 
 def test_chips_of_one_name_get_different_paths(tmp_path: Path) -> None:
-    chips = [Chip("nvme", [Sensor("Composite", 30.0)]) for _ in range(2)]
+    chips = [Chip("nvme", [HwmonSensor("Composite", 30.0)]) for _ in range(2)]
     with FakeTemperatures(tmp_path, chips) as tree:
         assert set(channels(tree)) == {"thermal/nvme/Composite", "thermal/nvme/Composite@hwmon1"}
 
@@ -85,7 +85,7 @@ def test_thermal_zones_are_named_by_their_type(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("celsius", [-128.0, 255.0, -51.0, 151.0])
 def test_an_absurd_temperature_is_left_out_and_said(tmp_path: Path, celsius: float) -> None:
-    chip = Chip("nct6775", [Sensor("AUXTIN0", celsius), Sensor("SYSTIN", 33.0)])
+    chip = Chip("nct6775", [HwmonSensor("AUXTIN0", celsius), HwmonSensor("SYSTIN", 33.0)])
     with FakeTemperatures(tmp_path, [chip]) as tree:
         assert set(channels(tree)) == {"thermal/nct6775/SYSTIN"}
         assert f"AUXTIN0: shows {celsius:g} degC" in (inspect(tree).reason or "")
@@ -94,12 +94,12 @@ def test_an_absurd_temperature_is_left_out_and_said(tmp_path: Path, celsius: flo
 
 @pytest.mark.parametrize("celsius", [-50.0, 0.0, 150.0])
 def test_a_temperature_that_a_computer_can_have_is_kept(tmp_path: Path, celsius: float) -> None:
-    with FakeTemperatures(tmp_path, [Chip("chip", [Sensor("T", celsius)])]) as tree:
+    with FakeTemperatures(tmp_path, [Chip("chip", [HwmonSensor("T", celsius)])]) as tree:
         assert set(channels(tree)) == {"thermal/chip/T"}
 
 
 def test_a_sensor_that_shows_no_number_is_left_out_and_said(tmp_path: Path) -> None:
-    with FakeTemperatures(tmp_path, [Chip("chip", [Sensor("T", 30.0)])]) as tree:
+    with FakeTemperatures(tmp_path, [Chip("chip", [HwmonSensor("T", 30.0)])]) as tree:
         (tree.root / "hwmon" / "hwmon0" / "temp1_input").write_text("N/A\n")
         assert not inspect(tree).ok
         assert "chip/T: shows no number" in (inspect(tree).reason or "")

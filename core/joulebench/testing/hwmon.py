@@ -4,7 +4,7 @@
 for /sys/class, with ``hwmon`` and ``thermal`` inside) and ``folder/cpu`` (which stands for
 /sys/devices/system/cpu). Temperatures are constants or functions of the elapsed seconds::
 
-    tree = FakeTemperatures(folder, [Chip("coretemp", [Sensor("Package id 0", lambda t: 40 + t)])])
+    tree = FakeTemperatures(folder, [Chip("coretemp", [HwmonSensor("Package id 0", lambda t: 40 + t)])])
     tree.advance(2.0)                  # virtual seconds: the sensor shows 42000
     with tree.live(period_s=0.01):     # or real time
         ...
@@ -25,7 +25,7 @@ Celsius = float | Callable[[float], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Sensor:
+class HwmonSensor:
     """One ``tempN_input``; without a label the chip has none, as many drivers do."""
 
     label: str | None
@@ -37,7 +37,7 @@ class Chip:
     """One ``hwmonN`` folder: a driver's name and its temperatures."""
 
     name: str
-    sensors: Sequence[Sensor]
+    sensors: Sequence[HwmonSensor]
 
 
 @dataclass(frozen=True, slots=True)

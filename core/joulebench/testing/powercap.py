@@ -34,7 +34,7 @@ INTEL_RANGE_UJ: Final = 262_143_328_850
 
 
 @dataclass(frozen=True, slots=True)
-class Zone:
+class PowercapZone:
     """One powercap zone. ``id`` is its folder's name and gives its place in the tree.
 
     ``intel-rapl:0:1`` lies in ``intel-rapl:0``; the kernel numbers zones in hexadecimal, so the
@@ -76,20 +76,20 @@ def intel_zones(
     psys_watts: Watts | None = None,
     mmio: bool = False,
     max_range_uj: int = INTEL_RANGE_UJ,
-) -> list[Zone]:
+) -> list[PowercapZone]:
     """Zones of an Intel machine: packages with core and dram inside, psys, the MMIO twins."""
-    zones: list[Zone] = []
+    zones: list[PowercapZone] = []
     for number in range(packages):
         parent = f"intel-rapl:{number:x}"
-        zones.append(Zone(parent, f"package-{number}", watts, max_range_uj))
+        zones.append(PowercapZone(parent, f"package-{number}", watts, max_range_uj))
         inner = [("core", core_watts), ("dram", dram_watts)]
         present = [(name, power) for name, power in inner if power is not None]
         for place, (name, power) in enumerate(present):
-            zones.append(Zone(f"{parent}:{place}", name, power, max_range_uj))
+            zones.append(PowercapZone(f"{parent}:{place}", name, power, max_range_uj))
         if mmio:
-            zones.append(Zone(f"intel-rapl-mmio:{number:x}", f"package-{number}", watts, max_range_uj))
+            zones.append(PowercapZone(f"intel-rapl-mmio:{number:x}", f"package-{number}", watts, max_range_uj))
     if psys_watts is not None:
-        zones.append(Zone(f"intel-rapl:{packages:x}", "psys", psys_watts, max_range_uj))
+        zones.append(PowercapZone(f"intel-rapl:{packages:x}", "psys", psys_watts, max_range_uj))
     return zones
 
 
@@ -101,7 +101,9 @@ class FakePowercap:
     as a container sees them that mounts the device folder.
     """
 
-    def __init__(self, folder: Path, zones: Sequence[Zone], layout: Literal["sysfs", "nested"] = "sysfs") -> None:
+    def __init__(
+        self, folder: Path, zones: Sequence[PowercapZone], layout: Literal["sysfs", "nested"] = "sysfs"
+    ) -> None:
         self.root = folder
         self.zones = tuple(zones)
         self._real = folder / ".devices" if layout == "sysfs" else folder
@@ -117,7 +119,7 @@ class FakePowercap:
         parts = [":".join([control, *numbers[: depth + 1]]) for depth in range(len(numbers))]
         return self._real.joinpath(control, *parts)
 
-    def _make(self, zone: Zone) -> NumberFile | None:
+    def _make(self, zone: PowercapZone) -> NumberFile | None:
         folder = self._folder(zone.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "name").write_text(f"{zone.name}\n")
