@@ -137,4 +137,4 @@ def test_joulebench_plan_says_what_is_compared_with_what(bench: Bench) -> None:
 
     line = "agreement is checked first: 3 × 5 tokens against truth [cpu], prompts of builtin:short"
     assert line in told("toy")
-    assert "agreement is not checked: the reference truth [cpu] cannot run: a reference needs" in (told("mutetoy"))
+    assert "agreement is not checked, no reference: truth [cpu] cannot run: a reference needs" in (told("mutetoy"))

@@ -149,7 +149,7 @@ def test_a_reference_that_crashes_leaves_the_reason_and_the_cells_are_measured(b
     assert "agreement is not checked" in done.errors
     found = _agreement(done, "same")
     assert found["agreed_tokens"] is None
-    assert "the reference truth could not run" in found["reason"]
+    assert "no reference: truth cannot run" in found["reason"]
     assert "SIGSEGV" in found["reason"]
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matrix_plugins import CATALOGUE, SmallCache, backend, converter, plan_of, registry_of, technique, workload
 
-from joulebench.api import Availability, Option
+from joulebench.api import Availability, ModelFile, Option, Plugin
 from joulebench.errors import ProfileError, UnknownPluginError
 from joulebench.plan.cells import Plan
 from joulebench.plan.conversion import NoRouteError, route
@@ -436,8 +436,79 @@ def test_a_file_that_a_conversion_unpacks_is_noted_at_its_cells(tmp_path: Path) 
     file.write_bytes(b"GGUF")
     text = f'version = 1\n[model.m]\nsource = "path:{file}"\n[backend.a]\n[workload.work]\n'
     plan = make_plan(parse_profile(text, "p.toml", Path("/")), registry_of(A, Unpacking), CATALOGUE, [])
-    assert plan.cells[0].notes[0] == "weights unpacked from q4_1 to float32"
-    assert plan.to_json()["cells"][0]["notes"][0] == "weights unpacked from q4_1 to float32"
+    assert plan.cells[0].notes[0] == "weights unpacked from q4_1 to float32 for a"
+    assert plan.to_json()["cells"][0]["notes"][0] == "weights unpacked from q4_1 to float32 for a"
+
+
+class Reading(converter("reading", "gguf", "hf")):  # type: ignore[misc]
+    """Reads the header of any file, and converts none."""
+
+    def describe(self, source: Path) -> ModelFile | None:
+        config = {"architectures": ["Foreign"], "max_position_embeddings": 5}
+        return ModelFile((source,), 4_000_000, config, "Q4_1, 5.00 bits per weight", "Q4_1", True)
+
+    def check(self, source: Path) -> str | None:
+        return "its tokenizer is not known"
+
+
+def own_file_plan(tmp_path: Path, body: str, *classes: type[Plugin]) -> Plan:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    text = f'version = 1\n[model.m]\nsource = "path:{tmp_path / "m.gguf"}"\n{body}'
+    return make_plan(parse_profile(text, "p.toml", tmp_path), registry_of(Reading, *classes), CATALOGUE, [])
+
+
+def test_a_file_of_the_users_own_runs_as_it_is_where_a_backend_opens_it(tmp_path: Path) -> None:
+    body = "[backend.own]\n[backend.a]\n[workload.work]\nlength = 5\n"
+    own, other = own_file_plan(tmp_path, body, A, backend("own", accepts=["gguf"])).cells
+    assert (own.runnable, own.transforms) == (True, ())
+    assert own.notes == ("as it is on own: Q4_1, 5.00 bits per weight, 4.0 MB",)
+    assert other.reason == "no way from format 'gguf' to hf: reading: its tokenizer is not known"
+
+
+def test_what_a_file_says_of_itself_is_checked_like_a_configuration(tmp_path: Path) -> None:
+    body = "[backend.own]\n[workload.work]\nlength = 6\n"
+    (cell,) = own_file_plan(tmp_path, body, backend("own", accepts=["gguf"])).cells
+    assert cell.reason == "the workload needs 6 tokens of context; the model has 5"
+
+
+def test_a_file_that_the_runtime_cannot_open_is_asked_for_once_and_skipped(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    class Own(backend("own", accepts=["gguf"])):  # type: ignore[misc]
+        def check_file(self, model: Path) -> str | None:
+            asked.append(model)
+            return "unknown architecture"
+
+    plan = own_file_plan(tmp_path, "[backend.own]\nthreads = [1, 2]\n[workload.work]\n", Own)
+    assert [cell.reason for cell in plan.cells] == ["m.gguf: unknown architecture"] * 2
+    assert asked == [tmp_path / "m.gguf"]
+
+
+def test_a_technique_for_checkpoints_is_skipped_on_a_file_that_runs_as_it_is(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Requantizing(technique("requantizing", "gguf", "gguf")):  # type: ignore[misc]
+        def check(self, settings: Any, config: Mapping[str, object]) -> str | None:
+            seen.append(config.get("quantization_config"))
+            return None
+
+    body = "[technique.prune]\n[technique.requantizing]\n[backend.own]\n[workload.work]\nlength = 5\n"
+    pruned, requantized = own_file_plan(
+        tmp_path, body, backend("own", accepts=["gguf"]), technique("prune"), Requantizing
+    ).cells
+    assert pruned.reason is not None
+    assert pruned.reason.startswith("prune takes a model of format 'hf', and a file of format 'gguf' runs as it is")
+    assert [step.name for step in requantized.transforms] == ["requantizing"]
+    assert seen == [{"quant_method": "gguf", "type": "Q4_1"}]
+
+
+def test_a_file_without_a_reference_says_what_alone_is_here(tmp_path: Path) -> None:
+    agreement = '[agreement]\nreference = { backend = "a" }\nprompts = "m.gguf"\n'
+    body = f"[backend.own]\n[backend.a]\n[workload.work]\nlength = 5\n{agreement}"
+    plan = own_file_plan(tmp_path, body, A, backend("own", accepts=["gguf"]))
+    reason = plan.references["m"].reason
+    assert reason is not None
+    assert reason.startswith("only m.gguf is here; ")
 
 
 def test_every_step_has_the_distribution_and_version_that_provide_it() -> None:

@@ -22,7 +22,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_pages_of_a_mapped_file_count_once_they_are_touched(model: Path) -> None:
-    assert resident_in_files(model) == 0
+    assert resident_in_files([model]) == 0
     with (
         (model / "weights").open("rb") as file,
         mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED) as mapped,
@@ -30,17 +30,17 @@ def test_pages_of_a_mapped_file_count_once_they_are_touched(model: Path) -> None
         mapped.madvise(mmap.MADV_RANDOM)  # no read-ahead beyond what is touched
         assert sum(mapped[:: mmap.PAGESIZE]) == PAGES * ord("x")
         for place in (model, model / "weights"):
-            assert resident_in_files(place) == PAGES * mmap.PAGESIZE
+            assert resident_in_files([place]) == PAGES * mmap.PAGESIZE
         beside = model.with_name("model (1) and another")
-        assert resident_in_files(beside) == 0
-    assert resident_in_files(model) == 0
+        assert resident_in_files([beside]) == 0
+    assert resident_in_files([model]) == 0
 
 
 def test_a_file_that_was_read_is_anonymous_memory(model: Path) -> None:
     before = memory_now()
     content = bytearray((model / "weights").read_bytes() * 256)
     after = memory_now()
-    assert resident_in_files(model) == 0
+    assert resident_in_files([model]) == 0
     assert before["rss_anon_bytes"] is not None
     assert after["rss_anon_bytes"] is not None
     assert after["rss_anon_bytes"] - before["rss_anon_bytes"] > len(content) / 2

@@ -202,11 +202,11 @@ def test_importance_is_what_hooks_in_transformers_measure(checkpoint: Path, sour
     from joulebench_plugins.llamacpp.loading import load_binding
     from joulebench_plugins.llamacpp.log import LibraryLog
     from joulebench_plugins.llamacpp.quantizer import calibration_stretches, measure_importance
-    from joulebench_plugins.shared.tensors.gguf import read_tensors
+    from joulebench_plugins.shared.tensors.gguf import read_model
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()
-    importance = measure_importance(load_binding(log), log, file, read_tensors(file), settings)
+    importance = measure_importance(load_binding(log), log, file, read_model(file).tensors, settings)
     ids = CheckpointTokenizer(checkpoint).encode(TEXT, chat=False)
     stretches = calibration_stretches(ids, 6, 24, 0, text)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
@@ -235,11 +235,11 @@ def test_an_importance_matrix_lowers_the_error_that_it_weighs(source: Path, text
     from joulebench_plugins.llamacpp.loading import load_binding
     from joulebench_plugins.llamacpp.log import LibraryLog
     from joulebench_plugins.llamacpp.quantizer import measure_importance
-    from joulebench_plugins.shared.tensors.gguf import read_tensors
+    from joulebench_plugins.shared.tensors.gguf import read_model
 
     settings = settings_of(GgufQuantize(), text, imatrix=True)
     file, log = source / "model.gguf", LibraryLog()
-    means = measure_importance(load_binding(log), log, file, read_tensors(file), settings).means
+    means = measure_importance(load_binding(log), log, file, read_model(file).tensors, settings).means
     plain = quantized(source, tmp_path / "plain", type="q4_0", pure=True)
     weighed = quantized(source, tmp_path / "weighed", text, type="q4_0", pure=True, imatrix=True)
     assert (plain["imatrix_matrices"], plain["imatrix_sequences"]) == (0, 0)

@@ -135,7 +135,7 @@ def test_json_has_each_divergence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("report", ["terminal", "markdown", "html", "csv", "json"])
 def test_a_reference_that_could_not_run_is_told_with_its_reason(tmp_path: Path, report: str) -> None:
-    reason = "the reference torch could not run: no such library"
+    reason = "no reference: torch cannot run: no such library"
     text = read(report, session(tmp_path, a=unknown(reason)))
     assert reason in text
 

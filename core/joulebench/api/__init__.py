@@ -7,9 +7,18 @@ Units stand in names (``_s``, ``_j``, ``_w``, ``_bytes``, ``_c``, ``_ns``). Unkn
 never 0.
 """
 
-from joulebench.api.artifacts import Artifact, ArtifactTechnique, Converter
+from joulebench.api.artifacts import Artifact, ArtifactTechnique, Converter, ModelFile
 from joulebench.api.availability import Availability, distribution_versions, require_modules
-from joulebench.api.backend import Backend, BackendSession, Device, Kernel, MemoryUse, SimulatedCost, Traffic
+from joulebench.api.backend import (
+    Backend,
+    BackendSession,
+    Device,
+    Kernel,
+    MemoryUse,
+    ModelTokenizer,
+    SimulatedCost,
+    Traffic,
+)
 from joulebench.api.plugin import ENVIRONMENT_NAME, Environment, Plugin
 from joulebench.api.probe import Channel, FileSource, Probe, ReaderSource, provenance_of_file
 from joulebench.api.renderer import FinishedCell, Renderer
@@ -44,6 +53,8 @@ __all__ = [
     "FinishedCell",
     "Kernel",
     "MemoryUse",
+    "ModelFile",
+    "ModelTokenizer",
     "Option",
     "OptionType",
     "OptionValue",

@@ -17,7 +17,8 @@ class Artifact:
     """A model on disk in one format (``hf``: a folder with config.json and safetensors).
 
     ``content_hash`` is the sha256 over names and contents of its files; ``lineage`` lists the
-    steps that made it, oldest first.
+    steps that made it, oldest first. ``parts`` are the further files of a model that is split, of
+    which ``path`` is the first.
     """
 
     format: str
@@ -25,6 +26,26 @@ class Artifact:
     content_hash: str
     size_bytes: int
     lineage: tuple[str, ...] = ()
+    parts: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """What a model file says of itself: what the plan shows and checks before anything opens it.
+
+    ``files`` are its parts, the first of which names it. ``config`` is as ``config.json`` would
+    state it, as far as the format tells; ``architectures`` is in it.
+    """
+
+    files: tuple[Path, ...]
+    size_bytes: int
+    config: Mapping[str, object]
+    #: How its numbers are stored, in words: ``Q4_K_M, 5.10 bits per weight``.
+    numbers: str
+    #: The name of that type where the weights are quantized; ``None`` where they are not.
+    quantization: str | None = None
+    #: Whether it brings a tokenizer of its own.
+    tokenizer: bool = False
 
 
 class Converter(Plugin):
@@ -35,6 +56,18 @@ class Converter(Plugin):
 
     def supports(self, architecture: str | None) -> str | None:
         """Why a model of this ``config.json`` architecture cannot be converted, or ``None``."""
+        return None
+
+    def describe(self, source: Path) -> ModelFile | None:
+        """What a model of the source format says of itself, read from its header without opening it.
+
+        Asked by the plan, also where the converter is not available: it must be quick and import
+        nothing heavy. Raises :class:`~joulebench.errors.ModelError` for a model that is not whole.
+        """
+        return None
+
+    def check(self, source: Path) -> str | None:
+        """Why this very model cannot be converted, as far as its header tells, or ``None``."""
         return None
 
     def note(self, source: Path, settings: Settings) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from joulebench.api.artifacts import Artifact
 from joulebench.api.plugin import Plugin
@@ -94,12 +95,32 @@ class SimulatedCost:
     energy_high_j: float | None = None
 
 
+class ModelTokenizer(Protocol):
+    """The tokenizer that a model's own file brings, as its runtime reads it."""
+
+    #: Ids that end a text.
+    eos_tokens: frozenset[int]
+    #: The file's chat template (Jinja), which the host renders; ``None`` where it has none.
+    chat_template: str | None
+    #: What templates call ``bos_token`` and ``eos_token``, as far as there are such.
+    special_texts: Mapping[str, str]
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """Ids of a text, in which names of special tokens count as these.
+
+        ``special`` puts around it what the file asks for (a token that begins each text).
+        """
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+
+
 class BackendSession(ABC):
     """A loaded model, in the worker process. One sequence at a time, greedy decoding.
 
     A session implements what its backend can do and names it in the backend's
     ``capabilities``: ``generate`` (prefill and step), ``score``, ``logits``, ``encode``,
-    ``train``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.window``, ``kv.evict``,
+    ``train``, ``tokenize``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.window``, ``kv.evict``,
     ``mlp.contextual``, ….
     """
 
@@ -190,6 +211,13 @@ class BackendSession(ABC):
         """
         return None
 
+    def tokenizer(self) -> ModelTokenizer | None:
+        """The tokenizer in the model's own file, for a model that comes without ``tokenizer.json``.
+
+        Asked once, after loading. ``None`` where the file has none. Capability ``tokenize``.
+        """
+        return None
+
     def facts(self) -> Mapping[str, Scalar]:
         """What the session really uses (dtype, kernels, threads), for the cell's record.
 
@@ -236,6 +264,15 @@ class Backend(Plugin):
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Why this model (its ``config.json``) cannot run with these settings, or ``None``."""
+        return None
+
+    def check_file(self, model: Path) -> str | None:
+        """Why the runtime cannot open this model file, which no converter wrote, or ``None``.
+
+        Asked by the plan where a user's own file runs as it is: an architecture that the installed
+        version does not know, a tensor that is missing. Reads no weights and imports nothing heavy
+        into this process (:func:`joulebench.backendkit.asked_elsewhere` asks another).
+        """
         return None
 
     def formats(self, settings: Settings) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def _agreement(agreement: AgreementCheck, plan: Plan) -> Iterator[str]:
                 f"{label} [{device}], prompts of {agreement.prompts}"
             )
         else:
-            yield (f"agreement{of} is not checked: the reference {label} [{device}] cannot run: {reason}")
+            yield f"agreement{of} is not checked, no reference: {label} [{device}] cannot run: {reason}"
 
 
 def _step(step: Transform) -> str:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Artifact
+from joulebench.api import Artifact, ModelFile
 from joulebench.backendkit import cache_folder
 from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_config, read_json
 from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.models import fetch
 from joulebench.models.fetch import WheelFile
-from joulebench.models.store import hash_content
+from joulebench.models.store import hash_content, hash_files
 
 CHECKPOINT_FORMAT: Final = "hf"
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -87,6 +87,19 @@ class ModelRef:
     fetched: bool
     note: str = ""
     path: Path | None = None  # where it is, if it is here and needs no making
+    file: ModelFile | None = None  # what its header says, where a converter reads that
+
+    @property
+    def runs_as_it_is(self) -> bool:
+        """Whether it is a file of the user's own, which runtimes that open such files get unchanged."""
+        return self.kind == "path" and self.format != CHECKPOINT_FORMAT
+
+    @property
+    def file_config(self) -> Mapping[str, Any] | None:
+        """``config`` of the file as it is: quantized weights are marked as in ``config.json``."""
+        if self.config is None or self.file is None or self.file.quantization is None:
+            return self.config
+        return {**self.config, "quantization_config": {"quant_method": self.format, "type": self.file.quantization}}
 
     @property
     def architecture(self) -> str | None:
@@ -222,8 +235,15 @@ def _real(path: Path) -> Path:
 def _resolve_path(source: str, path: Path) -> ModelRef:
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError("no such file", where=str(path))
+            raise ModelError("no such file", where=str(path), hint="give the path of a GGUF file")
         return ModelRef(source, "path", "gguf", None, path.stat().st_size, True, path=path)
+    files = [file.name for file in sorted(path.glob("*.gguf"))]
+    if files and not (path / "config.json").exists():
+        raise ModelError(
+            f"is a folder with {len(files)} GGUF file{'s' if len(files) > 1 else ''} and no checkpoint",
+            where=str(path),
+            hint=f"name the file: {source.rstrip('/')}/{files[0]}",
+        )
     facts = inspect_checkpoint(path)
     return ModelRef(source, "path", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
 
@@ -256,8 +276,11 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
         path = fetch.hub_checkpoint(name, revision, say)
         inspect_checkpoint(path)
         lineage = (ref.source,)
-    digest, size = hash_content(path)
-    return Artifact(ref.format, path, digest, size, lineage)
+    if ref.file is None:
+        digest, size = hash_content(path)
+        return Artifact(ref.format, path, digest, size, lineage)
+    digest, size = hash_files(ref.file.files)
+    return Artifact(ref.format, path, digest, size, lineage, ref.file.files[1:])
 
 
 def _write_shape(name: str, seed: int, config: Mapping[str, Any]) -> Path:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,11 +42,20 @@ def hash_file(path: Path) -> str:
 
 def hash_content(path: Path) -> tuple[str, int]:
     """(sha256 over names and contents, size in bytes) of a file or of all files of a folder."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    if path.is_file():
+        return hash_files((path,))
+    return _hashed((file.relative_to(path).as_posix(), file) for file in sorted(path.rglob("*")) if file.is_file())
+
+
+def hash_files(files: Sequence[Path]) -> tuple[str, int]:
+    """(sha256 over names and contents, size in bytes) of these files."""
+    return _hashed((file.name, file) for file in files)
+
+
+def _hashed(named: Iterable[tuple[str, Path]]) -> tuple[str, int]:
     digest = hashlib.sha256()
     size = 0
-    for file in files:
-        name = file.name if file == path else file.relative_to(path).as_posix()
+    for name, file in named:
         digest.update(f"{name}\0{hash_file(file)}\n".encode())
         size += file.stat().st_size
     return digest.hexdigest(), size

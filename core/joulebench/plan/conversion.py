@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from joulebench.api import Converter, Settings
+from joulebench.api import Converter, ModelFile, Settings
 from joulebench.environments.asking import Place, here
 from joulebench.errors import JoulebenchError
+from joulebench.models.catalogue import ModelRef
 from joulebench.models.making import Transform
 from joulebench.registry.loading import Registry
 
@@ -24,11 +25,13 @@ def route(
     architecture: str | None,
     settings: Settings | None = None,
     place_of: Callable[[Converter], Place] = here,
+    model: Path | None = None,
 ) -> list[Transform]:
     """Transforms from ``source`` to one of ``targets``: the fewest; of equals, the first target.
 
     ``settings`` go to the converters that have an option of that name.
-    ``place_of`` says where each of them works. Raises :class:`NoRouteError` with what each
+    ``place_of`` says where each of them works; ``model`` is what the first of them gets, where that is
+    known. Raises :class:`NoRouteError` with what each
     converter that might have served said.
     """
     formats = tuple(targets)
@@ -43,7 +46,7 @@ def route(
             for converter in converters:
                 if converter.source != format_ or converter.target in chains:
                     continue
-                fault = _fault(converter, place_of(converter), architecture)
+                fault = _fault(converter, place_of(converter), architecture, model if format_ == source else None)
                 if fault:
                     faults.append(f"{converter.name}: {fault}")
                     continue
@@ -57,22 +60,43 @@ def route(
     raise NoRouteError(f"no way from format '{source}' to {' or '.join(formats)}: {why}")
 
 
-def number_notes(registry: Registry, model: Path | None, transforms: Sequence[Transform]) -> list[str]:
-    """What the first conversion of a model that is here does to its numbers, in words."""
-    if model is None or not transforms or transforms[0].kind != "converter":
+def model_notes(
+    registry: Registry, ref: ModelRef, path: Path | None, backend: str, transforms: Sequence[Transform]
+) -> list[str]:
+    """What becomes of the numbers of a model that is here (at ``path``) on its way to a backend, in words."""
+    converted = bool(transforms) and transforms[0].kind == "converter"
+    if ref.runs_as_it_is and not converted:
+        return [] if ref.file is None else [f"as it is on {backend}: {_file_text(ref.file)}"]
+    if path is None or not converted:
         return []
     try:
-        note = registry.converter(transforms[0].name).note(model, transforms[0].settings)
+        note = registry.converter(transforms[0].name).note(path, transforms[0].settings)
     except JoulebenchError:
         return []  # a damaged file: the conversion says what is wrong with it
-    return [f"weights {note}"] if note else []
+    if not note:
+        return []
+    return [f"weights {note} for {backend}" if ref.runs_as_it_is else f"weights {note}"]
 
 
-def _fault(converter: Converter, place: Place, architecture: str | None) -> str | None:
+def _file_text(file: ModelFile) -> str:
+    return f"{file.numbers}, {file.size_bytes / 1e6:,.1f} MB"
+
+
+def _fault(converter: Converter, place: Place, architecture: str | None, model: Path | None) -> str | None:
     availability = place.availability
     if not availability.ok:
         return with_cure(availability.reason, availability.cure)
-    return converter.supports(architecture) if architecture else None
+    fault = converter.supports(architecture) if architecture else None
+    return converter.check(model) if fault is None and model is not None else fault
+
+
+def described(converters: Sequence[Converter], format_: str, model: Path) -> ModelFile | None:
+    """What a model file says of itself, by the first converter that reads its format.
+
+    Raises :class:`~joulebench.errors.ModelError` for a model that is not whole.
+    """
+    described_by = (converter.describe(model) for converter in converters if converter.source == format_)
+    return next((file for file in described_by if file is not None), None)
 
 
 def _as_transform(converter: Converter, place: Place, settings: Settings) -> Transform:

@@ -28,7 +28,7 @@ from joulebench.plan.checks import (
     require_capabilities,
     session_settings,
 )
-from joulebench.plan.conversion import NoRouteError, number_notes, route
+from joulebench.plan.conversion import NoRouteError, described, model_notes, route
 from joulebench.plan.duration import run_duration
 from joulebench.plan.files import ProfileFiles
 from joulebench.plan.interpreters import Placing
@@ -91,6 +91,7 @@ class _Planner:
         self._converters = [registry.converter(name) for name in registry.names("converter")]
         self._placing = Placing(profile, Interpreters(registry=registry))
         self._backends: list[BackendVariant] = []
+        self._file_faults: dict[tuple[Path, str], str | None] = {}
         self.models = {choice.label: self._model(choice) for choice in profile.models}
 
     def _model(self, choice: Choice) -> ModelRef:
@@ -100,11 +101,20 @@ class _Planner:
                 f"unknown key '{key}'", where=self._profile.where(*path, key), hint=unknown_name_hint(key, ["source"])
             )
         try:
-            return resolve_model(choice.plugin, self._catalogue, self._profile.folder)
+            return self._described(resolve_model(choice.plugin, self._catalogue, self._profile.folder))
         except ModelError as error:
             what = error.what if error.where is None else f"{error.where}: {error.what}"
             where = self._profile.where(*path, *(("source",) if choice.named else ()))
             raise ModelError(what, where=where, hint=error.hint) from None
+
+    def _described(self, ref: ModelRef) -> ModelRef:
+        """With what a file of the user's own says of itself."""
+        if not ref.runs_as_it_is or ref.path is None:
+            return ref
+        file = described(self._converters, ref.format, ref.path)
+        if file is None:
+            return ref
+        return replace(ref, file=file, config=file.config, weights_bytes=file.size_bytes)
 
     # -- what the profile names --------------------------------------------------------------
 
@@ -275,13 +285,22 @@ class _Planner:
     def _way(self, model: str, chain: Chain, backend: BackendVariant) -> _Way:
         """What is done to the model's files, and what while it runs.
 
-        Every model becomes a checkpoint first: one checkpoint serves all backends.
+        Models become checkpoints first: one checkpoint serves all backends. But for a file of the
+        user's own: a backend that opens such files gets it as it is.
         """
         ref = self.models[model]
-        transforms = self._convert(ref, ref.format, (CHECKPOINT_FORMAT,))
+        resolved = self._resolved(backend)
+        formats = backend.backend.formats(resolved)
+        direct = ref.runs_as_it_is and ref.format in formats
+        transforms: list[Transform] = []
+        current, config = ref.format, ref.file_config
+        if direct:
+            self._check_model_file(ref, backend)
+        else:
+            transforms += self._convert(ref, ref.format, (CHECKPOINT_FORMAT,), model=ref.path)
+            current, config = CHECKPOINT_FORMAT, ref.config
         runtime: list[RuntimeStep] = []
         recorded: list[RuntimeStep] = []
-        current, config = CHECKPOINT_FORMAT, ref.config
         for step in chain.steps:
             technique = self._registry.technique(step.plugin)
             settings = self._step_settings(chain, step, technique)
@@ -291,6 +310,12 @@ class _Planner:
                 recorded.append(RuntimeStep(step.plugin, settings))
                 runtime.append(RuntimeStep(step.plugin, self._files.resolved(technique.options, settings)))
                 continue
+            if direct and technique.accepts != current:
+                raise SkipCellError(
+                    f"{technique.name} takes a model of format '{technique.accepts}', and a file of format "
+                    f"'{current}' runs as it is on {backend.label}: name the checkpoint that it was made of",
+                    "settings",
+                )
             check_technique(technique, settings, config)
             config = None if config is None else technique.config_after(settings, config)
             transforms += self._convert(ref, current, (technique.accepts,))
@@ -300,17 +325,31 @@ class _Planner:
                 )
             )
             current = technique.produces
-        settings = self._resolved(backend)
-        conversion = backend.backend.conversion_settings(settings)
-        transforms += self._convert(ref, current, backend.backend.formats(settings), conversion)
-        notes = [*number_notes(self._registry, ref.path, transforms), *_unknown(ref)]
+        conversion = backend.backend.conversion_settings(resolved)
+        transforms += self._convert(ref, current, formats, conversion)
+        notes = [*model_notes(self._registry, ref, ref.path, backend.label, transforms), *_unknown(ref)]
         return _Way(tuple(transforms), tuple(runtime), tuple(recorded), config, tuple(notes))
 
+    def _check_model_file(self, ref: ModelRef, variant: BackendVariant) -> None:
+        """Skip where the runtime cannot open the user's own file; it is asked once."""
+        if ref.path is None or variant.place.python is not None:
+            return  # another interpreter's runtime says it when it opens the file
+        key = (ref.path, variant.backend.name)
+        if key not in self._file_faults:
+            self._file_faults[key] = variant.backend.check_file(ref.path)
+        if fault := self._file_faults[key]:
+            raise SkipCellError(f"{ref.path.name}: {fault}", "artifact")
+
     def _convert(
-        self, ref: ModelRef, source: str, targets: Iterable[str], settings: Settings | None = None
+        self,
+        ref: ModelRef,
+        source: str,
+        targets: Iterable[str],
+        settings: Settings | None = None,
+        model: Path | None = None,
     ) -> list[Transform]:
         try:
-            return route(self._converters, source, targets, ref.architecture, settings, self._placing.converter)
+            return route(self._converters, source, targets, ref.architecture, settings, self._placing.converter, model)
         except NoRouteError as error:
             raise SkipCellError(str(error), "unavailable") from None
 
@@ -368,7 +407,9 @@ class _Planner:
             check_backend(variant.backend, variant.device, settings, way.config)
             return replace(reference, transforms=way.transforms, prepared=PreparedSession(settings))
         except SkipCellError as skip:
-            return replace(reference, reason=skip.reason)
+            alone = self.models[model].file
+            only = "" if alone is None else f"only {alone.files[0].name} is here; "
+            return replace(reference, reason=only + skip.reason)
 
 
 def _unknown(ref: ModelRef) -> Iterator[str]:

@@ -39,13 +39,15 @@ class Job:
     limits: RunLimits
     #: What runs the worker, if not this interpreter.
     python: OtherPython | None = None
+    #: Whether a session that has no checkpoint has the tokenizer of the model's own file.
+    own_tokenizer: bool = False
 
     @property
     def can_be_judged(self) -> bool:
-        """Whether a session is to score a text, and can with the checkpoint's own tokenizer."""
+        """Whether a session is to score a text, and can with the model's own tokenizer."""
         folder = self.checkpoint
-        able = self.judged and self.can_score
-        return able and folder is not None and (folder / "tokenizer.json").is_file()
+        reads = self.own_tokenizer if folder is None else (folder / "tokenizer.json").is_file()
+        return self.judged and self.can_score and reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def opening_order(
             "path": str(artifact.path),
             "content_hash": artifact.content_hash,
             "size_bytes": artifact.size_bytes,
+            "parts": [str(path) for path in artifact.parts],
         },
         "checkpoint": None if job.checkpoint is None else str(job.checkpoint),
         "device": device,

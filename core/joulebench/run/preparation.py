@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from joulebench.api import Artifact, ArtifactTechnique, Scalar
+from joulebench.api import Artifact, ArtifactTechnique, Backend, Scalar, Settings
 from joulebench.errors import JoulebenchError, UnavailableError
-from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, checkpoint_config, obtain_model
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, checkpoint_config, obtain_model
 from joulebench.models.making import MakingLimits, Transform
 from joulebench.models.store import Store
 from joulebench.plan.cells import Plan, PlannedCell, PlannedReference
 from joulebench.plan.checks import SkipCellError, check_backend, check_context, check_technique
-from joulebench.plan.conversion import number_notes
+from joulebench.plan.conversion import model_notes
 from joulebench.plan.files import ProfileFiles
 from joulebench.plan.labels import untaken
 from joulebench.profile.reading import Profile
@@ -61,7 +61,9 @@ class Preparation:
         model = self._models.get(cell.model)
         if not isinstance(model, Artifact):
             return cell
-        return replace(cell, notes=tuple(number_notes(self._registry, model.path, cell.transforms)))
+        ref = self._plan.models[cell.model]
+        notes = model_notes(self._registry, ref, model.path, cell.backend, cell.transforms)
+        return replace(cell, notes=tuple(notes))
 
     def cell(self, cell: PlannedCell) -> Job:
         """Everything that a cell needs, made now.
@@ -105,13 +107,14 @@ class Preparation:
             shuffle=self._profile.measurement.shuffle,
             limits=self._profile.limits,
             python=planned.python,
+            own_tokenizer=_own_tokenizer(self._plan.models[planned.model], backend, session.settings),
         )
 
     def _model_for(self, cell: PlannedCell | PlannedReference) -> ReadyModel:
         """The model of a cell through all of its transforms."""
         artifact = self._model(cell.model)
         checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else None
-        config = checkpoint_config(artifact)
+        config = checkpoint_config(artifact) or self._plan.models[cell.model].file_config
         evidence: dict[str, dict[str, Scalar]] = {}
         for step in cell.transforms:
             stored = self._store.make(artifact, self._ready(step, config), self._say)
@@ -154,3 +157,8 @@ class Preparation:
         if isinstance(model, JoulebenchError):
             raise model
         return model
+
+
+def _own_tokenizer(model: ModelRef, backend: Backend, settings: Settings) -> bool:
+    """Whether the model's own file has a tokenizer that the backend reads."""
+    return model.file is not None and model.file.tokenizer and "tokenize" in backend.abilities(settings)

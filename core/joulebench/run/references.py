@@ -92,8 +92,9 @@ class References:
             return self._missing(about, f"{folder}: {error.strerror}")
 
     def _missing(self, about: dict[str, Scalar], reason: str) -> Reference:
-        self._say(f"agreement is not checked: the reference {about['label']} cannot run: {reason}")
-        return Reference(about, reason=f"the reference {about['label']} could not run: {reason}")
+        text = f"no reference: {about['label']} cannot run: {reason}"
+        self._say(f"agreement is not checked, {text}")
+        return Reference(about, reason=text)
 
     def _answered(self, planned: PlannedReference, about: dict[str, Scalar], folder: Path) -> Reference:
         job = self._job_of(planned)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,13 +51,14 @@ def trim_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def resident_in_files(place: Path, pid: int | None = None) -> int | None:
-    """Resident bytes of mappings of the file ``place``, or of any file in that folder.
+def resident_in_files(places: Sequence[Path], pid: int | None = None) -> int | None:
+    """Resident bytes of mappings of these files, or of any file in these folders.
 
     What a runtime maps (weights) instead of copying. A page that is mapped twice counts twice, as
     it does in the kernel's own RssFile. ``None`` where the system does not say.
     """
-    own = os.path.realpath(place)
+    own = [os.path.realpath(place) for place in places]
+    folders = tuple(place + os.sep for place in own)
     total = 0
     inside = False
     try:
@@ -66,7 +68,7 @@ def resident_in_files(place: Path, pid: int | None = None) -> int | None:
                 mapping = _MAPPING.match(line)
                 if mapping:
                     path = mapping[1]
-                    inside = path == own or path.startswith(own + os.sep)
+                    inside = path in own or path.startswith(folders)
                 elif inside and line.startswith("Rss:"):
                     total += int(line.split()[1]) * 1024
     except OSError:

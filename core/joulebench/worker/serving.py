@@ -36,7 +36,7 @@ from joulebench.protocol import PROTOCOL_VERSION
 from joulebench.registry.loading import Registry, default_registry
 from joulebench.worker.memory import memory_now, reset_peak, resident_in_files, trim_memory
 from joulebench.worker.reference import compare, keep_reference, prompt_tokens
-from joulebench.worker.tokenizer import CheckpointTokenizer
+from joulebench.worker.tokenizer import CheckpointTokenizer, SessionTokenizer, TextTokenizer
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -100,7 +100,7 @@ class Job:
             content_hash=order["artifact"]["content_hash"],
             size_bytes=order["artifact"]["size_bytes"],
         )
-        self._artifact_path = artifact.path
+        self._artifact_files = (artifact.path, *map(Path, order["artifact"].get("parts", ())))
         backend = registry.backend(order["backend"])
         self._techniques = _runtime_techniques(registry, order["runtime"])
         settings: Settings = order["settings"]
@@ -113,7 +113,7 @@ class Job:
         self.pid = os.getpid() if model_pid is None else model_pid
         if model_pid is not None:
             self.rss_base_bytes = None  # that process was not there before the model was loaded
-        self._tokenizer = _tokenizer(order["checkpoint"], self.session.vocabulary_size)
+        self._tokenizer = _tokenizer(order["checkpoint"], self.session, artifact)
         self._cost = _cost_reader(self.session)
         self._workload_settings: Settings = order["workload_settings"]
         self._workload: Workload | None = None
@@ -255,7 +255,7 @@ class Job:
         return {
             **memory_now(self.pid),
             "rss_peak_bytes": self._rss_peak() or None,
-            "rss_model_bytes": resident_in_files(self._artifact_path, self.pid),
+            "rss_model_bytes": resident_in_files(self._artifact_files, self.pid),
             "weights_bytes": use.weights_bytes,
             "kv_allocated_bytes": use.kv_allocated_bytes,
             "kv_used_bytes": use.kv_used_bytes,
@@ -298,10 +298,14 @@ def _runtime_techniques(registry: Registry, steps: list[dict[str, Any]]) -> list
     return techniques
 
 
-def _tokenizer(checkpoint: str | None, vocabulary_size: int | None) -> CheckpointTokenizer | None:
-    if checkpoint is None or not os.path.lexists(Path(checkpoint) / "tokenizer.json"):
-        return None
-    return CheckpointTokenizer(Path(checkpoint), vocabulary_size)
+def _tokenizer(checkpoint: str | None, session: BackendSession, artifact: Artifact) -> TextTokenizer | None:
+    """The checkpoint's own; that of the model's file where there is no checkpoint."""
+    if checkpoint is not None:
+        folder = Path(checkpoint)
+        there = os.path.lexists(folder / "tokenizer.json")
+        return CheckpointTokenizer(folder, session.vocabulary_size) if there else None
+    own = session.tokenizer()
+    return None if own is None else SessionTokenizer(own, str(artifact.path))
 
 
 def _die_with_parent() -> None:

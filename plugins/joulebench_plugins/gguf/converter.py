@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
-from joulebench.errors import ModelError
-from joulebench_plugins.shared.tensors.gguf import read_tensors
+from joulebench.api import Availability, Converter, ModelFile, Option, Settings, distribution_versions, require_modules
+from joulebench.errors import ArtifactError
+from joulebench_plugins.shared.tensors.gguf import gguf_in, read_model
 
 #: ``general.architecture`` and the ``config.json`` name of the one family that is understood.
 _ARCHITECTURES: Final = ("llama", "LlamaForCausalLM")
@@ -50,11 +50,31 @@ class GgufImport(Converter):
             return None
         return f"imports llama-type GGUF files only, not '{architecture}'"
 
+    def describe(self, source: Path) -> ModelFile:
+        """Read from the header: metadata, and the types of the tensors."""
+        from joulebench_plugins.gguf.describing import describe_model
+
+        return describe_model(gguf_in(source))
+
+    def check(self, source: Path) -> str | None:
+        """Other models than plain llamas, and tokenizers that the importer does not know."""
+        from joulebench_plugins.gguf.metadata import read_shape
+        from joulebench_plugins.gguf.reading import GgufMetadata
+        from joulebench_plugins.gguf.tokenizer import check_tokenizer
+
+        file = GgufMetadata(gguf_in(source))
+        try:
+            read_shape(file)
+            check_tokenizer(file)
+        except ArtifactError as error:
+            return error.what
+        return None
+
     def note(self, source: Path, settings: Settings) -> str | None:
         """The number type of most weights in the file, if the checkpoint's is another."""
         written = str(settings.get("dtype", "bfloat16"))
         numbers: Counter[str] = Counter()
-        for tensor in read_tensors(_gguf_in(source)):
+        for tensor in read_model(gguf_in(source)).tensors:
             numbers[tensor.type] += tensor.count
         if not numbers:
             return None
@@ -72,7 +92,7 @@ class GgufImport(Converter):
         from joulebench_plugins.gguf.tokenizer import write_tokenizer
         from joulebench_plugins.gguf.weights import write_weights
 
-        file = GgufFile(_gguf_in(source))
+        file = GgufFile(gguf_in(source))
         shape, ids = read_shape(file), read_special_ids(file)
         dtype = str(settings.get("dtype", "bfloat16"))
         # The tokenizer first: it is what is most likely refused, and takes a second only.
@@ -80,21 +100,6 @@ class GgufImport(Converter):
         write_weights(file, shape, output / "model.safetensors", dtype)
         _write_json(output / "config.json", config_of(shape, ids, dtype))
         _write_json(output / "generation_config.json", ids.config())
-
-
-def _gguf_in(source: Path) -> Path:
-    if source.is_file():
-        return source
-    if not source.is_dir():
-        raise ModelError("no such GGUF file", where=str(source))
-    files = sorted(source.glob("*.gguf"))
-    if len(files) != 1:
-        raise ModelError(
-            f"holds {len(files)} .gguf files; exactly one is expected",
-            where=str(source),
-            hint="name the file; models split into several files are merged with gguf-split first",
-        )
-    return files[0]
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from joulebench.errors import ArtifactError, ModelError
-from joulebench_plugins.gguf.reading import GgufFile
+from joulebench_plugins.gguf.reading import GgufMetadata
 from joulebench_plugins.shared.llama.rotary import Rope
 from joulebench_plugins.shared.llama.shape import ARCHITECTURES, LlamaShape
 
@@ -59,7 +59,7 @@ def config_of(shape: LlamaShape, ids: SpecialIds, dtype: str) -> dict[str, objec
     }
 
 
-def read_shape(file: GgufFile) -> LlamaShape:
+def read_shape(file: GgufMetadata) -> LlamaShape:
     """Read the shape, refusing what a plain llama model cannot express."""
     _refuse_other_models(file)
     heads = file.needed_integer("llama.attention.head_count")
@@ -95,14 +95,14 @@ def read_shape(file: GgufFile) -> LlamaShape:
     )
 
 
-def read_special_ids(file: GgufFile) -> SpecialIds:
+def read_special_ids(file: GgufMetadata) -> SpecialIds:
     """The ids; the end of a turn is one of the ends where it is a token of its own."""
     rows = file.tensor_shape("token_embd.weight")[0]
     ends = [index for role in ("eos", "eot") if (index := file.token_id(role, rows)) is not None]
     return SpecialIds(file.token_id("bos", rows), tuple(dict.fromkeys(ends)), file.token_id("padding", rows))
 
 
-def _refuse_other_models(file: GgufFile) -> None:
+def _refuse_other_models(file: GgufMetadata) -> None:
     architecture = file.text("general.architecture")
     if architecture != "llama":
         raise ArtifactError(f"architecture '{architecture}' is not llama", where=str(file.path), hint=_SCOPE)
@@ -115,14 +115,14 @@ def _refuse_other_models(file: GgufFile) -> None:
         )
 
 
-def _refuse_unequal_heads(file: GgufFile, head_dim: int) -> None:
+def _refuse_unequal_heads(file: GgufMetadata, head_dim: int) -> None:
     for key in ("llama.attention.value_length", "llama.rope.dimension_count"):
         size = file.integer(key)
         if size is not None and size != head_dim:
             raise ArtifactError(f"'{key}' is {size} where heads are {head_dim} wide", where=str(file.path), hint=_SCOPE)
 
 
-def _rope(file: GgufFile) -> Rope:
+def _rope(file: GgufMetadata) -> Rope:
     kind = file.text("llama.rope.scaling.type") or "none"
     if kind not in ("none", "linear"):
         raise ArtifactError(f"rope scaling '{kind}' is not imported", where=str(file.path), hint=_SCOPE)

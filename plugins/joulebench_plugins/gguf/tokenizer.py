@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.gguf.pretokenizers import LLAMA3_CUTS
-from joulebench_plugins.gguf.reading import GgufFile
+from joulebench_plugins.gguf.reading import GgufFile, GgufMetadata
 from joulebench_plugins.shared.llama.shape import LlamaShape
 
 if TYPE_CHECKING:
@@ -32,14 +32,7 @@ def write_tokenizer(file: GgufFile, shape: LlamaShape, output: Path) -> None:
     Raises :class:`ArtifactError` for SentencePiece and other vocabularies than byte-level BPE,
     and for a pre-tokenizer that is not known.
     """
-    kind = file.text("tokenizer.ggml.model")
-    if kind != "gpt2":
-        named = "SentencePiece ('llama')" if kind == "llama" else f"'{kind}'"
-        raise ArtifactError(
-            f"tokenizer {named} is not imported; byte-level BPE ('gpt2') is",
-            where=str(file.path),
-            hint="use the model's original safetensors and tokenizer.json instead",
-        )
+    check_tokenizer(file)
     tokens = file.texts("tokenizer.ggml.tokens")
     if not tokens or len(tokens) > shape.vocab_size:
         raise ModelError(
@@ -53,12 +46,35 @@ def write_tokenizer(file: GgufFile, shape: LlamaShape, output: Path) -> None:
     )
 
 
+def check_tokenizer(file: GgufMetadata) -> None:
+    """Raise :class:`ArtifactError` for a tokenizer that is not imported, by the header alone."""
+    kind = file.text("tokenizer.ggml.model")
+    if kind != "gpt2":
+        named = "SentencePiece ('llama')" if kind == "llama" else f"'{kind}'"
+        raise ArtifactError(
+            f"tokenizer {named} is not imported; byte-level BPE ('gpt2') is",
+            where=str(file.path),
+            hint="use the model's original safetensors and tokenizer.json instead",
+        )
+    pre = _cut_name(file)
+    if pre not in _GPT2 | _DIGIT_WISE | _LLAMA3:
+        known = ", ".join(sorted(_GPT2 | _DIGIT_WISE | _LLAMA3))
+        raise ArtifactError(
+            f"pre-tokenizer '{pre}' is not known",
+            where=f"{file.path}: tokenizer.ggml.pre",
+            hint=f"known: {known}; use the model's original safetensors and tokenizer.json instead",
+        )
+
+
+def _cut_name(file: GgufMetadata) -> str:
+    return file.text("tokenizer.ggml.pre") or "default"
+
+
 def _build(file: GgufFile, tokens: list[str]) -> Tokenizer:
     from tokenizers import AddedToken, Tokenizer, decoders
     from tokenizers.models import BPE
 
-    pre = file.text("tokenizer.ggml.pre") or "default"
-    cutter = _cutter(pre, file)
+    pre = _cut_name(file)
     merges = file.texts("tokenizer.ggml.merges") or []
     vocabulary = {token: index for index, token in enumerate(tokens)}
     try:
@@ -68,7 +84,7 @@ def _build(file: GgufFile, tokens: list[str]) -> Tokenizer:
     except Exception as error:  # the library raises bare Exception for an inconsistent vocabulary
         raise ModelError(f"merges and tokens disagree: {error}", where=str(file.path)) from error
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = cutter
+    tokenizer.pre_tokenizer = _cutter(pre)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = _framing(file, tokens, pre)
     types = file.integers("tokenizer.ggml.token_type") or []
@@ -86,7 +102,7 @@ def _pair(merge: str) -> tuple[str, str]:
     return left, right
 
 
-def _cutter(pre: str, file: GgufFile) -> PreTokenizer:
+def _cutter(pre: str) -> PreTokenizer:
     from tokenizers import Regex, pre_tokenizers
 
     if pre in _GPT2:
@@ -95,18 +111,11 @@ def _cutter(pre: str, file: GgufFile) -> PreTokenizer:
         return pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
-    if pre in _LLAMA3:
-        return pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(LLAMA3_CUTS), behavior="isolated"),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-    known = ", ".join(sorted(_GPT2 | _DIGIT_WISE | _LLAMA3))
-    raise ArtifactError(
-        f"pre-tokenizer '{pre}' is not known",
-        where=f"{file.path}: tokenizer.ggml.pre",
-        hint=f"known: {known}; use the model's original safetensors and tokenizer.json instead",
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA3_CUTS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from joulebench.api import Artifact, Availability, Backend, BackendSession, Device, Settings, distribution_versions
-from joulebench.backendkit import cpu_device
+from joulebench.backendkit import asked_elsewhere, cpu_device
 from joulebench_plugins.llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
 from joulebench_plugins.llamacpp.kvwindow import PositionWindow
 from joulebench_plugins.llamacpp.settings import KV_TYPES, OPTIONS, complete
@@ -21,7 +22,7 @@ class LlamaCppBackend(Backend):
     name = "llamacpp"
     summary = "llama.cpp's C library"
     accepts = ("gguf",)
-    capabilities = frozenset({"generate", "score", "logits", "kv.quantized", "kv.window"})
+    capabilities = frozenset({"generate", "score", "logits", "tokenize", "kv.quantized", "kv.window"})
     options = OPTIONS
 
     def available(self) -> Availability:
@@ -54,6 +55,21 @@ class LlamaCppBackend(Backend):
             if size is not None and size % block:
                 return f"{key} = '{full[key]}' needs heads of a multiple of {block}, not {size}"
         return None
+
+    def check_file(self, model: Path) -> str | None:
+        """Asked of the library itself, in another process: what it opens depends on its version."""
+        answer = asked_elsewhere(
+            "import json; from joulebench_plugins.llamacpp.loading import file_fault; "
+            f"print(json.dumps(file_fault({str(model)!r})))"
+        )
+        if not isinstance(answer, dict):
+            return "llama.cpp ended, or took longer than a minute, when it looked at the file"
+        fault = answer.get("fault")
+        if fault is None:
+            return None
+        package = answer["package"]
+        cure = f" (a newer one may: pip install --upgrade {package})" if "unknown" in fault else ""
+        return f"llama.cpp of {package} {self.versions()[package]} cannot open it: {fault}{cure}"
 
     def conversion_settings(self, settings: Settings) -> Settings:
         """The number type that the file is written in, and whether integers are packed."""

@@ -1,32 +1,27 @@
-"""What the backend needs of a binding of llama.cpp, and what both bindings share.
+"""llama.cpp's calls: loading, quantizing, and the structures that say how.
 
-The calls and structures are those of llama.h; both packages give them, one through ctypes, one
-through CFFI, and assignments to a structure's fields read the same in both.
+The calls and structures are those of llama.h; the packages that bring it differ in what
+:mod:`joulebench_plugins.llamacpp.native` names.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from joulebench.errors import UnavailableError
+from joulebench_plugins.llamacpp.decoder import Decoder
+from joulebench_plugins.llamacpp.log import LibraryLog
+from joulebench_plugins.llamacpp.native import Native, Watch
 
-#: ggml-backend.h, enum ggml_backend_dev_type: a GPU of its own, or one in the processor.
-GPU_TYPES: Final = (1, 2)
-#: The library keeps the address of its log callback for as long as the process lives.
-LOG_CALLBACKS: Final[list[Any]] = []
 # llama.h
 LOAD_MODE_READ: Final = 0
 LOAD_MODE_MMAP: Final = 1
 SPLIT_MODE_NONE: Final = 0
 SPLIT_MODE_LAYER: Final = 1
 ALL_LAYERS: Final = -1
-VOCABULARY_NONE: Final = 0
 _FTYPE_Q8_0: Final = 7
-#: llama.h, enum llama_model_kv_override_type
-OVERRIDE_INT: Final = 0
 #: Under which a quantized file says what its importance matrix was made of (llama-quant.cpp).
 IMPORTANCE_MATRICES: Final = "quantize.imatrix.entries_count"
 IMPORTANCE_SEQUENCES: Final = "quantize.imatrix.chunks_count"
@@ -62,7 +57,7 @@ class ContextOptions:
     #: Cells of the KV cache, where fewer are wanted than there are positions.
     cells: int | None = None
     #: Called with the address of each tensor that is computed; see importance.py.
-    watch: Callable[[int, bool], bool] | None = None
+    watch: Watch | None = None
 
     def within(self, trained_context: int) -> ContextOptions:
         """These options with no more positions than the model was trained for."""
@@ -92,72 +87,94 @@ class QuantizeOptions:
     importance: Importance | None
 
 
-class Decoder(Protocol):
-    """A model's context with the token buffer that it decodes from.
+class Binding:
+    """llama.cpp through one of the packages that bring it."""
 
-    ``tokens`` is a numpy array of int32 that the library reads: write ids there, then decode.
-    The library gives each token the position after the last one.
-    """
+    def __init__(self, native: Native, log: LibraryLog) -> None:
+        self._native, self._api = native, native.api
+        native.hear(log)
+        self._api.llama_backend_init()
+        defaults = self._api.llama_model_default_params(), self._api.llama_context_default_params()
+        check_layout(*defaults, native.package)
 
-    tokens: Any
-    vocabulary_size: int
-    #: Positions that one sequence may take.
-    context_tokens: int
+    @property
+    def package(self) -> str:
+        """The distribution that brings the library."""
+        return self._native.package
 
-    def decode(self, count: int, *, every: bool = False) -> int:
-        """Decode the first ``count`` tokens; 0 or llama_decode's code.
-
-        Logits follow the last token, or ``every`` one of them.
-        """
-
-    def decode_one(self) -> int:
-        """Decode the first token alone: the step of a generation."""
-
-    def last_logits(self) -> Any:
-        """Logits after the last token: a float32 array on the library's own memory."""
-
-    def all_logits(self, count: int) -> Any:
-        """Logits after each of the ``count`` tokens of the last call with ``every``."""
-
-    def tokenize(self, text: str) -> list[int] | None:
-        """Ids of a text without special tokens; ``None`` if the file has no vocabulary."""
-
-    def forget(self, first: int, end: int) -> bool:
-        """Forget the positions [first, end); the others keep theirs. False where it cannot."""
-
-    def clear(self) -> None:
-        """Forget all positions; what is allocated stays."""
-
-    def close(self) -> None:
-        """Free the context and the model."""
-
-
-class Binding(ABC):
-    """llama.cpp as one of the packages gives it."""
-
-    @abstractmethod
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> Decoder | None:
         """Load a file and make a context; ``None`` where the library refuses (see its log)."""
+        api, native = self._api, self._native
+        model_params = api.llama_model_default_params()
+        fill_model(model_params, model)
+        # An empty list, not NULL, keeps the library from taking every GPU that it finds.
+        devices = native.devices(model.gpu)
+        model_params.devices = devices
+        loaded = api.llama_model_load_from_file(path.encode(), model_params)
+        if not loaded:
+            return None
+        options = context.within(int(api.llama_model_n_ctx_train(loaded)))
+        context_params = api.llama_context_default_params()
+        fill_context(context_params, options)
+        watch = native.watching(options.watch)
+        if options.watch is not None:
+            context_params.cb_eval = watch
+        made = api.llama_init_from_model(loaded, context_params)
+        if not made:
+            api.llama_model_free(loaded)
+            return None
+        return Decoder(native, loaded, made, options.context_tokens, options.batch_tokens, watch)
 
-    @abstractmethod
+    def fault(self, path: str) -> str | None:
+        """Why the library cannot open a file as a language model, found without its weights; or ``None``.
+
+        An empty text where only the library's log tells.
+        """
+        api = self._api
+        params = api.llama_model_default_params()
+        fill_model(params, ModelOptions(mmap=False, gpu=None, gpu_layers=None))
+        devices = self._native.devices(None)
+        params.devices = devices
+        if hasattr(params, "no_alloc"):  # looks for every tensor, in 0.1 s for one of 100 MB
+            params.no_alloc = True
+        else:
+            params.vocab_only = True
+        loaded = api.llama_model_load_from_file(path.encode(), params)
+        if not loaded:
+            return ""
+        try:
+            if not api.llama_model_has_decoder(loaded):
+                return "it is an encoder: it embeds texts and writes none"
+            if api.llama_model_has_encoder(loaded):
+                return "it reads a text with an encoder and answers with a decoder; only decoders are run"
+            return None
+        finally:
+            api.llama_model_free(loaded)
+
     def quantize(self, source: str, target: str, options: QuantizeOptions) -> int:
         """Write the file ``source`` in another type; 0 or the library's code (see its log)."""
+        native, importance = self._native, options.importance
+        params = native.quantize_params()
+        fill_quantize(params, options, native.package)
+        kept: list[Any] = []  # what the structure only points to
+        if importance is not None:
+            params.imatrix = native.matrices(importance.means, kept)
+            # What the file is to say of the matrix.
+            counts = {IMPORTANCE_MATRICES: len(importance.means), IMPORTANCE_SEQUENCES: importance.sequences}
+            params.kv_overrides = native.overrides(counts, kept)
+        return native.quantize(source, target, params)
 
-    @abstractmethod
-    def gpus(self) -> Mapping[str, str]:
-        """Descriptions of the GPUs that the library finds, by the library's name of them."""
-
-    @abstractmethod
     def system_info(self) -> str:
         """What the library was built with, in its own words."""
+        return self._native.text(self._api.llama_print_system_info()).strip()
 
     def gpu_devices(self) -> Mapping[str, str]:
         """Descriptions of the GPUs that the library finds, by joulebench's name of them."""
-        return {joulebench_name(name): text for name, text in self.gpus().items()}
+        return {joulebench_name(name): text for name, text in self._native.gpus().items()}
 
     def gpu_name(self, device: str) -> str | None:
         """The library's name of a device (``CUDA0`` of ``cuda:0``)."""
-        return next((name for name in self.gpus() if joulebench_name(name) == device), None)
+        return next((name for name in self._native.gpus() if joulebench_name(name) == device), None)
 
 
 def fill_model(params: Any, options: ModelOptions) -> None:

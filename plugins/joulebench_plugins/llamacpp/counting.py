@@ -72,8 +72,11 @@ def traffic_of(tensors: Sequence[GgufTensor], allocated: Allocations) -> Traffic
 def kv_position_bytes(tensors: Sequence[GgufTensor], allocated: Allocations) -> int | None:
     """Bytes of keys and values of one position; ``None`` where the tensors do not tell.
 
-    The width of a layer's keys is the number of rows of the matrix that makes them.
+    The width of a layer's keys is the number of rows of the matrix that makes them. Of several
+    caches (layers that see a window only have one of their own) a position has no one size.
     """
+    if allocated.kv_cells is None:
+        return None
     total = 0
     for suffix, kind in (("attn_k", allocated.kv_type_k), ("attn_v", allocated.kv_type_v)):
         rows = [

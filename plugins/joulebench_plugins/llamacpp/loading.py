@@ -13,7 +13,7 @@ from joulebench_plugins.llamacpp.kvwindow import PositionWindow
 from joulebench_plugins.llamacpp.log import LibraryLog, read_allocations
 from joulebench_plugins.llamacpp.session import LOGITS_CHUNK, LlamaCppSession
 from joulebench_plugins.llamacpp.settings import full_kv_type
-from joulebench_plugins.shared.tensors.gguf import read_tensors
+from joulebench_plugins.shared.tensors.gguf import file_type_name, gguf_in, read_model
 
 #: How the library says that memory ran out (ggml-backend.cpp, ggml-alloc.c, llama-model.cpp).
 _NO_MEMORY = ("failed to allocate", "unable to allocate", "out of memory", "bad_alloc")
@@ -28,13 +28,13 @@ def load_binding(log: LibraryLog, module: str | None = None) -> Binding:
     module = module or installed.module
     try:
         if module == "llama_cpp":
-            from joulebench_plugins.llamacpp.ctypesbinding import CtypesBinding
+            from joulebench_plugins.llamacpp.ctypesnative import CtypesNative
 
-            return CtypesBinding(log)
+            return Binding(CtypesNative(), log)
         if module == "llama_cpp_py_sync":
-            from joulebench_plugins.llamacpp.cffibinding import CffiBinding
+            from joulebench_plugins.llamacpp.cffinative import CffiNative
 
-            return CffiBinding(log)
+            return Binding(CffiNative(), log)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         raise UnavailableError(
             f"the llama.cpp library of '{module}' cannot be loaded: {error}",
@@ -51,7 +51,7 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
     model or its KV cache does not fit.
     """
     file = gguf_in(path)
-    tensors = read_tensors(file)
+    model = read_model(file)
     log = LibraryLog()
     binding = load_binding(log, module)
     gpu = None if device == "cpu" else binding.gpu_name(device)
@@ -82,7 +82,7 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
         raise _refused(file, log.last_errors())
     return LlamaCppSession(
         decoder,
-        tensors,
+        model.tensors,
         log,
         read_allocations(log.lines),
         {
@@ -91,24 +91,31 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
             "batch_tokens": batch_tokens,
             "ubatch_tokens": int(settings["ubatch_tokens"]),
             "mmap": bool(settings["mmap"]),
-            "binding": type(binding).__module__.rpartition(".")[2],
+            "file_type": file_type_name(model.values),
+            "file_bytes": model.size_bytes,
+            "architecture": model.architecture,
+            "binding": binding.package,
             "system_info": binding.system_info(),
         },
         KvUse(full_kv_type(settings), None if bits is None else int(bits), window),
     )
 
 
+def file_fault(file: str) -> dict[str, str | None]:
+    """Why the library cannot open a model file (``fault``), and the ``package`` that brings it; reads no weights."""
+    log = LibraryLog()
+    binding = load_binding(log)
+    fault = binding.fault(file)
+    return {"fault": _reason(log) if fault == "" else fault, "package": binding.package}
+
+
+def _reason(log: LibraryLog) -> str:
+    """What went wrong, less the library's own names of the functions in which it did."""
+    lines = [line.partition("error loading model: ")[2] for line in log.errors if "error loading model: " in line]
+    return lines[-1] if lines else log.last_errors() or "it does not say why"
+
+
 def _refused(file: Path, errors: str) -> JoulebenchError | MemoryError:
     if any(sign in errors for sign in _NO_MEMORY):
         return MemoryError(f"llama.cpp: out of memory: {errors}")
     return ModelError(f"llama.cpp cannot load it: {errors or 'it does not say why'}", where=str(file))
-
-
-def gguf_in(path: Path) -> Path:
-    """The file itself, or the only GGUF file of a folder."""
-    if path.is_file():
-        return path
-    files = sorted(path.glob("*.gguf"))
-    if len(files) != 1:
-        raise ModelError(f"holds {len(files)} .gguf files; exactly one is expected", where=str(path))
-    return files[0]

@@ -35,7 +35,7 @@ class LibraryLog:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self._errors: list[str] = []
+        self.errors: list[str] = []
         self._level = _DEBUG
         self._line = ""
 
@@ -52,13 +52,13 @@ class LibraryLog:
 
     def _keep(self, line: str) -> None:
         if self._level == _ERROR:
-            self._errors = [*self._errors[1 - _KEPT_ERRORS :], line.strip()]
+            self.errors = [*self.errors[1 - _KEPT_ERRORS :], line.strip()]
             print(line, file=sys.stderr)
         self.lines.append(line)
 
     def last_errors(self) -> str:
         """The last lines that were errors, in one; empty if there was none."""
-        return "; ".join(self._errors)
+        return "; ".join(self.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Allocations:
     kv_bytes: int | None
     #: Buffers of intermediate results and of logits.
     workspace_bytes: int | None
+    #: ``None`` also where the layers have caches of several sizes.
     kv_cells: int | None
     kv_type_k: str | None
     kv_type_v: str | None
@@ -81,14 +82,16 @@ def read_allocations(lines: Iterable[str]) -> Allocations:
     """Sum up the lines of one model and one context; ``None`` for what was not said."""
     sums: dict[str, float] = {}
     repacked = 0.0
-    cells = kind_k = kind_v = flash = None
+    cells: set[int] = set()
+    kind_k = kind_v = flash = None
     for line in lines:
         if match := _BUFFER.search(line):
             sums[match[1]] = sums.get(match[1], 0.0) + float(match[2]) * _MIB
         if match := _REPACKED.search(line):
             repacked += float(match[1]) * _MIB
         if match := _KV.search(line):
-            cells, kind_k, kind_v = int(match[1]), match[2], match[3]
+            cells.add(int(match[1]))
+            kind_k, kind_v = match[2], match[3]
         if match := _FLASH.search(line.rstrip()):
             # Later lines correct earlier ones: "auto" is settled by a line of its own.
             word = next(group for group in match.groups() if group)
@@ -98,7 +101,7 @@ def read_allocations(lines: Iterable[str]) -> Allocations:
         weights_bytes=_whole(sums.get("model")),
         kv_bytes=_whole(sums.get("KV")),
         workspace_bytes=_whole(sum(workspace)) if workspace else None,
-        kv_cells=cells,
+        kv_cells=cells.pop() if len(cells) == 1 else None,
         kv_type_k=kind_k,
         kv_type_v=kind_v,
         flash_attention=flash,

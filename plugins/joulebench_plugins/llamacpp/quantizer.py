@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.llamacpp.binding import Binding, ContextOptions, Importance, ModelOptions, QuantizeOptions
 from joulebench_plugins.llamacpp.filetypes import FILE_TYPES
 from joulebench_plugins.llamacpp.importance import ProductInputs
-from joulebench_plugins.llamacpp.loading import gguf_in, load_binding
+from joulebench_plugins.llamacpp.loading import load_binding
 from joulebench_plugins.llamacpp.log import LibraryLog
-from joulebench_plugins.shared.tensors.gguf import TYPE_NUMBERS, GgufTensor, read_tensors
+from joulebench_plugins.shared.tensors.gguf import TYPE_NUMBERS, GgufTensor, gguf_in, read_model
 
 
 def quantize_file(source: Path, target: Path, settings: Settings, module: str | None = None) -> None:
@@ -24,7 +25,7 @@ def quantize_file(source: Path, target: Path, settings: Settings, module: str | 
     for a source that is no whole file and :class:`ArtifactError` where the library refuses.
     """
     file = gguf_in(source)
-    tensors = read_tensors(file)
+    tensors = read_model(file).tensors
     log = LibraryLog()
     binding = load_binding(log, module)
     importance = measure_importance(binding, log, file, tensors, settings) if settings["imatrix"] else None
@@ -44,7 +45,7 @@ def quantize_file(source: Path, target: Path, settings: Settings, module: str | 
 
 
 def measure_importance(
-    binding: Binding, log: LibraryLog, file: Path, tensors: list[GgufTensor], settings: Settings
+    binding: Binding, log: LibraryLog, file: Path, tensors: Sequence[GgufTensor], settings: Settings
 ) -> Importance:
     """Mean squares of what the layers' matrices are multiplied with, on a text.
 

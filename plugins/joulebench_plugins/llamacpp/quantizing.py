@@ -83,6 +83,9 @@ class GgufQuantize(ArtifactTechnique):
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses what llama.cpp would refuse late, and a calibration that cannot be."""
         kind = str(settings["type"])
+        stored = config.get("quantization_config")
+        if isinstance(stored, Mapping) and stored.get("quant_method") == "gguf":
+            return f"the file is {stored.get('type')} already, and would be rounded twice; take one in F32, F16 or BF16"
         if not settings["imatrix"]:
             if kind in NEEDS_IMPORTANCE:
                 return f"type {kind} needs an importance matrix; set imatrix = true"

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from joulebench.api import BackendSession, MemoryUse, Scalar, Traffic
+from joulebench.api import BackendSession, MemoryUse, ModelTokenizer, Scalar, Traffic
 from joulebench.errors import JoulebenchError
-from joulebench_plugins.llamacpp.binding import Decoder
 from joulebench_plugins.llamacpp.counting import (
     compute_facts,
     kv_allocated_bytes,
@@ -18,6 +17,7 @@ from joulebench_plugins.llamacpp.counting import (
     matrix_type,
     traffic_of,
 )
+from joulebench_plugins.llamacpp.decoder import Decoder
 from joulebench_plugins.llamacpp.kvaccount import KvUse, kv_account
 from joulebench_plugins.llamacpp.log import Allocations, LibraryLog
 from joulebench_plugins.shared.tensors.gguf import GgufTensor
@@ -165,6 +165,10 @@ class LlamaCppSession(BackendSession):
             raise self.lacking(f"observed('{capability}')")
         length = self._length or self._scored
         return kv_account(self._tensors, self._allocated, self._kv, length)
+
+    def tokenizer(self) -> ModelTokenizer | None:
+        """The vocabulary of the file."""
+        return self._decoder.tokenizer()
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the file and the library say, beside what was set."""

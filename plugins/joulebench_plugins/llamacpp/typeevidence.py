@@ -10,8 +10,7 @@ from joulebench.api import Scalar
 from joulebench.weightkit import bits_per_weight, counted, relative_error, sampled, shares, source_evidence
 from joulebench_plugins.llamacpp.binding import IMPORTANCE_MATRICES, IMPORTANCE_SEQUENCES
 from joulebench_plugins.llamacpp.filetypes import FileType
-from joulebench_plugins.llamacpp.loading import gguf_in
-from joulebench_plugins.shared.tensors.gguf import GgufTensor, read_tensors
+from joulebench_plugins.shared.tensors.gguf import GgufTensor, gguf_in, read_model
 
 _EMBEDDING: Final = "token_embd.weight"
 _HEAD: Final = "output.weight"
@@ -20,7 +19,7 @@ _HEAD: Final = "output.weight"
 def type_evidence(before: Path, after: Path, asked: FileType) -> dict[str, Scalar]:
     """Types, bits and bytes of all tensors; how many weights could not have the type asked for."""
     old_file, new_file = gguf_in(before), gguf_in(after)
-    old, new = read_tensors(old_file), read_tensors(new_file)
+    old, new = read_model(old_file).tensors, read_model(new_file).tensors
     weights = sum(tensor.count for tensor in new)
     by_name = {tensor.name: tensor for tensor in new}
     embedding, head = by_name.get(_EMBEDDING), by_name.get(_HEAD)
