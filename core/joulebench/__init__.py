@@ -1,7 +1,8 @@
 """joulebench: what a small language model costs on a machine, in joules, seconds and bytes.
 
-``with joulebench.measure() as m:`` measures a block of code. It and its types are imported when
-they are first used, so that ``import joulebench`` stays light.
+``with joulebench.measure() as m:`` measures a block of code, ``joulebench.run("quick")`` a profile, and
+``joulebench.load("sessions/…")`` reads what a run wrote. They and their types are imported when they
+are first used, so that ``import joulebench`` stays light.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from joulebench.metering.meter import Meter
     from joulebench.metering.shared import measure
     from joulebench.metering.window import Window
+    from joulebench_reports.library.result import Result
+    from joulebench_reports.library.sessions import load, run
 
-__all__ = ["EnergyFigure", "Measurement", "Meter", "Window", "__version__", "measure"]
+__all__ = ["EnergyFigure", "Measurement", "Meter", "Result", "Window", "__version__", "load", "measure", "run"]
+
+#: The front door joins both halves: reading a session is the reports' work, which the core knows nothing of.
 
 _LAZY = {
     "EnergyFigure": "joulebench.metering.figures",
@@ -24,6 +29,9 @@ _LAZY = {
     "Meter": "joulebench.metering.meter",
     "Window": "joulebench.metering.window",
     "measure": "joulebench.metering.shared",
+    "Result": "joulebench_reports.library.result",
+    "load": "joulebench_reports.library.sessions",
+    "run": "joulebench_reports.library.sessions",
 }
 
 

@@ -21,6 +21,7 @@ def joulebench_renderers() -> list[type[Renderer]]:
     from joulebench_reports.data.jsonreport import JsonRenderer
     from joulebench_reports.data.perfetto import PerfettoRenderer
     from joulebench_reports.html.page import HtmlRenderer
+    from joulebench_reports.library.pictures import CardRenderer, ChartRenderer
     from joulebench_reports.text.markdown import MarkdownRenderer
     from joulebench_reports.text.terminal import TerminalRenderer
 
@@ -32,6 +33,8 @@ def joulebench_renderers() -> list[type[Renderer]]:
         JsonLinesRenderer,
         HtmlRenderer,
         PerfettoRenderer,
+        ChartRenderer,
+        CardRenderer,
     ]
 
 

@@ -14,7 +14,7 @@ from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
 from joulebench_reports.melodi.faults import findings
 from joulebench_reports.melodi.importing import import_tables
 from joulebench_reports.melodi.publishedtable import read_table
-from joulebench_reports.values.figures import Figure
+from joulebench_reports.values.figure import Figure
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_the_cheapest_that_keeps_the_limits_is_advised(tmp_path: Path) -> None:
     assert label(advised(tmp_path / "1", *cells)) == "int4"
     bounded = advised(tmp_path / "2", *cells, max_loss=0.02)
     assert label(bounded) == "int8"
-    assert bounded.refused == (("int4", "perplexity +20.0%, where +2.0% is the most"),)
+    assert bounded.refused == (("int4", "perplexity +20.0 %, more than the limit of +2 %"),)
     assert bounded.reference == "f32"
     small = advised(tmp_path / "3", *cells, max_loss=0.02, limits=["peak_memory<250MiB"])
     assert label(small) is None
@@ -132,7 +132,7 @@ def test_quality_is_limited_unless_it_is_said_otherwise(tmp_path: Path) -> None:
     folder = write(tmp_path, *measured(F32, INT8, INT4))
     text = run(folder)[1]
     assert "Deploy int8" in text
-    assert "int4: perplexity +20.0%, where +5.0% is the most" in text
+    assert "int4: perplexity +20.0 %, more than the limit of +5 %" in text
     assert "Quality: at most +5% perplexity" in text
     assert "Deploy int4" in run(folder, "--max-loss", "none")[1]
 

@@ -16,7 +16,8 @@ from joulebench_reports.charts.phases import phase_charts
 from joulebench_reports.charts.specification import Chart, bars
 from joulebench_reports.charts.tradeoff import front_of, tradeoff_charts
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 
 
 def cells_of(path: Path, cells: list[make_session.Cell]) -> tuple[CellSummary, ...]:

@@ -30,7 +30,8 @@ from joulebench_reports.sections.report import TableCell
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
-from joulebench_reports.values.figures import CellSummary, Figure, SessionSummary
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary, SessionSummary
 from joulebench_reports.words.units import shown_unit
 
 GIGA, MIB = 1e9, 2**20

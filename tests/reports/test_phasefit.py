@@ -7,7 +7,8 @@ import pytest
 
 from joulebench.session.schema import REQUESTS, SAMPLES
 from joulebench_reports.reading.phasefit import fit_missing_phases, with_fitted_phases
-from joulebench_reports.values.figures import ChannelReport, EnergySummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import ChannelReport, EnergySummary
 
 PERIOD_NS = 100_000_000  # a counter that is updated ten times a second
 PREFILL_S, DECODE_S = 0.001, 0.02  # a token's time

@@ -196,7 +196,7 @@ def test_charts_never_share_an_axis_with_it(summary: SessionSummary) -> None:
 def test_the_terminal_marks_every_figure_of_it(session: Session) -> None:
     text = TerminalRenderer().render(session, {"width": 160})
     line = next(each for each in text.splitlines() if each.startswith("fpga one"))
-    assert line.count("sim.") == 5  # energy, tok/s, TTFT, TPOT, memory
+    assert line.count("sim.") == 6  # energy, tok/s, prefill, TTFT, TPOT, memory
     assert "±" not in line
     assert "[" in line
     assert "sim." not in next(e for e in text.splitlines() if e.startswith("torch generate"))

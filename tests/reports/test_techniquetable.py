@@ -275,7 +275,7 @@ def test_a_chain_of_both_counts_for_neither_claim(tmp_path: Path) -> None:
 # -- reports ------------------------------------------------------------------------------------
 
 READ = {
-    "terminal": lambda found: TerminalRenderer().render(found, {"width": 200}),
+    "terminal": lambda found: TerminalRenderer().render(found, {"width": 200, "verbose": True}),
     "markdown": lambda found: MarkdownRenderer().render(found, {}),
     "html": lambda found: HtmlRenderer().render(found, {"charts": False}),
 }

@@ -38,6 +38,10 @@ class Renderer(Plugin):
             f"the '{self.name}' report is of one session, not of {len(sessions)}", hint="name one session"
         )
 
+    def conclusion(self, session: Session, settings: Settings) -> str | None:
+        """A few lines that a run ends with, below every report; ``None``: nothing to add."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class FinishedCell:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from joulebench.registry.loading import Registry, default_registry
+from joulebench.registry.loading import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,20 +46,10 @@ def load_profile(
 
     A profile that lies in a session executes nothing unless it is trusted.
     """
-    from joulebench.models.catalogue import read_catalogue
-    from joulebench.plan.planner import make_plan
-    from joulebench.profile.reading import read_profile
-    from joulebench.profile.shellpaths import from_shell
-    from joulebench.profile.shipped import find_profile
+    from joulebench.plan.loading import plan_profile
 
-    registry = default_registry()
-    folders = registry.profile_dirs()
-    file = find_profile(name, folders)
-    profile = read_profile(file, from_shell(overrides, registry, file.resolve().parent), folders)
-    if not trusted:
-        _require_consent(file, profile, registry)
-    catalogue = read_catalogue(folders)
-    return registry, profile, catalogue, make_plan(profile, registry, catalogue, folders)
+    planned = plan_profile(name, overrides, None if trusted else _require_consent)
+    return planned.registry, planned.profile, planned.catalogue, planned.plan
 
 
 def _require_consent(file: Path, profile: Profile, registry: Registry) -> None:

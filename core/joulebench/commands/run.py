@@ -89,9 +89,9 @@ def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bo
             _show(folder)
         raise
     progress.end()
+    click.echo(f"{result.ok} measured, {result.failed} failed, {result.skipped} skipped: {folder}")
     if report:
         _show(folder)
-    click.echo(f"{result.ok} measured, {result.failed} failed, {result.skipped} skipped: {folder}")
     return 1 if result.failed or (strict and result.skipped) else 0
 
 
@@ -102,27 +102,33 @@ def _show(folder: Path) -> None:
 
     registry = default_registry()
     session = Session(folder).snapshot()
+    conclusions: list[str] = []
+    files: list[Path] = []
     for name in registry.names("renderer"):
         renderer = registry.renderer(name)
         if renderer.by_default and renderer.available().ok:
             try:
                 content = renderer.render(session, renderer.default_settings())
+                conclusions += filter(None, [renderer.conclusion(session, renderer.default_settings())])
             except JoulebenchError as error:
                 click.echo(f"report '{name}': {error}", err=True)
                 continue
             except Exception as error:  # a renderer's fault must not hide that the run is done
                 click.echo(f"report '{name}' failed: {type(error).__name__}: {error}", err=True)
                 continue
-            _deliver(content, folder / f"report{renderer.suffix}" if renderer.suffix else None)
+            _deliver(content, folder / f"report{renderer.suffix}" if renderer.suffix else None, files)
+    for text in conclusions:
+        click.echo(text)
+    for file in files:
+        click.echo(f"report: {file}")
 
 
-def _deliver(content: str | bytes, file: Path | None) -> None:
+def _deliver(content: str | bytes, file: Path | None, files: list[Path]) -> None:
     if file is None:
         click.echo(content)
         return
-    data = content.encode() if isinstance(content, str) else content
-    file.write_bytes(data)
-    click.echo(f"report: {file}")
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    files.append(file)
 
 
 def _resume(folder: Path, trust: bool, strict: bool, quiet: bool, report: bool) -> int:

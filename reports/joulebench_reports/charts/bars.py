@@ -22,7 +22,8 @@ from joulebench_reports.charts.specification import (
     tooltip,
 )
 from joulebench_reports.charts.template import filled
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.text import plain
 
 #: Cells that are all drawn as bars; of more, so many of the best.
@@ -93,11 +94,12 @@ _RATES: Final[tuple[tuple[str, Callable[[CellSummary], Figure]], ...]] = (
 
 
 def ranked(title: str, unit: str, entries: Sequence[Entry], provenance: str | None, *, lowest: bool) -> list[Chart]:
-    """All as bars where they are few; else a strip of all and bars of the best."""
+    """All as bars, the best first, where they are few; else a strip of all and bars of the best."""
+    ordered = sorted(entries, key=lambda entry: entry[1].value or 0.0, reverse=not lowest)
     if len(entries) <= MOST_BARS:
-        return [bars(title, unit, _labelled(entries), provenance)]
+        return [bars(title, unit, _labelled(ordered), provenance)]
     word = "lowest" if lowest else "highest"
-    best = sorted(entries, key=lambda entry: entry[1].value or 0.0, reverse=not lowest)[:TOP]
+    best = ordered[:TOP]
     top = f"{title}: the {TOP} {word} of {len(entries)}"
     return [
         strip(f"{title}: all {len(entries)} cells", unit, entries, provenance),

@@ -9,7 +9,8 @@ from joulebench.api import PROVENANCES
 from joulebench_reports.charts.bars import MOST_BARS, TOP
 from joulebench_reports.charts.specification import Chart, axis_title, axis_top, chart_id, figure_row, tooltip
 from joulebench_reports.charts.template import Json, filled
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 
 _CELL_PX: Final = 46
 _AXIS_PX: Final = 70

@@ -15,7 +15,8 @@ from typing import Final
 from joulebench_reports.charts.specification import Chart, tooltip
 from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.reading.limits import ComputePlace, Limits, find_limits, place_of
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.text import number, percent, plain
 
 NOTE: Final = (

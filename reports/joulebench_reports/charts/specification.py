@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from joulebench_reports.charts.template import Json, filled
-from joulebench_reports.values.figures import Figure
+from joulebench_reports.values.figure import Figure
 from joulebench_reports.words.text import number, plain
 
 _SHAPES: Final = {"measured": "circle", "estimated": "triangle-up", "simulated": "square"}

@@ -11,7 +11,8 @@ from typing import Final
 
 from joulebench_reports.charts.specification import Chart, axis_title, chart_id, figure_row, look, tooltip
 from joulebench_reports.charts.template import Json, filled
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
 from joulebench_reports.words.text import number, plain
 

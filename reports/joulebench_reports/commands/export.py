@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from joulebench_reports.data.export import Form
 
-_TABLES: Final = ("summary", "session", "cells", "blocks", "energy", "requests", "samples", "events")
+_TABLES: Final = ("summary", "figures", "session", "cells", "blocks", "energy", "requests", "samples", "events")
 
 
 @click.command()

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 from joulebench.api import PROVENANCES
 from joulebench_reports.notes.trust import flag_words, machine_line
 from joulebench_reports.values.agreement import bounds_of
-from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, SessionSummary
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary, EnergySummary, SessionSummary
 from joulebench_reports.values.verdicts import Verdict, VerdictTable
 
 Value = str | int | float | None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from joulebench.errors import SessionError
 from joulebench_reports.data.columns import COLUMNS, cell_rows, values
 from joulebench_reports.data.datapackage import as_csv, data_package, writable_schema
+from joulebench_reports.data.longform import figure_table
 from joulebench_reports.values.figures import SessionSummary
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from joulebench.session import Session
 
 Form = Literal["parquet", "csv"]
-#: Files by name; ``summary`` has the figures of the reports, a row for each cell.
-TABLES: Final = ("summary", "session", "cells", "blocks", "energy", "requests", "samples", "events")
+#: Files by name; ``summary`` has the figures of the reports, a row for each cell, ``figures`` the same
+#: in long form: a row for each cell and metric.
+TABLES: Final = ("summary", "figures", "session", "cells", "blocks", "energy", "requests", "samples", "events")
 #: The table of a session behind a file, where it is called otherwise.
 _BEHIND: Final = {"cells": "cell"}
 
@@ -55,8 +57,8 @@ def export(
 
 def _batches(name: str, sessions: Sequence[Session], summary: SessionSummary) -> Iterator[pa.Table]:
     """The content of a file in pieces, the first of them empty, for its schema."""
-    if name == "summary":
-        table = summary_table(summary)
+    if name in ("summary", "figures"):
+        table = summary_table(summary) if name == "summary" else figure_table(summary)
         yield table.schema.empty_table()
         yield table
         return

@@ -35,7 +35,8 @@ RECORDS: Final[Mapping[str, Record]] = {
         "A session. `machine`, `preflight` and `versions` are as the run recorded them",
         "session_id:text status:text created_at:text? finished_at:text? profile_name:text joulebench_version:text",
         "seed:integer? protocol:text? name:text energy_banner:text machine:{any} preflight:{any} versions:{any}",
-        "probes:[probe] channels:[channel] cells:[cell] verdicts:[verdict_table] costs:[cost_table]",
+        "probes:[probe] channels:[channel] cells:[cell] answers:[answer] verdicts:[verdict_table]",
+        "costs:[cost_table]",
         "operators:[operator_table] unmeasured:[note] trust:[note]",
     ),
     "probe": record("A probe that was asked for", "probe:text available:boolean reason:text? cure:text?"),
@@ -106,6 +107,20 @@ RECORDS: Final[Mapping[str, Record]] = {
         "name:text moved_bytes:number? operations:number? per_token:integer? array_bytes:number? cache_bytes:number?",
         "context:integer?",
     ),
+    "answer": record(
+        "What does best for a model and workload; `left_out` are pairs of a label and why it is out of the question",
+        "model:text workload:text cells:integer baseline:text provenance:text? picks:[pick] quality:text",
+        "left_out:[[text]] trust:grade reason:text?",
+    ),
+    "pick": record(
+        "The best by a goal; where it is not `shown` to be, the `undecided` may be better, and `cure` would tell",
+        "goal:text cell_id:text label:text figure:figure against:verdict? saving:text shown:boolean as_good:[text]",
+        "undecided:[text] cure:text?",
+    ),
+    "grade": record(
+        "How far to trust the ranking, A to D, the reasons that decide first", "grade:text reasons:[reason]"
+    ),
+    "reason": record("What holds the grade down to its own, and what would raise it", "grade:text text:text cure:text"),
     "verdict_table": record(
         "Cells of one model and workload against one of them",
         "model:text workload:text baseline_id:text baseline:text verdicts:[verdict]",

@@ -182,9 +182,10 @@ def _searchable(content: Table) -> Element:
         h("label", "Filter cells ", for_="filter"),
         h("input", id="filter", type="search", autocomplete="off"),
         h("span", "", id="matches", class_="facts", role="status"),
+        h("label", h("input", id="all-columns", type="checkbox"), " all columns"),
         class_="tools",
     )
-    whole = h("table", caption, h("thead", h("tr", *head)), _body(content), id="overview-table")
+    whole = h("table", caption, h("thead", h("tr", *head)), _body(content), id="overview-table", class_="brief")
     return h("div", tools, _scrolling(whole, len(content.rows)))
 
 
@@ -213,7 +214,9 @@ def _entry(column: Column, entry: TableCell | str) -> Element:
 
 
 def _alignment(column: Column) -> str | None:
-    return "num" if column.numeric else None
+    """Numbers to the right; the rank decides where there is room for the column."""
+    rank = f"rank-{column.rank}" if column.rank else ""
+    return " ".join(part for part in ("num" if column.numeric else "", rank) if part) or None
 
 
 def _rank(entry: TableCell) -> str | None:

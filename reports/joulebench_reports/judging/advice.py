@@ -14,6 +14,7 @@ from joulebench_reports.judging.constraints import Constraint, energy_of, rate_o
 from joulebench_reports.judging.ratios import CellRatios, decode_time
 from joulebench_reports.judging.workgroups import WorkGroup, work_groups
 from joulebench_reports.reading.simulated import ELSEWHERE
+from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
 from joulebench_reports.values.verdicts import Verdict
@@ -119,11 +120,11 @@ def advise(
     """Advice for each model and workload of a session; kernels of the hardware are left out."""
     working = [cell for cell in shown if cell.kernel is None]
     return [
-        _Adviser(session, group, limits, max_loss).advice(aim, objectives) for group in work_groups(session, working)
+        Adviser(session, group, limits, max_loss).advice(aim, objectives) for group in work_groups(session, working)
     ]
 
 
-class _Adviser:
+class Adviser:
     """One model and workload, in energies of one provenance."""
 
     def __init__(
@@ -135,12 +136,42 @@ class _Adviser:
         self._max_loss = max_loss
         self._ratios = CellRatios(session, group.cells, times=True)
         self._cells = {cell.id: cell for cell in group.cells}
-        self._provenance = next(
+        #: Of all energies in the advice.
+        self.provenance = next(
             (p for p in PROVENANCES if any(energy_of(c, p).value is not None for c in group.cells)), None
         )
         self._reference = _reference(group)
 
+    def energy(self, cell: CellSummary) -> Figure:
+        """Gross energy of a unit of work, of the provenance that the advice is in."""
+        return energy_of(cell, self.provenance)
+
+    def rate(self, cell: CellSummary) -> Figure:
+        """Tokens, or units of work, a second."""
+        return rate_of(cell)
+
+    def loss(self, cell: CellSummary) -> float | None:
+        """Relative growth of perplexity over the uncompressed model; ``None`` where unknown."""
+        return _loss(cell, self._reference)
+
+    def loses(self, cell: CellSummary) -> bool:
+        """Whether it is known to lose more quality than is allowed."""
+        loss = self.loss(cell)
+        return loss is not None and self._max_loss is not None and loss > self._max_loss
+
+    def against_baseline(self, aim: Aim) -> dict[str, Verdict]:
+        """Each other cell's energy or time against the group's baseline's, judged together; of memory there is none."""
+        others = () if aim == "memory" else self._group.others
+        pairs = [(cell, self._compare(cell.id, self._group.baseline.id, aim)) for cell in others]
+        results = iter(corrected_for_many([comparison for _, comparison in pairs if comparison is not None]))
+        provenance = self.provenance if aim == "energy" else None
+        return {
+            cell.id: Verdict(cell.id, cell.label, provenance, None if comparison is None else next(results))
+            for cell, comparison in pairs
+        }
+
     def advice(self, aim: Aim, objectives: Sequence[Objective]) -> Advice:
+        """The cells that keep the limits, the best by ``aim`` first, and their Pareto front."""
         refused: list[tuple[str, str]] = []
         kept: list[CellSummary] = []
         for cell in self._group.cells:
@@ -155,7 +186,7 @@ class _Adviser:
             self._group.model,
             self._group.workload,
             aim,
-            self._provenance,
+            self.provenance,
             None if self._reference is None else self._reference.label,
             self._max_loss,
             self._ranked(kept, aim),
@@ -168,7 +199,7 @@ class _Adviser:
         if cell.simulated:
             return ELSEWHERE
         for limit in self._limits:
-            fault = limit.fault(cell, self._provenance)
+            fault = limit.fault(cell, self.provenance)
             if fault is not None:
                 return fault
         if self._max_loss is not None:
@@ -178,7 +209,7 @@ class _Adviser:
             if loss is None:
                 return "loss of perplexity unknown: " + self._no_loss(cell)
             if loss > self._max_loss:
-                return f"perplexity {loss:+.1%}, where {self._max_loss:+.1%} is the most"
+                return f"perplexity {100 * loss:+.1f} %, more than the limit of {100 * self._max_loss:+g} %"
         if self._value(cell, aim) is None:
             return self._no_value(cell, aim)
         return None
@@ -188,7 +219,7 @@ class _Adviser:
             return f"no figure of {aim}"
         others = [e.provenance for e in cell.energy if e.gross.value is not None]
         if others:
-            return f"{'/'.join(others)} energy only, which is not ranked with {self._provenance}"
+            return f"{'/'.join(others)} energy only, which is not ranked with {self.provenance}"
         return cell.headline.reason_if_null or "no energy"
 
     def _no_loss(self, cell: CellSummary) -> str:
@@ -200,7 +231,7 @@ class _Adviser:
 
     def _value(self, cell: CellSummary, objective: Objective) -> float | None:
         if objective == "energy":
-            return energy_of(cell, self._provenance).value
+            return energy_of(cell, self.provenance).value
         if objective == "time":
             rate = rate_of(cell).value
             return None if not rate else 1 / rate
@@ -215,7 +246,7 @@ class _Adviser:
         cells = self._cells[one], self._cells[other]
         if objective != "energy":
             return self._ratios.of(*cells, decode_time)
-        return None if self._provenance is None else self._ratios.energy(*cells, self._provenance)
+        return None if self.provenance is None else self._ratios.energy(*cells, self.provenance)
 
     def _surely_less(self, one: str, other: str, objective: Objective) -> bool | None:
         if objective == "loss":
@@ -230,7 +261,7 @@ class _Adviser:
         if aim != "memory" and kept:
             raw = [self._compare(cell.id, kept[0].id, aim) for cell in kept[1:]]
             corrected = iter(corrected_for_many([comparison for comparison in raw if comparison is not None]))
-            provenance = self._provenance if aim == "energy" else None
+            provenance = self.provenance if aim == "energy" else None
             verdicts[1:] = [
                 Verdict(cell.id, cell.label, provenance, None if comparison is None else next(corrected))
                 for cell, comparison in zip(kept[1:], raw, strict=True)
@@ -254,12 +285,12 @@ class _Adviser:
         return "as good" if shown and comparison.paired else "undecided"
 
     def _choice(self, cell: CellSummary, verdict: Verdict | None, standing: Standing) -> RankedCell:
-        doubts = (limit.doubt(cell, self._provenance) for limit in self._limits)
+        doubts = (limit.doubt(cell, self.provenance) for limit in self._limits)
         rate = rate_of(cell)
         return RankedCell(
             cell.id,
             cell.label,
-            energy_of(cell, self._provenance).unit,
+            energy_of(cell, self.provenance).unit,
             self._value(cell, "energy"),
             rate.value,
             rate.unit,

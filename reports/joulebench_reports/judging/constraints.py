@@ -10,7 +10,8 @@ from typing import Final
 
 from joulebench.api import Provenance
 from joulebench.errors import JoulebenchError, unknown_name_hint
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.text import data_size, number, plain, seconds
 
 _BYTES: Final = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}

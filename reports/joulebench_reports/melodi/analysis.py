@@ -15,7 +15,7 @@ from joulebench_reports.melodi.features import installed_libraries
 from joulebench_reports.melodi.findings import ColumnCorrelation, Finding, device_finding, group_findings
 from joulebench_reports.melodi.points import QUANTITIES, PromptGroup, groups
 from joulebench_reports.melodi.requests import measured_requests
-from joulebench_reports.values.figures import Figure
+from joulebench_reports.values.figure import Figure
 from joulebench_reports.words.flags import explain
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Report, Section, table
 from joulebench_reports.text.markdown import markdown_text
 from joulebench_reports.text.terminal import terminal_text
-from joulebench_reports.values.figures import Figure
+from joulebench_reports.values.figure import Figure
 from joulebench_reports.words.text import MARKS, UNKNOWN, number
 
 if TYPE_CHECKING:

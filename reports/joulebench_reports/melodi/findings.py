@@ -17,7 +17,7 @@ from joulebench.meter.student import t_quantile
 from joulebench_reports.melodi import bootstrap
 from joulebench_reports.melodi.bootstrap import Resampler, fisher_interval
 from joulebench_reports.melodi.points import PromptGroup
-from joulebench_reports.values.figures import Figure
+from joulebench_reports.values.figure import Figure
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 

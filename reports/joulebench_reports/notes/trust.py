@@ -11,8 +11,9 @@ from joulebench.api import PROVENANCES
 from joulebench_reports.reading import simulated
 from joulebench_reports.reading.limits import limit_notes
 from joulebench_reports.values.agreement import agreement_notes, missing_figures
-from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, ProbeReport, SessionSummary
-from joulebench_reports.words.flags import explain
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary, EnergySummary, ProbeReport, SessionSummary
+from joulebench_reports.words.flags import explain, severity
 from joulebench_reports.words.text import MARKS, data_size, number, percent, plain, seconds
 
 #: What each provenance means, for the legend.
@@ -103,11 +104,13 @@ def _why_not_measured(summary: SessionSummary) -> str:
         reasons = dict.fromkeys(energy.gross.reason_if_null for energy in silent if energy.gross.reason_if_null)
         return f"the energy sensors gave no figure: {', '.join(map(_first_clause, reasons))}"
     absent = [probe for probe in summary.probes if not probe.available and not _is_unasked(probe)]
-    reasons_absent = [f"{probe.probe} ({_first_clause(probe.reason or 'not available')})" for probe in absent]
-    tail = ", ".join(reasons_absent) or next(
-        (cell.headline.reason_if_null for cell in summary.shown if cell.headline.reason_if_null), ""
-    )
-    return f"no energy sensor; not available here: {tail}" if tail else ""
+    asked = [f"{probe.probe} ({_first_clause(probe.reason or 'not available')})" for probe in absent if probe.requested]
+    if asked:
+        return f"no energy sensor: {', '.join(asked)}"
+    if absent:
+        return "no energy sensor can be read here ('joulebench doctor' says why)"
+    whys = (cell.headline.reason_if_null for cell in summary.shown if cell.headline.reason_if_null)
+    return next((f"no energy sensor: {why}" for why in whys), "")
 
 
 def _first_clause(reason: str) -> str:
@@ -196,7 +199,7 @@ def trust_notes(summary: SessionSummary, letters: Mapping[str, str] | None = Non
         )
     ]
     notes += _protocol_notes(summary)
-    notes += [Note(model, text) for part in summary.parts or (summary,) for model, text in part.model_notes]
+    notes += _model_notes(summary)
     notes += _repetition_notes(shown)
     compared = [(cell.label, cell.agreement) for cell in shown]
     notes += [Note(term, text) for term, text in agreement_notes(compared)]
@@ -278,7 +281,7 @@ def _flag_notes(cells: tuple[CellSummary, ...], letters: Mapping[str, str]) -> l
             share = "" if flag.blocks is None else f" ({flag.blocks} of {cell.blocks} blocks)"
             places.setdefault(flag.flag, []).append(cell.label + share)
     notes: list[Note] = []
-    for name, labels in sorted(places.items()):
+    for name, labels in sorted(places.items(), key=lambda place: (severity(place[0]), place[0])):
         term = f"{letters[name]} {name}" if name in letters else name
         meaning = explain(name)
         where = _cells_in_words(labels)
@@ -301,6 +304,32 @@ def _disturbance(cell: CellSummary, energy: EnergySummary) -> list[Note]:
             f"{number(energy.gross.value, 4)} over all {energy.gross.n} ({energy.provenance})",
         )
     ]
+
+
+def missing_notes(summary: SessionSummary) -> list[Note]:
+    """Cells without figures, each with its cause."""
+    return [
+        Note(
+            cell.label,
+            f"{cell.status}{f' ({cell.cause_kind})' if cell.cause_kind else ''}: {cell.cause or 'no cause recorded'}",
+        )
+        for cell in summary.missing
+    ]
+
+
+def severest_notes(summary: SessionSummary, letters: Mapping[str, str]) -> list[Note]:
+    """The notes of a whole report, those first that a reader must not miss."""
+    shown = summary.shown
+    flags = _flag_notes(shown, letters)
+    agreements = [Note(term, text) for term, text in agreement_notes([(c.label, c.agreement) for c in shown])]
+    procedure = [*_protocol_notes(summary), *_model_notes(summary)]
+    missing = missing_notes(summary)
+    simulations = [Note(term, text) for term, text in simulated.notes(shown)]
+    return [*missing, *procedure, *simulations, *agreements, *flags, *unmeasured(summary), *_limit_notes(shown)]
+
+
+def _model_notes(summary: SessionSummary) -> list[Note]:
+    return [Note(model, text) for part in summary.parts or (summary,) for model, text in part.model_notes]
 
 
 def flag_words(cell: CellSummary) -> str:

@@ -10,7 +10,8 @@ from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.margins import MARGINS_COUNTED
 from joulebench_reports.reading import intervals
 from joulebench_reports.reading.blocks import BlockEnergy, BlockSums, block_energies, distinct, energy_rows, flag_names
-from joulebench_reports.values.figures import ChannelReport, EnergySummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import ChannelReport, EnergySummary
 from joulebench_reports.words.flags import explain
 
 if TYPE_CHECKING:

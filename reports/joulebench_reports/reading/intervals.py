@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from joulebench.api import Provenance
 from joulebench.meter import uncertainty
-from joulebench_reports.values.figures import Figure
+from joulebench_reports.values.figure import Figure
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 
 #: Devices whose speed does not hang on the host's threads have other names.
 _HOST: Final = "cpu"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench_reports.reading.limits import ComputePlace, find_limits, place_of
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 
 #: The operator that is all of them, as one token uses them.
 ALL: Final = "all"

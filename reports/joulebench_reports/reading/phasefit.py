@@ -15,7 +15,8 @@ from joulebench.meter.counters import counter_energy_for_fit
 from joulebench.meter.energy import SensorSpec
 from joulebench.meter.fit import EnergyFit, fit_energy
 from joulebench.meter.uncertainty import Interval
-from joulebench_reports.values.figures import ChannelReport, EnergySummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import ChannelReport, EnergySummary
 
 if TYPE_CHECKING:
     import pyarrow as pa

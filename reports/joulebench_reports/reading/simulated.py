@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from joulebench.api import Provenance
 from joulebench_reports.reading.blocks import BlockSums, read_blocks
 from joulebench_reports.reading.speed import summarise_speed
-from joulebench_reports.values.figures import CellSummary, EnergySummary, Figure, Memory, Speed
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary, EnergySummary, Memory, Speed
 from joulebench_reports.words.text import plain, seconds
 from joulebench_reports.words.units import shown_unit
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from joulebench.meter.uncertainty import quantile
 from joulebench_reports.reading import intervals
 from joulebench_reports.reading.blocks import BlockSums
-from joulebench_reports.values.figures import Figure, Speed
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import Speed
 from joulebench_reports.words.units import ShownUnit
 
 if TYPE_CHECKING:

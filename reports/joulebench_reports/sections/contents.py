@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from joulebench_reports.notes.trust import banner, machine_lines, model_names
+from joulebench_reports.sections.answer import answer_section
 from joulebench_reports.sections.comparisons import charts_section, tradeoff_section
 from joulebench_reports.sections.details import details_section
 from joulebench_reports.sections.limits import limits_section
@@ -19,27 +20,35 @@ from joulebench_reports.sections.operators import operators_section
 from joulebench_reports.sections.overview import overview_section, sessions_section
 from joulebench_reports.sections.report import Banner, Depth, Report, Section
 from joulebench_reports.sections.samples import samples_section
-from joulebench_reports.sections.techniques import techniques_section
+from joulebench_reports.sections.techniques import technique_notes_section, techniques_section
 from joulebench_reports.sections.timeline import timeline_section
-from joulebench_reports.sections.trust import legend_section, missing_section, trust_section, unmeasured_section
+from joulebench_reports.sections.trust import (
+    legend_section,
+    missing_section,
+    notes_section,
+    trust_section,
+    unmeasured_section,
+)
 from joulebench_reports.sections.verdicts import verdicts_section
 from joulebench_reports.values.figures import SessionSummary
 
 _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ...]] = (
+    (Depth.GLANCE, answer_section),
     (Depth.PAGE, sessions_section),
     (Depth.GLANCE, overview_section),
     (Depth.PAGE, charts_section),
     (Depth.PAGE, tradeoff_section),
     (Depth.GLANCE, verdicts_section),
     (Depth.GLANCE, techniques_section),
+    (Depth.NOTES, technique_notes_section),
     (Depth.PAGE, limits_section),
     (Depth.GLANCE, operators_section),
     (Depth.PAGE, timeline_section),
     (Depth.DOCUMENT, memory_section),
     (Depth.PAGE, details_section),
-    (Depth.GLANCE, missing_section),
-    (Depth.GLANCE, unmeasured_section),
-    (Depth.GLANCE, trust_section),
+    (Depth.NOTES, missing_section),
+    (Depth.NOTES, unmeasured_section),
+    (Depth.NOTES, trust_section),
     (Depth.PAGE, samples_section),
     (Depth.PAGE, machine_section),
     (Depth.PAGE, legend_section),
@@ -49,15 +58,22 @@ _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ..
 def report_of(material: Material, depth: Depth) -> Report:
     """The report down to a depth."""
     summary = material.summary
-    sections = (section for deep, subject in _SUBJECTS if deep <= depth for section in subject(material))
+    subjects = [subject for deep, subject in _SUBJECTS if deep <= depth]
+    if depth < Depth.NOTES:
+        subjects.append(notes_section)
     return Report(
         title=model_names(summary),
         facts=tuple(_facts(summary)),
         lines=tuple(machine_lines(summary)),
         banner=_banner(summary),
-        sections=tuple(sections),
+        sections=tuple(section for subject in subjects for section in subject(material)),
         footer=f"joulebench {summary.joulebench_version}, session {summary.session_id}",
     )
+
+
+def answer_of(material: Material) -> tuple[Section, ...]:
+    """The answer alone."""
+    return tuple(answer_section(material))
 
 
 def _facts(summary: SessionSummary) -> Iterator[str]:

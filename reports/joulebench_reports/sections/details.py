@@ -20,7 +20,8 @@ from joulebench_reports.sections.report import (
     table,
 )
 from joulebench_reports.values.agreement import detail_pairs
-from joulebench_reports.values.figures import CellSummary, Figure
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.text import UNKNOWN, data_size, number, seconds
 
 _COLUMNS = (

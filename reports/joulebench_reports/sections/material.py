@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from joulebench_reports.sections.view import DEFAULT_VIEW, View
 from joulebench_reports.summary.joining import Sources
 from joulebench_reports.values.figures import CellSummary, SessionSummary
 
@@ -16,12 +17,14 @@ MOST_TIMELINES: Final = 24
 class Material:
     """A summary and, where readings and requests are shown too, the sessions that have them.
 
-    ``timelines`` is the number of cells whose readings over time are shown.
+    ``timelines`` is the number of cells whose readings over time are shown, ``view`` the reader's choice
+    of the table of cells.
     """
 
     summary: SessionSummary
     sources: Sources | None = None
     timelines: int = MOST_TIMELINES
+    view: View = DEFAULT_VIEW
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from joulebench_reports.notes.trust import mark
 from joulebench_reports.reading.operators import OperatorLine, OperatorTable, operator_tables
 from joulebench_reports.sections.material import Material, parts_of
 from joulebench_reports.sections.report import Column, Heading, Item, Paragraph, Row, Section, Table, TableCell
-from joulebench_reports.values.figures import Figure
+from joulebench_reports.values.figure import Figure
 from joulebench_reports.words.text import UNKNOWN, number, percent, seconds
 
 _COLUMNS: Final = (

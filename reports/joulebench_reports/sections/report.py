@@ -19,11 +19,12 @@ from joulebench_reports.notes.trust import Note
 
 
 class Depth(IntEnum):
-    """How much a report shows: at a glance, as a document, or everything that a page has room for."""
+    """How much a report shows: at a glance, with every note, as a document, or all that a page has room for."""
 
     GLANCE = 1
-    DOCUMENT = 2
-    PAGE = 3
+    NOTES = 2
+    DOCUMENT = 3
+    PAGE = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,24 @@ def techniques_section(material: Material) -> Iterator[Section]:
     """All models and workloads, each with its backends."""
     items = [item for costs in material.summary.costs for item in _items(costs)]
     if items:
-        notes = dict.fromkeys(note for costs in material.summary.costs for note in costs.notes)
-        yield Section("techniques", "What each technique cost", (*items, *map(Paragraph, notes)), "Techniques")
+        yield Section("techniques", "What each technique cost", tuple(items), "Techniques")
+
+
+def technique_notes_section(material: Material) -> Iterator[Section]:
+    """Fronts, what is unknown, and what a survey says of techniques held against the session's figures."""
+    items: list[Item] = []
+    for costs in material.summary.costs:
+        claims = [(f"{claim.text}: {claim.verdict}", claim.why) for claim in costs.claims]
+        own = [
+            *_notes("Pareto fronts", front_lines(costs)),
+            *_notes("What of the techniques is unknown", missing(costs)),
+            *_notes("Claims of the survey of small language models", claims),
+        ]
+        items += [Heading(costs.caption), *own] if own else []
+    notes = dict.fromkeys(note for costs in material.summary.costs for note in costs.notes)
+    items += map(Paragraph, notes)
+    if items:
+        yield Section("technique-notes", "More on the techniques", tuple(items), "Techniques, more")
 
 
 def _items(costs: CostTable) -> Iterator[Item]:
@@ -28,10 +44,6 @@ def _items(costs: CostTable) -> Iterator[Item]:
     for backend in costs.backends:
         yield Heading(backend.backend, level=4)
         yield _table(backend)
-    claims = [(f"{claim.text}: {claim.verdict}", claim.why) for claim in costs.claims]
-    yield from _notes("Claims of the survey", claims)
-    yield from _notes("Pareto fronts", front_lines(costs))
-    yield from _notes("What of the techniques is unknown", missing(costs))
 
 
 def _notes(heading: str, pairs: Sequence[tuple[str, str]]) -> Iterator[Item]:

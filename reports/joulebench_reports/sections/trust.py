@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from joulebench_reports.notes.trust import LEGEND, Note, flag_letters, trust_notes, unmeasured
+from joulebench_reports.notes.trust import (
+    LEGEND,
+    Note,
+    flag_letters,
+    missing_notes,
+    severest_notes,
+    trust_notes,
+    unmeasured,
+)
 from joulebench_reports.sections.material import Material
-from joulebench_reports.sections.report import Column, NoteList, Section, Table, badge
+from joulebench_reports.sections.report import Column, Item, NoteList, Paragraph, Section, Table, badge
+
+#: Notes that are shown at a glance.
+_FIRST: Final = 5
 
 
 def missing_section(material: Material) -> Iterator[Section]:
     """Cells without figures, each with its cause."""
-    notes = [
-        Note(
-            cell.label,
-            f"{cell.status}{f' ({cell.cause_kind})' if cell.cause_kind else ''}: {cell.cause or 'no cause recorded'}",
-        )
-        for cell in material.summary.missing
-    ]
-    yield from _section("missing", "Cells without figures", notes, "Failed and skipped")
+    yield from _section("missing", "Cells without figures", missing_notes(material.summary), "Failed and skipped")
 
 
 def unmeasured_section(material: Material) -> Iterator[Section]:
@@ -31,6 +36,16 @@ def trust_section(material: Material) -> Iterator[Section]:
     """What stands behind the figures; flags by the letters that the table of cells has for them."""
     notes = trust_notes(material.summary, flag_letters(material.summary.shown))
     yield from _section("trust", "How far to trust this", notes, "Trust")
+
+
+def notes_section(material: Material) -> Iterator[Section]:
+    """At a glance: the notes that a reader must not miss, and how many more there are."""
+    notes = severest_notes(material.summary, flag_letters(material.summary.shown))
+    items: list[Item] = [NoteList(tuple(notes[:_FIRST]))]
+    if len(notes) > _FIRST:
+        items.append(Paragraph(f"{len(notes) - _FIRST} more notes: --verbose, or the page (--format html)."))
+    if notes:
+        yield Section("notes", "Notes", tuple(items), "Notes")
 
 
 def legend_section(_: Material) -> Iterator[Section]:

@@ -14,6 +14,7 @@ def verdicts_section(material: Material) -> Iterator[Section]:
     items: list[Item] = []
     for verdicts in material.summary.verdicts:
         items += [Heading(verdicts.caption), NoteList(tuple(Note(label, text) for label, text in verdicts.rows()))]
-    items += [Paragraph(text) for text in dict.fromkeys(verdicts.note for verdicts in material.summary.verdicts)]
+    notes = dict.fromkeys((verdicts.note, verdicts.short_note) for verdicts in material.summary.verdicts)
+    items += [Paragraph(text, short) for text, short in notes]
     if items:
         yield Section("verdicts", "What saves energy", tuple(items), "Verdicts")

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from joulebench_reports.judging.answers import answers
 from joulebench_reports.judging.costs import cost_tables
 from joulebench_reports.judging.verdicts import verdict_tables
 from joulebench_reports.reading import blocks as block_sums
@@ -22,11 +23,11 @@ from joulebench_reports.reading.readings import channels_of, edge_readings
 from joulebench_reports.reading.simulated import with_device_time
 from joulebench_reports.reading.speed import summarise_speed
 from joulebench_reports.values.agreement import read_agreement
+from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import (
     CellSummary,
     ChannelReport,
     EnergySummary,
-    Figure,
     FlagCount,
     Memory,
     ProbeReport,
@@ -87,7 +88,10 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
         model_notes=_model_notes(planned),
     )
     return replace(
-        summary, verdicts=verdict_tables(session, summary.shown, baseline), costs=cost_tables(session, summary.shown)
+        summary,
+        verdicts=verdict_tables(session, summary.shown, baseline),
+        costs=cost_tables(session, summary.shown),
+        answers=answers(session, summary.shown, baseline),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Option, Renderer, Settings
-from joulebench_reports.sections.contents import report_of
+from joulebench_reports.sections.contents import answer_of, report_of
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import (
     Column,
@@ -23,6 +23,7 @@ from joulebench_reports.sections.report import (
     Table,
     TableCell,
 )
+from joulebench_reports.sections.view import VIEW, view_of
 from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
@@ -50,6 +51,8 @@ class TerminalRenderer(Renderer):
     options = (
         Option("width", "int", None, "columns; the terminal's own by default", minimum=_NARROWEST),
         Option("color", "bool", False, "write ANSI colours"),
+        Option("verbose", "bool", False, "every note, not only the severest"),
+        *VIEW,
         BASELINE,
     )
 
@@ -59,20 +62,30 @@ class TerminalRenderer(Renderer):
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The text of several sessions."""
-        width = settings.get("width")
-        if not isinstance(width, int):
-            width = shutil.get_terminal_size((100, 24)).columns
-        report = report_of(Material(*summary_of(sessions, baseline_of(settings))), Depth.GLANCE)
-        return terminal_text(report, max(width, _NARROWEST), bool(settings.get("color", False)))
+        verbose = bool(settings.get("verbose", False))
+        material = Material(*summary_of(sessions, baseline_of(settings)), view=view_of(settings))
+        report = report_of(material, Depth.NOTES if verbose else Depth.GLANCE)
+        return terminal_text(report, *_look(settings), verbose=verbose)
+
+    def conclusion(self, session: Session, settings: Settings) -> str | None:
+        """The answer once more, where the end of a long report is all that is seen."""
+        material = Material(*summary_of([session], baseline_of(settings)))
+        return sections_text(answer_of(material), *_look(settings)) or None
 
 
-def terminal_text(report: Report, width: int, color: bool = False) -> str:
-    """The report for a terminal of a width, with a line feed at its end."""
+def _look(settings: Settings) -> tuple[int, bool]:
+    """Columns, and whether in colour."""
+    width = settings.get("width")
+    if not isinstance(width, int):
+        width = shutil.get_terminal_size((100, 24)).columns
+    return max(width, _NARROWEST), bool(settings.get("color", False))
+
+
+def _console(width: int, color: bool) -> Console:
     from rich.console import Console
 
-    out = io.StringIO()
-    console = Console(
-        file=out,
+    return Console(
+        file=io.StringIO(),
         width=width,
         force_terminal=color,
         color_system="standard" if color else None,
@@ -82,6 +95,25 @@ def terminal_text(report: Report, width: int, color: bool = False) -> str:
         emoji=False,
         legacy_windows=False,
     )
+
+
+def _text_of(console: Console) -> str:
+    written = console.file
+    assert isinstance(written, io.StringIO)  # noqa: S101
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n"
+
+
+def sections_text(sections: Sequence[Section], width: int, color: bool = False) -> str:
+    """Sections alone, without what stands above a report; empty where there is none."""
+    console = _console(width, color)
+    for section in sections:
+        _section(console, section)
+    return _text_of(console) if sections else ""
+
+
+def terminal_text(report: Report, width: int, color: bool = False, *, verbose: bool = False) -> str:
+    """The report for a terminal of a width, with a line feed at its end."""
+    console = _console(width, color)
     console.print(_inert(report.title, "bold"))
     if report.facts:
         console.print(_inert(" · ".join(report.facts)))
@@ -90,8 +122,8 @@ def terminal_text(report: Report, width: int, color: bool = False) -> str:
     if report.banner is not None:
         console.print(_inert(report.banner.text, "cyan"))
     for section in report.sections:
-        _section(console, section)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+        _section(console, section, verbose=verbose)
+    return _text_of(console)
 
 
 def _inert(text: str, style: str = "") -> Text:
@@ -101,14 +133,14 @@ def _inert(text: str, style: str = "") -> Text:
     return Text(plain(text), style=style)
 
 
-def _section(console: Console, section: Section) -> None:
+def _section(console: Console, section: Section, *, verbose: bool = False) -> None:
     console.print()
     console.print(_inert(section.heading, "bold"))
     before: Item | None = None
     for item in _unfolded(section.items):
         if isinstance(item, Heading) and before is not None and not isinstance(before, Heading):
             console.print()
-        _item(console, item)
+        _item(console, item, verbose=verbose)
         before = item
 
 
@@ -123,7 +155,7 @@ def _unfolded(items: Sequence[Item]) -> Iterator[Item]:
             yield item
 
 
-def _item(console: Console, item: Item) -> None:
+def _item(console: Console, item: Item, *, verbose: bool) -> None:
     """What a terminal cannot show (charts, quotes) it leaves out."""
     from rich.padding import Padding
 
@@ -131,8 +163,8 @@ def _item(console: Console, item: Item) -> None:
         case Heading(text):
             console.print(_inert(text, "cyan"))
         case Paragraph():
-            if item.shortest:
-                console.print(Padding(_inert(item.shortest, "dim"), (0, 0, 0, _INDENT)))
+            if text := item.text if verbose else item.shortest:
+                console.print(Padding(_inert(text, "dim"), (0, 0, 0, _INDENT)))
         case NoteList(notes):
             for note in notes:
                 line = _inert(note.term, "cyan").append(": ", "").append_text(_inert(note.text))

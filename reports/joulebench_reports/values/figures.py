@@ -3,54 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from joulebench.api import Provenance, Scalar
 from joulebench_reports.values.agreement import AgreementFigures
+from joulebench_reports.values.answers import Answer
+from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.techniques import CostTable
 from joulebench_reports.values.tokenwork import KernelWork, TokenWork
 from joulebench_reports.values.verdicts import VerdictTable
-from joulebench_reports.words.text import with_interval, with_range
-
-#: Order of trust: the headline takes the first of these that has a figure.
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One number of a report. ``low`` and ``high`` bound its 95 % interval where there is one.
-
-    ``n`` counts the blocks (or requests) behind it; ``reason_if_null`` says why ``value`` is
-    ``None``.
-    """
-
-    value: float | None
-    unit: str
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    provenance: Provenance | None = None
-    method: str = ""
-    flags: tuple[str, ...] = ()
-    reason_if_null: str | None = None
-    #: Whether ``low`` and ``high`` are the range that a model's inputs allow, not an interval.
-    is_range: bool = False
-
-    @property
-    def text(self) -> str:
-        """The value with its interval, or with its range, which is never shown by ±."""
-        show = with_range if self.is_range else with_interval
-        return show(self.value, self.low, self.high)
-
-    @property
-    def half_width(self) -> float | None:
-        """Half of the interval's width, in ``unit``."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-    def times(self, factor: float, unit: str) -> Figure:
-        """The figure and its interval by ``factor``, in another unit."""
-        scaled = (None if x is None else x * factor for x in (self.value, self.low, self.high))
-        value, low, high = scaled
-        return replace(self, value=value, low=low, high=high, unit=unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +221,8 @@ class SessionSummary:
     verdicts: tuple[VerdictTable, ...] = ()
     #: What each technique cost and brought on each backend.
     costs: tuple[CostTable, ...] = ()
+    #: What to deploy for each model and workload, and how sure that is.
+    answers: tuple[Answer, ...] = ()
     #: Name of the published procedure that the run followed, if it followed one.
     protocol: str | None = None
     #: What was done to the numbers of models on their way to a runtime: label of the model, words.

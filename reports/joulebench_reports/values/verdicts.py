@@ -62,6 +62,13 @@ class VerdictTable:
         return f"Energy against {plain(self.baseline)} ({plain(self.workload)})"
 
     @property
+    def short_note(self) -> str:
+        """How it was compared, in a line."""
+        count = sum(verdict.comparison is not None for verdict in self.verdicts)
+        together = f", for all {count} cells together" if count > 1 else ""
+        return f"95 % intervals over common rounds{together}; --verbose says what is in them."
+
+    @property
     def note(self) -> str:
         """How it was compared, and what the verdicts do not cover."""
         comparisons = [verdict.comparison for verdict in self.verdicts if verdict.comparison is not None]

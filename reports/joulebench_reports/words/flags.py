@@ -88,6 +88,40 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+#: Flags in the order in which a reader should hear of them; others come after these.
+SEVEREST: Final = (
+    "disagrees",
+    "counter_frozen",
+    "counter_reset",
+    "counter_ambiguous",
+    "sampler_lost",
+    "sensor_lost",
+    "parts_missing",
+    "incomplete_total",
+    "contended",
+    "throttled",
+    "unfinished",
+    "single_process",
+    "too_few_rounds",
+    "slow_changes",
+    "idle_drift",
+    "insufficient_resolution",
+    "samples_missing",
+    "update_period_unverified",
+    "no_steady_state",
+    "few_processes",
+    "autocorrelated",
+    "target_not_reached",
+    "time_budget",
+    "sensor_slow",
+    "resumed",
+)
+
+
+def severity(flag: str) -> int:
+    """The place of a flag in what a reader should hear first; 0 comes first."""
+    return SEVEREST.index(flag) if flag in SEVEREST else len(SEVEREST)
+
 
 def explain(flag: str) -> str:
     """The flag in plain words; one that is not known here is shown as it is."""

@@ -159,6 +159,8 @@
       };
       body.append(...Array.from(body.rows).sort(compare));
     }));
+    document.getElementById("all-columns").addEventListener("change", (event) =>
+      table.classList.toggle("brief", !event.target.checked));
     const filter = document.getElementById("filter");
     // Flags are letters whose names are the cells' hints.
     const hints = (row) => Array.from(row.cells, (cell) => cell.title).join(" ");

@@ -1,0 +1,97 @@
+"""The grade of trust in a group of cells. docs/reports.md has the rule in words.
+
+Each reason holds the grade down to its own; the worst decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from joulebench_reports.reading.blocks import DISTURBED
+from joulebench_reports.values.answers import Grade, Trust, TrustReason
+from joulebench_reports.values.figures import CellSummary
+from joulebench_reports.words.text import percent
+
+#: Share of disturbed blocks from which on the grade is no better.
+_DISTURBED: Final[tuple[tuple[float, Grade], ...]] = ((0.30, "D"), (0.10, "C"), (0.02, "B"))
+#: Relative half width of the 95 % interval from which on the grade is no better.
+_WIDTHS: Final[tuple[tuple[float, Grade], ...]] = ((0.50, "D"), (0.20, "C"), (0.05, "B"))
+#: Flag of a cell → the best grade with it, the reason, and what would help.
+_FLAGS: Final[dict[str, tuple[Grade, str, str]]] = {
+    "disagrees": ("D", "a full-precision cell does not compute the reference's tokens", "check its conversion"),
+    "parts_missing": ("C", "the energy lacks a part of the machine that could not be read", "joulebench doctor"),
+    "single_process": ("C", "one process a cell", "--set protocol.processes=3"),
+    "slow_changes": ("C", "blocks change slowly, so the interval may hold less often than 95 %", "more blocks"),
+    "update_period_unverified": ("C", "how often the sensor changes was not verified", "longer blocks"),
+    "unfinished": ("C", "the run has not ended", "joulebench run --resume SESSION"),
+    "few_processes": ("B", "fewer than three processes a cell", "--set protocol.processes=3"),
+    "target_not_reached": ("B", "stopped at max_blocks before the target precision", "more blocks"),
+    "time_budget": ("B", "stopped at the time budget before the target precision", "a larger time_budget_s"),
+    "no_steady_state": ("B", "the speed was not steady after the warm-up", "a longer warm-up"),
+    "no_thermal_gate": ("B", "no temperature could be read", "a machine with a temperature sensor"),
+    "gauge_integrated": ("B", "energy is polled power, integrated", "a sensor that counts energy"),
+}
+_ORDER: Final = "ABCD"
+
+
+def trust_of(cells: Sequence[CellSummary]) -> Trust:
+    """The grade of a group: that of its least trusted cell, reasons of the same words once."""
+    reasons = dict.fromkeys(reason for part in (_energy(cells), _blocks(cells), _flags(cells)) for reason in part)
+    ordered = tuple(sorted(reasons, key=lambda reason: _ORDER.index(reason.grade), reverse=True))
+    return Trust(ordered[0].grade if ordered else "A", ordered)
+
+
+def _energy(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
+    provenances = {cell.headline.provenance for cell in cells if cell.headline.value is not None}
+    without = [cell for cell in cells if cell.headline.value is None]
+    if len(without) == len(cells):
+        yield TrustReason("D", "no cell has an energy", "joulebench doctor")
+    elif without:
+        yield TrustReason("B", f"{_cells(len(without))} of {len(cells)} without an energy", "")
+    if "estimated" in provenances:
+        scales = [e.scale_relative_uncertainty for cell in cells for e in cell.energy if e.provenance == "estimated"]
+        known = [scale for scale in scales if scale is not None]
+        wide = f" (±{percent(max(known))} in scale, 1 σ)" if known else ""
+        yield TrustReason("C", f"energy is estimated, not measured{wide}", "an energy sensor: joulebench doctor")
+    if "simulated" in provenances:
+        yield TrustReason("C", "energy is simulated", "the board itself")
+    widths = [width for cell in cells if (width := _relative_width(cell)) is not None]
+    widest = max(widths, default=0.0)
+    for limit, grade in _WIDTHS:
+        if widest > limit:
+            yield TrustReason(grade, f"the widest interval is ± {percent(widest)}", "more blocks, a quieter machine")
+            return
+
+
+def _relative_width(cell: CellSummary) -> float | None:
+    figure = cell.headline
+    if figure.is_range or figure.half_width is None or not figure.value:
+        return None
+    return figure.half_width / abs(figure.value)
+
+
+def _blocks(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
+    blocks = sum(cell.blocks for cell in cells)
+    disturbed = sum(_disturbed(cell) for cell in cells)
+    for limit, grade in _DISTURBED:
+        if blocks and disturbed / blocks > limit:
+            text = f"{disturbed} of {blocks} blocks were disturbed by other processes or a lowered clock"
+            yield TrustReason(grade, text, "a quiet machine: joulebench run --until-quiet")
+            return
+
+
+def _disturbed(cell: CellSummary) -> int:
+    """Blocks that are disturbed, at least: flags are counted apart."""
+    return max((flag.blocks or 0 for flag in cell.flags if flag.flag in DISTURBED), default=0)
+
+
+def _flags(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
+    present = {flag.flag for cell in cells for flag in cell.flags}
+    for flag, (grade, text, cure) in _FLAGS.items():
+        if flag in present:
+            yield TrustReason(grade, text, cure)
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell" if count == 1 else f"{count} cells"

@@ -1,0 +1,1 @@
+"""joulebench from Python: ``joulebench.run`` and ``joulebench.load`` give a :class:`~.result.Result`."""

@@ -1,0 +1,90 @@
+"""Pictures of a result: each is a :class:`Plot` that a notebook shows and that saves itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from joulebench.errors import JoulebenchError
+from joulebench_reports.charts.bars import comparison_charts
+from joulebench_reports.charts.drawing import png, standalone, svg
+from joulebench_reports.charts.phases import phase_charts
+from joulebench_reports.charts.specification import Chart
+from joulebench_reports.charts.template import Json
+from joulebench_reports.charts.tradeoff import tradeoff_charts
+from joulebench_reports.values.figures import CellSummary
+
+_ENERGY_TITLES: Final = ("Energy per unit of work", "Idle power")
+
+
+class Plot:
+    """Charts of one subject; measured, estimated and simulated figures each have their own."""
+
+    def __init__(self, charts: Sequence[Chart]) -> None:
+        self.charts = tuple(charts)
+
+    @property
+    def specs(self) -> list[Json]:
+        """Vega-Lite specifications, for Altair or any other reader of them."""
+        return [standalone(chart) for chart in self.charts]
+
+    def save(self, file: str | Path) -> list[Path]:
+        """Write the picture as SVG or PNG by the file's suffix; of several charts a number is added.
+
+        Returns the files. Needs joulebench[html].
+        """
+        target = Path(file)
+        if target.suffix not in (".svg", ".png"):
+            raise JoulebenchError(f"cannot draw '{target.suffix}' files", where=str(file), hint="valid: .svg, .png")
+        files: list[Path] = []
+        for number, chart in enumerate(self.charts, start=1):
+            own = target if len(self.charts) == 1 else target.with_stem(f"{target.stem}-{number}")
+            own.write_bytes(png(chart) if target.suffix == ".png" else svg(chart).encode())
+            files.append(own)
+        return files
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<div>{svg(chart)}</div>" for chart in self.charts)
+
+    def __repr__(self) -> str:
+        return f"<joulebench plot: {'; '.join(chart.title for chart in self.charts)}>"
+
+
+class Plots:
+    """The pictures that there are. Each raises where no cell has what it shows."""
+
+    def __init__(self, cells: Sequence[CellSummary]) -> None:
+        self._cells = tuple(cells)
+
+    def energy(self) -> Plot:
+        """Energy of a unit of work, the least first, with 95 % intervals."""
+        return _plot("energy", self._bars(energy=True))
+
+    def speed(self) -> Plot:
+        """Tokens a second of decoding and of prefill, the fastest first."""
+        return _plot("speed", self._bars(energy=False))
+
+    def quality(self) -> Plot:
+        """Perplexity against energy, with the Pareto front."""
+        return _plot("quality", tradeoff_charts(self._cells))
+
+    def phases(self) -> Plot:
+        """Energy of prefill and of decoding."""
+        return _plot("phases", phase_charts(self._cells))
+
+    def _bars(self, *, energy: bool) -> Iterator[Chart]:
+        for chart in comparison_charts(self._cells):
+            if chart.title.startswith(_ENERGY_TITLES) == energy:
+                yield chart
+
+
+#: Names of the pictures, as the chart renderer takes them.
+PICTURES: Final = ("energy", "speed", "quality", "phases")
+
+
+def _plot(subject: str, charts: Iterator[Chart] | Sequence[Chart]) -> Plot:
+    drawn = list(charts)
+    if not drawn:
+        raise JoulebenchError(f"no cells have what a picture of {subject} shows")
+    return Plot(drawn)

@@ -1,0 +1,104 @@
+"""How a reader wants the table of cells: its order, how many rows, which columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from joulebench.api import PROVENANCES, Option, Settings
+from joulebench.errors import JoulebenchError, unknown_name_hint
+from joulebench_reports.values.figures import CellSummary
+
+_UNKNOWN: Final = math.inf
+
+
+def _energy(cell: CellSummary) -> float:
+    return _UNKNOWN if cell.headline.value is None else cell.headline.value
+
+
+def _speed(cell: CellSummary) -> float:
+    rate = cell.speed.decode_tok_s.value if cell.speed.decode_tok_s.value is not None else cell.rate.value
+    return _UNKNOWN if rate is None else -rate
+
+
+def _memory(cell: CellSummary) -> float:
+    return _UNKNOWN if cell.memory.rss_peak_bytes is None else float(cell.memory.rss_peak_bytes)
+
+
+def _size(cell: CellSummary) -> float:
+    return _UNKNOWN if cell.memory.artifact_bytes is None else float(cell.memory.artifact_bytes)
+
+
+def _quality(cell: CellSummary) -> float:
+    return _UNKNOWN if cell.quality.perplexity is None else cell.quality.perplexity
+
+
+_KEYS: Final[Mapping[str, Callable[[CellSummary], float]]] = {
+    "energy": _energy,
+    "speed": _speed,
+    "memory": _memory,
+    "size": _size,
+    "quality": _quality,
+}
+#: Of every renderer with a table of cells.
+VIEW: Final = (
+    Option(
+        "sort",
+        "str",
+        "energy",
+        "order of the table of cells, best first within a model and workload; profile: as planned",
+        choices=(*_KEYS, "profile"),
+    ),
+    Option("top", "int", None, "rows of the table of cells, the best of each model and workload", minimum=1),
+    Option("columns", "str", None, "columns of the table of cells, by their headings with commas between"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The choice of a reader; ``columns`` empty: those that have something to say."""
+
+    sort: str = "energy"
+    top: int | None = None
+    columns: tuple[str, ...] = ()
+
+    def ordered(self, cells: Sequence[CellSummary]) -> list[CellSummary]:
+        """The cells in this order, those of a session, model and workload together; provenances apart."""
+        groups: dict[tuple[str, str, str], list[CellSummary]] = {}
+        for cell in cells:
+            groups.setdefault((cell.session, cell.model, cell.workload), []).append(cell)
+        if self.sort == "profile":
+            return [cell for cell in cells if self._kept(cell, groups)]
+        key = _KEYS[self.sort]
+        ordered = (sorted(group, key=lambda cell: (_rank(cell), key(cell))) for group in groups.values())
+        return [cell for group in ordered for cell in group[: self.top]]
+
+    def _kept(self, cell: CellSummary, groups: Mapping[tuple[str, str, str], list[CellSummary]]) -> bool:
+        own = groups[cell.session, cell.model, cell.workload]
+        return self.top is None or own.index(cell) < self.top
+
+
+#: The order and the columns where a reader asks for nothing.
+DEFAULT_VIEW: Final = View()
+
+
+def _rank(cell: CellSummary) -> int:
+    """Figures of different provenance are not ranked together."""
+    return PROVENANCES.index(cell.headline.provenance) if cell.headline.provenance else len(PROVENANCES)
+
+
+def view_of(settings: Settings) -> View:
+    """The choice in a renderer's settings."""
+    columns, top = settings.get("columns"), settings.get("top")
+    names = tuple(name.strip() for name in str(columns).split(",") if name.strip()) if columns is not None else ()
+    return View(str(settings.get("sort", "energy")), top if isinstance(top, int) else None, names)
+
+
+def check_columns(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raises :class:`JoulebenchError` for a heading that the table does not have."""
+    for name in names:
+        if name not in known:
+            hint = unknown_name_hint(name, known)
+            raise JoulebenchError(f"the table has no column '{name}'", where="--columns", hint=hint)
