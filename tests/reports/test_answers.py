@@ -10,7 +10,7 @@ import pytest
 from make_session import Cell
 
 from joulebench.session import Session
-from joulebench_reports.judging.trust import trust_of
+from joulebench_reports.judging.trust import DISTURBED_SHARES, FLAGS, WIDTHS, trust_of
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.answers import Answer
@@ -127,3 +127,12 @@ def test_the_reasons_that_decide_come_first(tmp_path: Path) -> None:
     grades = [reason.grade for reason in trust_of(shown(tmp_path, cell)).reasons]
     assert grades == sorted(grades, reverse=True)
     assert grades[0] == "D"
+
+
+def test_the_page_on_trust_names_every_flag_at_its_grade() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "answer.md").read_text(encoding="utf-8")
+    rows = {line[2]: line for line in page.splitlines() if line.startswith(("| D ", "| C ", "| B "))}
+    for flag, (grade, _, _) in FLAGS.items():
+        assert f"`{flag}`" in rows[grade], flag
+    for table in (DISTURBED_SHARES, WIDTHS):
+        assert all(f"{limit:.0%}".replace("%", " %") in rows[grade] for limit, grade in table)

@@ -1,4 +1,4 @@
-"""The grade of trust in a group of cells. docs/reports.md has the rule in words.
+"""The grade of trust in a group of cells. docs/answer.md has the rule in words.
 
 Each reason holds the grade down to its own; the worst decides.
 """
@@ -14,11 +14,11 @@ from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.text import percent
 
 #: Share of disturbed blocks from which on the grade is no better.
-_DISTURBED: Final[tuple[tuple[float, Grade], ...]] = ((0.30, "D"), (0.10, "C"), (0.02, "B"))
+DISTURBED_SHARES: Final[tuple[tuple[float, Grade], ...]] = ((0.30, "D"), (0.10, "C"), (0.02, "B"))
 #: Relative half width of the 95 % interval from which on the grade is no better.
-_WIDTHS: Final[tuple[tuple[float, Grade], ...]] = ((0.50, "D"), (0.20, "C"), (0.05, "B"))
+WIDTHS: Final[tuple[tuple[float, Grade], ...]] = ((0.50, "D"), (0.20, "C"), (0.05, "B"))
 #: Flag of a cell → the best grade with it, the reason, and what would help.
-_FLAGS: Final[dict[str, tuple[Grade, str, str]]] = {
+FLAGS: Final[dict[str, tuple[Grade, str, str]]] = {
     "disagrees": ("D", "a full-precision cell does not compute the reference's tokens", "check its conversion"),
     "parts_missing": ("C", "the energy lacks a part of the machine that could not be read", "joulebench doctor"),
     "single_process": ("C", "one process a cell", "--set protocol.processes=3"),
@@ -58,7 +58,7 @@ def _energy(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
         yield TrustReason("C", "energy is simulated", "the board itself")
     widths = [width for cell in cells if (width := _relative_width(cell)) is not None]
     widest = max(widths, default=0.0)
-    for limit, grade in _WIDTHS:
+    for limit, grade in WIDTHS:
         if widest > limit:
             yield TrustReason(grade, f"the widest interval is ± {percent(widest)}", "more blocks, a quieter machine")
             return
@@ -74,7 +74,7 @@ def _relative_width(cell: CellSummary) -> float | None:
 def _blocks(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
     blocks = sum(cell.blocks for cell in cells)
     disturbed = sum(_disturbed(cell) for cell in cells)
-    for limit, grade in _DISTURBED:
+    for limit, grade in DISTURBED_SHARES:
         if blocks and disturbed / blocks > limit:
             text = f"{disturbed} of {blocks} blocks were disturbed by other processes or a lowered clock"
             yield TrustReason(grade, text, "a quiet machine: joulebench run --until-quiet")
@@ -88,7 +88,7 @@ def _disturbed(cell: CellSummary) -> int:
 
 def _flags(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
     present = {flag.flag for cell in cells for flag in cell.flags}
-    for flag, (grade, text, cure) in _FLAGS.items():
+    for flag, (grade, text, cure) in FLAGS.items():
         if flag in present:
             yield TrustReason(grade, text, cure)
 
