@@ -82,6 +82,7 @@ VALUES: Final = (
     api.Recorder,
     api.WorkloadContext,
     api.Channel,
+    api.Accuracy,
     api.FileSource,
     api.ReaderSource,
     api.FinishedCell,

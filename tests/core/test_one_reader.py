@@ -169,7 +169,7 @@ def test_a_window_shorter_than_twenty_of_its_readings_has_no_energy(line: FakeLi
         with meter.measure() as short:
             time.sleep(0.2)
         with meter.measure() as long:
-            time.sleep(0.6)
+            time.sleep(WINDOW_S)
     assert (short.energy[0].gross_j, short.energy[0].flags[0]) == (None, "insufficient_resolution")
     assert long.energy[0].gross_j == pytest.approx(WATTS * long.seconds, rel=0.05)
 

@@ -33,6 +33,7 @@ def channel(kind: str = "counter") -> ChannelReport:
         measured_period_s=None,
         resolution=None,
         relative_uncertainty=None,
+        offset_u_w=None,
         note=None,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,13 @@ def test_the_scales_uncertainty_stays_out_of_the_plain_interval(tmp_path: Path) 
     assert energy.gross.half_width
     assert energy.gross_with_scale.half_width is not None
     assert energy.gross_with_scale.half_width > 10 * energy.gross.half_width
+
+
+def test_an_offset_that_a_meter_declares_is_part_of_its_scale_at_the_cells_power(tmp_path: Path) -> None:
+    first, *others = make_session.channels({"estimated"})
+    energy = one(tmp_path, Cell("a", "a"), channels=(replace(first, offset_u_w=2.0), *others)).energy[0]
+    assert energy.power_w.value is not None
+    assert energy.scale_relative_uncertainty == pytest.approx(math.hypot(0.3, 2.0 / energy.power_w.value))
 
 
 def test_blocks_of_a_cell_that_was_cut_off_are_read(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from joulebench.api.backend import (
     Traffic,
 )
 from joulebench.api.plugin import ENVIRONMENT_NAME, Environment, Plugin
-from joulebench.api.probe import Channel, FileSource, Probe, ReaderSource, provenance_of_file
+from joulebench.api.probe import Accuracy, Channel, FileSource, Probe, ReaderSource, provenance_of_file
 from joulebench.api.renderer import FinishedCell, Renderer
 from joulebench.api.techniques import RuntimeTechnique, Technique
 from joulebench.api.values import (
@@ -40,6 +40,7 @@ __all__ = [
     "API_VERSION",
     "ENVIRONMENT_NAME",
     "PROVENANCES",
+    "Accuracy",
     "Artifact",
     "ArtifactTechnique",
     "Availability",

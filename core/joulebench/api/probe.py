@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 import os
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -77,6 +79,49 @@ class ReaderSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How far a meter may be off, by its data sheet or its calibration.
+
+    Limits are shares (0.01 is ±1 %), taken as half-widths of rectangles (GUM 4.3.7): ``of_reading`` errs on
+    the scale, ``of_range`` is an offset of that share of the full scale ``range_w``, in W. ``gain`` is the
+    factor that a calibration found and that the channel's ``scale`` contains, ``calibrated_on`` its day
+    (``2026-03-01``). Raises ``ValueError`` where that makes no sense.
+    """
+
+    of_reading: float = 0.0
+    of_range: float = 0.0
+    range_w: float | None = None
+    gain: float | None = None
+    calibrated_on: str = ""
+
+    def __post_init__(self) -> None:
+        shares = (self.of_reading, self.of_range)
+        if not all(0 <= share < 1 for share in shares) or not any(shares):
+            raise ValueError(f"an accuracy of ±{shares} is none: shares of 1, such as 0.005 for 0.5 %")
+        if self.of_range and not (self.range_w or 0.0) > 0:
+            raise ValueError("an accuracy of the range needs range_w, the full scale in W")
+        if self.calibrated_on:
+            datetime.date.fromisoformat(self.calibrated_on)
+
+    @property
+    def relative_u(self) -> float:
+        """Relative standard uncertainty of the scale."""
+        return self.of_reading / math.sqrt(3)
+
+    @property
+    def offset_u_w(self) -> float:
+        """Standard uncertainty of the offset, in W."""
+        return self.of_range * (self.range_w or 0.0) / math.sqrt(3)
+
+    def __str__(self) -> str:
+        limits = [f"{100 * self.of_reading:.3g} % of reading"] if self.of_reading else []
+        limits += [f"{100 * self.of_range:.3g} % of {self.range_w:g} W"] if self.of_range else []
+        gain = "" if self.gain is None else f", gain {self.gain:g}"
+        when = f", calibrated on {self.calibrated_on}" if self.calibrated_on else ""
+        return f"accuracy ±({' + '.join(limits)}){gain}{when}"
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """One thing that a probe can read. ``raw`` integers times ``scale`` give ``unit``.
 
@@ -114,6 +159,8 @@ class Channel:
     averaging_s: float | None = None
     #: Domains that belong into the machine's total beside this one and cannot be read.
     total_lacks: tuple[str, ...] = ()
+    #: How far the meter may be off; ``None`` where nobody has said.
+    accuracy: Accuracy | None = None
 
 
 class Probe(Plugin):

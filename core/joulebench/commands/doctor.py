@@ -117,6 +117,7 @@ def _print(
     _print_machine()
     _print_sensors(sensors)
     _print_calibrations(sensors, calibrations)
+    _print_notes(sensors)
     _print_cross_checks(checks)
     _print_backends(registry)
     _heading("Verdict")
@@ -172,6 +173,13 @@ def _print_calibrations(sensors: Sensors, calibrations: list[SensorCalibration])
         [_calibration_row(calibration, provenance[calibration.channel]) for calibration in calibrations],
         ["  channel", "provenance", "changes every", "(5–95 %)", "quantum", "read", "1 % from", "5 % from"],
     )
+
+
+def _print_notes(sensors: Sensors) -> None:
+    """What a figure of a channel does not show: how far the meter may be off, what its total lacks."""
+    for channel in sensors.energy_and_power():
+        if channel.note:
+            click.echo(f"  {channel.path}: {channel.note}")
 
 
 def _print_cross_checks(checks: list[CrossCheck]) -> None:

@@ -114,15 +114,14 @@ def _runs(command: tuple[str, ...], meter: Meter, repeat: int) -> list[CommandRu
 
 
 def _mean_j(figures: list[EnergyFigure]) -> Interval | None:
-    """Mean joules over the runs: their scatter, and the scale that errs alike in all of them."""
+    """Mean joules over the runs: their scatter, and the scale and offset that err alike in all of them."""
     from joulebench.meter.uncertainty import mean_interval, widened
 
     joules = [figure.gross_j for figure in figures if figure.gross_j is not None]
     if len(joules) < len(figures):
         return None
     interval = mean_interval(joules)
-    relative = max(figure.gross.relative_u for figure in figures)
-    return widened(interval, relative * abs(interval.mean or 0.0))
+    return widened(interval, max(figure.gross.systematic_u_j for figure in figures))
 
 
 def _mean_net_j(figures: list[EnergyFigure]) -> Interval | None:
@@ -133,7 +132,8 @@ def _mean_net_j(figures: list[EnergyFigure]) -> Interval | None:
     if len(joules) < len(figures):
         return None
     idle_u = max(_idle_u_j(figure) for figure in figures)
-    return widened(mean_interval(joules), idle_u)
+    scale_u = max(figure.net.systematic_u_j for figure in figures if figure.net is not None)
+    return widened(widened(mean_interval(joules), idle_u), scale_u)
 
 
 def _idle_u_j(figure: EnergyFigure) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from joulebench.api import Channel
+from joulebench.api import Channel, ReaderSource
 from joulebench.meter.student import t_quantile
 from joulebench.meter.timing import UpdateTiming
 from joulebench.meter.uncertainty import DEFAULT_LEVEL, Interval
@@ -31,6 +31,9 @@ FINE_PERIODS: Final = 100
 #: No single domain of a processor or board draws more, in W; a larger step of a counter is no step.
 MOST_POWER_W: Final = 2000.0
 
+#: The flag of a reader's energies that says nothing of how far it may be off.
+ACCURACY_UNDECLARED: Final = "accuracy_undeclared"
+
 _NO_TRACE_T: Final[tuple[int, ...]] = ()
 
 
@@ -40,8 +43,8 @@ class WindowEnergy:
 
     ``u_j`` is the standard uncertainty of this single window, ``None`` where the update period
     is unknown; ``worst_j`` the largest error that late edges can make; ``relative_u`` the
-    relative standard uncertainty of the scale, not contained in ``u_j``. ``pieces`` counts the
-    windows that were summed.
+    relative standard uncertainty of the scale, not contained in ``u_j``, and ``offset_u_w`` that of a power
+    which is in each reading. ``pieces`` counts the windows that were summed.
     """
 
     gross_j: float | None
@@ -52,6 +55,12 @@ class WindowEnergy:
     worst_j: float | None = None
     relative_u: float = 0.0
     pieces: int = 1
+    offset_u_w: float = 0.0
+
+    @property
+    def systematic_u_j(self) -> float:
+        """What no repetition makes smaller: standard uncertainty by scale and offset of the sensor."""
+        return math.hypot(self.relative_u * (self.gross_j or 0.0), self.offset_u_w * self.duration_s)
 
     @property
     def mean_power_w(self) -> float | None:
@@ -105,7 +114,7 @@ class SensorSpec:
             resolution=channel.resolution,
             wraps_at=channel.wraps_at,
             max_power_w=MOST_POWER_W if channel.wraps_at is not None and channel.unit == "J" else None,
-            relative_u=channel.relative_uncertainty,
+            relative_u=relative_u_of(channel),
             method="model" if channel.provenance == "estimated" else own,
             lateness_s=None if timing is None else timing.lateness_s,
             lateness_u_s=None if timing is None else timing.lateness_u_s,
@@ -159,6 +168,31 @@ class SensorSpec:
     def edge_u_s(self) -> float:
         """Standard deviation of the lateness of one edge."""
         return (self.update_period_s or 0.0) / math.sqrt(12) if self.lateness_u_s is None else self.lateness_u_s
+
+
+def relative_u_of(channel: Channel) -> float:
+    """Relative standard uncertainty of a channel's scale, of all that it states."""
+    return math.hypot(channel.relative_uncertainty, 0.0 if channel.accuracy is None else channel.accuracy.relative_u)
+
+
+def is_accuracy_undeclared(channel: Channel) -> bool:
+    """Whether a plugin's reader is said to measure joules or watts, and not how well."""
+    return (
+        channel.quantity in ("energy", "power")
+        and channel.provenance == "measured"
+        and isinstance(channel.source, ReaderSource)
+        and channel.accuracy is None
+        and channel.relative_uncertainty == 0.0
+    )
+
+
+def with_accuracy(window: WindowEnergy, channel: Channel) -> WindowEnergy:
+    """The window with what its sensor declares of its offset, or the flag that it declares nothing."""
+    if is_accuracy_undeclared(channel):
+        return replace(window, flags=(*window.flags, ACCURACY_UNDECLARED))
+    if channel.accuracy is None:
+        return window
+    return replace(window, offset_u_w=channel.accuracy.offset_u_w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +278,8 @@ def _sum(windows: Sequence[WindowEnergy], if_none: str, *, alike: bool) -> Windo
         math.fsum(w.worst_j for w in windows if w.worst_j is not None) if bounded else None,
         _joint_relative(windows, gross),
         pieces,
+        # One after the other they share the sensor, side by side each has its own; all may err alike.
+        math.fsum(w.offset_u_w for w in windows) if alike else max(w.offset_u_w for w in windows),
     )
 
 
@@ -294,7 +330,7 @@ def single_window_interval(window: WindowEnergy, level: float = DEFAULT_LEVEL) -
     if window.gross_j is None or window.u_j is None:
         return None
     df = 1e15  # not estimated from scatter: the normal quantile
-    u = math.hypot(window.u_j, window.relative_u * window.gross_j)
+    u = math.hypot(window.u_j, window.systematic_u_j)
     half = t_quantile(0.5 + level / 2, df) * u
     gross = window.gross_j
     return Interval(gross, gross - half, gross + half, half, u, 1, 1.0, df, None, level, ("single_block",))

@@ -103,7 +103,8 @@ def combined_idle(before: IdlePower, after: IdlePower) -> IdlePower:
 def net_energy(window: WindowEnergy, idle: IdlePower) -> WindowEnergy:
     """Gross minus idle power × duration; ``None`` with the idle's flags where it was refused.
 
-    The scale errs on both alike, so ``relative_u`` stays that of the gross energy.
+    The scale errs on both alike, so ``relative_u`` stays that of the gross energy; an offset is in both
+    and cancels.
     """
     if window.gross_j is None or idle.power_w is None:
         flags = window.flags if window.gross_j is None else (*window.flags, *idle.flags)
@@ -113,7 +114,7 @@ def net_energy(window: WindowEnergy, idle: IdlePower) -> WindowEnergy:
         part for part in (window.u_j, None if idle.u_w is None else idle.u_w * window.duration_s) if part is not None
     ]
     u = math.hypot(*parts) if idle.u_w is not None else None
-    return replace(window, gross_j=window.gross_j - idle.power_w * window.duration_s, u_j=u)
+    return replace(window, gross_j=window.gross_j - idle.power_w * window.duration_s, u_j=u, offset_u_w=0.0)
 
 
 def attributed_energy(

@@ -18,7 +18,7 @@ from joulebench.meter.counters import (
     held_lags_s,
     held_read,
 )
-from joulebench.meter.energy import NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, phase_energy
+from joulebench.meter.energy import NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, phase_energy, with_accuracy
 from joulebench.meter.gauges import gauge_energy, integrated_power
 from joulebench.meter.margins import NO_MARGINS, Margins, energy_with_margins
 from joulebench.meter.timing import UpdateTiming
@@ -153,6 +153,7 @@ class Accountant:
                     window = without_energy(window, "counter_frozen")
                 if phase == TOTAL and channel_lacks_parts(self.channels[index]):
                     window = replace(window, flags=(*window.flags, PARTS_MISSING))
+                window = with_accuracy(window, self.channels[index])
                 energies.append(PhaseEnergy(phase, index, self.channels[index], window))
         return energies
 

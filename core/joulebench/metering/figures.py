@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from joulebench.api import PROVENANCES, Provenance
-from joulebench.meter.energy import FINE_PERIODS, SMALLEST_PERIODS, WindowEnergy, single_window_interval, total_energy
+from joulebench.meter.energy import (
+    ACCURACY_UNDECLARED,
+    FINE_PERIODS,
+    SMALLEST_PERIODS,
+    WindowEnergy,
+    single_window_interval,
+    total_energy,
+)
 from joulebench.meter.uncertainty import Interval
 from joulebench.meter.windows import PARTS_MISSING
 
@@ -52,7 +59,7 @@ class EnergyFigure:
     @property
     def worst_j(self) -> float | None:
         """The largest error that the edges can make, in J; ``None`` where the scale errs too, unbounded."""
-        return None if self.gross.relative_u else self.gross.worst_j
+        return None if self.gross.relative_u or self.gross.offset_u_w else self.gross.worst_j
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -111,6 +118,8 @@ _HINTS: Final = {
     "counter_ambiguous": "the counter may have wrapped unseen: its readings in between are missing",
     "update_period_unverified": "how often the sensor changes is as its probe declares, nobody has measured it; "
     "calibrate_s=None or --calibrate measures it",
+    ACCURACY_UNDECLARED: "how far the sensor may be off is not declared, so it is in no interval; its probe's "
+    "Channel.accuracy says it",
     "children_not_counted": "the model follows the command's own process; what its children used "
     "is not in the estimate",
     "forked": "the window was opened before a fork and closed in the child: measure inside one process",

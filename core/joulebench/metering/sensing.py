@@ -10,7 +10,7 @@ from typing import Final
 
 from joulebench.api import Channel
 from joulebench.meter.counters import READS_PER_WRAP, as_watched, held_read, single_counter_window
-from joulebench.meter.energy import MOST_POWER_W, NO_TRACE, Read, SensorSpec, Trace, WindowEnergy
+from joulebench.meter.energy import MOST_POWER_W, NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, with_accuracy
 from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.idle import IdlePower, net_energy
 from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrate_quickly
@@ -149,6 +149,7 @@ class OpenSensors:
         self, index: int, window: WindowEnergy, idle: Mapping[int, IdlePower], spec: SensorSpec
     ) -> EnergyFigure:
         channel = self.channels[index]
+        window = with_accuracy(window, channel)
         return EnergyFigure(
             channel.path,
             channel.domain,

@@ -11,7 +11,7 @@ from typing import cast
 import pyarrow as pa
 
 from joulebench.api import Channel, Provenance
-from joulebench.meter.energy import Method, Trace, WindowEnergy
+from joulebench.meter.energy import Method, Trace, WindowEnergy, relative_u_of
 from joulebench.meter.idle import IdlePower, attributed_energy, net_energy
 from joulebench.meter.live.calibration import SensorCalibration
 from joulebench.meter.live.channels import edge_channels
@@ -55,7 +55,8 @@ def channel_row(channel: Channel, calibration: SensorCalibration | None) -> Chan
         measured_quantum=calibration.quantum if calibration else None,
         read_cost_s=calibration.read_cost_s if calibration else None,
         wraps_at=channel.wraps_at,
-        relative_uncertainty=channel.relative_uncertainty,
+        relative_uncertainty=relative_u_of(channel),
+        offset_u_w=None if channel.accuracy is None else channel.accuracy.offset_u_w,
         note=channel.note or None,
     )
 

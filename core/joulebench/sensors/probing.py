@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from joulebench.api import Availability, Channel, Probe, Settings
 from joulebench.errors import ProfileError
+from joulebench.meter.energy import is_accuracy_undeclared
 from joulebench.meter.live.channels import with_rates
 from joulebench.profile.reading import Profile, apply_override
 from joulebench.profile.values import complete
@@ -144,6 +145,13 @@ def _without(channel: Channel, frozen: bool, lost: tuple[str, ...]) -> Channel:
     return replace(channel, note=note, total_lacks=(*channel.total_lacks, *lost))
 
 
+def _with_accuracy_noted(channel: Channel) -> Channel:
+    """The channel whose note says how far it may be off, by whatever its probe declares, or that it does not."""
+    if is_accuracy_undeclared(channel):
+        return replace(channel, note=_joined(channel.note, "no accuracy is declared"))
+    return channel if channel.accuracy is None else replace(channel, note=_joined(channel.note, str(channel.accuracy)))
+
+
 def _joined(note: str, more: str) -> str:
     return f"{note}; {more}" if note else more
 
@@ -158,6 +166,7 @@ def _asked_in_time(name: str, probe: Probe, settings: Settings) -> ProbeState:
             channels = tuple(probe.channels(settings)) if availability.ok else ()
             if not all(isinstance(channel, Channel) for channel in channels):
                 raise TypeError("channels() must give Channel objects")
+            channels = tuple(map(_with_accuracy_noted, channels))
             states.append(ProbeState(name, availability, channels))
         except Exception as error:  # a plugin may raise anything
             reason = f"the probe failed: {type(error).__name__}: {error}"

@@ -21,8 +21,8 @@ from typing import Annotated, Final, get_args, get_origin, get_type_hints
 SCHEMA_VERSION: Final = 1
 #: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
 #: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``. 1.3: legs
-#: of a resumed run and checksums.
-SCHEMA_MINOR: Final = 3
+#: of a resumed run and checksums. 1.4: ``offset_u_w`` of channels.
+SCHEMA_MINOR: Final = 4
 #: The first minor version whose files have checksums.
 FIRST_SEALED_MINOR: Final = 3
 
@@ -127,6 +127,7 @@ class ChannelRow(TableRow):
     read_cost_s: Annotated[float | None, Column("time that one read takes", "s")] = None
     wraps_at: Annotated[int | None, Column("raw range of a counter")] = None
     relative_uncertainty: Annotated[float | None, Column("relative standard uncertainty of the scale", "1")] = None
+    offset_u_w: Annotated[float | None, Column("standard uncertainty of an offset of the power", "W")] = None
     note: Annotated[str | None, Column("what a reader must know of the sensor")] = None
 
 

@@ -44,7 +44,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "A channel that was sampled; `scale` is the value of one raw count in `unit`",
         "channel:text quantity:text unit:text kind:text provenance:text domain:text? counted:boolean scale:number?",
         "wraps_at:integer? update_period_s:number? measured_period_s:number? resolution:number?",
-        "relative_uncertainty:number? note:text?",
+        "relative_uncertainty:number? offset_u_w:number? note:text?",
     ),
     "cell": record(
         "A cell, also one that failed or was skipped",

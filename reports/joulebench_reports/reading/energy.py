@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def _of_provenance(
     used: Sequence[ChannelReport],
 ) -> EnergySummary:
     calm = [block for block in blocks if not block.disturbed]
-    scale_u = _worst_scale(used)
+    power = maker.mean_power(blocks)
+    scale_u = _worst_scale(used, power.value)
     return EnergySummary(
         provenance=maker.provenance,
         channels=distinct(rows, "channel"),
@@ -64,7 +66,7 @@ def _of_provenance(
         attributed=_as_estimate(maker.ratio(blocks, "units", _attributed)),
         mean_of_ratios=maker.mean_ratio(blocks, "units", _gross),
         without_flagged=maker.ratio(calm, "units", _gross),
-        power_w=maker.mean_power(blocks),
+        power_w=power,
         phases=tuple(phases),
         scale_relative_uncertainty=scale_u,
         notes=tuple(dict.fromkeys(channel.note for channel in used if channel.note)),
@@ -93,9 +95,13 @@ def _maker(rows: pa.Table, provenance: Provenance, unit: str) -> _Maker:
     return _Maker(block_energies(rows), provenance, unit, method, flag_names(rows))
 
 
-def _worst_scale(channels: Sequence[ChannelReport]) -> float | None:
+def _worst_scale(channels: Sequence[ChannelReport], power_w: float | None) -> float | None:
+    """What the sensors' scales and offsets may make of a mean power, relative to it (1 σ)."""
     known = [c.relative_uncertainty for c in channels if c.relative_uncertainty is not None]
-    return max(known, default=None)
+    offset_w = math.fsum(c.offset_u_w for c in channels if c.counted and c.offset_u_w is not None)
+    if not offset_w or not power_w:
+        return max(known, default=None)
+    return math.hypot(max(known, default=0.0), offset_w / power_w)
 
 
 def _as_estimate(figure: Figure) -> Figure:

@@ -197,6 +197,7 @@ class ChannelReport:
     measured_period_s: float | None
     resolution: float | None
     relative_uncertainty: float | None
+    offset_u_w: float | None
     note: str | None
 
 

@@ -65,6 +65,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "an event of the cell names it",
         "parts_missing": "the total lacks a domain that cannot be read or whose counter does not change; the "
         "channel's note names it",
+        "accuracy_undeclared": "a plugin's sensor that says nothing of how far it may be off: its energy may be wrong "
+        "by more than the interval",
         "update_period_unverified": "how often the sensor changes is as its probe declares; it was not measured",
         "incomplete_total": "a counted channel gave nothing, so the total is null",
         "no_idle_baseline": "no idle power was measured, so net energy is null",
