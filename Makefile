@@ -16,7 +16,7 @@ LLAMA_CMAKE := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=
 	-DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF
 LLAMA_LOG := $(VENV)/llamacpp.log
 
-.PHONY: demo test test-all test-faults test-apart lint docs bench setup llamacpp clean
+.PHONY: demo test test-all test-faults test-apart lint docs site bench setup llamacpp clean
 .DEFAULT_GOAL := demo
 
 setup: $(DEV_STAMP)
@@ -84,6 +84,10 @@ lint: $(DEV_STAMP)
 
 docs: $(DEV_STAMP)
 	$(BIN)/python docs/make_reference.py
+
+# The pages as a site, in build/site.
+site: $(DEV_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m bench
