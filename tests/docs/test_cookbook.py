@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +31,8 @@ def kitchen(example: Example) -> Example:
     from joulebench_plugins.gguf.export import GgufExport
 
     model = write_tiny_checkpoint(example.folder / "my-model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 4096}))
     written = example.folder / "gguf"
     written.mkdir()
     GgufExport().convert(model, written, {"dtype": "float32"})

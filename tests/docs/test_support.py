@@ -65,6 +65,21 @@ def test_the_models_that_run_on_a_backend_are_those_of_the_table(models: Path) -
             assert (cell.reason is None) == stated[cell.backend].startswith("yes"), (kind, cell.backend, cell.reason)
 
 
+def test_a_gguf_file_runs_where_the_table_says_so_and_on_llama_cpp_as_it_is(models: Path) -> None:
+    pytest.importorskip("gguf")
+    from joulebench_plugins.gguf.export import GgufExport
+
+    written = models / "gguf"
+    written.mkdir()
+    GgufExport().convert(models / "llama", written, {"dtype": "float32"})
+    (file,) = written.glob("*.gguf")
+    _, _, row, *_ = _table("model").values()
+    stated = dict(zip(_BACKENDS, [*row[:3], *row[2:]], strict=True))
+    for cell in _planned(models, f'[model.file]\nsource = "path:gguf/{file.name}"\n'):
+        assert cell.reason is None, (cell.backend, cell.reason)
+        assert (not cell.transforms) == ("as it is" in stated[cell.backend]), cell.backend
+
+
 def test_the_techniques_that_run_on_a_backend_are_those_of_the_table(models: Path, reference: ModuleType) -> None:
     rows = [
         (re.compile("|".join(name.replace("…", ".*") for name in re.findall(r"`([^`]+)`", names))), stated)
