@@ -59,7 +59,7 @@ def test_a_live_tree_changes_by_itself(tmp_path: Path) -> None:
 
 
 def test_a_sensor_without_label_is_named_by_its_number(tmp_path: Path) -> None:
-    chip = Chip("nvme", [HwmonSensor(None, 30.0), HwmonSensor("HwmonSensor 2", 31.0)])
+    chip = Chip("nvme", [HwmonSensor(None, 30.0), HwmonSensor("Sensor 2", 31.0)])
     with FakeTemperatures(tmp_path, [chip]) as tree:
         assert set(channels(tree)) == {"thermal/nvme/temp1", "thermal/nvme/Sensor_2"}
 
