@@ -15,7 +15,9 @@ import make_session
 import pytest
 
 from joulebench.session import Session
+from joulebench.session.conversion import table_of
 from joulebench.session.schema import REQUESTS
+from joulebench.session.tables import CellRow, RequestRow
 from joulebench_reports.charts import roofline
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer
@@ -196,24 +198,15 @@ def test_the_fastest_reading_is_the_limit(tmp_path: Path) -> None:
     assert [cell.id for cell in find_limits(summary.cells).bandwidth.values()] == ["fast"]
 
 
-def test_a_context_that_was_read_before_the_window_counts(tmp_path: Path) -> None:
-    from joulebench.session.schema import REQUESTS
+def test_a_context_that_was_read_before_the_window_counts() -> None:
     from joulebench_reports.values.tokenwork import token_work
 
-    rows = [
-        {
-            **dict.fromkeys(REQUESTS.names),
-            "prefill_tokens": 0,
-            "decode_tokens": 8,
-            "values_json": json.dumps({"context_tokens": 256.0}),
-        }
-    ]
-    import pyarrow as pa
-
-    requests = pa.Table.from_pylist(rows, schema=REQUESTS)
-    assert token_work(TRAFFIC, requests).decode_context == 256 + 3.5
-    silent = pa.Table.from_pylist([{**rows[0], "values_json": None}], schema=REQUESTS)
-    assert token_work(TRAFFIC, silent).decode_context is None
+    cell = CellRow(cell_id="a", status="ok", **TRAFFIC)
+    values = json.dumps({"context_tokens": 256.0})
+    row = RequestRow(cell_id="a", block=0, request=0, prefill_tokens=0, decode_tokens=8, values_json=values)
+    assert token_work(cell, table_of([row], RequestRow)).decode_context == 256 + 3.5
+    silent = table_of([replace(row, values_json=None)], RequestRow)
+    assert token_work(cell, silent).decode_context is None
 
 
 def test_an_array_near_the_cache_and_a_share_above_one_are_told(tmp_path: Path) -> None:

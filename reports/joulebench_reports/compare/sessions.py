@@ -7,24 +7,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from joulebench.api import Provenance, Scalar
 from joulebench.errors import JoulebenchError
 from joulebench.meter.comparison import CellBlocks, log_mean
 from joulebench.meter.uncertainty import interval_around
 from joulebench_reports.compare.side import Estimate, Facts, Side, SideCell
-from joulebench_reports.judging.workgroups import planned_row
+from joulebench_reports.reading.cellrows import cell_rows
 from joulebench_reports.reading.series import CellSeries, read_series
 from joulebench_reports.values.figures import CellSummary, SessionSummary
 from joulebench_reports.words.units import shown_unit
 
 if TYPE_CHECKING:
     from joulebench.session import Session
+    from joulebench.session.tables import CellRow
 
 #: State of the machine that is never the same twice, and says nothing by being different.
 _RESTLESS: Final = ("load_1min", "memory_available_bytes", "swap_free_bytes")
-_AXES: Final = ("model", "technique", "backend", "device", "workload", "unit")
 
 
 def side_of(session: Session) -> Side:
@@ -32,7 +32,7 @@ def side_of(session: Session) -> Side:
     from joulebench_reports.summary.session import summarise
 
     summary = summarise(session)
-    rows = {row["cell_id"]: row for row in session.cells().to_pylist()}
+    rows = cell_rows(session)
     state = flat(summary.preflight)
     return Side(
         session_id=summary.session_id,
@@ -43,9 +43,7 @@ def side_of(session: Session) -> Side:
         state={name: state[name] for name in state if name not in _RESTLESS},
         protocol=_protocol(session),
         versions={**flat(summary.versions), "joulebench": summary.joulebench_version},
-        cells=tuple(
-            _cell(session, cell, rows.get(cell.id) or planned_row(session, cell.id), summary) for cell in summary.cells
-        ),
+        cells=tuple(_cell(session, cell, rows[cell.id], summary) for cell in summary.cells),
     )
 
 
@@ -87,21 +85,19 @@ def _protocol(session: Session) -> Facts | None:
     return {name: value for name, value in profile.measurement.numbers().items() if name != "seed"}
 
 
-def _cell(session: Session, cell: CellSummary, row: Mapping[str, Any], summary: SessionSummary) -> SideCell:
-    identity: dict[str, Scalar | None] = {name: row.get(name) for name in _AXES}
-    identity.update(
-        {
-            "model": cell.model,
-            "technique": cell.technique,
-            "backend": cell.backend,
-            "device": cell.device,
-            "workload": cell.workload,
-        }
-    )
-    identity.update(flat(_settings(row)))
+def _cell(session: Session, cell: CellSummary, row: CellRow, summary: SessionSummary) -> SideCell:
+    identity: dict[str, Scalar | None] = {
+        "model": cell.model,
+        "technique": cell.technique,
+        "backend": cell.backend,
+        "device": cell.device,
+        "workload": cell.workload,
+        "unit": row.unit,
+        **flat(_settings(row)),
+    }
     estimates: tuple[Estimate, ...] = ()
     if cell in summary.shown:
-        unit = row.get("unit") or cell.unit
+        unit = row.unit or cell.unit
         series = read_series(session, cell.id, unit)
         estimates = (*_energies(cell, series), *_times(cell, unit, series), *_single(cell))
     return SideCell(
@@ -109,16 +105,16 @@ def _cell(session: Session, cell: CellSummary, row: Mapping[str, Any], summary: 
         identity=identity,
         status=cell.status,
         cause=cell.cause,
-        artifact_hash=row.get("artifact_hash"),
-        facts={**cell.facts, "model_source": row.get("model_source")},
+        artifact_hash=row.artifact_hash,
+        facts={**cell.facts, "model_source": row.model_source},
         estimates=estimates,
         absent=_absent(cell, estimates),
     )
 
 
-def _settings(row: Mapping[str, Any]) -> object:
+def _settings(row: CellRow) -> object:
     try:
-        return json.loads(row.get("settings_json") or "{}")
+        return json.loads(row.settings_json or "{}")
     except ValueError:
         return {}
 

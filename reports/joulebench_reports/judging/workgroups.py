@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from joulebench.errors import JoulebenchError, unknown_name_hint
+from joulebench_reports.reading.cellrows import cell_rows, plan_entries
 from joulebench_reports.values.figures import CellSummary
 
 if TYPE_CHECKING:
     from joulebench.session import Session
+    from joulebench.session.tables import CellRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,7 @@ def work_groups(session: Session, shown: Sequence[CellSummary], baseline: str | 
     or id; what does its work is then one group, whatever the model. Raises
     :class:`JoulebenchError` where no cell that has figures is named so.
     """
-    rows = {row["cell_id"]: row for row in session.cells().to_pylist()}
-    rows |= {cell.id: planned_row(session, cell.id) for cell in shown if cell.id not in rows}
+    rows = cell_rows(session)
     named = None if baseline is None else _named(baseline, shown)
     work = {cell.id: _work_of(rows[cell.id]) for cell in shown}
     grouped: dict[tuple[str, ...], list[CellSummary]] = {}
@@ -58,43 +59,17 @@ def work_groups(session: Session, shown: Sequence[CellSummary], baseline: str | 
     ]
 
 
-def planned_row(session: Session, cell_id: str) -> Mapping[str, Any]:
-    """What the plan says of a cell whose own row is not written yet, by the row's columns."""
-    for cell in _plan(session, "cells"):
-        if cell.get("id") == cell_id:
-            settings = {
-                "backend": cell.get("backend_settings"),
-                "workload": cell.get("workload_settings"),
-                "transforms": _steps(cell.get("transforms")),
-                "runtime": _steps(cell.get("runtime_steps")),
-            }
-            return {**cell, "settings_json": json.dumps(settings)}
-    return {}
-
-
-def _steps(planned: object) -> list[dict[str, object]]:
-    """Names and settings of the steps of a chain, as a cell's row has them."""
-    steps = [entry for entry in planned if isinstance(entry, dict)] if isinstance(planned, list) else []
-    return [{"name": step.get("name"), "settings": step.get("settings")} for step in steps]
-
-
-def _plan(session: Session, name: str) -> list[Mapping[str, Any]]:
-    plan = session.json("plan_json")
-    entries = plan.get(name) if isinstance(plan, dict) else None
-    return [entry for entry in entries or () if isinstance(entry, dict)]
-
-
-def _settings(row: Mapping[str, Any], part: str) -> object:
+def _settings(row: CellRow, part: str) -> object:
     try:
-        settings = json.loads(row.get("settings_json") or "{}")
+        settings = json.loads(row.settings_json or "{}")
     except ValueError:
         return None
     return (settings.get(part) or {}) if isinstance(settings, dict) else None
 
 
-def _work_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _work_of(row: CellRow) -> tuple[str, ...]:
     settings = json.dumps(_settings(row, "workload"), sort_keys=True)
-    return str(row.get("workload")), str(row.get("unit")), settings
+    return str(row.workload), str(row.unit), settings
 
 
 def _named(name: str, shown: Sequence[CellSummary]) -> CellSummary:
@@ -108,12 +83,12 @@ def _named(name: str, shown: Sequence[CellSummary]) -> CellSummary:
     )
 
 
-def _references(session: Session) -> dict[str, Mapping[str, Any]]:
-    return {str(entry.get("model")): entry for entry in _plan(session, "references")}
+def _references(session: Session) -> dict[str, Mapping[str, object]]:
+    return {str(entry.get("model")): entry for entry in plan_entries(session, "references")}
 
 
 def _baseline_of(
-    cells: Sequence[CellSummary], rows: Mapping[str, Mapping[str, Any]], references: Mapping[str, Mapping[str, Any]]
+    cells: Sequence[CellSummary], rows: Mapping[str, CellRow], references: Mapping[str, Mapping[str, object]]
 ) -> CellSummary:
     baseline_id = references.get(cells[0].model)
     if baseline_id is not None:

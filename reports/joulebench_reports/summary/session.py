@@ -12,10 +12,12 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from joulebench.session.tables import CellRow
 from joulebench_reports.judging.answers import answers
 from joulebench_reports.judging.costs import cost_tables
 from joulebench_reports.judging.verdicts import verdict_tables
 from joulebench_reports.reading import blocks as block_sums
+from joulebench_reports.reading.cellrows import UNFINISHED, cell_rows, plan_entries
 from joulebench_reports.reading.energy import summarise_energy
 from joulebench_reports.reading.limits import NO_SHARE, with_shares
 from joulebench_reports.reading.phasefit import fit_missing_phases
@@ -60,19 +62,17 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
     row = session.row
     probes = _probes(row)
     channels = tuple(channels_of(session)[0])
-    recorded = {cell["cell_id"]: cell for cell in session.cells().to_pylist()}
-    planned = _planned(session)
+    planned = {str(entry.get("id")): entry for entry in plan_entries(session, "cells")}
     with_folder = session.cell_ids
-    ids = [*planned, *(cell_id for cell_id in with_folder if cell_id not in planned)]
     cells = [
-        _cell(session, _identity(cell_id, recorded, planned, row.status), channels, probes)
+        _cell(session, own, _plugin_of(planned.get(cell_id, {})), channels, probes)
         if cell_id in with_folder
-        else _without_folder(_identity(cell_id, recorded, planned, row.status))
-        for cell_id in ids
+        else _without_folder(own, planned.get(cell_id, {}))
+        for cell_id, own in cell_rows(session).items()
     ]
     summary = SessionSummary(
         session_id=row.session_id or session.path.name,
-        status=row.status or "unknown",
+        status=row.status,
         created_at=_iso(row.created_at),
         finished_at=_iso(row.finished_at),
         profile_name=row.profile_name or "unnamed",
@@ -137,86 +137,64 @@ class _Tables:
     read_samples: Callable[[], pa.Table]
 
 
-def _planned(session: Session) -> dict[str, Mapping[str, Any]]:
-    plan = _object(session.json("plan_json"))
-    cells = plan.get("cells")
-    entries = cells if isinstance(cells, list) else []
-    return {cell["id"]: cell for cell in entries if isinstance(cell, dict) and "id" in cell}
-
-
-def _model_notes(planned: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+def _model_notes(planned: Mapping[str, Mapping[str, object]]) -> tuple[tuple[str, str], ...]:
     """What the plan notes of the models of cells that can run, each once."""
     notes = (
         (str(cell.get("model")), str(note))
         for cell in planned.values()
-        if cell.get("runnable") and isinstance(cell.get("notes"), list)
-        for note in cell["notes"]
+        if cell.get("runnable") and isinstance(notes := cell.get("notes"), list)
+        for note in notes
     )
     return tuple(dict.fromkeys(notes))
 
 
-def _identity(
-    cell_id: str,
-    recorded: Mapping[str, Mapping[str, Any]],
-    planned: Mapping[str, Mapping[str, Any]],
-    session_status: str | None,
-) -> dict[str, Any]:
-    """The cell's own row, or as much of one as the plan tells of an unfinished cell."""
-    if cell_id in recorded:
-        plugin = planned.get(cell_id, {}).get("workload_plugin")
-        return {**recorded[cell_id], "workload_plugin": plugin}
-    plan = planned.get(cell_id, {})
-    known = {name: value for name, value in plan.items() if isinstance(value, str)}
-    going_on = session_status == "running"
-    # A cell's row holds its settings by part; the plan has the parts one by one.
-    settings = {
-        part: plan[f"{part}_settings"]
-        for part in ("backend", "workload")
-        if isinstance(plan.get(f"{part}_settings"), dict)
-    }
-    return {
-        **known,
-        "settings_json": json.dumps(settings),
-        "cell_id": cell_id,
-        "label": known.get("label", cell_id),
-        "status": "unfinished",
-        "cause": "the run is going on, or was cut off" if going_on else "the run was interrupted",
-        "cause_kind": None,
-    }
+def _plugin_of(planned: Mapping[str, object]) -> str | None:
+    """The workload's plugin, which the plan alone names."""
+    plugin = planned.get("workload_plugin")
+    return plugin if isinstance(plugin, str) else None
 
 
-def _without_folder(row: Mapping[str, Any]) -> CellSummary:
+def _without_folder(row: CellRow, planned: Mapping[str, object]) -> CellSummary:
     """A planned cell of which nothing is on disk."""
-    reason = row.get("reason") or row.get("skipped")
-    status = "skipped" if reason else "not started"
-    return _blockless({**row, "status": status, "cause": reason or row["cause"]})
+    reason = planned.get("reason") or planned.get("skipped")
+    if reason:
+        return _blockless(replace(row, status="skipped", cause=str(reason)))
+    return _blockless(replace(row, status="not started"))
 
 
 def empty_cell(cell_id: str) -> CellSummary:
     """The summary of a cell of which nothing is known; every figure is null."""
-    return _blockless({"cell_id": cell_id})
+    return _blockless(CellRow(cell_id=cell_id, status="unknown"))
 
 
-def _blockless(row: Mapping[str, Any]) -> CellSummary:
+def _blockless(row: CellRow) -> CellSummary:
     from joulebench.session.schema import BLOCKS, ENERGY, REQUESTS, SAMPLES
 
     empty = _Tables(BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table(), SAMPLES.empty_table)
-    return _summarise(row, empty, (), ())
+    return _summarise(row, None, empty, (), ())
 
 
 def _cell(
-    session: Session, row: Mapping[str, Any], channels: Sequence[ChannelReport], probes: Sequence[ProbeReport]
+    session: Session,
+    row: CellRow,
+    workload_plugin: str | None,
+    channels: Sequence[ChannelReport],
+    probes: Sequence[ProbeReport],
 ) -> CellSummary:
-    blocks, requests, energy = (session.table(name, row["cell_id"]) for name in ("blocks", "requests", "energy"))
-    samples = partial(edge_readings, session, row["cell_id"])
-    cell = _summarise(row, _Tables(blocks, requests, energy, samples), channels, probes)
+    blocks, requests, energy = (session.table(name, row.cell_id) for name in ("blocks", "requests", "energy"))
+    samples = partial(edge_readings, session, row.cell_id)
+    cell = _summarise(row, workload_plugin, _Tables(blocks, requests, energy, samples), channels, probes)
     return with_device_time(cell, blocks, requests, energy)
 
 
 def _summarise(
-    row: Mapping[str, Any], tables: _Tables, channels: Sequence[ChannelReport], probes: Sequence[ProbeReport]
+    row: CellRow,
+    workload_plugin: str | None,
+    tables: _Tables,
+    channels: Sequence[ChannelReport],
+    probes: Sequence[ProbeReport],
 ) -> CellSummary:
-    unit = shown_unit(row.get("unit") or "unit")
+    unit = shown_unit(row.unit or "unit")
     blocks = block_sums.read_blocks(tables.blocks, tables.requests, unit.per)
     repeated = tables.blocks.num_rows - len(blocks)
     if repeated:
@@ -228,22 +206,22 @@ def _summarise(
         energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples, owners)
     absent = _no_energy(row, probes, bool(blocks), bool(energy))
     processes = len({block.process for block in blocks})
-    facts, settings = _scalars(row.get("facts_json")), backend_settings(row)
+    facts, settings = _scalars(row.facts_json), backend_settings(row)
     threads = facts.get("threads", settings.get("threads"))
     dtype = facts.get("dtype", settings.get("dtype"))
-    workload = row.get("workload_plugin") or row.get("workload") or "unknown"
+    workload = workload_plugin or row.workload or "unknown"
     return CellSummary(
-        id=row["cell_id"],
-        label=row.get("label") or row["cell_id"],
-        model=row.get("model") or "unknown",
-        technique=row.get("technique") or "none",
-        backend=row.get("backend") or "unknown",
-        device=row.get("device") or "unknown",
-        workload=row.get("workload") or "unknown",
+        id=row.cell_id,
+        label=row.label or row.cell_id,
+        model=row.model or "unknown",
+        technique=row.technique or "none",
+        backend=row.backend or "unknown",
+        device=row.device or "unknown",
+        workload=row.workload or "unknown",
         unit=unit.name,
-        status=row.get("status") or "unknown",
-        cause=row.get("cause"),
-        cause_kind=row.get("cause_kind"),
+        status=row.status,
+        cause=row.cause,
+        cause_kind=row.cause_kind,
         processes=processes,
         blocks=len(blocks),
         requests=tables.requests.num_rows,
@@ -253,11 +231,11 @@ def _summarise(
         speed=summarise_speed(blocks, tables.requests, unit),
         memory=_memory(row),
         quality=_quality(row),
-        agreement=read_agreement(row.get("agreement_json")),
+        agreement=read_agreement(row.agreement_json),
         temperature_max_c=max((b.temperature_c for b in blocks if b.temperature_c is not None), default=None),
         observer=_observer(row),
         flags=_flags(row, blocks, energy, processes, repeated),
-        evidence=_scalars(row.get("evidence_json")),
+        evidence=_scalars(row.evidence_json),
         facts=facts,
         threads=threads if isinstance(threads, int) else None,
         dtype=dtype if isinstance(dtype, str) else None,
@@ -278,21 +256,21 @@ def _headline(figures: Sequence[Figure], unit: str, absent: str | None) -> Figur
     return Figure(None, unit, reason_if_null=absent or reasons)
 
 
-def _no_energy(row: Mapping[str, Any], probes: Sequence[ProbeReport], has_blocks: bool, has_rows: bool) -> str | None:
+def _no_energy(row: CellRow, probes: Sequence[ProbeReport], has_blocks: bool, has_rows: bool) -> str | None:
     """Why the whole cell has no energy, where the reason is not in the energy figures."""
-    fatal = [flag for flag in row.get("flags") or () if flag in _FATAL_FLAGS]
+    fatal = [flag for flag in row.flags or () if flag in _FATAL_FLAGS]
     if fatal:
         return "; ".join(explain(flag) for flag in fatal)
     if not has_blocks:
-        return row.get("cause") or "no block was measured"
+        return row.cause or "no block was measured"
     if has_rows:
         return None
     absent = [f"{probe.probe}: {probe.reason}" for probe in probes if not probe.available]
     return "no energy channel" + (f" ({'; '.join(absent)})" if absent else " was asked for")
 
 
-def _memory(row: Mapping[str, Any]) -> Memory:
-    return Memory(**{name: row.get(name) for name in Memory.__dataclass_fields__})
+def _memory(row: CellRow) -> Memory:
+    return Memory(**{name: getattr(row, name) for name in Memory.__dataclass_fields__})
 
 
 def _decoded(text: str | None) -> Mapping[str, Any]:
@@ -318,9 +296,9 @@ def _scalars(text: str | None) -> dict[str, Any]:
     return flat
 
 
-def _quality(row: Mapping[str, Any]) -> QualityFigures:
-    values = _decoded(row.get("quality_json"))
-    others = {k: v for k, v in _scalars(row.get("quality_json")).items() if k not in _QUALITY_OWN}
+def _quality(row: CellRow) -> QualityFigures:
+    values = _decoded(row.quality_json)
+    others = {k: v for k, v in _scalars(row.quality_json).items() if k not in _QUALITY_OWN}
     tokens = values.get("tokens")
     return QualityFigures(
         perplexity=_number(values.get("perplexity")),
@@ -345,34 +323,30 @@ def _number(value: object) -> float | None:
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
-def _observer(row: Mapping[str, Any]) -> SamplerCost:
-    spent, wall = row.get("sampler_cpu_s"), row.get("sampler_wall_s")
+def _observer(row: CellRow) -> SamplerCost:
+    spent, wall = row.sampler_cpu_s, row.sampler_wall_s
     return SamplerCost(
         cpu_share=None if spent is None or not wall else spent / wall,
-        ticks=row.get("sampler_ticks"),
-        missed=row.get("sampler_missed"),
-        rate_hz=row.get("sampler_rate_hz"),
-        late_p99_s=row.get("sampler_late_p99_s"),
+        ticks=row.sampler_ticks,
+        missed=row.sampler_missed,
+        rate_hz=row.sampler_rate_hz,
+        late_p99_s=row.sampler_late_p99_s,
     )
 
 
 def _flags(
-    row: Mapping[str, Any],
-    blocks: Sequence[block_sums.BlockSums],
-    energy: Sequence[EnergySummary],
-    processes: int,
-    repeated: int,
+    row: CellRow, blocks: Sequence[block_sums.BlockSums], energy: Sequence[EnergySummary], processes: int, repeated: int
 ) -> tuple[FlagCount, ...]:
     """Flags of the cell, its blocks and its energy figures, each once."""
     counts: dict[str, int | None] = {"repeated": repeated} if repeated else {}
     for block in blocks:
         for flag in block.flags:
             counts[flag] = (counts.get(flag) or 0) + 1
-    whole = list(row.get("flags") or ())
+    whole = list(row.flags or ())
     whole += [flag for figures in energy for flag in (*figures.gross.flags, *figures.net.flags)]
     if processes == 1:
         whole.append("single_process")
-    if row.get("status") == "unfinished":
+    if row.status == UNFINISHED:
         whole.append("unfinished")
     for flag in whole:
         counts.setdefault(flag, None)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from joulebench.session.tables import CellRow
+
 
 @dataclass(frozen=True, slots=True)
 class TokenWork:
@@ -68,13 +70,13 @@ class KernelWork:
     context: int | None
 
 
-def token_work(row: Mapping[str, Any], requests: pa.Table) -> TokenWork:
+def token_work(row: CellRow, requests: pa.Table) -> TokenWork:
     """From the cell's row and its requests."""
     return TokenWork(
-        weights_bytes=row.get("token_weights_bytes"),
-        kv_position_bytes=row.get("token_kv_bytes"),
-        operations=row.get("token_operations"),
-        head_operations=row.get("token_head_operations"),
+        weights_bytes=row.token_weights_bytes,
+        kv_position_bytes=row.token_kv_bytes,
+        operations=row.token_operations,
+        head_operations=row.token_head_operations,
         decode_context=_decode_context(requests),
         prompt=_mean_prompt(requests),
     )
@@ -112,7 +114,7 @@ def _mean_prompt(requests: pa.Table) -> float | None:
     return mean
 
 
-def kernel_work(row: Mapping[str, Any], workload: str, requests: pa.Table) -> KernelWork | None:
+def kernel_work(row: CellRow, workload: str, requests: pa.Table) -> KernelWork | None:
     """What the cell repeats; ``None`` for a cell that repeats no kernel.
 
     ``workload`` is the plugin's name, which names the kernel where its settings do not.
@@ -134,19 +136,19 @@ def kernel_work(row: Mapping[str, Any], workload: str, requests: pa.Table) -> Ke
     )
 
 
-def workload_settings(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def workload_settings(row: CellRow) -> Mapping[str, Any]:
     """The workload's settings as the cell recorded them."""
     return _settings(row, "workload")
 
 
-def backend_settings(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def backend_settings(row: CellRow) -> Mapping[str, Any]:
     """The backend's settings as the cell recorded them."""
     return _settings(row, "backend")
 
 
-def _settings(row: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+def _settings(row: CellRow, part: str) -> Mapping[str, Any]:
     try:
-        read = json.loads(row.get("settings_json") or "{}")
+        read = json.loads(row.settings_json or "{}")
     except ValueError:
         return {}
     settings = read.get(part) if isinstance(read, dict) else None
