@@ -12,6 +12,20 @@ from typing import Any, Final
 
 from joulebench.api import BackendSession, Device, MemoryUse, Settings
 from joulebench.errors import JoulebenchError
+from joulebench.processes import Mark, die_with_parent, signal_name
+
+__all__ = (
+    "CACHE_VARIABLE",
+    "LogitsSession",
+    "Mark",
+    "allowed_cores",
+    "asked_elsewhere",
+    "cache_folder",
+    "cpu_device",
+    "die_with_parent",
+    "signal_name",
+    "thread_count",
+)
 
 #: An interpreter that takes longer than this to import a runtime is given up, in seconds.
 _TIMEOUT_S: Final = 60.0

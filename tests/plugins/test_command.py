@@ -175,7 +175,7 @@ for line in sys.stdin:
         ("step", '{"token": 2147483648}', "gave the token 2147483648"),
         ("step", '{"token": [1]}', "gave the token [1]"),
         ("step", "[" * 100_000, "no JSON object"),
-        ("step", "signal", "was ended by signal 35"),
+        ("step", "signal", "was ended by SIGRTMIN+1"),
         ("score", f'{{"scores": [{10**400}]}}', "gave the score 1000"),
         ("score", '{"scores": [[]]}', "gave the score []"),
         ("score", '{"scores": [NaN]}', "gave the score NaN"),
@@ -412,3 +412,33 @@ def test_a_program_that_writes_on_and_on_without_a_newline_is_given_up_in_time(
     fault = default_registry().backend("command").check("cpu", {"command": str(program)}, {})
     assert "gave no answer in 1 s" in (fault or "")
     assert time.monotonic() - begin < 20
+
+
+@pytest.mark.parametrize("words", ["{}", "hello"])
+def test_what_a_program_says_unasked_is_never_taken_for_an_answer(tmp_path: Path, words: str) -> None:
+    answer = f'{{"token": 3}}\n{words}'
+    program = tmp_path / "lying"
+    program.write_text(LYING.format(python=sys.executable))
+    program.chmod(0o755)
+    command = shlex.join([str(program), "prefill", answer])
+    backend = default_registry().backend("command")
+    with backend.open(Artifact("hf", tmp_path, "", 0), "cpu", {"command": command}) as session:
+        assert session.prefill([1]) == 3
+        with pytest.raises(JoulebenchError, match="without being asked"):
+            session.reset()
+
+
+def test_planning_leaves_no_process_and_no_words_of_a_program_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "forking"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\nsys.stderr.write('\\x1b[2Jno weights\\n')\nsys.stderr.flush()\n"
+        "if os.fork() == 0:\n    os.closerange(0, 3)\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(300)\n    os._exit(0)\n"
+    )
+    program.chmod(0o755)
+    fault = default_registry().backend("command").check("cpu", {"command": str(program)}, {})
+    assert "ended with exit code 0: \x1b[2Jno weights" in (fault or "")
+    assert capfd.readouterr() == ("", "")
+    alive = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
+    assert not [command for command in alive if str(program).encode() in command]

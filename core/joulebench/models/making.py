@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 from joulebench.api import Artifact, OptionValue
 from joulebench.environments.python import OtherPython, environ_for
 from joulebench.errors import ArtifactError
+from joulebench.processes import Mark, descendants, resident_bytes
 
 #: How often a process is looked at, in seconds.
 _POLL_S: Final = 0.05
@@ -62,6 +63,7 @@ def run_transform(step: Transform, source: Artifact, output: Path, limits: Makin
         "output": str(output),
         "settings": {**step.settings, **{name: str(path) for name, path in step.files.items()}},
     }
+    mark = Mark()
     python = sys.executable if step.python is None else step.python.path
     with tempfile.TemporaryFile() as order, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as log:
         order.write(json.dumps(job).encode())
@@ -72,12 +74,12 @@ def run_transform(step: Transform, source: Artifact, output: Path, limits: Makin
                 stdin=order,
                 stdout=answer,
                 stderr=log,
-                env=environ_for(step.python),
+                env={**environ_for(step.python), **mark.environment()},
                 process_group=0,
             )
         except OSError as error:
             raise ArtifactError(f"'{step.name}' could not be started: {error}") from None
-        with _ending(process):
+        with _ending(process, mark):
             fault = _watch(process, limits)
         if fault:
             raise ArtifactError(f"'{step.name}' was ended: {fault}", where=str(source.path))
@@ -108,35 +110,21 @@ def _watch(process: subprocess.Popen[bytes], limits: MakingLimits) -> str | None
             return None
         if time.monotonic() > deadline_s:
             return f"not done after {limits.seconds:g} s (limits.make_s)"
-        resident_bytes = sum(map(_resident_bytes, _family(process.pid)))
-        if most_bytes is not None and resident_bytes > most_bytes:
-            return f"{resident_bytes / 2**20:,.0f} MiB resident, {name} is {most_bytes / 2**20:,.0f} MiB"
+        taken_bytes = sum(map(resident_bytes, (process.pid, *descendants(process.pid))))
+        if most_bytes is not None and taken_bytes > most_bytes:
+            return f"{taken_bytes / 2**20:,.0f} MiB resident, {name} is {most_bytes / 2**20:,.0f} MiB"
 
 
 @contextlib.contextmanager
-def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Nothing of a process group outlives its use, whatever ends that (Ctrl-C included)."""
+def _ending(process: subprocess.Popen[bytes], mark: Mark) -> Iterator[None]:
+    """Nothing of a process and what it has started outlives its use, whatever ends that (Ctrl-C included)."""
     try:
         yield
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _family(pid: int) -> Iterator[int]:
-    """A process and its descendants."""
-    yield pid
-    with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split():
-            yield from _family(int(child))
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0  # it has just ended
+        mark.end_all()
 
 
 def _free_bytes() -> int | None:

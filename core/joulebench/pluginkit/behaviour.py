@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Backend, BackendSession, Channel, Probe, ReaderSource
+from joulebench.processes import resident_bytes
 from joulebench.testing.contracts import BrokenContractError, Subject
 from joulebench.testing.contracts.backend import opened
 from joulebench.testing.contracts.base import expect, not_here
@@ -274,7 +275,7 @@ def _expect_no_leak(work: Callable[[], None], what: str, count: int, pid: int | 
     sizes: list[int] = []
     for _ in range(4):
         work()
-        sizes.append(_resident_bytes(pid))
+        sizes.append(resident_bytes(pid))
     steps: Sequence[int] = [after - before for before, after in pairwise(sizes)]
     if min(steps) > _GROWTH_BYTES:
         raise BrokenContractError(
@@ -282,9 +283,3 @@ def _expect_no_leak(work: Callable[[], None], what: str, count: int, pid: int | 
             "let go of what a request made: lists that grow, caches without limit, native objects that are never freed",
         )
     return {"growth_bytes": steps[-1]}
-
-
-def _resident_bytes(pid: int | None) -> int:
-    """Resident memory of a process, or of this one."""
-    fields = Path(f"/proc/{pid or 'self'}/statm").read_text(encoding="ascii").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -13,10 +13,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, Final
 
 from joulebench.pluginkit.results import Result
+from joulebench.processes import Mark, resident_bytes, signal_name
 from joulebench.registry.loading import WITHOUT_VARIABLE
 
 #: More resident memory than this is a leak, and ends the check.
@@ -87,7 +87,8 @@ class _Child:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._report, write = os.pipe()
         self._buffer = b""
-        environment = {**os.environ, WITHOUT_VARIABLE: ",".join(job.without)}
+        self._mark = Mark()
+        environment = {**os.environ, **self._mark.environment(), WITHOUT_VARIABLE: ",".join(job.without)}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "joulebench.pluginkit.child", str(write)],
             stdin=subprocess.PIPE,
@@ -148,7 +149,7 @@ class _Child:
                     self._kill()
                     yield f"it was not done after {limit_s:g} s and was killed"
                     return
-                elif _resident_bytes(self._process.pid) > MEMORY_LIMIT_BYTES:
+                elif resident_bytes(self._process.pid) > MEMORY_LIMIT_BYTES:
                     self._kill()
                     limit = f"{MEMORY_LIMIT_BYTES / 2**30:.0f} GiB"
                     yield f"it took more than {limit} of memory and was killed"
@@ -176,7 +177,7 @@ class _Child:
         code = self._process.wait()
         if code >= 0:
             return f"the process ended with exit code {code}"
-        return f"the process was ended by {signal.Signals(-code).name}"
+        return f"the process was ended by {signal_name(-code)}"
 
     def _last_words(self) -> str:
         """Where its code was, as faulthandler wrote it, else its last line of standard error."""
@@ -193,6 +194,7 @@ class _Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._mark.end_all()
 
     def __enter__(self) -> _Child:
         return self
@@ -202,11 +204,3 @@ class _Child:
         os.close(self._report)
         self._printed.close()
         self._errors.close()
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Final
 
 from joulebench.errors import UnknownPluginError
+from joulebench.processes import resident_bytes
 from joulebench.registry.availability import availability_of
 from joulebench.registry.discovery import ENTRY_POINT_GROUP
 from joulebench.registry.loading import Registry, default_registry
@@ -35,7 +34,7 @@ def entry_point(name: str) -> metadata.EntryPoint:
 def load(name: str) -> Mapping[str, Any]:
     """Import the module and read its classes; facts with what it provides and what that cost."""
     point = entry_point(name)
-    before, resident = set(sys.modules), _resident_bytes()
+    before, resident = set(sys.modules), resident_bytes()
     start = time.perf_counter()
     plugin = point.load()
     import_s = time.perf_counter() - start
@@ -46,7 +45,7 @@ def load(name: str) -> Mapping[str, Any]:
     answers = [_ask(registry, kind, subject) for kind, subject in loaded.provides]
     return {
         "import_s": import_s,
-        "import_bytes": max(0, _resident_bytes() - resident),
+        "import_bytes": max(0, resident_bytes() - resident),
         "imported": imported,
         "imported_later": sorted(set(_foreign(set(sys.modules) - before, point)) - set(imported)),
         "provides": [list(subject) for subject in loaded.provides],
@@ -100,11 +99,3 @@ def _foreign(modules: set[str], point: metadata.EntryPoint) -> list[str]:
     own = point.module.partition(".")[0]
     tops = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names)
     return sorted(top for top in tops if top not in (own, "joulebench") and top.isidentifier())
-
-
-def _resident_bytes() -> int:
-    try:
-        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -6,8 +6,6 @@ standard output goes to standard error, and what it reads is empty: it cannot br
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -16,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from joulebench.api import (
     Artifact,
@@ -32,14 +30,12 @@ from joulebench.api import (
 from joulebench.errors import JoulebenchError, ModelError, PluginError
 from joulebench.meter.live.channels import PID_FIELD
 from joulebench.meter.live.sampler import clock_ns, edge_reader
+from joulebench.processes import die_with_parent
 from joulebench.protocol import PROTOCOL_VERSION
 from joulebench.registry.loading import Registry, default_registry
 from joulebench.worker.memory import memory_now, reset_peak, resident_in_files, trim_memory
 from joulebench.worker.reference import compare, keep_reference, prompt_tokens
 from joulebench.worker.tokenizer import CheckpointTokenizer, SessionTokenizer, TextTokenizer
-
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-
 
 #: What simulated hardware has spent so far.
 CostReader = Callable[[], SimulatedCost]
@@ -308,12 +304,6 @@ def _tokenizer(checkpoint: str | None, session: BackendSession, artifact: Artifa
     return None if own is None else SessionTokenizer(own, str(artifact.path))
 
 
-def _die_with_parent() -> None:
-    """A worker that was stopped for another's turn must not outlive a killed parent."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def serve(requests: IO[str], answers: IO[str]) -> None:
     """Answer requests until ``close`` or the end of input."""
     job: Job | None = None
@@ -372,7 +362,7 @@ def _describe(error: Exception) -> dict[str, Any]:
 
 def main() -> None:
     """Take standard input and output for the protocol alone and serve."""
-    _die_with_parent()
+    die_with_parent()  # one that was stopped for another's turn must not outlive a killed parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     requests = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

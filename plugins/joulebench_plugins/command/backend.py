@@ -10,7 +10,7 @@ from typing import Any, Final
 from joulebench.api import Artifact, Backend, BackendSession, Device, Option, Settings
 from joulebench.backendkit import cpu_device
 from joulebench.errors import JoulebenchError, ProfileError
-from joulebench_plugins.command.link import Link
+from joulebench_plugins.command.link import Link, LinkError, TrialLink
 from joulebench_plugins.command.session import CommandSession
 
 _UNSET: Final = 'set command = ["./my-worker"] in the profile'
@@ -83,7 +83,12 @@ class CommandBackend(Backend):
 def _greeting(command: str) -> Mapping[str, Any]:
     """What the program says of itself, asked once in a process; ``fault`` where it says nothing."""
     try:
-        with contextlib.closing(Link(command)) as link:
-            return link.greet()
+        with contextlib.closing(TrialLink(command)) as link:
+            try:
+                return link.greet()
+            except JoulebenchError as error:  # why, it may have told before
+                words = link.last_words()
+                what = f"{error.what}: {words}" if words else error.what
+                raise LinkError(what, where=error.where, hint=error.hint) from None
     except JoulebenchError as error:
         return {"fault": str(error).replace("\n  hint: ", " (") + (")" if error.hint else "")}

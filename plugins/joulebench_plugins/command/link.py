@@ -6,14 +6,15 @@ import contextlib
 import json
 import math
 import os
-import selectors
+import select
 import shlex
-import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import IO, Any, Final
 
+from joulebench.backendkit import Mark, die_with_parent, signal_name
 from joulebench.errors import JoulebenchError, PluginError
 
 PROTOCOL_VERSION: Final = 1
@@ -23,6 +24,9 @@ _END_S: Final = 5.0
 _CHUNK: Final = 1 << 16
 #: Longest answer: the scores of 10⁶ tokens in full length.
 _MAX_LINE_BYTES: Final = 32 * 2**20
+#: Characters of a program's words that a message shows, and bytes of its standard error that are kept.
+_SHOWN: Final = 200
+_TAIL_BYTES: Final = 4096
 #: Larger integers fit into no column of a session.
 MAX_INTEGER: Final = 2**63 - 1
 
@@ -37,24 +41,33 @@ class Link:
     def __init__(self, command: str, environment: Mapping[str, str] | None = None) -> None:
         self.command = command
         self._buffer = bytearray()
-        try:
-            self._process = subprocess.Popen(
-                shlex.split(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, **(environment or {})},
-            )
-        except OSError as error:
-            raise LinkError(
-                f"cannot be started: {error.strerror}",
-                where=command,
-                hint="build it, or correct 'command': a program with a slash is looked for from "
-                "the profile's folder, one without where the shell looks",
-            ) from None
+        self._process = self._start(environment)
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         self._to = self._process.stdin.fileno()
         self._from = self._process.stdout.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._from, select.POLLIN)
+
+    def _start(self, environment: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+        return self._popen(env={**os.environ, **(environment or {})})
+
+    def _popen(self, **options: Any) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                shlex.split(self.command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one system call, nothing is imported
+                **options,
+            )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            raise LinkError(
+                f"cannot be started: {getattr(error, 'strerror', None) or error}",
+                where=self.command,
+                hint="build it, or correct 'command': a program with a slash is looked for from "
+                "the profile's folder, one without where the shell looks",
+            ) from None
 
     @property
     def pid(self) -> int:
@@ -66,7 +79,7 @@ class Link:
         greeting = self.ask({"op": "hello", "protocol": PROTOCOL_VERSION}, GREETING_S)
         if greeting.get("protocol") != PROTOCOL_VERSION:
             raise LinkError(
-                f"speaks version {greeting.get('protocol')!r} of the runtime protocol, not {PROTOCOL_VERSION}",
+                f"speaks version {shown(greeting.get('protocol'))} of the runtime protocol, not {PROTOCOL_VERSION}",
                 where=self.command,
             )
         return greeting
@@ -74,10 +87,18 @@ class Link:
     def ask(self, order: Mapping[str, Any], limit_s: float | None = None) -> dict[str, Any]:
         """The answer to a request. Raises :class:`LinkError`, also for an error that it tells.
 
-        Without ``limit_s`` it waits for ever: who runs the worker has limits of their own.
+        Without ``limit_s`` it waits for ever: who runs the worker has limits of their own. What the program
+        has written unasked is an error, too: it would be taken for later answers.
         """
+        if self._buffer or self._readable(0.0):
+            self._refuse_unasked()
         self.send(json.dumps(order).encode() + b"\n")
         return self.receive(limit_s)
+
+    def _refuse_unasked(self) -> None:
+        piece = bytes(self._buffer) or os.read(self._from, _CHUNK)
+        if piece:  # else it has ended, which is found when it is asked
+            raise LinkError(f"wrote {piece[:80]!r} without being asked", where=self.command)
 
     def send(self, line: bytes) -> None:
         """Write a request."""
@@ -97,7 +118,8 @@ class Link:
         if not isinstance(answer, dict):
             raise LinkError(f"answered what is no JSON object: {line[:80]!r}", where=self.command)
         if "error" in answer:
-            raise LinkError(str(answer["error"]), where=self.command)
+            error = answer["error"]
+            raise LinkError(shortened(error) if isinstance(error, str) else shown(error), where=self.command)
         return answer
 
     def _line(self, limit_s: float | None) -> bytes:
@@ -123,9 +145,7 @@ class Link:
         return bytes(line)
 
     def _readable(self, limit_s: float) -> bool:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._from, selectors.EVENT_READ)
-            return bool(selector.select(max(0.0, limit_s)))
+        return bool(self._poll.poll(None if math.isinf(limit_s) else 1e3 * max(0.0, limit_s)))
 
     def _ended(self) -> JoulebenchError:
         """How it ended, without being asked to."""
@@ -135,7 +155,7 @@ class Link:
         if code is None:
             what = "closed its output"
         elif code < 0:
-            what = f"was ended by {_signal_name(-code)}"
+            what = f"was ended by {signal_name(-code)}"
         else:
             what = f"ended with exit code {code}"
         return PluginError(f"the program {what}", where=self.command)
@@ -159,9 +179,53 @@ class Link:
             self._process.wait()
 
 
-def _signal_name(number: int) -> str:
-    """``SIGKILL``; real-time signals have numbers only."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+class TrialLink(Link):
+    """A program that is greeted and ended at once, while planning: on its own, and without the terminal."""
+
+    def _start(self, environment: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+        self._mark = Mark()
+        own = {**os.environ, **(environment or {}), **self._mark.environment()}
+        process = self._popen(env=own, stderr=subprocess.PIPE, process_group=0)
+        assert process.stderr is not None  # noqa: S101
+        self._words = _LastWords(process.stderr)
+        return process
+
+    def last_words(self) -> str:
+        """The last line that it wrote to standard error."""
+        return self._words.line()
+
+    def _end(self) -> None:
+        super()._end()
+        self._mark.end_all()
+
+
+class _LastWords(threading.Thread):
+    """Reads a program's standard error to its end and keeps the last of it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self._stream = stream
+        self._tail = b""
+        self.start()
+
+    def run(self) -> None:
+        """Until nobody holds the other end."""
+        with contextlib.suppress(OSError, ValueError):
+            while piece := os.read(self._stream.fileno(), _CHUNK):
+                self._tail = (self._tail + piece)[-_TAIL_BYTES:]
+
+    def line(self) -> str:
+        """The last line, shortened."""
+        self.join(0.2)
+        lines = self._tail.decode(errors="replace").strip().splitlines()
+        return shortened(lines[-1]) if lines else ""
+
+
+def shown(value: object) -> str:
+    """As JSON, and no more of it than a message holds."""
+    return shortened(json.dumps(value))
+
+
+def shortened(text: str) -> str:
+    """No more than a message holds."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,12 +9,10 @@ from typing import Any, Final
 
 from joulebench.api import Artifact, BackendSession, MemoryUse, Scalar, Settings, Traffic
 from joulebench.errors import PluginError
-from joulebench_plugins.command.link import MAX_INTEGER, Link, LinkError
+from joulebench_plugins.command.link import MAX_INTEGER, Link, LinkError, shown
 
 #: Token ids are int32 in sessions.
 _MAX_TOKEN: Final = 2**31 - 1
-#: Characters of a wrong answer that a message shows.
-_SHOWN: Final = 80
 _STEP: Final = b'{"op": "step"}\n'
 
 
@@ -37,7 +34,7 @@ class CommandSession(BackendSession):
         self._facts = _facts(opened.get("facts"), link.command)
         traffic = opened.get("traffic") or {}
         if not isinstance(traffic, dict):
-            raise LinkError(f"gave {_short(traffic)} as traffic, not an object", where=link.command)
+            raise LinkError(f"gave {shown(traffic)} as traffic, not an object", where=link.command)
         self._traffic = Traffic(
             weights_bytes=_count(traffic, "weights_bytes", link.command),
             kv_position_bytes=_count(traffic, "kv_position_bytes", link.command),
@@ -61,7 +58,7 @@ class CommandSession(BackendSession):
     def _token(self, answer: Mapping[str, Any]) -> int:
         token = answer.get("token")
         if type(token) is not int or not 0 <= token <= _MAX_TOKEN:
-            raise LinkError(f"gave the token {_short(token)}", where=self._link.command)
+            raise LinkError(f"gave the token {shown(token)}", where=self._link.command)
         return token
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
@@ -69,10 +66,10 @@ class CommandSession(BackendSession):
         answer = self._link.ask({"op": "score", "tokens": list(tokens)})
         scores = answer.get("scores")
         if not isinstance(scores, list) or len(scores) != len(tokens) - 1:
-            raise LinkError(f"gave no list of {len(tokens) - 1} scores: {_short(scores)}", where=self._link.command)
+            raise LinkError(f"gave no list of {len(tokens) - 1} scores: {shown(scores)}", where=self._link.command)
         wrong = [score for score in scores if type(score) not in (int, float) or not abs(score) <= sys.float_info.max]
         if wrong:
-            raise LinkError(f"gave the score {_short(wrong[0])}", where=self._link.command)
+            raise LinkError(f"gave the score {shown(wrong[0])}", where=self._link.command)
         return [float(score) for score in scores]
 
     def logits(self, tokens: Sequence[int]) -> Any:
@@ -109,12 +106,6 @@ class CommandSession(BackendSession):
         self._link.close()
 
 
-def _short(value: object) -> str:
-    """As JSON, and no more of it than a message holds."""
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
 def _is_plain(value: object) -> bool:
     """Whether a session has room for it: no list, no object, no integer beyond 64 bits."""
     if isinstance(value, int):
@@ -127,7 +118,7 @@ def _count(answer: Mapping[str, Any], name: str, command: str) -> int | None:
     if value is None or (type(value) is int and 0 <= value <= MAX_INTEGER):
         return value
     raise PluginError(
-        f"gave {_short(value)} as {name}", where=command, hint="a whole number, or leave it out where it is not known"
+        f"gave {shown(value)} as {name}", where=command, hint="a whole number, or leave it out where it is not known"
     )
 
 
@@ -137,5 +128,5 @@ def _facts(facts: object, command: str) -> dict[str, Scalar]:
     if isinstance(facts, dict) and all(map(_is_plain, facts.values())):
         return dict(facts)
     raise PluginError(
-        f"gave {_short(facts)} as facts", where=command, hint="an object of texts, numbers, booleans and null"
+        f"gave {shown(facts)} as facts", where=command, hint="an object of texts, numbers, booleans and null"
     )
