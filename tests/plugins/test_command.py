@@ -434,7 +434,8 @@ def test_planning_leaves_no_process_and_no_words_of_a_program_on_the_terminal(
     program = tmp_path / "forking"
     program.write_text(
         f"#!{sys.executable}\nimport os, sys, time\nsys.stderr.write('\\x1b[2Jno weights\\n')\nsys.stderr.flush()\n"
-        "if os.fork() == 0:\n    os.closerange(0, 3)\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(300)\n    os._exit(0)\n"
+        "if os.fork() == 0:\n    os.closerange(0, 3)\n    os.setsid()\n"
+        "    if os.fork() == 0:\n        time.sleep(300)\n    os._exit(0)\n"
     )
     program.chmod(0o755)
     fault = default_registry().backend("command").check("cpu", {"command": str(program)}, {})
