@@ -14,6 +14,7 @@ from joulebench.errors import JoulebenchError, SessionError
 if TYPE_CHECKING:
     from joulebench.plan.cells import Plan
     from joulebench.run.runner import RunResult
+    from joulebench.sensors.quiet import QuietGate
 
 
 @click.command()
@@ -30,6 +31,16 @@ if TYPE_CHECKING:
     "--resume", type=click.Path(path_type=Path), metavar="SESSION", help="Go on with a session that was interrupted."
 )
 @trust_option
+@click.option(
+    "--until-quiet",
+    "quiet_minutes",
+    type=click.FloatRange(min=0),
+    is_flag=False,
+    flag_value=60.0,
+    metavar="[MINUTES]",
+    help="Wait until other programs leave the machine alone, before the first cells and whenever cells change; "
+    "at most MINUTES altogether (60 if not given).",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 also when a cell was skipped.")
 @click.option("--quiet", is_flag=True, help="Say nothing but the result.")
 @click.option("--report/--no-report", default=True, help="Write report.html and print the table.")
@@ -39,6 +50,7 @@ def run(
     overrides: tuple[str, ...],
     resume: Path | None,
     trust: bool,
+    quiet_minutes: float | None,
     strict: bool,
     quiet: bool,
     report: bool,
@@ -51,7 +63,7 @@ def run(
     if (profile is None) == (resume is None):
         raise click.UsageError("give either a PROFILE or --resume SESSION")
     if resume is not None:
-        return _resume(resume, trust, strict, quiet, report)
+        return _resume(resume, trust, quiet_minutes, strict, quiet, report)
     assert profile is not None  # noqa: S101
     from joulebench.profile.shipped import find_profile
     from joulebench.run.folder import check_writable, new_session_folder, note_profile_file
@@ -65,7 +77,8 @@ def run(
     instruments = set_up(registry, read, progress.say)
     folder = new_session_folder(out, read.name)
     note_profile_file(folder, find_profile(profile, registry.profile_dirs()).resolve())
-    started = Run(read, plan, registry, catalogue, folder, instruments, progress)
+    gate = _gate(quiet_minutes, read.measurement.contended)
+    started = Run(read, plan, registry, catalogue, folder, instruments, progress, quiet=gate)
     return _execute(started.execute, folder, progress, strict, report)
 
 
@@ -131,7 +144,14 @@ def _deliver(content: str | bytes, file: Path | None, files: list[Path]) -> None
     files.append(file)
 
 
-def _resume(folder: Path, trust: bool, strict: bool, quiet: bool, report: bool) -> int:
+def _gate(minutes: float | None, share: float) -> QuietGate | None:
+    from joulebench.sensors.load import MachineLoad
+    from joulebench.sensors.quiet import QuietGate
+
+    return None if minutes is None else QuietGate(MachineLoad(), share, 60 * minutes)
+
+
+def _resume(folder: Path, trust: bool, quiet_minutes: float | None, strict: bool, quiet: bool, report: bool) -> int:
     from joulebench.models.catalogue import read_catalogue
     from joulebench.plan.consent import require_consent
     from joulebench.plan.planner import make_plan
@@ -157,5 +177,6 @@ def _resume(folder: Path, trust: bool, strict: bool, quiet: bool, report: bool) 
     progress = Progress(quiet=quiet)
     progress.say(f"resuming {folder}")
     instruments = set_up(registry, read, progress.say)
-    started = Run(read, plan, registry, catalogue, folder, instruments, progress, session)
+    gate = _gate(quiet_minutes, read.measurement.contended)
+    started = Run(read, plan, registry, catalogue, folder, instruments, progress, session, gate)
     return _execute(started.execute, folder, progress, strict, report)

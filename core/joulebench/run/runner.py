@@ -36,6 +36,7 @@ from joulebench.run.resume import Leg
 from joulebench.run.rows import planned_row
 from joulebench.run.spread import recorded
 from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
+from joulebench.sensors.quiet import QuietGate
 from joulebench.session import Session
 from joulebench.session.tables import SCHEMA_VERSION, ClockTriple
 from joulebench.session.writing import SessionWriter
@@ -74,12 +75,14 @@ class Run:
         instruments: Instruments,
         watcher: Watcher,
         resumed: Session | None = None,
+        quiet: QuietGate | None = None,
     ) -> None:
         self._profile = profile
         self._plan = plan
         self._registry = registry
         self._watcher = watcher
         self._resumed = resumed
+        self._quiet = quiet
         self._writer = SessionWriter(folder)
         self._files = ProfileFiles(profile, catalogue, registry.profile_dirs(), watcher.say)
         self._preparation = Preparation(profile, plan, registry, catalogue, self._files, watcher.say)
@@ -239,6 +242,9 @@ class Run:
         baselines = IdleBaselines(self._accountant, self._protocol, self._watcher, self._owner)
 
         def begin(group: GroupRun) -> None:
+            if self._quiet is not None:
+                baselines.expire()
+                self._quiet.wait(self._watcher.say)
             names = ", ".join(run.cell.label for run in group.runs)
             self._watcher.note(f"measuring in turns: {names}" if len(group.runs) > 1 else f"measuring {names}")
             if references is not None and references.prepare(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from html import escape
 from typing import Final
-from xml.sax.saxutils import escape
 
 from joulebench_reports.charts.palette import LIGHT
 from joulebench_reports.notes.trust import machine_lines, mark, model_names
@@ -55,7 +55,7 @@ class _Canvas:
         frame = f'<rect width="{_WIDTH}" height="{height}" rx="10" fill="{LIGHT["surface"]}" stroke="{LIGHT["line"]}"/>'
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
-            f'height="{height}" role="img" aria-label="{escape(plain(label), {chr(34): "&quot;"})}" '
+            f'height="{height}" role="img" aria-label="{escape(plain(label))}" '
             f'font-family="{_FONT}">{frame}{"".join(self._elements)}</svg>\n'
         )
 
