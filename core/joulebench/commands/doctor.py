@@ -34,6 +34,7 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     """
     from joulebench.meter.live.calibration import calibrate
     from joulebench.meter.live.crosscheck import cross_check, pairs
+    from joulebench.metering.calibrations import keep
     from joulebench.registry.loading import default_registry
     from joulebench.sensors.probing import ProbeChoices, inspect_probes
 
@@ -41,6 +42,7 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     sensors = inspect_probes(registry, ProbeChoices.of_overrides(overrides))
     energy = sensors.energy_and_power()
     calibrations = calibrate(energy, seconds)
+    keep(energy, calibrations)
     checks = [cross_check(first, second) for first, second in pairs(energy)]
     measured = any(channel.provenance == "measured" for channel in energy)
     if as_json:

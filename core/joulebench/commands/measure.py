@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 @click.option(
     "--calibrate",
     "calibrate_s",
-    default=1.0,
-    show_default=True,
+    default=None,
     metavar="SECONDS",
     type=click.FloatRange(0, 60),
-    help="Measure each sensor's update period before, for so long; 0: trust the declared one.",
+    help="Measure each sensor's update period before, for so long; 0: trust the declared one. By default as "
+    "long as some 40 updates take, 1 s at most, once for a machine and boot.",
 )
 @click.option(
     "--set",
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 def measure(
     repeat: int,
     idle_s: float,
-    calibrate_s: float,
+    calibrate_s: float | None,
     overrides: tuple[str, ...],
     as_json: bool,
     output: Path | None,

@@ -44,6 +44,8 @@ _USUALLY: Final = 0.9
 _NEAR_PERIODS: Final = 3
 #: A counter that stands still while less than this power would move it is not frozen, in W.
 _LEAST_POWER_W: Final = 0.1
+#: Update times that a trace shows may be so many times the known ones.
+_AGREEING: Final = 1.5
 #: The bounds of a rectangle in standard deviations.
 _RECTANGLE: Final = math.sqrt(3)
 _NS: Final = 1e-9
@@ -179,14 +181,32 @@ def as_watched(spec: SensorSpec, trace: Trace) -> SensorSpec:
     """
     if spec.update_period_s is None and spec.method == "model":
         return spec
-    changes = _changes(trace)
-    if len(changes) <= FEWEST_GAPS:
-        return spec
-    # The first is where the trace begins, not where the counter changed.
-    timing = UpdateTiming.of_gaps([(b[0] - a[0]) * _NS for a, b in pairwise(changes[1:])])
+    timing = _seen_timing(trace)
     if timing is None or timing.period_s < 2 * _tick_s(trace) or timing.period_s <= (spec.update_period_s or 0.0):
         return spec
     return spec.with_timing(timing)
+
+
+def contradicting(spec: SensorSpec, trace: Trace) -> UpdateTiming | None:
+    """Update times of a trace that are no longer those which are known; ``None`` where they agree.
+
+    Ticks that come late make a counter look slower now and then, so that half as slow again still agrees; and one
+    that is at least twice as fast as it is known to be has changed too.
+    """
+    timing, period_s = _seen_timing(trace), spec.update_period_s
+    if timing is None or period_s is None or spec.method == "model":
+        return None
+    slower = timing.period_s > _AGREEING * period_s and timing.period_s >= 2 * _tick_s(trace)
+    return timing if slower or 2 * timing.period_s < period_s else None
+
+
+def _seen_timing(trace: Trace) -> UpdateTiming | None:
+    """Times between the changes that a trace shows; ``None`` where those are too few."""
+    changes = _changes(trace)
+    if len(changes) <= FEWEST_GAPS:
+        return None
+    # The first is where the trace begins, not where the counter changed.
+    return UpdateTiming.of_gaps([(b[0] - a[0]) * _NS for a, b in pairwise(changes[1:])])
 
 
 def held_read(t_ns: int, spec: SensorSpec, trace: Trace) -> Read | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from joulebench.api import Channel
-from joulebench.meter.counters import READS_PER_WRAP, as_watched, held_read, single_counter_window
+from joulebench.meter.counters import READS_PER_WRAP, as_watched, contradicting, held_read, single_counter_window
 from joulebench.meter.energy import MOST_POWER_W, NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, with_accuracy
 from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.idle import IdlePower, net_energy
@@ -17,6 +17,7 @@ from joulebench.meter.live.calibration import SensorCalibration, calibrate, cali
 from joulebench.meter.live.channels import of_machine, of_process
 from joulebench.meter.live.edges import EdgeReader
 from joulebench.meter.windows import without_energy
+from joulebench.metering.calibrations import forget, keep, known
 from joulebench.metering.figures import EnergyFigure, MissingPart, MissingProbe
 from joulebench.metering.watch import LentWatch, Watch
 from joulebench.sensors.probing import Sensors, without_frozen
@@ -37,9 +38,10 @@ open_meters: weakref.WeakSet[OpenSensors] = weakref.WeakSet()
 class OpenSensors:
     """Sensors that many windows share: nested ones and ones in different threads.
 
-    The times between updates of each counter are measured once, here: for ``calibrate_s`` seconds, or
-    (``None``) for as long as some 40 updates take, 1 s at most; with 0 the declared ones stand, until a
-    window has seen otherwise, and figures are flagged. ``most_power_w`` bounds what one wrapping domain
+    The times between updates of each counter are measured once: for ``calibrate_s`` seconds, or (``None``)
+    for as long as some 40 updates take, 1 s at most, where the user's cache does not have them of this boot;
+    with 0 and nothing in the cache the declared ones stand, until a window has seen otherwise, and figures
+    are flagged. ``most_power_w`` bounds what one wrapping domain
     can draw. A child made by ``fork`` opens its own meter.
     """
 
@@ -132,6 +134,7 @@ class OpenSensors:
             if index in self._frozen and "counter_frozen" not in window.flags:
                 window = without_energy(window, "counter_frozen")
             yield self._figure(index, window, idle, as_watched(spec, trace))
+            self._compare(index, spec, trace)
         for index in self.gauges if counters is None else ():
             trace = traces.get(index, NO_TRACE)
             period_s = 1.0 / self.channels[index].rate_hz
@@ -144,6 +147,13 @@ class OpenSensors:
             return held_read(edge[0], self._specs[index], trace)
         raw = edge[1][place]
         return None if raw is None else (edge[0], raw)
+
+    def _compare(self, index: int, spec: SensorSpec, trace: Trace) -> None:
+        """What a window shows of a sensor's update times counts from now on where it contradicts what was known."""
+        timing = contradicting(spec, trace) if spec.period_verified else None
+        if timing is not None:
+            self._specs[index] = spec.with_timing(timing)
+            forget(self.channels[index])
 
     def _figure(
         self, index: int, window: WindowEnergy, idle: Mapping[int, IdlePower], spec: SensorSpec
@@ -193,11 +203,26 @@ def _is_watched(channel: Channel) -> bool:
 def _calibrations(channels: Sequence[Channel], seconds: float | None) -> dict[int, SensorCalibration]:
     """What the counters of sensors are like, by index; a model is as fine as its reader."""
     chosen = [index for index, channel in enumerate(channels) if channel.kind == "counter" and _is_watched(channel)]
-    if seconds == 0 or not chosen:
+    if not chosen:
         return {}
     sensors = [channels[index] for index in chosen]
-    calibrations = calibrate_quickly(sensors) if seconds is None else calibrate(sensors, seconds)
-    return dict(zip(chosen, calibrations, strict=True))
+    if seconds == 0:
+        return {chosen[place]: calibration for place, calibration in known(sensors).items()}
+    return dict(zip(chosen, _calibrated(sensors, seconds), strict=True))
+
+
+def _calibrated(sensors: Sequence[Channel], seconds: float | None) -> list[SensorCalibration]:
+    """By what is kept of this machine, where nothing else is asked for; what is measured is kept."""
+    if seconds is not None:
+        calibrations = calibrate(sensors, seconds)
+        keep(sensors, calibrations)
+        return calibrations
+    kept = known(sensors)
+    missing = [place for place in range(len(sensors)) if place not in kept]
+    fresh = calibrate_quickly([sensors[place] for place in missing]) if missing else []
+    keep([sensors[place] for place in missing], fresh)
+    kept |= dict(zip(missing, fresh, strict=True))
+    return [kept[place] for place in range(len(sensors))]
 
 
 def _spec(channel: Channel, calibration: SensorCalibration | None, most_power_w: float) -> SensorSpec:

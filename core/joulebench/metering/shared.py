@@ -23,7 +23,8 @@ def measure(settings: ProbeSettings | None = None, *, calibrate_s: float | None 
 
     The first call inspects the probes and keeps them open; later ones with the same arguments use
     them again. ``settings`` are the probes' (``{"rapl": {"root": …}}``), ``calibrate_s`` the time
-    for measuring update periods at the first call (``None``: what some 40 updates take, 1 s at most).
+    for measuring update periods at the first call (``None``: what some 40 updates take, 1 s at most,
+    once for a machine and boot).
     Afterwards ``m`` has the attributes of :class:`joulebench.Measurement`: ``m.measured_j``,
     ``m.energy``, ``m.totals``, ``m.seconds``, ``m.cpu_s``, ``m.flags``, …; ``m.result`` is that frozen
     value itself.
