@@ -22,7 +22,7 @@ from joulebench.errors import SessionError
 from joulebench.session import Session
 from joulebench.session.conversion import row_of, table_of
 from joulebench.session.schema import CELL_TABLES
-from joulebench.session.tables import SCHEMA_VERSION, BlockRow, CellRow, SampleRow, SessionRow
+from joulebench.session.tables import SCHEMA_VERSION, BlockRow, CellRow, ChannelRow, SampleRow, SessionRow
 from joulebench.session.upkeep import recover, verify
 from joulebench.session.writing import SessionWriter, TableStream
 from sealing import reseal, unseal
@@ -431,6 +431,35 @@ def test_a_session_of_before_checksums_is_read_and_whole(path: Path) -> None:
     unseal(path)
     assert Session(path).table("blocks").num_rows == 5
     assert verify(path) == []
+
+
+def test_a_session_of_before_a_column_of_channels_is_read_with_that_unknown(tmp_path: Path) -> None:
+    channels = tuple(
+        ChannelRow(
+            channel=f"meter/{name}",
+            quantity="power",
+            unit="W",
+            kind="gauge",
+            provenance="measured",
+            domain="machine",
+            counted=True,
+            offset_u_w=1.0,
+        )
+        for name in ("one", "two")
+    )
+    make_session(tmp_path / "s", {"a": 1}, channels=channels)
+    row = Session(tmp_path / "s").row
+    unseal(tmp_path / "s")
+    file = tmp_path / "s" / "session.arrow"
+    table = sessions.read_file(file)
+    place = table.schema.get_field_index("channels")
+    struct = table.schema.field("channels").type.value_type
+    older = pa.list_(pa.struct([field for field in struct if field.name != "offset_u_w"]))
+    entries = [{k: v for k, v in entry.items() if k != "offset_u_w"} for entry in table["channels"][0].as_py()]
+    sessions.write_table(file, table.set_column(place, "channels", pa.array([entries], older)))
+    read = Session(tmp_path / "s").row
+    assert read.channels == tuple(replace(channel, offset_u_w=None) for channel in channels)
+    assert read.clock_start == row.clock_start
 
 
 # -- what no run writes -------------------------------------------------------------------------

@@ -227,10 +227,24 @@ def as_now(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
             continue
         column = table.column(index)
         if not column.type.equals(field.type):
-            raise SessionError(f"column {field.name} is of another type", where=where)
+            chunks = [_of_kind(chunk, field.type, field.name, where) for chunk in column.chunks]
+            column = pa.chunked_array(chunks, field.type)
         _check_range(field.name, column, where)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _of_kind(array: pa.Array, kind: pa.DataType, name: str, where: str) -> pa.Array:
+    """An array as this version's type: what an older one did not write within a struct is null.
+
+    It goes through Python's values: only tables of one row have structs.
+    """
+    try:
+        if pa.types.is_nested(kind) and pa.types.is_nested(array.type):
+            return pa.array(array.to_pylist(), kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        pass
+    raise SessionError(f"column {name} is of another type", where=where)
 
 
 def _check_range(name: str, column: pa.ChunkedArray, where: str) -> None:
