@@ -31,6 +31,7 @@ from joulebench.run.runner import Run
 from joulebench.run.spread import RunSpread, spread_of_runs
 from joulebench.run.turns import Watcher
 from joulebench.session import Session
+from joulebench.session.tables import CellRow
 
 #: Above this smallest detectable difference there is advice.
 RESOLVES: Final = 0.02
@@ -245,24 +246,21 @@ def _check(plan: Plan) -> None:
 
 def judge(session: Session) -> SelfTest:
     """Compare the two cells of an A/A session in time and, where there is any, in energy."""
-    rows = session.cells().select(["cell_id", "model", "workload", "device", "unit", "status", "cause"]).to_pylist()
-    failed = next((row for row in rows if row["status"] != "ok"), None)
+    rows = session.rows(CellRow)
+    failed = next((row for row in rows if row.status != "ok"), None)
     if failed is not None or len(rows) != len(LABELS):
-        cause = failed["cause"] if failed else "a cell has no record"
+        cause = failed.cause if failed else "a cell has no record"
         raise NothingRanError(f"a cell of the self-test failed: {cause}")
-    tables = [_BlocksOf(session, row["cell_id"]) for row in rows]
-    unit = rows[0]["unit"]
+    tables = [_BlocksOf(session, row.cell_id) for row in rows]
+    unit = rows[0].unit
     compared = [SelfComparison("time", f"s/{unit}", None, compare(tables[0].times(), tables[1].times(), start_u=0.0))]
     for provenance in PROVENANCES:
         energies = [t.energies(provenance) for t in tables]
         if all(energy is not None for energy in energies):
             a, b = (energy for energy in energies if energy is not None)
             compared.append(SelfComparison("energy", f"J/{unit}", provenance, compare(a, b, start_u=0.0)))
-    return SelfTest(_cell_text(rows[0]), min(len(t.blocks) for t in tables), tuple(compared))
-
-
-def _cell_text(row: dict[str, Any]) -> str:
-    return f"{row['workload']} of {row['model']} on {row['device']}"
+    cell = f"{rows[0].workload} of {rows[0].model} on {rows[0].device}"
+    return SelfTest(cell, min(len(t.blocks) for t in tables), tuple(compared))
 
 
 class _BlocksOf:
