@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import make_session
@@ -10,8 +11,11 @@ from make_session import Cell
 
 from joulebench.errors import JoulebenchError
 from joulebench.session import Session
+from joulebench_reports.summary.session import empty_cell, summarise
 from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.figures import EnergySummary
 from joulebench_reports.words.units import energy_prefix
 
 
@@ -72,3 +76,45 @@ def test_small_energies_have_a_prefix() -> None:
     assert energy_prefix([4.8e-05], "J/token") == (1e6, "µJ/token")
     assert energy_prefix([0.002], "W") == (1.0, "W")
     assert energy_prefix([None], "J/token") == (1.0, "J/token")
+
+
+def test_energies_in_other_units_agree_with_each_other(tmp_path: Path) -> None:
+    session = Session(make_session.write(tmp_path / "s", [Cell("a", "one", joules_per_token=0.5)]))
+    settings = {"width": 140, "verbose": True, "battery_wh": 50.0, "price_per_kwh": 0.3}
+    section = TerminalRenderer().render(session, settings).split("\nIn other units\n")[1]
+    line = next(line for line in section.splitlines() if line.startswith("one"))
+    per_joule, power_w, answers_wh, battery, cost = (
+        float(part.split()[0]) for part in line.removeprefix("one").replace(" est.", "|").split("|")[:5]
+    )
+    energy = summarise(session).shown[0]
+    assert per_joule == pytest.approx(1 / (energy.headline.value or 0), rel=0.01)
+    assert power_w == pytest.approx(energy.energy[0].power_w.value, rel=0.01)
+    assert answers_wh == pytest.approx(1000 * (energy.units_per_request or 0) / per_joule / 3600, rel=0.02)
+    assert battery == pytest.approx(100 * answers_wh / 50, rel=0.05)
+    assert cost == pytest.approx(0.3 * answers_wh / 1000, rel=0.02)
+
+
+def test_a_disturbed_run_says_so_first_and_shows_what_calm_blocks_say(tmp_path: Path) -> None:
+    cells = [Cell("a", "torn", noise=0.0, block_flags={n: ["contended"] for n in range(8)}), Cell("b", "calm one")]
+    session = Session(make_session.write(tmp_path / "s", cells))
+    raised = summarise(session)
+    torn = next(cell for cell in raised.shown if cell.label == "torn")
+    assert torn.disturbed_blocks == 8
+    text = TerminalRenderer().render(session, {"width": 160})
+    assert "DISTURBED: 8 of 40 blocks" in text.split("Answer")[0]
+    assert "--until-quiet" in text
+
+
+def test_a_calm_figure_is_shown_where_it_is_another_one() -> None:
+    gross = Figure(0.32, "J/token", low=0.04, high=0.6, n=20, provenance="estimated")
+    calm = Figure(0.126, "J/token", low=0.12, high=0.13, n=17, provenance="estimated")
+    cell = replace(empty_cell("a"), headline=gross, energy=(energy_summary(gross, calm),))
+    assert cell.calm == calm
+    alike = replace(gross, value=0.31, n=17)
+    assert replace(cell, energy=(energy_summary(gross, alike),)).calm is None
+    assert replace(cell, energy=(energy_summary(gross, replace(calm, n=20)),)).calm is None
+
+
+def energy_summary(gross: Figure, calm: Figure) -> EnergySummary:
+    none = Figure(None, "J/token")
+    return EnergySummary("estimated", (), (), gross, none, none, none, none, calm, none, (), None, ())

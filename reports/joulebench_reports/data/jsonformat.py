@@ -53,7 +53,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "energy:[energy] headline:figure headline_net:figure speed:speed memory:memory quality:quality",
         "agreement:agreement? temperature_max_c:number? observer:observer flags:[flag] evidence:{scalar}",
         "facts:{scalar} threads:integer? dtype:text? backend_settings:text token:token kernel:kernel?",
-        "mbu:figure mfu:figure time_base:text simulation_s:number?",
+        "mbu:figure mfu:figure time_base:text simulation_s:number? units_per_request:number?",
     ),
     "figure": record(
         "A number; `low` and `high` bound its 95 % interval, or the range of a model's inputs (`is_range`)",

@@ -14,7 +14,7 @@ from joulebench_reports.html.markup import Child, data_block, h, render, script,
 from joulebench_reports.sections.contents import report_of
 from joulebench_reports.sections.material import MOST_TIMELINES, Material
 from joulebench_reports.sections.report import Depth, Report, Timelines
-from joulebench_reports.sections.view import VIEW, view_of
+from joulebench_reports.sections.view import PRICES, VIEW, prices_of, view_of
 from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
@@ -37,6 +37,7 @@ class HtmlRenderer(Renderer):
         Option("charts", "bool", True, "draw charts where joulebench[html] is installed"),
         Option("timelines", "int", MOST_TIMELINES, "cells whose readings over time are in the page", minimum=0),
         *VIEW,
+        *PRICES,
         BASELINE,
     )
 
@@ -52,7 +53,9 @@ class HtmlRenderer(Renderer):
         """The page of several sessions."""
         runtime = chart_runtime() if settings.get("charts", True) else None
         timelines = int(settings.get("timelines", MOST_TIMELINES))
-        material = Material(*summary_of(sessions, baseline_of(settings)), timelines, view_of(settings))
+        material = Material(
+            *summary_of(sessions, baseline_of(settings)), timelines, view_of(settings), prices_of(settings)
+        )
         return page_text(report_of(material, Depth.PAGE), runtime)
 
 

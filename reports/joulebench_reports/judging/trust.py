@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from joulebench_reports.reading.blocks import DISTURBED
 from joulebench_reports.values.answers import Grade, Trust, TrustReason
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.text import percent
@@ -73,17 +72,12 @@ def _relative_width(cell: CellSummary) -> float | None:
 
 def _blocks(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
     blocks = sum(cell.blocks for cell in cells)
-    disturbed = sum(_disturbed(cell) for cell in cells)
+    disturbed = sum(cell.disturbed_blocks for cell in cells)
     for limit, grade in DISTURBED_SHARES:
         if blocks and disturbed / blocks > limit:
             text = f"{disturbed} of {blocks} blocks were disturbed by other processes or a lowered clock"
             yield TrustReason(grade, text, "a quiet machine: joulebench run --until-quiet")
             return
-
-
-def _disturbed(cell: CellSummary) -> int:
-    """Blocks that are disturbed, at least: flags are counted apart."""
-    return max((flag.blocks or 0 for flag in cell.flags if flag.flag in DISTURBED), default=0)
 
 
 def _flags(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from joulebench_reports.values.figures import DISTURBED
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-#: Blocks that were disturbed: the report shows the energy with and without them.
-DISTURBED = frozenset({"contended", "throttled"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from joulebench_reports.sections.machine import machine_section
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.memory import memory_section
 from joulebench_reports.sections.operators import operators_section
+from joulebench_reports.sections.otherunits import other_units_section
 from joulebench_reports.sections.overview import overview_section, sessions_section
 from joulebench_reports.sections.report import Banner, Depth, Report, Section
 from joulebench_reports.sections.samples import samples_section
@@ -32,6 +33,9 @@ from joulebench_reports.sections.trust import (
 from joulebench_reports.sections.verdicts import verdicts_section
 from joulebench_reports.values.figures import SessionSummary
 
+#: Share of disturbed blocks that is said above everything else.
+MUCH_DISTURBED: Final = 0.10
+
 _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ...]] = (
     (Depth.GLANCE, answer_section),
     (Depth.PAGE, sessions_section),
@@ -39,6 +43,7 @@ _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ..
     (Depth.PAGE, charts_section),
     (Depth.PAGE, tradeoff_section),
     (Depth.GLANCE, verdicts_section),
+    (Depth.NOTES, other_units_section),
     (Depth.GLANCE, techniques_section),
     (Depth.NOTES, technique_notes_section),
     (Depth.PAGE, limits_section),
@@ -87,4 +92,18 @@ def _facts(summary: SessionSummary) -> Iterator[str]:
 def _banner(summary: SessionSummary) -> Banner:
     energies = [energy for cell in summary.shown for energy in cell.energy if energy.gross.value is not None]
     provenances = tuple(dict.fromkeys(energy.provenance for energy in energies))
-    return Banner(banner(summary), provenances, caution="measured" not in provenances)
+    disturbed = _disturbed(summary)
+    text = f"{banner(summary)}. {disturbed}" if disturbed else banner(summary)
+    return Banner(text, provenances, caution="measured" not in provenances or bool(disturbed))
+
+
+def _disturbed(summary: SessionSummary) -> str:
+    """What a reader should know before any figure: how much of the run was not its own."""
+    blocks = sum(cell.blocks for cell in summary.shown)
+    disturbed = sum(cell.disturbed_blocks for cell in summary.shown)
+    if not blocks or disturbed <= MUCH_DISTURBED * blocks:
+        return ""
+    return (
+        f"DISTURBED: {disturbed} of {blocks} blocks had other programs or a lowered clock in them; "
+        "repeat with 'joulebench run --until-quiet'"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench_reports.sections.view import DEFAULT_VIEW, View
+from joulebench_reports.sections.view import DEFAULT_VIEW, NO_PRICES, Prices, View
 from joulebench_reports.summary.joining import Sources
 from joulebench_reports.values.figures import CellSummary, SessionSummary
 
@@ -18,13 +18,14 @@ class Material:
     """A summary and, where readings and requests are shown too, the sessions that have them.
 
     ``timelines`` is the number of cells whose readings over time are shown, ``view`` the reader's choice
-    of the table of cells.
+    of the table of cells, ``prices`` what energies are turned into.
     """
 
     summary: SessionSummary
     sources: Sources | None = None
     timelines: int = MOST_TIMELINES
     view: View = DEFAULT_VIEW
+    prices: Prices = NO_PRICES
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 from joulebench_reports.notes.trust import flag_letters, flag_words, machine_line, mark
 from joulebench_reports.sections.material import Material
@@ -15,6 +15,9 @@ from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.text import MARKS, UNKNOWN, data_size, number, percent, seconds, with_interval
 from joulebench_reports.words.units import energy_prefix
+
+#: Shown wherever there is such a figure.
+_CALM: Final = "calm"
 
 _CellColumn = tuple[Column, Callable[[CellSummary], TableCell]]
 
@@ -66,7 +69,7 @@ def overview_table(cells: Sequence[CellSummary], headings: Sequence[str] = ()) -
     known = [
         (column, texts)
         for column, texts in columns
-        if column.rank == 0 or any(entry.text != UNKNOWN for entry in texts)
+        if (column.rank == 0 and column.heading != _CALM) or any(entry.text != UNKNOWN for entry in texts)
     ]
     rows = zip(*(texts for _, texts in known), strict=True)
     return Table(tuple(column for column, _ in known), tuple(rows), searchable=True)
@@ -93,6 +96,7 @@ def _columns(cells: Sequence[CellSummary]) -> list[_CellColumn]:
         (Column("cell", folds=True), lambda c: TableCell(c.label, link=cell_anchor(c))),
         (Column(energy.heading, numeric=True, apart=True, badges=mixed), energy.gross),
         (Column("× least", numeric=True, rank=1), lambda c: _relative(c, least)),
+        (Column(_CALM, numeric=True), energy.calm),
         (Column("net", numeric=True, rank=3, apart=True), energy.net),
         (Column("tok/s", numeric=True, apart=True), lambda c: _figure(c.speed.decode_tok_s)),
         (Column("prefill tok/s", numeric=True, rank=4, apart=True), lambda c: _figure(c.speed.prefill_tok_s)),
@@ -139,6 +143,13 @@ class _EnergyScale:
         provenance = None if figure.value is None else figure.provenance
         text = energy_text(self._scaled(figure), self.heading)
         return TableCell(text, value=figure.value, provenance=provenance, hint=figure.reason_if_null)
+
+    def calm(self, cell: CellSummary) -> TableCell:
+        """Without disturbed blocks, where that tells another story."""
+        calm = cell.calm
+        if calm is None:
+            return TableCell(UNKNOWN)
+        return TableCell(self._scaled(calm).text, value=calm.value, provenance=calm.provenance)
 
     def net(self, cell: CellSummary) -> TableCell:
         """The net energy; its unit is that of the gross beside it, its provenance where it differs."""

@@ -102,3 +102,29 @@ def check_columns(names: Sequence[str], known: Sequence[str]) -> None:
         if name not in known:
             hint = unknown_name_hint(name, known)
             raise JoulebenchError(f"the table has no column '{name}'", where="--columns", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What energies are turned into beside joules: a battery of so many Wh, a price for each kWh."""
+
+    battery_wh: float | None = None
+    per_kwh: float | None = None
+
+
+#: No battery and no price.
+NO_PRICES: Final = Prices()
+#: Of every renderer that shows energies in other units.
+PRICES: Final = (
+    Option("battery_wh", "float", None, "a battery's energy in Wh, for the share that answers take", minimum=0.1),
+    Option("price_per_kwh", "float", None, "price of a kWh in any currency, for the cost of answers", minimum=1e-6),
+)
+
+
+def prices_of(settings: Settings) -> Prices:
+    """The values of :data:`PRICES`."""
+    battery, price = settings.get("battery_wh"), settings.get("price_per_kwh")
+    return Prices(
+        float(battery) if isinstance(battery, (int, float)) else None,
+        float(price) if isinstance(price, (int, float)) else None,
+    )

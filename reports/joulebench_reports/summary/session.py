@@ -6,6 +6,7 @@ Arithmetic over samples and requests is done in Arrow; Python loops run over cel
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -242,9 +243,16 @@ def _summarise(
         backend_settings=json.dumps(settings, sort_keys=True),
         token=token_work(row, tables.requests),
         kernel=kernel_work(row, workload, tables.requests),
+        units_per_request=_units_per_request(blocks),
         mbu=NO_SHARE,
         mfu=NO_SHARE,
     )
+
+
+def _units_per_request(blocks: Sequence[block_sums.BlockSums]) -> float | None:
+    requests = sum(block.requests for block in blocks)
+    units = [block.units for block in blocks if block.units is not None]
+    return math.fsum(units) / requests if requests and len(units) == len(blocks) else None
 
 
 def _headline(figures: Sequence[Figure], unit: str, absent: str | None) -> Figure:

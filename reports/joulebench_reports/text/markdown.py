@@ -20,7 +20,7 @@ from joulebench_reports.sections.report import (
     Table,
     TableCell,
 )
-from joulebench_reports.sections.view import VIEW, view_of
+from joulebench_reports.sections.view import PRICES, VIEW, prices_of, view_of
 from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
@@ -38,7 +38,7 @@ class MarkdownRenderer(Renderer):
     name = "markdown"
     summary = "tables and notes for an issue or a repository"
     suffix: ClassVar[str] = ".md"
-    options = (*VIEW, BASELINE)
+    options = (*VIEW, *PRICES, BASELINE)
 
     def render(self, session: Session, settings: Settings) -> str:
         """CommonMark with pipe tables."""
@@ -46,7 +46,9 @@ class MarkdownRenderer(Renderer):
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The document of several sessions."""
-        material = Material(*summary_of(sessions, baseline_of(settings)), view=view_of(settings))
+        material = Material(
+            *summary_of(sessions, baseline_of(settings)), view=view_of(settings), prices=prices_of(settings)
+        )
         return markdown_text(report_of(material, Depth.DOCUMENT))
 
 

@@ -23,7 +23,7 @@ from joulebench_reports.sections.report import (
     Table,
     TableCell,
 )
-from joulebench_reports.sections.view import VIEW, view_of
+from joulebench_reports.sections.view import PRICES, VIEW, prices_of, view_of
 from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
@@ -53,6 +53,7 @@ class TerminalRenderer(Renderer):
         Option("color", "bool", False, "write ANSI colours"),
         Option("verbose", "bool", False, "every note, not only the severest"),
         *VIEW,
+        *PRICES,
         BASELINE,
     )
 
@@ -63,7 +64,9 @@ class TerminalRenderer(Renderer):
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The text of several sessions."""
         verbose = bool(settings.get("verbose", False))
-        material = Material(*summary_of(sessions, baseline_of(settings)), view=view_of(settings))
+        material = Material(
+            *summary_of(sessions, baseline_of(settings)), view=view_of(settings), prices=prices_of(settings)
+        )
         report = report_of(material, Depth.NOTES if verbose else Depth.GLANCE)
         return terminal_text(report, *_look(settings), verbose=verbose)
 

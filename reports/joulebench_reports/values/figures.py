@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from joulebench.api import Provenance, Scalar
 from joulebench_reports.values.agreement import AgreementFigures
@@ -12,6 +13,9 @@ from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.techniques import CostTable
 from joulebench_reports.values.tokenwork import KernelWork, TokenWork
 from joulebench_reports.values.verdicts import VerdictTable
+
+#: Flags of blocks in which something else had a part.
+DISTURBED: Final = frozenset({"contended", "throttled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,8 @@ class CellSummary:
     time_base: str = "host"
     #: What simulating a device took on this machine, in s.
     simulation_s: float | None = None
+    #: Units of work of an answer (of a request), where there are both.
+    units_per_request: float | None = None
     #: Name of its session where a report is of several.
     session: str = ""
 
@@ -157,6 +163,27 @@ class CellSummary:
     def simulated(self) -> bool:
         """Whether its time and energy are those of hardware that is not here."""
         return self.time_base == "device"
+
+    @property
+    def disturbed_blocks(self) -> int:
+        """Blocks that other programs or a lowered clock disturbed, at least: flags are counted apart."""
+        return max((flag.blocks or 0 for flag in self.flags if flag.flag in DISTURBED), default=0)
+
+    @property
+    def calm(self) -> Figure | None:
+        """The headline without disturbed blocks, where that is another figure than with them.
+
+        It is another one where it lies outside of the headline's interval, or, of a headline without
+        one, differs by more than a tenth.
+        """
+        figure = self.headline
+        energy = next((e for e in self.energy if e.provenance == figure.provenance), None)
+        calm = None if energy is None else energy.without_flagged
+        if calm is None or calm.value is None or figure.value is None or calm.n == figure.n:
+            return None
+        apart = figure.half_width if figure.half_width is not None else 0.1 * abs(figure.value)
+        narrower = calm.half_width is not None and figure.half_width is not None and 2 * calm.half_width < apart
+        return calm if abs(calm.value - figure.value) > apart or narrower else None
 
     @property
     def rate(self) -> Figure:
