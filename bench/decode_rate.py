@@ -19,7 +19,7 @@ from typing import Any
 from bench.embedded import embedded_artifact
 from joulebench.api import Request
 from joulebench.registry.loading import default_registry
-from joulebench.worker.serving import RequestRecorder
+from joulebench.worker.recording import RequestRecorder
 
 #: Backend, and where its runtime's own loop is.
 LOOPS = {

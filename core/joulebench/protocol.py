@@ -25,11 +25,81 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import SimulatedCost
+from joulebench.api import Artifact, Settings, SimulatedCost
 
 PROTOCOL_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """The request that opens a model. ``workload`` is ``None`` where nothing is to be measured.
+
+    ``runtime`` are the runtime techniques with their settings, ``edges`` the sources that are read
+    at the edges of windows, as :func:`joulebench.meter.live.channels.edge_specs` has them.
+    """
+
+    backend: str
+    artifact: Artifact
+    checkpoint: Path | None
+    device: str
+    settings: Settings
+    runtime: tuple[tuple[str, Settings], ...]
+    workload: str | None
+    workload_settings: Settings
+    seed: int
+    shuffle: bool
+    edges: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> dict[str, object]:
+        """As it goes to the worker."""
+        artifact = self.artifact
+        return {
+            "op": "open",
+            "backend": self.backend,
+            "artifact": {
+                "format": artifact.format,
+                "path": str(artifact.path),
+                "content_hash": artifact.content_hash,
+                "size_bytes": artifact.size_bytes,
+                "parts": [str(path) for path in artifact.parts],
+            },
+            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+            "device": self.device,
+            "settings": dict(self.settings),
+            "runtime": [{"name": name, "settings": dict(settings)} for name, settings in self.runtime],
+            "workload": self.workload,
+            "workload_settings": dict(self.workload_settings),
+            "seed": self.seed,
+            "shuffle": self.shuffle,
+            "edges": self.edges,
+        }
+
+    @classmethod
+    def from_json(cls, order: Mapping[str, Any]) -> OpenOrder:
+        """Decode a request. Raises ``KeyError`` or ``TypeError`` where it is none."""
+        artifact = order["artifact"]
+        return cls(
+            backend=order["backend"],
+            artifact=Artifact(
+                format=artifact["format"],
+                path=Path(artifact["path"]),
+                content_hash=artifact["content_hash"],
+                size_bytes=artifact["size_bytes"],
+                parts=tuple(map(Path, artifact.get("parts", ()))),
+            ),
+            checkpoint=None if order["checkpoint"] is None else Path(order["checkpoint"]),
+            device=order["device"],
+            settings=order["settings"],
+            runtime=tuple((step["name"], step["settings"]) for step in order["runtime"]),
+            workload=order["workload"],
+            workload_settings=order["workload_settings"],
+            seed=order["seed"],
+            shuffle=order.get("shuffle", True),
+            edges=tuple(order["edges"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +170,7 @@ class Block:
     began_ns: int | None = None
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], counters: int) -> Block:
+    def from_json(cls, data: Mapping[str, Any], counters: int) -> Block:
         """Decode the answer to ``run``, with so many energy counters read at each edge.
 
         Raises ``KeyError``, ``TypeError`` or ``ValueError`` where it is no block.
@@ -166,7 +236,7 @@ def _figure(value: Any) -> float:
     return number
 
 
-def _request(data: dict[str, Any]) -> RequestRecord:
+def _request(data: Mapping[str, Any]) -> RequestRecord:
     return RequestRecord(
         prompt_index=_count(data["prompt_index"]),
         edges=tuple(Edge(_whole(t_ns), str(kind), tuple(map(_optional, raw))) for t_ns, kind, raw in data["edges"]),
@@ -245,7 +315,7 @@ def _optional(value: object) -> int | None:
     return None if value is None else _whole(value)
 
 
-def _simulated(data: dict[str, Any]) -> SimulatedRequest | None:
+def _simulated(data: Mapping[str, Any]) -> SimulatedRequest | None:
     simulated = data.get("simulated")
     if simulated is None:
         return None

@@ -124,7 +124,7 @@ class CellRun:
             self.cell.workload_plugin,
             edge_specs(self.channels, PID_FIELD),
         )
-        answer = self._ask(order, "open_s", self.job.limits.open_s)
+        answer = self._ask(order.to_json(), "open_s", self.job.limits.open_s)
         opened = decoded(Opened.from_json, answer)
         self._worker.watch(opened.pid)
         self._worked.opened = opened

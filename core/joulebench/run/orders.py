@@ -12,6 +12,7 @@ from joulebench.api import Artifact, Scalar
 from joulebench.environments.python import OtherPython
 from joulebench.plan.cells import PreparedSession
 from joulebench.profile.measurement import RunLimits
+from joulebench.protocol import OpenOrder
 from joulebench.worker.process import Cause, WorkerError
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class ScoredText:
     tokens: int
     window: int
 
-    def order(self) -> dict[str, Any]:
+    def order(self) -> dict[str, object]:
         """The request to a worker."""
         return {"op": "score", "text": self.path, "tokens": self.tokens, "window": self.window}
 
@@ -83,32 +84,24 @@ class ScoredText:
 
 def opening_order(
     job: Job, backend: str, device: str, workload: str | None = None, edges: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
+) -> OpenOrder:
     """The request that opens a session; without a workload for what is not to be measured."""
-    artifact = job.artifact
-    return {
-        "op": "open",
-        "backend": backend,
-        "artifact": {
-            "format": artifact.format,
-            "path": str(artifact.path),
-            "content_hash": artifact.content_hash,
-            "size_bytes": artifact.size_bytes,
-            "parts": [str(path) for path in artifact.parts],
-        },
-        "checkpoint": None if job.checkpoint is None else str(job.checkpoint),
-        "device": device,
-        "settings": dict(job.session.settings),
-        "runtime": [{"name": step.name, "settings": dict(step.settings)} for step in job.session.runtime_steps],
-        "workload": workload,
-        "workload_settings": dict(job.session.workload_settings),
-        "seed": job.seed,
-        "shuffle": job.shuffle,
-        "edges": edges,
-    }
+    return OpenOrder(
+        backend=backend,
+        artifact=job.artifact,
+        checkpoint=job.checkpoint,
+        device=device,
+        settings=job.session.settings,
+        runtime=tuple((step.name, step.settings) for step in job.session.runtime_steps),
+        workload=workload,
+        workload_settings=job.session.workload_settings,
+        seed=job.seed,
+        shuffle=job.shuffle,
+        edges=tuple(edges),
+    )
 
 
-def decoded(decode: Callable[[dict[str, Any]], T], answer: dict[str, Any]) -> T:
+def decoded(decode: Callable[[Mapping[str, Any]], T], answer: Mapping[str, Any]) -> T:
     """The answer's meaning; one without a meaning is the worker's failure."""
     try:
         return decode(answer)

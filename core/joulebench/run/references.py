@@ -102,7 +102,7 @@ class References:
         try:
             worker.greet(GREETING_S)
             opening = opening_order(job, planned.backend_plugin, planned.device)
-            opened = worker.ask(opening, job.limits.open_s, limit_name="limits.open_s")
+            opened = worker.ask(opening.to_json(), job.limits.open_s, limit_name="limits.open_s")
 
             def ask(order: Mapping[str, Any]) -> dict[str, Any]:
                 return worker.ask(order, job.limits.block_s, limit_name="limits.block_s")

@@ -1,0 +1,237 @@
+"""The model of a worker: opened as it was ordered, and what can be asked of it then."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from joulebench.api import (
+    Artifact,
+    BackendSession,
+    Outcome,
+    Request,
+    RuntimeTechnique,
+    Settings,
+    Workload,
+    WorkloadContext,
+)
+from joulebench.errors import ModelError, PluginError
+from joulebench.meter.live.channels import PID_FIELD
+from joulebench.meter.live.sampler import clock_ns, edge_reader
+from joulebench.protocol import OpenOrder
+from joulebench.registry.loading import Registry, default_registry
+from joulebench.worker.memory import memory_now, reset_peak, resident_in_files, trim_memory
+from joulebench.worker.recording import RequestRecorder, cost_reader
+from joulebench.worker.reference import compare, keep_reference, prompt_tokens
+from joulebench.worker.tokenizer import CheckpointTokenizer, SessionTokenizer, TextTokenizer
+
+
+class OpenModel:
+    """A model that is open in this worker, with its workload.
+
+    Its answers are JSON objects, as :mod:`joulebench.protocol` has them.
+    """
+
+    def __init__(self, order: OpenOrder) -> None:
+        registry = default_registry()
+        reset_peak()
+        self.rss_base_bytes = memory_now().get("rss_bytes")
+        self._rss_peak_bytes = 0
+        self._order = order
+        artifact = order.artifact
+        backend = registry.backend(order.backend)
+        self._techniques = _runtime_techniques(registry, order.runtime)
+        self._capabilities = backend.abilities(order.settings)
+        start = time.perf_counter()
+        self.session: BackendSession = backend.open(artifact, order.device, order.settings)
+        self.session.synchronize()
+        self.load_s = time.perf_counter() - start
+        model_pid = self.session.process_id()
+        self.pid = os.getpid() if model_pid is None else model_pid
+        if model_pid is not None:
+            self.rss_base_bytes = None  # that process was not there before the model was loaded
+        self._tokenizer = _tokenizer(order.checkpoint, self.session, artifact)
+        self._cost = cost_reader(self.session)
+        self._workload: Workload | None = None
+        self._requests: list[Request] = []
+        if order.workload is not None:
+            self._workload = registry.workload(order.workload)
+            self._requests = list(self._workload.requests(self._context(order.seed), order.workload_settings))
+            if not self._requests:
+                raise PluginError(f"workload '{order.workload}' made no request")
+        self._read = edge_reader([_of_process(edge, self.pid) for edge in order.edges])
+        gc.collect()
+
+    def _context(self, seed: int) -> WorkloadContext:
+        tokenizer = self._tokenizer
+        return WorkloadContext(
+            seed=seed,
+            vocabulary_size=self.session.vocabulary_size,
+            context_length=self.session.context_length,
+            tokenize=None if tokenizer is None else tokenizer.encode,
+            eos_tokens=frozenset() if tokenizer is None else tokenizer.eos_tokens,
+            shuffle=self._order.shuffle,
+        )
+
+    def opened(self) -> dict[str, object]:
+        """The answer to ``open``."""
+        return {
+            "load_s": self.load_s,
+            "requests": len(self._requests),
+            "facts": dict(self.session.facts()),
+            "traffic": asdict(self.session.traffic()),
+            "rss_base_bytes": self.rss_base_bytes,
+            "pid": self.pid,
+        }
+
+    def run(self, first: int, count: int) -> dict[str, object]:
+        """Do ``count`` requests from number ``first`` on, walking the list in a circle."""
+        workload = self._workload
+        if workload is None:
+            raise PluginError("'run' without a workload")
+        chosen = [self._requests[(first + request) % len(self._requests)] for request in range(count)]
+        settings = self._order.workload_settings
+        recorded: list[tuple[Request, RequestRecorder, Outcome]] = []
+        gc.disable()  # a collection inside a window would be measured with it
+        cpu_s = 0.0
+        began_ns = clock_ns()
+        try:
+            for request in chosen:
+                recorder = RequestRecorder(self._read, self._cost)
+                workload.setup(self.session, request, settings)
+                self.session.synchronize()
+                cpu_start = self._cpu_s()
+                recorder.phase("start")
+                outcome = workload.perform(self.session, request, settings, recorder)
+                self.session.synchronize()
+                recorder.phase("end")
+                cpu_s += self._cpu_s() - cpu_start
+                recorded.append((request, recorder, outcome))
+        finally:
+            gc.enable()
+        answer = {"cpu_s": cpu_s, "began_ns": began_ns, "requests": [self._record(*request) for request in recorded]}
+        # After the block, not before the next one: what a late counter lends a block from the
+        # time before it should be the power of an idle machine.
+        gc.collect()
+        return answer
+
+    def _record(self, request: Request, recorder: RequestRecorder, outcome: Outcome) -> dict[str, object]:
+        response = None
+        if self._tokenizer is not None and outcome.output:
+            response = self._tokenizer.decode(outcome.output)
+        return {
+            "prompt_index": request.index,
+            "edges": recorder.edges,
+            "prefill_tokens": outcome.prefill_tokens,
+            "decode_tokens": outcome.decode_tokens,
+            "units": outcome.units,
+            "output": outcome.output,
+            "token_t_ns": recorder.tokens,
+            "values": outcome.values,
+            "prompt": request.text,
+            "response": response,
+            "simulated": recorder.simulated(),
+        }
+
+    def score(self, text: str, tokens: int, window: int) -> dict[str, object]:
+        """Negative log-likelihood of a text in windows that each start from nothing."""
+        if self._tokenizer is None:
+            raise ModelError("this model has no tokenizer, so its quality cannot be judged")
+        ids = self._tokenizer.encode(Path(text).read_text(encoding="utf-8"), False)[:tokens]
+        windows: list[tuple[float, int]] = []
+        for start in range(0, len(ids) - 1, window):
+            piece = ids[start : start + window]
+            if len(piece) > 1:
+                self.session.reset()
+                scores = self.session.score(piece)
+                windows.append((-sum(scores), len(scores)))
+        return {
+            "nll_nats": sum(nll_nats for nll_nats, _ in windows),
+            "tokens": sum(count for _, count in windows),
+            "windows": windows,
+        }
+
+    def refer(self, prompts: str, count: int, tokens: int, folder: str) -> dict[str, object]:
+        """Answer prompts and keep what other sessions are compared with in ``folder``."""
+        tokenize = self._tokenizer.encode if self._tokenizer is not None else None
+        chosen = prompt_tokens(self.session, tokenize, Path(prompts), count, tokens, self._order.seed)
+        kept = keep_reference(self.session, chosen, tokens, Path(folder))
+        return {**kept, "tokens": tokens, "random": tokenize is None}
+
+    def agree(self, folder: str) -> dict[str, object]:
+        """Compare the session with what a reference has kept in ``folder``."""
+        decode = self._tokenizer.decode if self._tokenizer is not None else None
+        return compare(self.session, self._capabilities, Path(folder), decode).to_json()
+
+    def aside(self, check: Callable[[], dict[str, object]]) -> dict[str, object]:
+        """Do what is no part of the measurement; the memory it takes is not the cell's peak."""
+        self._rss_peak_bytes = self._rss_peak()
+        try:
+            return check()
+        finally:
+            self.session.reset()
+            gc.collect()
+            trim_memory()
+            reset_peak(self.pid)
+
+    def _cpu_s(self) -> float:
+        """CPU time of this process, and of the one that runs the model where that is another."""
+        own_s = time.process_time()
+        if self.pid == os.getpid():
+            return own_s
+        from joulebench.meter.live.sampling import process_cpu_ns
+
+        return own_s + (process_cpu_ns(self.pid) or 0) * 1e-9
+
+    def _rss_peak(self) -> int:
+        return max(self._rss_peak_bytes, memory_now(self.pid)["rss_peak_bytes"] or 0)
+
+    def inspect(self) -> dict[str, object]:
+        """Memory, by the system and by the runtime, and evidence of runtime techniques."""
+        use, artifact = self.session.memory(), self._order.artifact
+        return {
+            **memory_now(self.pid),
+            "rss_peak_bytes": self._rss_peak() or None,
+            "rss_model_bytes": resident_in_files((artifact.path, *artifact.parts), self.pid),
+            "weights_bytes": use.weights_bytes,
+            "kv_allocated_bytes": use.kv_allocated_bytes,
+            "kv_used_bytes": use.kv_used_bytes,
+            "workspace_bytes": use.workspace_bytes,
+            "device_peak_bytes": use.device_peak_bytes,
+            "evidence": {
+                technique.name: dict(technique.evidence(self.session, own)) for technique, own in self._techniques
+            },
+        }
+
+
+def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, Any]:
+    """A source with the process that runs the model filled in."""
+    return {
+        key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value for key, value in source.items()
+    }
+
+
+def _runtime_techniques(
+    registry: Registry, steps: Iterable[tuple[str, Settings]]
+) -> list[tuple[RuntimeTechnique, Settings]]:
+    techniques: list[tuple[RuntimeTechnique, Settings]] = []
+    for name, settings in steps:
+        technique = registry.technique(name)
+        if not isinstance(technique, RuntimeTechnique):
+            raise PluginError(f"technique '{name}' does not act at run time")
+        techniques.append((technique, settings))
+    return techniques
+
+
+def _tokenizer(folder: Path | None, session: BackendSession, artifact: Artifact) -> TextTokenizer | None:
+    """The checkpoint's own; that of the model's file where there is no checkpoint."""
+    if folder is not None:
+        there = os.path.lexists(folder / "tokenizer.json")
+        return CheckpointTokenizer(folder, session.vocabulary_size) if there else None
+    own = session.tokenizer()
+    return None if own is None else SessionTokenizer(own, str(artifact.path))
