@@ -15,20 +15,20 @@ from joulebench.version import __version__
 
 #: Command names, the module and attribute that holds each, and its line of help.
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "doctor": ("doctor:doctor", "Say what this machine can measure, and what to do about the rest."),
+    "doctor": ("doctor:doctor", "Show what this machine can measure, and how to fix the rest."),
     "plan": ("plan:plan", "Show what a profile would measure here, and what it would skip and why."),
     "run": ("run:run", "Measure a profile and write a session."),
-    "measure": ("measure:measure", "Run any command and say what it cost in joules and seconds."),
+    "measure": ("measure:measure", "Run any command and show its energy, time and memory."),
     "report": ("report:report", "Render a session: terminal, Markdown, CSV, JSON or HTML."),
     "selftest": (
         "selftest:selftest",
-        "Test this machine (and joulebench itself, with --rail) where the truth is known.",
+        "Find the smallest difference this machine can detect; --rail tests the statistics.",
     ),
     "models": ("models:models", "List, show and fetch models."),
     "artifacts": ("artifacts:artifacts", "List, verify and prune converted models in the cache."),
-    "env": ("env:env", "List, make and remove environments of plugins that need one of their own."),
+    "env": ("env:env", "List, make and remove environments of plugins with conflicting dependencies."),
     "profiles": ("profiles:profiles", "List and show profiles, and their JSON schema."),
-    "plugin": ("plugin:plugin", "List plugins, write a new one, and check what they promise."),
+    "plugin": ("plugin:plugin", "List plugins, write a new one, and check their contracts."),
     "session": ("session:session", "Verify a session's files and recover a broken one."),
 }
 
@@ -77,7 +77,7 @@ def _plugin_commands() -> dict[str, click.Command]:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="joulebench")
 def cli() -> None:
-    """What a small language model costs on this machine: joules, seconds, bytes, degrees.
+    """Energy, time, memory and temperature of small language models on this machine.
 
     Start with 'joulebench doctor', then 'joulebench run quick'.
     """

@@ -17,7 +17,7 @@ def artifacts() -> None:
 @artifacts.command("list")
 @json_option
 def list_artifacts(as_json: bool) -> None:
-    """List the artifacts, the one used last first."""
+    """List the artifacts, the most recently used first."""
     from joulebench.models.store import Store
     from joulebench.models.upkeep import entries
 
@@ -60,9 +60,9 @@ def list_artifacts(as_json: bool) -> None:
 @artifacts.command("verify")
 @click.argument("keys", nargs=-1)
 def verify_artifacts(keys: tuple[str, ...]) -> int:
-    """Read every byte of the artifacts KEYS (all, without) and compare it with what was written.
+    """Compare every byte of the artifacts KEYS (without KEYS: all) with what was written.
 
-    A beginning of a key is enough. Exit code 1 if something is wrong.
+    A key prefix is enough. Exit code 1 if something is wrong.
     """
     from joulebench.models.store import Store
     from joulebench.models.upkeep import chosen, verify
@@ -85,13 +85,13 @@ def verify_artifacts(keys: tuple[str, ...]) -> int:
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
-    help="Without KEYS: remove what no run has used for so long (0: everything).",
+    help="Without KEYS: remove what no run has used for this many days (0: everything).",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go, remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
 def prune_artifacts(keys: tuple[str, ...], unused_days: float, dry_run: bool) -> None:
-    """Remove the artifacts KEYS; without, those that are damaged or not used for long.
+    """Remove the artifacts KEYS; without KEYS, damaged ones and those not used for long.
 
-    Each is made again when a run needs it; what a run is using stays.
+    A run that needs one makes it again; artifacts in use stay.
     """
     from joulebench.models.store import Store
     from joulebench.models.upkeep import prune

@@ -102,7 +102,7 @@ def json_option(function: Any) -> Any:
 def trust_option(function: Any) -> Any:
     """The ``--trust`` flag."""
     return click.option(
-        "--trust", is_flag=True, help="Execute what a profile names that comes with a session (command, python)."
+        "--trust", is_flag=True, help="Execute programs that a profile inside a session names (command, python)."
     )(function)
 
 

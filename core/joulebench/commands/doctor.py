@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 @set_option
 @json_option
 def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
-    """Say what this machine can measure, how finely, and what to do about what is missing.
+    """Show what this machine can measure, at what resolution, and how to fix what is missing.
 
-    Settings of probes as in a profile: --set probe.NAME.KEY=VALUE. Exit code 1 where no energy
-    can be measured (an estimate is no measurement).
+    Set probes as in a profile: --set probe.NAME.KEY=VALUE. Exit code 1 if no energy can be
+    measured (an estimate is not a measurement).
     """
     from joulebench.meter.live.calibration import calibrate
     from joulebench.meter.live.crosscheck import cross_check, pairs

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def env() -> None:
-    """Python environments for plugins whose libraries cannot lie beside those of joulebench."""
+    """Python environments for plugins with conflicting dependencies."""
 
 
 @env.command("list")
@@ -90,15 +90,13 @@ def _size(size_bytes: int | None) -> str:
 
 @env.command("create")
 @click.argument("name")
-@click.option(
-    "--python", metavar="PATH", help="Interpreter that the environment is made of; joulebench's own by default."
-)
+@click.option("--python", metavar="PATH", help="Interpreter for the environment; joulebench's own by default.")
 @click.argument("pip_arguments", nargs=-1)
 def create_environment(name: str, python: str | None, pip_arguments: tuple[str, ...]) -> None:
     """Make the environment NAME: a venv in the user's cache, filled once by your own pip.
 
-    joulebench is installed into it as it is installed here. One of that name that is there
-    already is replaced when the new one is whole. What follows -- is given to 'pip install',
+    joulebench is installed into it from the same source as here. An existing environment of that
+    name is replaced once the new one is complete. Arguments after -- are passed to 'pip install',
     such as the index of a CPU-only build of PyTorch.
     """
     from joulebench.environments.making import make_environment
@@ -125,7 +123,7 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
 @env.command("remove")
 @click.argument("name")
 def remove_environment(name: str) -> None:
-    """Remove the environment NAME; a run that uses it keeps it."""
+    """Remove the environment NAME, unless a run uses it."""
     from joulebench.environments.store import Environments
 
     Environments().remove(name)

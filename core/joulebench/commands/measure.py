@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     default=0.0,
     metavar="SECONDS",
     type=click.FloatRange(0, 3600),
-    help="Measure the idle power before, for so long; gives net energies.",
+    help="Measure idle power for SECONDS before the run; gives net energies.",
 )
 @click.option(
     "--calibrate",
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     default=None,
     metavar="SECONDS",
     type=click.FloatRange(0, 60),
-    help="Measure each sensor's update period before, for so long; 0: trust the declared one. By default as "
-    "long as some 40 updates take, 1 s at most, once for a machine and boot.",
+    help="Measure each sensor's update period for SECONDS before the run; 0: trust the declared one. By default "
+    "as long as some 40 updates take, at most 1 s, once for a machine and boot.",
 )
 @click.option(
     "--set",
@@ -67,11 +67,11 @@ def measure(
     output: Path | None,
     command: tuple[str, ...],
 ) -> int:
-    """Run COMMAND and say what it cost: joules, seconds, CPU time, memory.
+    """Run COMMAND and show its energy, time, CPU time and memory.
 
     joulebench measure -- COMMAND [ARGUMENTS]
 
-    Its input and output pass through untouched (with --repeat, only the first run finds the input).
+    Its input and output pass through unchanged (with --repeat, only the first run gets the input).
     The exit code is the command's own: 128 + n when signal n ended it, 127 when it is not found,
     126 when it cannot be executed. Energies are those of the whole machine's domains, other
     processes included; "contended" says when those were busy.

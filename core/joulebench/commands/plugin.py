@@ -18,13 +18,13 @@ KINDS: Final = ("backend", "technique", "converter", "probe", "workload", "rende
 
 @click.group()
 def plugin() -> None:
-    """Installed plugins, new ones, and whether they keep what they promise."""
+    """Installed plugins, new ones, and checks of their contracts."""
 
 
 @plugin.command("list")
 @json_option
 def list_plugins(as_json: bool) -> None:
-    """List every plugin by kind with its state here, and the broken ones with their error."""
+    """List every plugin by kind with its state here, and broken ones with their error."""
     from joulebench.registry.availability import availability_of
     from joulebench.registry.loading import default_registry, provided_names
 
@@ -71,18 +71,18 @@ def _state(row: dict[str, Any]) -> str:
 
 @plugin.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True, help="What it adds. Repeatable.")
+@click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True, help="Kind to write. Repeatable.")
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
-    help="Folder in which its own folder is made; here by default.",
+    help="Folder to write the distribution's folder into; the current one by default.",
 )
 def new(name: str, kind: tuple[str, ...], into: Path) -> None:
     """Write a distribution joulebench-NAME with a working plugin of each KIND and its tests.
 
     NAME is a word of lower-case letters and digits, with hyphens between words. What is written
-    can be installed as it is, keeps its contract, and is yours to change.
+    can be installed as it is, passes its contract, and is yours to change.
     """
     from joulebench.pluginkit.writing import write_distribution
 
@@ -112,17 +112,17 @@ def new(name: str, kind: tuple[str, ...], into: Path) -> None:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Most time for one check.",
+    help="Maximum time for one check.",
 )
 @json_option
 def check(name: str | None, settings: tuple[str, ...], limit_s: float, as_json: bool) -> int:
-    """Try installed plugins, each check in a process of its own, and say what is wrong.
+    """Check installed plugins, each check in its own process, and show what is wrong.
 
-    NAME is a plugin, an entry point or a distribution; without it, all that do not come with
-    joulebench are tried. The checks: loading and what it costs, names, imports that are not
+    NAME is a plugin, an entry point or a distribution; without it, all third-party plugins are
+    checked. The checks: loading and what it costs, names, imports that are not
     declared, the contract of each kind, honesty (frozen or backward counters, wrong units, evidence
-    of no change, tokens that are not the model's), leaks, and printing. Exit code 1 where anything
-    was found.
+    of no change, tokens that are not the model's), leaks, and printing. Exit code 1 if anything is
+    found.
     """
     from joulebench.pluginkit.checking import Checker, read_settings
 

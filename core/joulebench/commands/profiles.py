@@ -31,7 +31,7 @@ def list_profiles(as_json: bool) -> None:
 @profiles.command("show")
 @click.argument("name")
 def show_profile(name: str) -> None:
-    """Print a profile's text, to be copied and changed."""
+    """Print a profile, to copy and change."""
     from joulebench.profile.shipped import find_profile
     from joulebench.registry.loading import default_registry
 

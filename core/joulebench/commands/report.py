@@ -23,12 +23,12 @@ _DEFAULT_FORMAT: Final = "terminal"
 @click.option(
     "--format",
     "name",
-    help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, or a plugin's renderer. "
-    "By default that of the output's suffix, else terminal.",
+    help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, card, chart, or a plugin's renderer. "
+    "By default that of the output's suffix, otherwise terminal.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
 @click.option(
-    "--cell", "cells", multiple=True, metavar="NAME", help="Show this cell alone, by its label or id. Repeatable."
+    "--cell", "cells", multiple=True, metavar="NAME", help="Show only this cell, by its label or id. Repeatable."
 )
 @click.option("--option", "given", multiple=True, metavar="KEY=VALUE", help="An option of the renderer. Repeatable.")
 def report(
@@ -37,7 +37,7 @@ def report(
     """Render a session, finished or not, or several in one report.
 
     SESSION is a session's folder, a folder of many, a pattern in quotes ('sessions/*-quick'), or
-    an address (s3://, gs://, memory:// and whatever else fsspec knows).
+    an address (s3://, gs://, memory:// and any other that fsspec supports).
     """
     from joulebench.commands.terminal import write_document
     from joulebench.profile.values import complete

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     help="Folder for the session's own folder.",
 )
 @set_option
-@click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="SESSION", help="Go on with a session that was interrupted."
-)
+@click.option("--resume", type=click.Path(path_type=Path), metavar="SESSION", help="Resume an interrupted session.")
 @trust_option
 @click.option(
     "--until-quiet",
@@ -38,11 +36,11 @@ if TYPE_CHECKING:
     is_flag=False,
     flag_value=60.0,
     metavar="[MINUTES]",
-    help="Wait until other programs leave the machine alone, before the first cells and whenever cells change; "
-    "at most MINUTES altogether (60 if not given).",
+    help="Wait until the machine is quiet, before the first cells and whenever cells change; "
+    "at most MINUTES in total (by default 60).",
 )
-@click.option("--strict", is_flag=True, help="Exit with 1 also when a cell was skipped.")
-@click.option("--quiet", is_flag=True, help="Say nothing but the result.")
+@click.option("--strict", is_flag=True, help="Also exit with 1 if a cell was skipped.")
+@click.option("--quiet", is_flag=True, help="Print only the result.")
 @click.option("--report/--no-report", default=True, help="Write report.html and print the table.")
 def run(
     profile: str | None,
@@ -58,7 +56,7 @@ def run(
     """Measure PROFILE (a shipped name or a TOML file) and write a session.
 
     Exit code: 0 all cells ran, 1 some failed (or were skipped, with --strict) or nothing ran,
-    2 wrong use.
+    2 usage error.
     """
     if (profile is None) == (resume is None):
         raise click.UsageError("give either a PROFILE or --resume SESSION")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--runs",
     type=click.IntRange(min=3),
     metavar="N",
-    help="Measure how far N runs differ, and keep that for this machine.",
+    help="Measure how far N runs differ, and keep the result for this machine.",
 )
 @set_option
 @json_option
@@ -53,15 +53,15 @@ def selftest(
 ) -> int:
     """Test joulebench itself: on this machine, or with --rail on a simulated one.
 
-    On this machine, one cell is measured twice under two names. They must not be found different,
-    and the smallest difference that could have been seen says what this machine resolves.
+    On this machine, one cell is measured twice under two names. They must not be found different.
+    The smallest difference that would have been detected is the machine's resolution.
 
     With --runs, two cells (the first two backends that work here) are measured in N runs. What their
-    ratio scatters beyond each run's own interval is the spread from run to run: it is kept in the
-    cache for this machine, later sessions record it, and claims carry it.
+    ratio scatters beyond each run's own interval is the variation between runs: it is kept in the
+    cache for this machine, later sessions record it, and verdicts include it.
 
-    Exit code: 0 as it should be, 1 a difference between equal cells (with --rail: a promise
-    not kept), 2 wrong use.
+    Exit code: 0 passed, 1 a difference between equal cells (with --rail: a limit broken),
+    2 usage error.
     """
     simulated = {"--cells": cells, "--seed": seed, "--scenario": files or None, "--pairs": pairs, "--windows": windows}
     if rail:
@@ -193,7 +193,7 @@ def _say(result: SelfTest, lines: list[str]) -> None:
     if not result.good():
         click.echo("this machine told two EQUAL cells apart: its differences are not to be trusted")
     else:
-        click.echo("two equal cells were not told apart, as it should be")
+        click.echo("passed: two equal cells were not found different")
     for line in lines:
         click.echo(f"  to resolve more: {line}")
 

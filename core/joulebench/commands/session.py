@@ -30,9 +30,9 @@ def verify_session(folder: Path) -> int:
 @session.command("recover")
 @click.argument("folder", type=click.Path(path_type=Path))
 def recover_session(folder: Path) -> None:
-    """Turn the unfinished streams of a session that was cut off into plain Arrow files.
+    """Turn the unfinished streams of an interrupted session into plain Arrow files.
 
-    'joulebench run --resume FOLDER' goes on with the measurement instead.
+    To continue the measurement instead: 'joulebench run --resume FOLDER'.
     """
     from joulebench.session.upkeep import recover
 

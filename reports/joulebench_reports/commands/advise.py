@@ -59,11 +59,11 @@ def advise(
     as_json: bool,
     output: Path | None,
 ) -> int:
-    """Say which combination of SESSION to deploy on its machine, and how sure that is.
+    """Recommend which cell of SESSION to deploy on its machine, with its certainty.
 
-    For each model and workload: the cell that has least energy (--for) of those that keep the
-    limits, the ones that are as good, and the Pareto front. Where the session does not show which
-    is best, there is no recommendation, but what another run needs. Energies of different
+    For each model and workload: the cell with the least energy (--for) within the limits, the
+    ones that are as good, and the Pareto front. If the session does not show which is best, there
+    is no recommendation, and the output says what another run needs. Energies of different
     provenance are never ranked together. Exit code 1: nothing is recommended.
     """
     from joulebench.session.places import open_session

@@ -31,7 +31,7 @@ _GROUPS: Final = ("energy", "time", "memory", "quality")
     "metrics",
     multiple=True,
     type=click.Choice(_GROUPS),
-    help="Compare energy, time, memory or quality alone. Repeatable. Default: all.",
+    help="Compare only energy, time, memory or quality. Repeatable. Default: all.",
 )
 @click.option(
     "--ignore",
@@ -45,7 +45,7 @@ _GROUPS: Final = ("energy", "time", "memory", "quality")
     "--save-baseline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keep the figures of the one session given as a baseline file, and compare nothing.",
+    help="Save the figures of the one session as a baseline file; compare nothing.",
 )
 def compare(
     baseline: str,
@@ -58,10 +58,10 @@ def compare(
     output: Path | None,
     save_baseline: Path | None,
 ) -> int:
-    """Say what became worse from BASELINE to CURRENT: sessions, or files of --save-baseline.
+    """Find regressions from BASELINE to CURRENT: sessions, or files of --save-baseline.
 
-    A figure became worse where it changed by more than the threshold and the interval of the
-    change excludes zero. Markdown is a comment for a pull request. Exit code 3: something did; 1:
+    A figure regressed if it became worse by more than the threshold and the interval of the
+    change excludes zero. Markdown is a comment for a pull request. Exit code 3: a regression; 1:
     nothing could be compared.
     """
     from joulebench_reports.compare.baselines import save_baseline as save

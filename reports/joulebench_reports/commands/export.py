@@ -31,15 +31,15 @@ _TABLES: Final = ("summary", "figures", "session", "cells", "blocks", "energy", 
     "tables",
     multiple=True,
     type=click.Choice(_TABLES),
-    help="Write this table alone: summary, session, cells, blocks, energy, requests, "
+    help="Write only this table: summary, session, cells, blocks, energy, requests, "
     "samples or events. Repeatable. Default: all.",
 )
-@click.option("--baseline", metavar="CELL", help="Label or id of the cell that the others are held against in summary.")
+@click.option("--baseline", metavar="CELL", help="Label or id of the cell that summary compares the others with.")
 def export(sessions: tuple[str, ...], folder: Path, form: Form, tables: tuple[str, ...], baseline: str | None) -> None:
-    """Write a session's tables, or those of several, as Parquet or CSV files.
+    """Write the tables of one or more sessions as Parquet or CSV files.
 
     One file for each table; every row names its session. 'summary' has the figures and verdicts of
-    the reports, a row for each cell. Units stand in Parquet's metadata, and of CSV in
+    the reports, a row for each cell. Units are in Parquet's metadata, and for CSV in
     datapackage.json. SESSION is what 'joulebench report' takes.
     """
     from joulebench.session.places import open_sessions

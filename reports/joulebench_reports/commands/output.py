@@ -28,7 +28,7 @@ def output_options(function: _Function) -> _Function:
             "--format",
             "form",
             type=click.Choice(_FORMS),
-            help="terminal, markdown, html or json. By default that of the output's suffix, else terminal.",
+            help="terminal, markdown, html or json. By default that of the output's suffix, otherwise terminal.",
         ),
     ):
         function = option(function)

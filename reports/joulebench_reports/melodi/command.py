@@ -9,14 +9,14 @@ import click
 
 @click.group("import", short_help="Read others' measurements into a session.")
 def import_group() -> None:
-    """Read measurements that others published into a session."""
+    """Import published measurements as a session."""
 
 
 @import_group.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the session, new or empty.")
 def melodi(files: tuple[Path, ...], out: Path) -> None:
-    """Read published MELODI tables (CSV) into a session, and say what is wrong with them.
+    """Import published MELODI tables (CSV) as a session, and list their faults.
 
     Every report and 'joulebench report SESSION --format analysis' then works on it.
     """

@@ -21,11 +21,11 @@ import click
     show_default=True,
     help="Seed of the placement; can be given more than once.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON, a list with one entry for a seed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one entry per seed.")
 def synthesis(lanes: int, weight_bits: int, part: str, seeds: tuple[int, ...], as_json: bool) -> None:
-    """Map the FPGA engine to a part's cells, place and route it, and say what clock it allows.
+    """Map the FPGA engine to a part's cells, place and route it, and show the clock it reaches.
 
-    It takes minutes (the first call of the tools some more) and is kept in the user's cache. For
+    It takes minutes (the first call some more); the result is kept in the user's cache. For
     Xilinx parts the open tools give resources, but no placement and so no clock.
     """
     from joulebench_plugins.fpga.law import Engine
