@@ -34,7 +34,7 @@ CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
 
 
 def cache_folder() -> Path:
-    """The user's cache for models and artifacts, where a backend may keep a folder of its own.
+    """The user's cache for models and artifacts, where a backend may keep its own folder.
 
     ``JOULEBENCH_CACHE`` overrides it.
     """
@@ -52,13 +52,13 @@ def allowed_cores() -> int:
 
 
 def thread_count(settings: Settings) -> int:
-    """Threads to use: the setting ``threads``, else one for each core that may be used."""
+    """Threads to use: the setting ``threads``, otherwise one for each allowed core."""
     stated = settings.get("threads")
     return allowed_cores() if stated is None else int(stated)
 
 
 def cpu_device() -> Device:
-    """The device ``cpu``, described by the cores that may be used."""
+    """The device ``cpu``, described by the allowed cores."""
     return Device("cpu", f"{allowed_cores()} allowed cores")
 
 
@@ -77,9 +77,9 @@ def asked_elsewhere(code: str) -> Any:
 
 
 class LogitsSession(BackendSession):
-    """A session of which only ``logits`` must be written: all else follows from them.
+    """A session that only needs ``logits``: everything else is derived from them.
 
-    Right for any model and slow: each token reads the whole sequence again. A runtime with a KV
+    Correct for any model, but slow: each token reads the whole sequence again. A runtime with a KV
     cache overrides ``prefill``, ``step`` and ``reset``. Capabilities ``generate``, ``score``,
     ``logits``.
     """
@@ -89,7 +89,7 @@ class LogitsSession(BackendSession):
         self._tokens: list[int] = []
 
     def prefill(self, tokens: Sequence[int]) -> int:
-        """The largest logit after the prompt."""
+        """The token with the largest logit after the prompt."""
         if self.context_length is not None and len(tokens) > self.context_length:
             raise JoulebenchError(f"{len(tokens)} tokens do not fit into {self.context_length}")
         token = int(self.logits(tokens)[-1].argmax())
@@ -97,7 +97,7 @@ class LogitsSession(BackendSession):
         return token
 
     def step(self) -> int:
-        """The largest logit after all that there is."""
+        """The token with the largest logit after the whole sequence."""
         return self.prefill(self._tokens)
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:

@@ -201,7 +201,7 @@ def _tensor_info(info: Any, numbers_at: int) -> TensorInfo:
 
 
 def inspect_checkpoint(folder: Path) -> CheckpointFacts:
-    """Check a checkpoint folder and say what is in it."""
+    """Check a checkpoint folder and describe its contents."""
     try:
         return _inspect(folder)
     except OSError as error:

@@ -26,8 +26,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def joulebench_backends() -> list[type[Backend]]:  # type: ignore[empty-body]
     """Backend classes.
 
-    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
-    not at the module's head::
+    Called once per process, when a plugin of any kind is first looked up. Import the class here,
+    not at the top of the module::
 
         @hookimpl
         def joulebench_backends():
@@ -41,8 +41,8 @@ def joulebench_backends() -> list[type[Backend]]:  # type: ignore[empty-body]
 def joulebench_techniques() -> list[type[Technique]]:  # type: ignore[empty-body]
     """Technique classes.
 
-    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
-    not at the module's head::
+    Called once per process, when a plugin of any kind is first looked up. Import the class here,
+    not at the top of the module::
 
         @hookimpl
         def joulebench_techniques():
@@ -56,8 +56,8 @@ def joulebench_techniques() -> list[type[Technique]]:  # type: ignore[empty-body
 def joulebench_converters() -> list[type[Converter]]:  # type: ignore[empty-body]
     """Converter classes.
 
-    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
-    not at the module's head::
+    Called once per process, when a plugin of any kind is first looked up. Import the class here,
+    not at the top of the module::
 
         @hookimpl
         def joulebench_converters():
@@ -71,8 +71,8 @@ def joulebench_converters() -> list[type[Converter]]:  # type: ignore[empty-body
 def joulebench_probes() -> list[type[Probe]]:  # type: ignore[empty-body]
     """Probe classes.
 
-    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
-    not at the module's head::
+    Called once per process, when a plugin of any kind is first looked up. Import the class here,
+    not at the top of the module::
 
         @hookimpl
         def joulebench_probes():
@@ -89,8 +89,8 @@ def joulebench_probes() -> list[type[Probe]]:  # type: ignore[empty-body]
 def joulebench_renderers() -> list[type[Renderer]]:  # type: ignore[empty-body]
     """Renderer classes.
 
-    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
-    not at the module's head::
+    Called once per process, when a plugin of any kind is first looked up. Import the class here,
+    not at the top of the module::
 
         @hookimpl
         def joulebench_renderers():
@@ -104,8 +104,8 @@ def joulebench_renderers() -> list[type[Renderer]]:  # type: ignore[empty-body]
 def joulebench_workloads() -> list[type[Workload]]:  # type: ignore[empty-body]
     """Workload classes.
 
-    Called once in a process, when a plugin of any kind is first looked up. Import the class here,
-    not at the module's head::
+    Called once per process, when a plugin of any kind is first looked up. Import the class here,
+    not at the top of the module::
 
         @hookimpl
         def joulebench_workloads():
@@ -131,7 +131,7 @@ def joulebench_profile_dirs() -> list[Path]:  # type: ignore[empty-body]
 def joulebench_commands() -> dict[str, click.Command]:  # type: ignore[empty-body]
     """Further commands by name.
 
-    Called when the command line meets a name it does not know, and for ``--help``::
+    Called for unknown command names, and for ``--help``::
 
         @hookimpl
         def joulebench_commands():

@@ -49,7 +49,7 @@ class ModelFile:
 
 
 class Converter(Plugin):
-    """Turns an artifact of one format into another. Runs in a process of its own."""
+    """Turns an artifact of one format into another. Runs in its own process."""
 
     source: ClassVar[str]
     target: ClassVar[str]
@@ -87,7 +87,7 @@ class Converter(Plugin):
 
 
 class ArtifactTechnique(Plugin):
-    """A compression that rewrites a model on disk. Runs in a process of its own.
+    """A compression that rewrites a model on disk. Runs in its own process.
 
     ``stage`` is ``checkpoint`` (HF weights to HF weights, so it reaches every backend) or
     ``artifact`` (a format to a format).
@@ -102,7 +102,7 @@ class ArtifactTechnique(Plugin):
         return None
 
     def config_after(self, settings: Settings, config: Mapping[str, object]) -> Mapping[str, object] | None:
-        """``config.json`` of the result, from that of the source; ``None`` if it cannot be told before.
+        """``config.json`` of the result, from that of the source; ``None`` if it is not known beforehand.
 
         Later steps of a chain are checked against it.
         """
@@ -114,4 +114,4 @@ class ArtifactTechnique(Plugin):
 
     @abstractmethod
     def evidence(self, before: Path, after: Path, settings: Settings) -> Mapping[str, Scalar]:
-        """What is observed to have changed (zero fraction, dtypes, bytes), read from the files."""
+        """The observed changes (zero fraction, dtypes, bytes), read from the files."""

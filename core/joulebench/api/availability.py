@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether something works here; if not, why, and what would cure it."""
+    """Whether something works here; if not, why, and how to fix it."""
 
     ok: bool
     reason: str | None = None
@@ -28,7 +28,7 @@ class Availability:
 
 
 def require_modules(modules: Sequence[str], extra: str, distribution: str = "joulebench") -> Availability:
-    """Availability of importable ``modules``, without importing them.
+    """Whether ``modules`` can be imported, without importing them.
 
     The cure names the ``extra`` of ``distribution`` that installs them, where it has that extra; else
     the missing modules themselves.

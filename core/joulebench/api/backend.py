@@ -24,19 +24,19 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """The runtime's own account of its memory, in bytes; ``None`` where it does not say."""
+    """The runtime's own account of its memory, in bytes; ``None`` where unknown."""
 
     weights_bytes: int | None = None
     kv_allocated_bytes: int | None = None
     kv_used_bytes: int | None = None
     workspace_bytes: int | None = None
-    #: Most memory of the accelerator that was in use since the session was opened.
+    #: Peak memory of the accelerator since the session was opened.
     device_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one decoded token has to move and to compute, counted from the loaded tensors.
+    """What one decoded token moves and computes, counted from the loaded tensors.
 
     ``None`` where the runtime does not let its tensors be counted.
     """
@@ -55,7 +55,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Something small that a session can do over and over, with known traffic and work.
+    """A small piece of work that a session can repeat, with known traffic and operations.
 
     ``run(n)`` does it ``n`` times and returns when the last one is done. ``bytes_moved`` counts
     what it must read and write at least once; ``operations`` its floating-point operations.
@@ -79,18 +79,18 @@ class Kernel:
 class SimulatedCost:
     """What simulated hardware has spent since its session was opened, by its own clock.
 
-    Seconds of the simulated device have nothing to do with those that simulating it takes.
+    Seconds of the simulated device are unrelated to the time the simulation takes.
     ``energy_low_j`` and ``energy_high_j`` bound what the ranges of the model's inputs allow, which
-    is no statistical interval. ``None`` where the simulation does not tell.
+    is not a statistical interval. ``None`` where the simulation gives none.
     """
 
-    #: Time that the device would have worked.
+    #: Time for which the device would have worked.
     device_s: float
     #: Clock cycles in that time.
     cycles: int | None = None
     #: Energy of the device by its model.
     energy_j: float | None = None
-    #: The least and the most that the inputs' ranges allow.
+    #: The minimum and the maximum that the inputs' ranges allow.
     energy_low_j: float | None = None
     energy_high_j: float | None = None
 
@@ -124,7 +124,7 @@ class BackendSession(ABC):
     ``mlp.contextual``, ….
     """
 
-    #: Most tokens (prompt and answer) that one sequence may hold; ``None`` if unbounded.
+    #: Maximum tokens (prompt and answer) of one sequence; ``None`` if unbounded.
     context_length: int | None = None
     #: Number of token ids; ids are 0 … vocabulary_size - 1.
     vocabulary_size: int | None = None
@@ -141,7 +141,7 @@ class BackendSession(ABC):
         raise self.lacking("step")
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
-        """Natural-log probabilities of ``tokens[1:]`` given what stands before each."""
+        """Natural-log probabilities of ``tokens[1:]``, each given the preceding tokens."""
         raise self.lacking("score")
 
     def logits(self, tokens: Sequence[int]) -> Any:
@@ -161,11 +161,11 @@ class BackendSession(ABC):
         raise self.lacking("train_step")
 
     def reset(self) -> None:
-        """Forget the sequence (empty the KV cache), keep what is loaded and compiled."""
+        """Forget the sequence (empty the KV cache); the model stays loaded and compiled."""
         raise self.lacking("reset")
 
     def synchronize(self) -> None:
-        """Wait until the device has finished what was submitted; nothing on a CPU."""
+        """Wait until the device has finished all submitted work; does nothing on a CPU."""
         return
 
     def hardware_kernel(self, name: str, size: int) -> Kernel:
@@ -190,7 +190,7 @@ class BackendSession(ABC):
         """The runtime's account of its memory now."""
 
     def traffic(self) -> Traffic:
-        """What one decoded token has to move and to compute, counted from the loaded tensors."""
+        """What one decoded token moves and computes, counted from the loaded tensors."""
         return Traffic()
 
     def observed(self, capability: str) -> Mapping[str, Scalar]:
@@ -219,7 +219,7 @@ class BackendSession(ABC):
         return None
 
     def facts(self) -> Mapping[str, Scalar]:
-        """What the session really uses (dtype, kernels, threads), for the cell's record.
+        """What the session uses (dtype, kernels, threads), for the cell's record.
 
         ``dtype`` is the number type that the weights are held and computed with. A cell without
         technique whose fact is ``float32`` is held to the reference of the agreement check.
@@ -227,7 +227,7 @@ class BackendSession(ABC):
         return {}
 
     def process_id(self) -> int | None:
-        """The process that runs the model, where the session only speaks to it; else ``None``.
+        """The process that runs the model, if that is another one; otherwise ``None``.
 
         Its memory and CPU time are then the cell's. It must have been started by this session,
         in the same process group, and live as long as the session.
@@ -235,7 +235,7 @@ class BackendSession(ABC):
         return None
 
     def close(self) -> None:
-        """Free what the session holds."""
+        """Release the session's resources."""
         return
 
     def lacking(self, what: str) -> Exception:
@@ -284,7 +284,7 @@ class Backend(Plugin):
         return self.capabilities
 
     def conversion_settings(self, settings: Settings) -> Settings:
-        """Values for options of the converters that lead to this backend's artifact.
+        """Option values for the converters that make this backend's artifact.
 
         A converter takes those that it has an option of that name for (such as ``dtype``).
         """

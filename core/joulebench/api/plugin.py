@@ -17,7 +17,7 @@ ENVIRONMENT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Packages that a plugin's work needs and that cannot lie beside those of joulebench.
+    """Packages that a plugin needs and that conflict with those of joulebench.
 
     ``requirements`` are as ``pip install`` takes them. joulebench itself and the distribution of
     the plugin are installed beside them, from where they were installed here. Plugins that need
@@ -46,12 +46,12 @@ class Environment:
 
 
 class Plugin(ABC):
-    """What all plugin classes have: a unique name, a line of description, and options."""
+    """What all plugin classes have: a unique name, a one-line summary, and options."""
 
     name: ClassVar[str]
     summary: ClassVar[str] = ""
     options: ClassVar[tuple[Option, ...]] = ()
-    #: Where the work of a technique, converter or backend is done, if not in joulebench's own
+    #: Where a technique, converter or backend does its work, if not in joulebench's own
     #: interpreter. `available`, `versions` and `devices` are then asked there.
     environment_needs: ClassVar[Environment | None] = None
 
@@ -64,5 +64,5 @@ class Plugin(ABC):
         return {}
 
     def default_settings(self) -> dict[str, OptionValue]:
-        """The options that have a default, at that."""
+        """The options that have a default, with that value."""
         return {option.name: option.default for option in self.options if option.default is not None}

@@ -40,7 +40,7 @@ def provenance_of_file(path: Path) -> Provenance:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A number in a file that the kernel keeps current, read with one ``pread``.
+    """A number in a file that the kernel keeps up to date, read with one ``pread``.
 
     Without ``key``, ``columns`` index the whitespace-separated fields of the whole text; with
     ``key``, of the first line that starts with it (the key itself is field 0). Several columns
@@ -82,7 +82,7 @@ class ReaderSource:
 class Accuracy:
     """How far a meter may be off, by its data sheet or its calibration.
 
-    Limits are shares (0.01 is ±1 %), taken as half-widths of rectangles (GUM 4.3.7): ``of_reading`` errs on
+    Limits are shares (0.01 is ±1 %), half-widths of rectangular distributions (GUM 4.3.7): ``of_reading`` errs on
     the scale, ``of_range`` is an offset of that share of the full scale ``range_w``, in W. ``gain`` is the
     factor that a calibration found and that the channel's ``scale`` contains, ``calibrated_on`` its day
     (``2026-03-01``). Raises ``ValueError`` where that makes no sense.
@@ -123,7 +123,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One thing that a probe can read. ``raw`` integers times ``scale`` give ``unit``.
+    """One quantity that a probe can read. ``raw`` integers times ``scale`` give ``unit``.
 
     Units by quantity: energy J, power W, temperature degC, memory bytes, frequency Hz,
     cpu_time s, throttle count (a counter of events or a bit mask that is 0 when unthrottled),
@@ -141,11 +141,11 @@ class Channel:
     provenance: Provenance
     #: What the figure covers: ``package-0``, ``dram-0``, ``gpu-0``, ``machine``, ``process``.
     domain: str
-    #: Whether it enters the machine's total; false for what lies inside or around another.
+    #: Whether it is part of the machine's total; false for channels inside or around another one.
     counted: bool = True
-    #: Samples a second by the sampler.
+    #: Samples per second by the sampler.
     rate_hz: float = 10.0
-    #: Time between changes of the source, where known before it is measured.
+    #: Time between changes of the source, if known before it is measured.
     update_period_s: float | None = None
     #: Smallest step of the value, in ``unit``.
     resolution: float | None = None
@@ -153,13 +153,13 @@ class Channel:
     wraps_at: int | None = None
     #: Relative standard uncertainty of the scale itself (an uncalibrated sensor, a model).
     relative_uncertainty: float = 0.0
-    #: What the reader of a report must know (averaging of the sensor, …).
+    #: What readers of a report should know (averaging of the sensor, …).
     note: str = ""
-    #: Time over which a gauge averages what it shows, in s; ``None`` where that is not known.
+    #: Averaging time of a gauge, in s; ``None`` if unknown.
     averaging_s: float | None = None
     #: Domains that belong into the machine's total beside this one and cannot be read.
     total_lacks: tuple[str, ...] = ()
-    #: How far the meter may be off; ``None`` where nobody has said.
+    #: How far the meter may be off; ``None`` if unknown.
     accuracy: Accuracy | None = None
 
 
@@ -172,8 +172,8 @@ class Probe(Plugin):
 
     @abstractmethod
     def inspect(self, settings: Settings) -> Availability:
-        """Whether the sensor can be read here; if not, the reason and the cure."""
+        """Whether the sensor can be read here; if not, the reason and the fix."""
 
     @abstractmethod
     def channels(self, settings: Settings) -> tuple[Channel, ...]:
-        """The channels that can be read here now. Called only where ``inspect`` says yes."""
+        """The channels that can be read here now. Called only if ``inspect`` says yes."""

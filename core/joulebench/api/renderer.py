@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Renderer(Plugin):
-    """Turns a session into something to read."""
+    """Turns a session into a report."""
 
     #: File suffix of its output, such as ``.html``; empty for the terminal.
     suffix: ClassVar[str] = ""
@@ -25,7 +25,7 @@ class Renderer(Plugin):
 
     @abstractmethod
     def render(self, session: Session, settings: Settings) -> str | bytes:
-        """The report's content. Text from prompts, models and plugins must come out inert."""
+        """The report's content. Text from prompts, models and plugins must be made inert."""
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str | bytes:
         """One report of several sessions, whose provenances never share a ranking.
@@ -39,7 +39,7 @@ class Renderer(Plugin):
         )
 
     def conclusion(self, session: Session, settings: Settings) -> str | None:
-        """A few lines that a run ends with, below every report; ``None``: nothing to add."""
+        """A few lines at the end of a run, below every report; ``None``: nothing to add."""
         return None
 
 

@@ -29,7 +29,7 @@ class RuntimeTechnique(Plugin):
 
     @abstractmethod
     def evidence(self, session: BackendSession, settings: Settings) -> Mapping[str, Scalar]:
-        """What is observed in the open session after a block (KV bytes allocated, dtypes)."""
+        """The observed effects in the open session after a block (KV bytes allocated, dtypes)."""
 
 
 Technique = ArtifactTechnique | RuntimeTechnique

@@ -28,11 +28,11 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one request did inside the measured window."""
+    """What one request did within the measured window."""
 
     #: Tokens of the prompt that were read: what the phase ``prefill`` is divided by.
     prefill_tokens: int = 0
-    #: Calls of ``step()``: what the phase ``decode`` is divided by. An answer's first token comes of the prefill.
+    #: Calls of ``step()``: what the phase ``decode`` is divided by. An answer's first token comes from the prefill.
     decode_tokens: int = 0
     #: Work done in the workload's own ``unit``: the request's whole energy and time are divided by it.
     units: float = 0.0
@@ -55,7 +55,7 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class WorkloadContext:
-    """What a workload may use to make its requests, in the worker.
+    """What a workload can use to make its requests, in the worker.
 
     ``tokenize(text, chat)`` gives token ids (``None`` when the model has no tokenizer);
     ``chat`` applies the model's own template where it has one.
@@ -93,7 +93,7 @@ class Workload(Plugin):
 
     @abstractmethod
     def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
-        """The list that blocks walk through, in order and again from the start."""
+        """The list that blocks go through in order; after its end, from the start again."""
 
     def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
         """Bring the session to where the request begins, outside of the measured window."""
@@ -101,7 +101,7 @@ class Workload(Plugin):
 
     @abstractmethod
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
-        """Do one request. No other work than the measured belongs here."""
+        """Run one request. Only measured work belongs here."""
 
     def quality(self, totals: Mapping[str, float]) -> Mapping[str, Scalar]:
         """Quality figures from the sums of ``Outcome.values`` over all requests, if any."""

@@ -33,10 +33,10 @@ NATS: Final = 2e-2
 
 
 class BackendContract(PluginContract):
-    """What a backend keeps, tried on a llama-type checkpoint of 1.3 MB.
+    """The promises of a backend, tested on a llama-type checkpoint of 1.3 MB.
 
-    What a backend cannot do (a capability that it does not name, a model that its ``check``
-    refuses, a device that is not here) is skipped.
+    Skipped are capabilities that the backend does not name, models that its ``check``
+    refuses, and devices that are not here.
     """
 
     kind = "backend"
@@ -68,7 +68,7 @@ class BackendContract(PluginContract):
         )
 
     def test_a_session_can_be_closed_twice(self, plugin: Any) -> None:
-        """A run that fails closes what another part of it has closed."""
+        """A failing run may close a session twice."""
         with opened(plugin) as session:
             session.close()
 
@@ -126,7 +126,7 @@ class BackendContract(PluginContract):
         )
 
     def test_scores_are_log_probabilities(self, plugin: Any) -> None:
-        """One for each token but the first; natural logarithms, none above 0."""
+        """One for each token except the first; natural logarithms, none above 0."""
         with opened(plugin, "score") as session:
             session.reset()
             scores = [float(score) for score in session.score(PROMPT)]
@@ -179,7 +179,7 @@ class BackendContract(PluginContract):
         )
 
     def test_logits_do_not_look_ahead(self, plugin: Any) -> None:
-        """What is expected after a token does not depend on the tokens behind it."""
+        """The logits after a token do not depend on later tokens."""
         with opened(plugin, "logits") as session:
             whole, part = _logits(session, PROMPT), _logits(session, PROMPT[:5])
             other = _logits(session, [*PROMPT[:5], *OTHER])
@@ -193,7 +193,7 @@ class BackendContract(PluginContract):
             )
 
     def test_greedy_tokens_are_its_own_largest_logits(self, plugin: Any) -> None:
-        """The tokens that are written are those that ``logits`` expects most."""
+        """The written tokens are those with the largest ``logits``."""
         with opened(plugin, "generate", "logits") as session:
             answer = _answer(session, PROMPT)
             sequence = [*PROMPT, *answer]

@@ -12,7 +12,7 @@ from joulebench.testing.contracts.files import content_hash, expect_whole, writt
 
 
 class ConverterContract(PluginContract):
-    """What a converter keeps, tried on the tiny checkpoint in the format that it reads."""
+    """The promises of a converter, tested on the tiny checkpoint in the format that it reads."""
 
     kind = "converter"
 

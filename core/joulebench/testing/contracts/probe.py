@@ -30,7 +30,7 @@ _RATE_HZ: Final = 50.0
 
 
 class ProbeContract(PluginContract):
-    """What a probe keeps. Where its sensor is not here, what needs one is skipped."""
+    """The promises of a probe. Without its sensor, tests that need one are skipped."""
 
     kind = "probe"
 
@@ -77,7 +77,7 @@ class ProbeContract(PluginContract):
             )
 
     def test_its_counters_go_forward(self, plugin: Any) -> None:
-        """A counter never falls, but where it wraps; and a wrap is stated."""
+        """A counter never falls, except where it wraps; its wrap is declared."""
         channels = [channel for channel in _channels(subject_of(plugin)) if channel.kind == "counter"]
         if not channels:
             not_here("it has no counter")

@@ -15,7 +15,7 @@ _CONTROL: Final = "\x1b]0;pwned"
 
 
 class RendererContract(PluginContract):
-    """What a renderer keeps, on small sessions that the product's own writer made."""
+    """The promises of a renderer, on small sessions made by the product's own writer."""
 
     kind = "renderer"
 
@@ -34,7 +34,7 @@ class RendererContract(PluginContract):
         expect(bool(shown), "the report is empty", "say at least which cells there are")
 
     def test_an_unfinished_session_can_be_shown(self, plugin: Any, tmp_path: Path) -> None:
-        """A run that is under way, or was killed."""
+        """A running or killed run."""
         _shown(plugin, write_sample_session(tmp_path / "session", status="running"))
 
     def test_the_same_session_gives_the_same_report(self, plugin: Any, tmp_path: Path) -> None:

@@ -129,9 +129,9 @@ class RuntimeTechniqueContract(PluginContract):
 
 
 class TechniqueContract(ArtifactTechniqueContract, RuntimeTechniqueContract):
-    """What a technique keeps: it changes the model, and its evidence is what was observed.
+    """The promises of a technique: it changes the model, and its evidence is observed.
 
-    Claims about the other sort of technique are skipped.
+    Tests for the other kind of technique are skipped.
     """
 
 

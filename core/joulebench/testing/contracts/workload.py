@@ -26,7 +26,7 @@ _CONTEXT: Final = 4096
 
 
 class WorkloadContract(PluginContract):
-    """What a workload keeps: what it asks for, what it counts, and where its phases lie."""
+    """The promises of a workload: what it requires, what it counts, and where its phases are."""
 
     kind = "workload"
 
