@@ -54,7 +54,7 @@ $(DEV_STAMP): $(STAMP)
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/joulebench run quick --out $(OUT)
+	$(BIN)/joulebench run quick --output $(OUT)
 
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not apart and not faults" $(PYTEST_ARGS)

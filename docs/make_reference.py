@@ -165,6 +165,9 @@ def command_reference() -> str:
         options = _parameters(command)
         if options:
             parts[-1] += f"\n{options}"
+        if command.epilog:
+            lines = inspect.cleandoc(command.epilog.partition("\n")[2].partition("\n")[2])
+            parts[-1] += f"\n```sh\n{lines}\n```\n"
     return "\n".join(parts)
 
 

@@ -5,32 +5,41 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn, get_args
 
 import click
 
+from joulebench.api import CommandSection, examples, section_of
+from joulebench.commands.helping import short_help
 from joulebench.commands.terminal import guarded_output
 from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench.version import __version__
 
-#: Command names, the module and attribute that holds each, and its line of help.
-_COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "doctor": ("doctor:doctor", "Show what this machine can measure, and how to fix the rest."),
-    "plan": ("plan:plan", "Show what a profile would measure here, and what it would skip and why."),
-    "run": ("run:run", "Measure a profile and write a session."),
-    "measure": ("measure:measure", "Run any command and show its energy, time and memory."),
-    "report": ("report:report", "Render a session: terminal, Markdown, CSV, JSON or HTML."),
-    "selftest": (
-        "selftest:selftest",
-        "Find the smallest difference this machine can detect; --rail tests the statistics.",
-    ),
-    "models": ("models:models", "List, show and fetch models."),
-    "artifacts": ("artifacts:artifacts", "List, verify and prune converted models in the cache."),
-    "env": ("env:env", "List, make and remove environments of plugins with conflicting dependencies."),
-    "profiles": ("profiles:profiles", "List and show profiles, and their JSON schema."),
-    "plugin": ("plugin:plugin", "List plugins, write a new one, and check their contracts."),
-    "session": ("session:session", "Verify a session's files and recover a broken one."),
+
+class Entry(NamedTuple):
+    """A built-in command: its section of the help, the module and attribute that hold it, its line of help."""
+
+    section: CommandSection
+    place: str
+    text: str
+
+
+_COMMANDS: Final[dict[str, Entry]] = {
+    "doctor": Entry("Start", "doctor:doctor", "Show what this machine can measure, and how to fix the rest"),
+    "plan": Entry("Start", "plan:plan", "Show what a profile would measure, and how long it takes"),
+    "run": Entry("Start", "run:run", "Measure a profile and write a session"),
+    "measure": Entry("Start", "measure:measure", "Measure the energy and time of any command"),
+    "report": Entry("Results", "report:report", "Show a session: terminal, Markdown, CSV, JSON or HTML"),
+    "profiles": Entry("Upkeep", "profiles:profiles", "List and show profiles and their JSON schema"),
+    "models": Entry("Upkeep", "models:models", "List, show, fetch and pin models"),
+    "plugin": Entry("Upkeep", "plugin:plugin", "List, write and check plugins"),
+    "session": Entry("Upkeep", "session:session", "Verify a session's files, recover a broken one"),
+    "artifacts": Entry("Upkeep", "artifacts:artifacts", "List, verify and prune converted models in the cache"),
+    "env": Entry("Upkeep", "env:env", "List, make and remove environments of plugins"),
+    "selftest": Entry("Upkeep", "selftest:selftest", "Find the smallest difference that this machine can show"),
+    "completion": Entry("Upkeep", "completion:completion", "Complete commands and names by TAB"),
 }
+_SECTIONS: Final = get_args(CommandSection)
 
 #: What click (8.2 and later) raises for a group without a subcommand: its help.
 _NO_ARGUMENTS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -47,7 +56,7 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in _COMMANDS:
             return self._command_of_plugin(ctx, cmd_name)
-        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        module, _, attribute = _COMMANDS[cmd_name].place.partition(":")
         command: click.Command = getattr(importlib.import_module(f"joulebench.commands.{module}"), attribute)
         return command
 
@@ -59,13 +68,17 @@ class LazyGroup(click.Group):
         return added[name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing the built-in ones."""
-        rows = [(name, text) for name, (_, text) in _COMMANDS.items()]
+        """The commands by section, without importing the built-in ones."""
+        rows: dict[str, list[tuple[str, str]]] = {section: [] for section in _SECTIONS}
+        for name, entry in _COMMANDS.items():
+            rows[entry.section].append((name, entry.text))
         for name, command in sorted(_plugin_commands().items()):
             if name not in _COMMANDS:
-                rows.append((name, command.get_short_help_str()))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+                rows[section_of(command)].append((name, short_help(command)))
+        width = max(len(name) for listed in rows.values() for name, _ in listed)
+        for section, listed in rows.items():
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), text) for name, text in listed])
 
 
 def _plugin_commands() -> dict[str, click.Command]:
@@ -74,13 +87,19 @@ def _plugin_commands() -> dict[str, click.Command]:
     return default_registry().commands()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "joulebench doctor                   # what can be measured here",
+        "joulebench run quick                # the embedded model on every installed runtime",
+        "joulebench report latest --open     # the last session as a page",
+        "joulebench advise latest            # which combination to deploy",
+    ),
+)
 @click.version_option(__version__, prog_name="joulebench")
 def cli() -> None:
-    """Energy, time, memory and temperature of small language models on this machine.
-
-    Start with 'joulebench doctor', then 'joulebench run quick'.
-    """
+    """Measure the energy, time, memory and temperature of small language models on this machine."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -60,7 +60,7 @@ def cells(tiny_checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("run")
     (folder / "p.toml").write_text(PROFILE.format(model=tiny_checkpoint))
     done = subprocess.run(
-        [sys.executable, "-m", "joulebench", "run", "p.toml", "--out", "out", "--no-report"],
+        [sys.executable, "-m", "joulebench", "run", "p.toml", "--output", "out", "--no-report"],
         cwd=folder,
         capture_output=True,
         text=True,

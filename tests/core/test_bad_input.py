@@ -238,7 +238,7 @@ def test_a_cache_that_may_not_be_written_is_named(cli: Cli, tmp_path: Path) -> N
 def test_a_file_where_the_sessions_should_go_is_refused(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("", "utf-8")
     (tmp_path / "p.toml").write_text(BASE, "utf-8")
-    answer = cli("run", "p.toml", "--out", "out", cwd=tmp_path)
+    answer = cli("run", "p.toml", "--output", "out", cwd=tmp_path)
     assert_one_plain_error(answer, "out: cannot be written", "choose another --out")
 
 

@@ -232,7 +232,7 @@ def session(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     (folder / "prompts.txt").write_text("one\ntwo words\nthree whole words\n")
     backends = "".join(f"[backend.{name}]\n" for name in _BACKENDS)
     (folder / "bad.toml").write_text(_PROFILE + backends)
-    done = _joulebench(environment, "run", "bad.toml", "--out", "out", "--no-report", cwd=folder)
+    done = _joulebench(environment, "run", "bad.toml", "--output", "out", "--no-report", cwd=folder)
     assert done.returncode == 1, done.stderr
     (made,) = (folder / "out").iterdir()
     return Session(made)

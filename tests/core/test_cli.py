@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import pytest
 
 from joulebench import cli as command_line
 from joulebench.errors import NothingRanError, ProfileError
+from joulebench.registry.loading import default_registry
+from joulebench.session import Session
+from joulebench.session.files import SESSION_FILE
+from joulebench.session.places import named_place
 from joulebench.version import __version__
 
 if TYPE_CHECKING:
@@ -31,17 +40,83 @@ def test_help_names_every_command(cli: Cli) -> None:
         assert f"\n  {name} " in answer.stdout
 
 
-@pytest.mark.parametrize("command", ["plan", "report", "models", "profiles", "plugin", "session"])
-def test_each_command_has_help(cli: Cli, command: str) -> None:
-    answer = cli(command, "--help")
-    assert answer.code == 0
-    assert answer.stdout.startswith(f"Usage: joulebench {command}")
+def _commands(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with its words, groups included."""
+    yield names, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _commands(inner, *names, name)
+
+
+_ALL: Final = list(_commands(command_line.cli))
+
+
+def test_the_help_groups_what_starts_what_is_read_and_what_is_kept_up(cli: Cli) -> None:
+    text = cli("--help").stdout
+    words = ("\nStart:", "  run ", "\nResults:", "  compare ", "\nUpkeep:", "  artifacts ")
+    places = [text.index(word) for word in words]
+    assert places == sorted(places)
+    assert "..." not in text.partition("\n\n")[2], "no line is cut"
+
+
+def _title(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else ""
+
+
+@pytest.mark.parametrize(("names", "command"), _ALL, ids=_title)
+def test_each_command_has_help_of_lines_that_are_not_cut(names: tuple[str, ...], command: click.Command) -> None:
+    context = command_line.cli.make_context("joulebench", [*names, "--help"], resilient_parsing=True)
+    text = command.get_help(click.Context(command, info_name=" ".join(names), parent=context))
+    assert text.startswith("Usage: joulebench")
+    assert command.help
+    assert "..." not in text.partition("\n\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("names", "command"),
+    [(names, command) for names, command in _ALL if not isinstance(command, click.Group)],
+    ids=_title,
+)
+def test_each_command_has_examples_that_it_understands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], command: click.Command
+) -> None:
+    (tmp_path / "sessions" / "one").mkdir(parents=True)
+    (tmp_path / "sessions" / "one" / SESSION_FILE).touch()
+    monkeypatch.chdir(tmp_path)
+    lines = [line.strip() for line in (command.epilog or "").splitlines() if line.startswith("  ")]
+    assert lines
+    for line in lines:
+        for part in re.split(r"&&|>|<\(|\)", line):
+            words = shlex.split(part, comments=True)
+            if words[:1] == ["joulebench"]:
+                _understood(words[1:])
+
+
+def _understood(words: Sequence[str]) -> None:
+    """Parse a command line as click does; raises where it is wrong."""
+    command: click.Command = command_line.cli
+    context = command.make_context("joulebench", list(words))
+    while isinstance(command, click.Group):
+        _, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert inner is not None
+        command = inner
+        context = command.make_context(command.name, rest, parent=context)
+
+
+def test_there_is_one_name_for_where_something_is_written() -> None:
+    options = [option for _, command in _ALL for option in command.params if isinstance(option, click.Option)]
+    written = {name for option in options if isinstance(option.type, click.Path) for name in option.opts}
+    assert written == {"-o", "--output", "--save-baseline", "--resume"}
+    assert not {name for option in options for name in option.opts} & {"--out", "--to", "--into"}
 
 
 def test_without_a_command_the_help_goes_to_standard_error_as_wrong_use(cli: Cli) -> None:
     answer = cli()
     assert answer.code == 2
-    assert "Commands:" in answer.stderr
+    assert "Upkeep:" in answer.stderr
 
 
 def test_a_plan_is_one_json_document_with_a_reason_for_what_is_skipped(cli: Cli, tmp_path: Path) -> None:
@@ -150,3 +225,119 @@ def test_an_error_becomes_words_and_an_exit_code(
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         _outcome(monkeypatch, ZeroDivisionError())
+
+
+# -- sessions by name, pages, doctor's exit code, threads ------------------------------------------
+
+
+def test_the_latest_session_is_the_one_written_last(cli: Cli, tmp_path: Path) -> None:
+    answer = cli("report", "latest", cwd=tmp_path)
+    assert answer.code == 2
+    assert "sessions: no session is there" in answer.stderr
+    for place, name in enumerate(("b-old", "a-new")):
+        folder = tmp_path / "sessions" / name
+        folder.mkdir(parents=True)
+        (folder / SESSION_FILE).touch()
+        os.utime(folder / SESSION_FILE, (place, place))
+    answer = cli("report", "latest", cwd=tmp_path)
+    assert "a-new" in answer.stderr, "it is the one that cannot be read"
+
+
+def test_a_folder_that_is_named_latest_is_meant_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "latest").mkdir()
+    assert named_place("latest") == "latest"
+
+
+@pytest.mark.parametrize(
+    ("switched_off", "require", "code"),
+    [
+        ((), "any", 0),
+        (("rapl", "nvml", "hardware"), "estimated", 0),
+        (("rapl", "nvml", "hardware"), "measured", 1),
+        (("rapl", "nvml", "hardware", "estimate", "rail"), "any", 1),
+    ],
+)
+def test_doctors_exit_code_is_about_the_energy_that_is_required(
+    cli: Cli, switched_off: tuple[str, ...], require: str, code: int
+) -> None:
+    known = default_registry().names("probe")
+    off = [word for name in switched_off if name in known for word in ("--set", f"probe.{name}.enabled=false")]
+    answer = cli("doctor", "--json", "--seconds", "0.2", "--require", require, *off)
+    assert answer.code == code, answer.stderr
+    assert isinstance(json.loads(answer.stdout)["energy_measured"], bool)
+
+
+def test_threads_beyond_the_cpus_are_warned_of(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(
+        'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\nthreads = [1, 3000, 4000]\n'
+        "[workload.prefill]\nlength = 8\n",
+        "utf-8",
+    )
+    pytest.importorskip("torch")
+    out = cli("plan", "p.toml", cwd=tmp_path).stdout
+    assert "warning: 2 cells have more threads (3000, 4000) than the " in out
+    assert "warning" not in cli("plan", "p.toml", "--set", "backend.torch.threads=1", cwd=tmp_path).stdout
+
+
+_TINY: Final = """version = 1
+[model.m]
+source = "shape:tiny-llama"
+[backend.torch]
+[workload.generate]
+prompts = "builtin:short"
+new_tokens = 4
+[protocol]
+processes = 1
+min_blocks = {blocks}
+max_blocks = {blocks}
+block_s = 0.05
+idle_s = 0.2
+warmup_min_s = 0.1
+warmup_max_s = 1
+[sampler]
+calibrate_s = 0.2
+"""
+
+
+def test_a_run_can_be_named_and_its_page_opened(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "p.toml").write_text(_TINY.format(blocks=3), "utf-8")
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/opened\n', "utf-8")
+    browser.chmod(0o755)
+    environment = {"BROWSER": f"{browser} %s"}
+    answer = cli("run", "p.toml", "--name", "before", "--open", cwd=tmp_path, environment=environment)
+    assert answer.code == 0, answer.stderr
+    (folder,) = (tmp_path / "sessions").iterdir()
+    assert folder.name.endswith("Z-before")
+    answer = cli("report", "latest", "--open", cwd=tmp_path, environment=environment)
+    assert answer.code == 0, answer.stderr
+    assert (tmp_path / "opened").read_text().split() == [(folder / "report.html").as_uri()] * 2
+
+
+@pytest.mark.parametrize("name", ["../up", "a b", ""])
+def test_a_name_that_is_no_folder_name_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
+    answer = cli("run", "quick", "--name", name, cwd=tmp_path)
+    assert answer.code == 2
+    assert answer.stderr.count("--name") == 1
+    assert not list((tmp_path / "sessions").glob("*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_as_ctrl_c_does(cache: Path, tmp_path: Path, number: signal.Signals) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "p.toml").write_text(_TINY.format(blocks=300), "utf-8")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "joulebench", "run", "p.toml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("sessions/*/cells/*/blocks.arrow*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(number)
+    _, said = run.communicate(timeout=60)
+    (folder,) = (tmp_path / "sessions").iterdir()
+    assert run.returncode == 128 + number
+    said_last = f"stopped by {number.name}; what was measured is kept. Resume with: joulebench run --resume "
+    assert said.splitlines()[-1] == f"{said_last}sessions/{folder.name}"
+    assert Session(folder).row.status == "interrupted"

@@ -27,7 +27,7 @@ def written(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A distribution with a plugin of every kind, found by its metadata alone."""
     folder = tmp_path_factory.mktemp("new")
     kinds = [word for kind in KINDS for word in ("--kind", kind)]
-    answer = cli("plugin", "new", "acme-all", *kinds, "--into", folder)
+    answer = cli("plugin", "new", "acme-all", *kinds, "--output", folder)
     assert answer.code == 0, answer.stderr
     made = folder / "joulebench-acme-all"
     project = tomllib.loads((made / "pyproject.toml").read_text())["project"]
@@ -151,7 +151,7 @@ def test_it_is_typed_and_tidy(written: Path) -> None:
     ],
 )
 def test_a_name_that_would_not_work_is_refused(cli: Cli, tmp_path: Path, name: str, words: str) -> None:
-    answer = cli("plugin", "new", name, "--kind", "probe", "--into", tmp_path)
+    answer = cli("plugin", "new", name, "--kind", "probe", "--output", tmp_path)
     assert answer.code == 2
     assert words in answer.stderr
     assert list(tmp_path.iterdir()) == []
@@ -159,7 +159,7 @@ def test_a_name_that_would_not_work_is_refused(cli: Cli, tmp_path: Path, name: s
 
 def test_a_name_that_is_taken_is_refused_and_its_owner_named(cli: Cli, tmp_path: Path) -> None:
     taken = default_registry().names("probe")[0]
-    answer = cli("plugin", "new", taken, "--kind", "probe", "--into", tmp_path)
+    answer = cli("plugin", "new", taken, "--kind", "probe", "--output", tmp_path)
     assert answer.code == 2
     assert f"the probe '{taken}' exists: 'joulebench' provides it" in answer.stderr
 
@@ -168,9 +168,9 @@ def test_a_folder_that_exists_is_left_alone(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "joulebench-acme"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    answer = cli("plugin", "new", "acme", "--kind", "probe", "--into", tmp_path)
+    answer = cli("plugin", "new", "acme", "--kind", "probe", "--output", tmp_path)
     assert answer.code == 2
-    assert "is there already, and nothing in it is overwritten" in answer.stderr
+    assert "already exists, and nothing in it is overwritten" in answer.stderr
     assert [each.name for each in folder.iterdir()] == ["mine.txt"]
 
 
@@ -182,6 +182,6 @@ def test_what_is_left_out_is_wrong_use(cli: Cli, arguments: list[str]) -> None:
 
 
 def test_a_place_that_is_no_folder_is_wrong_use(cli: Cli, tmp_path: Path) -> None:
-    answer = cli("plugin", "new", "acme", "--kind", "probe", "--into", tmp_path / "absent")
+    answer = cli("plugin", "new", "acme", "--kind", "probe", "--output", tmp_path / "absent")
     assert answer.code == 2
-    assert "is no folder" in answer.stderr
+    assert "is not a folder" in answer.stderr

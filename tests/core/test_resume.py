@@ -100,7 +100,7 @@ def test_a_sampler_that_rests_ends_with_its_parent_whoever_inherits_it(bench: Be
     )
     out = bench.folder / "out"
     reaper = subprocess.Popen(
-        [sys.executable, "-c", code, "run", str(profile), "--out", str(out)],
+        [sys.executable, "-c", code, "run", str(profile), "--output", str(out)],
         env=bench.environment,
         text=True,
         stdin=subprocess.PIPE,

@@ -208,7 +208,7 @@ class Bench:
         out = self.folder / f"out-{len(self._started)}"
         words = [sys.executable, "-m", "joulebench", "run", *map(str, arguments)]
         if "--resume" not in words:
-            words += ["--out", str(out)]
+            words += ["--output", str(out)]
         process = subprocess.Popen(
             words,
             env={**self.environment, **environment},

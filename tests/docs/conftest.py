@@ -35,7 +35,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
 @pytest.fixture(scope="session")
 def example_run(example: Example) -> Path:
     """The session that the example's profile gives, in a folder ``session``."""
-    done = example.joulebench("run", "board.toml", "--out", "out", "--no-report")
+    done = example.joulebench("run", "board.toml", "--output", "out", "--no-report")
     assert done.returncode == 0, done.stderr
     (made,) = (example.folder / "out").iterdir()
     return made.rename(example.folder / "session")

@@ -115,7 +115,7 @@ def test_the_command_prints_the_faults_and_the_folder(tmp_path: Path) -> None:
     rows = [{**row, "type": "unknown"} for row in published.rows(5)]
     file = published.write(tmp_path / "t.csv", rows)
     out = tmp_path / "s"
-    result = CliRunner().invoke(cli, ["import", "melodi", str(file), "--out", str(out)])
+    result = CliRunner().invoke(cli, ["import", "melodi", str(file), "--output", str(out)])
     assert result.exit_code == 0, result.output
     assert "t.csv: 1 fault\n" in result.output
     assert "device_unknown: the device type is 'unknown'" in result.output
@@ -126,6 +126,6 @@ def test_one_bad_file_among_good_ones_leaves_nothing_behind(table_file: Path, tm
     bad = tmp_path / "bad.csv"
     bad.write_text("a,b\n1,2\n")
     out = tmp_path / "s"
-    result = CliRunner().invoke(cli, ["import", "melodi", str(table_file), str(bad), "--out", str(out)])
+    result = CliRunner().invoke(cli, ["import", "melodi", str(table_file), str(bad), "--output", str(out)])
     assert isinstance(result.exception, SessionError)
     assert not out.exists()

@@ -241,7 +241,7 @@ calibrate_s = 0.0
 def _run(folder: Path, command: str, backends: str) -> subprocess.CompletedProcess[str]:
     file = folder / "command.toml"
     file.write_text(_PROFILE + backends)
-    where = ["--out", str(folder / "out"), "--no-report"] if command == "run" else ["--json"]
+    where = ["--output", str(folder / "out"), "--no-report"] if command == "run" else ["--json"]
     shutil.rmtree(folder / "out", ignore_errors=True)
     return subprocess.run(
         [sys.executable, "-m", "joulebench", command, str(file), *where],

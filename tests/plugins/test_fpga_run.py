@@ -67,7 +67,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, cli
     (folder / "own.toml").write_text(board.read_text())
     (folder / "prompts.txt").write_text("the cat sat\na dog paid twelve coins\n")
     (folder / "p.toml").write_text(PROFILE.format(model=tiny_checkpoint))
-    done = cli("run", folder / "p.toml", "--out", folder / "out", cwd=folder)
+    done = cli("run", folder / "p.toml", "--output", folder / "out", cwd=folder)
     assert done.code == 0, done.stdout + done.stderr
     (file,) = folder.glob("out/*/session.arrow")
     return Session(file.parent)

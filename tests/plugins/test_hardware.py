@@ -243,7 +243,7 @@ def test_a_run_has_the_share_of_its_own_limits(tiny_checkpoint: Path, tmp_path: 
     pytest.importorskip("torch")
     profile = tmp_path / "limits.toml"
     profile.write_text(PROFILE.format(model=tiny_checkpoint))
-    ran = cli("run", profile, "--out", tmp_path / "out", "--no-report")
+    ran = cli("run", profile, "--output", tmp_path / "out", "--no-report")
     assert ran.code == 0, ran.stderr
     (session,) = (tmp_path / "out").iterdir()
     report = json.loads(cli("report", session, "--format", "json").stdout)

@@ -144,7 +144,7 @@ text = "{text}"
 tokens = 400
 window = 200
 """)
-    answer = cli("run", profile, "--out", tmp_path / "out")
+    answer = cli("run", profile, "--output", tmp_path / "out")
     assert answer.code == 0, answer.stderr
     (folder,) = (tmp_path / "out").iterdir()
     cells = {row["technique"]: row for row in Session(folder).cells().to_pylist()}

@@ -127,7 +127,7 @@ window = 128
 def session(tmp_path_factory: pytest.TempPathFactory, cache: Path, smollm2: Path, cli: Any) -> Session:
     folder = tmp_path_factory.mktemp("smollm2")
     (folder / "small.toml").write_text(PROFILE)
-    code, _, errors = cli("run", "small.toml", "--out", "out", cwd=folder)
+    code, _, errors = cli("run", "small.toml", "--output", "out", cwd=folder)
     assert code == 0, errors
     (made,) = (folder / "out").iterdir()
     return Session(made)

@@ -93,7 +93,7 @@ def test_chosen_tables_alone(session: Session, tmp_path: Path) -> None:
 
 def test_nothing_is_written_over(session: Session, tmp_path: Path) -> None:
     folder = written(session, tmp_path / "out", "parquet", tables=("summary",))
-    with pytest.raises(SessionError, match="is there already"):
+    with pytest.raises(SessionError, match="already exists"):
         written(session, folder, "parquet")
     assert {file.name for file in folder.iterdir()} == {"summary.parquet"}
 
@@ -110,7 +110,7 @@ def test_the_command_takes_several_sessions(tmp_path: Path) -> None:
     words = [
         "export",
         str(tmp_path / "lab"),
-        "--to",
+        "--output",
         str(tmp_path / "out"),
         "--table",
         "blocks",
@@ -126,4 +126,4 @@ def test_the_command_takes_several_sessions(tmp_path: Path) -> None:
     assert blocks.num_rows == 6
     again = subprocess.run([sys.executable, "-m", "joulebench", *words], check=False, capture_output=True, text=True)
     assert again.returncode == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr

@@ -19,6 +19,7 @@ from joulebench.api.backend import (
     SimulatedCost,
     Traffic,
 )
+from joulebench.api.commands import CommandSection, examples, in_section, section_of
 from joulebench.api.plugin import ENVIRONMENT_NAME, Environment, Plugin
 from joulebench.api.probe import Accuracy, Channel, FileSource, Probe, ReaderSource, provenance_of_file
 from joulebench.api.renderer import FinishedCell, Renderer
@@ -47,6 +48,7 @@ __all__ = [
     "Backend",
     "BackendSession",
     "Channel",
+    "CommandSection",
     "Converter",
     "Device",
     "Environment",
@@ -77,6 +79,9 @@ __all__ = [
     "Workload",
     "WorkloadContext",
     "distribution_versions",
+    "examples",
+    "in_section",
     "provenance_of_file",
     "require_modules",
+    "section_of",
 ]

@@ -6,18 +6,21 @@ from datetime import UTC, datetime
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
 from joulebench.commands.common import echo_json, echo_table, json_option
+from joulebench.commands.helping import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def artifacts() -> None:
     """Converted and compressed models in the user's cache."""
 
 
-@artifacts.command("list")
+@artifacts.command("list", epilog=examples("joulebench artifacts list"))
 @json_option
 def list_artifacts(as_json: bool) -> None:
-    """List the artifacts, the most recently used first."""
+    """List the artifacts, most recently used first."""
     from joulebench.models.store import Store
     from joulebench.models.upkeep import entries
 
@@ -57,10 +60,10 @@ def list_artifacts(as_json: bool) -> None:
     click.echo(f"{len(listed)} artifacts, {_size(total)} in {store.root}")
 
 
-@artifacts.command("verify")
-@click.argument("keys", nargs=-1)
+@artifacts.command("verify", epilog=examples("joulebench artifacts verify", "joulebench artifacts verify 3f2a91"))
+@click.argument("keys", nargs=-1, shell_complete=completing.artifacts)
 def verify_artifacts(keys: tuple[str, ...]) -> int:
-    """Compare every byte of the artifacts KEYS (without KEYS: all) with what was written.
+    """Check every byte of the artifacts KEYS against what was written; without KEYS, of all.
 
     A key prefix is enough. Exit code 1 if something is wrong.
     """
@@ -78,20 +81,28 @@ def verify_artifacts(keys: tuple[str, ...]) -> int:
     return 1 if faulty else 0
 
 
-@artifacts.command("prune")
-@click.argument("keys", nargs=-1)
+@artifacts.command(
+    "prune",
+    epilog=examples(
+        "joulebench artifacts prune --dry-run",
+        "joulebench artifacts prune --unused-days 0      # all of them",
+        "joulebench artifacts prune 3f2a91",
+    ),
+)
+@click.argument("keys", nargs=-1, shell_complete=completing.artifacts)
 @click.option(
     "--unused-days",
     type=click.FloatRange(min=0),
     default=30.0,
     show_default=True,
-    help="Without KEYS: remove what no run has used for this many days (0: everything).",
+    metavar="DAYS",
+    help="Without KEYS: remove what no run has used for DAYS (0: everything).",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be removed; remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, remove nothing.")
 def prune_artifacts(keys: tuple[str, ...], unused_days: float, dry_run: bool) -> None:
-    """Remove the artifacts KEYS; without KEYS, damaged ones and those not used for long.
+    """Remove the artifacts KEYS; without KEYS, those that are damaged or long unused.
 
-    A run that needs one makes it again; artifacts in use stay.
+    An artifact is made again when a run needs it; one in use is kept.
     """
     from joulebench.models.store import Store
     from joulebench.models.upkeep import prune
@@ -100,7 +111,7 @@ def prune_artifacts(keys: tuple[str, ...], unused_days: float, dry_run: bool) ->
     for key in done.removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {key}")
     for key in done.in_use:
-        click.echo(f"in use, stays: {key}")
+        click.echo(f"in use, kept: {key}")
     verb = "would be freed" if dry_run else "freed"
     click.echo(f"{len(done.removed)} artifacts, {_size(done.freed_bytes)} {verb}")
 

@@ -94,6 +94,21 @@ def range_text(minimum_s: float, maximum_s: float) -> str:
     return f"{highest} {unit}" if lowest == highest else f"{lowest}–{highest} {unit}"
 
 
+def thread_warnings(plan: Plan) -> list[str]:
+    """What to know of cells that ask for more threads than there are CPUs for this process."""
+    from joulebench.backendkit import allowed_cores
+
+    cpus = allowed_cores()
+    threads = [cell.backend_settings.get("threads") for cell in plan.runnable]
+    beyond = [number for number in threads if isinstance(number, int) and number > cpus]
+    if not beyond:
+        return []
+    numbers = ", ".join(map(str, sorted(set(beyond))))
+    cells = "1 cell has" if len(beyond) == 1 else f"{len(beyond)} cells have"
+    has = "1 CPU" if cpus == 1 else f"{cpus} CPUs"
+    return [f"{cells} more threads ({numbers}) than the {has} usable here: threads will wait for each other"]
+
+
 def json_option(function: Any) -> Any:
     """The ``--json`` flag."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
@@ -101,9 +116,9 @@ def json_option(function: Any) -> Any:
 
 def trust_option(function: Any) -> Any:
     """The ``--trust`` flag."""
-    return click.option(
-        "--trust", is_flag=True, help="Execute programs that a profile inside a session names (command, python)."
-    )(function)
+    return click.option("--trust", is_flag=True, help="Execute programs named by a profile that comes with a session.")(
+        function
+    )
 
 
 def set_option(function: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from joulebench.api import examples
 from joulebench.commands.common import echo_json, echo_table, json_option, set_option
 
 if TYPE_CHECKING:
@@ -16,21 +17,43 @@ if TYPE_CHECKING:
     from joulebench.sensors.probing import Sensors
 
 
-@click.command()
+#: Provenances of energy that satisfy ``--require``.
+_REQUIRED: Final[dict[str, tuple[str, ...]]] = {
+    "any": ("measured", "estimated", "simulated"),
+    "estimated": ("measured", "estimated"),
+    "measured": ("measured",),
+}
+
+
+@click.command(
+    epilog=examples(
+        "joulebench doctor",
+        "joulebench doctor && joulebench run quick",
+        "joulebench doctor --require measured    # fails where energy is only estimated",
+        "joulebench doctor --set probe.nvml.enabled=false",
+    )
+)
+@click.option(
+    "--require",
+    type=click.Choice(tuple(_REQUIRED)),
+    default="any",
+    show_default=True,
+    help="What energy must be for exit code 0: measured, at least estimated, or any.",
+)
 @click.option(
     "--seconds",
     default=3.0,
     show_default=True,
     type=click.FloatRange(0.1, 60.0),
-    help="Time of fast reads for each energy channel.",
+    help="How long each energy channel is read for its resolution.",
 )
 @set_option
 @json_option
-def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
+def doctor(require: str, seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
     """Show what this machine can measure, at what resolution, and how to fix what is missing.
 
-    Set probes as in a profile: --set probe.NAME.KEY=VALUE. Exit code 1 if no energy can be
-    measured (an estimate is not a measurement).
+    Set options of probes as in a profile: --set probe.NAME.KEY=VALUE. Exit code 1 if there is no
+    energy channel of the kind that --require names; 0 otherwise.
     """
     from joulebench.meter.live.calibration import calibrate
     from joulebench.meter.live.crosscheck import cross_check, pairs
@@ -49,7 +72,7 @@ def doctor(seconds: float, overrides: tuple[str, ...], as_json: bool) -> int:
         echo_json(_as_json(registry, sensors, calibrations, checks, measured))
     else:
         _print(registry, sensors, calibrations, checks, measured)
-    return 0 if measured else 1
+    return 0 if any(channel.provenance in _REQUIRED[require] for channel in energy) else 1
 
 
 def _backends(registry: Registry) -> list[dict[str, Any]]:
@@ -127,11 +150,11 @@ def _print(
         click.echo("  Energy can be measured here.")
     elif calibrations:
         click.echo(
-            "  No energy can be measured here: joules will be estimated or simulated, and "
-            "labelled so.\n  Time, memory and quality are measured."
+            "  Energy cannot be measured here: it will be estimated or simulated, and labelled "
+            "so.\n  Time, memory and quality are measured."
         )
     else:
-        click.echo("  No energy can be measured here, nor estimated. Time, memory and quality are.")
+        click.echo("  Energy can be neither measured nor estimated here. Time, memory and quality are measured.")
 
 
 def _print_machine() -> None:
@@ -144,8 +167,13 @@ def _print_machine() -> None:
     click.echo(
         f"  {cpu['model'] or 'unknown processor'}, {cpu['usable_cpus']} usable CPUs, "
         f"{(machine['memory_bytes'] or 0) / 2**30:.1f} GiB; {machine['system']}"
-        + (f"; a virtual machine ({virtual})" if virtual else "")
+        + (f"; {_virtual_text(virtual)}" if virtual else "")
     )
+
+
+def _virtual_text(vendor: str) -> str:
+    """``a virtual machine``, with its vendor where the board names one."""
+    return "a virtual machine" if vendor == "virtual machine" else f"a virtual machine ({vendor})"
 
 
 def _print_sensors(sensors: Sensors) -> None:
@@ -195,7 +223,7 @@ def _print_cross_checks(checks: list[CrossCheck]) -> None:
             f"{check.allowed_j:.2g} J allowed)"
         )
         if check.agrees is None:
-            click.echo(f"  - {check.second}: too little energy was counted to tell ({comparisons})")
+            click.echo(f"  - {check.second}: too little energy was counted for a verdict ({comparisons})")
         else:
             click.echo(f"  {_mark(check.agrees)} {check.second}: {comparisons}")
             if not check.agrees:
@@ -208,7 +236,7 @@ def _print_backends(registry: Registry) -> None:
         if row["available"]:
             versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
             devices = ", ".join(row["devices"])
-            click.echo(f"  {_mark(True)} {row['backend']} on {devices} ({versions})")
+            click.echo(f"  {_mark(True)} {row['backend']} on {devices}" + (f" ({versions})" if versions else ""))
         else:
             _missing(row["backend"], row["reason"], row["cure"])
     for broken in registry.broken:
@@ -232,10 +260,10 @@ def _calibration_row(calibration: SensorCalibration, provenance: str) -> list[st
     )
     period = "each read" if calibration.continuous else ms(calibration.period_s)
     if calibration.frozen:
-        period = "never: not to be believed"
+        period = "never: not reliable"
     quantum = "unknown" if calibration.quantum is None else f"{calibration.quantum:.3g}"
     if calibration.continuous:
-        quantum = "fine"
+        quantum = "continuous"
     windows = [
         "any" if calibration.continuous else ms(window)
         for window in (calibration.window_for_1_percent_s, calibration.window_for_5_percent_s)

@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
 from joulebench.commands.common import duration_text, echo_json, echo_table, json_option
+from joulebench.commands.helping import Group
 
 if TYPE_CHECKING:
     from joulebench.environments.store import Environments, Needed
 
 
-@click.group()
+@click.group(cls=Group)
 def env() -> None:
     """Python environments for plugins with conflicting dependencies."""
 
 
-@env.command("list")
+@env.command("list", epilog=examples("joulebench env list"))
 @json_option
 def list_environments(as_json: bool) -> None:
-    """List the environments that installed plugins need, and those that have been made."""
+    """List the environments that installed plugins need, and those that exist."""
     from joulebench.environments.store import Environments, needed_environments
     from joulebench.registry.loading import default_registry
 
@@ -88,16 +91,19 @@ def _size(size_bytes: int | None) -> str:
     return f"{size_bytes / 1e6:.0f} MB" if size_bytes else "–"
 
 
-@env.command("create")
-@click.argument("name")
-@click.option("--python", metavar="PATH", help="Interpreter for the environment; joulebench's own by default.")
+@env.command(
+    "create",
+    epilog=examples("joulebench env create llmcompressor", "joulebench env create llmcompressor -- --prefer-binary"),
+)
+@click.argument("name", shell_complete=completing.environments)
+@click.option("--python", metavar="PATH", help="Interpreter of the environment; by default joulebench's own.")
 @click.argument("pip_arguments", nargs=-1)
 def create_environment(name: str, python: str | None, pip_arguments: tuple[str, ...]) -> None:
     """Make the environment NAME: a venv in the user's cache, filled once by your own pip.
 
-    joulebench is installed into it from the same source as here. An existing environment of that
-    name is replaced once the new one is complete. Arguments after -- are passed to 'pip install',
-    such as the index of a CPU-only build of PyTorch.
+    joulebench is installed into it as it is installed here. An existing environment of that name
+    is replaced once the new one is complete. Arguments after -- are passed to 'pip install', such
+    as the index of a CPU-only build of PyTorch.
     """
     from joulebench.environments.making import make_environment
     from joulebench.environments.store import Environments, checked_name, needed_environments
@@ -120,8 +126,8 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
     click.echo(f"environment '{name}' is ready after {duration_text(record.seconds)}: {store.root / record.folder}")
 
 
-@env.command("remove")
-@click.argument("name")
+@env.command("remove", epilog=examples("joulebench env remove llmcompressor"))
+@click.argument("name", shell_complete=completing.environments)
 def remove_environment(name: str) -> None:
     """Remove the environment NAME, unless a run uses it."""
     from joulebench.environments.store import Environments

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands.helping import output_option
+
 if TYPE_CHECKING:
     from joulebench.meter.uncertainty import Interval
     from joulebench.metering.command import CommandRun
@@ -16,14 +19,21 @@ if TYPE_CHECKING:
     from joulebench.metering.meter import Meter
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=examples(
+        "joulebench measure -- make -j4",
+        "joulebench measure --repeat 5 --idle 10 -- ./program --fast",
+        "joulebench measure --json -o cost.json -- python train.py",
+    ),
+)
 @click.option(
     "--repeat",
     default=1,
     show_default=True,
     metavar="N",
     type=click.IntRange(1, 10_000),
-    help="Run the command N times; ends at the first run that fails.",
+    help="Run the command N times; stop at the first run that fails.",
 )
 @click.option(
     "--idle",
@@ -31,7 +41,7 @@ if TYPE_CHECKING:
     default=0.0,
     metavar="SECONDS",
     type=click.FloatRange(0, 3600),
-    help="Measure idle power for SECONDS before the run; gives net energies.",
+    help="Measure idle power for SECONDS before the run, for net energies.",
 )
 @click.option(
     "--calibrate",
@@ -39,24 +49,18 @@ if TYPE_CHECKING:
     default=None,
     metavar="SECONDS",
     type=click.FloatRange(0, 60),
-    help="Measure each sensor's update period for SECONDS before the run; 0: trust the declared one. By default "
-    "as long as some 40 updates take, at most 1 s, once for a machine and boot.",
+    help="Measure each sensor's update period for SECONDS before the run; 0: use the declared one. By default "
+    "some 40 updates, at most 1 s, once for a machine and boot.",
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="probe.NAME.KEY=VALUE",
-    help="A setting of a probe (TOML syntax). Repeatable.",
+    help="Set an option of a probe (TOML syntax). Repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON rather than tables.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the result there; by default it goes to standard error.",
-)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@output_option("File for the result; by default standard error. A .json suffix means --json.", metavar="FILE")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def measure(
     repeat: int,
@@ -67,14 +71,12 @@ def measure(
     output: Path | None,
     command: tuple[str, ...],
 ) -> int:
-    """Run COMMAND and show its energy, time, CPU time and memory.
+    """Run COMMAND and measure its energy, time, CPU time and memory.
 
-    joulebench measure -- COMMAND [ARGUMENTS]
-
-    Its input and output pass through unchanged (with --repeat, only the first run gets the input).
-    The exit code is the command's own: 128 + n when signal n ended it, 127 when it is not found,
-    126 when it cannot be executed. Energies are those of the whole machine's domains, other
-    processes included; "contended" says when those were busy.
+    Input and output of the command pass through unchanged (with --repeat, only the first run gets
+    the input). The exit code is the command's own: 128 + n if signal n ended it, 127 if it is not
+    found, 126 if it cannot be executed. Energies are those of the whole machine, other processes
+    included; "contended" marks runs during which those were busy.
     """
     from joulebench.metering.meter import Meter
     from joulebench.registry.loading import default_registry
@@ -86,6 +88,7 @@ def measure(
             click.echo(f"joulebench: idle baseline, {idle_s:g} s", err=True)
             meter.measure_idle(idle_s)
         runs = _runs(command, meter, repeat)
+    as_json = as_json or (output is not None and output.suffix == ".json")
     text = json.dumps(_as_json(command, runs), indent=2) if as_json else _as_text(runs)
     if output is None:
         click.echo(text, err=True)

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
 from joulebench.commands.common import echo_json, echo_table, json_option
+from joulebench.commands.helping import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
-    """Models that can be named in a profile."""
+    """List, show, fetch and pin models that a profile can name."""
 
 
-@models.command("list")
+@models.command("list", epilog=examples("joulebench models list"))
 @json_option
 def list_models(as_json: bool) -> None:
     """List the catalogue's models, shapes and texts."""
@@ -59,13 +62,16 @@ def list_models(as_json: bool) -> None:
     ]
     echo_table(rows, ["name", "kind", "state", "licence", "what it is"])
     click.echo("also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION, shape:FILE.json#SEED")
+    click.echo("'joulebench models pin ORG/NAME' gives the revision of a model on the hub")
 
 
-@models.command("show")
-@click.argument("source")
+@models.command(
+    "show", epilog=examples("joulebench models show smollm2-135m-instruct", "joulebench models show path:model.gguf")
+)
+@click.argument("source", shell_complete=completing.models)
 @json_option
 def show_model(source: str, as_json: bool) -> None:
-    """Show what SOURCE is: a catalogue name, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
+    """Show facts about SOURCE: a catalogue name, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
     from joulebench.models.catalogue import read_catalogue, resolve_model
     from joulebench.registry.loading import default_registry
 
@@ -90,8 +96,11 @@ def _flat(facts: dict[str, object], prefix: str = "") -> list[list[str]]:
     return rows
 
 
-@models.command("fetch")
-@click.argument("names", nargs=-1, required=True)
+@models.command(
+    "fetch",
+    epilog=examples("joulebench models fetch smollm2-135m-instruct", "joulebench models fetch hf:ORG/NAME@REVISION"),
+)
+@click.argument("names", nargs=-1, required=True, shell_complete=completing.models)
 def fetch_models(names: tuple[str, ...]) -> None:
     """Fetch models (and catalogue:TEXT texts) into the user's cache and check their hashes."""
     from joulebench.models.catalogue import obtain_model, read_catalogue, resolve_model, resolve_text
@@ -110,3 +119,22 @@ def fetch_models(names: tuple[str, ...]) -> None:
         else:
             ref = resolve_model(name, catalogue, Path.cwd())
             click.echo(obtain_model(ref, catalogue, Path.cwd(), say).path)
+
+
+@models.command(
+    "pin",
+    epilog=examples("joulebench models pin HuggingFaceTB/SmolLM2-360M-Instruct", "joulebench models pin ORG/NAME@v1.0"),
+)
+@click.argument("name", metavar="ORG/NAME[@BRANCH]")
+def pin_model(name: str) -> None:
+    """Print the source hf:ORG/NAME@REVISION of a hub model as it is now, for a profile.
+
+    The hub is asked for the commit of the branch or tag (by default main); nothing is fetched.
+    HF_ENDPOINT names another hub, HF_TOKEN gives access to a gated model.
+    """
+    from joulebench.models.hub import pinned
+
+    pin = pinned(name)
+    for note in pin.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(pin.source)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.commands.common import between_text, echo_json, json_option, load_profile, set_option, trust_option
+from joulebench.api import examples
+from joulebench.commands import completing
+from joulebench.commands.common import (
+    between_text,
+    echo_json,
+    json_option,
+    load_profile,
+    set_option,
+    thread_warnings,
+    trust_option,
+)
 
 if TYPE_CHECKING:
     from joulebench.models.making import Transform
@@ -41,15 +51,23 @@ def _where(cell: PlannedCell) -> str:
     return "" if cell.python is None else f"  in {cell.python.title}"
 
 
-@click.command()
-@click.argument("profile")
+@click.command(
+    epilog=examples(
+        "joulebench plan quick",
+        "joulebench plan mine.toml --set backend.torch.threads='[1, 2]'",
+        "joulebench plan quick --set model.mine.source=path:model.gguf --json",
+    )
+)
+@click.argument("profile", shell_complete=completing.profiles)
 @set_option
 @trust_option
 @json_option
 def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -> None:
-    """Show each cell of PROFILE as runnable or skipped with its reason, and the time it takes.
+    """Show which cells of PROFILE can run here, why others are skipped, and how long it takes.
 
-    PROFILE is a shipped profile's name ('joulebench profiles list') or the path of a TOML file.
+    PROFILE is the name of a shipped profile ('joulebench profiles list') or a TOML file. The
+    maximum is what the protocol's limits allow; fetching, conversions and waits for the machine to
+    cool come on top.
     """
     registry, read, _, made = load_profile(profile, overrides, trusted=trust)
     if as_json:
@@ -75,5 +93,7 @@ def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -
     if read.agreement is not None:
         for line in _agreement(read.agreement, made):
             click.echo(f"  {line}")
+    for warning in thread_warnings(made):
+        click.echo(click.style(f"  warning: {warning}", fg="yellow"))
     total, runnable = len(made.cells), len(made.runnable)
     click.echo(f"{runnable} of {total} cells can run here; {between_text(made.duration)}")

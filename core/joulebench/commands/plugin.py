@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
 from joulebench.commands.common import echo_json, echo_table, json_option
+from joulebench.commands.helping import Group, output_option
 
 if TYPE_CHECKING:
     from joulebench.pluginkit.results import CheckReport, Result
@@ -16,15 +19,15 @@ if TYPE_CHECKING:
 KINDS: Final = ("backend", "technique", "converter", "probe", "workload", "renderer")
 
 
-@click.group()
+@click.group(cls=Group)
 def plugin() -> None:
-    """Installed plugins, new ones, and checks of their contracts."""
+    """List installed plugins, write new ones, and check that plugins keep their contracts."""
 
 
-@plugin.command("list")
+@plugin.command("list", epilog=examples("joulebench plugin list"))
 @json_option
 def list_plugins(as_json: bool) -> None:
-    """List every plugin by kind with its state here, and broken ones with their error."""
+    """List every plugin by kind with its state on this machine, and broken ones with their error."""
     from joulebench.registry.availability import availability_of
     from joulebench.registry.loading import default_registry, provided_names
 
@@ -69,24 +72,25 @@ def _state(row: dict[str, Any]) -> str:
     return f"{row['reason']}" + (f" → {row['cure']}" if row["cure"] else "")
 
 
-@plugin.command("new")
-@click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True, help="Kind to write. Repeatable.")
-@click.option(
-    "--into",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(),
-    help="Folder to write the distribution's folder into; the current one by default.",
+@plugin.command(
+    "new",
+    epilog=examples(
+        "joulebench plugin new acme --kind probe",
+        "joulebench plugin new acme --kind backend --kind technique -o plugins",
+    ),
 )
-def new(name: str, kind: tuple[str, ...], into: Path) -> None:
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), multiple=True, required=True, help="What it adds. Repeatable.")
+@output_option("Folder for the plugin's own folder; by default this one.", default=Path(), metavar="FOLDER")
+def new(name: str, kind: tuple[str, ...], output: Path) -> None:
     """Write a distribution joulebench-NAME with a working plugin of each KIND and its tests.
 
-    NAME is a word of lower-case letters and digits, with hyphens between words. What is written
-    can be installed as it is, passes its contract, and is yours to change.
+    NAME has lower-case letters, digits, and hyphens between words. The result can be installed as
+    it is, keeps its contract, and is yours to change.
     """
     from joulebench.pluginkit.writing import write_distribution
 
-    made = write_distribution(name, tuple(dict.fromkeys(kind)), into)
+    made = write_distribution(name, tuple(dict.fromkeys(kind)), output)
     click.echo(f"wrote {made.folder}:")
     for file in made.files:
         click.echo(f"  {file}")
@@ -96,14 +100,21 @@ def new(name: str, kind: tuple[str, ...], into: Path) -> None:
     )
 
 
-@plugin.command("check")
-@click.argument("name", required=False)
+@plugin.command(
+    "check",
+    epilog=examples(
+        "joulebench plugin check                         # all that do not come with joulebench",
+        "joulebench plugin check torch --json",
+        "joulebench plugin check serial --set probe.serial.port=/dev/ttyUSB0",
+    ),
+)
+@click.argument("name", required=False, shell_complete=completing.plugins)
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KIND.NAME.KEY=VALUE",
-    help="A plugin's setting, as a profile gives it. Repeatable.",
+    help="Set an option of a plugin, as a profile does. Repeatable.",
 )
 @click.option(
     "--timeout",
@@ -112,17 +123,16 @@ def new(name: str, kind: tuple[str, ...], into: Path) -> None:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Maximum time for one check.",
+    help="Maximum time of one check.",
 )
 @json_option
 def check(name: str | None, settings: tuple[str, ...], limit_s: float, as_json: bool) -> int:
-    """Check installed plugins, each check in its own process, and show what is wrong.
+    """Check installed plugins, each check in a process of its own, and show what is wrong.
 
-    NAME is a plugin, an entry point or a distribution; without it, all third-party plugins are
-    checked. The checks: loading and what it costs, names, imports that are not
-    declared, the contract of each kind, honesty (frozen or backward counters, wrong units, evidence
-    of no change, tokens that are not the model's), leaks, and printing. Exit code 1 if anything is
-    found.
+    NAME is a plugin, an entry point or a distribution; without it, all that do not come with
+    joulebench are checked. Checked are: loading and its cost, names, undeclared imports, the
+    contract of each kind, honesty (frozen or backward counters, wrong units, evidence of no change,
+    tokens that are not the model's), leaks, and printing. Exit code 1 if anything was found.
     """
     from joulebench.pluginkit.checking import Checker, read_settings
 

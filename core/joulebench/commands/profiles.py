@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
 from joulebench.commands.common import echo_json, echo_table, json_option
+from joulebench.commands.helping import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def profiles() -> None:
     """Shipped profiles and the schema of profiles."""
 
 
-@profiles.command("list")
+@profiles.command("list", epilog=examples("joulebench profiles list"))
 @json_option
 def list_profiles(as_json: bool) -> None:
     """List the profiles that can be run by name."""
@@ -28,10 +31,10 @@ def list_profiles(as_json: bool) -> None:
     echo_table([[profile.name, profile.description] for profile in listed], ["name", "what it measures"])
 
 
-@profiles.command("show")
-@click.argument("name")
+@profiles.command("show", epilog=examples("joulebench profiles show quick > mine.toml"))
+@click.argument("name", shell_complete=completing.shipped)
 def show_profile(name: str) -> None:
-    """Print a profile, to copy and change."""
+    """Print a profile, to copy and change it."""
     from joulebench.profile.shipped import find_profile
     from joulebench.registry.loading import default_registry
 
@@ -39,9 +42,9 @@ def show_profile(name: str) -> None:
     click.echo(file.read_text(encoding="utf-8"), nl=False)
 
 
-@profiles.command("schema")
+@profiles.command("schema", epilog=examples("joulebench profiles schema > profile.schema.json"))
 def schema() -> None:
-    """Print the JSON schema of profiles, with the options of the installed plugins."""
+    """Print the JSON schema of profiles, for editors, with the options of the installed plugins."""
     from joulebench.profile.jsonschema import profile_schema
     from joulebench.registry.loading import default_registry
 

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
+from joulebench.commands.helping import output_option
+from joulebench.commands.opening import open_page
 from joulebench.errors import JoulebenchError, ProfileError, SessionError, UnavailableError, unknown_name_hint
 
 if TYPE_CHECKING:
@@ -18,26 +22,47 @@ if TYPE_CHECKING:
 _DEFAULT_FORMAT: Final = "terminal"
 
 
-@click.command()
-@click.argument("sessions", nargs=-1, required=True, metavar="SESSION")
+@click.command(
+    epilog=examples(
+        "joulebench report latest",
+        "joulebench report latest --open",
+        "joulebench report 'sessions/*-quick' -o machines.html",
+        "joulebench report latest -o results.csv",
+    )
+)
+@click.argument("sessions", nargs=-1, required=True, metavar="SESSION", shell_complete=completing.sessions)
 @click.option(
     "--format",
     "name",
+    metavar="FORMAT",
+    shell_complete=completing.renderers,
     help="terminal, markdown, csv, json, jsonl, html, perfetto, melodi, analysis, card, chart, or a plugin's renderer. "
-    "By default that of the output's suffix, otherwise terminal.",
+    "By default that of the suffix of --output, otherwise terminal.",
 )
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write.")
+@output_option("File to write.", metavar="FILE")
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser; without -o, report.html of SESSION.")
 @click.option(
-    "--cell", "cells", multiple=True, metavar="NAME", help="Show only this cell, by its label or id. Repeatable."
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.cells,
+    help="Show only this cell, by its label or id. Repeatable.",
 )
-@click.option("--option", "given", multiple=True, metavar="KEY=VALUE", help="An option of the renderer. Repeatable.")
+@click.option("--option", "given", multiple=True, metavar="KEY=VALUE", help="Set an option of the format. Repeatable.")
 def report(
-    sessions: tuple[str, ...], name: str | None, output: Path | None, cells: tuple[str, ...], given: tuple[str, ...]
+    sessions: tuple[str, ...],
+    name: str | None,
+    output: Path | None,
+    show: bool,
+    cells: tuple[str, ...],
+    given: tuple[str, ...],
 ) -> None:
-    """Render a session, finished or not, or several in one report.
+    """Show a session, finished or not, or several in one report.
 
-    SESSION is a session's folder, a folder of many, a pattern in quotes ('sessions/*-quick'), or
-    an address (s3://, gs://, memory:// and any other that fsspec supports).
+    SESSION is a session's folder, latest (the last one in sessions/), a folder of several, a
+    pattern in quotes, or any address that fsspec supports (s3://, gs://, memory://, …). The options
+    of each format (--option) are listed in docs/profiles.md, under Reports.
     """
     from joulebench.commands.terminal import write_document
     from joulebench.profile.values import complete
@@ -45,6 +70,8 @@ def report(
     from joulebench.session.places import open_sessions
 
     registry = default_registry()
+    if show and output is None:
+        output = _page_of(sessions)
     name = name or _format_of(output, registry)
     renderer = registry.renderer(name)
     availability = renderer.available()
@@ -55,6 +82,19 @@ def report(
     if cells:
         read = _with_cells(read, cells)
     write_document(_rendered(renderer, read, settings), output)
+    if show:
+        open_page(output)
+
+
+def _page_of(places: tuple[str, ...]) -> Path:
+    """Where the page of the one session lies that is to be opened."""
+    from joulebench.session.files import SESSION_FILE
+    from joulebench.session.places import named_place
+
+    folder = Path(named_place(places[0]))
+    if len(places) > 1 or not (folder / SESSION_FILE).exists():
+        raise click.UsageError("--open needs --output FILE for anything but one session's folder")
+    return folder / "report.html"
 
 
 def _format_of(output: Path | None, registry: Registry) -> str:
@@ -79,7 +119,7 @@ def _rendered(renderer: Renderer, sessions: list[Session], settings: Settings) -
             f"the '{renderer.name}' report failed in {Path(innermost.filename).name}, line {innermost.lineno}: "
             f"{type(error).__name__}: {error}",
             where=", ".join(str(session.path) for session in sessions),
-            hint="the session holds what no run writes, or this is a bug: 'joulebench session verify' tells the first",
+            hint="the session is damaged ('joulebench session verify' shows it), or this is a bug",
         ) from error
 
 

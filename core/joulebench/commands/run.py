@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from joulebench.commands.common import between_text, load_profile, set_option, trust_option
+from joulebench.api import examples
+from joulebench.commands import completing
+from joulebench.commands.common import between_text, load_profile, set_option, thread_warnings, trust_option
+from joulebench.commands.helping import SessionFolder, output_option
+from joulebench.commands.opening import open_page
 from joulebench.commands.progress import Progress
+from joulebench.commands.stopping import SignalStop, stopped_by_signals
 from joulebench.errors import JoulebenchError, SessionError
 
 if TYPE_CHECKING:
     from joulebench.plan.cells import Plan
+    from joulebench.profile.reading import Profile
     from joulebench.run.runner import RunResult
     from joulebench.sensors.quiet import QuietGate
 
 
-@click.command()
-@click.argument("profile", required=False)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("sessions"),
-    show_default=True,
-    help="Folder for the session's own folder.",
+@click.command(
+    epilog=examples(
+        "joulebench run quick",
+        "joulebench run quick --set protocol.target=5% -o results --name before",
+        "joulebench run mine.toml --no-report && joulebench report latest --open",
+        "joulebench run --resume latest",
+    )
 )
+@click.argument("profile", required=False, shell_complete=completing.profiles)
+@output_option(
+    "Folder in which the session's own folder is made.", default=Path("sessions"), show_default=True, metavar="FOLDER"
+)
+@click.option("--name", metavar="NAME", help="Name of the session's folder after its time; by default the profile's.")
 @set_option
-@click.option("--resume", type=click.Path(path_type=Path), metavar="SESSION", help="Resume an interrupted session.")
+@click.option(
+    "--resume",
+    type=SessionFolder(),
+    shell_complete=completing.sessions,
+    metavar="SESSION",
+    help="Resume an interrupted session (a folder, or latest).",
+)
 @trust_option
 @click.option(
     "--until-quiet",
@@ -39,12 +57,14 @@ if TYPE_CHECKING:
     help="Wait until the machine is quiet, before the first cells and whenever cells change; "
     "at most MINUTES in total (by default 60).",
 )
-@click.option("--strict", is_flag=True, help="Also exit with 1 if a cell was skipped.")
+@click.option("--strict", is_flag=True, help="Exit with 1 also if a cell was skipped.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
 @click.option("--report/--no-report", default=True, help="Write report.html and print the table.")
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser at the end.")
 def run(
     profile: str | None,
-    out: Path,
+    output: Path,
+    name: str | None,
     overrides: tuple[str, ...],
     resume: Path | None,
     trust: bool,
@@ -52,62 +72,88 @@ def run(
     strict: bool,
     quiet: bool,
     report: bool,
+    show: bool,
 ) -> int:
     """Measure PROFILE (a shipped name or a TOML file) and write a session.
 
-    Exit code: 0 all cells ran, 1 some failed (or were skipped, with --strict) or nothing ran,
-    2 usage error.
+    Ctrl-C and SIGTERM stop a run; it can be resumed. Exit code: 0 all cells ran, 1 some failed (or
+    were skipped, with --strict) or none ran, 2 usage error, 130 or 143 stopped.
     """
     if (profile is None) == (resume is None):
         raise click.UsageError("give either a PROFILE or --resume SESSION")
+    options = _Options(quiet_minutes, strict, quiet, report, show)
     if resume is not None:
-        return _resume(resume, trust, quiet_minutes, strict, quiet, report)
+        if name is not None:
+            raise click.UsageError("--name is for a new session: a resumed one keeps its folder")
+        return _resume(resume, trust, options)
     assert profile is not None  # noqa: S101
+    from joulebench.profile.reading import checked_name
     from joulebench.profile.shipped import find_profile
     from joulebench.run.folder import check_writable, new_session_folder, note_profile_file
     from joulebench.run.instruments import set_up
     from joulebench.run.runner import Run
 
     registry, read, catalogue, plan = load_profile(profile, overrides, trusted=trust)
-    check_writable(out)
+    check_writable(output)
     progress = Progress(quiet=quiet)
-    progress.say(_opening(plan))
+    _open(progress, plan)
     instruments = set_up(registry, read, progress.say)
-    folder = new_session_folder(out, read.name)
+    folder = new_session_folder(output, read.name if name is None else checked_name(name, "--name"))
     note_profile_file(folder, find_profile(profile, registry.profile_dirs()).resolve())
-    gate = _gate(quiet_minutes, read.measurement.contended)
+    gate = _gate(options, read)
     started = Run(read, plan, registry, catalogue, folder, instruments, progress, quiet=gate)
-    return _execute(started.execute, folder, progress, strict, report)
+    return _execute(started.execute, folder, progress, options)
 
 
-def _opening(plan: Plan) -> str:
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How a run goes on and ends: what it waits for, what fails it, what it prints, writes and opens."""
+
+    quiet_minutes: float | None
+    strict: bool
+    quiet: bool
+    report: bool
+    show: bool
+
+
+def _open(progress: Progress, plan: Plan) -> None:
     total, runnable = len(plan.cells), len(plan.runnable)
-    return f"profile {plan.profile}: {runnable} of {total} cells, {between_text(plan.duration)}"
+    progress.note(f"profile {plan.profile}: {runnable} of {total} cells, {between_text(plan.duration)}")
+    for warning in thread_warnings(plan):
+        progress.note(f"warning: {warning}")
 
 
-def _execute(execute, folder: Path, progress: Progress, strict: bool, report: bool) -> int:  # type: ignore[no-untyped-def]
+def _execute(execute: Callable[[], RunResult], folder: Path, progress: Progress, options: _Options) -> int:
     from joulebench.errors import NothingRanError
 
     try:
-        result: RunResult = execute()
-    except KeyboardInterrupt:
+        with stopped_by_signals():
+            result = execute()
+    except KeyboardInterrupt as stop:
         progress.end()
-        click.echo(f"stopped; what was measured is kept. Go on with: joulebench run --resume {folder}", err=True)
-        return 130
+        how, code = "stopped", 130
+        if isinstance(stop, SignalStop):
+            how, code = f"stopped by {stop.name}", stop.exit_code
+        click.echo(f"{how}; what was measured is kept. Resume with: joulebench run --resume {folder}", err=True)
+        return code
     except NothingRanError:
         progress.end()
-        if report:
-            _show(folder)
+        _finish(folder, options)
         raise
     progress.end()
     click.echo(f"{result.ok} measured, {result.failed} failed, {result.skipped} skipped: {folder}")
-    if report:
-        _show(folder)
-    return 1 if result.failed or (strict and result.skipped) else 0
+    _finish(folder, options)
+    return 1 if result.failed or (options.strict and result.skipped) else 0
 
 
-def _show(folder: Path) -> None:
-    """Print the table and write the page, by whatever renderers are installed."""
+def _finish(folder: Path, options: _Options) -> None:
+    pages = _show(folder) if options.report else []
+    if options.show:
+        open_page(next((page for page in pages if page.suffix == ".html"), None))
+
+
+def _show(folder: Path) -> list[Path]:
+    """Print the table and write the page, by whatever renderers are installed; the files."""
     from joulebench.registry.loading import default_registry
     from joulebench.session import Session
 
@@ -127,29 +173,28 @@ def _show(folder: Path) -> None:
             except Exception as error:  # a renderer's fault must not hide that the run is done
                 click.echo(f"report '{name}' failed: {type(error).__name__}: {error}", err=True)
                 continue
-            _deliver(content, folder / f"report{renderer.suffix}" if renderer.suffix else None, files)
+            if not renderer.suffix:
+                click.echo(content)
+                continue
+            file = folder / f"report{renderer.suffix}"
+            file.write_bytes(content.encode() if isinstance(content, str) else content)
+            files.append(file)
     for text in conclusions:
         click.echo(text)
     for file in files:
         click.echo(f"report: {file}")
+    return files
 
 
-def _deliver(content: str | bytes, file: Path | None, files: list[Path]) -> None:
-    if file is None:
-        click.echo(content)
-        return
-    file.write_bytes(content.encode() if isinstance(content, str) else content)
-    files.append(file)
-
-
-def _gate(minutes: float | None, share: float) -> QuietGate | None:
+def _gate(options: _Options, profile: Profile) -> QuietGate | None:
     from joulebench.sensors.load import MachineLoad
     from joulebench.sensors.quiet import QuietGate
 
+    minutes, share = options.quiet_minutes, profile.measurement.contended
     return None if minutes is None else QuietGate(MachineLoad(), share, 60 * minutes)
 
 
-def _resume(folder: Path, trust: bool, quiet_minutes: float | None, strict: bool, quiet: bool, report: bool) -> int:
+def _resume(folder: Path, trust: bool, options: _Options) -> int:
     from joulebench.models.catalogue import read_catalogue
     from joulebench.plan.consent import require_consent
     from joulebench.plan.planner import make_plan
@@ -172,9 +217,8 @@ def _resume(folder: Path, trust: bool, quiet_minutes: float | None, strict: bool
         require_consent(read, registry)
     catalogue = read_catalogue(folders)
     plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
-    progress = Progress(quiet=quiet)
-    progress.say(f"resuming {folder}")
+    progress = Progress(quiet=options.quiet)
+    progress.note(f"resuming {folder}")
     instruments = set_up(registry, read, progress.say)
-    gate = _gate(quiet_minutes, read.measurement.contended)
-    started = Run(read, plan, registry, catalogue, folder, instruments, progress, session, gate)
-    return _execute(started.execute, folder, progress, strict, report)
+    started = Run(read, plan, registry, catalogue, folder, instruments, progress, session, _gate(options, read))
+    return _execute(started.execute, folder, progress, options)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
 from joulebench.commands.common import echo_json, json_option, set_option
 
 if TYPE_CHECKING:
@@ -17,8 +19,15 @@ if TYPE_CHECKING:
     from joulebench.selftest import SelfComparison, SelfTest
 
 
-@click.command()
-@click.option("--rail", is_flag=True, help="Simulate on the virtual power rail, where truth is known.")
+@click.command(
+    epilog=examples(
+        "joulebench selftest",
+        "joulebench selftest --profile quick --set protocol.min_blocks=60",
+        "joulebench selftest --runs 5",
+        "joulebench selftest --rail --cells 200",
+    )
+)
+@click.option("--rail", is_flag=True, help="Test the statistics on simulated machines of known energy instead.")
 @click.option("--cells", type=click.IntRange(min=1), help="With --rail: cells of each scenario.  [1000]")
 @click.option("--seed", type=click.IntRange(min=0), help="With --rail: seed of the simulation.  [0]")
 @click.option(
@@ -30,12 +39,14 @@ if TYPE_CHECKING:
 )
 @click.option("--pairs", type=click.IntRange(min=0), help="With --rail: pairs of cells.  [200]")
 @click.option("--windows", type=click.IntRange(min=0), help="With --rail: windows with counter faults.  [500000]")
-@click.option("--profile", metavar="PROFILE", help="Take the cell from this profile.")
+@click.option(
+    "--profile", metavar="PROFILE", shell_complete=completing.profiles, help="Take the cell from this profile."
+)
 @click.option(
     "--runs",
     type=click.IntRange(min=3),
     metavar="N",
-    help="Measure how far N runs differ, and keep the result for this machine.",
+    help="Measure how much N runs differ, and store that for this machine.",
 )
 @set_option
 @json_option
@@ -51,17 +62,17 @@ def selftest(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Test joulebench itself: on this machine, or with --rail on a simulated one.
+    """Find the smallest difference that this machine can show; with --rail, test the statistics.
 
-    On this machine, one cell is measured twice under two names. They must not be found different.
-    The smallest difference that would have been detected is the machine's resolution.
+    One cell is measured twice under two names. The two must not differ significantly, and the
+    smallest difference that would have been significant is what this machine can resolve.
 
-    With --runs, two cells (the first two backends that work here) are measured in N runs. What their
-    ratio scatters beyond each run's own interval is the variation between runs: it is kept in the
-    cache for this machine, later sessions record it, and verdicts include it.
+    With --runs, two cells (the first two backends that work here) are measured in N runs. How much
+    their ratio varies beyond each run's own interval is the spread from run to run: it is stored
+    in the cache for this machine, later sessions record it, and claims include it.
 
-    Exit code: 0 passed, 1 a difference between equal cells (with --rail: a limit broken),
-    2 usage error.
+    Exit code: 0 passed, 1 a significant difference between equal cells (with --rail: a guarantee
+    that does not hold), 2 usage error.
     """
     simulated = {"--cells": cells, "--seed": seed, "--scenario": files or None, "--pairs": pairs, "--windows": windows}
     if rail:
@@ -180,9 +191,9 @@ def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json:
         click.echo(f"{spread.quantity}, {spread.cells[0]}/{spread.cells[1]} in {runs} runs: {ratios}")
         click.echo(
             f"  from run to run {100 * spread.sigma:.2g} % (one standard deviation) "
-            f"beyond the {100 * spread.within:.2g} % that a run sees of itself"
+            f"beyond the {100 * spread.within:.2g} % within a run"
         )
-    click.echo(f"kept for this machine: {file}")
+    click.echo(f"stored for this machine: {file}")
     return 0
 
 
@@ -191,7 +202,7 @@ def _say(result: SelfTest, lines: list[str]) -> None:
     for comparison in result.compared:
         click.echo(_comparison_text(comparison))
     if not result.good():
-        click.echo("this machine told two EQUAL cells apart: its differences are not to be trusted")
+        click.echo("two EQUAL cells differ significantly: do not trust differences measured on this machine")
     else:
         click.echo("passed: two equal cells were not found different")
     for line in lines:
@@ -206,7 +217,7 @@ def _comparison_text(comparison: SelfComparison) -> str:
         else (f"{comparison.quantity}, {comparison.unit}")
     )
     if compared.ratio is None or compared.low is None or compared.high is None:
-        return f"{kind}: cannot tell ({', '.join(compared.flags)})"
+        return f"{kind}: inconclusive ({', '.join(compared.flags)})"
     detectable = compared.smallest_detectable
-    least = "" if detectable is None else f"; smallest difference it could see: {100 * detectable:.2g} %"
+    least = "" if detectable is None else f"; smallest detectable difference: {100 * detectable:.2g} %"
     return f"{kind}: a/b = {compared.ratio:.4f}, 95 % interval {compared.low:.4f} … {compared.high:.4f}{least}"

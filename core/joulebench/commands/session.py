@@ -6,16 +6,22 @@ from pathlib import Path
 
 import click
 
+from joulebench.api import examples
+from joulebench.commands import completing
+from joulebench.commands.helping import Group, SessionFolder
 
-@click.group()
+_session_argument = click.argument("folder", type=SessionFolder(), shell_complete=completing.sessions)
+
+
+@click.group(cls=Group)
 def session() -> None:
-    """A session's files."""
+    """Check and repair the files of sessions."""
 
 
-@session.command("verify")
-@click.argument("folder", type=click.Path(path_type=Path))
+@session.command("verify", epilog=examples("joulebench session verify latest"))
+@_session_argument
 def verify_session(folder: Path) -> int:
-    """Check every file of the session in FOLDER. Exit code 1 if something is wrong."""
+    """Check every file of the session in FOLDER (or latest). Exit code 1 if something is wrong."""
     from joulebench.session.upkeep import verify
 
     findings = verify(folder)
@@ -27,12 +33,12 @@ def verify_session(folder: Path) -> int:
     return 1 if findings else 0
 
 
-@session.command("recover")
-@click.argument("folder", type=click.Path(path_type=Path))
+@session.command("recover", epilog=examples("joulebench session recover latest"))
+@_session_argument
 def recover_session(folder: Path) -> None:
     """Turn the unfinished streams of an interrupted session into plain Arrow files.
 
-    To continue the measurement instead: 'joulebench run --resume FOLDER'.
+    To continue the measurement instead: joulebench run --resume FOLDER.
     """
     from joulebench.session.upkeep import recover
 

@@ -60,12 +60,12 @@ def write_distribution(name: str, kinds: Sequence[str], into: Path) -> Written:
     folder = into / distribution
     if folder.exists():
         raise PluginError(
-            "is there already, and nothing in it is overwritten",
+            "already exists, and nothing in it is overwritten",
             where=str(folder),
-            hint="choose another name, another --into, or remove it",
+            hint="choose another name, another --output, or remove it",
         )
     if not into.is_dir():
-        raise PluginError("is no folder", where=str(into), hint=f"mkdir -p {into}")
+        raise PluginError("is not a folder", where=str(into), hint=f"mkdir -p {into}")
     contents = _contents(name, distribution, kinds)
     for file, text in contents.items():
         path = folder / file

@@ -247,12 +247,19 @@ def _check_top(data: Mapping[str, Any], where: Where) -> None:
     for key in ("name", "description"):
         if not isinstance(data.get(key, ""), str):
             raise ProfileError("must be text", where=where(key))
-    if "name" in data and not _NAME.fullmatch(data["name"]):
+    if "name" in data:
+        checked_name(data["name"], where("name"))
+
+
+def checked_name(name: str, where: str) -> str:
+    """A name that may become part of a session folder's name."""
+    if not _NAME.fullmatch(name):
         raise ProfileError(
-            f"{data['name']!r} cannot be part of a folder's name",
-            where=where("name"),
+            f"{name!r} cannot be part of a folder's name",
+            where=where,
             hint="use letters, digits, and . + - _, starting with a letter or digit",
         )
+    return name
 
 
 def _table(data: Mapping[str, Any], path: tuple[str, ...], where: Where) -> dict[str, Any]:

@@ -29,16 +29,16 @@ def check_writable(out: Path) -> None:
 
 
 def _unwritable(out: Path, error: OSError) -> SessionError:
-    return SessionError(f"cannot be written: {error.strerror}", where=str(out), hint="choose another --out")
+    return SessionError(f"cannot be written: {error.strerror}", where=str(out), hint="choose another --output")
 
 
-def new_session_folder(out: Path, profile_name: str) -> Path:
-    """Make ``<out>/<UTC>-<profile>/``."""
+def new_session_folder(out: Path, name: str) -> Path:
+    """Make ``<out>/<UTC>-<name>/``."""
     stamp = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-            folder = out / f"{stamp}-{profile_name}{suffix}"
+            folder = out / f"{stamp}-{name}{suffix}"
             try:
                 folder.mkdir()
                 return folder

@@ -19,12 +19,31 @@ from joulebench.session.remote import RemoteSession, file_system, is_file, is_fo
 DEPTH: Final = 3
 _WILD: Final = re.compile(r"[*?\[]")
 
+#: What stands for the session that was written last, and the folder that it is looked for in.
+LATEST: Final = "latest"
+DEFAULT_FOLDER: Final = Path("sessions")
+
 #: Opens a session; raises :class:`JoulebenchError` where it cannot be read.
 Opener = Callable[[], Session]
 
 
+def named_place(place: str) -> str:
+    """A place as it is, but for ``latest``: the session in ``sessions/`` that was written last."""
+    if place != LATEST or Path(place).exists():
+        return place
+    files = [(file.stat().st_mtime, file.parent) for file in DEFAULT_FOLDER.glob(f"*/{SESSION_FILE}")]
+    if not files:
+        raise SessionError(
+            "no session is there",
+            where=str(DEFAULT_FOLDER),
+            hint=f"'{LATEST}' is the last session in {DEFAULT_FOLDER}/ of this folder; name another by its folder",
+        )
+    return str(max(files)[1])
+
+
 def open_session(place: str) -> Session:
-    """The one session at a place: a folder or an address."""
+    """The one session at a place: a folder, an address or ``latest``."""
+    place = named_place(place)
     if is_uri(place):
         system, path = file_system(place)
         return RemoteSession(system, path, without_secret(place)).snapshot()
@@ -38,7 +57,7 @@ def open_sessions(places: Sequence[str], say: Callable[[str], None]) -> list[Ses
     pattern and is not is told of by ``say`` and left out, and so is a copy of another one.
     """
     sessions: dict[str, Session] = {}
-    for place in places:
+    for place in map(named_place, places):
         many = list(_openers(place))
         if not many:
             raise SessionError(

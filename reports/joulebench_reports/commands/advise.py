@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from joulebench.api import examples, in_section
+from joulebench.commands import completing
 from joulebench_reports.commands.output import output_options, write_answer
 
 if TYPE_CHECKING:
@@ -15,8 +17,14 @@ if TYPE_CHECKING:
     from joulebench_reports.values.pareto import Objective
 
 
-@click.command()
-@click.argument("session")
+@in_section("Results")
+@click.command(
+    short_help="Recommend which combination to deploy",
+    epilog=examples(
+        "joulebench advise latest", "joulebench advise latest --for time --limit 'peak_memory<500MB' --max-loss 2%"
+    ),
+)
+@click.argument("session", shell_complete=completing.sessions)
 @click.option(
     "--for",
     "aim",

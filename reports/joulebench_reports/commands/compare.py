@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from joulebench.api import examples, in_section
+from joulebench.commands import completing
 from joulebench_reports.commands.output import output_options, write_answer
 
 if TYPE_CHECKING:
@@ -16,9 +18,17 @@ if TYPE_CHECKING:
 _GROUPS: Final = ("energy", "time", "memory", "quality")
 
 
-@click.command()
-@click.argument("baseline")
-@click.argument("current", required=False)
+@in_section("Results")
+@click.command(
+    short_help="Show what became worse between two sessions",
+    epilog=examples(
+        "joulebench compare sessions/before latest --threshold energy=3%",
+        "joulebench compare latest --save-baseline baseline.json",
+        "joulebench compare baseline.json latest --format markdown",
+    ),
+)
+@click.argument("baseline", shell_complete=completing.sessions)
+@click.argument("current", required=False, shell_complete=completing.sessions)
 @click.option(
     "--threshold",
     "given",

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from joulebench.api import examples, in_section
+from joulebench.commands import completing
+from joulebench.commands.helping import output_option
+
 if TYPE_CHECKING:
     from joulebench_reports.data.export import Form
 
 _TABLES: Final = ("summary", "figures", "session", "cells", "blocks", "energy", "requests", "samples", "events")
 
 
-@click.command()
-@click.argument("sessions", nargs=-1, required=True, metavar="SESSION")
-@click.option(
-    "--to", "folder", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Folder to write into."
+@in_section("Results")
+@click.command(
+    short_help="Write tables of sessions as Parquet or CSV",
+    epilog=examples(
+        "joulebench export latest -o tables", "joulebench export 'sessions/*' -o tables --format csv --table summary"
+    ),
 )
+@click.argument("sessions", nargs=-1, required=True, metavar="SESSION", shell_complete=completing.sessions)
+@output_option("Folder to write into.", required=True, metavar="FOLDER")
 @click.option(
     "--format",
     "form",
@@ -34,8 +42,13 @@ _TABLES: Final = ("summary", "figures", "session", "cells", "blocks", "energy", 
     help="Write only this table: summary, session, cells, blocks, energy, requests, "
     "samples or events. Repeatable. Default: all.",
 )
-@click.option("--baseline", metavar="CELL", help="Label or id of the cell that summary compares the others with.")
-def export(sessions: tuple[str, ...], folder: Path, form: Form, tables: tuple[str, ...], baseline: str | None) -> None:
+@click.option(
+    "--baseline",
+    metavar="CELL",
+    shell_complete=completing.cells,
+    help="Label or id of the cell that the others are compared with in summary.",
+)
+def export(sessions: tuple[str, ...], output: Path, form: Form, tables: tuple[str, ...], baseline: str | None) -> None:
     """Write the tables of one or more sessions as Parquet or CSV files.
 
     One file for each table; every row names its session. 'summary' has the figures and verdicts of
@@ -50,5 +63,5 @@ def export(sessions: tuple[str, ...], folder: Path, form: Form, tables: tuple[st
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     one = len(read) == 1
     summary = summarise(read[0], baseline) if one else join(read, baseline)[0]
-    for file in write(read, summary, folder, form, tables or _TABLES):
+    for file in write(read, summary, output, form, tables or _TABLES):
         click.echo(f"wrote {file}", err=True)

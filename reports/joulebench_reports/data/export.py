@@ -41,7 +41,7 @@ def export(
     described = [folder / "datapackage.json"] if form == "csv" else []
     for file in (*files.values(), *described):
         if file.exists() or file.is_symlink():
-            raise SessionError("is there already", where=str(file), hint="give --to another folder, or remove it")
+            raise SessionError("already exists", where=str(file), hint="give another --output, or remove it")
     schemas: dict[str, pa.Schema] = {}
     for name, file in files.items():
         batches = _batches(name, sessions, summary)

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import click
 
+from joulebench.api import examples, in_section
+from joulebench.commands.helping import Group, output_option
 
-@click.group("import", short_help="Read others' measurements into a session.")
+
+@in_section("Results")
+@click.group("import", cls=Group, short_help="Read published measurements into a session")
 def import_group() -> None:
     """Import published measurements as a session."""
 
 
-@import_group.command()
+@import_group.command(epilog=examples("joulebench import melodi published.csv -o imported"))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the session, new or empty.")
-def melodi(files: tuple[Path, ...], out: Path) -> None:
+@output_option("Folder of the session, new or empty.", required=True, metavar="FOLDER")
+def melodi(files: tuple[Path, ...], output: Path) -> None:
     """Import published MELODI tables (CSV) as a session, and list their faults.
 
     Every report and 'joulebench report SESSION --format analysis' then works on it.
@@ -30,7 +34,7 @@ def melodi(files: tuple[Path, ...], out: Path) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SessionError(f"two tables have the name {twice[0]}", hint="rename one of them")
-    made = import_tables(tables, out)
+    made = import_tables(tables, output)
     for name, faults in made.faults:
         click.echo(f"{plain(name)}: " + (_count(len(faults), "fault") if faults else "no fault found"))
         for fault in faults:

@@ -55,7 +55,7 @@ def import_tables(tables: Sequence[PublishedTable], folder: Path) -> Imported:
 
 def _claim(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise SessionError("exists already and is no empty folder", where=str(folder), hint="give --out a new folder")
+        raise SessionError("exists and is not empty", where=str(folder), hint="give --output a new folder")
     folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -7,8 +7,16 @@ from dataclasses import asdict
 
 import click
 
+from joulebench.api import examples
 
-@click.command("fpga-synthesis", short_help="Resources and clock of the FPGA engine.")
+
+@click.command(
+    "fpga-synthesis",
+    short_help="Resources and clock of the FPGA engine",
+    epilog=examples(
+        "joulebench fpga-synthesis --part ecp5-85f --lanes 16", "joulebench fpga-synthesis --seed 1 --seed 2"
+    ),
+)
 @click.option("--lanes", type=int, default=32, show_default=True, help="Multipliers side by side.")
 @click.option("--weight-bits", type=int, default=8, show_default=True, help="8 or 4.")
 @click.option("--part", default="ecp5-85f", show_default=True, help="ecp5-85f or xilinx-us+.")
@@ -19,7 +27,7 @@ import click
     multiple=True,
     default=(1,),
     show_default=True,
-    help="Seed of the placement; can be given more than once.",
+    help="Seed of the placement. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with one entry per seed.")
 def synthesis(lanes: int, weight_bits: int, part: str, seeds: tuple[int, ...], as_json: bool) -> None:
