@@ -18,6 +18,7 @@ from joulebench.session import Session
 from joulebench_reports.commands.advise import advise as command
 from joulebench_reports.judging.advice import Advice, advise
 from joulebench_reports.judging.constraints import parse_constraint
+from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.pareto import OBJECTIVES, Candidate, Objective, pareto_front
 
@@ -58,7 +59,7 @@ def advised(
 ) -> Advice:
     session = Session(write(folder, *cells))
     shown = summarise(session).shown
-    (found,) = advise(session, shown, aim, [parse_constraint(x) for x in limits], max_loss, objectives)
+    (found,) = advise(SessionWork(session), shown, aim, [parse_constraint(x) for x in limits], max_loss, objectives)
     return found
 
 

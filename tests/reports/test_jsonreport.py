@@ -21,6 +21,7 @@ from joulebench_reports.data.jsonadvice import ADVICE, advice_json
 from joulebench_reports.data.jsonformat import RECORDS, REPORT, Format
 from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.judging.advice import advise
+from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.melodi.analysis import analyse
 from joulebench_reports.melodi.analysisreport import ANALYSIS
 from joulebench_reports.summary.session import summarise
@@ -66,7 +67,9 @@ def comparison(before: Session, folder: Path) -> Any:
 
 
 def advice(session: Session) -> Any:
-    return json.loads(advice_json(advise(session, summarise(session).shown, "energy", (), 0.05, OBJECTIVES)))
+    return json.loads(
+        advice_json(advise(SessionWork(session), summarise(session).shown, "energy", (), 0.05, OBJECTIVES))
+    )
 
 
 def analysis(session: Session) -> Any:

@@ -15,18 +15,17 @@ import make_session
 import pytest
 
 from joulebench.session import Session
-from joulebench.session.conversion import table_of
-from joulebench.session.schema import REQUESTS
-from joulebench.session.tables import CellRow, RequestRow
+from joulebench.session.tables import CellRow
 from joulebench_reports.charts import roofline
 from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.notes import trust
-from joulebench_reports.reading.blocks import BlockSums
 from joulebench_reports.reading.limits import find_limits, limit_notes
 from joulebench_reports.reading.operators import OperatorTable, operator_tables
+from joulebench_reports.reading.rows import StoredCell, StoredRequest
 from joulebench_reports.reading.speed import summarise_speed
+from joulebench_reports.reading.tokenwork import token_work
 from joulebench_reports.sections.operators import operator_rows
 from joulebench_reports.sections.report import TableCell
 from joulebench_reports.summary.session import summarise
@@ -34,6 +33,7 @@ from joulebench_reports.text.markdown import MarkdownRenderer
 from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary, SessionSummary
+from joulebench_reports.values.series import BlockSums
 from joulebench_reports.words.units import shown_unit
 
 GIGA, MIB = 1e9, 2**20
@@ -158,12 +158,12 @@ def test_the_interval_of_a_share_is_of_both_by_squares(tmp_path: Path) -> None:
 
 def test_slow_blocks_are_no_limit(tmp_path: Path) -> None:
     blocks = [BlockSums(n, 0, 4.0 if n % 3 == 0 else 1.0, 10.0, *[None] * 5, 1, *[None] * 4, ()) for n in range(30)]
-    speed = summarise_speed(blocks, REQUESTS.empty_table(), shown_unit("byte"))
+    speed = summarise_speed(blocks, [], shown_unit("byte"))
     assert value(speed.best_units_s) == pytest.approx(10.0)
     assert value(speed.units_s) == pytest.approx(5.0)
     assert (speed.best_units_s.low or 0) > 0
     assert (speed.units_s.low or 0) > 0
-    single = summarise_speed(blocks[:1], REQUESTS.empty_table(), shown_unit("byte"))
+    single = summarise_speed(blocks[:1], [], shown_unit("byte"))
     assert single.best_units_s.low is None
 
 
@@ -199,14 +199,11 @@ def test_the_fastest_reading_is_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_context_that_was_read_before_the_window_counts() -> None:
-    from joulebench_reports.values.tokenwork import token_work
-
     cell = CellRow(cell_id="a", status="ok", **TRAFFIC)
+    request = StoredRequest(*[None] * len(StoredRequest._fields))._replace(prefill_tokens=0, decode_tokens=8)
     values = json.dumps({"context_tokens": 256.0})
-    row = RequestRow(cell_id="a", block=0, request=0, prefill_tokens=0, decode_tokens=8, values_json=values)
-    assert token_work(cell, table_of([row], RequestRow)).decode_context == 256 + 3.5
-    silent = table_of([replace(row, values_json=None)], RequestRow)
-    assert token_work(cell, silent).decode_context is None
+    assert token_work(cell, StoredCell(requests=[request], first_values=values)).decode_context == 256 + 3.5
+    assert token_work(cell, StoredCell(requests=[request])).decode_context is None
 
 
 def test_an_array_near_the_cache_and_a_share_above_one_are_told(tmp_path: Path) -> None:

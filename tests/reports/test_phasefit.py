@@ -7,6 +7,7 @@ import pytest
 
 from joulebench.session.schema import REQUESTS, SAMPLES
 from joulebench_reports.reading.phasefit import fit_missing_phases, with_fitted_phases
+from joulebench_reports.reading.rows import StoredRequest, rows_of
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import ChannelReport, EnergySummary
 
@@ -57,7 +58,7 @@ def summary(prefill: Figure = MISSING, decode: Figure = MISSING) -> EnergySummar
     )
 
 
-def measured_requests(count: int = 400, equal: bool = False) -> tuple[pa.Table, pa.Table]:
+def measured_requests(count: int = 400, equal: bool = False) -> tuple[list[StoredRequest], pa.Table]:
     """Requests of known energy, and the stale counter's readings at their edges."""
     rng = random.Random(3)
     now_ns, joules = 0, 0.0
@@ -87,7 +88,10 @@ def measured_requests(count: int = 400, equal: bool = False) -> tuple[pa.Table, 
             {"t_ns": request[edge], "channel": "meter/energy", "raw": raw(request[edge]), "origin": "edge"}
             for edge in ("t0_ns", "t1_ns")
         ]
-    return (pa.Table.from_pylist(requests, schema=REQUESTS), pa.Table.from_pylist(edges, schema=SAMPLES))
+    return (
+        rows_of(pa.Table.from_pylist(requests, schema=REQUESTS), StoredRequest),
+        pa.Table.from_pylist(edges, schema=SAMPLES),
+    )
 
 
 def test_phases_too_short_for_the_counter_are_told_apart_by_the_fit() -> None:
@@ -130,4 +134,4 @@ def test_samples_are_not_read_where_no_phase_is_missing() -> None:
         raise AssertionError("samples were read")
 
     summaries = [summary(own, own)]
-    assert fit_missing_phases(summaries, REQUESTS.empty_table(), [], unwanted, {}) == tuple(summaries)
+    assert fit_missing_phases(summaries, [], [], unwanted, {}) == tuple(summaries)

@@ -21,6 +21,7 @@ from joulebench_reports.data.csvreport import CsvRenderer
 from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.html import page
 from joulebench_reports.judging import advice
+from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.notes import trust
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.text.markdown import MarkdownRenderer
@@ -177,7 +178,7 @@ def test_two_simulated_cells_have_ranges_and_no_verdict(session: Session) -> Non
 
 def test_advice_refuses_it_with_the_reason(session: Session, summary: SessionSummary) -> None:
     for aim in advice.AIMS:
-        (found,) = advice.advise(session, summary.shown, aim, [], None, ["energy", "time"])
+        (found,) = advice.advise(SessionWork(session), summary.shown, aim, [], None, ["energy", "time"])
         assert [each.label for each in found.ranked] == ["torch generate"]
         refused = dict(found.refused)
         assert refused["fpga one"] == refused["fpga two"] == advice.ELSEWHERE

@@ -38,6 +38,8 @@ _LARGEST_UTC_US: Final = 253_402_300_799_999_999
 _SEAL_MARK: Final = b"JB\x00SEAL\x00"
 #: At the end of an Arrow file: the length of its footer and the magic word.
 _TAIL_BYTES: Final = 10
+#: A file of no more bytes is read at once, by one thread.
+_FEW_BYTES: Final = 1 << 20
 #: Rows that are looked at one by one.
 _FEW_ROWS: Final = 4096
 #: Readings as the device gave them may fill all 64 bits.
@@ -126,10 +128,17 @@ def read_file(path: Path) -> pa.Table:
     """The table of an Arrow file; raises :class:`SessionError` where it is none."""
     if not path.is_file():
         raise SessionError("is no regular file: not read", where=str(path))
+    return decode(content_of(path), str(path))
+
+
+def content_of(path: Path) -> pa.Buffer:
+    """The bytes of a file: in memory where they are few, else mapped. Raises :class:`SessionError`."""
     try:
+        if path.stat().st_size <= _FEW_BYTES:
+            return pa.py_buffer(path.read_bytes())
         with pa.memory_map(str(path)) as source:
-            return decode(source)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            return source.read_buffer()
+    except (pa.ArrowException, OSError) as error:
         raise unreadable(error, str(path)) from None
 
 
@@ -155,14 +164,12 @@ def write_sealed(final: Path, table: pa.Table) -> None:
 
 def read_sealed(path: Path) -> pa.Table:
     """The table of a file by :func:`write_sealed`, or of one from before there were seals."""
-    try:
-        return decode_sealed(path.read_bytes(), str(path))
-    except OSError as error:
-        raise unreadable(error, str(path)) from None
+    return decode_sealed(content_of(path), str(path))
 
 
-def decode_sealed(content: bytes, where: str) -> pa.Table:
+def decode_sealed(buffer: pa.Buffer, where: str) -> pa.Table:
     """The table in these bytes. Raises :class:`SessionError` where they are not what was sealed."""
+    content = buffer.to_pybytes()
     place = content.rfind(_SEAL_MARK)
     end = place + len(_SEAL_MARK) + hashlib.sha256().digest_size
     if (
@@ -170,19 +177,28 @@ def decode_sealed(content: bytes, where: str) -> pa.Table:
         and hashlib.sha256(content[:place] + content[end:]).digest() != content[place + len(_SEAL_MARK) : end]
     ):
         raise altered(where)
+    return decode(buffer, where)
+
+
+def decode(content: pa.Buffer, where: str) -> pa.Table:
+    """The table of an Arrow file. Raises :class:`SessionError` where it is none, or damaged."""
     try:
-        return decode(pa.BufferReader(content))
+        table = _decoded(content)
+        # Arrow trusts the offsets in a file; a damaged one would be read out of bounds.
+        table.validate(full=True)
+        _ = table.column_names, table.schema.metadata  # decoded only now
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(error, where) from None
-
-
-def decode(source: Any) -> pa.Table:
-    """The table of an Arrow file. Raises Arrow's own errors where it is damaged."""
-    table = pa.ipc.open_file(source).read_all()
-    # Arrow trusts the offsets in a file; a damaged one would be read out of bounds.
-    table.validate(full=True)
-    _ = table.column_names, table.schema.metadata  # decoded only now
     return table
+
+
+def _decoded(content: pa.Buffer) -> pa.Table:
+    if content.size > _FEW_BYTES:
+        return pa.ipc.open_file(content).read_all()
+    # Threads would take longer to start than a small file takes to decode.
+    reader = pa.ipc.open_file(content, options=pa.ipc.IpcReadOptions(use_threads=False))
+    batches = [reader.get_batch(place) for place in range(reader.num_record_batches)]
+    return pa.Table.from_batches(batches, schema=reader.schema)
 
 
 def unreadable(error: Exception, where: str) -> SessionError:
@@ -199,18 +215,20 @@ def scan_file(source: Any, columns: Sequence[str], schema: pa.Schema, where: str
     try:
         names = pa.ipc.open_file(source).schema.names
         here = [names.index(name) for name in columns if name in names]
-        source.seek(0)
+        if hasattr(source, "seek"):
+            source.seek(0)
         reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=here))
         for place in range(reader.num_record_batches):
             batch = reader.get_batch(place)
             batch.validate(full=True)
-            table = as_now(pa.Table.from_batches([batch]), _part_of_schema(schema, columns), where)
+            table = as_now(pa.Table.from_batches([batch]), part_of_schema(schema, columns), where)
             yield from table.to_batches()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise unreadable(error, where) from None
 
 
-def _part_of_schema(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+def part_of_schema(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    """The schema of these columns alone."""
     return pa.schema([schema.field(name) for name in columns])
 
 
@@ -284,6 +302,11 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(content: pa.Buffer) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    return hashlib.sha256(memoryview(content)).hexdigest()
 
 
 def row_digest(row: Mapping[str, Any]) -> str:

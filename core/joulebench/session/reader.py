@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,32 +21,39 @@ from joulebench.session.files import (
     altered,
     as_now,
     check_version,
+    content_of,
+    decode,
+    decode_sealed,
     is_plain_file,
     is_plain_folder,
     part_of,
-    read_file,
-    read_part,
+    part_of_schema,
     read_sealed,
+    read_stream,
     scan_file,
     sealed_row,
-    sha256_of,
+    sha256_of_bytes,
 )
 from joulebench.session.jsoncolumns import check_object, check_plan, decoded_json
 from joulebench.session.schema import CELL_TABLES, SESSION
-from joulebench.session.tables import TABLE_OF_ROWS, CellRow, SessionRow, TableRow
+from joulebench.session.tables import TABLE_OF_ROWS, SessionRow, TableRow
 
 #: A table of a snapshot that is no larger is kept once it is read, in bytes.
 _SMALL_BYTES: Final = 1 << 17
+#: Of a cell's row what says which tables it has.
+_TABLES_OF_CELL: Final = part_of_schema(CELL_TABLES["cell"], ["tables"])
+
 R = TypeVar("R", bound=TableRow)
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """A table that lies in a file: how it is read, and how a final one is hashed before that."""
+    """The bytes of a table's file; one that is not final is a stream that may go on."""
 
-    read: Callable[[], pa.Table]
+    content: pa.Buffer
     where: str
-    sha256: Callable[[], str] | None
+    is_final: bool
 
 
 class Session:
@@ -63,7 +70,7 @@ class Session:
     def _take(self, table: pa.Table, where: str) -> None:
         as_now(table, SESSION, where)  # types and ranges
         self._chosen: frozenset[str] | None = None
-        self._kept: dict[tuple[str, str], pa.Table | None] | None = None
+        self._kept: dict[Hashable, Any] | None = None
         sealed_row(table, where)
         [self._row] = _typed(table, SessionRow, where)
         self._where = where
@@ -78,6 +85,9 @@ class Session:
 
         Raises :class:`SessionError` where it is no JSON object, or ``plan_json`` no plan.
         """
+        return self._once(("json", column), lambda: self._decoded(column))
+
+    def _decoded(self, column: str) -> Any:
         value = decoded_json(getattr(self._row, column), column, self._where)
         check_object(value, column, self._where)
         if column == "plan_json" and value is not None:
@@ -91,6 +101,9 @@ class Session:
         A link is no cell's folder: it may lead out of the session. Raises :class:`SessionError`
         where a folder is not in the plan, or one that the run had finished is missing.
         """
+        return list(self._once("cell_ids", self._checked_ids))
+
+    def _checked_ids(self) -> list[str]:
         folders = self._cell_folders()
         planned = [cell["id"] for cell in (self.json("plan_json") or {}).get("cells", [])]
         finished = {cell.cell_id for cell in self._row.cells or ()}
@@ -135,25 +148,39 @@ class Session:
         part = copy.copy(self)
         part._chosen = frozenset(chosen)
         part._row = replace(self._row, plan_json=json.dumps({**plan, "cells": kept}))
-        return part
+        return part if self._kept is None else part.snapshot()
 
     def snapshot(self) -> Session:
-        """The session as a report looks at it: each small table is read once and kept."""
+        """The session as a report looks at it: what is small is read once and kept."""
         kept = copy.copy(self)
         kept._kept = {}
+        return kept
+
+    def _once(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
+        """What ``make`` gives; of a snapshot always the first."""
+        if self._kept is None:
+            return make()
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: _Value = self._kept[key]
         return kept
 
     def cells(self) -> pa.Table:
         """The rows of all complete cells, in the order of the plan."""
         return self.table("cell")
 
-    def table(self, name: str, cell_id: str | None = None) -> pa.Table:
-        """One table of one cell, or of all cells. Unfinished streams are read as far as they go."""
-        if name not in CELL_TABLES:
-            raise KeyError(name)
+    def table(self, name: str, cell_id: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """One table of one cell, or of all cells, with these columns alone where they are given.
+
+        Unfinished streams are read as far as they go.
+        """
+        schema = CELL_TABLES[name]
         ids = self.cell_ids if cell_id is None else [cell_id]
-        tables = [table for own in ids if (table := self._read_once(own, name)) is not None]
-        return pa.concat_tables(tables) if tables else CELL_TABLES[name].empty_table()
+        names = schema.names if columns is None else columns
+        stored = [table for own in ids if (table := self._stored_once(own, name)) is not None]
+        if not stored:
+            return schema.empty_table().select(names)
+        return _joined(stored, schema if columns is None else part_of_schema(schema, columns))
 
     def rows(self, kind: type[R], cell_id: str | None = None) -> list[R]:
         """The rows of a table as :meth:`table` has them, typed: ``rows(BlockRow)``.
@@ -167,12 +194,13 @@ class Session:
         """Columns of a cell's table, batch by batch, so that the whole is never in memory."""
         final = self._table_file(cell_id, name)
         if final is None or final.name.endswith(PART):
-            yield from self.table(name, cell_id).select(list(columns)).to_batches()
+            yield from self.table(name, cell_id, columns).to_batches()
             return
-        if self._stated_sum(cell_id, name) not in (None, sha256_of(final)):
+        content = content_of(final)
+        stated = self._stated_sum(cell_id, name)
+        if not self._once(("whole", cell_id, name), lambda: stated in (None, sha256_of_bytes(content))):
             raise altered(str(final))
-        with pa.memory_map(str(final)) as source:
-            yield from scan_file(source, columns, CELL_TABLES[name], str(final))
+        yield from scan_file(content, columns, CELL_TABLES[name], str(final))
 
     def _cell_folders(self) -> set[str]:
         return {entry.name for entry in cell_entries(self.path) if is_plain_folder(entry)}
@@ -185,40 +213,40 @@ class Session:
         final = folder / f"{name}.arrow"
         return next((file for file in (final, part_of(final)) if is_plain_file(file)), None)
 
-    def _read_once(self, cell_id: str, name: str) -> pa.Table | None:
+    def _stored_once(self, cell_id: str, name: str) -> _Whole | None:
         key = (cell_id, name)
         if self._kept is not None and key in self._kept:
-            return self._kept[key]
-        table = self._cell_table(cell_id, name)
-        if self._kept is not None and (table is None or table.nbytes <= _SMALL_BYTES):
-            self._kept[key] = table
-        return table
+            kept: _Whole | None = self._kept[key]
+            return kept
+        whole = self._whole_table(cell_id, name)
+        if self._kept is not None and (whole is None or whole.table.nbytes <= _SMALL_BYTES):
+            self._kept[key] = whole
+        return whole
 
-    def _cell_table(self, cell_id: str, name: str) -> pa.Table | None:
-        """A cell's table, held against its checksum, its folder's name and the schema."""
+    def _whole_table(self, cell_id: str, name: str) -> _Whole | None:
+        """A cell's table, held against its checksum and its folder's name."""
         stored = self._stored(cell_id, name)
         stated = self._stated_sum(cell_id, name)
-        if stated is not None and (stored is None or stored.sha256 is None):
+        if stated is not None and (stored is None or not stored.is_final):
             raise SessionError("is missing", where=f"{self.path}/cells/{cell_id}/{name}.arrow", hint=ALTERED_HINT)
         if stored is None:
             return None
-        if stored.sha256 is not None and stated not in (None, stored.sha256()):
+        if stored.is_final and stated not in (None, sha256_of_bytes(stored.content)):
             raise altered(stored.where)
-        raw = stored.read()
-        table = as_now(raw, CELL_TABLES[name], stored.where)
+        if not stored.is_final:
+            table = read_stream(pa.BufferReader(stored.content)).table()
+        elif name == "cell":
+            table = decode_sealed(stored.content, stored.where)
+        else:
+            table = decode(stored.content, stored.where)
         if name == "cell":
-            sealed_row(raw, stored.where)
+            sealed_row(table, stored.where)
         check_cell_id(table, cell_id, stored.where)
-        return table
+        return _Whole(table, stored.where)
 
     def _stored(self, cell_id: str, name: str) -> StoredTable | None:
         file = self._table_file(cell_id, name)
-        if file is None:
-            return None
-        if file.name.endswith(PART):
-            return StoredTable(lambda: read_part(file).table(), str(file), None)
-        read = read_sealed if name == "cell" else read_file
-        return StoredTable(lambda: read(file), str(file), lambda: sha256_of(file))
+        return None if file is None else StoredTable(content_of(file), str(file), not file.name.endswith(PART))
 
     def _stated_sum(self, cell_id: str, name: str) -> str | None:
         """SHA-256 of a final table: of ``cell`` in the session's row, of the rest in the cell's.
@@ -226,10 +254,37 @@ class Session:
         ``None`` while the cell is under way.
         """
         if name == "cell":
-            return {cell.cell_id: cell.sha256 for cell in self._row.cells or ()}.get(cell_id)
-        return {table.table: table.sha256 for row in self.rows(CellRow, cell_id) for table in row.tables or ()}.get(
-            name
-        )
+            return self._once("sums of cells", self._sums_of_cells).get(cell_id)
+        return self._once(("sums", cell_id), lambda: self._sums_of_tables(cell_id)).get(name)
+
+    def _sums_of_cells(self) -> dict[str, str]:
+        return {cell.cell_id: cell.sha256 for cell in self._row.cells or ()}
+
+    def _sums_of_tables(self, cell_id: str) -> dict[str, str]:
+        cell = self._stored_once(cell_id, "cell")
+        if cell is None:
+            return {}
+        row = as_now(cell.table, _TABLES_OF_CELL, cell.where).column("tables").to_pylist()
+        return {entry["table"]: entry["sha256"] for entry in (row[0] if row else None) or ()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A table as it was written, and its file for messages."""
+
+    table: pa.Table
+    where: str
+
+
+def _joined(wholes: Sequence[_Whole], schema: pa.Schema) -> pa.Table:
+    """The tables under one schema: looked at together, which is much faster, where they are alike."""
+    first = wholes[0].table
+    if all(whole.table.schema.equals(first.schema) for whole in wholes):
+        try:
+            return as_now(pa.concat_tables([whole.table for whole in wholes]), schema, "")
+        except SessionError:
+            pass  # one of them holds what it must not; the next lines find it
+    return pa.concat_tables([as_now(whole.table, schema, whole.where) for whole in wholes])
 
 
 def _typed(table: pa.Table, kind: type[R], where: str) -> list[R]:

@@ -6,7 +6,6 @@ is written there, and only what a report asks for is fetched.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,15 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from joulebench.errors import SessionError, UnavailableError
-from joulebench.session.files import (
-    PART,
-    SESSION_FILE,
-    check_version,
-    decode_sealed,
-    read_stream,
-    scan_file,
-    unreadable,
-)
+from joulebench.session.files import PART, SESSION_FILE, check_version, decode_sealed, scan_file, unreadable
 from joulebench.session.reader import Session, StoredTable
 from joulebench.session.schema import CELL_TABLES
 
@@ -114,23 +105,19 @@ class RemoteSession(Session):
         stored = self._read(f"{self._folder}/{SESSION_FILE}", where)
         if stored is None:
             raise SessionError("this is no joulebench session: it has no session.arrow", where=self._shown)
-        table = stored.read()
+        table = decode_sealed(stored.content, where)
         check_version(table, where)
         self._take(table, where)
 
     def _read(self, path: str, where: str) -> StoredTable | None:
-        """An Arrow file, or a stream as far as it goes; ``None`` where there is none."""
+        """The bytes of an Arrow file, or of a stream as far as it goes; ``None`` where there is none."""
         try:
             with self._system.open_input_file(path) as source:
-                if path.endswith(PART):
-                    table = read_stream(source).table()
-                    return StoredTable(lambda: table, where, None)
-                content = source.read_buffer().to_pybytes()
+                return StoredTable(source.read_buffer(), where, is_final=not path.endswith(PART))
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise unreadable(error, where) from None
-        return StoredTable(lambda: decode_sealed(content, where), where, lambda: hashlib.sha256(content).hexdigest())
 
     def _cell_folders(self) -> set[str]:
         entries = listed(self._system, f"{self._folder}/cells", self._shown)

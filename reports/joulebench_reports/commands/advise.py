@@ -78,6 +78,7 @@ def advise(
     from joulebench_reports.data.jsonadvice import advice_json
     from joulebench_reports.judging import advice
     from joulebench_reports.judging.constraints import parse_constraint
+    from joulebench_reports.judging.workgroups import SessionWork
     from joulebench_reports.sections.advice import advice_report
     from joulebench_reports.summary.session import summarise
     from joulebench_reports.values.pareto import DEFAULT_OBJECTIVES
@@ -85,7 +86,9 @@ def advise(
     constraints = [parse_constraint(text) for text in limits]
     loss = _percent(max_loss)
     read = open_session(session)
-    advice_list = advice.advise(read, summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES)
+    advice_list = advice.advise(
+        SessionWork(read), summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES
+    )
     report = advice_report(advice_list, read.row.session_id or read.path.name)
     write_answer(report, lambda: advice_json(advice_list), "json" if as_json else form, output)
     return 0 if any(advised.best is not None for advised in advice_list) else 1

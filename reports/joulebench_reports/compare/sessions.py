@@ -15,8 +15,7 @@ from joulebench.meter.comparison import CellBlocks, log_mean
 from joulebench.meter.uncertainty import interval_around
 from joulebench_reports.compare.side import Estimate, Facts, Side, SideCell
 from joulebench_reports.reading.cellrows import cell_rows
-from joulebench_reports.reading.series import CellSeries, read_series
-from joulebench_reports.values.figures import CellSummary, SessionSummary
+from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.units import shown_unit
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def side_of(session: Session) -> Side:
 
     summary = summarise(session)
     rows = cell_rows(session)
+    shown = {cell.id for cell in summary.shown}
     state = flat(summary.preflight)
     return Side(
         session_id=summary.session_id,
@@ -43,7 +43,7 @@ def side_of(session: Session) -> Side:
         state={name: state[name] for name in state if name not in _RESTLESS},
         protocol=_protocol(session),
         versions={**flat(summary.versions), "joulebench": summary.joulebench_version},
-        cells=tuple(_cell(session, cell, rows[cell.id], summary) for cell in summary.cells),
+        cells=tuple(_cell(cell, rows[cell.id], is_shown=cell.id in shown) for cell in summary.cells),
     )
 
 
@@ -85,7 +85,7 @@ def _protocol(session: Session) -> Facts | None:
     return {name: value for name, value in profile.measurement.numbers().items() if name != "seed"}
 
 
-def _cell(session: Session, cell: CellSummary, row: CellRow, summary: SessionSummary) -> SideCell:
+def _cell(cell: CellSummary, row: CellRow, *, is_shown: bool) -> SideCell:
     identity: dict[str, Scalar | None] = {
         "model": cell.model,
         "technique": cell.technique,
@@ -96,10 +96,8 @@ def _cell(session: Session, cell: CellSummary, row: CellRow, summary: SessionSum
         **flat(_settings(row)),
     }
     estimates: tuple[Estimate, ...] = ()
-    if cell in summary.shown:
-        unit = row.unit or cell.unit
-        series = read_series(session, cell.id, unit)
-        estimates = (*_energies(cell, series), *_times(cell, unit, series), *_single(cell))
+    if is_shown:
+        estimates = (*_energies(cell), *_times(cell, row.unit or cell.unit), *_single(cell))
     return SideCell(
         label=cell.label,
         identity=identity,
@@ -119,14 +117,14 @@ def _settings(row: CellRow) -> object:
         return {}
 
 
-def _energies(cell: CellSummary, series: CellSeries) -> list[Estimate]:
+def _energies(cell: CellSummary) -> list[Estimate]:
     estimates: list[Estimate] = []
     for summary in cell.energy:
         basis = ", ".join([*summary.channels, *summary.methods, *summary.notes])
         estimate = _of_blocks(
             "energy",
             summary.gross.unit,
-            series.energy(summary.provenance),
+            cell.series.energy(summary.provenance),
             provenance=summary.provenance,
             basis=basis,
             scale_u=summary.scale_relative_uncertainty,
@@ -135,8 +133,9 @@ def _energies(cell: CellSummary, series: CellSeries) -> list[Estimate]:
     return estimates
 
 
-def _times(cell: CellSummary, unit_of_work: str, series: CellSeries) -> list[Estimate]:
+def _times(cell: CellSummary, unit_of_work: str) -> list[Estimate]:
     """The rate (of decoding, where there is such a phase), the median TTFT and the TPOT."""
+    series = cell.series
     decoding = series.ratio(lambda b: b.decode_tokens or None, lambda b: b.decode_s)
     if decoding is not None:
         rate = _of_blocks("rate", "tok/s", decoding)
@@ -147,16 +146,16 @@ def _times(cell: CellSummary, unit_of_work: str, series: CellSeries) -> list[Est
         rate = _of_blocks("rate", unit.rate, working, factor=unit.per / unit.rate_per)
     estimates = [
         rate,
-        _first_token(cell, series),
+        _first_token(cell),
         _of_blocks("tpot", "s", series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens)),
     ]
     return [estimate for estimate in estimates if estimate is not None]
 
 
-def _first_token(cell: CellSummary, series: CellSeries) -> Estimate | None:
+def _first_token(cell: CellSummary) -> Estimate | None:
     """The median TTFT over requests, as reports have it, with the spread of the blocks' medians."""
     median = cell.speed.ttft_median_s.value
-    estimate = _of_blocks("ttft", "s", series.ratio(lambda b: b.ttft_s, lambda _: 1.0))
+    estimate = _of_blocks("ttft", "s", cell.series.ratio(lambda b: b.ttft_s, lambda _: 1.0))
     if estimate is None or not median:
         return None
     shift = median / estimate.value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.clusters import paired_windows
@@ -12,15 +12,12 @@ from joulebench.meter.comparison import CellComparison
 from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.constraints import Constraint, energy_of, rate_of
 from joulebench_reports.judging.ratios import CellRatios, decode_time
-from joulebench_reports.judging.workgroups import WorkGroup, work_groups
+from joulebench_reports.judging.workgroups import SessionWork, WorkGroup
 from joulebench_reports.reading.simulated import ELSEWHERE
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
 from joulebench_reports.values.verdicts import Verdict
-
-if TYPE_CHECKING:
-    from joulebench.session import Session
 
 #: Cells are as good where no difference is shown and one of so much would have been.
 AS_GOOD: Final = 0.10
@@ -110,7 +107,7 @@ class Advice:
 
 
 def advise(
-    session: Session,
+    work: SessionWork,
     shown: Sequence[CellSummary],
     aim: Aim,
     limits: Sequence[Constraint],
@@ -119,22 +116,19 @@ def advise(
 ) -> list[Advice]:
     """Advice for each model and workload of a session; kernels of the hardware are left out."""
     working = [cell for cell in shown if cell.kernel is None]
-    return [
-        Adviser(session, group, limits, max_loss).advice(aim, objectives) for group in work_groups(session, working)
-    ]
+    return [Adviser(work.ratios, group, limits, max_loss).advice(aim, objectives) for group in work.groups(working)]
 
 
 class Adviser:
     """One model and workload, in energies of one provenance."""
 
     def __init__(
-        self, session: Session, group: WorkGroup, limits: Sequence[Constraint], max_loss: float | None
+        self, ratios: CellRatios, group: WorkGroup, limits: Sequence[Constraint], max_loss: float | None
     ) -> None:
-        self._session = session
+        self._ratios = ratios
         self._group = group
         self._limits = limits
         self._max_loss = max_loss
-        self._ratios = CellRatios(session, group.cells, times=True)
         self._cells = {cell.id: cell for cell in group.cells}
         #: Of all energies in the advice.
         self.provenance = next(
@@ -245,8 +239,8 @@ class Adviser:
     def _compare(self, one: str, other: str, objective: Objective) -> CellComparison | None:
         cells = self._cells[one], self._cells[other]
         if objective != "energy":
-            return self._ratios.of(*cells, decode_time)
-        return None if self.provenance is None else self._ratios.energy(*cells, self.provenance)
+            return self._ratios.of(*cells, decode_time, self._group.cells)
+        return None if self.provenance is None else self._ratios.energy(*cells, self.provenance, self._group.cells)
 
     def _surely_less(self, one: str, other: str, objective: Objective) -> bool | None:
         if objective == "loss":

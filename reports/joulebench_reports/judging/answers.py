@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from joulebench_reports.judging.advice import Advice, Adviser, Aim
+from joulebench_reports.judging.ratios import CellRatios
 from joulebench_reports.judging.trust import trust_of
-from joulebench_reports.judging.workgroups import WorkGroup, work_groups
+from joulebench_reports.judging.workgroups import SessionWork, WorkGroup
 from joulebench_reports.reading.simulated import ELSEWHERE
 from joulebench_reports.values.agreement import agrees_text
 from joulebench_reports.values.answers import Answer, Goal, Pick
@@ -16,22 +17,19 @@ from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.verdicts import Verdict
 from joulebench_reports.words.text import UNKNOWN, number, percent
 
-if TYPE_CHECKING:
-    from joulebench.session import Session
-
 #: A cell whose perplexity grows by more is not recommended unless it is asked for.
 DEFAULT_MAX_LOSS: Final = 0.05
 _GOALS: Final[tuple[tuple[Goal, Aim], ...]] = (("least energy", "energy"), ("fastest", "time"), ("smallest", "memory"))
 
 
-def answers(session: Session, shown: Sequence[CellSummary], baseline: str | None = None) -> tuple[Answer, ...]:
+def answers(work: SessionWork, shown: Sequence[CellSummary], baseline: str | None = None) -> tuple[Answer, ...]:
     """The answer of each model and workload that has figures; kernels of the hardware have none."""
     working = [cell for cell in shown if cell.kernel is None]
-    return tuple(_answer(session, group) for group in work_groups(session, working, baseline))
+    return tuple(_answer(work.ratios, group) for group in work.groups(working, baseline))
 
 
-def _answer(session: Session, group: WorkGroup) -> Answer:
-    adviser = Adviser(session, group, (), DEFAULT_MAX_LOSS)
+def _answer(ratios: CellRatios, group: WorkGroup) -> Answer:
+    adviser = Adviser(ratios, group, (), DEFAULT_MAX_LOSS)
     advised = {goal: adviser.advice(aim, ()) for goal, aim in _GOALS}
     picks = [_pick(goal, advice, adviser, group) for goal, advice in advised.items() if advice.ranked]
     here = [cell for cell in group.cells if not cell.simulated]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from joulebench.api import Provenance, Scalar
 from joulebench.meter.clusters import paired_windows
@@ -12,9 +11,9 @@ from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.advice import advise
 from joulebench_reports.judging.claims import judge_claims
 from joulebench_reports.judging.constraints import rate_of
-from joulebench_reports.judging.ratios import CellRatios, Quantity, decode_time, processor_time
+from joulebench_reports.judging.ratios import Quantity, decode_time, processor_time
 from joulebench_reports.judging.verdicts import corrected, energy_comparison
-from joulebench_reports.judging.workgroups import WorkGroup, work_groups
+from joulebench_reports.judging.workgroups import SessionWork, WorkGroup
 from joulebench_reports.values.agreement import agreed_share, bounds_of
 from joulebench_reports.values.figures import CellSummary, QualityFigures
 from joulebench_reports.values.pareto import Front, Objective
@@ -28,21 +27,18 @@ from joulebench_reports.values.techniques import (
 )
 from joulebench_reports.words.text import number
 
-if TYPE_CHECKING:
-    from joulebench.session import Session
-
 _UNCOMPRESSED = "none"
 _NO_BASELINE = "the uncompressed model was not measured on this backend"
 #: Of the same backend: what has to be equal.
 _Where = tuple[str, str, str]
 
 
-def cost_tables(session: Session, shown: Sequence[CellSummary]) -> tuple[CostTable, ...]:
+def cost_tables(work: SessionWork, shown: Sequence[CellSummary]) -> tuple[CostTable, ...]:
     """A table for each model and workload of which a compressed cell has figures."""
     working = [cell for cell in shown if cell.kernel is None]
     return tuple(
-        _Costing(session, group).table()
-        for group in work_groups(session, working)
+        _Costing(work, group).table()
+        for group in work.groups(working)
         if any(cell.technique != _UNCOMPRESSED for cell in group.cells)
     )
 
@@ -50,10 +46,10 @@ def cost_tables(session: Session, shown: Sequence[CellSummary]) -> tuple[CostTab
 class _Costing:
     """One model and workload."""
 
-    def __init__(self, session: Session, group: WorkGroup) -> None:
-        self._session = session
+    def __init__(self, work: SessionWork, group: WorkGroup) -> None:
+        self._work = work
         self._group = group
-        self._ratios = CellRatios(session, group.cells, times=True)
+        self._ratios = work.ratios
 
     def table(self) -> CostTable:
         by_backend: dict[_Where, list[CellSummary]] = {}
@@ -93,7 +89,7 @@ class _Costing:
         fronts: list[Front] = []
         for objectives in pairs:
             aim = "energy" if "energy" in objectives else "memory"
-            advice = advise(self._session, self._group.cells, aim, (), None, objectives)  # type: ignore[arg-type]
+            advice = advise(self._work, self._group.cells, aim, (), None, objectives)  # type: ignore[arg-type]
             fronts += [advised.front for advised in advice]
         return tuple(fronts)
 
@@ -102,13 +98,15 @@ class _Costing:
     def _energies(
         self, pairs: Sequence[tuple[CellSummary, CellSummary]]
     ) -> dict[str, tuple[Provenance | None, Relative]]:
-        judged = corrected([(cell, *energy_comparison(self._ratios, cell, base)) for cell, base in pairs])
+        judged = corrected(
+            [(cell, *energy_comparison(self._ratios, cell, base, self._group.cells)) for cell, base in pairs]
+        )
         return {cell.id: (provenance, _relative(comparison, why)) for cell, provenance, comparison, why in judged}
 
     def _relatives(
         self, pairs: Sequence[tuple[CellSummary, CellSummary]], quantity: Quantity, *, inverse: bool
     ) -> dict[str, Relative]:
-        raw = {cell.id: self._ratios.of(cell, base, quantity) for cell, base in pairs}
+        raw = {cell.id: self._ratios.of(cell, base, quantity, self._group.cells) for cell, base in pairs}
         judged = iter(corrected_for_many([comparison for comparison in raw.values() if comparison is not None]))
         relatives = {
             id_: _relative(None if comparison is None else next(judged), None) for id_, comparison in raw.items()

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from functools import cache
+from typing import Final
 
 from joulebench.api import Provenance
 from joulebench.meter.comparison import CellBlocks, CellComparison, compare, compare_through, widened_by
-from joulebench_reports.reading.series import CellSeries, read_energies, read_series
 from joulebench_reports.values.figures import CellSummary
-
-if TYPE_CHECKING:
-    from joulebench.session import Session
+from joulebench_reports.values.series import CellSeries
 
 #: Standard uncertainty of the logarithm of a ratio of estimated energies. Models of a processor's
 #: power from its load err by 20 % in the mean and 31 % at worst across loads.
@@ -33,12 +31,6 @@ RUN_TO_RUN: Final = "run_to_run_sigma"
 
 #: What of a cell's blocks is compared; ``None`` where the cell does not have it.
 Quantity = Callable[[CellSeries], CellBlocks | None]
-
-
-def run_to_run_u(session: Session) -> float | None:
-    """Relative standard deviation of a ratio from run to run; ``None`` where nobody measured it."""
-    preflight = session.json("preflight_json")
-    return as_spread(preflight.get(RUN_TO_RUN)) if isinstance(preflight, dict) else None
 
 
 def as_spread(recorded: object) -> float | None:
@@ -59,22 +51,33 @@ def processor_time(series: CellSeries) -> CellBlocks | None:
     return series.ratio(lambda b: b.worker_cpu_s, lambda b: b.units)
 
 
-class CellRatios:
-    """Ratios of the cells of one model and workload; each cell is read once.
+@cache
+def energy_of_work(provenance: Provenance) -> Quantity:
+    """Joules of a provenance for a unit of work."""
+    return lambda series: series.energy(provenance)
 
-    Without ``times`` only energies can be compared: requests, a large table, are not read.
+
+@cache
+def _power(provenance: Provenance) -> Quantity:
+    return lambda series: series.ratio(series.joules(provenance), lambda block: block.duration_s)
+
+
+class CellRatios:
+    """Ratios of the cells of a session; ``run_u`` is the spread from run to run, where it was measured.
+
+    Each pair is compared once, whoever asks.
     """
 
-    def __init__(self, session: Session, cells: Sequence[CellSummary], *, times: bool) -> None:
-        self._session = session
-        self._cells = tuple(cells)
-        self._read = read_series if times else read_energies
-        self._series: dict[str, CellSeries] = {}
-        self._run_u = run_to_run_u(session)
+    def __init__(self, run_u: float | None) -> None:
+        self._run_u = run_u
+        self._blocks_of: dict[tuple[str, Quantity], CellBlocks | None] = {}
+        self._compared: dict[tuple[str, str, Quantity], CellComparison | None] = {}
 
-    def energy(self, cell: CellSummary, base: CellSummary, provenance: Provenance) -> CellComparison | None:
+    def energy(
+        self, cell: CellSummary, base: CellSummary, provenance: Provenance, anchors: Sequence[CellSummary]
+    ) -> CellComparison | None:
         """Energy of a unit of work over the baseline's; ``None`` where one has none."""
-        comparison = self.of(cell, base, lambda series: series.energy(provenance))
+        comparison = self.of(cell, base, energy_of_work(provenance), anchors)
         if comparison is None or provenance != "estimated":
             return comparison
         powers = [self._log_ratio(cell, base, part) for part in (_power(provenance), _load)]
@@ -82,38 +85,47 @@ class CellRatios:
         flag = "time_derived" if powers[0] is not None and abs(powers[0]) < _SAME_POWER else "model_error"
         return widened_by(comparison, math.hypot(MODEL_U, _LOAD_U * load), flag)
 
-    def of(self, cell: CellSummary, base: CellSummary, quantity: Quantity) -> CellComparison | None:
-        """A quantity of the cell over the baseline's, through an anchor where they took no turns."""
-        ours, theirs = self._blocks(cell, quantity), self._blocks(base, quantity)
-        if ours is None or theirs is None:
+    def of(
+        self, cell: CellSummary, base: CellSummary, quantity: Quantity, anchors: Sequence[CellSummary]
+    ) -> CellComparison | None:
+        """A quantity of the cell over the baseline's, through one of the ``anchors`` where they took no turns."""
+        comparison = self._pair(cell, base, quantity)
+        if comparison is None:
             return None
-        comparison = compare(ours, theirs)
         if not comparison.paired and comparison.ratio is not None:
-            comparison = self._through_anchor(cell, base, quantity) or comparison
+            comparison = self._through_anchor(cell, base, quantity, anchors) or comparison
         return comparison if self._run_u is None else widened_by(comparison, self._run_u, "run_to_run")
 
-    def _through_anchor(self, cell: CellSummary, base: CellSummary, quantity: Quantity) -> CellComparison | None:
+    def _through_anchor(
+        self, cell: CellSummary, base: CellSummary, quantity: Quantity, anchors: Sequence[CellSummary]
+    ) -> CellComparison | None:
         """By the cell that shares turns with both and leaves the least uncertainty."""
         ours, theirs = self._blocks(cell, quantity), self._blocks(base, quantity)
         known: list[CellComparison] = []
-        for anchor in self._cells:
+        for anchor in anchors:
             middle = self._blocks(anchor, quantity)
             if middle is None or anchor.id in (cell.id, base.id) or not _shares(middle, ours, theirs):
                 continue
-            through = compare_through(compare(ours, middle), compare(theirs, middle))  # type: ignore[arg-type]
+            first, second = self._pair(cell, anchor, quantity), self._pair(base, anchor, quantity)
+            through = None if first is None or second is None else compare_through(first, second)
             known += [] if through is None else [through]
         return min(known, key=lambda comparison: comparison.u_log or math.inf, default=None)
 
-    def _blocks(self, cell: CellSummary, quantity: Quantity) -> CellBlocks | None:
-        return quantity(self._of(cell))
+    def _pair(self, cell: CellSummary, base: CellSummary, quantity: Quantity) -> CellComparison | None:
+        key = (cell.id, base.id, quantity)
+        if key not in self._compared:
+            ours, theirs = self._blocks(cell, quantity), self._blocks(base, quantity)
+            self._compared[key] = None if ours is None or theirs is None else compare(ours, theirs)
+        return self._compared[key]
 
-    def _of(self, cell: CellSummary) -> CellSeries:
-        if cell.id not in self._series:
-            self._series[cell.id] = self._read(self._session, cell.id, cell.unit)
-        return self._series[cell.id]
+    def _blocks(self, cell: CellSummary, quantity: Quantity) -> CellBlocks | None:
+        key = (cell.id, quantity)
+        if key not in self._blocks_of:
+            self._blocks_of[key] = quantity(cell.series)
+        return self._blocks_of[key]
 
     def _log_ratio(self, cell: CellSummary, base: CellSummary, quantity: Quantity) -> float | None:
-        means = [_mean(self._blocks(one, quantity)) for one in (cell, base)]
+        means = [_mean(self._blocks(side, quantity)) for side in (cell, base)]
         return math.log(means[0]) - math.log(means[1]) if means[0] and means[1] else None
 
 
@@ -132,10 +144,3 @@ def _mean(blocks: CellBlocks | None) -> float | None:
 def _load(series: CellSeries) -> CellBlocks | None:
     """CPU seconds a second."""
     return series.ratio(lambda b: b.worker_cpu_s, lambda b: b.duration_s)
-
-
-def _power(provenance: Provenance) -> Quantity:
-    def of(series: CellSeries) -> CellBlocks | None:
-        return series.ratio(series.joules(provenance), lambda block: block.duration_s)
-
-    return of

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.comparison import CellComparison
 from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.ratios import CellRatios
-from joulebench_reports.judging.workgroups import WorkGroup, work_groups
+from joulebench_reports.judging.workgroups import SessionWork, WorkGroup
 from joulebench_reports.reading.simulated import RANGES
 from joulebench_reports.values.figures import CellSummary, EnergySummary
 from joulebench_reports.values.verdicts import Verdict, VerdictTable
 from joulebench_reports.words.flags import explain
 
-if TYPE_CHECKING:
-    from joulebench.session import Session
-
 
 def verdict_tables(
-    session: Session, shown: Sequence[CellSummary], baseline: str | None = None
+    work: SessionWork, shown: Sequence[CellSummary], baseline: str | None = None
 ) -> tuple[VerdictTable, ...]:
     """A table for each model and workload that has two cells or more."""
-    groups = work_groups(session, shown, baseline)
-    return tuple(_table(session, group) for group in groups if len(group.cells) > 1)
+    groups = work.groups(shown, baseline)
+    return tuple(_table(work.ratios, group) for group in groups if len(group.cells) > 1)
 
 
-def _table(session: Session, group: WorkGroup) -> VerdictTable:
+def _table(ratios: CellRatios, group: WorkGroup) -> VerdictTable:
     base = group.baseline
-    ratios = CellRatios(session, group.cells, times=False)
-    pairs = [(cell, *energy_comparison(ratios, cell, base)) for cell in group.others]
+    pairs = [(cell, *energy_comparison(ratios, cell, base, group.cells)) for cell in group.others]
     return VerdictTable(
         group.model,
         group.workload,
@@ -53,7 +48,7 @@ def corrected(pairs: Sequence[JudgedPair]) -> list[JudgedPair]:
 
 
 def energy_comparison(
-    ratios: CellRatios, cell: CellSummary, base: CellSummary
+    ratios: CellRatios, cell: CellSummary, base: CellSummary, anchors: Sequence[CellSummary]
 ) -> tuple[Provenance | None, CellComparison | None, str | None]:
     """Provenance, comparison, and the reason where there is none."""
     provenance, reason = common_provenance(cell, base)
@@ -61,7 +56,7 @@ def energy_comparison(
         return None, None, reason
     if cell.simulated and base.simulated:
         return provenance, None, RANGES
-    comparison = ratios.energy(cell, base, provenance)
+    comparison = ratios.energy(cell, base, provenance, anchors)
     return provenance, comparison, "no energy" if comparison is None else None
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from joulebench.errors import JoulebenchError, unknown_name_hint
+from joulebench_reports.judging.ratios import RUN_TO_RUN, CellRatios, as_spread
 from joulebench_reports.reading.cellrows import cell_rows, plan_entries
 from joulebench_reports.values.figures import CellSummary
 
@@ -31,32 +32,49 @@ class WorkGroup:
         return tuple(cell for cell in self.cells if cell.id != self.baseline.id)
 
 
-def work_groups(session: Session, shown: Sequence[CellSummary], baseline: str | None = None) -> list[WorkGroup]:
-    """The groups in the order of their first cells.
+class SessionWork:
+    """What a session's cells do, by their records or the plan, and how they compare."""
 
-    The baseline of a group is the cell of the agreement check's reference (the uncompressed
-    model on the reference backend), else the first cell. ``baseline`` names another one by label
-    or id; what does its work is then one group, whatever the model. Raises
-    :class:`JoulebenchError` where no cell that has figures is named so.
-    """
-    rows = cell_rows(session)
-    named = None if baseline is None else _named(baseline, shown)
-    work = {cell.id: _work_of(rows[cell.id]) for cell in shown}
-    grouped: dict[tuple[str, ...], list[CellSummary]] = {}
-    for cell in shown:
-        same_work = named is not None and work[cell.id] == work[named.id]
-        key = work[cell.id] if same_work else (*work[cell.id], cell.model)
-        grouped.setdefault(key, []).append(cell)
-    references = _references(session)
-    return [
-        WorkGroup(
-            cells[0].model,
-            cells[0].workload,
-            named if named in cells else _baseline_of(cells, rows, references),
-            tuple(cells),
-        )
-        for cells in grouped.values()
-    ]
+    def __init__(self, session: Session) -> None:
+        self._rows = cell_rows(session)
+        self._references = {str(entry.get("model")): entry for entry in plan_entries(session, "references")}
+        preflight = session.json("preflight_json")
+        self.ratios = CellRatios(as_spread(preflight.get(RUN_TO_RUN)) if isinstance(preflight, dict) else None)
+
+    def groups(self, shown: Sequence[CellSummary], baseline: str | None = None) -> list[WorkGroup]:
+        """The groups in the order of their first cells.
+
+        The baseline of a group is the cell of the agreement check's reference (the uncompressed
+        model on the reference backend), else the first cell. ``baseline`` names another one by label
+        or id; what does its work is then one group, whatever the model. Raises
+        :class:`JoulebenchError` where no cell that has figures is named so.
+        """
+        named = None if baseline is None else _named(baseline, shown)
+        work = {cell.id: _work_of(self._rows[cell.id]) for cell in shown}
+        grouped: dict[tuple[str, ...], list[CellSummary]] = {}
+        for cell in shown:
+            same_work = named is not None and work[cell.id] == work[named.id]
+            key = work[cell.id] if same_work else (*work[cell.id], cell.model)
+            grouped.setdefault(key, []).append(cell)
+        return [
+            WorkGroup(
+                cells[0].model,
+                cells[0].workload,
+                named if named is not None and any(cell is named for cell in cells) else self._baseline_of(cells),
+                tuple(cells),
+            )
+            for cells in grouped.values()
+        ]
+
+    def _baseline_of(self, cells: Sequence[CellSummary]) -> CellSummary:
+        reference = self._references.get(cells[0].model)
+        if reference is not None:
+            for cell in cells:
+                same = (cell.backend, cell.device) == (reference.get("backend"), reference.get("device"))
+                settings = _settings(self._rows[cell.id], "backend") == reference.get("backend_settings")
+                if same and settings and cell.technique == "none":
+                    return cell
+        return cells[0]
 
 
 def _settings(row: CellRow, part: str) -> object:
@@ -81,20 +99,3 @@ def _named(name: str, shown: Sequence[CellSummary]) -> CellSummary:
         where="baseline",
         hint=unknown_name_hint(name, [cell.label for cell in shown]),
     )
-
-
-def _references(session: Session) -> dict[str, Mapping[str, object]]:
-    return {str(entry.get("model")): entry for entry in plan_entries(session, "references")}
-
-
-def _baseline_of(
-    cells: Sequence[CellSummary], rows: Mapping[str, CellRow], references: Mapping[str, Mapping[str, object]]
-) -> CellSummary:
-    baseline_id = references.get(cells[0].model)
-    if baseline_id is not None:
-        for cell in cells:
-            same = (cell.backend, cell.device) == (baseline_id.get("backend"), baseline_id.get("device"))
-            settings = _settings(rows[cell.id], "backend") == baseline_id.get("backend_settings")
-            if same and settings and cell.technique == "none":
-                return cell
-    return cells[0]

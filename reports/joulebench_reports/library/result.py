@@ -13,8 +13,9 @@ from joulebench_reports.data.longform import figure_table
 from joulebench_reports.judging.advice import AIMS, Aim, RankedCell, advise
 from joulebench_reports.judging.answers import DEFAULT_MAX_LOSS
 from joulebench_reports.judging.constraints import parse_constraint
-from joulebench_reports.judging.ratios import CellRatios, decode_time
+from joulebench_reports.judging.ratios import decode_time
 from joulebench_reports.judging.verdicts import energy_comparison
+from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.library.plots import Plots
 from joulebench_reports.summary.joining import Sources, summary_of
 from joulebench_reports.values.answers import Answer
@@ -111,7 +112,9 @@ class Result:
         if goal not in AIMS:
             raise JoulebenchError(f"no goal '{goal}'", hint=f"valid: {', '.join(AIMS)}")
         session = self._one_session("best")
-        advice = advise(session, self.cells, goal, [parse_constraint(text) for text in limits], max_loss, ())
+        advice = advise(
+            SessionWork(session), self.cells, goal, [parse_constraint(text) for text in limits], max_loss, ()
+        )
         for name, value, known in (
             ("model", model, {advised.model for advised in advice}),
             ("workload", workload, {advised.workload for advised in advice}),
@@ -128,10 +131,10 @@ class Result:
         """One cell's energy (or time) a unit of work against another's, by label or id."""
         session = self._one_session("compare")
         pair = self._cell(cell), self._cell(baseline)
-        ratios = CellRatios(session, pair, times=metric == "time")
+        ratios = SessionWork(session).ratios
         if metric == "time":
-            return Verdict(pair[0].id, pair[0].label, None, ratios.of(*pair, decode_time))
-        return Verdict(pair[0].id, pair[0].label, *energy_comparison(ratios, *pair))
+            return Verdict(pair[0].id, pair[0].label, None, ratios.of(*pair, decode_time, pair))
+        return Verdict(pair[0].id, pair[0].label, *energy_comparison(ratios, *pair, pair))
 
     @functools.cached_property
     def plot(self) -> Plots:

@@ -1,211 +1,119 @@
-"""Per-block sums out of a cell's Arrow tables. Null in any part makes a block's sum null."""
+"""Per-block sums out of a cell's rows. Null in any part makes a block's sum null."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
 
-from joulebench_reports.values.figures import DISTURBED
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from joulebench_reports.reading.rows import StoredBlock, StoredEnergy, StoredRequest
+from joulebench_reports.values.series import BlockEnergy, BlockSums
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSums:
-    """One block, with the request times that the block table does not hold; TTFT is their median.
-
-    ``round`` and ``start_s`` (UTC, seconds since 1970) say which turns were taken side by side.
-    """
-
-    number: int
-    process: int
-    duration_s: float | None
-    units: float | None
-    prefill_tokens: float | None
-    decode_tokens: float | None
-    prefill_s: float | None
-    decode_s: float | None
-    ttft_s: float | None
-    requests: int
-    round: int | None
-    start_s: float | None
-    temperature_c: float | None
-    worker_cpu_s: float | None
-    flags: tuple[str, ...]
-    #: Of a block of simulated hardware: what simulating took on this machine, in s. All other
-    #: times are then the hardware's own.
-    host_s: float | None = None
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether other processes or the clock disturbed it."""
-        return not DISTURBED.isdisjoint(self.flags)
-
-
-@dataclass(frozen=True, slots=True)
-class BlockEnergy:
-    """A block's energy of one provenance and phase, summed over the counted channels.
-
-    ``idle_u_j`` is the standard uncertainty of the idle energy taken off for the net: the same
-    baseline for all blocks of a cell.
-    """
-
-    gross_j: float | None
-    net_j: float | None
-    attributed_j: float | None
-    idle_u_j: float | None
-
-
-def read_blocks(blocks: pa.Table, requests: pa.Table, per: float = 1.0) -> list[BlockSums]:
+def read_blocks(blocks: Sequence[StoredBlock], requests: Sequence[StoredRequest], per: float = 1.0) -> list[BlockSums]:
     """The blocks of one cell that count, in the order in which they ran; work in ``per`` units of it."""
     # Seconds of simulated hardware, where the blocks have them; this machine's are the simulator's.
-    simulated = blocks["device_s"].null_count < blocks.num_rows
-    base = "device_" if simulated else ""
-    times = _sums(requests, [f"{base}{name}" for name in ("prefill_s", "decode_s")])
-    first_tokens = _medians(requests, f"{base}ttft_s")
-    ordered = last_of_rounds(blocks)
-    columns = [
-        "block",
-        "process",
-        "round",
-        "start_utc",
-        "duration_s",
-        "device_s",
-        "units",
-        "prefill_tokens",
-        "decode_tokens",
-        "requests",
-        "temperature_start_c",
-        "temperature_end_c",
-        "worker_cpu_s",
-        "flags",
-    ]
-    result: list[BlockSums] = []
-    for row in ordered.select(columns).to_pylist():
-        spent = times.get(row["block"], {})
-        ends = (row["temperature_start_c"], row["temperature_end_c"])
-        result.append(
+    simulated = is_simulated(blocks)
+    by_block: dict[int, list[StoredRequest]] = {}
+    for request in requests:
+        by_block.setdefault(request.block, []).append(request)
+    sums: list[BlockSums] = []
+    for row in last_of_rounds(blocks):
+        own = by_block.get(row.block, ())
+        if simulated:
+            times = [(request.device_prefill_s, request.device_decode_s, request.device_ttft_s) for request in own]
+        else:
+            times = [(request.prefill_s, request.decode_s, request.ttft_s) for request in own]
+        prefill, decode, first_token = zip(*times, strict=True) if times else ((), (), ())
+        first_tokens = [ttft_s for ttft_s in first_token if ttft_s is not None]
+        ends = (row.temperature_start_c, row.temperature_end_c)
+        sums.append(
             BlockSums(
-                number=row["block"],
-                process=row["process"] or 0,
-                duration_s=row["device_s"] if simulated else row["duration_s"],
-                units=None if row["units"] is None else row["units"] / per,
-                prefill_tokens=row["prefill_tokens"],
-                decode_tokens=row["decode_tokens"],
-                prefill_s=spent.get(f"{base}prefill_s"),
-                decode_s=spent.get(f"{base}decode_s"),
-                ttft_s=first_tokens.get(row["block"]),
-                requests=row["requests"] or 0,
-                round=row["round"],
-                start_s=None if row["start_utc"] is None else row["start_utc"].timestamp(),
+                number=row.block,
+                process=row.process or 0,
+                duration_s=row.device_s if simulated else row.duration_s,
+                units=None if row.units is None else row.units / per,
+                prefill_tokens=row.prefill_tokens,
+                decode_tokens=row.decode_tokens,
+                prefill_s=_sum(prefill),
+                decode_s=_sum(decode),
+                ttft_s=statistics.median(first_tokens) if first_tokens else None,
+                requests=row.requests or 0,
+                round=row.round,
+                start_s=None if row.start_utc is None else row.start_utc.timestamp(),
                 temperature_c=max((end for end in ends if end is not None), default=None),
-                worker_cpu_s=row["worker_cpu_s"],
-                flags=tuple(row["flags"] or ()),
-                host_s=row["duration_s"] if simulated else None,
+                worker_cpu_s=row.worker_cpu_s,
+                flags=tuple(row.flags or ()),
+                host_s=row.duration_s if simulated else None,
             )
         )
-    return result
+    return sums
 
 
-def last_of_rounds(blocks: pa.Table) -> pa.Table:
+def is_simulated(blocks: Sequence[StoredBlock]) -> bool:
+    """Whether any block has seconds of simulated hardware."""
+    return any(row.device_s is not None for row in blocks)
+
+
+def last_of_rounds(blocks: Iterable[StoredBlock]) -> list[StoredBlock]:
     """The blocks that count, in their order: of a round whose block was repeated, the last repeat."""
-    import pyarrow as pa
-
-    ordered = blocks.sort_by([("t0_ns", "ascending"), ("block", "ascending")])
+    ordered = sorted(blocks, key=lambda row: (row.t0_ns, row.block))
     places: dict[object, int] = {}
-    for place, number in enumerate(ordered["round"].to_pylist()):
-        places[place if number is None else ("round", number)] = place
-    return ordered if len(places) == ordered.num_rows else ordered.take(pa.array(sorted(places.values())))
+    for place, row in enumerate(ordered):
+        places[place if row.round is None else ("round", row.round)] = place
+    return ordered if len(places) == len(ordered) else [ordered[place] for place in sorted(places.values())]
 
 
-def of_blocks(table: pa.Table, blocks: Sequence[BlockSums]) -> pa.Table:
-    """The rows of a table that belong to these blocks."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    numbers = pa.array([block.number for block in blocks], table.schema.field("block").type)
-    return table.filter(pc.is_in(table["block"], value_set=numbers))
-
-
-def energy_rows(energy: pa.Table, provenance: str, phase: str) -> pa.Table:
-    """The rows that enter the sum: counted channels of one provenance and phase."""
-    import pyarrow.compute as pc
-
-    mask = pc.and_(
-        pc.and_(pc.equal(energy["phase"], phase), pc.equal(energy["provenance"], provenance)),
-        pc.equal(energy["counted"], True),
-    )
-    return energy.filter(mask)
+def energy_rows(energy: Iterable[StoredEnergy]) -> dict[tuple[str, str], list[StoredEnergy]]:
+    """The rows that enter sums, those of counted channels, by provenance and phase."""
+    rows: dict[tuple[str, str], list[StoredEnergy]] = {}
+    for row in energy:
+        if row.counted:
+            rows.setdefault((row.provenance, row.phase), []).append(row)
+    return rows
 
 
-def block_energies(rows: pa.Table) -> dict[int, BlockEnergy]:
+def block_energies(rows: Sequence[StoredEnergy]) -> dict[int, BlockEnergy]:
     """Sums over channels by block; a block that lacks a channel of the others is null."""
-    import pyarrow.compute as pc
-
-    if rows.num_rows == 0:
-        return {}
-    channels = pc.count_distinct(rows["channel"]).as_py()
-    # Where the sensor's update period is unknown, the uncertainty of the net energy is the idle power's alone.
-    gross_u2 = pc.coalesce(pc.power(rows["gross_u_j"], 2), 0.0)
-    idle_u2 = pc.max_element_wise(pc.subtract(pc.power(rows["net_u_j"], 2), gross_u2), 0.0, skip_nulls=False)
-    squared = rows.append_column("idle_u2", idle_u2)
-    result: dict[int, BlockEnergy] = {}
-    for block, sums in _sums(squared, ("gross_j", "net_j", "attributed_j", "idle_u2")).items():
-        whole = sums["rows"] == channels
-        result[block] = BlockEnergy(
-            gross_j=sums["gross_j"] if whole else None,
-            net_j=sums["net_j"] if whole else None,
-            attributed_j=sums["attributed_j"] if whole else None,
-            # Channels are separate sensors, so their terms add in squares.
-            idle_u_j=_root(sums["idle_u2"]) if whole else None,
-        )
-    return result
+    channels = len({row.channel for row in rows} - {None})
+    by_block: dict[int, list[StoredEnergy]] = {}
+    for row in rows:
+        by_block.setdefault(row.block, []).append(row)
+    nothing = BlockEnergy(None, None, None, None)
+    return {block: _energy(own) if len(own) == channels else nothing for block, own in by_block.items()}
 
 
-def _root(variance: float | None) -> float | None:
-    return None if variance is None else math.sqrt(variance)
-
-
-def _sums(table: pa.Table, columns: Sequence[str]) -> dict[int, dict[str, Any]]:
-    """Sum of each column by block, null where any row is null, and the number of rows."""
-    import pyarrow.compute as pc
-
-    if table.num_rows == 0:
-        return {}
-    strict = pc.ScalarAggregateOptions(skip_nulls=False)
-    # Small tables: threads would take longer to start than the sums take.
-    grouped = table.group_by("block", use_threads=False).aggregate(
-        [(column, "sum", strict) for column in columns] + [([], "count_all")]
+def _energy(rows: Sequence[StoredEnergy]) -> BlockEnergy:
+    # Channels are separate sensors, so their terms add in squares.
+    variance = _sum([_idle_variance(row) for row in rows])
+    return BlockEnergy(
+        gross_j=_sum([row.gross_j for row in rows]),
+        net_j=_sum([row.net_j for row in rows]),
+        attributed_j=_sum([row.attributed_j for row in rows]),
+        idle_u_j=None if variance is None else math.sqrt(variance),
     )
-    return {
-        row["block"]: {"rows": row["count_all"], **{column: row[f"{column}_sum"] for column in columns}}
-        for row in grouped.to_pylist()
-    }
 
 
-def _medians(table: pa.Table, column: str) -> dict[int, float]:
-    """The median of a column by block, over the rows that have it."""
-    values: dict[int, list[float]] = {}
-    for block, value in zip(table["block"].to_pylist(), table[column].to_pylist(), strict=True):
-        if value is not None:
-            values.setdefault(block, []).append(value)
-    return {block: statistics.median(value) for block, value in values.items()}
+def _idle_variance(row: StoredEnergy) -> float | None:
+    """Where the sensor's update period is unknown, the uncertainty of the net energy is the idle power's alone."""
+    return None if row.net_u_j is None else max(row.net_u_j**2 - (row.gross_u_j or 0.0) ** 2, 0.0)
 
 
-def flag_names(rows: pa.Table) -> tuple[str, ...]:
-    """All flags of a table's ``flags`` column, sorted."""
-    import pyarrow.compute as pc
+def _sum(values: Sequence[float | None]) -> float | None:
+    """The sum; null of nothing, and where any part is."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total if values else None
 
-    flat = pc.list_flatten(rows["flags"])
-    return tuple(sorted(name for name in pc.unique(flat).to_pylist() if name is not None))
+
+def flag_names(rows: Iterable[StoredEnergy]) -> tuple[str, ...]:
+    """All flags of the rows, sorted."""
+    return tuple(sorted({flag for row in rows for flag in row.flags or () if flag is not None}))
 
 
-def distinct(rows: pa.Table, column: str) -> tuple[str, ...]:
-    """The values of a text column, sorted, without null."""
-    import pyarrow.compute as pc
-
-    return tuple(sorted(v for v in pc.unique(rows[column]).to_pylist() if v is not None))
+def distinct(values: Iterable[str | None]) -> tuple[str, ...]:
+    """The values, sorted, without null."""
+    return tuple(sorted({value for value in values if value is not None}))

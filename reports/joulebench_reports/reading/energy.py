@@ -4,70 +4,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.margins import MARGINS_COUNTED
 from joulebench_reports.reading import intervals
-from joulebench_reports.reading.blocks import BlockEnergy, BlockSums, block_energies, distinct, energy_rows, flag_names
+from joulebench_reports.reading.blocks import block_energies, distinct, energy_rows, flag_names
+from joulebench_reports.reading.rows import StoredEnergy
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import ChannelReport, EnergySummary
+from joulebench_reports.values.series import BlockEnergy, BlockSums
 from joulebench_reports.words.flags import explain
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Part = Callable[[BlockEnergy], float | None]
 
 
+def read_energies(energy: Sequence[StoredEnergy], units: str, phases: Mapping[str, str]) -> list[CellEnergies]:
+    """What each provenance has, in the order of trust; ``phases`` maps a phase to its count of work."""
+    rows = energy_rows(energy)
+    return [
+        CellEnergies(
+            provenance,
+            distinct(row.channel for row in total),
+            distinct(row.method for row in total),
+            _maker(total, provenance, units),
+            tuple(
+                (phase, field, _maker(rows.get((provenance, phase), ()), provenance, "J/token"))
+                for phase, field in phases.items()
+            ),
+        )
+        for provenance in PROVENANCES
+        if (total := rows.get((provenance, "total")))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class CellEnergies:
+    """A cell's energies of one provenance by block: in total, and by phase with the field that counts its work."""
+
+    provenance: Provenance
+    channels: tuple[str, ...]
+    methods: tuple[str, ...]
+    total: EnergyMaker
+    phases: tuple[tuple[str, str, EnergyMaker], ...]
+
+
 def summarise_energy(
-    energy: pa.Table,
-    blocks: Sequence[BlockSums],
-    unit: str,
-    phases: Mapping[str, str],
-    channels: Sequence[ChannelReport],
-) -> tuple[EnergySummary, ...]:
-    """One summary for each provenance that has rows; ``phases`` maps a phase to its token count.
-
-    ``unit`` is that of energy for one unit of the blocks' work.
-    ``phases`` values are names of :class:`BlockSums` fields (``prefill_tokens``, ``decode_tokens``).
-    """
-    result: list[EnergySummary] = []
-    for provenance in PROVENANCES:
-        rows = energy_rows(energy, provenance, "total")
-        if rows.num_rows:
-            maker = _maker(rows, provenance, unit)
-            phase_figures = [
-                (phase, _phase(energy, provenance, phase, field, blocks)) for phase, field in phases.items()
-            ]
-            used = [channel for channel in channels if channel.channel in distinct(rows, "channel")]
-            result.append(_of_provenance(maker, rows, blocks, phase_figures, used))
-    return tuple(result)
-
-
-def _of_provenance(
-    maker: _Maker,
-    rows: pa.Table,
-    blocks: Sequence[BlockSums],
-    phases: Sequence[tuple[str, Figure]],
-    used: Sequence[ChannelReport],
+    energies: CellEnergies, blocks: Sequence[BlockSums], channels: Sequence[ChannelReport]
 ) -> EnergySummary:
+    """The figures of one provenance, for one unit of the blocks' work."""
     calm = [block for block in blocks if not block.disturbed]
-    power = maker.mean_power(blocks)
+    used = [channel for channel in channels if channel.channel in energies.channels]
+    total = energies.total
+    power = total.mean_power(blocks)
     scale_u = _worst_scale(used, power.value)
     return EnergySummary(
-        provenance=maker.provenance,
-        channels=distinct(rows, "channel"),
-        methods=distinct(rows, "method"),
-        gross=maker.ratio(blocks, "units", _gross),
-        gross_with_scale=maker.ratio(blocks, "units", _gross, scale_u),
-        net=maker.ratio(blocks, "units", _net),
-        attributed=_as_estimate(maker.ratio(blocks, "units", _attributed)),
-        mean_of_ratios=maker.mean_ratio(blocks, "units", _gross),
-        without_flagged=maker.ratio(calm, "units", _gross),
+        provenance=energies.provenance,
+        channels=energies.channels,
+        methods=energies.methods,
+        gross=total.ratio(blocks, "units", _gross),
+        gross_with_scale=total.ratio(blocks, "units", _gross, scale_u),
+        net=total.ratio(blocks, "units", _net),
+        attributed=_as_estimate(total.ratio(blocks, "units", _attributed)),
+        mean_of_ratios=total.mean_ratio(blocks, "units", _gross),
+        without_flagged=total.ratio(calm, "units", _gross),
         power_w=power,
-        phases=tuple(phases),
+        phases=tuple((phase, maker.ratio(blocks, field, _gross)) for phase, field, maker in energies.phases),
         scale_relative_uncertainty=scale_u,
         notes=tuple(dict.fromkeys(channel.note for channel in used if channel.note)),
     )
@@ -85,14 +87,9 @@ def _attributed(part: BlockEnergy) -> float | None:
     return part.attributed_j
 
 
-def _phase(energy: pa.Table, provenance: Provenance, phase: str, field: str, blocks: Sequence[BlockSums]) -> Figure:
-    rows = energy_rows(energy, provenance, phase)
-    return _maker(rows, provenance, "J/token").ratio(blocks, field, _gross)
-
-
-def _maker(rows: pa.Table, provenance: Provenance, unit: str) -> _Maker:
-    method = " + ".join(distinct(rows, "method"))
-    return _Maker(block_energies(rows), provenance, unit, method, flag_names(rows))
+def _maker(rows: Sequence[StoredEnergy], provenance: Provenance, unit: str) -> EnergyMaker:
+    method = " + ".join(distinct(row.method for row in rows))
+    return EnergyMaker(block_energies(rows), provenance, unit, method, flag_names(rows))
 
 
 def _worst_scale(channels: Sequence[ChannelReport], power_w: float | None) -> float | None:
@@ -112,20 +109,17 @@ def _as_estimate(figure: Figure) -> Figure:
 _NOTHING = BlockEnergy(None, None, None, None)
 
 
-class _Maker:
+class EnergyMaker:
     """Makes figures out of one set of block energies."""
 
     def __init__(
         self, sums: Mapping[int, BlockEnergy], provenance: Provenance, unit: str, method: str, flags: tuple[str, ...]
     ) -> None:
-        self._sums = sums
+        self.sums = sums
         self.provenance = provenance
         self._unit = unit
         self._method = method
         self._flags = flags
-
-    def in_unit(self, unit: str) -> _Maker:
-        return _Maker(self._sums, self.provenance, unit, self._method, self._flags)
 
     def ratio(self, blocks: Sequence[BlockSums], field: str, part: Part, scale_u: float | None = None) -> Figure:
         """Ratio of sums: energy over the blocks' ``field``."""
@@ -142,7 +136,9 @@ class _Maker:
 
     def mean_power(self, blocks: Sequence[BlockSums]) -> Figure:
         """Energy over time; of energies with idle margins in them the time is another."""
-        ratio = self.in_unit("W").ratio(blocks, "duration_s", _gross)
+        ratio = EnergyMaker(self.sums, self.provenance, "W", self._method, self._flags).ratio(
+            blocks, "duration_s", _gross
+        )
         if MARGINS_COUNTED not in self._flags:
             return ratio
         reason = "idle margins are in the energy and not in the time"
@@ -166,7 +162,7 @@ class _Maker:
     ) -> tuple[list[intervals.BlockValue], tuple[str, ...]]:
         points: list[intervals.BlockValue] = []
         for block in blocks:
-            energy = self._sums.get(block.number, _NOTHING)
+            energy = self.sums.get(block.number, _NOTHING)
             joules = part(energy)
             work = getattr(block, field)
             if joules is not None and work is not None and work > 0:
@@ -180,7 +176,7 @@ class _Maker:
             return None
         if not blocks:
             return "no blocks"
-        if not self._sums:
+        if not self.sums:
             return "no energy was recorded for this phase"
         if self._flags:
             return "; ".join(f"{flag}: {explain(flag)}" for flag in self._flags)

@@ -15,6 +15,7 @@ from joulebench.meter.counters import counter_energy_for_fit
 from joulebench.meter.energy import SensorSpec
 from joulebench.meter.fit import EnergyFit, fit_energy
 from joulebench.meter.uncertainty import Interval
+from joulebench_reports.reading.rows import StoredRequest
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import ChannelReport, EnergySummary
 
@@ -41,7 +42,7 @@ def needs_fit(energy: EnergySummary) -> bool:
 
 def with_fitted_phases(
     energy: EnergySummary,
-    requests: pa.Table,
+    requests: Sequence[StoredRequest],
     samples: pa.Table,
     channels: Sequence[ChannelReport],
     processes: Mapping[int, int],
@@ -75,10 +76,9 @@ def with_fitted_phases(
     return replace(energy, phases=tuple((name, _fitted(name, old, fit)) for name, old in energy.phases))
 
 
-def _windows(requests: pa.Table) -> list[_Window]:
-    columns = ["t0_ns", "t1_ns", "prefill_tokens", "decode_tokens", "block"]
-    rows = requests.select(columns).to_pylist()
-    return [_Window(**row) for row in rows if None not in row.values()]
+def _windows(requests: Sequence[StoredRequest]) -> list[_Window]:
+    rows = ((r.t0_ns, r.t1_ns, r.prefill_tokens, r.decode_tokens, r.block) for r in requests)
+    return [_Window(*row) for row in rows if None not in row]  # type: ignore[arg-type]
 
 
 def _edges(samples: pa.Table, channels: Sequence[str]) -> Mapping[str, dict[int, int]]:
@@ -144,7 +144,7 @@ def _noted(energy: EnergySummary, why: str) -> EnergySummary:
 
 def fit_missing_phases(
     summaries: Sequence[EnergySummary],
-    requests: pa.Table,
+    requests: Sequence[StoredRequest],
     channels: Sequence[ChannelReport],
     read_samples: Callable[[], pa.Table],
     processes: Mapping[int, int],

@@ -9,18 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from joulebench.api import Provenance
-from joulebench_reports.reading.blocks import BlockSums, read_blocks
+from joulebench_reports.reading.blocks import is_simulated, read_blocks
+from joulebench_reports.reading.rows import StoredCell, StoredEnergy
 from joulebench_reports.reading.speed import summarise_speed
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary, EnergySummary, Memory, Speed
+from joulebench_reports.values.series import BlockSums
 from joulebench_reports.words.text import plain, seconds
 from joulebench_reports.words.units import shown_unit
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: Why a comparison of two cells says nothing.
 RANGES: Final = "both are computed from ranges of inputs, without scatter"
@@ -31,38 +30,38 @@ _METHOD: Final = "model; ratio of sums; low and high by the ranges of its inputs
 _KEPT_FLAGS: Final = ("input_range", "no_energy_model", "time_budget", "resumed", "disagrees", "unfinished")
 
 
-def with_device_time(cell: CellSummary, blocks: pa.Table, requests: pa.Table, energy: pa.Table) -> CellSummary:
+def with_device_time(cell: CellSummary, stored: StoredCell) -> CellSummary:
     """The cell in its own time base; unchanged where nothing is simulated."""
-    if blocks["device_s"].null_count == blocks.num_rows:
+    if not is_simulated(stored.blocks):
         return cell
     unit = shown_unit(cell.unit)
-    read = read_blocks(blocks, requests, unit.per)
-    by_device = requests.set_column(requests.schema.get_field_index("ttft_s"), "ttft_s", requests["device_ttft_s"])
-    energies = tuple(_with_ranges(summary, energy, read) for summary in cell.energy)
+    read = read_blocks(stored.blocks, stored.requests, unit.per)
+    first_tokens_s = [request.device_ttft_s for request in stored.requests]
+    energies = tuple(_with_ranges(figures, stored.energy, read) for figures in cell.energy)
     headline = next((energy.gross for energy in energies if energy.gross.value is not None), None)
     return replace(
         cell,
         energy=energies,
         headline=cell.headline if headline is None else headline,
         headline_net=replace(_bare(cell.headline_net), reason_if_null=_NO_NET),
-        speed=_device_speed(summarise_speed(read, by_device, unit)),
+        speed=_device_speed(summarise_speed(read, first_tokens_s, unit)),
         memory=_device_memory(cell.memory),
         temperature_max_c=None,
-        flags=tuple(flag for flag in cell.flags if flag.flag in _KEPT_FLAGS),
+        flags=tuple(count for count in cell.flags if count.flag in _KEPT_FLAGS),
         time_base="device",
-        simulation_s=math.fsum(flag.host_s for flag in read if flag.host_s is not None),
+        simulation_s=math.fsum(block.host_s for block in read if block.host_s is not None),
     )
 
 
 _NO_NET: Final = "the device's idle power is part of its model, not a baseline of this machine"
 
 
-def _with_ranges(summary: EnergySummary, energy: pa.Table, blocks: Sequence[BlockSums]) -> EnergySummary:
+def _with_ranges(summary: EnergySummary, energy: Sequence[StoredEnergy], blocks: Sequence[BlockSums]) -> EnergySummary:
     """The summary with ranges in place of intervals, where the energy rows have ranges.
 
     The scatter between blocks is that of their prompts: another run would give the same again.
     """
-    if energy["gross_low_j"].null_count == energy.num_rows:
+    if all(row.gross_low_j is None for row in energy):
         return summary
     bounds = _bounds(energy)
 
@@ -84,14 +83,12 @@ def _with_ranges(summary: EnergySummary, energy: pa.Table, blocks: Sequence[Bloc
 _Bounds = Mapping[int, tuple[float | None, float | None]]
 
 
-def _bounds(energy: pa.Table) -> dict[str, dict[int, tuple[float | None, float | None]]]:
-    """Least and most energy by phase and block."""
-    import pyarrow.compute as pc
-
-    rows = energy.filter(pc.and_(energy["counted"], pc.equal(energy["provenance"], "simulated")))
+def _bounds(energy: Sequence[StoredEnergy]) -> dict[str, dict[int, tuple[float | None, float | None]]]:
+    """Minimum and maximum energy by phase and block."""
     bounds: dict[str, dict[int, tuple[float | None, float | None]]] = {}
-    for row in rows.select(["phase", "block", "gross_low_j", "gross_high_j"]).to_pylist():
-        bounds.setdefault(row["phase"], {})[row["block"]] = (row["gross_low_j"], row["gross_high_j"])
+    for row in energy:
+        if row.counted and row.provenance == "simulated":
+            bounds.setdefault(row.phase, {})[row.block] = (row.gross_low_j, row.gross_high_j)
     return bounds
 
 

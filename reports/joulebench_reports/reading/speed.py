@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from joulebench.meter.uncertainty import quantile
 from joulebench_reports.reading import intervals
-from joulebench_reports.reading.blocks import BlockSums
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import Speed
+from joulebench_reports.values.series import BlockSums
 from joulebench_reports.words.units import ShownUnit
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 #: Quantile of the blocks' rates that a kernel reaches at its best, and the tail of its interval.
 _BEST: Final = 0.9
 _TAIL: Final = 0.025
 
 
-def summarise_speed(blocks: Sequence[BlockSums], requests: pa.Table, unit: ShownUnit) -> Speed:
+def summarise_speed(blocks: Sequence[BlockSums], first_tokens_s: Iterable[float | None], unit: ShownUnit) -> Speed:
     """Rates as ratios of sums over blocks; TTFT as quantiles over requests."""
+    known_s = sorted(time_s for time_s in first_tokens_s if time_s is not None)
     work_s = _rate(blocks, "units", "duration_s", unit.rate)
     return Speed(
         decode_tok_s=_rate(blocks, "decode_tokens", "decode_s", "tok/s"),
@@ -31,8 +28,8 @@ def summarise_speed(blocks: Sequence[BlockSums], requests: pa.Table, unit: Shown
         # The blocks' work is in ``per`` units of it.
         units_s=work_s.times(unit.per / unit.rate_per, unit.rate),
         best_units_s=_best(blocks, unit).times(unit.per / unit.rate_per, unit.rate),
-        ttft_median_s=_quantile(requests, "ttft_s", 0.5),
-        ttft_p95_s=_quantile(requests, "ttft_s", 0.95),
+        ttft_median_s=_quantile(known_s, 0.5),
+        ttft_p95_s=_quantile(known_s, 0.95),
         tpot_s=_rate(blocks, "decode_s", "decode_tokens", "s"),
         block_s=_mean_duration(blocks),
     )
@@ -85,12 +82,8 @@ def _mean_duration(blocks: Sequence[BlockSums]) -> Figure:
     )
 
 
-def _quantile(requests: pa.Table, column: str, q: float) -> Figure:
-    import pyarrow.compute as pc
-
-    values = pc.drop_null(requests[column])
-    if len(values) == 0:
+def _quantile(times_s: Sequence[float], q: float) -> Figure:
+    if not times_s:
         return Figure(None, "s", reason_if_null="the requests of this workload mark no first token")
-    value = pc.quantile(values, q=q)[0].as_py()
     name = "median" if q == 0.5 else f"{q:.0%} quantile"
-    return Figure(value, "s", n=len(values), method=f"{name} over requests")
+    return Figure(quantile(times_s, q), "s", n=len(times_s), method=f"{name} over requests")

@@ -1,6 +1,6 @@
 """Session → :class:`~joulebench_reports.values.figures.SessionSummary`: every figure of every report.
 
-Arithmetic over samples and requests is done in Arrow; Python loops run over cells and blocks.
+Arithmetic over samples is done in Arrow; Python loops run over cells, blocks and requests.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from joulebench.session.tables import CellRow
 from joulebench_reports.judging.answers import answers
 from joulebench_reports.judging.costs import cost_tables
 from joulebench_reports.judging.verdicts import verdict_tables
-from joulebench_reports.reading import blocks as block_sums
+from joulebench_reports.judging.workgroups import SessionWork
+from joulebench_reports.reading.blocks import read_blocks
 from joulebench_reports.reading.cellrows import UNFINISHED, cell_rows, plan_entries
-from joulebench_reports.reading.energy import summarise_energy
+from joulebench_reports.reading.energy import read_energies, summarise_energy
 from joulebench_reports.reading.limits import NO_SHARE, with_shares
 from joulebench_reports.reading.phasefit import fit_missing_phases
 from joulebench_reports.reading.readings import channels_of, edge_readings
+from joulebench_reports.reading.rows import StoredCell, stored_cells
 from joulebench_reports.reading.simulated import with_device_time
 from joulebench_reports.reading.speed import summarise_speed
+from joulebench_reports.reading.tokenwork import backend_settings, kernel_work, token_work
 from joulebench_reports.values.agreement import read_agreement
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import (
@@ -38,7 +41,7 @@ from joulebench_reports.values.figures import (
     SamplerCost,
     SessionSummary,
 )
-from joulebench_reports.values.tokenwork import backend_settings, kernel_work, token_work
+from joulebench_reports.values.series import BlockSums, CellSeries
 from joulebench_reports.words.flags import explain
 from joulebench_reports.words.units import shown_unit
 
@@ -64,10 +67,11 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
     probes = _probes(row)
     channels = tuple(channels_of(session)[0])
     planned = {str(entry.get("id")): entry for entry in plan_entries(session, "cells")}
-    with_folder = session.cell_ids
+    stored = stored_cells(session)
+    reader = _CellReader(session, channels, probes)
     cells = [
-        _cell(session, own, _plugin_of(planned.get(cell_id, {})), channels, probes)
-        if cell_id in with_folder
+        reader.cell(own, _plugin_of(planned.get(cell_id, {})), stored[cell_id])
+        if cell_id in stored
         else _without_folder(own, planned.get(cell_id, {}))
         for cell_id, own in cell_rows(session).items()
     ]
@@ -88,11 +92,12 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
         protocol=_preset(session),
         model_notes=_model_notes(planned),
     )
+    work = SessionWork(session)
     return replace(
         summary,
-        verdicts=verdict_tables(session, summary.shown, baseline),
-        costs=cost_tables(session, summary.shown),
-        answers=answers(session, summary.shown, baseline),
+        verdicts=verdict_tables(work, summary.shown, baseline),
+        costs=cost_tables(work, summary.shown),
+        answers=answers(work, summary.shown, baseline),
     )
 
 
@@ -130,14 +135,6 @@ def _requested_probes(row: SessionRow) -> set[str]:
     return {*_object(tables), *(parts[1] for parts in overridden if parts[0] == "probe" and len(parts) > 1)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    blocks: pa.Table
-    requests: pa.Table
-    energy: pa.Table
-    read_samples: Callable[[], pa.Table]
-
-
 def _model_notes(planned: Mapping[str, Mapping[str, object]]) -> tuple[tuple[str, str], ...]:
     """What the plan notes of the models of cells that can run, each once."""
     notes = (
@@ -169,42 +166,43 @@ def empty_cell(cell_id: str) -> CellSummary:
 
 
 def _blockless(row: CellRow) -> CellSummary:
-    from joulebench.session.schema import BLOCKS, ENERGY, REQUESTS, SAMPLES
-
-    empty = _Tables(BLOCKS.empty_table(), REQUESTS.empty_table(), ENERGY.empty_table(), SAMPLES.empty_table)
-    return _summarise(row, None, empty, (), ())
+    return _summarise(row, None, StoredCell(), (), (), None)
 
 
-def _cell(
-    session: Session,
-    row: CellRow,
-    workload_plugin: str | None,
-    channels: Sequence[ChannelReport],
-    probes: Sequence[ProbeReport],
-) -> CellSummary:
-    blocks, requests, energy = (session.table(name, row.cell_id) for name in ("blocks", "requests", "energy"))
-    samples = partial(edge_readings, session, row.cell_id)
-    cell = _summarise(row, workload_plugin, _Tables(blocks, requests, energy, samples), channels, probes)
-    return with_device_time(cell, blocks, requests, energy)
+@dataclass(frozen=True, slots=True)
+class _CellReader:
+    session: Session
+    channels: Sequence[ChannelReport]
+    probes: Sequence[ProbeReport]
+
+    def cell(self, row: CellRow, workload_plugin: str | None, stored: StoredCell) -> CellSummary:
+        samples = partial(edge_readings, self.session, row.cell_id)
+        cell = _summarise(row, workload_plugin, stored, self.channels, self.probes, samples)
+        return with_device_time(cell, stored)
 
 
 def _summarise(
     row: CellRow,
     workload_plugin: str | None,
-    tables: _Tables,
+    stored: StoredCell,
     channels: Sequence[ChannelReport],
     probes: Sequence[ProbeReport],
+    read_samples: Callable[[], pa.Table] | None,
 ) -> CellSummary:
     unit = shown_unit(row.unit or "unit")
-    blocks = block_sums.read_blocks(tables.blocks, tables.requests, unit.per)
-    repeated = tables.blocks.num_rows - len(blocks)
+    blocks = read_blocks(stored.blocks, stored.requests, unit.per)
+    repeated = len(stored.blocks) - len(blocks)
     if repeated:
-        requests, energy_rows = (block_sums.of_blocks(table, blocks) for table in (tables.requests, tables.energy))
-        tables = replace(tables, requests=requests, energy=energy_rows)
-    energy = summarise_energy(tables.energy, blocks, unit.energy, _PHASE_WORK, channels)
-    if all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
+        numbers = {block.number for block in blocks}
+        stored = stored._replace(
+            requests=[request for request in stored.requests if request.block in numbers],
+            energy=[part for part in stored.energy if part.block in numbers],
+        )
+    energies = read_energies(stored.energy, unit.energy, _PHASE_WORK)
+    energy = tuple(summarise_energy(part, blocks, channels) for part in energies)
+    if read_samples and all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
         owners = {block.number: block.process for block in blocks}
-        energy = fit_missing_phases(energy, tables.requests, channels, tables.read_samples, owners)
+        energy = fit_missing_phases(energy, stored.requests, channels, read_samples, owners)
     absent = _no_energy(row, probes, bool(blocks), bool(energy))
     processes = len({block.process for block in blocks})
     facts, settings = _scalars(row.facts_json), backend_settings(row)
@@ -225,11 +223,11 @@ def _summarise(
         cause_kind=row.cause_kind,
         processes=processes,
         blocks=len(blocks),
-        requests=tables.requests.num_rows,
+        requests=len(stored.requests),
         energy=energy,
         headline=_headline([figures.gross for figures in energy], unit.energy, absent),
         headline_net=_headline([figures.net for figures in energy], unit.energy, absent),
-        speed=summarise_speed(blocks, tables.requests, unit),
+        speed=summarise_speed(blocks, [request.ttft_s for request in stored.requests], unit),
         memory=_memory(row),
         quality=_quality(row),
         agreement=read_agreement(row.agreement_json),
@@ -241,15 +239,16 @@ def _summarise(
         threads=threads if isinstance(threads, int) else None,
         dtype=dtype if isinstance(dtype, str) else None,
         backend_settings=json.dumps(settings, sort_keys=True),
-        token=token_work(row, tables.requests),
-        kernel=kernel_work(row, workload, tables.requests),
+        token=token_work(row, stored),
+        kernel=kernel_work(row, workload, stored),
         units_per_request=_units_per_request(blocks),
         mbu=NO_SHARE,
         mfu=NO_SHARE,
+        series=CellSeries(blocks, {part.provenance: part.total.sums for part in energies}),
     )
 
 
-def _units_per_request(blocks: Sequence[block_sums.BlockSums]) -> float | None:
+def _units_per_request(blocks: Sequence[BlockSums]) -> float | None:
     requests = sum(block.requests for block in blocks)
     units = [block.units for block in blocks if block.units is not None]
     return math.fsum(units) / requests if requests and len(units) == len(blocks) else None
@@ -343,7 +342,7 @@ def _observer(row: CellRow) -> SamplerCost:
 
 
 def _flags(
-    row: CellRow, blocks: Sequence[block_sums.BlockSums], energy: Sequence[EnergySummary], processes: int, repeated: int
+    row: CellRow, blocks: Sequence[BlockSums], energy: Sequence[EnergySummary], processes: int, repeated: int
 ) -> tuple[FlagCount, ...]:
     """Flags of the cell, its blocks and its energy figures, each once."""
     counts: dict[str, int | None] = {"repeated": repeated} if repeated else {}

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
 
 from joulebench.api import Provenance, Scalar
 from joulebench_reports.values.agreement import AgreementFigures
 from joulebench_reports.values.answers import Answer
 from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.series import DISTURBED, CellSeries
 from joulebench_reports.values.techniques import CostTable
 from joulebench_reports.values.tokenwork import KernelWork, TokenWork
 from joulebench_reports.values.verdicts import VerdictTable
-
-#: Flags of blocks in which something else had a part.
-DISTURBED: Final = frozenset({"contended", "throttled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +155,8 @@ class CellSummary:
     units_per_request: float | None = None
     #: Name of its session where a report is of several.
     session: str = ""
+    #: The blocks behind the figures, for comparisons.
+    series: CellSeries = field(default_factory=CellSeries, repr=False, compare=False)
 
     @property
     def simulated(self) -> bool:

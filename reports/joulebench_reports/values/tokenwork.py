@@ -1,16 +1,8 @@
-"""What a cell's tokens and kernels have to move and to compute, from its record."""
+"""What a cell's tokens and kernels have to move and to compute."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from joulebench.session.tables import CellRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,102 +60,3 @@ class KernelWork:
     array_bytes: float | None
     cache_bytes: float | None
     context: int | None
-
-
-def token_work(row: CellRow, requests: pa.Table) -> TokenWork:
-    """From the cell's row and its requests."""
-    return TokenWork(
-        weights_bytes=row.token_weights_bytes,
-        kv_position_bytes=row.token_kv_bytes,
-        operations=row.token_operations,
-        head_operations=row.token_head_operations,
-        decode_context=_decode_context(requests),
-        prompt=_mean_prompt(requests),
-    )
-
-
-def _decode_context(requests: pa.Table) -> float | None:
-    """Mean over decoded tokens of the positions before each.
-
-    After a prompt of p tokens (read in this request, or before it: ``context_tokens``), token j of
-    d has p + j - 1 before it: p + (d - 1) / 2 in the mean.
-    """
-    import pyarrow.compute as pc
-
-    known = requests.filter(pc.and_(pc.is_valid(requests["prefill_tokens"]), pc.greater(requests["decode_tokens"], 0)))
-    if known.num_rows == 0:
-        return None
-    before = _first_values(known).get("context_tokens") or 0.0
-    decoded = pc.cast(known["decode_tokens"], "float64")
-    prompts = pc.add(pc.cast(known["prefill_tokens"], "float64"), float(before))
-    if pc.min(prompts).as_py() <= 0:
-        return None  # nobody says what was read before the window
-    context = pc.add(prompts, pc.divide(pc.subtract(decoded, 1.0), 2.0))
-    mean: float = pc.sum(pc.multiply(decoded, context)).as_py() / pc.sum(decoded).as_py()
-    return mean
-
-
-def _mean_prompt(requests: pa.Table) -> float | None:
-    """Mean tokens of a prefill."""
-    import pyarrow.compute as pc
-
-    read = requests.filter(pc.and_(pc.is_valid(requests["prefill_s"]), pc.greater(requests["prefill_tokens"], 0)))
-    if read.num_rows == 0:
-        return None
-    mean: float = pc.mean(read["prefill_tokens"]).as_py()
-    return mean
-
-
-def kernel_work(row: CellRow, workload: str, requests: pa.Table) -> KernelWork | None:
-    """What the cell repeats; ``None`` for a cell that repeats no kernel.
-
-    ``workload`` is the plugin's name, which names the kernel where its settings do not.
-    """
-    values = _first_values(requests)
-    if "kernel_runs" not in values:
-        return None
-    settings = workload_settings(row)
-    name = settings.get("pattern") or settings.get("operator") or workload
-    per_token, context = values.get("kernel_per_token"), settings.get("context")
-    return KernelWork(
-        name=str(name),
-        moved_bytes=values.get("kernel_bytes"),
-        operations=values.get("kernel_operations"),
-        per_token=None if per_token is None else int(per_token),
-        array_bytes=values.get("array_bytes"),
-        cache_bytes=values.get("cache_bytes"),
-        context=context if isinstance(context, int) else None,
-    )
-
-
-def workload_settings(row: CellRow) -> Mapping[str, Any]:
-    """The workload's settings as the cell recorded them."""
-    return _settings(row, "workload")
-
-
-def backend_settings(row: CellRow) -> Mapping[str, Any]:
-    """The backend's settings as the cell recorded them."""
-    return _settings(row, "backend")
-
-
-def _settings(row: CellRow, part: str) -> Mapping[str, Any]:
-    try:
-        read = json.loads(row.settings_json or "{}")
-    except ValueError:
-        return {}
-    settings = read.get(part) if isinstance(read, dict) else None
-    return settings if isinstance(settings, dict) else {}
-
-
-def _first_values(requests: pa.Table) -> Mapping[str, float]:
-    """The further figures of the first request; those read here are the same in all."""
-    import pyarrow.compute as pc
-
-    known = requests["values_json"].filter(pc.is_valid(requests["values_json"]))
-    if len(known) == 0:
-        return {}
-    try:
-        values = json.loads(known[0].as_py())
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
