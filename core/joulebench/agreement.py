@@ -6,8 +6,8 @@ Plain values and arithmetic. What the figures come from is in :mod:`joulebench.w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from joulebench.api import Scalar
@@ -110,7 +110,7 @@ class Comparison:
             raise ValueError("nothing was compared")
         return comparison
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As :meth:`from_json` takes it."""
         return asdict(self)
 
@@ -173,53 +173,78 @@ def intervals(comparison: Comparison) -> dict[str, list[float | None]]:
     return {name: [interval.low, interval.high] for name, interval in figures.items() if interval is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class AgreementRecord:
+    """``agreement_json`` of a cell.
+
+    ``reason`` says why there is no comparison: then all its figures are ``None``. ``held`` says
+    that the cell should say the same as its reference, ``disagrees`` in what it does not.
+    """
+
+    reference: Mapping[str, Scalar]
+    reason: str | None
+    prompts: int | None = None
+    tokens: int | None = None
+    agreed_tokens: int | None = None
+    compared_tokens: int | None = None
+    ties: int | None = None
+    divergences: tuple[Divergence, ...] | None = None
+    positions: int | None = None
+    top1_share: float | None = None
+    kl_nats_mean: float | None = None
+    kl_nats_max: float | None = None
+    perplexity_ratio: float | None = None
+    text_perplexity_ratio: float | None = None
+    intervals: Mapping[str, list[float | None]] = field(default_factory=dict)
+    held: bool = False
+    disagrees: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """As the session records it."""
+        parted = self.divergences
+        told = None if parted is None else [{**asdict(divergence), "tie": divergence.tie} for divergence in parted]
+        return {**asdict(self), "divergences": told}
+
+
 def agreement_record(
     reference: Mapping[str, Scalar], comparison: Comparison | None, reason: str | None
-) -> dict[str, Any]:
-    """``agreement_json`` of a cell, but for its perplexity on a text and the verdict.
+) -> AgreementRecord:
+    """The record of a comparison, but for the cell's perplexity on a text and the verdict.
 
     ``reason`` says why there is no comparison.
     """
-    forced = comparison.forced if comparison else None
-    positions = forced.positions if forced else None
-    return {
-        "reference": dict(reference),
-        "reason": reason,
-        "prompts": comparison.prompts if comparison else None,
-        "tokens": comparison.tokens if comparison else None,
-        "agreed_tokens": comparison.agreed_tokens if comparison else None,
-        "compared_tokens": comparison.compared_tokens if comparison else None,
-        "ties": comparison.ties if comparison else None,
-        "divergences": [{**asdict(divergence), "tie": divergence.tie} for divergence in comparison.divergences]
-        if comparison
-        else None,
-        "positions": positions,
-        "top1_share": forced.top1 / forced.positions if forced else None,
-        "kl_nats_mean": forced.kl_nats_mean if forced else None,
-        "kl_nats_max": forced.kl_nats_max if forced else None,
-        "perplexity_ratio": forced.perplexity_ratio if forced else None,
-        "text_perplexity_ratio": None,
-        "intervals": intervals(comparison) if comparison else {},
-        "held": False,
-        "disagrees": [],
-    }
+    if comparison is None:
+        return AgreementRecord(reference, reason)
+    forced = comparison.forced
+    return AgreementRecord(
+        reference,
+        reason,
+        prompts=comparison.prompts,
+        tokens=comparison.tokens,
+        agreed_tokens=comparison.agreed_tokens,
+        compared_tokens=comparison.compared_tokens,
+        ties=comparison.ties,
+        divergences=comparison.divergences,
+        positions=forced.positions if forced else None,
+        top1_share=forced.top1 / forced.positions if forced else None,
+        kl_nats_mean=forced.kl_nats_mean if forced else None,
+        kl_nats_max=forced.kl_nats_max if forced else None,
+        perplexity_ratio=forced.perplexity_ratio if forced else None,
+        intervals=intervals(comparison),
+    )
 
 
-def verdict(record: Mapping[str, Any]) -> list[str]:
+def verdict(record: AgreementRecord) -> tuple[str, ...]:
     """In what a cell that should say the same as its reference does not; empty if it does."""
     lines: list[str] = []
-    parted = [divergence for divergence in record["divergences"] or () if not divergence["tie"]]
+    parted = sum(not divergence.tie for divergence in record.divergences or ())
     if parted:
-        lines.append(f"{_prompts(parted)} parted from the reference beyond a tie")
-    share = record["top1_share"]
+        answers = f"the answer to {parted} prompt{'s' if parted > 1 else ''}"
+        lines.append(f"{answers} parted from the reference beyond a tie")
+    share = record.top1_share
     if share is not None and share < LEAST_SHARE:
         lines.append(f"the most likely token is the same at {100 * share:.2f} % of positions only")
-    for key, what in (("perplexity_ratio", "its answers"), ("text_perplexity_ratio", "the text")):
-        ratio = record[key]
+    for ratio, what in ((record.perplexity_ratio, "its answers"), (record.text_perplexity_ratio, "the text")):
         if ratio is not None and abs(ratio - 1) > MOST_PERPLEXITY_CHANGE:
             lines.append(f"perplexity of {what} is off by {100 * (ratio - 1):+.2f} %")
-    return lines
-
-
-def _prompts(parted: Sequence[Mapping[str, Any]]) -> str:
-    return f"the answer to {len(parted)} prompt{'s' if len(parted) > 1 else ''}"
+    return tuple(lines)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from joulebench.agreement import TIE_SHARE, Comparison, agreement_record, verdict
+from joulebench.agreement import TIE_SHARE, AgreementRecord, Comparison, agreement_record, verdict
 from joulebench.api import BackendSession, MemoryUse
 from joulebench.errors import ModelError, PluginError, ProfileError
 from joulebench.worker.reference import compare, keep_reference, prompt_tokens, read_prompts
@@ -117,8 +118,8 @@ def test_a_worker_that_does_not_tell_answers_apart_costs_the_intervals_only(tmp_
     data = compared(table(), tmp_path).to_json()
     del data["forced"]["by_prompt"]
     record = agreement_record({"label": "x"}, Comparison.from_json(data), None)
-    assert record["kl_nats_mean"] == 0.0
-    assert set(record["intervals"]) == {"agreed_share"}
+    assert record.kl_nats_mean == 0.0
+    assert set(record.intervals) == {"agreed_share"}
 
 
 def test_a_constant_that_is_added_to_all_logits_changes_nothing(tmp_path: Path) -> None:
@@ -193,12 +194,12 @@ def test_a_session_that_writes_nothing_cannot_agree(tmp_path: Path) -> None:
 # -- the verdict ----------------------------------------------------------------------------------
 
 
-def record(found: Comparison | None, **more: Any) -> dict[str, Any]:
-    return {**agreement_record({}, found, None), **more}
+def record(found: Comparison | None, **more: Any) -> AgreementRecord:
+    return replace(agreement_record({}, found, None), **more)
 
 
 def test_equal_cells_have_nothing_against_them(tmp_path: Path) -> None:
-    assert verdict(record(compared(table(), tmp_path))) == []
+    assert verdict(record(compared(table(), tmp_path))) == ()
 
 
 def test_a_tie_is_no_disagreement_and_any_other_parting_is(tmp_path: Path) -> None:
@@ -222,14 +223,14 @@ def test_each_limit_has_its_own_word(tmp_path: Path, change: dict[str, float], t
 
 def test_within_the_limits_nothing_is_said(tmp_path: Path) -> None:
     near = {"top1_share": 0.99, "perplexity_ratio": 1.0009, "text_perplexity_ratio": 0.9991}
-    assert verdict(record(compared(table(), tmp_path), **near)) == []
+    assert verdict(record(compared(table(), tmp_path), **near)) == ()
 
 
 def test_what_is_unknown_is_null_and_nothing_is_held_against_it() -> None:
     found = record(None)
-    assert found["agreed_tokens"] is None
-    assert found["kl_nats_mean"] is None
-    assert verdict(found) == []
+    assert found.agreed_tokens is None
+    assert found.kl_nats_mean is None
+    assert verdict(found) == ()
 
 
 # -- prompts --------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def agreement(kl: float, top1: int, parted: int) -> dict[str, Any]:
     by_prompt = tuple(ForcedPrompt(64, top1, 64 * kl * (1 + 0.1 * n), 10.0, 10.0) for n in range(4))
     forced = Forced(256, 4 * top1, sum(each.kl_nats for each in by_prompt) / 256, 2 * kl, 40.0, 40.0, by_prompt)
     divergences = tuple(Divergence(n, 32, 5, 9, 1.0, 1e-3) for n in range(parted))
-    return agreement_record(ABOUT, Comparison(4, 64, divergences, forced), None)
+    return agreement_record(ABOUT, Comparison(4, 64, divergences, forced), None).to_json()
 
 
 def cell(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ def record(
     *divergences: Divergence, forced: Forced | None = FORCED, held: bool = True, text: float | None = None
 ) -> dict[str, Any]:
     found = agreement_record(ABOUT, Comparison(8, 64, divergences, forced), None)
-    found |= {"held": held, "text_perplexity_ratio": text}
-    return found | {"disagrees": verdict(found) if held else []}
+    found = replace(found, held=held, text_perplexity_ratio=text)
+    return replace(found, disagrees=verdict(found) if held else ()).to_json()
 
 
 def unknown(reason: str) -> dict[str, Any]:
-    return agreement_record(ABOUT, None, reason)
+    return agreement_record(ABOUT, None, reason).to_json()
 
 
 def session(tmp_path: Path, **agreements: dict[str, Any] | None) -> Session:

@@ -18,7 +18,7 @@ from joulebench.meter.live.owner import JointSampler, Owner
 from joulebench.meter.live.sampling import ObserverTax, process_cpu_ns
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block, Inspected, Opened
-from joulebench.run.orders import GREETING_S, Job, ScoredText, decoded, opening_order
+from joulebench.run.orders import GREETING_S, Job, ScoredText, TextScore, decoded, opening_order
 from joulebench.run.record import CellRecord, Seen, Turn
 from joulebench.run.rows import planned_row
 from joulebench.sensors.gate import is_steady
@@ -167,10 +167,10 @@ class CellRun:
         opened = self._worked.opened
         return None if opened is None else opened.requests
 
-    def judge_quality(self, text: ScoredText) -> None:
+    def score(self, text: ScoredText) -> TextScore | None:
         """Perplexity of a text, by this very worker."""
         answer = self._ask(text.order(), "block_s", self.job.limits.block_s)
-        self.record.quality.update(decoded(text.figures, answer))
+        return decoded(text.score, answer)
 
     def compare(self, folder: Path) -> Comparison:
         """Hold the worker's tokens and logits to those that a reference left in ``folder``."""

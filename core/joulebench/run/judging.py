@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
-from joulebench.agreement import FULL_PRECISION, Comparison, agreement_record, verdict
+from joulebench.agreement import FULL_PRECISION, AgreementRecord, Comparison, agreement_record, verdict
 from joulebench.meter.clusters import paired_windows
 from joulebench.run.cell import CellRun
-from joulebench.run.orders import ScoredText
+from joulebench.run.orders import ScoredText, TextScore
 from joulebench.run.references import Reference, References
 from joulebench.worker.process import ToldError, WorkerError
 
@@ -47,21 +47,19 @@ class QualityJudge:
     def __init__(self, text: ScoredText, note: str) -> None:
         self._text = text
         self._note = note
-        self._known: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, TextScore | None] = {}
 
     def wants(self, run: CellRun) -> bool:
         """Whether the cell can be scored and has not been."""
-        return not run.record.quality and run.job.can_be_judged
+        return run.record.text_score is None and run.job.can_be_judged
 
     def judge(self, run: CellRun) -> None:
         """Score the text in this cell's worker, or take the figures of an equal cell."""
         key = equal_cells(run)
         if key not in self._known:
-            run.judge_quality(self._text)
-            if self._note:
-                run.record.quality["note"] = self._note
-            self._known[key] = dict(run.record.quality)
-        run.record.quality.update(self._known[key])
+            score = run.score(self._text)
+            self._known[key] = None if score is None else replace(score, note=self._note)
+        run.record.text_score = self._known[key]
 
 
 class AgreementJudge:
@@ -78,7 +76,7 @@ class AgreementJudge:
 
     def wants(self, run: CellRun) -> bool:
         """Whether the cell is to be compared and has not been yet."""
-        return run.job.judged and run.record.agreement is None
+        return run.job.judged and run.record.agreement_json is None
 
     def judge(self, run: CellRun) -> None:
         """Compare, or take the comparison of an equal cell."""
@@ -98,28 +96,20 @@ class AgreementJudge:
         run.record.add_agreement(_record(run, reference, comparison, reason))
 
 
-def _record(run: CellRun, reference: Reference, comparison: Comparison | None, reason: str | None) -> dict[str, Any]:
+def _record(run: CellRun, reference: Reference, comparison: Comparison | None, reason: str | None) -> AgreementRecord:
     record = agreement_record(reference.about, comparison, reason)
-    record["text_perplexity_ratio"] = _ratio(run.record.quality, reference.text)
-    change = paired_windows(_windows(run.record.quality), _windows(reference.text))
-    if change is not None and record["text_perplexity_ratio"] is not None:
-        record["intervals"]["text_perplexity_ratio"] = [change.low, change.high]
-    record["held"] = comparison is not None and _is_full_precision(run)
-    if record["held"]:
-        record["disagrees"] = verdict(record)
+    own, other = run.record.text_score, reference.text
+    if own is not None and other is not None:
+        ratio = own.perplexity / other.perplexity
+        change = paired_windows(own.windows, other.windows)
+        if math.isfinite(ratio):
+            record = replace(record, text_perplexity_ratio=ratio)
+            if change is not None:
+                intervals = {**record.intervals, "text_perplexity_ratio": [change.low, change.high]}
+                record = replace(record, intervals=intervals)
+    if comparison is not None and _is_full_precision(run):
+        record = replace(record, held=True, disagrees=verdict(record))
     return record
-
-
-def _windows(quality: Mapping[str, Any]) -> list[tuple[float, int]]:
-    return [(nats, count) for nats, count in quality.get("windows") or ()]
-
-
-def _ratio(quality: Mapping[str, Any], reference: Mapping[str, Any]) -> float | None:
-    own, other = quality.get("perplexity"), reference.get("perplexity")
-    if not isinstance(own, float) or not isinstance(other, float):
-        return None
-    ratio = own / other
-    return ratio if math.isfinite(ratio) else None
 
 
 def _is_full_precision(run: CellRun) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -64,22 +64,38 @@ class ScoredText:
         """The request to a worker."""
         return {"op": "score", "text": self.path, "tokens": self.tokens, "window": self.window}
 
-    def figures(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Perplexity = exp(mean negative log-likelihood in nats), with what it rests on.
+    def score(self, answer: Mapping[str, Any]) -> TextScore | None:
+        """What a worker answers; ``None`` where it scored no token.
 
-        ``windows`` are (nats, tokens) of each window, as far as the worker tells them.
+        Perplexity = exp(mean negative log-likelihood in nats). Raises ``KeyError``, ``TypeError`` or
+        ``ValueError`` where the answer is none.
         """
         nll_nats, tokens = float(answer["nll_nats"]), int(answer["tokens"])
         if tokens <= 0:
-            return {}
+            return None
         mean = nll_nats / tokens
-        return {
-            "perplexity": math.exp(mean) if mean < _LARGEST_MEAN else math.inf,
-            "nll_nats_per_token": mean,
-            "tokens": tokens,
-            "text": self.name,
-            "windows": [[float(nats), int(count)] for nats, count in answer.get("windows") or ()],
-        }
+        windows = tuple((float(nats), int(count)) for nats, count in answer.get("windows") or ())
+        return TextScore(math.exp(mean) if mean < _LARGEST_MEAN else math.inf, mean, tokens, self.name, windows)
+
+
+@dataclass(frozen=True, slots=True)
+class TextScore:
+    """Perplexity of a text, with what it rests on.
+
+    ``windows`` are (nats, tokens) of each window, as far as the worker tells them, ``note`` what
+    the reader must know of the text.
+    """
+
+    perplexity: float
+    nll_nats_per_token: float
+    tokens: int
+    text: str
+    windows: tuple[tuple[float, int], ...]
+    note: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """As ``quality_json`` of a cell has it."""
+        return {name: value for name, value in asdict(self).items() if name != "note" or value}
 
 
 def opening_order(

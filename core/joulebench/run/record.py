@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from joulebench.agreement import AgreementRecord
 from joulebench.api import Scalar
 from joulebench.errors import SessionError
 from joulebench.meter.energy import Trace
@@ -18,6 +19,7 @@ from joulebench.meter.windows import Accountant, without_energy
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block
 from joulebench.run.legs import IdleOfProcesses
+from joulebench.run.orders import TextScore
 from joulebench.run.rows import (
     block_joules,
     block_row,
@@ -105,9 +107,10 @@ class CellRecord:
         self._processes: list[int] = []
         self.flags: dict[str, None] = {}
         self._idle = IdleOfProcesses(self.channels)
-        self.quality: dict[str, Any] = {}
+        #: How the model scores the profile's text.
+        self.text_score: TextScore | None = None
         #: How the cell compares with its reference, once that has been looked at.
-        self.agreement: dict[str, Any] | None = None
+        self.agreement_json: str | None = None
         #: The process and the round that come next, and the requests of a block once settled.
         self.next_process = 0
         self.next_round = 0
@@ -159,7 +162,7 @@ class CellRecord:
         blocks = session.rows(BlockRow, self.cell.id)
         for event in session.rows(EventRow, self.cell.id):
             if event.kind == _AGREEMENT and event.detail is not None:
-                self._hold(json.loads(event.detail))
+                self._hold(event.detail, disagrees=bool(json.loads(event.detail)["disagrees"]))
             elif event.kind == _IDLE and event.detail is not None:
                 self._idle.add_json(event.detail)
         self._drop_halves(session, {row.block for row in blocks})
@@ -198,14 +201,15 @@ class CellRecord:
                 final = self._writer.cell_folder(self.cell.id) / f"{name}.arrow"
                 write_table(final, table.filter(kept).cast(file_schema(CELL_ROWS[name])))
 
-    def add_agreement(self, agreement: dict[str, Any]) -> None:
+    def add_agreement(self, agreement: AgreementRecord) -> None:
         """Keep the comparison with the reference, for the cell's row and for a resumed run."""
-        self._streams["events"].append([note_row(_AGREEMENT, None, json.dumps(agreement))])
-        self._hold(agreement)
+        text = json.dumps(agreement.to_json())
+        self._streams["events"].append([note_row(_AGREEMENT, None, text)])
+        self._hold(text, disagrees=bool(agreement.disagrees))
 
-    def _hold(self, agreement: dict[str, Any]) -> None:
-        self.agreement = agreement
-        if agreement["disagrees"]:
+    def _hold(self, text: str, *, disagrees: bool) -> None:
+        self.agreement_json = text
+        if disagrees:
             self.flags["disagrees"] = None
 
     # -- a block -----------------------------------------------------------------------------
@@ -315,7 +319,7 @@ class CellRecord:
             if name != "energy":
                 stream.finish()
         self._finish_energy()
-        self.quality.update(quality_of(self._sums))
+        quality = {**({} if self.text_score is None else self.text_score.to_json()), **quality_of(self._sums)}
         processes = len(set(self._processes))
         if processes == 1 and not self.simulated:
             self.flags["single_process"] = None
@@ -323,8 +327,8 @@ class CellRecord:
             replace(
                 row,
                 time_base=self._time_base(),
-                quality_json=json.dumps(self.quality) if self.quality else None,
-                agreement_json=json.dumps(self.agreement) if self.agreement else None,
+                quality_json=json.dumps(quality) if quality else None,
+                agreement_json=self.agreement_json,
                 processes=processes,
                 blocks=self.blocks,
                 idle=self._idle.rows(),

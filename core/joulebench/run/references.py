@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Scalar
 from joulebench.errors import JoulebenchError
 from joulebench.plan.cells import PlannedReference
-from joulebench.run.orders import GREETING_S, Job, ScoredText, decoded, opening_order
+from joulebench.run.orders import GREETING_S, Job, ScoredText, TextScore, decoded, opening_order
 from joulebench.worker.process import WorkerError, WorkerProcess
 
 #: Folder of the session in which answers and logits are kept until the run ends.
@@ -22,12 +22,12 @@ _FOLDER: Final = ".references"
 class Reference:
     """What a reference left for others to be compared with; or the reason why there is nothing.
 
-    ``about`` goes into the record of each cell. ``text`` has the figures of the profile's text.
+    ``about`` goes into the record of each cell. ``text`` is how it scores the profile's text.
     """
 
     about: Mapping[str, Scalar]
     folder: Path | None = None
-    text: Mapping[str, Any] = field(default_factory=dict)
+    text: TextScore | None = None
     reason: str | None = None
 
 
@@ -116,9 +116,9 @@ class References:
                     "folder": str(folder),
                 }
             )
-            text: Mapping[str, Any] = {}
+            text: TextScore | None = None
             if self._text is not None and job.can_be_judged:
-                text = decoded(self._text.figures, ask(self._text.order()))
+                text = decoded(self._text.score, ask(self._text.order()))
             worker.close()
         finally:
             worker.kill()

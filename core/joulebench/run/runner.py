@@ -248,7 +248,7 @@ class Run:
             names = ", ".join(run.cell.label for run in group.runs)
             self._watcher.note(f"measuring in turns: {names}" if len(group.runs) > 1 else f"measuring {names}")
             if references is not None and references.prepare(
-                run.cell.model for run in group.runs if run.job.judged and run.record.agreement is None
+                run.cell.model for run in group.runs if run.job.judged and run.record.agreement_json is None
             ):
                 baselines.expire()
 
