@@ -9,7 +9,9 @@ from typing import Final
 from joulebench.errors import JoulebenchError
 from joulebench_reports.charts.bars import comparison_charts
 from joulebench_reports.charts.drawing import png, standalone, svg
+from joulebench_reports.charts.heat import heat_charts
 from joulebench_reports.charts.phases import phase_charts
+from joulebench_reports.charts.scaling import scaling_charts
 from joulebench_reports.charts.specification import Chart
 from joulebench_reports.charts.template import Json
 from joulebench_reports.charts.tradeoff import tradeoff_charts
@@ -69,6 +71,14 @@ class Plots:
         """Perplexity against energy, with the Pareto front."""
         return _plot("quality", tradeoff_charts(self._cells))
 
+    def heat(self) -> Plot:
+        """Energy of technique by backend."""
+        return _plot("heat", heat_charts(self._cells))
+
+    def scaling(self) -> Plot:
+        """Energy against a number of the profile, such as threads or context."""
+        return _plot("scaling", scaling_charts(self._cells))
+
     def phases(self) -> Plot:
         """Energy of prefill and of decoding."""
         return _plot("phases", phase_charts(self._cells))
@@ -80,7 +90,7 @@ class Plots:
 
 
 #: Names of the pictures, as the chart renderer takes them.
-PICTURES: Final = ("energy", "speed", "quality", "phases")
+PICTURES: Final = ("energy", "speed", "quality", "heat", "scaling", "phases")
 
 
 def _plot(subject: str, charts: Iterator[Chart] | Sequence[Chart]) -> Plot:

@@ -77,6 +77,16 @@ def workload_settings(row: CellRow) -> Mapping[str, Any]:
     return _settings(row, "workload")
 
 
+def numeric_settings(row: CellRow) -> tuple[tuple[str, float], ...]:
+    """Numbers among the settings of backend and workload, by their keys: axes that a profile may vary."""
+    both = {**_settings(row, "workload"), **_settings(row, "backend")}
+    return tuple(
+        (key, float(value))
+        for key, value in both.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    )
+
+
 def backend_settings(row: CellRow) -> Mapping[str, Any]:
     """The backend's settings as the cell recorded them."""
     return _settings(row, "backend")

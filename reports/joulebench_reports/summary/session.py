@@ -27,7 +27,7 @@ from joulebench_reports.reading.readings import channels_of, edge_readings
 from joulebench_reports.reading.rows import StoredCell, stored_cells
 from joulebench_reports.reading.simulated import with_device_time
 from joulebench_reports.reading.speed import summarise_speed
-from joulebench_reports.reading.tokenwork import backend_settings, kernel_work, token_work
+from joulebench_reports.reading.tokenwork import backend_settings, kernel_work, numeric_settings, token_work
 from joulebench_reports.values.agreement import read_agreement
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import (
@@ -241,6 +241,7 @@ def _summarise(
         backend_settings=json.dumps(settings, sort_keys=True),
         token=token_work(row, stored),
         kernel=kernel_work(row, workload, stored),
+        axes=numeric_settings(row),
         units_per_request=_units_per_request(blocks),
         mbu=NO_SHARE,
         mfu=NO_SHARE,

@@ -151,6 +151,8 @@ class CellSummary:
     time_base: str = "host"
     #: What simulating a device took on this machine, in s.
     simulation_s: float | None = None
+    #: Numbers of the profile that backend and workload were given, such as threads or a context's length.
+    axes: tuple[tuple[str, float], ...] = ()
     #: Units of work of an answer (of a request), where there are both.
     units_per_request: float | None = None
     #: Name of its session where a report is of several.
