@@ -13,6 +13,7 @@ from joulebench.meter.uncertainty import positive, ratio_interval
 from joulebench.session import Session
 from joulebench.session.tables import EnergyRow
 from joulebench_reports.notes.trust import trust_notes
+from joulebench_reports.sections.overview import overview_table
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.figures import CellSummary
 
@@ -185,3 +186,18 @@ def test_a_report_says_what_a_model_file_was_unpacked_to(tmp_path: Path) -> None
     summary = summarise(session)
     assert summary.model_notes == (("m", unpacked),)
     assert ("m", unpacked) in [(note.term, note.text) for note in trust_notes(summary)]
+
+
+def test_the_table_says_what_a_quantized_file_is_of(tmp_path: Path) -> None:
+    def table_of(name: str, *file_types: str | None) -> list[str]:
+        facts = [{"dtype": "float32", "file_type": file_type} for file_type in file_types]
+        cells = [
+            Cell(str(number), str(number), energies={"measured": 1.0}, row={"facts_json": json.dumps(entry)})
+            for number, entry in enumerate(facts)
+        ]
+        table = overview_table(summarise(Session(make_session.write(tmp_path / name, cells))).shown)
+        places = [place for place, column in enumerate(table.columns) if column.heading == "weights"]
+        return [row[place].text for row in table.rows for place in places]
+
+    assert table_of("quantized", "Q4_K_M", "F32", None) == ["Q4_K_M", "float32", "float32"]
+    assert table_of("floats", "F32", "BF16", None) == []

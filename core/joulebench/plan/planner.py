@@ -44,6 +44,7 @@ from joulebench.plan.matrix import (
     select_backends,
     workload_variants,
 )
+from joulebench.plan.timing import PlanningTime
 from joulebench.profile.reading import Chain, Choice, Profile, Step
 from joulebench.profile.values import complete, readable_file
 from joulebench.registry.loading import Registry
@@ -56,11 +57,13 @@ _P = TypeVar("_P", bound=Plugin)
 
 def make_plan(profile: Profile, registry: Registry, catalogue: Catalogue, profile_dirs: Sequence[Path]) -> Plan:
     """Plan a profile. Wrong use raises; what this machine lacks becomes skipped cells."""
-    planner = _Planner(profile, registry, catalogue, profile_dirs)
-    cells = with_labels([planner.cell(point) for point in planner.combinations()])
-    references = planner.references()
-    duration = run_duration(profile, [cell for cell in cells if cell.runnable], references)
-    return Plan(profile.name, tuple(cells), planner.models, duration, references)
+    duration = PlanningTime(profile.limits.plan_s)
+    with duration.bounded(profile.file):
+        planner = _Planner(profile, registry, catalogue, profile_dirs, duration)
+        cells = with_labels([planner.cell(point) for point in planner.combinations()])
+        references = planner.references()
+    runs = run_duration(profile, [cell for cell in cells if cell.runnable], references)
+    return Plan(profile.name, tuple(cells), planner.models, runs, references)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,14 @@ class _Planner:
     """Holds what all cells of a profile are judged by."""
 
     def __init__(
-        self, profile: Profile, registry: Registry, catalogue: Catalogue, profile_dirs: Sequence[Path]
+        self,
+        profile: Profile,
+        registry: Registry,
+        catalogue: Catalogue,
+        profile_dirs: Sequence[Path],
+        time: PlanningTime,
     ) -> None:
+        self._time = time
         self._profile = profile
         self._registry = registry
         self._catalogue = catalogue
@@ -101,7 +110,8 @@ class _Planner:
                 f"unknown key '{key}'", where=self._profile.where(*path, key), hint=unknown_name_hint(key, ["source"])
             )
         try:
-            return self._described(resolve_model(choice.plugin, self._catalogue, self._profile.folder))
+            with self._time.doing(f"model '{choice.label}'"):
+                return self._described(resolve_model(choice.plugin, self._catalogue, self._profile.folder))
         except ModelError as error:
             what = error.what if error.where is None else f"{error.where}: {error.what}"
             where = self._profile.where(*path, *(("source",) if choice.named else ()))
@@ -127,15 +137,17 @@ class _Planner:
         self._check_probes()
         for choice in profile.backends:
             backend = self._named(self._registry.backend, choice.plugin, "backend", choice)
-            place = self._placing.backend(choice, backend)
+            with self._time.doing(f"backend '{choice.label}'"):
+                place = self._placing.backend(choice, backend)
             devices = choice.devices or place.devices or (_ANY_DEVICE,)
             self._backends.extend(backend_variants(profile, choice, backend, devices, place))
         workloads: list[WorkloadVariant] = []
         for choice in profile.workloads:
             workload = self._named(self._registry.workload, choice.plugin, "workload", choice)
             workloads.extend(workload_variants(profile, choice, workload))
-        self._check_files(workloads)
-        self._check_technique_files()
+        with self._time.doing("the texts"):
+            self._check_files(workloads)
+            self._check_technique_files()
         check_size(profile, len(self.models) * len(profile.techniques) * len(self._backends) * len(workloads))
         everything = combine(list(self.models), profile.techniques, self._backends, workloads)
         return select(profile, everything)
@@ -237,9 +249,10 @@ class _Planner:
             runtime_steps=(),
         )
         try:
-            python = self._worker(point.chain, backend)
-            cell = replace(cell, python=python)
-            return self._prepared(cell, point)
+            with self._time.doing(f"backend '{backend.label}'"):
+                python = self._worker(point.chain, backend)
+                cell = replace(cell, python=python)
+                return self._prepared(cell, point)
         except SkipCellError as skip:
             return replace(cell, reason=skip.reason, reason_kind=skip.kind)
 
@@ -304,7 +317,8 @@ class _Planner:
         for step in chain.steps:
             technique = self._registry.technique(step.plugin)
             settings = self._step_settings(chain, step, technique)
-            place = self._placing.step(chain, step, technique)
+            with self._time.doing(f"technique '{step.plugin}'"):
+                place = self._placing.step(chain, step, technique)
             require(place.availability)
             if isinstance(technique, RuntimeTechnique):
                 recorded.append(RuntimeStep(step.plugin, settings))
@@ -336,7 +350,8 @@ class _Planner:
             return  # another interpreter's runtime says it when it opens the file
         key = (ref.path, variant.backend.name)
         if key not in self._file_faults:
-            self._file_faults[key] = variant.backend.check_file(ref.path)
+            with self._time.doing(f"opening {ref.path.name} with {variant.backend.name}"):
+                self._file_faults[key] = variant.backend.check_file(ref.path)
         if fault := self._file_faults[key]:
             raise SkipCellError(f"{ref.path.name}: {fault}", "artifact")
 
@@ -349,7 +364,9 @@ class _Planner:
         model: Path | None = None,
     ) -> list[Transform]:
         try:
-            return route(self._converters, source, targets, ref.architecture, settings, self._placing.converter, model)
+            with self._time.doing(f"converters of {source}"):
+                place_of = self._placing.converter
+                return route(self._converters, source, targets, ref.architecture, settings, place_of, model)
         except NoRouteError as error:
             raise SkipCellError(str(error), "unavailable") from None
 

@@ -110,6 +110,8 @@ class RunLimits:
     cell_s: float | None
     #: Most time to make one artifact (a conversion, a technique), in seconds.
     make_s: float = 3600.0
+    #: Most time to plan, in seconds.
+    plan_s: float = 300.0
 
     @classmethod
     def of(cls, values: Mapping[str, OptionValue]) -> RunLimits:
@@ -121,6 +123,7 @@ class RunLimits:
             block_s=float(values["block_s"]),
             cell_s=None if cell is None else float(cell),
             make_s=float(values["make_s"]),
+            plan_s=float(values["plan_s"]),
         )
 
 

@@ -87,6 +87,9 @@ LIMIT_OPTIONS: Final = (
     Option("block_s", "float", 600.0, "maximum time of one block; beyond it the worker counts as hanging", minimum=0.1),
     Option("cell_s", "float", None, "maximum time of one cell in total", minimum=0.1),
     Option("make_s", "float", 3600.0, "maximum time of one conversion or compression of a model", minimum=0.1),
+    Option(
+        "plan_s", "float", 300.0, "maximum time of planning: plugins, programs and model files are asked", minimum=0.1
+    ),
 )
 
 QUALITY_OPTIONS: Final = (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from joulebench.api import Availability, Converter, ModelFile, Option, Settings, distribution_versions, require_modules
 from joulebench.errors import ArtifactError
-from joulebench_plugins.shared.tensors.gguf import gguf_in, read_model
+from joulebench.weightkit import counted
+from joulebench_plugins.shared.tensors.gguf import file_type_name, gguf_in, read_model
 
 #: ``general.architecture`` and the ``config.json`` name of the one family that is understood.
 _ARCHITECTURES: Final = ("llama", "LlamaForCausalLM")
@@ -71,15 +71,14 @@ class GgufImport(Converter):
         return None
 
     def note(self, source: Path, settings: Settings) -> str | None:
-        """The number type of most weights in the file, if the checkpoint's is another."""
+        """The type of the file (or of most of its weights, where it names none), if the checkpoint's is another."""
         written = str(settings.get("dtype", "bfloat16"))
-        numbers: Counter[str] = Counter()
-        for tensor in read_model(gguf_in(source)).tensors:
-            numbers[tensor.type] += tensor.count
-        if not numbers:
+        model = read_model(gguf_in(source))
+        counts = counted((tensor.type, tensor.count) for tensor in model.tensors)
+        if not counts:
             return None
-        (held, _), *_ = numbers.most_common(1)
-        return None if _TYPE_WORDS.get(held, held) == written else f"unpacked from {held} to {written}"
+        stored = (file_type_name(model.values) or max(counts, key=counts.__getitem__)).lower()
+        return None if _TYPE_WORDS.get(stored, stored) == written else f"unpacked from {stored} to {written}"
 
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the checkpoint that ``source`` (a .gguf file or a folder with one) holds.

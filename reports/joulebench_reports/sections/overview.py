@@ -94,6 +94,7 @@ def _columns(cells: Sequence[CellSummary]) -> list[_CellColumn]:
     least = _least_energies(cells)
     return [
         (Column("cell", folds=True), lambda c: TableCell(c.label, link=cell_anchor(c))),
+        *_weights_column(cells),
         (Column(energy.heading, numeric=True, apart=True, badges=mixed), energy.gross),
         (Column("× least", numeric=True, rank=1), lambda c: _relative(c, least)),
         (Column(_CALM, numeric=True), energy.calm),
@@ -116,6 +117,19 @@ def _columns(cells: Sequence[CellSummary]) -> list[_CellColumn]:
         *_agreement_columns(cells),
         (Column("flags"), lambda c: _flags(c, letters)),
     ]
+
+
+def _weights_column(cells: Sequence[CellSummary]) -> list[_CellColumn]:
+    """What the weights are stored in, where a file that was quantized is among the cells."""
+    if all(_quantization(cell) is None for cell in cells):
+        return []
+    return [(Column("weights", rank=1), lambda c: TableCell(_quantization(c) or c.dtype or UNKNOWN))]
+
+
+def _quantization(cell: CellSummary) -> str | None:
+    """The type that a model file names itself by, such as ``Q4_K_M``; ``None`` for floats."""
+    name = cell.facts.get("file_type")
+    return name if isinstance(name, str) and not name.endswith(("F16", "F32")) else None
 
 
 @dataclass(frozen=True, slots=True)
