@@ -157,7 +157,7 @@ def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
     if folder is not None:
         return folder
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise UnavailableError("fetching from a hub needs huggingface_hub", hint="pip install 'joulebench[torch]'")
+        raise UnavailableError("fetching from a hub needs huggingface_hub", hint="pip install huggingface_hub")
     say(f"fetching {name}@{revision} from the hub")
     root = cache_folder() / "hub"
     root.mkdir(parents=True, exist_ok=True)
