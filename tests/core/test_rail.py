@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from scipy import integrate
 
+from joulebench.api import Channel
+from joulebench.meter import counters
 from joulebench.meter.counters import counter_energy
 from joulebench.meter.energy import SensorSpec, Trace
 from joulebench.meter.gauges import gauge_energy
+from joulebench.meter.live.calibration import SensorCalibration
+from joulebench.meter.windows import Accountant
+from joulebench.rail import faults, instrument
 from joulebench.rail.cells import simulate_cell
 from joulebench.rail.coverage import Coverage, QuantityCoverage, coverage
 from joulebench.rail.faults import fault_study
@@ -21,6 +27,8 @@ from joulebench.rail.pairs import pair_study, simulate_pairs
 from joulebench.rail.power import Constant, Counter, Gauge, Line, Noise, Pulses, Rail, Ramp, Schedule, Step
 from joulebench.rail.scenarios import Level, Scenario, Wander
 from joulebench.rail.study import study
+from joulebench.run.instruments import Instruments
+from joulebench.sensors.probing import Sensors
 
 S = 1_000_000_000
 BY_NAME = {scenario.name: scenario for scenario in shipped_scenarios()}
@@ -281,6 +289,31 @@ def test_no_energy_is_wrong_where_counters_wrap_restart_and_skip_updates() -> No
     assert found.refused["counter_reset"] > 1000
     assert found.refused["counter_ambiguous"] > 1000
     assert found.stated + sum(found.refused.values()) == found.windows == 20_000
+
+
+def test_the_study_of_faults_fails_where_the_rule_of_a_run_is_too_weak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With loads of up to four times the power that calibration saw, a run stated energies short of whole wraps."""
+    monkeypatch.setattr(counters, "_LOAD_OVER_SEEN", 4)
+    assert fault_study(20_000, 7).wrong > 10
+
+
+def test_a_run_judges_a_counter_as_the_study_of_faults_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[tuple[Sequence[Channel], Mapping[int, SensorCalibration]]] = []
+    made = instrument.calibrated_accountant
+
+    def noted(channels: Sequence[Channel], calibrations: Mapping[int, SensorCalibration]) -> Accountant:
+        met.append((channels, calibrations))
+        return made(channels, calibrations)
+
+    faults._accountant.cache_clear()
+    monkeypatch.setattr(instrument, "calibrated_accountant", noted)
+    judged = faults._accountant(0.001, 61e-6, 1 << 28, 250.0)
+    faults._accountant.cache_clear()
+    ((channels, calibrations),) = met
+    measured = Instruments(Sensors((), tuple(channels)), calibrations).accountant()
+    assert measured.spec(0) == judged.spec(0)
+    assert measured.spec(0).largest_power_w == 250.0
+    assert type(measured).block_energies is type(judged).block_energies
 
 
 def test_the_study_is_the_same_by_seed_however_it_is_spread() -> None:

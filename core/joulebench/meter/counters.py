@@ -36,6 +36,8 @@ _EDGE_GUARD_NS: Final = 5_000_000
 _LATEST_PERIODS: Final = 4
 #: A counter that changes at every tick stands still with so many ticks alike.
 _STILL_TICKS: Final = 3
+#: No load draws so many times the power that calibration saw.
+_LOAD_OVER_SEEN: Final = 12
 #: A step may be so many times what the power seen so far explains.
 _SEEN_MARGIN: Final = 2.0
 #: The share of steps whose rate is usual.
@@ -336,13 +338,19 @@ class _SeenRates:
 def _seen_rates(steps: Sequence[tuple[int, int]], spec: SensorSpec) -> _SeenRates | None:
     """By calibration, whose reads are dense enough for any wrap, and by the steps of this window.
 
-    ``None`` where nobody has calibrated. The most is what two steps have in common: one alone may be a
-    counter that began anew. Single steps are far above the power where an update came late, so that what
-    is usual tells how soon a wrap may come. Rates are those from change to change.
+    A load may be far above what calibration saw of an idle machine, and readings that come once in a wrap show
+    nothing of it. So the steps of a window tell its power where most of its time is read twelve times in a
+    wrap at the power that calibration saw. ``None`` where it is not, or nobody has calibrated. The most is
+    what two steps have in common: one alone may be a counter that began anew. Single steps are far above the
+    power where an update came late, so that what is usual tells how soon a wrap may come. Rates are those
+    from change to change.
     """
     if spec.largest_power_w is None:
         return None
     known = spec.largest_power_w * _NS / spec.scale
+    dense_ns = sum(gap for gap, _ in steps if _LOAD_OVER_SEEN * known * gap <= (spec.wraps_at or 0))
+    if 2 * dense_ns < sum(gap for gap, _ in steps):
+        return None
     usual_gap = quantile([float(gap) for gap, _ in steps], 0.5) or 0.0
     rates: list[float] = []
     since_change = 0

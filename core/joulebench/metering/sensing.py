@@ -13,7 +13,7 @@ from joulebench.meter.counters import READS_PER_WRAP, as_watched, contradicting,
 from joulebench.meter.energy import MOST_POWER_W, NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, with_accuracy
 from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.idle import IdlePower, net_energy
-from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrate_quickly
+from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrate_quickly, calibrated_accountant
 from joulebench.meter.live.channels import of_machine, of_process
 from joulebench.meter.live.edges import EdgeReader
 from joulebench.meter.windows import without_energy
@@ -49,7 +49,7 @@ class OpenSensors:
         self, sensors: Sensors, *, calibrate_s: float | None = None, most_power_w: float = MOST_POWER_W
     ) -> None:
         chosen = _chosen(sensors.energy_and_power())
-        calibrations = _calibrations(chosen, calibrate_s)
+        calibrations = self._calibrations = _calibrations(chosen, calibrate_s)
         self._frozen = {index for index, calibration in calibrations.items() if calibration.frozen}
         self.channels: tuple[Channel, ...] = without_frozen(Sensors((), chosen), self._frozen).channels
         self.missing = tuple(
@@ -58,9 +58,6 @@ class OpenSensors:
             if not state.availability.ok
         )
         self.missing_parts = _missing_parts(self.channels, self._frozen, sensors)
-        self.timings = {
-            i: calibration.timing for i, calibration in calibrations.items() if calibration.timing is not None
-        }
         self._specs = [
             _spec(channel, calibrations.get(index), most_power_w) for index, channel in enumerate(self.channels)
         ]
@@ -85,11 +82,9 @@ class OpenSensors:
 
     def measure_idle(self, seconds: float) -> None:
         """Measure the idle power of each channel for so long; later windows have a net energy."""
-        from joulebench.meter.windows import Accountant
         from joulebench.sensors.idle import measure_idle
 
-        powers = {i: spec.largest_power_w for i, spec in enumerate(self._specs) if spec.largest_power_w is not None}
-        accountant = Accountant(self.channels, self.counters, self.timings, self._frozen, largest_powers_w=powers)
+        accountant = calibrated_accountant(self.channels, self._calibrations)
         owner = None if self.watch is None else LentWatch(self.watch)
         baseline = measure_idle(accountant, seconds, "before", owner)
         self.idle = {} if baseline is None else dict(baseline.power)

@@ -1,6 +1,6 @@
 """Counters that wrap, restart and skip updates: does the meter ever state a wrong energy?
 
-Windows go through the accountant, as those of a run do. Each has a power, a counter and readings of
+Windows go through the accountant of a run, made of a calibration as there. Each has a power, a counter and readings of
 its own, drawn at random, and a truth that is power times duration. Half of the windows suffer a
 restart of the counter. An energy may differ from the truth by what late edges explain: the update
 period and up to three skipped updates at each edge, and the quantum. More than that, and it is wrong.
@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from joulebench.meter.energy import MOST_POWER_W, Read, Trace
+from joulebench.meter.live.calibration import SensorCalibration
 from joulebench.meter.timing import FEWEST_GAPS, UpdateTiming
 from joulebench.meter.windows import TOTAL, Accountant, BlockWindows, Span
 from joulebench.protocol import Edge
-from joulebench.rail.instrument import channel_of
+from joulebench.rail.instrument import accountant_of, channel_of
 from joulebench.rail.scenarios import Sensor
 
 #: Updates that a counter may skip in a row (the meter allows for a step of four periods).
@@ -34,6 +36,8 @@ _TABLE: Final = 4096
 _MAX_POWER_W: Final = MOST_POWER_W
 _RANGE_S: Final = (0.1, 1.5)
 _RANGES: Final = 64
+#: Steps of the power that calibration has seen, up to that of the window: an idle machine's is far below it.
+_POWERS: Final = 12
 _SCALE_J: Final = 1e-6
 #: The meter leaves out readings so near to an edge, so that its steps are longer by as much.
 _GUARD_S: Final = 0.01
@@ -68,16 +72,26 @@ class FaultStudy:
             self.refuse([flag], times)
 
 
-def _timing(period_s: float) -> UpdateTiming | None:
-    """What a calibration would tell of a regular counter."""
-    return UpdateTiming.of_gaps([period_s] * FEWEST_GAPS)
-
-
-@functools.lru_cache(maxsize=4 * _RANGES)
-def _accountant(period_s: float, quantum_j: float, wraps_at: int) -> Accountant:
+@functools.lru_cache(maxsize=4 * _RANGES * _POWERS)
+def _accountant(period_s: float, quantum_j: float, wraps_at: int, seen_w: float) -> Accountant:
+    """As a run has it after a calibration of this regular counter, while the machine drew ``seen_w`` at most."""
     sensor = Sensor(period_s=period_s, quantum_j=quantum_j, wraps_at_j=wraps_at * _SCALE_J)
-    timing = _timing(period_s)
-    return Accountant([channel_of(sensor)], [0], {} if timing is None else {0: timing})
+    calibration = SensorCalibration(
+        channel=channel_of(sensor).path,
+        reads=100 * FEWEST_GAPS,
+        changes=FEWEST_GAPS,
+        continuous=False,
+        period_s=period_s,
+        period_low_s=period_s,
+        period_high_s=period_s,
+        quantum=quantum_j,
+        read_cost_s=None,
+        timing=UpdateTiming.of_gaps([period_s] * FEWEST_GAPS),
+        watched_s=period_s * FEWEST_GAPS,
+        declared_period_s=sensor.period_s,
+        largest_power_w=seen_w,
+    )
+    return accountant_of(sensor, calibration)
 
 
 class _Windows:
@@ -130,7 +144,8 @@ class _Windows:
         stamps = [round(t * 1e9) for t in times]
         first, last = (stamps[0], raw[0]), (stamps[-1], raw[-1])
         inner = Trace(stamps[1:-1], raw[1:-1])
-        accountant = _accountant(period_s, quantum * _SCALE_J, wraps_at)
+        seen_w = _MAX_POWER_W * math.ceil(_POWERS * uniform() * power_w / _MAX_POWER_W) / _POWERS
+        accountant = _accountant(period_s, quantum * _SCALE_J, wraps_at, seen_w)
         self._judge(study, (first, last), inner, accountant, power_w, restart_s is not None)
 
     @staticmethod

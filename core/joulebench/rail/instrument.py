@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from joulebench.api import Channel, ReaderSource
-from joulebench.meter.live.calibration import DEFAULT_SECONDS, SensorCalibration, calibrate
+from joulebench.meter.live.calibration import DEFAULT_SECONDS, SensorCalibration, calibrate, calibrated_accountant
 from joulebench.meter.windows import Accountant
 from joulebench.rail.scenarios import Sensor
 
@@ -90,10 +90,4 @@ def calibrated(sensor: Sensor, read_at: Callable[[int], int], start_ns: int) -> 
 
 def accountant_of(sensor: Sensor, calibration: SensorCalibration) -> Accountant:
     """What turns readings of the sensor into energies."""
-    channel = channel_of(sensor)
-    frozen = [0] if calibration.frozen and channel.kind == "counter" else []
-    edge_order = [0] if channel.kind == "counter" else []
-    timings = {} if calibration.timing is None else {0: calibration.timing}
-    power_w = calibration.largest_power_w
-    powers = {} if power_w is None else {0: power_w}
-    return Accountant([channel], edge_order, timings, frozen, largest_powers_w=powers)
+    return calibrated_accountant([channel_of(sensor)], {0: calibration})

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from joulebench.api import Channel
 from joulebench.errors import ProfileError
-from joulebench.meter.live.calibration import SensorCalibration, calibrate, shortest_block_s
-from joulebench.meter.live.channels import edge_channels, has_one_reader
+from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrated_accountant, shortest_block_s
+from joulebench.meter.live.channels import has_one_reader
 from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.windows import Accountant
 from joulebench.profile.reading import Profile
@@ -41,18 +41,7 @@ class Instruments:
 
     def accountant(self, margins: Margins = NO_MARGINS) -> Accountant:
         """What turns windows into energies, with the update periods as they were measured."""
-        channels = self.sensors.channels
-        timings = {
-            index: calibration.timing
-            for index, calibration in self.calibrations.items()
-            if calibration.timing is not None
-        }
-        powers = {
-            i: calibration.largest_power_w
-            for i, calibration in self.calibrations.items()
-            if calibration.largest_power_w is not None
-        }
-        return Accountant(channels, edge_channels(channels), timings, self.frozen, margins, powers)
+        return calibrated_accountant(self.sensors.channels, self.calibrations, margins)
 
     def channel_rows(self) -> tuple[ChannelRow, ...]:
         """The channels as the session records them."""

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from joulebench.api import Channel
 from joulebench.errors import UnavailableError
 from joulebench.meter.energy import FINE_PERIODS, SMALLEST_PERIODS
-from joulebench.meter.live.channels import has_one_reader, source_spec
+from joulebench.meter.live.channels import edge_channels, has_one_reader, source_spec
 from joulebench.meter.live.sampler import edge_reader
 from joulebench.meter.live.sampling import Sampler
+from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.timing import UpdateTiming
 from joulebench.meter.uncertainty import quantile
+from joulebench.meter.windows import Accountant
 
 DEFAULT_SECONDS: Final = 3.0
 QUICK_SECONDS: Final = 1.0
@@ -225,6 +227,20 @@ def _note_samples(sampler: Sampler, watched: Sequence[_Watched]) -> None:
 def calibrate_quickly(channels: Sequence[Channel], most_s: float = QUICK_SECONDS) -> list[SensorCalibration]:
     """A calibration that takes no longer than the channels need: some 40 changes of each, 1 s at most."""
     return calibrate(channels, most_s, enough_changes=_ENOUGH_CHANGES)
+
+
+def calibrated_accountant(
+    channels: Sequence[Channel], calibrations: Mapping[int, SensorCalibration], margins: Margins = NO_MARGINS
+) -> Accountant:
+    """What turns windows of these channels into energies, by what calibration has measured of them.
+
+    The one place where an accountant is made of calibrations: a run, ``measure``'s idle baseline, the
+    virtual rail and its study of faults all have theirs from here.
+    """
+    timings = {index: found.timing for index, found in calibrations.items() if found.timing is not None}
+    frozen = [index for index, found in calibrations.items() if found.frozen and channels[index].kind == "counter"]
+    powers = {i: found.largest_power_w for i, found in calibrations.items() if found.largest_power_w is not None}
+    return Accountant(channels, edge_channels(channels), timings, frozen, margins, powers)
 
 
 def _calibration(channel: Channel, watched: _Watched, watched_s: float) -> SensorCalibration:
