@@ -116,19 +116,19 @@ class ChannelRow(TableRow):
     scale: Annotated[float | None, Column("value in unit of one raw count")] = None
     provenance: Annotated[str, Column("measured, estimated or simulated")]
     domain: Annotated[str, Column("what the figure covers")]
-    counted: Annotated[bool, Column("whether it enters the total of its provenance")]
-    rate_hz: Annotated[float | None, Column("sampling rate asked for", "Hz")] = None
+    counted: Annotated[bool, Column("whether it is part of the total of its provenance")]
+    rate_hz: Annotated[float | None, Column("requested sampling rate", "Hz")] = None
     update_period_s: Annotated[float | None, Column("time between changes of the source, as declared", "s")] = None
     resolution: Annotated[float | None, Column("smallest step, in unit")] = None
     measured_period_s: Annotated[float | None, Column("median time between changes, measured here", "s")] = None
     measured_period_low_s: Annotated[float | None, Column("its 5th percentile", "s")] = None
     measured_period_high_s: Annotated[float | None, Column("its 95th percentile", "s")] = None
     measured_quantum: Annotated[float | None, Column("largest step that divides all changes, in unit")] = None
-    read_cost_s: Annotated[float | None, Column("time that one read takes", "s")] = None
+    read_cost_s: Annotated[float | None, Column("time of one read", "s")] = None
     wraps_at: Annotated[int | None, Column("raw range of a counter")] = None
     relative_uncertainty: Annotated[float | None, Column("relative standard uncertainty of the scale", "1")] = None
     offset_u_w: Annotated[float | None, Column("standard uncertainty of an offset of the power", "W")] = None
-    note: Annotated[str | None, Column("what a reader must know of the sensor")] = None
+    note: Annotated[str | None, Column("what readers must know about the sensor")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,7 @@ class ProbeRow(TableRow):
     probe: Annotated[str, Column("name of the probe")]
     available: Annotated[bool, Column("whether it could be read")]
     reason: Annotated[str | None, Column("why not")] = None
-    cure: Annotated[str | None, Column("what would change that")] = None
+    cure: Annotated[str | None, Column("how to fix it")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class LegRow(TableRow):
 
     leg: Annotated[int, Column("number of the leg, from 0", bits=32)]
     started_at: Annotated[datetime | None, Column("start of the leg")] = None
-    finished_at: Annotated[datetime | None, Column("its end; null where it was killed")] = None
+    finished_at: Annotated[datetime | None, Column("its end; null if it was killed")] = None
     joulebench_version: Annotated[str | None, Column("version that measured it")] = None
     profile_sha256: Annotated[str | None, Column("sha256 over the profile's text and overrides")] = None
     protocol_json: Annotated[str | None, Column("the protocol in force")] = None
@@ -167,7 +167,7 @@ class LegRow(TableRow):
     preflight_json: Annotated[str | None, Column("state of the machine before the leg")] = None
     versions_json: Annotated[str | None, Column("versions of Python and of the libraries in use")] = None
     channels: Annotated[tuple[ChannelRow, ...] | None, Column("channels as they were calibrated for this leg")] = None
-    probes: Annotated[tuple[ProbeRow, ...] | None, Column("every probe asked for")] = None
+    probes: Annotated[tuple[ProbeRow, ...] | None, Column("every requested probe")] = None
     clock_start: Annotated[ClockTriple | None, Column("clock triple at the start")] = None
     clock_end: Annotated[ClockTriple | None, Column("clock triple at the end")] = None
 
@@ -211,7 +211,7 @@ class SessionRow(TableRow):
     clock_start: Annotated[ClockTriple | None, Column("clock triple at the start")] = None
     clock_end: Annotated[ClockTriple | None, Column("clock triple at the end")] = None
     channels: Annotated[tuple[ChannelRow, ...] | None, Column("every channel that was sampled")] = None
-    probes: Annotated[tuple[ProbeRow, ...] | None, Column("every probe asked for, and why some are missing")] = None
+    probes: Annotated[tuple[ProbeRow, ...] | None, Column("every requested probe, and why some are missing")] = None
     legs: Annotated[
         tuple[LegRow, ...] | None,
         Column("one for the run and one for each --resume; the columns above are the first's"),
@@ -226,7 +226,7 @@ class CellRow(TableRow):
     """The one row of a cell's ``cell.arrow``, written at its end."""
 
     cell_id: Annotated[str, Column("unique id, also the name of its folder")]
-    label: Annotated[str | None, Column("short text that tells the cell from the others")] = None
+    label: Annotated[str | None, Column("short text that distinguishes the cell from the others")] = None
     model: Annotated[str | None, Column("name of the model in the profile")] = None
     model_source: Annotated[str | None, Column("where it came from (catalogue name, path:, hf:, shape:)")] = None
     technique: Annotated[str | None, Column("technique chain in order, joined by +; none for no technique")] = None
@@ -234,22 +234,22 @@ class CellRow(TableRow):
     device: Annotated[str | None, Column("device within the backend")] = None
     workload: Annotated[str | None, Column("name of the workload in the profile")] = None
     unit: Annotated[str | None, Column("unit of work of the workload")] = None
-    time_base: Annotated[str | None, Column("host, or device: whose seconds and joules are the cell's")] = None
+    time_base: Annotated[str | None, Column("whose clock and energy are the cell's: host or device")] = None
     settings_json: Annotated[str | None, Column("every setting of backend, techniques and workload")] = None
     status: Annotated[str, Column("ok, failed or skipped")]
     cause: Annotated[str | None, Column("why it failed or was skipped")] = None
     cause_kind: Annotated[str | None, Column("error, signal, exit, hang, memory, artifact, unavailable, …")] = None
-    exit_code: Annotated[int | None, Column("exit code of a worker that ended by itself", bits=32)] = None
+    exit_code: Annotated[int | None, Column("exit code of a worker that exited", bits=32)] = None
     signal: Annotated[str | None, Column("signal that ended the worker")] = None
     stderr_tail: Annotated[str | None, Column("last lines that the worker wrote to standard error")] = None
     artifact_format: Annotated[str | None, Column("format of the model that ran")] = None
     artifact_hash: Annotated[str | None, Column("sha256 over its files")] = None
     artifact_bytes: Annotated[int | None, Column("size of its files on disk", "B")] = None
     lineage: Annotated[tuple[str, ...] | None, Column("steps that made the artifact, oldest first")] = None
-    evidence_json: Annotated[str | None, Column("what each technique was observed to have changed")] = None
-    facts_json: Annotated[str | None, Column("what the session really used (dtype, kernels, threads)")] = None
+    evidence_json: Annotated[str | None, Column("observed changes by each technique")] = None
+    facts_json: Annotated[str | None, Column("what the session used (dtype, kernels, threads)")] = None
     quality_json: Annotated[str | None, Column("quality figures with their text and token counts")] = None
-    agreement_json: Annotated[str | None, Column("how far it says the same as the reference cell")] = None
+    agreement_json: Annotated[str | None, Column("agreement with the reference")] = None
     weights_bytes: Annotated[int | None, Column("weights, by the runtime's account", "B")] = None
     kv_allocated_bytes: Annotated[int | None, Column("KV cache allocated, by the runtime's account", "B")] = None
     kv_used_bytes: Annotated[int | None, Column("KV cache in use after the last block", "B")] = None
@@ -262,17 +262,17 @@ class CellRow(TableRow):
     pss_bytes: Annotated[int | None, Column("proportional set size after the blocks", "B")] = None
     device_peak_bytes: Annotated[int | None, Column("peak memory of the accelerator", "B")] = None
     token_weights_bytes: Annotated[int | None, Column("bytes of weights that one decoded token reads", "B")] = None
-    token_kv_bytes: Annotated[int | None, Column("bytes of KV cache that it reads per position", "B")] = None
+    token_kv_bytes: Annotated[int | None, Column("KV cache that one decoded token reads per position", "B")] = None
     token_operations: Annotated[int | None, Column("floating-point operations of one token's matrices")] = None
-    token_head_operations: Annotated[int | None, Column("those of them in the output head: once a prefill")] = None
+    token_head_operations: Annotated[int | None, Column("the part of them in the output head: once per prefill")] = None
     load_s: Annotated[float | None, Column("time to load the model (last process)", "s")] = None
     warmup_s: Annotated[float | None, Column("time of the warm-up (last process)", "s")] = None
     warmup_requests: Annotated[int | None, Column("requests of the warm-up (last process)", bits=32)] = None
     processes: Annotated[int | None, Column("worker processes that contributed blocks", bits=32)] = None
     blocks: Annotated[int | None, Column("blocks measured", bits=32)] = None
     idle: Annotated[tuple[IdleRow, ...] | None, Column("idle baselines of each energy or power channel")] = None
-    sampler_cpu_s: Annotated[float | None, Column("CPU time of the sampler: what measuring costs", "s")] = None
-    sampler_wall_s: Annotated[float | None, Column("time that the sampler was sampling", "s")] = None
+    sampler_cpu_s: Annotated[float | None, Column("CPU time of the sampler: the overhead of measuring", "s")] = None
+    sampler_wall_s: Annotated[float | None, Column("time during which the sampler sampled", "s")] = None
     sampler_ticks: Annotated[int | None, Column("ticks of the sampler")] = None
     sampler_missed: Annotated[int | None, Column("ticks that it missed")] = None
     sampler_rate_hz: Annotated[float | None, Column("achieved rate of its fastest channel", "Hz")] = None
@@ -328,12 +328,12 @@ class EnergyRow(TableRow):
     domain: Annotated[str, Column("what the figure covers")]
     provenance: Annotated[str, Column("measured, estimated or simulated")]
     method: Annotated[str, Column("counter, integrated or model")]
-    counted: Annotated[bool, Column("whether it enters the total of its provenance")]
-    duration_s: Annotated[float | None, Column("time that the window(s) cover", "s")] = None
+    counted: Annotated[bool, Column("whether it is part of the total of its provenance")]
+    duration_s: Annotated[float | None, Column("duration of the window(s)", "s")] = None
     gross_j: Annotated[float | None, Column("energy of the whole domain", "J")] = None
     gross_u_j: Annotated[float | None, Column("standard uncertainty of this one window", "J")] = None
-    gross_low_j: Annotated[float | None, Column("least that the ranges of a model's inputs allow", "J")] = None
-    gross_high_j: Annotated[float | None, Column("most that they allow; no statistical interval", "J")] = None
+    gross_low_j: Annotated[float | None, Column("minimum that the ranges of a model's inputs allow", "J")] = None
+    gross_high_j: Annotated[float | None, Column("maximum that they allow; not a statistical interval", "J")] = None
     net_j: Annotated[float | None, Column("gross minus idle power × duration", "J")] = None
     net_u_j: Annotated[float | None, Column("its standard uncertainty", "J")] = None
     attributed_j: Annotated[float | None, Column("the worker's share by CPU time: an estimate", "J")] = None
