@@ -176,7 +176,8 @@ def _usage(command: click.Command) -> Iterator[str]:
         yield "[OPTIONS]"
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
-            name = (parameter.metavar or str(parameter.name)).upper() + ("..." if parameter.nargs == -1 else "")
+            name = (parameter.metavar or str(parameter.name)).upper().removesuffix("...")
+            name += "..." if parameter.nargs == -1 else ""
             yield name if parameter.required else f"[{name}]"
     if isinstance(command, click.Group):
         yield "COMMAND"

@@ -131,7 +131,9 @@ def joulebench_profile_dirs() -> list[Path]:  # type: ignore[empty-body]
 def joulebench_commands() -> dict[str, click.Command]:  # type: ignore[empty-body]
     """Further commands by name.
 
-    Called for unknown command names, and for ``--help``::
+    Called for unknown command names, and for ``--help``, where ``@in_section("Results")`` of the
+    API above ``@click.command`` places a command; ``epilog=examples("joulebench calibrate --fast")``
+    ends the command's own help::
 
         @hookimpl
         def joulebench_commands():

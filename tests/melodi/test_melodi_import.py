@@ -106,7 +106,7 @@ def test_what_goes_in_comes_out_again(table_file: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_in_use_is_left_alone(table_file: Path, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "mine.txt").write_text("mine")
-    with pytest.raises(SessionError, match="no empty folder"):
+    with pytest.raises(SessionError, match="exists and is not empty"):
         _import(table_file, tmp_path / "s")
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["mine.txt"]
 

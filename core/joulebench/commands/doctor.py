@@ -145,13 +145,14 @@ def _print(
     _print_notes(sensors)
     _print_cross_checks(checks)
     _print_backends(registry)
+    provenances = {channel.provenance for channel in sensors.energy_and_power()}
     _heading("Verdict")
     if measured:
         click.echo("  Energy can be measured here.")
     elif calibrations:
         click.echo(
-            "  Energy cannot be measured here: it will be estimated or simulated, and labelled "
-            "so.\n  Time, memory and quality are measured."
+            f"  Energy cannot be measured here: it is {' or '.join(sorted(provenances))}, and labelled so.\n"
+            "  Time, memory and quality are measured."
         )
     else:
         click.echo("  Energy can be neither measured nor estimated here. Time, memory and quality are measured.")

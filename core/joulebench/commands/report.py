@@ -30,7 +30,7 @@ _DEFAULT_FORMAT: Final = "terminal"
         "joulebench report latest -o results.csv",
     )
 )
-@click.argument("sessions", nargs=-1, required=True, metavar="SESSION", shell_complete=completing.sessions)
+@click.argument("sessions", nargs=-1, required=True, metavar="SESSION...", shell_complete=completing.sessions)
 @click.option(
     "--format",
     "name",

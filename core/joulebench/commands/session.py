@@ -10,7 +10,9 @@ from joulebench.api import examples
 from joulebench.commands import completing
 from joulebench.commands.helping import Group, SessionFolder
 
-_session_argument = click.argument("folder", type=SessionFolder(), shell_complete=completing.sessions)
+_session_argument = click.argument(
+    "folder", metavar="SESSION", type=SessionFolder(), shell_complete=completing.sessions
+)
 
 
 @click.group(cls=Group)
@@ -21,7 +23,7 @@ def session() -> None:
 @session.command("verify", epilog=examples("joulebench session verify latest"))
 @_session_argument
 def verify_session(folder: Path) -> int:
-    """Check every file of the session in FOLDER (or latest). Exit code 1 if something is wrong."""
+    """Check every file of SESSION (a folder, or latest). Exit code 1 if something is wrong."""
     from joulebench.session.upkeep import verify
 
     findings = verify(folder)
@@ -36,9 +38,9 @@ def verify_session(folder: Path) -> int:
 @session.command("recover", epilog=examples("joulebench session recover latest"))
 @_session_argument
 def recover_session(folder: Path) -> None:
-    """Turn the unfinished streams of an interrupted session into plain Arrow files.
+    """Turn the unfinished streams of an interrupted SESSION into plain Arrow files.
 
-    To continue the measurement instead: joulebench run --resume FOLDER.
+    To continue the measurement instead: joulebench run --resume SESSION.
     """
     from joulebench.session.upkeep import recover
 

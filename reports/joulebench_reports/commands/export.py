@@ -24,7 +24,7 @@ _TABLES: Final = ("summary", "figures", "session", "cells", "blocks", "energy", 
         "joulebench export latest -o tables", "joulebench export 'sessions/*' -o tables --format csv --table summary"
     ),
 )
-@click.argument("sessions", nargs=-1, required=True, metavar="SESSION", shell_complete=completing.sessions)
+@click.argument("sessions", nargs=-1, required=True, metavar="SESSION...", shell_complete=completing.sessions)
 @output_option("Folder to write into.", required=True, metavar="FOLDER")
 @click.option(
     "--format",
@@ -39,7 +39,7 @@ _TABLES: Final = ("summary", "figures", "session", "cells", "blocks", "energy", 
     "tables",
     multiple=True,
     type=click.Choice(_TABLES),
-    help="Write only this table: summary, session, cells, blocks, energy, requests, "
+    help="Write only this table: summary, figures, session, cells, blocks, energy, requests, "
     "samples or events. Repeatable. Default: all.",
 )
 @click.option(

@@ -17,7 +17,7 @@ def import_group() -> None:
 
 
 @import_group.command(epilog=examples("joulebench import melodi published.csv -o imported"))
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @output_option("Folder of the session, new or empty.", required=True, metavar="FOLDER")
 def melodi(files: tuple[Path, ...], output: Path) -> None:
     """Import published MELODI tables (CSV) as a session, and list their faults.
