@@ -132,8 +132,8 @@ def joulebench_commands() -> dict[str, click.Command]:  # type: ignore[empty-bod
     """Further commands by name.
 
     Called for unknown command names, and for ``--help``, where ``@in_section("Results")`` of the
-    API above ``@click.command`` places a command; ``epilog=examples("joulebench calibrate --fast")``
-    ends the command's own help::
+    API above ``@click.command`` places a command; ``epilog=examples(…)`` with whole command lines
+    ends its own help::
 
         @hookimpl
         def joulebench_commands():
