@@ -50,7 +50,7 @@ def test_the_recorded_protocol_has_the_profiles_own_names_and_leaves_out_what_is
 
 def test_quality_is_judged_only_where_the_profile_asks() -> None:
     assert parse(BASE).quality is None
-    assert parse(BASE + "[quality]\n").quality == QualityText("builtin:evaluation", 2048, 512)
+    assert parse(BASE + "[quality]\n").quality == QualityText("builtin:evaluation", 2048, 256)
 
 
 def test_the_name_is_the_files_unless_it_is_given() -> None:

@@ -47,6 +47,13 @@ def sources() -> list[dict[str, Any]]:
     return models + list(CATALOGUE["text"].values())
 
 
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.toml")), ids=lambda file: file.stem)
+def test_every_profile_that_judges_quality_has_windows_enough_for_an_interval(file: Path) -> None:
+    quality = tomllib.loads(file.read_text(encoding="utf-8")).get("quality")
+    if quality is not None:
+        assert quality["tokens"] // quality["window"] >= 8
+
+
 @pytest.mark.parametrize("name", PROMPT_FILES)
 def test_each_line_is_an_object_of_id_and_stripped_text(name: str) -> None:
     for prompt in read_prompts(name):

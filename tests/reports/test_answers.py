@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def test_a_cell_that_loses_its_quality_is_never_the_answer(tmp_path: Path) -> No
     reasons = dict(answer.left_out)
     assert reasons["lossy"] == "perplexity +72.1 %, more than the limit of +5 %"
     assert reasons["unscored"].startswith("loss of perplexity unknown")
+
+
+def test_a_quantized_file_of_the_users_own_is_no_uncompressed_model(tmp_path: Path) -> None:
+    facts = json.dumps({"dtype": "q4_k", "file_type": "Q4_K_M"})
+    own = measured("a", "own", row={"facts_json": facts})
+    assert answer_of(tmp_path / "own", own).quality == "perplexity +0.0 % against the Q4_K_M file itself"
+    assert answer_of(tmp_path / "other", measured("a", "base")).quality.endswith("against the uncompressed model")
 
 
 def test_what_is_not_shown_is_said_to_be_undecided(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ LIMIT_OPTIONS: Final = (
 QUALITY_OPTIONS: Final = (
     Option("text", "file", "builtin:evaluation", "text whose perplexity each cell is judged by"),
     Option("tokens", "int", 2048, "tokens of the text that are scored", minimum=16),
-    Option("window", "int", 512, "tokens seen at once", minimum=8),
+    Option("window", "int", 256, "tokens seen at once; of fewer than eight windows there is no interval", minimum=8),
 )
 
 #: ``reference`` beside them is a pattern, no value: see :class:`joulebench.profile.reading.AgreementCheck`.

@@ -110,7 +110,10 @@ def _quality(adviser: Adviser, cells: Sequence[CellSummary]) -> str:
     if losses:
         least, most = min(losses), max(losses)
         span = dict.fromkeys(f"{100 * loss:+.1f} %" for loss in (least, most))
-        parts.append(f"perplexity {' to '.join(span)} against the uncompressed model")
+        # What a user's own quantized file has lost against the model that it was made of, nobody knows here.
+        own = [cell.quantization for cell in cells if cell.technique == "none" and cell.quantization is not None]
+        known = f"the {own[0]} file itself" if own else "the uncompressed model"
+        parts.append(f"perplexity {' to '.join(span)} against {known}")
     if len(agreements) == 1 and UNKNOWN not in agreements:
         parts.append(f"{next(iter(agreements))} greedy tokens as the reference")
     return "; ".join(parts) or "not measured in this session"

@@ -121,15 +121,9 @@ def _columns(cells: Sequence[CellSummary]) -> list[_CellColumn]:
 
 def _weights_column(cells: Sequence[CellSummary]) -> list[_CellColumn]:
     """What the weights are stored in, where a file that was quantized is among the cells."""
-    if all(_quantization(cell) is None for cell in cells):
+    if all(cell.quantization is None for cell in cells):
         return []
-    return [(Column("weights", rank=1), lambda c: TableCell(_quantization(c) or c.dtype or UNKNOWN))]
-
-
-def _quantization(cell: CellSummary) -> str | None:
-    """The type that a model file names itself by, such as ``Q4_K_M``; ``None`` for floats."""
-    name = cell.facts.get("file_type")
-    return name if isinstance(name, str) and not name.endswith(("F16", "F32")) else None
+    return [(Column("weights", rank=1), lambda c: TableCell(c.quantization or c.dtype or UNKNOWN))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,6 +187,12 @@ class CellSummary:
         return calm if abs(calm.value - figure.value) > apart or narrower else None
 
     @property
+    def quantization(self) -> str | None:
+        """The type that its model file names itself by, such as ``Q4_K_M``; ``None`` for floats."""
+        name = self.facts.get("file_type")
+        return name if isinstance(name, str) and not name.endswith(("F16", "F32")) else None
+
+    @property
     def rate(self) -> Figure:
         """Units of work a second."""
         return self.speed.units_s
