@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from joulebench.run.spread import RunSpread, keep, kept, recorded, spread_of_runs
+from joulebench.run.machine import Machine, Processor
+from joulebench.run.spread import RecordedSpread, RunSpread, keep, kept, recorded, spread_of_runs
 
-MACHINE = {"cpu": {"model": "x", "usable_cpus": 2}, "memory_bytes": 1, "virtualization": None, "container": None}
+MACHINE = Machine(Processor("x", "x86_64", 2, 2, 1), 1, "Linux", "Linux 6.12", None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +40,11 @@ def test_two_runs_tell_no_spread() -> None:
 
 def test_it_is_kept_for_this_machine_and_no_other() -> None:
     spread = RunSpread(0.02, 0.01, (1.0, 1.02, 0.98), ("a", "b"), "time")
-    assert recorded(MACHINE)["run_to_run_sigma"] is None
+    assert recorded(MACHINE) == RecordedSpread()
     keep(spread, MACHINE)
     assert kept(MACHINE) == spread
-    assert recorded(MACHINE) == {"run_to_run_sigma": 0.02, "run_to_run_runs": 3, "run_to_run_quantity": "time"}
-    assert kept({**MACHINE, "memory_bytes": 2}) is None
+    assert recorded(MACHINE) == RecordedSpread(0.02, 3, "time")
+    assert kept(replace(MACHINE, memory_bytes=2)) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"machine": {}, "spread": {"sigma": "x"}}'])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -75,24 +75,36 @@ def doctor(require: str, seconds: float, overrides: tuple[str, ...], as_json: bo
     return 0 if any(channel.provenance in _REQUIRED[require] for channel in energy) else 1
 
 
-def _backends(registry: Registry) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """A backend, and whether it can be used here."""
+
+    backend: str
+    available: bool
+    reason: str | None
+    cure: str | None
+    devices: tuple[str, ...]
+    versions: dict[str, str]
+
+
+def _backends(registry: Registry) -> list[BackendState]:
     from joulebench.environments.asking import Interpreters
 
     interpreters = Interpreters()
-    rows: list[dict[str, Any]] = []
+    rows: list[BackendState] = []
     for name in registry.names("backend"):
         backend = registry.backend(name)
         place = interpreters.place("backend", backend)
         availability = place.availability
         rows.append(
-            {
-                "backend": name,
-                "available": availability.ok,
-                "reason": availability.reason,
-                "cure": availability.cure,
-                "devices": list(place.devices),
-                "versions": dict(place.versions),
-            }
+            BackendState(
+                backend=name,
+                available=availability.ok,
+                reason=availability.reason,
+                cure=availability.cure,
+                devices=tuple(place.devices),
+                versions=dict(place.versions),
+            )
         )
     return rows
 
@@ -103,13 +115,13 @@ def _as_json(
     calibrations: list[SensorCalibration],
     checks: list[CrossCheck],
     measured: bool,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     from joulebench.run.machine import describe_machine, preflight
 
     return {
         "energy_measured": measured,
-        "machine": describe_machine(),
-        "preflight": preflight(),
+        "machine": asdict(describe_machine()),
+        "preflight": asdict(preflight()),
         "probes": [
             {
                 "probe": probe.name,
@@ -127,7 +139,7 @@ def _as_json(
             for calibration in calibrations
         ],
         "cross_checks": [{**asdict(check), "agrees": check.agrees} for check in checks],
-        "backends": _backends(registry),
+        "backends": [asdict(backend) for backend in _backends(registry)],
         "broken_plugins": [asdict(plugin) for plugin in registry.broken],
     }
 
@@ -162,12 +174,11 @@ def _print_machine() -> None:
     from joulebench.run.machine import describe_machine
 
     machine = describe_machine()
-    cpu = machine["cpu"]
-    virtual = machine["virtualization"]
+    cpu, virtual = machine.cpu, machine.virtualization
     _heading("Machine")
     click.echo(
-        f"  {cpu['model'] or 'unknown processor'}, {cpu['usable_cpus']} usable CPUs, "
-        f"{(machine['memory_bytes'] or 0) / 2**30:.1f} GiB; {machine['system']}"
+        f"  {cpu.model or 'unknown processor'}, {cpu.usable_cpus} usable CPUs, "
+        f"{(machine.memory_bytes or 0) / 2**30:.1f} GiB; {machine.system}"
         + (f"; {_virtual_text(virtual)}" if virtual else "")
     )
 
@@ -234,12 +245,12 @@ def _print_cross_checks(checks: list[CrossCheck]) -> None:
 def _print_backends(registry: Registry) -> None:
     _heading("Backends")
     for row in _backends(registry):
-        if row["available"]:
-            versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
-            devices = ", ".join(row["devices"])
-            click.echo(f"  {_mark(True)} {row['backend']} on {devices}" + (f" ({versions})" if versions else ""))
+        if row.available:
+            versions = ", ".join(f"{name} {version}" for name, version in row.versions.items())
+            devices = ", ".join(row.devices)
+            click.echo(f"  {_mark(True)} {row.backend} on {devices}" + (f" ({versions})" if versions else ""))
         else:
-            _missing(row["backend"], row["reason"], row["cure"])
+            _missing(row.backend, row.reason, row.cure)
     for broken in registry.broken:
         _missing(f"plugin {broken.entry_point}", broken.error, None)
 

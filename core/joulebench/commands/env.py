@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,9 +31,9 @@ def list_environments(as_json: bool) -> None:
 
     store = Environments()
     needed = needed_environments(default_registry())
-    rows = [_row(store, name, needed.get(name)) for name in sorted({*needed, *store.names()})]
+    rows = [_state(store, name, needed.get(name)) for name in sorted({*needed, *store.names()})]
     if as_json:
-        echo_json(rows)
+        echo_json([asdict(row) for row in rows])
         return
     if not rows:
         click.echo("no installed plugin needs an environment")
@@ -40,23 +41,37 @@ def list_environments(as_json: bool) -> None:
     echo_table(
         [
             [
-                row["name"],
-                row["state"],
-                _size(row["size_bytes"]),
-                row["python"] or "–",
-                ", ".join(row["needed_by"]) or "nothing installed",
-                ", ".join(row["requirements"]),
+                row.name,
+                row.state,
+                _size(row.size_bytes),
+                row.python or "–",
+                ", ".join(row.needed_by) or "nothing installed",
+                ", ".join(row.requirements),
             ]
             for row in rows
         ],
         ["name", "state", "size", "python", "needed by", "requirements"],
     )
     for row in rows:
-        if row["cure"]:
-            click.echo(f"  {row['name']} {row['state']}: {row['cure']}")
+        if row.cure:
+            click.echo(f"  {row.name} {row.state}: {row.cure}")
 
 
-def _row(store: Environments, name: str, needed: Needed | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class EnvironmentState:
+    """An environment that a plugin needs or that is there; ``state`` is ``ready`` or what is wrong."""
+
+    name: str
+    ready: bool
+    state: str
+    cure: str | None
+    size_bytes: int | None
+    python: str | None
+    needed_by: tuple[str, ...]
+    requirements: tuple[str, ...]
+
+
+def _state(store: Environments, name: str, needed: Needed | None) -> EnvironmentState:
     from joulebench.api import ENVIRONMENT_NAME
     from joulebench.errors import InterpreterError
     from joulebench.models.store import folder_bytes
@@ -75,16 +90,16 @@ def _row(store: Environments, name: str, needed: Needed | None) -> dict[str, Any
     if fit and record is None and store.busy(name):
         fault, cure = "is being made", None
     requirements = needed.environment.requirements if needed else record.requirements if record else ()
-    return {
-        "name": name,
-        "ready": fault is None,
-        "state": fault or "ready",
-        "cure": cure,
-        "size_bytes": sum(map(folder_bytes, store.folders(name))) if fit else None,
-        "python": record.python if record else None,
-        "needed_by": [plugin for _, plugin in needed.plugins] if needed else [],
-        "requirements": list(requirements),
-    }
+    return EnvironmentState(
+        name=name,
+        ready=fault is None,
+        state=fault or "ready",
+        cure=cure,
+        size_bytes=sum(map(folder_bytes, store.folders(name))) if fit else None,
+        python=record.python if record else None,
+        needed_by=tuple(plugin for _, plugin in needed.plugins) if needed else (),
+        requirements=tuple(requirements),
+    )
 
 
 def _size(size_bytes: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -154,7 +154,7 @@ def _by_name(runs: list[CommandRun]) -> dict[str, list[EnergyFigure]]:
     return by_name
 
 
-def _interval_json(interval: Interval | None) -> dict[str, Any] | None:
+def _interval_json(interval: Interval | None) -> dict[str, object] | None:
     if interval is None:
         return None
     return {
@@ -167,10 +167,10 @@ def _interval_json(interval: Interval | None) -> dict[str, Any] | None:
     }
 
 
-def _as_json(command: tuple[str, ...], runs: list[CommandRun]) -> dict[str, Any]:
+def _as_json(command: tuple[str, ...], runs: list[CommandRun]) -> dict[str, object]:
     from joulebench.meter.uncertainty import mean_interval
 
-    result: dict[str, Any] = {
+    result: dict[str, object] = {
         "command": list(command),
         "exit_code": runs[-1].exit_code,
         "runs": [{"exit_code": run.exit_code, **run.measurement.as_json()} for run in runs],

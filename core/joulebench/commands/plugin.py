@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -24,6 +25,19 @@ def plugin() -> None:
     """List installed plugins, write new ones, and check that plugins keep their contracts."""
 
 
+@dataclass(frozen=True, slots=True)
+class ListedPlugin:
+    """A plugin that could be loaded, and its state on this machine."""
+
+    kind: str
+    name: str
+    distribution: str
+    available: bool
+    reason: str | None
+    cure: str | None
+    summary: str
+
+
 @plugin.command("list", epilog=examples("joulebench plugin list"))
 @json_option
 def list_plugins(as_json: bool) -> None:
@@ -32,31 +46,31 @@ def list_plugins(as_json: bool) -> None:
     from joulebench.registry.loading import default_registry, provided_names
 
     registry = default_registry()
-    rows: list[dict[str, Any]] = []
+    rows: list[ListedPlugin] = []
     for kind, names in provided_names(registry).items():
         for name in names:
             made = registry.make(kind, name)
             availability = availability_of(made)
             rows.append(
-                {
-                    "kind": kind,
-                    "name": name,
-                    "distribution": registry.distribution_of(kind, name),
-                    "available": availability.ok,
-                    "reason": availability.reason,
-                    "cure": availability.cure,
-                    "summary": made.summary,
-                }
+                ListedPlugin(
+                    kind=kind,
+                    name=name,
+                    distribution=registry.distribution_of(kind, name),
+                    available=availability.ok,
+                    reason=availability.reason,
+                    cure=availability.cure,
+                    summary=made.summary,
+                )
             )
     broken = [
         {"entry_point": plugin.entry_point, "distribution": plugin.distribution, "error": plugin.error}
         for plugin in registry.broken
     ]
     if as_json:
-        echo_json({"plugins": rows, "broken": broken})
+        echo_json({"plugins": [asdict(row) for row in rows], "broken": broken})
         return
     echo_table(
-        [[row["kind"], row["name"], row["distribution"], _state(row), row["summary"]] for row in rows],
+        [[row.kind, row.name, row.distribution, _state(row), row.summary] for row in rows],
         ["kind", "name", "from", "state", "what it does"],
     )
     for plugin in broken:
@@ -66,10 +80,10 @@ def list_plugins(as_json: bool) -> None:
         )
 
 
-def _state(row: dict[str, Any]) -> str:
-    if row["available"]:
+def _state(row: ListedPlugin) -> str:
+    if row.available:
         return "ready"
-    return f"{row['reason']}" + (f" → {row['cure']}" if row["cure"] else "")
+    return f"{row.reason}" + (f" → {row.cure}" if row.cure else "")
 
 
 @plugin.command(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from joulebench.api import PROVENANCES, Provenance
 from joulebench.meter.energy import (
@@ -85,7 +85,7 @@ class EnergyFigure:
         flag = next((flag for flag in _HINTS if flag in self.flags), None)
         return None if flag is None else f"{self.name}: {_HINTS[flag]}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain values for JSON."""
         interval, net = self.interval, self.net
         return {
@@ -252,7 +252,7 @@ class Measurement:
             parts.append(f"<ul>{items}</ul>")
         return "".join(parts)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "seconds": self.seconds,

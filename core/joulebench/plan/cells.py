@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from joulebench.api import Settings
 from joulebench.environments.python import OtherPython
@@ -66,7 +65,7 @@ class PlannedCell:
         return self.reason is None
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Every setting, by part, as the session records it."""
         return {
             "backend": dict(self.backend_settings),
@@ -130,7 +129,7 @@ class Plan:
         """Cells that can run."""
         return tuple(cell for cell in self.cells if cell.runnable)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The plan as JSON values."""
         return {
             "profile": self.profile,
@@ -141,7 +140,7 @@ class Plan:
         }
 
 
-def _plain(planned: PlannedCell | PlannedReference) -> dict[str, Any]:
+def _plain(planned: PlannedCell | PlannedReference) -> dict[str, object]:
     """As JSON values, without paths of this machine: a session is made to be shared."""
     values = asdict(planned)
     del values["prepared"]

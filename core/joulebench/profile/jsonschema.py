@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from joulebench.api import Option, Plugin
 from joulebench.profile.extending import KEY as EXTENDS
 from joulebench.profile.reading import PROFILE_VERSION, section_options
 from joulebench.registry.loading import Registry
 
-_TYPES: Final[dict[str, dict[str, Any]]] = {
+_TYPES: Final[dict[str, dict[str, object]]] = {
     "str": {"type": "string"},
     "file": {"type": "string"},
     "int": {"type": "integer"},
@@ -22,8 +22,8 @@ _TYPES: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def _value(option: Option) -> dict[str, Any]:
-    schema: dict[str, Any] = dict(_TYPES[option.type])
+def _value(option: Option) -> dict[str, object]:
+    schema: dict[str, object] = dict(_TYPES[option.type])
     if option.choices:
         schema["enum"] = list(option.choices)
     if option.minimum is not None:
@@ -33,9 +33,9 @@ def _value(option: Option) -> dict[str, Any]:
     return schema
 
 
-def _property(option: Option, axis: bool) -> dict[str, Any]:
+def _property(option: Option, axis: bool) -> dict[str, object]:
     value = _value(option)
-    schema: dict[str, Any] = dict(value)
+    schema: dict[str, object] = dict(value)
     if axis:
         schema = {"anyOf": [value, {"type": "array", "items": value, "minItems": 1}]}
     schema = {**schema, "description": option.doc}  # a new value: the type's own is shared
@@ -44,12 +44,12 @@ def _property(option: Option, axis: bool) -> dict[str, Any]:
     return schema
 
 
-def _table(options: Iterable[Option], axis: bool, **more: dict[str, Any]) -> dict[str, Any]:
+def _table(options: Iterable[Option], axis: bool, **more: Mapping[str, object]) -> dict[str, object]:
     properties = {option.name: _property(option, axis) for option in options}
     return {"type": "object", "properties": {**properties, **more}, "additionalProperties": False}
 
 
-def _named(plugins: Iterable[Plugin], key: str, **more: dict[str, Any]) -> dict[str, Any]:
+def _named(plugins: Iterable[Plugin], key: str, **more: Mapping[str, object]) -> dict[str, object]:
     """Entries of any label; options of every plugin are offered, ``key`` chooses the plugin."""
     known = list(plugins)
     options: dict[str, Option] = {}
@@ -59,7 +59,7 @@ def _named(plugins: Iterable[Plugin], key: str, **more: dict[str, Any]) -> dict[
     chooser = {"type": "string", "description": "the plugin; by default the label"}
     # An option of the same name may differ between plugins, so only its name is held here; the
     # plan checks the value.
-    properties: dict[str, Any] = {name: {"description": option.doc} for name, option in options.items()}
+    properties: dict[str, object] = {name: {"description": option.doc} for name, option in options.items()}
     open_entry = {"type": "object", "properties": {**properties, key: chooser, **more}, "additionalProperties": False}
     exact = {option.name: _table(option.options, True, **{key: chooser}, **more) for option in known}
     return {"type": "object", "properties": exact, "additionalProperties": open_entry}
@@ -72,11 +72,11 @@ def _switch(probe: Plugin) -> tuple[Option, ...]:
     return (Option("enabled", "bool", True, "false leaves the probe out"),)
 
 
-def profile_schema(registry: Registry) -> dict[str, Any]:
+def profile_schema(registry: Registry) -> dict[str, object]:
     """JSON schema (draft 2020-12) of a profile with the installed plugins."""
-    sections = {name: _table(options, False) for name, options in section_options().items()}
     reference = {"type": "object", "minProperties": 1, "description": "which backend is compared with"}
-    sections["agreement"]["properties"]["reference"] = reference
+    own = {"agreement": {"reference": reference}}
+    sections = {name: _table(options, False, **own.get(name, {})) for name, options in section_options().items()}
     sections["agreement"]["required"] = ["reference"]
     # protocol = "NAME" is short for a table with this preset alone.
     sections["protocol"]["type"] = ["object", "string"]

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from joulebench.backendkit import cache_folder
 from joulebench.registry.discovery import Source
@@ -89,7 +89,7 @@ def _stamp(module: str) -> list[int]:
     ]
 
 
-def _remembered(memory: Path) -> dict[str, Any]:
+def _remembered(memory: Path) -> dict[str, object]:
     try:
         entries = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -97,7 +97,7 @@ def _remembered(memory: Path) -> dict[str, Any]:
     return entries if isinstance(entries, dict) else {}
 
 
-def _remember(memory: Path, key: str, entry: dict[str, Any]) -> None:
+def _remember(memory: Path, key: str, entry: dict[str, object]) -> None:
     with contextlib.suppress(OSError):  # then it is tried again
         memory.parent.mkdir(parents=True, exist_ok=True)
         temporary = memory.with_name(f".{memory.name}.{os.getpid()}")

@@ -8,9 +8,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from joulebench.backendkit import allowed_cores
 
@@ -24,6 +25,47 @@ _THREAD_VARIABLES: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """The processor, and how many of its CPUs this process may use."""
+
+    model: str | None
+    architecture: str
+    logical_cpus: int | None
+    usable_cpus: int
+    physical_cores: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Processor, memory, system. No host name: a session is made to be shared."""
+
+    cpu: Processor
+    memory_bytes: int | None
+    system: str | None
+    kernel: str
+    virtualization: str | None
+    container: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What can make a figure differ from another day's, as it is before the run."""
+
+    governor: str | None
+    turbo: str | None
+    smt: str | None
+    usable_cpus: int
+    load_1min: float | None
+    memory_available_bytes: int | None
+    swap_free_bytes: int | None
+    power_supply: str | None
+    cgroup_cpu_max: str | None
+    cgroup_memory_max: str | None
+    environment: Mapping[str, str]
+    accelerators: tuple[str, ...]
+
+
 def _read(path: Path | str) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip() or None
@@ -31,22 +73,22 @@ def _read(path: Path | str) -> str | None:
         return None
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, memory, system. No host name: a session is made to be shared."""
-    return {
-        "cpu": {
-            "model": _cpu_field("model name") or platform.processor() or None,
-            "architecture": platform.machine(),
-            "logical_cpus": os.cpu_count(),
-            "usable_cpus": allowed_cores(),
-            "physical_cores": _physical_cores(),
-        },
-        "memory_bytes": _meminfo("MemTotal"),
-        "system": _os_name(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "virtualization": _virtualization(),
-        "container": _container(),
-    }
+def describe_machine() -> Machine:
+    """The machine that this is."""
+    return Machine(
+        cpu=Processor(
+            model=_cpu_field("model name") or platform.processor() or None,
+            architecture=platform.machine(),
+            logical_cpus=os.cpu_count(),
+            usable_cpus=allowed_cores(),
+            physical_cores=_physical_cores(),
+        ),
+        memory_bytes=_meminfo("MemTotal"),
+        system=_os_name(),
+        kernel=f"{platform.system()} {platform.release()}",
+        virtualization=_virtualization(),
+        container=_container(),
+    )
 
 
 def _cpu_field(name: str) -> str | None:
@@ -89,23 +131,23 @@ def _container() -> str | None:
     return value or ("podman" if Path("/run/.containerenv").exists() else None)
 
 
-def preflight() -> dict[str, Any]:
-    """What can make a figure differ from another day's, as it is before the run."""
+def preflight() -> Preflight:
+    """The machine's state as it is now."""
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    return {
-        "governor": _all_equal(_CPU_ROOT.glob("cpufreq/policy*/scaling_governor")),
-        "turbo": _turbo(),
-        "smt": _read(_CPU_ROOT / "smt/control"),
-        "usable_cpus": allowed_cores(),
-        "load_1min": load[0] if load else None,
-        "memory_available_bytes": _meminfo("MemAvailable"),
-        "swap_free_bytes": _meminfo("SwapFree"),
-        "power_supply": _power_supply(),
-        "cgroup_cpu_max": _read("/sys/fs/cgroup/cpu.max"),
-        "cgroup_memory_max": _read("/sys/fs/cgroup/memory.max"),
-        "environment": {name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
-        "accelerators": _accelerators(),
-    }
+    return Preflight(
+        governor=_all_equal(_CPU_ROOT.glob("cpufreq/policy*/scaling_governor")),
+        turbo=_turbo(),
+        smt=_read(_CPU_ROOT / "smt/control"),
+        usable_cpus=allowed_cores(),
+        load_1min=load[0] if load else None,
+        memory_available_bytes=_meminfo("MemAvailable"),
+        swap_free_bytes=_meminfo("SwapFree"),
+        power_supply=_power_supply(),
+        cgroup_cpu_max=_read("/sys/fs/cgroup/cpu.max"),
+        cgroup_memory_max=_read("/sys/fs/cgroup/memory.max"),
+        environment={name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+        accelerators=tuple(_accelerators()),
+    )
 
 
 def _all_equal(files: Iterable[Path]) -> str | None:

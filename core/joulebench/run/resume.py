@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from joulebench.errors import SessionError
 from joulebench.plan.cells import Plan
+from joulebench.run.machine import Machine
 from joulebench.session import Session
 from joulebench.session.tables import ChannelRow, ClockTriple, LegRow, ProbeRow, SessionRow
 from joulebench.version import __version__
@@ -34,8 +35,8 @@ class Leg:
     profile_text: str
     overrides: tuple[str, ...]
     protocol_json: str
-    machine: Mapping[str, Any]
-    preflight: Mapping[str, Any]
+    machine: Machine
+    preflight_json: str
     versions: Mapping[str, str]
     channels: tuple[ChannelRow, ...]
     probes: tuple[ProbeRow, ...]
@@ -49,8 +50,8 @@ class Leg:
             created_at=self.started_at,
             joulebench_version=__version__,
             protocol_json=self.protocol_json,
-            machine_json=json.dumps(self.machine),
-            preflight_json=json.dumps(self.preflight),
+            machine_json=json.dumps(asdict(self.machine)),
+            preflight_json=self.preflight_json,
             versions_json=json.dumps(self.versions),
             channels=self.channels,
             probes=self.probes,
@@ -67,8 +68,8 @@ class Leg:
             joulebench_version=__version__,
             profile_sha256=_profile_sha256(self.profile_text, self.overrides),
             protocol_json=self.protocol_json,
-            machine_json=json.dumps(self.machine),
-            preflight_json=json.dumps(self.preflight),
+            machine_json=json.dumps(asdict(self.machine)),
+            preflight_json=self.preflight_json,
             versions_json=json.dumps(self.versions),
             channels=self.channels,
             probes=self.probes,
@@ -80,7 +81,7 @@ class Leg:
     def check(self, session: Session) -> None:
         """Refuse to go on with a session of another machine, other versions or other sensors."""
         differences = [
-            *_differences("machine", _machine(session.json("machine_json") or {}), _machine(self.machine)),
+            *_differences("machine", _machine(session.json("machine_json") or {}), _machine(asdict(self.machine))),
             *_differences(
                 "version",
                 {**(session.json("versions_json") or {}), "joulebench": session.row.joulebench_version},
@@ -88,7 +89,7 @@ class Leg:
             ),
             *_differences("sensor", _declared(session.row.channels or ()), _declared(self.channels)),
         ]
-        memory, before = self.machine.get("memory_bytes"), (session.json("machine_json") or {}).get("memory_bytes")
+        memory, before = self.machine.memory_bytes, (session.json("machine_json") or {}).get("memory_bytes")
         if memory and before and abs(memory - before) > _MEMORY_SHARE * before:
             differences.append(f"machine: memory_bytes was {before}, is {memory}")
         if differences:

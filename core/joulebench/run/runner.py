@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -90,14 +90,15 @@ class Run:
         self._instruments = instruments
         self._seed = self._protocol.seed
         machine = describe_machine()
-        self._preflight = {**preflight(), **recorded(machine)}
+        state = preflight()
+        self._available_bytes = state.memory_available_bytes
         self._leg = Leg(
             started_at=datetime.now(tz=UTC),
             profile_text=profile.text,
             overrides=tuple(profile.overrides),
             protocol_json=json.dumps(profile.protocol_json()),
             machine=machine,
-            preflight=self._preflight,
+            preflight_json=json.dumps({**asdict(state), **asdict(recorded(machine))}),
             versions=self._versions(),
             channels=instruments.channel_rows(),
             probes=instruments.probe_rows(),
@@ -219,7 +220,7 @@ class Run:
         """
         if not self._protocol.turns:
             return [[job] for job in jobs]
-        available = self._preflight["memory_available_bytes"]
+        available = self._available_bytes
         room = _MEMORY_SHARE * available if available is not None else float("inf")
         needed = {cell.id: _needed(job) for cell, job in jobs}  # reads files: once for each
         by_work: dict[tuple[str, str], list[tuple[PlannedCell, Job]]] = {}

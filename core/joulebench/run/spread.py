@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from joulebench.backendkit import cache_folder
+from joulebench.run.machine import Machine
 
 #: Fewer runs tell no spread.
 FEWEST_RUNS: Final = 3
@@ -50,7 +51,7 @@ def spread_of_runs(
     return RunSpread(sigma, math.sqrt(within), tuple(ratios), cells, quantity)
 
 
-def keep(spread: RunSpread, machine: Mapping[str, Any]) -> Path:
+def keep(spread: RunSpread, machine: Machine) -> Path:
     """Write the spread into the user's cache, for this machine alone. Returns the file."""
     file = cache_folder() / _FILE
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def keep(spread: RunSpread, machine: Mapping[str, Any]) -> Path:
     return file
 
 
-def kept(machine: Mapping[str, Any]) -> RunSpread | None:
+def kept(machine: Machine) -> RunSpread | None:
     """The spread of this machine; ``None`` where none was measured on one like it."""
     try:
         data = json.loads((cache_folder() / _FILE).read_text(encoding="utf-8"))
@@ -75,17 +76,22 @@ def kept(machine: Mapping[str, Any]) -> RunSpread | None:
         return None
 
 
-def identity(machine: Mapping[str, Any]) -> dict[str, Any]:
+def identity(machine: Machine) -> dict[str, object]:
     """What makes a machine the same one: processor, cores, memory and what it runs in."""
     names = ("cpu", "memory_bytes", "virtualization", "container")
-    return {name: machine.get(name) for name in names}
+    return {name: value for name, value in asdict(machine).items() if name in names}
 
 
-def recorded(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """The spread as a session records it in its preflight; null where it is not known."""
+@dataclass(frozen=True, slots=True)
+class RecordedSpread:
+    """The spread as a session records it in its preflight; ``None`` where it is not known."""
+
+    run_to_run_sigma: float | None = None
+    run_to_run_runs: int | None = None
+    run_to_run_quantity: str | None = None
+
+
+def recorded(machine: Machine) -> RecordedSpread:
+    """What was kept of this machine."""
     spread = kept(machine)
-    return {
-        "run_to_run_sigma": None if spread is None else spread.sigma,
-        "run_to_run_runs": None if spread is None else len(spread.ratios),
-        "run_to_run_quantity": None if spread is None else spread.quantity,
-    }
+    return RecordedSpread() if spread is None else RecordedSpread(spread.sigma, len(spread.ratios), spread.quantity)

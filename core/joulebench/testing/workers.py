@@ -94,7 +94,7 @@ class FakeWorker:
 
     def ask(
         self, order: Mapping[str, Any], timeout_s: float, idle: Callable[[], None] = lambda: None, limit_name: str = ""
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """The answer by the script; time passes for ``open`` and ``run`` alone."""
         op = str(order["op"])
         if self._paused:
@@ -109,12 +109,12 @@ class FakeWorker:
             return {"pid": self.pid, "load_s": self._script.load_s, "requests": self._script.list_length}
         return self._block(int(order["first"]), int(order["count"])) if op == "run" else {}
 
-    def _block(self, first: int, count: int) -> dict[str, Any]:
+    def _block(self, first: int, count: int) -> dict[str, object]:
         began_ns = self._workers.now_ns
         requests = [self._request(number) for number in range(first, first + count)]
         return {"requests": requests, "cpu_s": 0.0, "began_ns": began_ns}
 
-    def _request(self, number: int) -> dict[str, Any]:
+    def _request(self, number: int) -> dict[str, object]:
         start_ns = self._workers.now_ns
         self._workers.now_ns += max(1, round(self._script.request_s(self._process, number) * 1e9))
         edges = [[start_ns, "start", []], [start_ns, "decode", []], [self._workers.now_ns, "end", []]]

@@ -209,7 +209,7 @@ class OpenModel:
         }
 
 
-def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, Any]:
+def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, object]:
     """A source with the process that runs the model filled in."""
     return {
         key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value for key, value in source.items()

@@ -96,7 +96,9 @@ def read_prompts(file: Path) -> list[str]:
 # -- the reference ------------------------------------------------------------------------------
 
 
-def keep_reference(session: BackendSession, prompts: Sequence[list[int]], tokens: int, folder: Path) -> dict[str, Any]:
+def keep_reference(
+    session: BackendSession, prompts: Sequence[list[int]], tokens: int, folder: Path
+) -> dict[str, object]:
     """Let the session answer each prompt greedily; keep answers and logits in ``folder``.
 
     Returns the number of prompts and the smallest gap between a position's two largest logits.

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from joulebench.errors import JoulebenchError, PluginError
 from joulebench.registry.loading import default_registry
 
 
-def perform(job: dict[str, Any]) -> dict[str, Any]:
+def perform(job: Mapping[str, Any]) -> dict[str, object]:
     """Do the job; returns ``seconds`` and ``evidence``, or ``error`` with where and hint."""
     source, output = Path(job["source"]), Path(job["output"])
     settings = job["settings"]
     registry = default_registry()
     start = time.perf_counter()
-    evidence: dict[str, Any] = {}
+    evidence: dict[str, object] = {}
     if job["kind"] == "converter":
         registry.converter(job["name"]).convert(source, output, settings)
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from joulebench_reports.data.spreadsheet import inert_column
 
@@ -87,12 +87,12 @@ def data_package(schemas: Mapping[str, pa.Schema]) -> Mapping[str, object]:
     }
 
 
-def _field(field: pa.Field) -> dict[str, Any]:
+def _field(field: pa.Field) -> dict[str, object]:
     import pyarrow as pa
 
     metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
     kind = next((word for test, word in _TYPES if getattr(pa.types, test)(field.type)), "string")
-    described: dict[str, Any] = {"name": field.name, "type": kind}
+    described: dict[str, object] = {"name": field.name, "type": kind}
     if "doc" in metadata:
         described["description"] = metadata["doc"]
     if "unit" in metadata:
