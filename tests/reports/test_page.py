@@ -109,10 +109,10 @@ def browser() -> Iterator[Any]:
 class Visit:
     """A page that was opened, with what it said and asked for."""
 
-    def __init__(self, browser: Any, file: Path, scheme: str = "light") -> None:
+    def __init__(self, browser: Any, file: Path, scheme: str = "light", *, bypass_csp: bool = False) -> None:
         self.said: list[str] = []
         self.requests: list[str] = []
-        self.page = browser.new_context(color_scheme=scheme).new_page()
+        self.page = browser.new_context(color_scheme=scheme, bypass_csp=bypass_csp).new_page()
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -322,3 +322,20 @@ def test_everything_that_acts_or_scrolls_is_reached_and_named(browser: Any, sess
     assert page.locator("figure:not(:has(details))").count() == 0
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.tagName") == "A"
+
+
+@needs_runtime
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_has_no_serious_finding_of_axe(browser: Any, session: Session, tmp_path: Path, scheme: str) -> None:
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    visit = Visit(browser, written(session, tmp_path), scheme, bypass_csp=True)
+    visit.page.evaluate(axe_source())
+    found = visit.page.evaluate("axe.run()")
+    assert len(found["passes"]) > 20  # it has looked
+    assert [(rule["id"], rule["impact"]) for rule in found["violations"]] == []
+
+
+def axe_source() -> str:
+    """The rules themselves, which the package brings."""
+    files = resources.files("axe_playwright_python")
+    return next(file for file in files.iterdir() if file.name == "axe.min.js").read_text("utf-8")

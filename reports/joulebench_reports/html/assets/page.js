@@ -39,6 +39,10 @@
   const draw = async (node, spec) => {
     try {
       await window.vegaEmbed(node, themed(spec), options());
+      // The menu of a chart is three dots, which have no name for a screen reader.
+      for (const menu of node.querySelectorAll("summary:not([aria-label])")) {
+        menu.setAttribute("aria-label", "Save this chart");
+      }
     } catch (error) {
       node.textContent = "This chart could not be drawn: " + error.message;
       node.classList.add("chart-error");
