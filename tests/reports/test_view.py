@@ -7,8 +7,10 @@ from pathlib import Path
 
 import make_session
 import pytest
+from click.testing import CliRunner
 from make_session import Cell
 
+from joulebench.commands.report import report
 from joulebench.errors import JoulebenchError
 from joulebench.session import Session
 from joulebench_reports.summary.session import empty_cell, summarise
@@ -118,3 +120,14 @@ def test_a_calm_figure_is_shown_where_it_is_another_one() -> None:
 def energy_summary(gross: Figure, calm: Figure) -> EnergySummary:
     none = Figure(None, "J/token")
     return EnergySummary("estimated", (), (), gross, none, none, none, none, calm, none, (), None, ())
+
+
+def test_the_command_line_has_them_as_options_of_its_own(mixed: Session) -> None:
+    shown = CliRunner().invoke(report, [str(mixed.path), "--sort", "memory", "--top", "1", "--columns", "net"])
+    assert shown.exit_code == 0, shown.output
+    assert "dear" in shown.output.split("Cells")[1].split("What saves")[0]
+    assert "cheap" not in shown.output.split("Cells")[1].split("What saves")[0]
+    assert len(CliRunner().invoke(report, [str(mixed.path), "-v"]).output) > len(shown.output)
+    refused = CliRunner().invoke(report, [str(mixed.path), "--format", "csv", "--sort", "memory"])
+    assert refused.exit_code == 2
+    assert "the format 'csv' has no --sort" in refused.output

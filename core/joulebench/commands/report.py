@@ -26,6 +26,7 @@ _DEFAULT_FORMAT: Final = "terminal"
     epilog=examples(
         "joulebench report latest",
         "joulebench report latest --open",
+        "joulebench report latest --sort speed --top 5 --columns 'tok/s,net,flags'",
         "joulebench report 'sessions/*-quick' -o machines.html",
         "joulebench report latest -o results.csv",
     )
@@ -49,6 +50,16 @@ _DEFAULT_FORMAT: Final = "terminal"
     shell_complete=completing.cells,
     help="Show only this cell, by its label or id. Repeatable.",
 )
+@click.option(
+    "--sort", metavar="BY", help="Order of the table of cells: energy, speed, memory, size, quality or profile."
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", help="Show the best N cells of each model and workload."
+)
+@click.option(
+    "--columns", metavar="NAMES", help="Columns of the table of cells, by their headings with commas between."
+)
+@click.option("-v", "--verbose", is_flag=True, default=None, help="Show every note, not only the severest.")
 @click.option("--option", "given", multiple=True, metavar="KEY=VALUE", help="Set an option of the format. Repeatable.")
 def report(
     sessions: tuple[str, ...],
@@ -57,6 +68,7 @@ def report(
     show: bool,
     cells: tuple[str, ...],
     given: tuple[str, ...],
+    **view: str | int | bool | None,
 ) -> None:
     """Show a session, finished or not, or several in one report.
 
@@ -77,7 +89,12 @@ def report(
     availability = renderer.available()
     if not availability.ok:
         raise UnavailableError(f"the '{name}' report cannot be made: {availability.reason}", hint=availability.cure)
-    settings = complete(renderer.options, dict(_pair(address) for address in given), lambda key: f"--option {key}")
+    chosen = {key: value for key, value in view.items() if value is not None}
+    for key in chosen:
+        if key not in {option.name for option in renderer.options}:
+            raise click.UsageError(f"the format '{name}' has no --{key}")
+    values = {**dict(_pair(text) for text in given), **chosen}
+    settings = complete(renderer.options, values, lambda key: f"--{key}" if key in chosen else f"--option {key}")
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     if cells:
         read = _with_cells(read, cells)
