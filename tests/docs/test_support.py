@@ -95,3 +95,10 @@ def test_the_techniques_that_run_on_a_backend_are_those_of_the_table(models: Pat
             continue
         expected = stated[_BACKENDS.index(cell.backend)] == "yes"
         assert (cell.reason is None) == expected, (cell.technique, cell.backend, cell.reason)
+
+
+def test_the_shipped_profiles_are_those_of_the_table() -> None:
+    text = _README.partition("\n| profile | for |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE))
+    shipped = {file.stem for file in (ROOT / "profiles" / "joulebench_profiles").glob("*.toml")}
+    assert named == shipped
