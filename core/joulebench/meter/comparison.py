@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -43,9 +44,9 @@ _OWN_SHARE: Final = 0.4
 _KNOWN_DF: Final = 1e9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CellBlocks:
-    """A cell's blocks in the order in which they were measured.
+    """A cell's blocks in the order in which they were measured; what they say is computed once.
 
     ``units`` is the work of each block (``None``: energies are compared as they are). ``rounds``
     numbers the randomised turns within a group of cells, and ``starts`` says when each block
@@ -59,6 +60,38 @@ class CellBlocks:
     rounds: Sequence[int] | None = None
     processes: Sequence[int] | None = None
     starts: Sequence[float] | None = None
+
+    @cached_property
+    def log_ratio(self) -> tuple[float, list[float]] | None:
+        """ln(Σ energy/Σ units), and each block's share in its error; ``None`` if not positive."""
+        n = len(self.energies)
+        if n == 0:
+            return None
+        units = [1.0] * n if self.units is None else self.units
+        energy, work = math.fsum(self.energies), math.fsum(units)
+        if energy <= 0 or work <= 0:
+            return None
+        ratio, mean = energy / work, energy / n
+        return math.log(ratio), [(y - ratio * x) / mean for y, x in zip(self.energies, units, strict=True)]
+
+    @cached_property
+    def log_mean(self) -> LogMean | None:
+        """What the blocks say by themselves; ``None`` where their sum is not positive."""
+        if self.log_ratio is None:
+            return None
+        log, residuals = self.log_ratio
+        spread = _spread(residuals, self.processes)
+        processes = None if self.processes is None else len(set(self.processes))
+        return LogMean(log, spread.u, spread.df, len(self.energies), processes)
+
+    @cached_property
+    def starts_of_rounds(self) -> dict[int, list[float]]:
+        """When the blocks of each round began."""
+        starts: dict[int, list[float]] = {}
+        if self.rounds is not None and self.starts is not None:
+            for number, start in zip(self.rounds, self.starts, strict=True):
+                starts.setdefault(number, []).append(start)
+        return starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +151,6 @@ class LogMean:
         return 0.0 if count >= PROCESSES_AS_UNITS else assumed / math.sqrt(count)
 
 
-def log_mean(cell: CellBlocks, level: float = DEFAULT_LEVEL) -> LogMean | None:
-    """What a cell's blocks say by themselves; ``None`` where their sum is not positive."""
-    mean = _log_ratio(cell)
-    if mean is None:
-        return None
-    spread = _spread(mean[1], cell.processes, level)
-    processes = None if cell.processes is None else len(set(cell.processes))
-    return LogMean(mean[0], spread.u, spread.df, len(cell.energies), processes)
-
-
 def compare(
     candidate: CellBlocks, baseline: CellBlocks, level: float = DEFAULT_LEVEL, start_u: float = ASSUMED_START_U
 ) -> CellComparison:
@@ -143,7 +166,7 @@ def compare(
     compared in pairs instead, which removes it. With fewer processes, the rounds' differences are
     the units, and ``start_u`` is added for each cell.
     """
-    first, second = log_mean(candidate, level), log_mean(baseline, level)
+    first, second = candidate.log_mean, baseline.log_mean
     shared = _shared_rounds(candidate, baseline)
     if first is None or second is None:
         n = min(len(candidate.energies), len(baseline.energies))
@@ -157,8 +180,8 @@ def compare(
         return apart
     candidate, baseline = _by_round(candidate, shared), _by_round(baseline, shared)
     flags, n = _process_flags(candidate, baseline), len(shared)
-    ours, theirs = _log_ratio(candidate), _log_ratio(baseline)
-    first, second = log_mean(candidate, level), log_mean(baseline, level)
+    ours, theirs = candidate.log_ratio, baseline.log_ratio
+    first, second = candidate.log_mean, baseline.log_mean
     if ours is None or theirs is None or first is None or second is None:
         return _unknown(n, level, paired=True, flags=(*flags, "no_positive_mean"))
     processes = _processes_of_pairs(candidate, baseline)
@@ -167,7 +190,7 @@ def compare(
     if fewest >= PROCESSES_AS_UNITS and not _drift_dominates(ours[1], theirs[1], processes):
         u, df = _welch(first, second)
     else:
-        spread = _spread(differences, processes, level)
+        spread = _spread(differences, processes)
         u, df = spread.u, spread.df
     if u is None or df is None:
         return _unknown(n, level, paired=True, flags=(*flags, "too_few_blocks"))
@@ -274,7 +297,7 @@ def _shared_rounds(candidate: CellBlocks, baseline: CellBlocks) -> list[int]:
     Of cells of different groups one was measured after the other: a round of the later one then
     begins after the next round of the earlier one.
     """
-    first, second = _starts_of_rounds(candidate), _starts_of_rounds(baseline)
+    first, second = candidate.starts_of_rounds, baseline.starts_of_rounds
     shared = sorted(set(first) & set(second))
     if len(shared) == 1:
         return shared if _is_turn(shared[0], first, second) else []
@@ -296,14 +319,6 @@ def _is_turn(number: int, first: dict[int, list[float]], second: dict[int, list[
     return max(before, default=-math.inf) < min(starts) and max(starts) < min(after, default=math.inf)
 
 
-def _starts_of_rounds(cell: CellBlocks) -> dict[int, list[float]]:
-    starts: dict[int, list[float]] = {}
-    if cell.rounds is not None and cell.starts is not None:
-        for number, start in zip(cell.rounds, cell.starts, strict=True):
-            starts.setdefault(number, []).append(start)
-    return starts
-
-
 def _by_round(cell: CellBlocks, rounds: Sequence[int]) -> CellBlocks:
     """The cell with one block for each of these rounds: the last."""
     assert cell.rounds is not None  # noqa: S101
@@ -312,6 +327,8 @@ def _by_round(cell: CellBlocks, rounds: Sequence[int]) -> CellBlocks:
     for index in sorted(range(len(cell.rounds)), key=cell.starts.__getitem__):
         places[cell.rounds[index]] = index
     kept = [places[number] for number in rounds]
+    if kept == list(range(len(cell.rounds))):
+        return cell
     return CellBlocks(
         [cell.energies[i] for i in kept],
         None if cell.units is None else [cell.units[i] for i in kept],
@@ -346,23 +363,8 @@ def _processes_of_pairs(candidate: CellBlocks, baseline: CellBlocks) -> Sequence
     return min(candidate.processes, baseline.processes, key=lambda item: len(set(item)))
 
 
-def _log_ratio(cell: CellBlocks) -> tuple[float, list[float]] | None:
-    """ln(Σ energy/Σ units), and each block's share in its error; ``None`` if not positive."""
-    n = len(cell.energies)
-    if n == 0:
-        return None
-    units = [1.0] * n if cell.units is None else cell.units
-    energy, work = math.fsum(cell.energies), math.fsum(units)
-    if energy <= 0 or work <= 0:
-        return None
-    ratio, mean = energy / work, energy / n
-    return math.log(ratio), [(y - ratio * x) / mean for y, x in zip(cell.energies, units, strict=True)]
-
-
-def _spread(residuals: Sequence[float], processes: Sequence[int] | None, level: float) -> Interval:
-    if processes is None:
-        return mean_interval(residuals, level)
-    return process_interval(by_process(residuals, processes), level)
+def _spread(residuals: Sequence[float], processes: Sequence[int] | None) -> Interval:
+    return mean_interval(residuals) if processes is None else process_interval(by_process(residuals, processes))
 
 
 def _welch(first: LogMean, second: LogMean) -> tuple[float | None, float | None]:

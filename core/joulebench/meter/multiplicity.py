@@ -33,8 +33,11 @@ def corrected_for_many(comparisons: Sequence[CellComparison], level: float = DEF
     result = [replace(c, compared_with=max(m, 1)) for c in comparisons]
     adjusted = holm_adjusted([comparisons[i].p_value or 0.0 for i in known])
     for index, p_value in zip(known, adjusted, strict=True):
-        wide = at_level(comparisons[index], 1 - (1 - level) / m)
-        decided = at_level(comparisons[index], level).verdict if p_value < 1 - level else wide.verdict
+        alone = comparisons[index]
+        wide = at_level(alone, 1 - (1 - level) / m)
+        decided = wide.verdict
+        if p_value < 1 - level:
+            decided = alone.verdict if alone.level == level else at_level(alone, level).verdict
         if decided == "lower":
             wide = replace(wide, high=min(wide.high or 1.0, 1.0))
         elif decided == "higher":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from joulebench.api import Provenance, Scalar
 from joulebench.errors import JoulebenchError
-from joulebench.meter.comparison import CellBlocks, log_mean
+from joulebench.meter.comparison import CellBlocks
 from joulebench.meter.uncertainty import interval_around
 from joulebench_reports.compare.side import Estimate, Facts, Side, SideCell
 from joulebench_reports.reading.cellrows import cell_rows
@@ -173,7 +173,7 @@ def _of_blocks(
     basis: str = "",
     scale_u: float | None = None,
 ) -> Estimate | None:
-    mean = None if blocks is None else log_mean(blocks)
+    mean = None if blocks is None else blocks.log_mean
     if mean is None:
         return None
     log = mean.log + math.log(factor)

@@ -166,16 +166,7 @@ class Adviser:
 
     def advice(self, aim: Aim, objectives: Sequence[Objective]) -> Advice:
         """The cells that keep the limits, the best by ``aim`` first, and their Pareto front."""
-        refused: list[tuple[str, str]] = []
-        kept: list[CellSummary] = []
-        for cell in self._group.cells:
-            fault = self._fault(cell, aim)
-            if fault is None:
-                kept.append(cell)
-            else:
-                refused.append((cell.label, fault))
-        kept.sort(key=lambda cell: self._value(cell, aim) or 0.0)
-        candidates = [Candidate(cell.id, cell.label, {o: self._value(cell, o) for o in objectives}) for cell in kept]
+        faults = {cell.id: self._fault(cell, aim) for cell in self._group.cells}
         return Advice(
             self._group.model,
             self._group.workload,
@@ -183,10 +174,23 @@ class Adviser:
             self.provenance,
             None if self._reference is None else self._reference.label,
             self._max_loss,
-            self._ranked(kept, aim),
-            tuple(refused),
-            pareto_front(candidates, objectives, self._surely_less),
+            self._ranked(self._kept(aim), aim),
+            tuple((cell.label, fault) for cell in self._group.cells if (fault := faults[cell.id]) is not None),
+            self.front(aim, objectives),
         )
+
+    def front(self, aim: Aim, objectives: Sequence[Objective]) -> Front:
+        """The Pareto front of the cells that keep the limits, from the best by ``aim`` on."""
+        candidates = [
+            Candidate(cell.id, cell.label, {objective: self._value(cell, objective) for objective in objectives})
+            for cell in self._kept(aim)
+        ]
+        return pareto_front(candidates, objectives, self._surely_less)
+
+    def _kept(self, aim: Aim) -> list[CellSummary]:
+        """The cells that can be advised, the best first."""
+        kept = [cell for cell in self._group.cells if self._fault(cell, aim) is None]
+        return sorted(kept, key=lambda cell: self._value(cell, aim) or 0.0)
 
     def _fault(self, cell: CellSummary, aim: Aim) -> str | None:
         """Why a cell cannot be advised."""

@@ -8,7 +8,7 @@ from joulebench.api import Provenance, Scalar
 from joulebench.meter.clusters import paired_windows
 from joulebench.meter.comparison import CellComparison
 from joulebench.meter.multiplicity import corrected_for_many
-from joulebench_reports.judging.advice import advise
+from joulebench_reports.judging.advice import Adviser
 from joulebench_reports.judging.claims import judge_claims
 from joulebench_reports.judging.constraints import rate_of
 from joulebench_reports.judging.ratios import Quantity, decode_time, processor_time
@@ -16,7 +16,7 @@ from joulebench_reports.judging.verdicts import corrected, energy_comparison
 from joulebench_reports.judging.workgroups import SessionWork, WorkGroup
 from joulebench_reports.values.agreement import agreed_share, bounds_of
 from joulebench_reports.values.figures import CellSummary, QualityFigures
-from joulebench_reports.values.pareto import Front, Objective
+from joulebench_reports.values.pareto import Front
 from joulebench_reports.values.techniques import (
     BackendCosts,
     Bounded,
@@ -47,7 +47,6 @@ class _Costing:
     """One model and workload."""
 
     def __init__(self, work: SessionWork, group: WorkGroup) -> None:
-        self._work = work
         self._group = group
         self._ratios = work.ratios
 
@@ -85,13 +84,8 @@ class _Costing:
 
     def _fronts(self) -> tuple[Front, ...]:
         """Quality against energy, and against memory."""
-        pairs: tuple[tuple[Objective, Objective], ...] = (("loss", "energy"), ("loss", "memory"))
-        fronts: list[Front] = []
-        for objectives in pairs:
-            aim = "energy" if "energy" in objectives else "memory"
-            advice = advise(self._work, self._group.cells, aim, (), None, objectives)  # type: ignore[arg-type]
-            fronts += [advised.front for advised in advice]
-        return tuple(fronts)
+        adviser = Adviser(self._ratios, self._group, (), None)
+        return adviser.front("energy", ("loss", "energy")), adviser.front("memory", ("loss", "memory"))
 
     # -- comparing ---------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from operator import le
+from typing import Final, Literal, NamedTuple
 
 Objective = Literal["energy", "time", "memory", "loss"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("energy", "loss", "memory", "time")
@@ -53,40 +54,55 @@ class Front:
 def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[Objective], surely_less: SurelyLess) -> Front:
     """Place the candidates."""
     used = tuple(o for o in objectives if any(c.values.get(o) is not None for c in candidates))
-    placed = [c for c in candidates if all(c.values.get(o) is not None for o in used)]
+    placed = [own for cell in candidates if (own := _placed(cell, used)) is not None] if used else []
     on: list[str] = []
     off: list[tuple[str, str]] = []
-    for cell in placed:
-        better = next((other for other in placed if _dominates(other, cell, used, surely_less)), None)
+    for own in placed:
+        better = next(_dominating(own, placed, used, surely_less), None)
         if better is None:
-            on.append(cell.label)
+            on.append(own.cell.label)
         else:
-            off.append((cell.label, better.label))
+            off.append((own.cell.label, better.cell.label))
+    unknown = [(c.label, ", ".join(o for o in used if c.values.get(o) is None)) for c in candidates]
     return Front(
         used,
         tuple(o for o in objectives if o not in used),
-        tuple(on) if used else (),
+        tuple(on),
         tuple(off),
-        tuple((c.label, ", ".join(o for o in used if c.values.get(o) is None)) for c in candidates if c not in placed),
+        tuple((label, names) for label, names in unknown if names),
     )
 
 
-def _dominates(other: Candidate, cell: Candidate, objectives: Sequence[Objective], surely_less: SurelyLess) -> bool:
-    if other.cell_id == cell.cell_id:
-        return False
-    pairs = [(o, other.values[o] or 0.0, cell.values[o] or 0.0) for o in objectives]
-    if not all(mine <= theirs + _leeway(o, theirs) for o, mine, theirs in pairs):
-        return False
-    return any(mine < theirs and _is_less(other, cell, o, (mine, theirs), surely_less) for o, mine, theirs in pairs)
+class _Placed(NamedTuple):
+    """A candidate with its values in the order of the objectives."""
+
+    cell: Candidate
+    values: tuple[float, ...]
+
+
+def _placed(cell: Candidate, objectives: Sequence[Objective]) -> _Placed | None:
+    values = [value for objective in objectives if (value := cell.values.get(objective)) is not None]
+    return _Placed(cell, tuple(values)) if len(values) == len(objectives) else None
+
+
+def _dominating(
+    own: _Placed, others: Sequence[_Placed], objectives: Sequence[Objective], surely_less: SurelyLess
+) -> Iterator[_Placed]:
+    bounds = [value + _leeway(objective, value) for objective, value in zip(objectives, own.values, strict=True)]
+    for other in others:
+        if all(map(le, other.values, bounds)) and other.cell.cell_id != own.cell.cell_id:
+            pairs = zip(objectives, other.values, own.values, strict=True)
+            if any(a < b and _is_less(other.cell, own.cell, o, (a, b), surely_less) for o, a, b in pairs):
+                yield other
 
 
 def _is_less(
     other: Candidate, cell: Candidate, objective: Objective, values: tuple[float, float], surely_less: SurelyLess
 ) -> bool:
-    less = None if objective == "memory" else surely_less(other.cell_id, cell.cell_id, objective)
-    if less is None and objective in ("memory", "loss"):
+    certain = None if objective == "memory" else surely_less(other.cell_id, cell.cell_id, objective)
+    if certain is None and objective in ("memory", "loss"):
         return values[0] < values[1] - _leeway(objective, values[1])
-    return bool(less)
+    return bool(certain)
 
 
 def _leeway(objective: Objective, value: float) -> float:
