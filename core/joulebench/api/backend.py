@@ -67,9 +67,9 @@ class Kernel:
     run: Callable[[int], None]
     bytes_moved: int | None = None
     operations: int | None = None
-    #: How often one token's decode step does it (layers); 0 for what is no part of a model.
+    #: How often one token's decode step does it (layers); 0 if it is not part of a model.
     per_token: int = 0
-    #: Number type that it computes in, and what else tells it from others.
+    #: Number type that it computes in, and other distinguishing facts.
     detail: str = ""
     #: How many of them one run does; a divisor of ``per_token`` where that is not 0.
     together: int = 1
@@ -145,7 +145,7 @@ class BackendSession(ABC):
         raise self.lacking("score")
 
     def logits(self, tokens: Sequence[int]) -> Any:
-        """The model's logits after each of ``tokens``, which stand at the start of a sequence.
+        """The model's logits after each of ``tokens``, at the start of a sequence.
 
         A numpy array of float32, shaped (len(tokens), vocabulary_size). Leaves the sequence that
         is being generated in no defined state: :meth:`reset` follows.

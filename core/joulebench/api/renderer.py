@@ -20,7 +20,7 @@ class Renderer(Plugin):
 
     #: File suffix of its output, such as ``.html``; empty for the terminal.
     suffix: ClassVar[str] = ""
-    #: Whether a run ends with it: printed without a suffix, else written into the session.
+    #: Whether a run ends with it: printed without a suffix, otherwise written into the session.
     by_default: ClassVar[bool] = False
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Renderer(Plugin):
 
 @dataclass(frozen=True, slots=True)
 class FinishedCell:
-    """What an observer of :func:`joulebench_cell_finished` is told."""
+    """What an observer of :func:`joulebench_cell_finished` receives."""
 
     session: Path
     cell_id: str

@@ -66,7 +66,7 @@ class WorkloadContext:
     context_length: int | None
     tokenize: Callable[[str, bool], list[int]] | None
     eos_tokens: frozenset[int] = frozenset()
-    #: Whether a list of prompts is put in an order drawn by the seed; else it keeps its own.
+    #: Whether a list of prompts is put in an order drawn by the seed; otherwise it keeps its own.
     shuffle: bool = True
 
 

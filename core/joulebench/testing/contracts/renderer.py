@@ -20,7 +20,7 @@ class RendererContract(PluginContract):
     kind = "renderer"
 
     def test_its_suffix_is_one(self, plugin: Any) -> None:
-        """Empty for the terminal, else a dot and a word."""
+        """Empty for the terminal, otherwise a dot and a word."""
         suffix = subject_of(plugin).plugin.suffix
         expect(
             suffix == "" or (suffix.startswith(".") and len(suffix) > 1 and "/" not in suffix),
