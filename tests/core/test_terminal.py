@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from joulebench.commands.terminal import GuardedStream, guarded_output, harmless
+from joulebench.commands.terminal import GuardedStream, encodable, guarded_output, harmless
 from joulebench.testing.samples import write_sample_session
 
 if TYPE_CHECKING:
@@ -44,6 +45,25 @@ def test_what_steers_a_terminal_is_made_visible(text: str) -> None:
 )
 def test_text_in_any_script_and_our_own_styles_stay(text: str) -> None:
     assert harmless(text) == text
+
+
+def test_a_terminal_without_unicode_is_written_to_in_ascii() -> None:
+    assert encodable("0.51 ± 0.02 µJ – 2 × …", "ascii") == "0.51 +- 0.02 uJ - 2 x ..."
+    assert encodable("日本 ± 1", "ascii") == "?? +- 1"
+    assert encodable("0.51 ± 0.02 µJ", "latin-1") == "0.51 ± 0.02 µJ"
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "ascii")
+    GuardedStream(stream).write("J/token ± 1 → \x1b[2J")
+    stream.flush()
+    assert raw.getvalue() == b"J/token +- 1 -> ?[2J"
+
+
+def test_a_report_reaches_a_pipe_without_unicode(cli: Cli, tmp_path: Path) -> None:
+    folder = write_sample_session(tmp_path / "s")
+    for form in ("terminal", "markdown", "csv"):
+        done = cli("report", str(folder), "--format", form, environment={"PYTHONIOENCODING": "ascii"})
+        assert done.code == 0, done.stderr
+        assert done.stdout.isascii()
 
 
 def test_the_guard_stands_on_both_streams_and_is_taken_away(capsys: pytest.CaptureFixture[str]) -> None:

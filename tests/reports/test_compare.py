@@ -113,6 +113,17 @@ def test_a_change_that_may_be_chance_is_none_however_large(tmp_path: Path) -> No
     assert "too noisy" in terminal_text(comparison_report(found), 100)
 
 
+def test_strict_makes_a_figure_that_cannot_be_decided_a_failure(tmp_path: Path) -> None:
+    noisy = replace(PLAIN, blocks=4, processes=1, noise=0.3)
+    lax = against(tmp_path, noisy, noisy)
+    assert "energy" in {change.metric for change in lax.undecided}
+    assert lax.exit_code == 0
+    assert replace(lax, strict=True).exit_code == 4
+    assert run(tmp_path / "before", tmp_path / "after", "--strict")[0] == 4
+    decided = compare_sides(lax.baseline, lax.current, ["memory"])
+    assert replace(decided, strict=True).exit_code == 0
+
+
 def test_one_block_each_cannot_tell(tmp_path: Path) -> None:
     single = replace(PLAIN, blocks=1, processes=1)
     found = against(tmp_path, single, replace(single, joules_per_token=5.0))

@@ -27,6 +27,32 @@ _ALLOWED: Final = r"\x1b\[(?:[0-2]|22|3[0-79]|9[0-7])?(?:;(?:[0-2]|22|3[0-79]|9[
 _STEERING: Final = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 _EITHER: Final = re.compile(f"({_ALLOWED})|{_STEERING}")
 _REPLACEMENT: Final = "\ufffd"
+#: What joulebench writes beside ASCII, for terminals that have no Unicode.
+_SPELT_OUT: Final = str.maketrans(
+    {
+        "±": "+-",
+        "×": "x",
+        "·": "|",
+        "–": "-",
+        "—": "-",
+        "─": "-",
+        "…": "...",
+        "≈": "~",
+        "≤": "<=",
+        "≥": ">=",
+        "→": "->",
+        "←": "<-",
+        "Δ": "d",
+        "Σ": "sum ",
+        "µ": "u",
+        "σ": "sigma",
+        "°": "deg ",
+        "²": "^2",
+        "“": '"',
+        "”": '"',
+        "’": "'",
+    }
+)
 
 
 def harmless(text: str) -> str:
@@ -36,17 +62,30 @@ def harmless(text: str) -> str:
     return _EITHER.sub(lambda match: match[1] or _REPLACEMENT, text)
 
 
+def encodable(text: str, encoding: str) -> str:
+    """The text as an encoding can show it: our own signs spelt out, other characters as ``?``."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_SPELT_OUT).encode(encoding, "replace").decode(encoding)
+    return text
+
+
 class GuardedStream:
-    """A text stream whose writes pass through :func:`harmless`; everything else is the stream's."""
+    """A text stream whose writes pass through :func:`harmless` and :func:`encodable`.
+
+    Everything else is the stream's.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         """Write the text; bytes are refused, as by every text stream."""
         if not isinstance(text, str):
             raise TypeError("a text stream takes text")
-        self.stream.write(harmless(text))
+        self.stream.write(encodable(harmless(text), self._encoding))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -86,5 +125,6 @@ def write_document(content: str | bytes, output: Path | None = None) -> None:
         stream = sys.stdout
         if isinstance(stream, GuardedStream) and not stream.isatty():
             stream = stream.stream
+            content = encodable(content, stream.encoding or "utf-8")
         stream.write(content if content.endswith("\n") else content + "\n")
         stream.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,7 @@ _GROUPS: Final = ("energy", "time", "memory", "quality")
     metavar="NAME",
     help="Match cells that differ in this, such as backend.threads. Repeatable.",
 )
+@click.option("--strict", is_flag=True, help="Exit with 4 if a figure cannot be decided.")
 @output_options
 @click.option(
     "--save-baseline",
@@ -63,6 +65,7 @@ def compare(
     given: tuple[str, ...],
     metrics: tuple[MetricGroup, ...],
     ignored: tuple[str, ...],
+    strict: bool,
     form: str | None,
     as_json: bool,
     output: Path | None,
@@ -72,7 +75,7 @@ def compare(
 
     A figure regressed if it became worse by more than the threshold and the interval of the
     change excludes zero. Markdown is a comment for a pull request. Exit code 3: a regression; 1:
-    nothing could be compared.
+    nothing could be compared; 4: no regression, but with --strict a figure that cannot be decided.
     """
     from joulebench_reports.compare.baselines import save_baseline as save
     from joulebench_reports.compare.changes import compare_sides
@@ -88,7 +91,8 @@ def compare(
         return 0
     if current is None:
         raise click.UsageError("missing argument 'CURRENT': what is compared with the baseline")
-    comparison = compare_sides(_read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored)
+    compared = compare_sides(_read(baseline), _read(current), metrics or _GROUPS, thresholds, ignored)
+    comparison = replace(compared, strict=strict)
     report, form = comparison_report(comparison), "json" if as_json else form
     write_answer(report, lambda: comparison_json(comparison), form, output, comment)
     return comparison.exit_code

@@ -79,6 +79,8 @@ class RunComparison:
     differences: tuple[Difference, ...]
     only_baseline: tuple[tuple[SideCell, str], ...]
     only_current: tuple[tuple[SideCell, str], ...]
+    #: Whether a figure that cannot be decided is a failure.
+    strict: bool = False
 
     @property
     def same_session(self) -> bool:
@@ -90,11 +92,19 @@ class RunComparison:
         return [change for change in self.changes if change.verdict in verdicts]
 
     @property
+    def undecided(self) -> list[Change]:
+        """Figures of which nothing is shown: no verdict, or one that would have missed the threshold."""
+        blind = [change for change in self.with_verdict("no_change") if change.blind]
+        return [*self.with_verdict("cannot_tell"), *blind]
+
+    @property
     def exit_code(self) -> int:
-        """3: a regression; 1: nothing could be compared; else 0."""
+        """3: a regression; 4: a figure is undecided, if that counts; 1: nothing could be compared; otherwise 0."""
         if self.with_verdict("worse"):
             return 3
-        return 0 if self.with_verdict(*COMPARED) else 1
+        if not self.with_verdict(*COMPARED):
+            return 1
+        return 4 if self.strict and self.undecided else 0
 
 
 def compare_sides(

@@ -85,9 +85,7 @@ def headline(comparison: RunComparison) -> str:
         return "both are the same session: there is nothing to compare"
     compared = len(comparison.with_verdict(*COMPARED))
     worse, better = len(comparison.with_verdict("worse")), len(comparison.with_verdict("better"))
-    undecided = len(comparison.with_verdict("cannot_tell")) + sum(
-        change.blind for change in comparison.with_verdict("no_change")
-    )
+    undecided = len(comparison.undecided)
     figures = compared + len(comparison.with_verdict("cannot_tell"))
     if not compared:
         return "nothing could be compared"
