@@ -18,9 +18,12 @@ from joulebench.api import Artifact
 from joulebench.errors import ModelError
 from joulebench.models.catalogue import obtain_model, read_catalogue
 from joulebench.plan.cells import Plan
+from joulebench.plan.checks import SkipCellError
+from joulebench.plan.files import ProfileFiles
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import parse_profile
 from joulebench.registry.loading import default_registry
+from joulebench.run.preparation import Preparation
 from joulebench.session import Session
 from joulebench.worker.tokenizer import CheckpointTokenizer, SessionTokenizer
 from joulebench_plugins.gguf.converter import GgufImport
@@ -230,6 +233,39 @@ def test_a_folder_with_two_files_asks_for_one_of_them(qwen: tuple[Any, Path], tm
     with pytest.raises(ModelError, match="a folder with 2 GGUF files") as caught:
         plan_of(tmp_path)
     assert caught.value.hint == f"name the file: path:{tmp_path}/a.gguf"
+
+
+def test_a_file_that_is_fetched_after_the_plan_is_looked_at_then(
+    qwen: tuple[Any, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOULEBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    text = (
+        f'version = 1\n[model.m]\nsource = "hf:org/name@main:m.gguf"\n{BACKENDS}[workload.generate]\nnew_tokens = 4\n'
+    )
+    registry = default_registry()
+    folders = registry.profile_dirs()
+    catalogue = read_catalogue(folders)
+    profile = parse_profile(text, "p.toml", Path("/"))
+    plan = make_plan(profile, registry, catalogue, folders)
+    assert [cell.runnable for cell in plan.cells] == [True, True]
+    own, other = plan.cells
+
+    def preparation() -> Preparation:
+        return Preparation(profile, plan, registry, catalogue, ProfileFiles(profile, catalogue, folders), print)
+
+    fetched = tmp_path / "hub" / "org--name@main:m.gguf"
+    fetched.mkdir(parents=True)
+    shutil.copy(qwen[1], fetched / "m.gguf")
+    ready = preparation()
+    job = ready.cell(own)
+    assert (job.artifact.format, job.checkpoint, job.can_be_judged) == ("gguf", None, True)
+    assert ready.plan_now().cells[0].notes[0].startswith("as it is on llamacpp: F32, ")
+    with pytest.raises(SkipCellError, match="imports llama-type GGUF files only"):
+        ready.cell(other)
+    write_foreign(fetched / "m.gguf", "qwen2", qwen[0], architecture="wonder")
+    with pytest.raises(SkipCellError, match="unknown model architecture"):
+        preparation().cell(own)
 
 
 # -- what runs ------------------------------------------------------------------------------------

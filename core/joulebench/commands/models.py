@@ -61,7 +61,9 @@ def list_models(as_json: bool) -> None:
         for name, text in catalogue.texts.items()
     ]
     echo_table(rows, ["name", "kind", "state", "licence", "what it is"])
-    click.echo("also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION, shape:FILE.json#SEED")
+    click.echo(
+        "also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION (:FILE.gguf for one file), shape:FILE.json#SEED"
+    )
     click.echo("'joulebench models pin ORG/NAME' gives the revision of a model on the hub")
 
 
@@ -73,10 +75,13 @@ def list_models(as_json: bool) -> None:
 def show_model(source: str, as_json: bool) -> None:
     """Show facts about SOURCE: a catalogue name, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
     from joulebench.models.catalogue import read_catalogue, resolve_model
+    from joulebench.plan.conversion import described
     from joulebench.registry.loading import default_registry
 
-    catalogue = read_catalogue(default_registry().profile_dirs())
-    ref = resolve_model(source, catalogue, Path.cwd())
+    registry = default_registry()
+    catalogue = read_catalogue(registry.profile_dirs())
+    converters = [registry.converter(name) for name in registry.names("converter")]
+    ref = described(converters, resolve_model(source, catalogue, Path.cwd()))
     facts = {**asdict(ref), "config": dict(ref.config) if ref.config else None}
     if source in catalogue.models:
         facts["catalogue"] = asdict(catalogue.models[source])

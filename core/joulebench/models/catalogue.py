@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,11 @@ from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_conf
 from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.models import fetch
 from joulebench.models.fetch import WheelFile
+from joulebench.models.hubcache import HubModel
 from joulebench.models.store import hash_content, hash_files
 
 CHECKPOINT_FORMAT: Final = "hf"
-_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
-#: A commit, branch or tag; it becomes a part of a folder's name.
 _SEED: Final = re.compile(r"[0-9]{1,18}")
-_REVISION: Final = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class ModelRef:
     @property
     def runs_as_it_is(self) -> bool:
         """Whether it is a file of the user's own, which runtimes that open such files get unchanged."""
-        return self.kind == "path" and self.format != CHECKPOINT_FORMAT
+        return self.kind in ("path", "hub") and self.format != CHECKPOINT_FORMAT
 
     @property
     def file_config(self) -> Mapping[str, Any] | None:
@@ -192,14 +190,7 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
         config = _shape_config(name, catalogue, folder)
         return ModelRef(source, "shape", "shape", config, None, True, "random weights: no quality")
     if kind == "hf":
-        name, at, revision = rest.partition("@")
-        if not (_HUB_NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
-            raise ModelError("must be hf:ORG/NAME@REVISION", where=source, hint="pin the revision (a commit)")
-        there = fetch.hub_folder(name, revision)
-        if there is not None:
-            facts = inspect_checkpoint(there)
-            return ModelRef(source, "hub", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=there)
-        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, False)
+        return _resolve_hub(source)
     raise ModelError(
         f"unknown kind of model '{kind}:'",
         where=source,
@@ -248,6 +239,18 @@ def _resolve_path(source: str, path: Path) -> ModelRef:
     return ModelRef(source, "path", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
 
 
+def _resolve_hub(source: str) -> ModelRef:
+    model = HubModel.parse(source)
+    path = model.path
+    if model.file is not None:
+        size_bytes = None if path is None else path.stat().st_size
+        return ModelRef(source, "hub", "gguf", None, size_bytes, path is not None, path=path)
+    if path is None:
+        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, False)
+    facts = inspect_checkpoint(path)
+    return ModelRef(source, "hub", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
+
+
 def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str, Any]:
     if name in catalogue.shapes:
         return catalogue.shapes[name].config
@@ -257,6 +260,12 @@ def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str,
     raise ModelError(
         f"unknown shape '{name}'", hint=unknown_name_hint(name, catalogue.shapes) + "; or the path of a config.json"
     )
+
+
+def fetched(ref: ModelRef, say: Callable[[str], None]) -> ModelRef:
+    """A model of the hub with the path where it lies, fetched if need be."""
+    path = HubModel.parse(ref.source).fetched(say) if ref.path is None else ref.path
+    return replace(ref, path=path, fetched=True)
 
 
 def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callable[[str], None]) -> Artifact:
@@ -272,9 +281,9 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
         path = _write_shape(name, seed, _shape_config(name, catalogue, folder))
         lineage = (ref.source,)
     else:
-        name, _, revision = ref.source.partition(":")[2].partition("@")
-        path = fetch.hub_checkpoint(name, revision, say)
-        inspect_checkpoint(path)
+        path = fetched(ref, say).path or Path()
+        if ref.format == CHECKPOINT_FORMAT:
+            inspect_checkpoint(path)
         lineage = (ref.source,)
     if ref.file is None:
         digest, size = hash_content(path)

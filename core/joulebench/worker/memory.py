@@ -57,8 +57,10 @@ def resident_in_files(places: Sequence[Path], pid: int | None = None) -> int | N
     What a runtime maps (weights) instead of copying. A page that is mapped twice counts twice, as
     it does in the kernel's own RssFile. ``None`` where the system does not say.
     """
-    own = [os.path.realpath(place) for place in places]
+    own = {os.path.realpath(place) for place in places}
     folders = tuple(place + os.sep for place in own)
+    # In the hub's cache, a model's files are links to where they lie.
+    own.update(os.path.realpath(file) for place in places for file in place.glob("*") if file.is_symlink())
     total = 0
     inside = False
     try:
