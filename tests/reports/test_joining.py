@@ -56,6 +56,15 @@ def test_labels_begin_with_the_machine_where_that_tells_sessions_apart(both: lis
     assert len({cell.id for cell in summary.cells}) == 4
 
 
+def test_sessions_of_one_machine_have_short_names(tmp_path: Path) -> None:
+    """What tells them apart must not be what a label cuts off."""
+    stamps = ["2026-11-28T12-25-38Z-quick", "2026-11-29T12-25-38Z-quick"]
+    alike = [session(tmp_path / f"x{place}", session_id=stamp) for place, stamp in enumerate(stamps)]
+    assert [part.name for part in join(alike)[0].parts] == ["quick#1", "quick#2"]
+    named = [session(tmp_path / word, session_id=f"2026-11-28T12-25-38Z-{word}") for word in ("before", "after")]
+    assert [part.name for part in join(named)[0].parts] == ["before", "after"]
+
+
 def test_labels_begin_with_the_session_on_one_machine(tmp_path: Path) -> None:
     summary, _ = join([session(tmp_path / "monday"), session(tmp_path / "tuesday")])
     assert [cell.session for cell in summary.cells] == ["monday", "monday", "tuesday", "tuesday"]
@@ -63,7 +72,7 @@ def test_labels_begin_with_the_session_on_one_machine(tmp_path: Path) -> None:
 
 def test_sessions_of_one_name_are_numbered(tmp_path: Path) -> None:
     found = [session(tmp_path / place, session_id="quick") for place in ("a", "b")]
-    assert {cell.session for cell in join(found)[0].cells} == {"quick (1)", "quick (2)"}
+    assert {cell.session for cell in join(found)[0].cells} == {"quick#1", "quick#2"}
 
 
 def test_verdicts_are_of_one_session_each(both: list[Session]) -> None:

@@ -6,9 +6,10 @@ each. Provenances are kept apart as they are within a session.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench_reports.values.figures import CellSummary, ChannelReport, ProbeReport, SessionSummary
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A name in front of every label should leave room for the label.
 _LONGEST_NAME = 32
+#: The time in front of a session's name.
+_STARTED: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,14 @@ def _check_baseline(sessions: Sequence[Session], baseline: str | None) -> None:
 
 
 def session_names(summaries: Sequence[SessionSummary]) -> list[str]:
-    """A short name for each session: its processor where that tells them apart, else its id."""
+    """A short name for each session: its processor where that tells them apart, otherwise its own without the time."""
     processors = [_processor(summary) for summary in summaries]
     if None not in processors and len(set(processors)) == len(summaries):
         return [str(processor) for processor in processors]
-    ids = [plain(summary.session_id) for summary in summaries]
-    if len(set(ids)) == len(ids):
-        return ids
-    return [f"{name} ({place})" for place, name in enumerate(ids, start=1)]
+    names = [_STARTED.sub("", plain(summary.session_id))[:_LONGEST_NAME].strip() for summary in summaries]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name}#{place}" for place, name in enumerate(names, start=1)]
 
 
 def _processor(summary: SessionSummary) -> str | None:
