@@ -48,7 +48,7 @@ def large_session(folder: Path, readings: int = READINGS) -> Path:
     path = make_session.write(folder / "large", cells)
     for cell in cells:
         write_table(path / "cells" / cell.id / "samples.arrow", readings_of(readings // CELLS))
-        [row] = rows_of(read_file(path / "cells" / cell.id / "cell.arrow"), CellRow)
+        [row] = rows_of(read_file(path / "cells" / cell.id / "cell.arrow"), CellRow, cell.id)
         SessionWriter(path).write_cell(row)  # with the checksum of the table that is there now
     return path
 

@@ -17,10 +17,10 @@ def reseal(path: Path) -> None:
     for folder in sorted((path / "cells").iterdir()):
         if (folder / "cell.arrow").exists():
             table = files.as_now(files.read_file(folder / "cell.arrow"), CELL_TABLES["cell"], "")
-            [cell] = rows_of(table, CellRow)
+            [cell] = rows_of(table, CellRow, "")
             writer.write_cell(cell)
     table = files.as_now(files.read_file(path / "session.arrow"), SESSION, "")
-    [session] = rows_of(table, SessionRow)
+    [session] = rows_of(table, SessionRow, "")
     writer.write_session(session)
 
 

@@ -31,7 +31,8 @@ from joulebench.run.runner import Run
 from joulebench.run.spread import RunSpread, spread_of_runs
 from joulebench.run.turns import Watcher
 from joulebench.session import Session
-from joulebench.session.tables import CellRow
+from joulebench.session.conversion import known
+from joulebench.session.tables import BlockRow, CellRow, EnergyRow
 
 #: Above this smallest detectable difference there is advice.
 RESOLVES: Final = 0.02
@@ -267,38 +268,36 @@ class _BlocksOf:
     """The blocks of one cell that count, in their order."""
 
     def __init__(self, session: Session, cell_id: str) -> None:
-        columns = ["block", "process", "round", "start_utc", "duration_s", "units"]
-        table = session.table("blocks", cell_id).select(columns).to_pylist()
-        self.blocks = [table[place] for place in counting([row["round"] for row in table])]
+        self._where = f"{session.path}: blocks of {cell_id}"
+        rows = session.rows(BlockRow, cell_id)
+        self.blocks = [rows[place] for place in counting([known(row.round, "round", self._where) for row in rows])]
         self._energy: dict[tuple[str, int], list[float | None]] = {}
-        names = ["block", "phase", "provenance", "counted", "gross_j"]
-        for row in session.table("energy", cell_id).select(names).to_pylist():
-            if row["counted"] and row["phase"] == TOTAL:
-                key = (row["provenance"], row["block"])
-                self._energy.setdefault(key, []).append(row["gross_j"])
+        for row in session.rows(EnergyRow, cell_id):
+            if row.counted and row.phase == TOTAL:
+                self._energy.setdefault((row.provenance, row.block), []).append(row.gross_j)
 
     def times(self) -> CellBlocks:
         """Seconds of each block."""
-        return self._with([row["duration_s"] for row in self.blocks])
+        return self._with([known(row.duration_s, "duration_s", self._where) for row in self.blocks])
 
     def energies(self, provenance: str) -> CellBlocks | None:
         """Joules of each block over the counted channels; ``None`` where a block has none."""
         sums = []
         for row in self.blocks:
-            parts = self._energy.get((provenance, row["block"]), [])
-            known = [part for part in parts if part is not None]
-            if not known or len(known) < len(parts):
+            parts = self._energy.get((provenance, row.block), [])
+            joules = [part for part in parts if part is not None]
+            if not joules or len(joules) < len(parts):
                 return None
-            sums.append(math.fsum(known))
+            sums.append(math.fsum(joules))
         return self._with(sums)
 
     def _with(self, values: list[float]) -> CellBlocks:
         return CellBlocks(
             values,
-            [row["units"] for row in self.blocks],
-            [row["round"] for row in self.blocks],
-            [row["process"] for row in self.blocks],
-            [row["start_utc"].timestamp() for row in self.blocks],
+            [known(row.units, "units", self._where) for row in self.blocks],
+            [known(row.round, "round", self._where) for row in self.blocks],
+            [row.process for row in self.blocks],
+            [known(row.start_utc, "start_utc", self._where).timestamp() for row in self.blocks],
         )
 
 

@@ -60,3 +60,9 @@ def test_help_imports_only_what_is_allowed() -> None:
 
 def test_the_version_needs_no_plugin_at_all() -> None:
     assert not [name for name in imported_by("--version") if name.startswith("joulebench_")]
+
+
+def test_rows_of_a_session_are_declared_without_arrow() -> None:
+    words = "import sys, joulebench.session.tables; print('pyarrow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"

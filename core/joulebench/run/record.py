@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
 
 from joulebench.agreement import AgreementRecord
 from joulebench.api import Scalar
-from joulebench.errors import SessionError
 from joulebench.meter.energy import Trace
 from joulebench.meter.live.sampling import Drained
 from joulebench.meter.stopping import BlocksSoFar
@@ -37,13 +36,12 @@ from joulebench.run.simulated import device_rows, of_simulator
 from joulebench.sensors.gate import throttled
 from joulebench.sensors.idle import IdleBaseline
 from joulebench.session import Session
+from joulebench.session.conversion import known
 from joulebench.session.files import write_table
 from joulebench.session.schema import file_schema
 from joulebench.session.tables import CELL_ROWS, BlockRow, CellRow, ClockTriple, EnergyRow, EventRow
 from joulebench.session.writing import SessionWriter, TableStream
 from joulebench.worker.windows import block_windows
-
-T = TypeVar("T")
 
 #: Flag of a block that the cell measured in the rounds of another group, as its anchor.
 ANCHOR: Final = "anchor"
@@ -159,7 +157,7 @@ class CellRecord:
 
     def _take_over(self, session: Session) -> None:
         """Count the blocks that an interrupted run has left; drop what belongs to none of them."""
-        blocks = session.rows(BlockRow, self.cell.id)
+        blocks, where = session.rows(BlockRow, self.cell.id), f"{session.path}: blocks of {self.cell.id}"
         for event in session.rows(EventRow, self.cell.id):
             if event.kind == _AGREEMENT and event.detail is not None:
                 self._hold(event.detail, disagrees=bool(json.loads(event.detail)["disagrees"]))
@@ -172,12 +170,12 @@ class CellRecord:
         for energy_of_block in session.rows(EnergyRow, self.cell.id):
             energy.setdefault(energy_of_block.block, []).append(energy_of_block)
         for row in blocks:
-            number, seconds, units = _known(row.round, "round"), _known(row.duration_s, "duration_s"), row.units
+            number, seconds = known(row.round, "round", where), known(row.duration_s, "duration_s", where)
             self._processes.append(row.process)
             self.next_round = max(self.next_round, number + 1)
             if ANCHOR not in row.flags:
                 joules = block_joules(energy.get(row.block, []))
-                self.done.add(row.process, number, seconds, joules, _known(units, "units"))
+                self.done.add(row.process, number, seconds, joules, known(row.units, "units", where))
         values = session.table("requests", self.cell.id).column("values_json").to_pylist()
         self._add(value for text in values for value in request_values(text))
         self.next_process = max(self._processes) + 1
@@ -364,10 +362,3 @@ class CellRecord:
         ):
             self.flags["idle_drift"] = None
         stream.finish_with(rows)
-
-
-def _known(value: T | None, column: str) -> T:
-    """What every run writes of a block. Raises :class:`SessionError` where it is null."""
-    if value is None:
-        raise SessionError(f"column {column} of a block is null", hint="no run writes that: start a new session")
-    return value

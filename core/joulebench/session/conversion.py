@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from joulebench.errors import SessionError
 from joulebench.session.schema import file_schema
 from joulebench.session.tables import ColumnType, TableRow, columns_of
 
 R = TypeVar("R", bound=TableRow)
+T = TypeVar("T")
 
 
 def table_of(rows: Sequence[R], table: type[R]) -> pa.Table:
@@ -35,16 +37,26 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def rows_of(table: pa.Table, kind: type[R]) -> list[R]:
-    """The rows of a table, as this version's class of rows.
+def rows_of(table: pa.Table, kind: type[R], where: str) -> list[R]:
+    """The rows of a table (or of some of its columns), as this version's class of rows.
 
     Columns that the class lacks are passed over, those that the table lacks are unknown. Raises
-    ``ValueError`` where what must be known is null.
+    :class:`SessionError` with the table's place where what must be known is null.
     """
     columns = [column for column in columns_of(kind) if column.name in table.column_names]
-    values = ([_value(column, value) for value in table.column(column.name).to_pylist()] for column in columns)
     names = [column.name for column in columns]
+    try:
+        values = [[_value(column, value) for value in table.column(column.name).to_pylist()] for column in columns]
+    except ValueError as error:
+        raise SessionError(str(error), where=where) from None
     return [kind(**dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]
+
+
+def known(value: T | None, column: str, where: str) -> T:
+    """What every run writes in a column. Raises :class:`SessionError` where it is null."""
+    if value is None:
+        raise SessionError(f"column {column} is null", where=where, hint="no run writes that")
+    return value
 
 
 def row_of(kind: type[R], values: Mapping[str, Any]) -> R:

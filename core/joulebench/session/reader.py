@@ -72,7 +72,7 @@ class Session:
         self._chosen: frozenset[str] | None = None
         self._kept: dict[Hashable, Any] | None = None
         sealed_row(table, where)
-        [self._row] = _typed(table, SessionRow, where)
+        [self._row] = rows_of(table, SessionRow, where)
         self._where = where
 
     @property
@@ -188,7 +188,7 @@ class Session:
         Raises :class:`SessionError` where what every run writes is null.
         """
         name = TABLE_OF_ROWS[kind]
-        return _typed(self.table(name, cell_id), kind, f"{self.path}/cells/{cell_id or '*'}/{name}.arrow")
+        return rows_of(self.table(name, cell_id), kind, f"{self.path}/cells/{cell_id or '*'}/{name}.arrow")
 
     def scan(self, name: str, cell_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Columns of a cell's table, batch by batch, so that the whole is never in memory."""
@@ -285,13 +285,6 @@ def _joined(wholes: Sequence[_Whole], schema: pa.Schema) -> pa.Table:
         except SessionError:
             pass  # one of them holds what it must not; the next lines find it
     return pa.concat_tables([as_now(whole.table, schema, whole.where) for whole in wholes])
-
-
-def _typed(table: pa.Table, kind: type[R], where: str) -> list[R]:
-    try:
-        return rows_of(table, kind)
-    except ValueError as error:
-        raise SessionError(str(error), where=where) from None
 
 
 def check_cell_id(table: pa.Table, cell_id: str, where: str) -> None:

@@ -8,17 +8,16 @@ complete events (``X``) with a start and a duration, counters (``C``), instants 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from joulebench.api import Option, Renderer, Settings
+from joulebench.session.tables import BlockRow, EventRow, RequestRow
 from joulebench_reports.reading.readings import channels_of
 from joulebench_reports.reading.timeline import Detail, Timeline, read_timeline
 from joulebench_reports.words.text import plain
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from joulebench.session import Session
 
 #: Points of one sensor's track, and tokens of a cell, unless it is asked for more.
@@ -63,6 +62,7 @@ class _Cell:
 
     def __init__(self, session: Session, place: int, cell_id: str, detail: Detail) -> None:
         self._pid = place
+        self._where = f"{session.path}/cells/{cell_id}"
         self._label = plain(session.labels().get(cell_id, cell_id))
         self._blocks = session.table("blocks", cell_id)
         self._requests = session.table("requests", cell_id)
@@ -106,55 +106,68 @@ class _Cell:
         }
 
     def _block_slices(self, origin_ns: int) -> Iterator[Event]:
-        names = ["block", "process", "round", "t0_ns", "t1_ns", "units", "flags"]
-        for row in _timed(self._blocks, names):
+        from joulebench.session.conversion import rows_of
+
+        for row in rows_of(self._blocks, BlockRow, self._where):
+            if row.t0_ns is None or row.t1_ns is None:
+                continue
             about = {
-                "process": row["process"],
-                "round": row["round"],
-                "units": row["units"],
-                "flags": ", ".join(row["flags"] or ()),
+                "process": row.process,
+                "round": row.round,
+                "units": row.units,
+                "flags": ", ".join(row.flags or ()),
             }
-            name = f"block {row['block']}"
-            yield self._slice(name, "blocks", row["t0_ns"], row["t1_ns"], origin_ns, about)
+            name = f"block {row.block}"
+            yield self._slice(name, "blocks", row.t0_ns, row.t1_ns, origin_ns, about)
 
     def _request_slices(self, origin_ns: int) -> Iterator[Event]:
-        names = ["block", "request", "t0_ns", "t1_ns", "prefill_tokens", "decode_tokens", "ttft_s"]
-        for row in _timed(self._requests, names):
+        from joulebench.session.conversion import rows_of
+
+        names = ["cell_id", "block", "request", "t0_ns", "t1_ns", "prefill_tokens", "decode_tokens", "ttft_s"]
+        for row in rows_of(self._requests.select(names), RequestRow, self._where):
+            if row.t0_ns is None or row.t1_ns is None:
+                continue
             about = {
-                "block": row["block"],
-                "prefill_tokens": row["prefill_tokens"],
-                "decode_tokens": row["decode_tokens"],
-                "ttft_s": row["ttft_s"],
+                "block": row.block,
+                "prefill_tokens": row.prefill_tokens,
+                "decode_tokens": row.decode_tokens,
+                "ttft_s": row.ttft_s,
             }
-            name = f"request {row['request']}"
-            yield self._slice(name, "requests", row["t0_ns"], row["t1_ns"], origin_ns, about)
+            name = f"request {row.request}"
+            yield self._slice(name, "requests", row.t0_ns, row.t1_ns, origin_ns, about)
 
     def _phase_slices(self, origin_ns: int) -> Iterator[Event]:
         """From each edge that begins a phase to the next edge of its request."""
         import pyarrow.compute as pc
 
+        from joulebench.session.conversion import rows_of
+
         table = self._events.filter(pc.equal(self._events["kind"], "phase"))
-        before: Mapping[str, Any] | None = None
-        for row in table.select(["t_ns", "block", "request", "detail"]).to_pylist():
-            same = before is not None and all(before[n] == row[n] for n in ("block", "request"))
-            if before is not None and same and before["detail"] not in (None, "start", "end"):
-                about = {"block": row["block"], "request": row["request"]}
-                yield self._slice(plain(before["detail"]), "phases", before["t_ns"], row["t_ns"], origin_ns, about)
-            before = row if row["t_ns"] is not None else None
+        before: EventRow | None = None
+        for row in rows_of(table, EventRow, self._where):
+            same = before is not None and (before.block, before.request) == (row.block, row.request)
+            if before is not None and same and before.detail not in (None, "start", "end"):
+                about = {"block": row.block, "request": row.request}
+                yield self._slice(plain(before.detail), "phases", before.t_ns, row.t_ns, origin_ns, about)
+            before = row
 
     def _token_slices(self, origin_ns: int) -> Iterator[Event]:
         """From one token to the next; the first from its request's start."""
+        import pyarrow as pa
+
+        from joulebench.session.conversion import rows_of
+
         left = self._most_tokens
-        names = ["block", "request", "t0_ns", "token_t_ns"]
+        names = ["cell_id", "block", "request", "t0_ns", "token_t_ns"]
         for batch in self._requests.select(names).to_batches(max_chunksize=256):
-            for row in batch.to_pylist():
-                begin = row["t0_ns"]
-                for place, t_ns in enumerate((row["token_t_ns"] or ())[:left]):
+            for row in rows_of(pa.Table.from_batches([batch]), RequestRow, self._where):
+                begin = row.t0_ns
+                for place, t_ns in enumerate((row.token_t_ns or ())[:left]):
                     if begin is not None and t_ns is not None:
-                        about = {"block": row["block"], "request": row["request"]}
+                        about = {"block": row.block, "request": row.request}
                         yield self._slice(f"token {place}", "tokens", begin, t_ns, origin_ns, about)
                     begin = t_ns
-                left -= len(row["token_t_ns"] or ())
+                left -= len(row.token_t_ns or ())
                 if left <= 0:
                     return
 
@@ -193,13 +206,6 @@ class _Cell:
 
     def _in_us(self, t_s: float, origin_ns: int) -> float:
         return _us(round(t_s * 1e9) + self._start_ns - origin_ns)
-
-
-def _timed(table: pa.Table, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """Rows that have both ends in time."""
-    for row in table.select(list(names)).to_pylist():
-        if row["t0_ns"] is not None and row["t1_ns"] is not None:
-            yield row
 
 
 def _us(nanoseconds: int) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from joulebench.session.tables import RequestRow
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Fold, Folds, Item, Paragraph, Quote, Section
 from joulebench_reports.words.text import seconds
@@ -19,6 +20,7 @@ _MANY_CELLS: Final = 48
 _REQUESTS_OF_MANY: Final = 1
 _CHARACTERS_OF_MANY: Final = 400
 _COLUMNS: Final = (
+    "cell_id",
     "block",
     "request",
     "prefill_tokens",
@@ -47,28 +49,32 @@ def samples_section(material: Material) -> Iterator[Section]:
         yield Section("requests", "Sample requests", (Folds("requests-data", parts),), "Requests")
 
 
-def _first_with_text(session: Session, cell_id: str, most: int) -> list[dict[str, Any]]:
+def _first_with_text(session: Session, cell_id: str, most: int) -> list[RequestRow]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows: list[dict[str, Any]] = []
+    from joulebench.session.conversion import rows_of
+
+    rows: list[RequestRow] = []
     for batch in session.scan("requests", cell_id, list(_COLUMNS)):
         text = pc.or_(pc.is_valid(batch.column("prompt")), pc.is_valid(batch.column("response")))
-        rows += batch.filter(text).slice(0, most - len(rows)).to_pylist()
+        own = pa.Table.from_batches([batch.filter(text).slice(0, most - len(rows))])
+        rows += rows_of(own, RequestRow, f"requests of {cell_id}")
         if len(rows) >= most:
             break
     return rows
 
 
-def _request(row: dict[str, Any], characters: int) -> Iterator[Item]:
-    simulated = row["device_s"] is not None
-    ttft_s, all_s = (row["device_ttft_s"], row["device_s"]) if simulated else (row["ttft_s"], row["duration_s"])
+def _request(row: RequestRow, characters: int) -> Iterator[Item]:
+    simulated = row.device_s is not None
+    ttft_s, all_s = (row.device_ttft_s, row.device_s) if simulated else (row.ttft_s, row.duration_s)
     yield Paragraph(
-        f"block {row['block']}, request {row['request']}: {row['prefill_tokens']} prompt tokens, "
-        f"{row['decode_tokens']} tokens after the first, TTFT {seconds(ttft_s)}, "
+        f"block {row.block}, request {row.request}: {row.prefill_tokens} prompt tokens, "
+        f"{row.decode_tokens} tokens after the first, TTFT {seconds(ttft_s)}, "
         f"{seconds(all_s)} in all{' (simulated)' if simulated else ''}"
     )
-    yield Quote("Prompt", _beginning(row["prompt"], characters))
-    yield Quote("Answer", _beginning(row["response"], characters))
+    yield Quote("Prompt", _beginning(row.prompt, characters))
+    yield Quote("Answer", _beginning(row.response, characters))
 
 
 def _beginning(text: str | None, characters: int) -> str:
