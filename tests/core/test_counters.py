@@ -163,3 +163,47 @@ def test_counters_that_change_together_err_together_in_their_total() -> None:
 def test_a_block_is_stopped_by_its_most_trusted_energy() -> None:
     assert trusted_joules([("simulated", 3.0), ("estimated", 9.0)]) == 9.0
     assert trusted_joules([("simulated", 3.0), ("measured", 2.0), ("measured", 1.0)]) == 3.0
+
+
+# -- what no power is ---------------------------------------------------------------------------
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(
+    "watts",
+    [[0] * 41, [-5] * 41, [*[50] * 20, 10**9, *[50] * 20], [50] * 20 + [-20] * 21],
+    ids=["none", "less", "huge", "falling"],
+)
+def test_a_gauge_that_shows_what_no_power_is_gives_nothing(watts: list[int]) -> None:
+    trace = Trace([10 * MS * n for n in range(41)], watts)
+    window = gauge_energy(10 * MS, 390 * MS, SensorSpec(1.0, update_period_s=0.001), trace, 0.01)
+    assert window.gross_j is None
+    assert window.flags == ("gauge_integrated", "power_implausible")
+
+
+def test_a_gauge_s_offset_around_zero_is_no_fault() -> None:
+    trace = Trace([10 * MS * n for n in range(41)], [-1, *[100] * 40])
+    assert gauge_energy(10 * MS, 390 * MS, SensorSpec(1.0, update_period_s=0.001), trace, 0.01).gross_j is not None
+
+
+def test_a_counter_that_jumps_further_than_any_machine_draws_gives_nothing() -> None:
+    spec = SensorSpec(1e-6, update_period_s=0.001)
+    assert counter_energy((0, 5), (S, 10**10), spec).gross_j == pytest.approx(1e4, rel=1e-6)
+    assert counter_energy((0, 5), (S, 10**12), spec).flags == ("counter_reset",)
+
+
+def test_a_counter_whose_changes_end_in_a_window_is_frozen_though_nobody_calibrated_it() -> None:
+    spec = SensorSpec(1e-6, update_period_s=0.001, period_verified=False)
+    times = [10 * MS * n for n in range(-20, 61)]
+    stopped = Trace(times, [10_000 * min(t // MS, 300) + 10**7 for t in times])
+    window = single_counter_window((0, 10**7), (600 * MS, 10**7 + 3_000_000), spec, stopped)
+    assert window.flags == ("counter_frozen",)
+
+
+def test_a_sampler_that_stops_in_a_window_is_no_counter_that_stands_still() -> None:
+    spec = SensorSpec(1e-6, update_period_s=0.001)
+    times = [10 * MS * n for n in range(-20, 31)]
+    trace = Trace(times, [10_000 * (t // MS) + 10**7 for t in times])
+    window = single_counter_window((0, 10**7), (600 * MS, 10**7 + 6_000_000), spec, trace)
+    assert window.gross_j == pytest.approx(6.0, rel=0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,14 @@ def test_the_file_needs_the_standard_library_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", ["9223372036854775808", "9" * 40, "-9223372036854775809"])
+def test_a_number_that_no_record_holds_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "energy").write_text(text + "\n", encoding="utf-8")
+    assert FileReader(str(tmp_path / "energy")).read() is None
+
+
+def test_a_pipe_in_place_of_a_file_hangs_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "energy")
+    assert FileReader(str(tmp_path / "energy")).read() is None

@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 from joulebench.meter.energy import (
+    MOST_MACHINE_POWER_W,
     NO_TRACE,
     SMALLEST_PERIODS,
     Read,
@@ -292,9 +293,12 @@ def _standing_still(start: Read, end: Read, counts: int, spec: SensorSpec, trace
     limit_s = max(SMALLEST_PERIODS * period, spec.quantum / _LEAST_POWER_W)
     if counts == 0:
         return "counter_frozen" if (end[0] - start[0]) * _NS >= limit_s else ""
-    if not spec.period_verified:  # it may only be slower than its probe declares
-        return ""
     changes = _changes(trace)[1:]
+    if not spec.period_verified:  # it may only be slower than its probe declares: its own changes tell
+        if len(changes) <= FEWEST_GAPS:
+            return ""
+        usual_s = quantile([(b[0] - a[0]) * _NS for a, b in pairwise(changes)], _USUALLY) or 0.0
+        limit_s = max(limit_s, SMALLEST_PERIODS * usual_s)
     limit_ns = int(max(limit_s, _STILL_TICKS * _tick_s(trace)) / _NS)
     inside = [t for t, _ in changes if start[0] < t < end[0]]
     ticks = [t for t in trace.t_ns if start[0] < t < end[0]]
@@ -302,6 +306,12 @@ def _standing_still(start: Read, end: Read, counts: int, spec: SensorSpec, trace
         return ""
     # An edge shows the last value before it, so what stands still between it and the next change counts.
     first, last = (inside[0], inside[-1]) if inside else (end[0], start[0])
+    # What an edge shows beside its nearest tick counts, too: a sampler that was late saw no standstill.
+    shown = dict(zip(trace.t_ns, trace.raw, strict=True))
+    if shown[ticks[0]] != start[1]:
+        first = start[0]
+    if shown[ticks[-1]] != end[1]:
+        last = end[0]
     still = max(first - start[0], end[0] - last)
     return "counter_frozen" if still > limit_ns else ""
 
@@ -317,6 +327,9 @@ def _advance(start: Read, end: Read, spec: SensorSpec, trace: Trace) -> tuple[in
     wrap = spec.wraps_at
     if wrap is None:
         if any(b[1] < a[1] for a, b in pairwise(reads)):
+            return None, "counter_reset"
+        most_j = MOST_MACHINE_POWER_W * (end[0] - start[0]) * _NS
+        if spec.method != "model" and (end[1] - start[1]) * spec.scale > most_j:
             return None, "counter_reset"
         return end[1] - start[1], ""
     if any(value > wrap for _, value in reads):

@@ -34,6 +34,9 @@ MOST_POWER_W: Final = 2000.0
 #: The flag of a reader's energies that says nothing of how far it may be off.
 ACCURACY_UNDECLARED: Final = "accuracy_undeclared"
 
+#: No machine that an instrument of ours stands in front of draws more, in W: what shows it is broken.
+MOST_MACHINE_POWER_W: Final = 1e5
+
 _NO_TRACE_T: Final[tuple[int, ...]] = ()
 
 

@@ -7,12 +7,22 @@ from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from typing import Final
 
-from joulebench.meter.energy import Method, SensorSpec, Trace, WindowEnergy, refused_if_short, resolution_flags
+from joulebench.meter.energy import (
+    MOST_MACHINE_POWER_W,
+    Method,
+    SensorSpec,
+    Trace,
+    WindowEnergy,
+    refused_if_short,
+    resolution_flags,
+)
 
 #: Sampling periods without a sample that make a gauge's window void.
 _WIDEST_GAP: Final = 4
 #: A lag is made good where it can bias a window by more than this share.
 _CORRECTED_SHARE: Final = 1e-3
+#: A gauge's offset, as a share of the most that it shows.
+_OFFSET_SHARE: Final = 0.05
 _NS: Final = 1e-9
 
 
@@ -47,6 +57,9 @@ def integrated_power(
     if any(times[i + 1] - times[i] > widest_ns for i in range(first, last)):
         return void
     gross = spec.scale * _NS * _trapezoid(trace, first, last, start_ns, end_ns)
+    shown_w = [raw * spec.scale for raw in trace.raw[first : last + 1]]
+    if method != "model" and _implausible(gross, min(shown_w), max(shown_w), spec.quantum):
+        return replace(void, flags=("gauge_integrated", "power_implausible"))
     period = sampling_period_s if spec.update_period_s is None else spec.update_period_s
     slow_s = max(period, spec.averaging_s)
     edge_w = spec.scale * max(abs(trace.raw[i]) for i in (first, first + 1, last - 1, last) if first <= i <= last)
@@ -62,6 +75,15 @@ def integrated_power(
         spec.relative_u,
     )
     return _with_lag(window, spec, trace, first, last)
+
+
+def _implausible(gross_j: float, least_w: float, most_w: float, quantum_w: float) -> bool:
+    """Whether a gauge shows what no power is: none at all, less than none, or more than any machine draws.
+
+    Around zero its own offset may show a little less than none.
+    """
+    below_zero_w = _OFFSET_SHARE * most_w + 2 * quantum_w
+    return gross_j <= 0 or least_w < -below_zero_w or most_w > MOST_MACHINE_POWER_W
 
 
 def _with_lag(window: WindowEnergy, spec: SensorSpec, trace: Trace, first: int, last: int) -> WindowEnergy:

@@ -113,7 +113,10 @@ class EnergyFigure:
 _HINTS: Final = {
     "counter_frozen": "the counter stood still, so nothing that it says is believed; 'joulebench doctor' watches it",
     "sensor_lost": "the sensor could not be read at an edge of the window; it is opened again for the next one",
-    "counter_reset": "the counter jumped back without a wrap (driver reload, suspend); measure again",
+    "counter_reset": "the counter jumped, back without a wrap or further than any power explains (driver reload, "
+    "suspend); measure again",
+    "power_implausible": "the gauge showed no power, less than none or more than any machine draws; "
+    "'joulebench doctor' shows what it reads",
     "samples_missing": "the gauge's samples are missing in or around the window; measure again",
     "counter_ambiguous": "the counter may have wrapped unseen: its readings in between are missing",
     "update_period_unverified": "how often the sensor changes is as its probe declares, nobody has measured it; "

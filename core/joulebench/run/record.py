@@ -24,7 +24,7 @@ from joulebench.run.rows import (
     block_row,
     energy_row,
     event_rows,
-    hottest_c,
+    hottest_at_ends_c,
     mean_cpu_hz,
     note_row,
     request_rows,
@@ -225,7 +225,7 @@ class CellRecord:
         self._streams["samples"].write(sample_table(self.channels, block, samples))
         self._note_what_happened(block, turn, seen)
         self._streams["energy"].append(energy)
-        start_c, end_c = hottest_c(self.channels, traces)
+        start_c, end_c = hottest_at_ends_c(self.channels, traces)
         row = replace(
             block_row(self.cell.id, turn.number, self.next_process - 1, block, self._clock),
             round=turn.round,

@@ -20,6 +20,7 @@ from joulebench.meter.windows import TOTAL, PhaseEnergy, trusted_joules
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block, RequestRecord
 from joulebench.run.simulated import block_cost, with_device_time
+from joulebench.sensors.gate import hottest_c
 from joulebench.sensors.probing import ProbeState
 from joulebench.session.schema import file_schema
 from joulebench.session.tables import (
@@ -208,16 +209,14 @@ def block_row(cell_id: str, number: int, process: int, block: Block, clock: Cloc
     )
 
 
-def hottest_c(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> tuple[float | None, float | None]:
+def hottest_at_ends_c(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> tuple[float | None, float | None]:
     """The hottest temperature at the start and at the end of a block."""
-    ends: list[tuple[float, float]] = []
-    for index, trace in traces.items():
-        if channels[index].quantity == "temperature" and trace.raw:
-            scale = channels[index].scale
-            ends.append((trace.raw[0] * scale, trace.raw[-1] * scale))
-    if not ends:
-        return None, None
-    return max(start for start, _ in ends), max(end for _, end in ends)
+    shown = [
+        (channels[index].scale, trace.raw)
+        for index, trace in traces.items()
+        if channels[index].quantity == "temperature" and trace.raw
+    ]
+    return hottest_c(raw[0] * scale for scale, raw in shown), hottest_c(raw[-1] * scale for scale, raw in shown)
 
 
 def mean_cpu_hz(channels: Sequence[Channel], traces: Mapping[int, Trace]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from joulebench.api import Channel
@@ -16,6 +16,14 @@ from joulebench.meter.live.sampler import edge_reader
 GATE_LOOK_S = 1.0
 #: Time over which the slope is taken, in seconds.
 SLOPE_S = 10.0
+#: What a working sensor in a computer can show; one that fails shows 999 or -128.
+_POSSIBLE_C = (-50.0, 150.0)
+
+
+def hottest_c(readings: Iterable[float]) -> float | None:
+    """The hottest of some temperatures in °C, of those that a computer can have."""
+    lowest_c, highest_c = _POSSIBLE_C
+    return max((celsius for celsius in readings if lowest_c <= celsius <= highest_c), default=None)
 
 
 class Thermometer:
@@ -40,7 +48,7 @@ class Thermometer:
         if self._owned and self._owner is not None:
             readings = self._owner.now()
             values += [readings[i] * channel.scale for i, channel in self._owned.items() if i in readings]
-        return max(values, default=None)
+        return hottest_c(values)
 
 
 @dataclass(slots=True)

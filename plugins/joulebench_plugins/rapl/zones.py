@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.api import Provenance, provenance_of_file
+from joulebench_plugins.shared.sysfs import text_if_any, text_of
 
 #: ``intel-rapl:0:1``: control type, then a number for each level. The kernel prints them in
 #: hexadecimal (powercap_register_zone in drivers/powercap/powercap_sys.c).
@@ -72,7 +73,7 @@ class PowerZone:
 def find_zones(root: Path) -> list[PowerZone]:
     """All zones under ``root``, the plain interface before others (MMIO)."""
     folders = _zone_folders(root)
-    names = {zone_id: _text(folder / "name") for zone_id, folder in folders.items()}
+    names = {zone_id: text_if_any(folder / "name") for zone_id, folder in folders.items()}
     taken: set[str] = set()
     zones: list[PowerZone] = []
     for zone_id in sorted(folders, key=_order):
@@ -99,8 +100,8 @@ def _zone_folders(root: Path) -> dict[str, Path]:
         for entry in entries:
             path = folder / entry
             if _ZONE.fullmatch(entry):
-                # DTPM and other drivers register zones with power_uw only.
-                if entry not in folders and (path / "energy_uj").exists():
+                # DTPM and other drivers register zones with power_uw only. A zone with neither is broken.
+                if entry not in folders and ((path / "energy_uj").exists() or not (path / "power_uw").exists()):
                     folders[entry] = path
             elif depth or entry in ("power", "subsystem", "device"):
                 continue
@@ -142,7 +143,7 @@ def _modulus(folder: Path) -> int | None:
     (get_max_energy_counter in intel_rapl_common.c). The next count shows 0, so the period is one
     count longer: 2^32 counts.
     """
-    highest = _number(_text(folder / "max_energy_range_uj"))
+    highest = _number(text_if_any(folder / "max_energy_range_uj"))
     if highest is None or highest <= 0:
         return None
     return highest + max(1, round(highest / _REGISTER_MAX))
@@ -154,14 +155,14 @@ def _count_uj(folder: Path) -> float | None:
     Units are powers of two of a joule (Intel SDM vol. 3, MSR_RAPL_POWER_UNIT) or, of server DRAM,
     15.3 µJ; a range that gives anything below 1 µJ or above 1 mJ is that of something else.
     """
-    highest = _number(_text(folder / "max_energy_range_uj"))
+    highest = _number(text_if_any(folder / "max_energy_range_uj"))
     count_uj = (highest or 0) / _REGISTER_MAX
     return count_uj if 1.0 <= count_uj <= 1000.0 else None
 
 
 def _fault(energy: Path, modulus_uj: int | None) -> str | None:
     try:
-        text = energy.read_text(encoding="utf-8", errors="replace")
+        text = text_of(energy)
     except OSError as error:
         denied = isinstance(error, PermissionError)
         return NO_PERMISSION if denied else f"cannot be read: {error.strerror}"
@@ -179,14 +180,7 @@ def _stays_at_zero(energy: Path, value: int) -> bool:
     if value != 0:
         return False
     time.sleep(_STILL_ZERO_S)
-    return _number(_text(energy)) == 0
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
+    return _number(text_if_any(energy)) == 0
 
 
 def _number(text: str | None) -> int | None:

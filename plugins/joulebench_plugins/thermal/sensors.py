@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from joulebench_plugins.shared.sysfs import text_if_any, text_of
+
 #: What a working sensor in a computer can show. Drivers give values outside of this for sensors
 #: that are not connected (-128, 0xFF shifted) or not ready.
 _LOWEST_MC: Final = -50_000
@@ -38,17 +40,17 @@ def find_sensors(root: Path, *, with_cores: bool) -> list[ThermalSensor]:
 
 def _hwmon(root: Path, with_cores: bool) -> Iterator[tuple[str, str, Path]]:
     for folder in _numbered(root / "hwmon", "hwmon"):
-        chip = _text(folder / "name") or folder.name
+        chip = text_if_any(folder / "name") or folder.name
         for file in _numbered(folder, "temp", "_input"):
             sensor = file.name.removesuffix("_input")
-            label = _text(folder / f"{sensor}_label") or sensor
+            label = text_if_any(folder / f"{sensor}_label") or sensor
             if with_cores or not _CORE_LABEL.fullmatch(label):
                 yield f"{_slug(chip)}/{_slug(label)}", folder.name, file
 
 
 def _thermal_zones(root: Path) -> Iterator[tuple[str, str, Path]]:
     for folder in _numbered(root / "thermal", "thermal_zone"):
-        kind = _text(folder / "type") or folder.name
+        kind = text_if_any(folder / "type") or folder.name
         yield f"zone/{_slug(kind)}", folder.name, folder / "temp"
 
 
@@ -64,7 +66,7 @@ def _numbered(folder: Path, prefix: str, suffix: str = "") -> list[Path]:
 
 def _fault(file: Path) -> str | None:
     try:
-        value = int(file.read_text(encoding="utf-8"))
+        value = int(text_of(file))
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except ValueError:
@@ -76,10 +78,3 @@ def _fault(file: Path) -> str | None:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text.strip()) or "unnamed"
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
-    except OSError:
-        return None

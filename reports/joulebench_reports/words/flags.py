@@ -39,7 +39,10 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "counter_frozen": "the counter did not change while it was watched, so its readings are not used; its energy "
         "is null",
         "counter_ambiguous": "the counter may have wrapped more than once between reads; the window's energy is null",
-        "counter_reset": "the counter jumped back without a wrap (driver reload, suspend); the window's energy is null",
+        "counter_reset": "the counter jumped, back without a wrap or further than any power explains (driver reload, "
+        "suspend); the window's energy is null",
+        "power_implausible": "the gauge showed no power, less than none or more than any machine draws; the window's "
+        "energy is null",
         "gauge_integrated": "the energy is polled power integrated over time; how the sensor averages is unknown, so "
         "short changes may be missed",
         "sampler_lost": "the sampler process died, so energy is null; time and memory stay",
@@ -96,6 +99,7 @@ SEVEREST: Final = (
     "counter_frozen",
     "counter_reset",
     "counter_ambiguous",
+    "power_implausible",
     "sampler_lost",
     "sensor_lost",
     "parts_missing",

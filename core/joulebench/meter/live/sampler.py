@@ -65,6 +65,9 @@ SLOW_TIMES = 3
 #: … and its reader then rests for so many times as long, so that the other sensors are read in time.
 REST_TIMES = 20
 
+#: Non-blocking, so that a pipe in place of a file hangs nobody: it cannot be read by ``pread``.
+_OPENING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
 clock_ns = time.perf_counter_ns
 
 
@@ -77,7 +80,7 @@ class FileReader:
         self, path: str, key: str | None = None, columns: Sequence[int] = (0,), after: str | None = None
     ) -> None:
         self._path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(path, _OPENING)
         self._key = key.encode() if key is not None else None
         self._after = after.encode() if after is not None else None
         self._columns = tuple(columns)
@@ -96,7 +99,7 @@ class FileReader:
             return None
         try:
             if self._plain:
-                return _number(text)
+                return _whole(_number(text))
             if self._after is not None:
                 text = text[text.rindex(self._after) + len(self._after) :]
             if self._key is not None:
@@ -104,13 +107,13 @@ class FileReader:
                 end = text.find(b"\n", start)
                 text = text[start:] if end < 0 else text[start:end]
             fields = text.split()
-            return sum(_number(fields[column]) for column in self._columns)
+            return _whole(sum(_number(fields[column]) for column in self._columns))
         except (ValueError, IndexError):
             return None
 
     def _reopen(self) -> None:
         try:
-            fresh = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            fresh = os.open(self._path, _OPENING)
         except OSError:
             return
         try:
@@ -188,7 +191,7 @@ class Group:
                         objects[name] = (load_factory(name[0])(name[1]), [])
                         self._objects.append(objects[name])
                     objects[name][1].append((channel, source["item"]))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 sys.stderr.write(f"{channel}: {type(error).__name__}: {error}\n")
                 self._files.append((channel, None))
 
@@ -208,7 +211,7 @@ class Group:
             values: Sequence[Item] | None = None
             try:
                 values = reader.read()
-            except Exception as error:  # the channel is then a fault, the sampler goes on
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # a fault of the channel, the sampler goes on
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
             took_ns = clock_ns() - t_ns
             for channel, item in items:

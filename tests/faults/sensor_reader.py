@@ -1,0 +1,287 @@
+"""Measures one window after another over a faulty sensor and judges what is stated, in a process that may hang.
+
+Cases come in on standard input, a JSON object a line; a line of JSON with what became of each goes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from joulebench.api import Availability, Channel, ReaderSource
+from joulebench.metering.meter import Meter
+from joulebench.sensors.probing import ProbeState, Sensors
+from joulebench.testing.livefiles import ticking
+from joulebench.testing.powercap import FakePowercap, PowercapZone
+
+_UPDATES_S = (0.001, 0.002, 0.01)
+_ZONE = "intel-rapl:0"
+#: What a window on a busy machine may miss of the truth besides what it states itself.
+_SLACK_SHARE, _SLACK_S = 0.03, 0.02
+_NO_NUMBERS = (b"", b"\n", b"abc\n", b"1e9\n", b"nan\n", b"12 34\n", b"\0\0\0\0", b"-5\n", b"0x\n", b"9" * 60, b"\xff\xfe", b"1_000")
+_HUGE = (b"9223372036854775807\n", b"9223372036854775808\n", b"18446744073709551615\n", b"9" * 30 + b"\n")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was stated: ``held`` (with its interval or bound), ``null`` (with a word) or what is wrong."""
+
+    outcome: str
+    words: str = ""
+
+
+def _judge(window: Any, path: str, least_j: float, most_j: float, power_w: float) -> Judged:
+    figures = [figure for figure in window.energy if figure.name == path]
+    told = f"flags {[figure.flags for figure in figures]} notes {window.notes[:2]}"
+    stated = figures[0].gross_j if figures else None
+    if stated is None:
+        flagged = not figures or figures[0].flags
+        return Judged("null" if flagged and window.notes else "silent", told)
+    bound_j = max(figures[0].worst_j or 0.0, 4 * (figures[0].gross.u_j or 0.0))
+    slack_j = _SLACK_SHARE * most_j + _SLACK_S * power_w + bound_j
+    right = least_j - slack_j <= stated <= most_j + slack_j
+    return Judged("held" if right else "wrong", f"{stated:.4g} J of {least_j:.4g} to {most_j:.4g} ± {slack_j:.3g}; {told}")
+
+
+# -- powercap -------------------------------------------------------------------------------------
+
+
+def _before(energy: Path, fault: str, rng: random.Random) -> None:
+    """A fault that is there before the meter opens."""
+    folder = energy.parent
+    if fault == "range":
+        (folder / "max_energy_range_uj").write_bytes(rng.choice((*_NO_NUMBERS, *_HUGE, b"0\n", b"-1\n")))
+    elif fault == "text":
+        energy.write_bytes(rng.choice((*_NO_NUMBERS, *_HUGE)))
+    elif fault == "name":
+        (folder / "name").write_bytes(rng.choice((b"", b"\x1b[2J\n", b"x" * 5000, b"\xff\xfe", b"package-0\npackage-1")))
+    elif fault in ("fifo", "folder", "missing", "loop", "denied"):
+        energy.unlink()
+        if fault == "fifo":
+            os.mkfifo(energy)
+        elif fault == "folder":
+            energy.mkdir()
+        elif fault == "loop":
+            energy.symlink_to(energy.name)
+        elif fault == "denied":
+            energy.write_text("5\n")
+            energy.chmod(0)
+
+
+def _during(energy: Path, fault: str, rng: random.Random) -> None:
+    """A fault that comes in the middle of a window; the ticking process writes on where the file stays."""
+    if fault == "gone":
+        energy.unlink()
+    elif fault == "another":
+        energy.unlink()
+        energy.write_text("7\n")
+    elif fault == "denied-later":
+        energy.chmod(0)
+    elif fault == "emptied":
+        os.truncate(energy, 0)
+
+
+def _advancing(tree: FakePowercap, fault: str, at_s: float, rng: random.Random) -> Callable[[float], None]:
+    """How the tree goes on in its own process, the fault beginning after ``at_s``."""
+    energy = tree.energy_file(_ZONE)
+    handle = os.open(energy, os.O_RDWR) if energy.is_file() and os.access(energy, os.W_OK) else -1
+    text = rng.choice(_HUGE if fault == "huge" else _NO_NUMBERS)
+    passed = 0.0
+    back = random.Random(rng.random())
+
+    def put(data: bytes) -> None:
+        os.pwrite(handle, data.ljust(24, b"\n"), 0)
+
+    def advance(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+        if passed < at_s or fault not in ("frozen", "garbage", "huge", "reset", "backwards", "jump", "flicker"):
+            tree.advance(seconds)
+            return
+        if fault == "frozen":
+            return
+        tree.advance(seconds)
+        shown = tree.zones[0].shown_uj(tree.joules(_ZONE))
+        if fault in ("garbage", "huge"):
+            put(text)
+        elif fault == "flicker":
+            put(text if back.random() < 0.3 else str(shown).encode())
+        elif fault == "reset":
+            put(str(int((passed - at_s) * 40e6)).encode())
+        elif fault == "backwards":
+            put(str(max(0, shown - back.randrange(10**6, 10**8))).encode())
+        elif fault == "jump":
+            put(str((shown + 10**11) % tree.zones[0].max_range_uj).encode())
+
+    return advance
+
+
+POWERCAP_FAULTS = (
+    *("none", "none", "slow", "bursts", "jitter", "wraps", "range", "text", "name", "fifo", "folder", "missing", "loop"),
+    *("denied", "gone", "another", "denied-later", "emptied", "frozen", "garbage", "huge", "reset", "backwards"),
+    *("jump", "flicker"),
+)
+#: The energy that is consumed is not what the counter can tell: only null is right.
+_ONLY_NULL = frozenset({"text", "fifo", "folder", "missing", "loop", "denied", "garbage", "huge", "reset", "backwards"})
+
+
+def powercap(folder: Path, fault: str, rng: random.Random) -> Judged:
+    """A window over the real RAPL probe and a fake tree of two packages, the first with the fault."""
+    watts = rng.uniform(5.0, 150.0)
+    period_s = rng.uniform(0.04, 0.1) if fault == "slow" else rng.choice(_UPDATES_S)
+    burst_s = rng.uniform(0.05, 0.2)
+
+    def bursts(seconds: float) -> float:
+        return watts if seconds % (2 * burst_s) < burst_s else 2.0
+
+    range_uj = int(max(30e6, watts * 1e6 * 0.6)) if fault == "wraps" else 262_143_328_850
+    zones = [
+        PowercapZone(_ZONE, "package-0", bursts if fault == "bursts" else watts, range_uj, start_uj=12_345_678 % range_uj),
+        PowercapZone("intel-rapl:1", "package-1", 20.0),
+    ]
+    with FakePowercap(folder, zones) as tree:
+        length_s = max(0.4, 25 * period_s)
+        advance = _advancing(tree, fault, 1.2 + length_s / 2, rng)
+        _before(tree.energy_file(_ZONE), fault, rng)
+        settings = {"rapl": {"root": str(tree.root)}, "estimate": {"enabled": False}}
+        with ticking(advance, period_s) if fault != "jitter" else _jittered(advance, period_s, rng):
+            begin = time.monotonic()
+            with Meter(settings, calibrate_s=rng.choice((None, 0.3))) as meter:
+                time.sleep(max(0.0, 1.2 - (time.monotonic() - begin)))
+                outer = tree.joules(_ZONE)
+                with meter.measure() as window:
+                    inner = tree.joules(_ZONE)
+                    time.sleep(length_s / 2)
+                    _during(tree.energy_file(_ZONE), fault, rng)
+                    time.sleep(length_s / 2)
+                    inner = tree.joules(_ZONE) - inner
+                outer = tree.joules(_ZONE) - outer
+                judged = _judge(window, "rapl/package-0", inner, outer, watts)
+                if judged.outcome == "held" and fault in _ONLY_NULL:
+                    judged = Judged("believed", judged.words)
+                return _with_total(judged, window)
+
+
+def _with_total(judged: Judged, window: Any) -> Judged:
+    """A total that lacks a package says so."""
+    total = window.result.total("simulated")
+    if judged.outcome == "null" and total is not None and total.gross_j is not None and "parts_missing" not in total.flags:
+        return Judged("short total", f"{total.gross_j:.4g} J {total.flags}; {judged.words}")
+    return judged
+
+
+@contextlib.contextmanager
+def _jittered(advance: Callable[[float], None], period_s: float, rng: random.Random) -> Iterator[None]:
+    """Updates that come at irregular times, some left out."""
+    source = random.Random(rng.random())
+    waiting = 0.0
+
+    def irregular(seconds: float) -> None:
+        nonlocal waiting
+        waiting += seconds
+        if source.random() < 0.4:
+            advance(waiting)
+            waiting = 0.0
+
+    with ticking(irregular, period_s):
+        yield
+
+
+# -- readers --------------------------------------------------------------------------------------
+
+READER_FAULTS = (
+    *("none", "none", "open-raise", "open-hang", "open-exit", "frozen", "hang", "raise", "exit", "leave", "none-item"),
+    *("no-number", "no-list", "huge", "negative", "backwards", "reset", "slow", "sometimes-slow", "jitter", "gaps"),
+    *("ahead", "behind", "prints"),
+)
+
+
+def reader(folder: Path, fault: str, rng: random.Random) -> Judged:
+    """A window over a plugin's reader with the fault, and a healthy one beside it."""
+    sys.path.insert(0, str(Path(__file__).parent)) if str(Path(__file__).parent) not in sys.path else None
+    kind = rng.choice(("counter", "gauge"))
+    length_s, watts, low_w = 0.6, rng.uniform(5.0, 150.0), rng.choice((2.0, None))
+    told = {
+        "watts": watts,
+        "low_w": watts if low_w is None else low_w,
+        "burst_s": rng.uniform(0.05, 0.2),
+        "period_s": rng.choice(_UPDATES_S),
+        "kind": kind,
+        "fault": fault,
+        "seed": rng.random(),
+        "at_ns": time.perf_counter_ns() + int((2.0 + length_s / 2) * 1e9) if rng.random() < 0.7 else 0,
+    }
+    healthy = {**told, "fault": "none", "watts": 10.0, "low_w": 10.0}
+    channels = tuple(_channel(name, kind, argument) for name, argument in (("bad", told), ("good", healthy)))
+    sensors = Sensors((ProbeState("meter", Availability.yes(), channels),), channels)
+    begin = time.monotonic()
+    with Meter(sensors=sensors) as meter:
+        time.sleep(max(0.0, 2.0 - (time.monotonic() - begin)))
+        outside0 = time.perf_counter_ns()
+        with meter.measure() as window:
+            inside0 = time.perf_counter_ns()
+            time.sleep(length_s)
+            inside1 = time.perf_counter_ns()
+        outside1 = time.perf_counter_ns()
+        from faulty_reader import Meter as Truth
+
+        truth = Truth(json.dumps({**told, "fault": "none"}))
+        least, most = truth.joules(inside1) - truth.joules(inside0), truth.joules(outside1) - truth.joules(outside0)
+        judged = _judge(window, "meter/bad", least, most, watts)
+        good = _judge(window, "meter/good", 10e-9 * (inside1 - inside0), 10e-9 * (outside1 - outside0), 10.0)
+        return Judged("dragged wrong", good.words) if good.outcome == "wrong" else judged
+
+
+def _channel(name: str, kind: str, argument: dict[str, Any]) -> Channel:
+    counts = kind == "counter"
+    return Channel(
+        path=f"meter/{name}",
+        quantity="energy" if counts else "power",
+        unit="J" if counts else "W",
+        kind="counter" if counts else "gauge",
+        source=ReaderSource("faulty_reader:Meter", json.dumps(argument)),
+        scale=1e-6 if counts else 1e-3,
+        provenance="simulated",
+        domain=name,
+        rate_hz=100.0,
+        update_period_s=argument["period_s"],
+    )
+
+
+KINDS: dict[str, tuple[Callable[[Path, str, random.Random], Judged], tuple[str, ...]]] = {
+    "powercap": (powercap, POWERCAP_FAULTS),
+    "reader": (reader, READER_FAULTS),
+}
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        case = json.loads(line)
+        folder = Path(tempfile.mkdtemp())
+        measure, _ = KINDS[case["kind"]]
+        try:
+            judged = measure(folder, case["fault"], random.Random(case["seed"]))
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            judged = Judged("traceback", f"{type(error).__name__}: {error}")
+        shutil.rmtree(folder, ignore_errors=True)
+        answers.write(json.dumps({"outcome": judged.outcome, "words": judged.words}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
