@@ -10,7 +10,22 @@ import random
 import sys
 import time
 
-NOT_NUMBERS = (None, "12", 2.5, True, [], [1, 2], {}, float("nan"), float("inf"), b"7", 10**30, -(10**30), (1,), (None, None))
+NOT_NUMBERS = (
+    None,
+    "12",
+    2.5,
+    True,
+    [],
+    [1, 2],
+    {},
+    float("nan"),
+    float("inf"),
+    b"7",
+    10**30,
+    -(10**30),
+    (1,),
+    (None, None),
+)
 
 
 class Meter:
@@ -80,6 +95,8 @@ class Meter:
             return [-number]
         elif fault == "backwards":
             return [self.last - (now_ns - self.at_ns) // 1000]
+        elif fault == "zero":
+            return [0]
         elif fault == "reset":
             return [number - self.last]
         elif fault == "slow":

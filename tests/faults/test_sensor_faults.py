@@ -1,0 +1,36 @@
+"""Over a sensor with a fault a figure holds the truth, or is null with a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sensor_trials import try_sensors
+
+from joulebench.rail.faults import fault_study
+
+
+def _hold(folder: Path, counts: dict[str, int], seed: int) -> None:
+    ends, wrong = try_sensors(folder, counts, seed)
+    print(dict(ends), *wrong, sep="\n")
+    assert wrong == []
+    assert ends["held"] > 0, "what is sound must be measured, or refusing is no art"
+    assert ends["null"] > 0
+
+
+def test_some_faults_of_sensors_make_no_wrong_figure(tmp_path: Path) -> None:
+    _hold(tmp_path, {"powercap": 4, "reader": 3, "temperature": 12}, seed=3)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1500)
+def test_many_faults_of_sensors_make_no_wrong_figure(tmp_path: Path) -> None:
+    _hold(tmp_path, {"powercap": 75, "reader": 45, "temperature": 100}, seed=1)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_no_window_over_counters_that_wrap_skip_and_restart_is_wrong() -> None:
+    study = fault_study(20_000, seed=1)
+    print(study)
+    assert (study.wrong, study.stated > 5_000) == (0, True)
