@@ -36,10 +36,14 @@ _NUMBER_BYTES: Final = {
 class CheckpointFacts:
     """What a checkpoint's files say: its config, tensors and bytes."""
 
+    #: ``config.json``.
     config: Mapping[str, Any]
+    #: Numbers in all tensors.
     parameters: int
+    #: Bytes of all tensors.
     weights_bytes: int
-    dtypes: Mapping[str, int]  # parameters by dtype
+    #: Parameters by number type.
+    dtypes: Mapping[str, int]
 
 
 def architecture_of(config: Mapping[str, Any]) -> str | None:
@@ -128,8 +132,11 @@ def weight_files(folder: Path) -> list[Path]:
 class TensorInfo:
     """A tensor as the header of its file describes it."""
 
+    #: Number type, as the header names it.
     dtype: str
+    #: Its dimensions.
     shape: tuple[int, ...]
+    #: Bytes of its numbers.
     size_bytes: int
     #: Where its numbers begin in the file.
     offset_bytes: int

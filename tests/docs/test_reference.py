@@ -105,6 +105,12 @@ def test_every_hook_is_documented_with_its_parameters(reference: ModuleType) -> 
         assert f"### {name}\n\n```python\n{name}(" in text
 
 
+@pytest.mark.parametrize("name", ["classes", "values", "checkpoint", "backendkit"])
+def test_every_attribute_of_the_plugin_api_has_a_meaning(name: str) -> None:
+    rows = [row for row in _rows(_region(name, page("plugins.md"))) if len(row) == 4 and row[0].startswith("`")]
+    assert [row[0] for row in rows if not row[3]] == []
+
+
 def test_every_command_and_each_of_its_options_is_documented(reference: ModuleType) -> None:
     text = page("cli.md")
     for name, command in reference.commands():

@@ -21,11 +21,17 @@ class Artifact:
     which ``path`` is the first.
     """
 
+    #: Name of the format: ``hf``, ``gguf``, ``onnx``, ….
     format: str
+    #: The folder, or the file itself where the format is one file.
     path: Path
+    #: sha256 over names and contents of its files.
     content_hash: str
+    #: Size of its files.
     size_bytes: int
+    #: Steps that made it, oldest first.
     lineage: tuple[str, ...] = ()
+    #: The other files of a split model.
     parts: tuple[Path, ...] = ()
 
 
@@ -37,8 +43,11 @@ class ModelFile:
     state it, as far as the format tells; ``architectures`` is in it.
     """
 
+    #: Its parts, the first of which names it.
     files: tuple[Path, ...]
+    #: Size of all parts.
     size_bytes: int
+    #: What its header says, as ``config.json`` would.
     config: Mapping[str, object]
     #: How its numbers are stored, in words: ``Q4_K_M, 5.10 bits per weight``.
     numbers: str
@@ -51,7 +60,9 @@ class ModelFile:
 class Converter(Plugin):
     """Turns an artifact of one format into another. Runs in its own process."""
 
+    #: Format that it reads.
     source: ClassVar[str]
+    #: Format that it writes.
     target: ClassVar[str]
 
     def supports(self, architecture: str | None) -> str | None:
@@ -93,8 +104,11 @@ class ArtifactTechnique(Plugin):
     ``artifact`` (a format to a format).
     """
 
+    #: ``checkpoint``: HF weights to HF weights; ``artifact``: a format to a format.
     stage: ClassVar[Literal["checkpoint", "artifact"]]
+    #: Format that it reads.
     accepts: ClassVar[str]
+    #: Format that it writes.
     produces: ClassVar[str]
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:

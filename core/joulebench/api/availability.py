@@ -12,8 +12,11 @@ from dataclasses import dataclass
 class Availability:
     """Whether something works here; if not, why, and how to fix it."""
 
+    #: Whether it works here.
     ok: bool
+    #: Why it does not.
     reason: str | None = None
+    #: How to fix that, such as a command.
     cure: str | None = None
 
     @classmethod

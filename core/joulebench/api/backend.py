@@ -18,7 +18,9 @@ from joulebench.api.values import Scalar, Settings
 class Device:
     """One place where a backend can run a model: ``cpu``, ``cuda:0``, …"""
 
+    #: Name within the backend, as profiles and reports use it.
     name: str
+    #: What it is, for ``joulebench doctor``.
     description: str = ""
 
 
@@ -26,9 +28,13 @@ class Device:
 class MemoryUse:
     """The runtime's own account of its memory, in bytes; ``None`` where unknown."""
 
+    #: Weights.
     weights_bytes: int | None = None
+    #: Keys and values: allocated.
     kv_allocated_bytes: int | None = None
+    #: Keys and values: in use.
     kv_used_bytes: int | None = None
+    #: Other buffers.
     workspace_bytes: int | None = None
     #: Peak memory of the accelerator since the session was opened.
     device_peak_bytes: int | None = None
@@ -63,9 +69,13 @@ class Kernel:
     ``n`` times ``together`` of them, and bytes and operations still are those of one.
     """
 
+    #: Name, unique within the session.
     name: str
+    #: Repeats it a number of times.
     run: Callable[[int], None]
+    #: Bytes that one run reads and writes at least once.
     bytes_moved: int | None = None
+    #: Floating-point operations of one run.
     operations: int | None = None
     #: How often one token's decode step does it (layers); 0 if it is not part of a model.
     per_token: int = 0
@@ -92,6 +102,7 @@ class SimulatedCost:
     energy_j: float | None = None
     #: The minimum and the maximum that the inputs' ranges allow.
     energy_low_j: float | None = None
+    #: See ``energy_low_j``.
     energy_high_j: float | None = None
 
 
@@ -256,6 +267,7 @@ class Backend(Plugin):
 
     #: Artifact formats that :meth:`open` takes, best first.
     accepts: ClassVar[tuple[str, ...]]
+    #: What its sessions can do (:class:`BackendSession`).
     capabilities: ClassVar[frozenset[str]]
 
     @abstractmethod

@@ -25,9 +25,13 @@ class Environment:
     ``python_below`` bound the interpreter's version, as (major, minor).
     """
 
+    #: Name, for ``joulebench env create NAME``.
     name: str
+    #: Requirements as ``pip install`` takes them.
     requirements: tuple[str, ...]
+    #: Minimum version of the interpreter, as (major, minor).
     python_least: tuple[int, int] | None = None
+    #: Version that the interpreter must be below.
     python_below: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -48,8 +52,11 @@ class Environment:
 class Plugin(ABC):
     """What all plugin classes have: a unique name, a one-line summary, and options."""
 
+    #: Name in profiles, unique among plugins of its kind.
     name: ClassVar[str]
+    #: One line for ``joulebench plugin list``.
     summary: ClassVar[str] = ""
+    #: The settings that a profile may give.
     options: ClassVar[tuple[Option, ...]] = ()
     #: Where a technique, converter or backend does its work, if not in joulebench's own
     #: interpreter. `available`, `versions` and `devices` are then asked there.

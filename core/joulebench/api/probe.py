@@ -49,9 +49,13 @@ class FileSource:
     for the worker's process id.
     """
 
+    #: The file.
     path: str
+    #: Start of the line to read; the whole text when not set.
     key: str | None = None
+    #: Fields that are summed.
     columns: tuple[int, ...] = (0,)
+    #: Text up to whose last occurrence everything is dropped.
     after: str | None = None
 
 
@@ -72,9 +76,13 @@ class ReaderSource:
     one of its own and reads it at the very edges.
     """
 
+    #: ``package.module:function``, which makes the reader.
     factory: str
+    #: What the factory is called with.
     argument: str
+    #: Which of the reader's numbers is this channel.
     item: int = 0
+    #: Whether readers in several processes see one counter.
     concurrent: bool = False
 
 
@@ -88,10 +96,15 @@ class Accuracy:
     (``2026-03-01``). Raises ``ValueError`` where that makes no sense.
     """
 
+    #: Limit as a share of the reading.
     of_reading: float = 0.0
+    #: Limit as a share of the full scale.
     of_range: float = 0.0
+    #: The full scale, in W.
     range_w: float | None = None
+    #: Factor of the calibration, contained in the channel's ``scale``.
     gain: float | None = None
+    #: Day of the calibration (``2026-03-01``).
     calibrated_on: str = ""
 
     def __post_init__(self) -> None:
@@ -132,12 +145,17 @@ class Channel:
 
     #: Unique path, its first part the probe's name: ``rapl/package-0``.
     path: str
+    #: What is read.
     quantity: Quantity
+    #: The quantity's unit, as above.
     unit: str
+    #: A counter rises; a gauge shows a value now.
     kind: Literal["counter", "gauge"]
+    #: Where the number comes from.
     source: FileSource | ReaderSource
     #: Value in ``unit`` of one raw count.
     scale: float
+    #: Whether the figures are measured, estimated or simulated.
     provenance: Provenance
     #: What the figure covers: ``package-0``, ``dram-0``, ``gpu-0``, ``machine``, ``process``.
     domain: str

@@ -47,7 +47,11 @@ class Renderer(Plugin):
 class FinishedCell:
     """What an observer of :func:`joulebench_cell_finished` receives."""
 
+    #: The session's folder.
     session: Path
+    #: The cell's id, also the name of its folder.
     cell_id: str
+    #: How it ended.
     status: Literal["ok", "failed", "skipped"]
+    #: Why it failed or was skipped.
     cause: str | None

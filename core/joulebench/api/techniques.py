@@ -15,6 +15,7 @@ from joulebench.api.values import Scalar, Settings
 class RuntimeTechnique(Plugin):
     """A compression that acts while the model runs, through options of the backend's session."""
 
+    #: Always ``runtime``.
     stage: ClassVar[Literal["runtime"]] = "runtime"
     #: Capabilities that a backend must declare for this technique (such as ``kv.quantized``).
     requires: ClassVar[frozenset[str]]

@@ -37,10 +37,17 @@ class Option:
     holds a slash); it arrives as one text that :func:`shlex.split` takes apart.
     """
 
+    #: Key in a profile.
     name: str
+    #: How a profile writes it, and what arrives.
     type: OptionType
+    #: Value without the key; ``None``: not set.
     default: OptionValue | None
+    #: One line for the documentation and the profiles' schema.
     doc: str
+    #: The only values allowed; empty: any.
     choices: tuple[OptionValue, ...] = ()
+    #: Smallest value allowed.
     minimum: float | None = None
+    #: Largest value allowed.
     maximum: float | None = None

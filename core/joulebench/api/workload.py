@@ -20,9 +20,13 @@ class Request:
     the record (``None`` for generated token ids).
     """
 
+    #: Position in the workload's list.
     index: int
+    #: Token ids of the prompt.
     tokens: tuple[int, ...] = ()
+    #: Tokens to write.
     new_tokens: int = 0
+    #: The user's prompt; ``None`` for generated token ids.
     text: str | None = None
 
 
@@ -61,10 +65,15 @@ class WorkloadContext:
     ``chat`` applies the model's own template where it has one.
     """
 
+    #: Seed of the profile's protocol.
     seed: int
+    #: Number of token ids.
     vocabulary_size: int | None
+    #: Maximum tokens of one sequence.
     context_length: int | None
+    #: Token ids of a text; ``None`` without a tokenizer.
     tokenize: Callable[[str, bool], list[int]] | None
+    #: Ids that end a text.
     eos_tokens: frozenset[int] = frozenset()
     #: Whether a list of prompts is put in an order drawn by the seed; otherwise it keeps its own.
     shuffle: bool = True
