@@ -68,6 +68,13 @@ class NothingRanError(JoulebenchError):
     exit_code = 1
 
 
+class DefectError(JoulebenchError):
+    """A defect of joulebench or of a plugin, which nobody but its author can mend; its traceback is kept."""
+
+    #: As sysexits.h has it: an internal software error.
+    exit_code = 70
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name closest to a misspelt one, or ``None`` when nothing is close."""
     matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)

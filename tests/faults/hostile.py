@@ -123,7 +123,7 @@ def try_hostile(pristine: Path, folder: Path, count: int, seed: int) -> tuple[Co
         shutil.copytree(pristine, session)
         what = make_hostile(session, rng)
         outcome, words = read_hostile(session, rng)
-        if "report failed in" in words:
+        if "failed by a defect of" in words:
             outcome = "unforeseen"
         counts[outcome] += 1
         if outcome in ("traceback", "raw", "unforeseen"):

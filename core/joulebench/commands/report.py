@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -61,6 +60,7 @@ _DEFAULT_FORMAT: Final = "terminal"
 )
 @click.option("-v", "--verbose", is_flag=True, default=None, help="Show every note, not only the severest.")
 @click.option("--option", "given", multiple=True, metavar="KEY=VALUE", help="Set an option of the format. Repeatable.")
+@click.option("--debug", is_flag=True, help="Print the traceback if the report fails by a defect.")
 def report(
     sessions: tuple[str, ...],
     name: str | None,
@@ -68,6 +68,7 @@ def report(
     show: bool,
     cells: tuple[str, ...],
     given: tuple[str, ...],
+    debug: bool,
     **view: str | int | bool | None,
 ) -> None:
     """Show a session, finished or not, or several in one report.
@@ -76,6 +77,7 @@ def report(
     pattern in quotes, or any address that fsspec supports (s3://, gs://, memory://, …). The options
     of each format (--option) are listed in docs/profiles.md, under Reports.
     """
+    from joulebench.commands.defects import defect_of
     from joulebench.commands.terminal import write_document
     from joulebench.profile.values import complete
     from joulebench.registry.loading import default_registry
@@ -98,7 +100,16 @@ def report(
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     if cells:
         read = _with_cells(read, cells)
-    write_document(_rendered(renderer, read, settings), output)
+    try:
+        content = _rendered(renderer, read, settings)
+    except (JoulebenchError, OSError):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        doing = f"the '{name}' report of {', '.join(str(session.path) for session in read)}"
+        raise defect_of(error, registry.distribution_of("renderer", name), doing) from error
+    write_document(content, output)
     if show:
         open_page(output)
 
@@ -123,21 +134,9 @@ def _format_of(output: Path | None, registry: Registry) -> str:
 
 
 def _rendered(renderer: Renderer, sessions: list[Session], settings: Settings) -> str | bytes:
-    """The report. Of sessions that hold what nobody foresaw, an error that says where it failed."""
-    try:
-        if len(sessions) == 1:
-            return renderer.render(sessions[0], settings)
-        return renderer.render_many(sessions, settings)
-    except (JoulebenchError, OSError):
-        raise
-    except Exception as error:
-        innermost = traceback.extract_tb(error.__traceback__)[-1]
-        raise SessionError(
-            f"the '{renderer.name}' report failed in {Path(innermost.filename).name}, line {innermost.lineno}: "
-            f"{type(error).__name__}: {error}",
-            where=", ".join(str(session.path) for session in sessions),
-            hint="the session is damaged ('joulebench session verify' shows it), or this is a bug",
-        ) from error
+    if len(sessions) == 1:
+        return renderer.render(sessions[0], settings)
+    return renderer.render_many(sessions, settings)
 
 
 def _with_cells(sessions: list[Session], names: tuple[str, ...]) -> list[Session]:
