@@ -12,7 +12,8 @@ import sys
 from typing import Any
 
 import pytest
-from gguf_models import TIED, exported, write_checkpoint
+from foreign_gguf import foreign_model, write_foreign
+from gguf_models import SPECIALS, TEXTS, TIED, add_tokenizer, byte_level_tokenizer, exported, write_checkpoint
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")
@@ -49,6 +50,14 @@ for kind in ("f32", "q8_0"):
             session.prefill([100000])
         except JoulebenchError as error:
             answer[kind]["error"] = str(error)
+        reader = session.tokenizer()
+        ids = [reader.encode(text, True) for text in json.loads(sys.argv[4])]
+        answer["texts"] = {
+            "ids": ids, "texts": [reader.decode(tokens) for tokens in ids], "ends": sorted(reader.eos_tokens),
+            "template": reader.chat_template, "specials": dict(reader.special_texts),
+        }
+from joulebench_plugins.llamacpp.loading import file_fault
+answer["fault"] = [file_fault(name, module)["fault"] for name in (str(file), sys.argv[5])]
 print(json.dumps(answer))
 """
 
@@ -56,11 +65,14 @@ print(json.dumps(answer))
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("prebuilt")
-    file = exported(write_checkpoint(folder / "hf", {**TIED, "head_dim": 32}), folder / "gguf")
+    checkpoint = write_checkpoint(folder / "hf", {**TIED, "vocab_size": 320, "head_dim": 32})
+    file = exported(add_tokenizer(checkpoint, byte_level_tokenizer("smollm"), SPECIALS), folder / "gguf")
+    model = foreign_model("qwen2", 320)
+    foreign = write_foreign(folder / "m.gguf", "qwen2", model, architecture="wonder")
     return {
         module: json.loads(
             subprocess.run(
-                [sys.executable, "-c", CODE, module, file, json.dumps(PROMPT)],
+                [sys.executable, "-c", CODE, module, file, json.dumps(PROMPT), json.dumps(TEXTS), foreign],
                 capture_output=True,
                 text=True,
                 check=True,
@@ -91,3 +103,17 @@ def test_both_bindings_read_the_same_account_of_memory(answers: dict[str, Any], 
 def test_both_bindings_give_the_librarys_words_for_an_error(answers: dict[str, Any]) -> None:
     for module in MODULES:
         assert "invalid token" in answers[module]["f32"]["error"]
+
+
+def test_both_bindings_read_texts_alike(answers: dict[str, Any]) -> None:
+    built, prebuilt = (answers[module]["texts"] for module in MODULES)
+    assert prebuilt == built
+    assert built["texts"] == TEXTS
+    assert (built["ends"], built["template"]) == ([0], SPECIALS["chat_template"])
+
+
+def test_the_library_says_what_it_cannot_open(answers: dict[str, Any]) -> None:
+    for module in MODULES:
+        whole, foreign = answers[module]["fault"]
+        assert whole is None
+        assert foreign == "unknown model architecture: 'wonder'"

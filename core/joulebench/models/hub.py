@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from joulebench.errors import ModelError, UnavailableError
+from joulebench.models.hubcache import NAME
 
 _ENDPOINT: Final = "https://huggingface.co"
 _TIMEOUT_S: Final = 20.0
 #: More than any answer about one revision.
 _MOST_BYTES: Final = 32 * 2**20
-_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _BRANCH: Final = re.compile(r"\w[\w./-]*")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
@@ -35,7 +35,7 @@ def pinned(name: str) -> Pin:
     """
     model, _, branch = name.removeprefix("hf:").partition("@")
     branch = branch or "main"
-    if not _NAME.fullmatch(model) or not _BRANCH.fullmatch(branch):
+    if not NAME.fullmatch(model) or not _BRANCH.fullmatch(branch):
         raise ModelError("must be ORG/NAME or ORG/NAME@BRANCH", where=name)
     answer = _asked(model, branch)
     commit = answer.get("sha")
@@ -48,7 +48,9 @@ def _notes(answer: dict[str, Any]) -> list[str]:
     notes: list[str] = []
     files = [entry.get("rfilename") for entry in answer.get("siblings") or () if isinstance(entry, dict)]
     if files and not any(isinstance(file, str) and file.endswith(".safetensors") for file in files):
-        notes.append("has no .safetensors file: joulebench cannot read its weights")
+        single = sorted(file for file in files if isinstance(file, str) and file.endswith(".gguf"))
+        use = f"a GGUF file runs as SOURCE:{single[0]}" if single else "joulebench cannot read its weights"
+        notes.append(f"has no .safetensors file: {use}")
     if answer.get("gated"):
         notes.append("is gated: accept its terms on the hub and set HF_TOKEN before it is fetched")
     return notes

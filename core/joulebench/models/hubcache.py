@@ -24,7 +24,8 @@ from joulebench.backendkit import cache_folder
 from joulebench.checkpoint import weight_files
 from joulebench.errors import ModelError, UnavailableError
 
-_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
+#: How the hub names a model: ORG/NAME.
+NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 #: A commit, branch or tag; it becomes a part of a folder's name.
 _REVISION: Final = re.compile(r"\w[\w.-]*")
 #: A file below the model's root, of a format that runs as it is.
@@ -64,7 +65,7 @@ class HubModel:
         """Raises :class:`ModelError` where it is none."""
         name, at, rest = source.removeprefix("hf:").partition("@")
         revision, colon, file = rest.partition(":")
-        if not (_NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
+        if not (NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
             raise ModelError(
                 "must be hf:ORG/NAME@REVISION or hf:ORG/NAME@REVISION:FILE.gguf",
                 where=source,

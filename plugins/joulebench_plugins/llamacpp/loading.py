@@ -101,10 +101,10 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
     )
 
 
-def file_fault(file: str) -> dict[str, str | None]:
+def file_fault(file: str, module: str | None = None) -> dict[str, str | None]:
     """Why the library cannot open a model file (``fault``), and the ``package`` that brings it; reads no weights."""
     log = LibraryLog()
-    binding = load_binding(log)
+    binding = load_binding(log, module)
     fault = binding.fault(file)
     return {"fault": _reason(log) if fault == "" else fault, "package": binding.package}
 
