@@ -465,6 +465,15 @@ def test_a_file_of_the_users_own_runs_as_it_is_where_a_backend_opens_it(tmp_path
     assert other.reason == "no way from format 'gguf' to hf: reading: its tokenizer is not known"
 
 
+def test_a_model_larger_than_the_memory_is_said_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joulebench.plan.modelnotes.machine_memory_bytes", lambda: 3_900_000)
+    body = "[backend.own]\n[workload.work]\nlength = 5\n"
+    (cell,) = own_file_plan(tmp_path, body, backend("own", accepts=["gguf"])).cells
+    assert cell.notes[1].startswith("larger than this machine's memory: 0.0 GB of weights")
+
+
 def test_what_a_file_says_of_itself_is_checked_like_a_configuration(tmp_path: Path) -> None:
     body = "[backend.own]\n[workload.work]\nlength = 6\n"
     (cell,) = own_file_plan(tmp_path, body, backend("own", accepts=["gguf"])).cells

@@ -75,7 +75,7 @@ def list_models(as_json: bool) -> None:
 def show_model(source: str, as_json: bool) -> None:
     """Show facts about SOURCE: a catalogue name, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
     from joulebench.models.catalogue import read_catalogue, resolve_model
-    from joulebench.plan.conversion import described
+    from joulebench.plan.modelnotes import described
     from joulebench.registry.loading import default_registry
 
     registry = default_registry()

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from joulebench.api import Converter, ModelFile, Settings
+from joulebench.api import Converter, Settings
 from joulebench.environments.asking import Place, here
-from joulebench.errors import JoulebenchError
-from joulebench.models.catalogue import ModelRef
 from joulebench.models.making import Transform
-from joulebench.registry.loading import Registry
 
 
 class NoRouteError(Exception):
@@ -61,47 +57,12 @@ def route(
     raise NoRouteError(f"no way from format '{source}' to {' or '.join(formats)}: {why}")
 
 
-def model_notes(
-    registry: Registry, ref: ModelRef, path: Path | None, backend: str, transforms: Sequence[Transform]
-) -> list[str]:
-    """What becomes of the numbers of a model that is here (at ``path``) on its way to a backend, in words."""
-    converted = bool(transforms) and transforms[0].kind == "converter"
-    if ref.runs_as_it_is and not converted:
-        return [] if ref.file is None else [f"as it is on {backend}: {_file_text(ref.file)}"]
-    if path is None or not converted:
-        return []
-    try:
-        note = registry.converter(transforms[0].name).note(path, transforms[0].settings)
-    except JoulebenchError:
-        return []  # a damaged file: the conversion says what is wrong with it
-    if not note:
-        return []
-    return [f"weights {note} for {backend}" if ref.runs_as_it_is else f"weights {note}"]
-
-
-def _file_text(file: ModelFile) -> str:
-    return f"{file.numbers}, {file.size_bytes / 1e6:,.1f} MB"
-
-
 def _fault(converter: Converter, place: Place, architecture: str | None, model: Path | None) -> str | None:
     availability = place.availability
     if not availability.ok:
         return with_cure(availability.reason, availability.cure)
     fault = converter.supports(architecture) if architecture else None
     return converter.check(model) if fault is None and model is not None else fault
-
-
-def described(converters: Sequence[Converter], ref: ModelRef) -> ModelRef:
-    """The model with what its own file says of itself, by the first converter that reads its format.
-
-    Raises :class:`~joulebench.errors.ModelError` for a model that is not whole.
-    """
-    path = ref.path
-    if path is None or not ref.runs_as_it_is:
-        return ref
-    answers = (converter.describe(path) for converter in converters if converter.source == ref.format)
-    file = next((file for file in answers if file is not None), None)
-    return ref if file is None else replace(ref, file=file, config=file.config, weights_bytes=file.size_bytes)
 
 
 def _as_transform(converter: Converter, place: Place, settings: Settings) -> Transform:

@@ -28,7 +28,7 @@ from joulebench.plan.checks import (
     require_capabilities,
     session_settings,
 )
-from joulebench.plan.conversion import NoRouteError, described, model_notes, route
+from joulebench.plan.conversion import NoRouteError, route
 from joulebench.plan.duration import run_duration
 from joulebench.plan.files import ProfileFiles
 from joulebench.plan.interpreters import Placing
@@ -44,6 +44,7 @@ from joulebench.plan.matrix import (
     select_backends,
     workload_variants,
 )
+from joulebench.plan.modelnotes import described, model_notes
 from joulebench.plan.timing import PlanningTime
 from joulebench.profile.reading import Chain, Choice, Profile, Step
 from joulebench.profile.values import complete, readable_file

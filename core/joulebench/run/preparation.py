@@ -14,9 +14,9 @@ from joulebench.models.making import MakingLimits, Transform
 from joulebench.models.store import Store
 from joulebench.plan.cells import Plan, PlannedCell, PlannedReference
 from joulebench.plan.checks import SkipCellError, check_backend, check_context, check_technique
-from joulebench.plan.conversion import described, model_notes
 from joulebench.plan.files import ProfileFiles
 from joulebench.plan.labels import untaken
+from joulebench.plan.modelnotes import described, model_notes
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
 from joulebench.run.orders import Job

@@ -1,0 +1,72 @@
+"""What the plan and the reports say of a model: its file, what becomes of its numbers, whether it fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from joulebench.api import Converter, ModelFile
+from joulebench.errors import JoulebenchError
+from joulebench.models.catalogue import ModelRef
+from joulebench.models.making import Transform
+from joulebench.registry.loading import Registry
+
+
+def described(converters: Sequence[Converter], ref: ModelRef) -> ModelRef:
+    """The model with what its own file says of itself, by the first converter that reads its format.
+
+    Raises :class:`~joulebench.errors.ModelError` for a model that is not whole.
+    """
+    path = ref.path
+    if path is None or not ref.runs_as_it_is:
+        return ref
+    answers = (converter.describe(path) for converter in converters if converter.source == ref.format)
+    file = next((file for file in answers if file is not None), None)
+    return ref if file is None else replace(ref, file=file, config=file.config, weights_bytes=file.size_bytes)
+
+
+def model_notes(
+    registry: Registry, ref: ModelRef, path: Path | None, backend: str, transforms: Sequence[Transform]
+) -> list[str]:
+    """What becomes of the numbers of a model that is here (at ``path``) on its way to a backend, in words.
+
+    And whether there is memory for them.
+    """
+    return [*_number_notes(registry, ref, path, backend, transforms), *_memory_notes(ref.weights_bytes)]
+
+
+def _memory_notes(weights_bytes: int | None) -> Iterator[str]:
+    memory_bytes = machine_memory_bytes()
+    if weights_bytes is not None and weights_bytes > memory_bytes:
+        yield (
+            f"larger than this machine's memory: {weights_bytes / 1e9:,.1f} GB of weights, "
+            f"{memory_bytes / 1e9:,.1f} GB of memory; each token would read from the disk, if it opens at all"
+        )
+
+
+def machine_memory_bytes() -> int:
+    """Memory of this machine, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _number_notes(
+    registry: Registry, ref: ModelRef, path: Path | None, backend: str, transforms: Sequence[Transform]
+) -> list[str]:
+    converted = bool(transforms) and transforms[0].kind == "converter"
+    if ref.runs_as_it_is and not converted:
+        return [] if ref.file is None else [f"as it is on {backend}: {_file_text(ref.file)}"]
+    if path is None or not converted:
+        return []
+    try:
+        note = registry.converter(transforms[0].name).note(path, transforms[0].settings)
+    except JoulebenchError:
+        return []  # a damaged file: the conversion says what is wrong with it
+    if not note:
+        return []
+    return [f"weights {note} for {backend}" if ref.runs_as_it_is else f"weights {note}"]
+
+
+def _file_text(file: ModelFile) -> str:
+    return f"{file.numbers}, {file.size_bytes / 1e6:,.1f} MB"
