@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["EnergyFigure", "Measurement", "Meter", "Result", "Window", "__version__", "load", "measure", "run"]
 
 #: The front door joins both halves: reading a session is the reports' work, which the core knows nothing of.
-
 _LAZY = {
     "EnergyFigure": "joulebench.metering.figures",
     "Measurement": "joulebench.metering.figures",

@@ -26,10 +26,10 @@ from joulebench.profile.shellpaths import from_shell
 from joulebench.profile.shipped import find_profile
 from joulebench.registry.availability import availability_of
 from joulebench.registry.loading import Registry
-from joulebench.run.instruments import set_up
-from joulebench.run.runner import Run
-from joulebench.run.spread import RunSpread, spread_of_runs
-from joulebench.run.turns import Watcher
+from joulebench.runs.instruments import set_up
+from joulebench.runs.runner import Run
+from joulebench.runs.spread import RunSpread, spread_of_runs
+from joulebench.runs.turns import Watcher
 from joulebench.session import Session
 from joulebench.session.conversion import known
 from joulebench.session.tables import BlockRow, CellRow, EnergyRow

@@ -12,10 +12,10 @@ from joulebench.meter.windows import Accountant
 from joulebench.plan.cells import PlannedCell, PreparedSession
 from joulebench.profile.measurement import MeasurementProtocol, RunLimits
 from joulebench.profile.sections import PROTOCOL_OPTIONS
-from joulebench.run.cell import CellRun
-from joulebench.run.orders import Job
-from joulebench.run.record import CellRecord
-from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
+from joulebench.runs.cell import CellRun
+from joulebench.runs.orders import Job
+from joulebench.runs.record import CellRecord
+from joulebench.runs.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.session import Session
 from joulebench.session.tables import SessionRow
 from joulebench.session.writing import SessionWriter

@@ -18,7 +18,7 @@ from joulebench.meter.windows import TOTAL, Accountant, BlockWindows, Span
 from joulebench.metering.meter import Meter
 from joulebench.protocol import Edge
 from joulebench.registry.loading import Registry
-from joulebench.run.rows import channel_row
+from joulebench.runs.rows import channel_row
 from joulebench.sensors.probing import ProbeState, Sensors, inspect_probes
 
 #: ±1 % of reading and ±0.5 % of 200 W: of 10 W the latter is ten times the former.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from joulebench.run.packing import fitting
+from joulebench.runs.packing import fitting
 
 Cell = tuple[str, str, float]  # backend, technique, bytes
 

@@ -17,7 +17,7 @@ from joulebench.models.catalogue import Catalogue, resolve_model
 from joulebench.plan.consent import programs_of, require_consent
 from joulebench.profile.position import line_of
 from joulebench.profile.reading import parse_profile, read_profile
-from joulebench.run.folder import in_session, is_own_profile
+from joulebench.runs.folder import in_session, is_own_profile
 
 A = backend("a")
 NOTHING = Catalogue({}, {}, {})

@@ -17,8 +17,8 @@ from fakerun import FakeRun
 
 from joulebench.commands.common import duration_text, range_text
 from joulebench.commands.progress import PLAIN_BEAT_S, Heartbeat, Progress
-from joulebench.run.cell import CellRun
-from joulebench.run.outlook import Outlook
+from joulebench.runs.cell import CellRun
+from joulebench.runs.outlook import Outlook
 from joulebench.testing.workers import FakeWorkers, WorkerScript
 
 

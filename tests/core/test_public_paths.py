@@ -34,7 +34,7 @@ NAMES = {
         "TechniqueContract WorkloadContract"
     ),
     "joulebench.session": "Session",
-    "joulebench": "measure",
+    "joulebench": "Result load measure run",
 }
 OUT_OF_TREE = [
     file

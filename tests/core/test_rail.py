@@ -27,7 +27,7 @@ from joulebench.rail.pairs import pair_study, simulate_pairs
 from joulebench.rail.power import Constant, Counter, Gauge, Line, Noise, Pulses, Rail, Ramp, Schedule, Step
 from joulebench.rail.scenarios import Level, Scenario, Wander
 from joulebench.rail.study import study
-from joulebench.run.instruments import Instruments
+from joulebench.runs.instruments import Instruments
 from joulebench.sensors.probing import Sensors
 
 S = 1_000_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from joulebench.api import SimulatedCost
 from joulebench.protocol import Block
-from joulebench.run.simulated import block_cost, device_rows, of_simulator, phase_costs, spent, total, with_device_time
+from joulebench.runs.simulated import block_cost, device_rows, of_simulator, phase_costs, spent, total, with_device_time
 from joulebench.session.tables import EnergyRow, RequestRow
 
 _ROW = RequestRow(cell_id="c", block=0, request=0)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from joulebench.run.machine import Machine, Processor
-from joulebench.run.spread import RecordedSpread, RunSpread, keep, kept, recorded, spread_of_runs
+from joulebench.runs.machine import Machine, Processor
+from joulebench.runs.spread import RecordedSpread, RunSpread, keep, kept, recorded, spread_of_runs
 
 MACHINE = Machine(Processor("x", "x86_64", 2, 2, 1), 1, "Linux", "Linux 6.12", None, None)
 

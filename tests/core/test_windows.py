@@ -18,7 +18,7 @@ from joulebench.api import Channel, FileSource
 from joulebench.meter.energy import Trace
 from joulebench.meter.windows import Accountant, BlockWindows
 from joulebench.protocol import Block, Edge, RequestRecord
-from joulebench.run.rows import block_joules
+from joulebench.runs.rows import block_joules
 from joulebench.session import Session
 from joulebench.session.tables import EnergyRow
 from joulebench.testing.livefiles import NumberFile, ticking

@@ -23,7 +23,7 @@ from joulebench.plan.files import ProfileFiles
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import parse_profile
 from joulebench.registry.loading import default_registry
-from joulebench.run.preparation import Preparation
+from joulebench.runs.preparation import Preparation
 from joulebench.session import Session
 from joulebench.worker.tokenizer import CheckpointTokenizer, SessionTokenizer
 from joulebench_plugins.gguf.converter import GgufImport

@@ -56,7 +56,7 @@ def _require_consent(file: Path, profile: Profile, registry: Registry) -> None:
     from joulebench.plan.consent import programs_of, require_consent
 
     if programs_of(profile, registry):
-        from joulebench.run.folder import in_session  # knows sessions, and so pyarrow
+        from joulebench.runs.folder import in_session  # knows sessions, and so pyarrow
 
         if in_session(file):
             require_consent(profile, registry)

@@ -116,7 +116,7 @@ def _as_json(
     checks: list[CrossCheck],
     measured: bool,
 ) -> dict[str, object]:
-    from joulebench.run.machine import describe_machine, preflight
+    from joulebench.runs.machine import describe_machine, preflight
 
     return {
         "energy_measured": measured,
@@ -171,7 +171,7 @@ def _print(
 
 
 def _print_machine() -> None:
-    from joulebench.run.machine import describe_machine
+    from joulebench.runs.machine import describe_machine
 
     machine = describe_machine()
     cpu, virtual = machine.cpu, machine.virtualization

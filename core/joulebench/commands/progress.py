@@ -13,8 +13,8 @@ from joulebench.commands.common import duration_text, range_text
 
 if TYPE_CHECKING:
     from joulebench.profile.measurement import MeasurementProtocol
-    from joulebench.run.cell import CellRun
-    from joulebench.run.outlook import Outlook
+    from joulebench.runs.cell import CellRun
+    from joulebench.runs.outlook import Outlook
 
 #: Seconds between two signs of life in a long step, on a terminal and elsewhere.
 LIVE_BEAT_S: Final = 1.0
@@ -104,7 +104,7 @@ class Progress:
     def cells(self, runs: Sequence[CellRun], protocol: MeasurementProtocol) -> None:
         """The cells that will be measured."""
         with self._lock:
-            from joulebench.run.outlook import Outlook
+            from joulebench.runs.outlook import Outlook
 
             self._outlook = Outlook(runs, protocol)
 

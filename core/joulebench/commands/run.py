@@ -21,7 +21,7 @@ from joulebench.errors import JoulebenchError, SessionError
 if TYPE_CHECKING:
     from joulebench.plan.cells import Plan
     from joulebench.profile.reading import Profile
-    from joulebench.run.runner import RunResult
+    from joulebench.runs.runner import RunResult
     from joulebench.sensors.quiet import QuietGate
 
 
@@ -89,9 +89,9 @@ def run(
     assert profile is not None  # noqa: S101
     from joulebench.profile.reading import checked_name
     from joulebench.profile.shipped import find_profile
-    from joulebench.run.folder import check_writable, new_session_folder, note_profile_file
-    from joulebench.run.instruments import set_up
-    from joulebench.run.runner import Run
+    from joulebench.runs.folder import check_writable, new_session_folder, note_profile_file
+    from joulebench.runs.instruments import set_up
+    from joulebench.runs.runner import Run
 
     registry, read, catalogue, plan = load_profile(profile, overrides, trusted=trust)
     check_writable(output)
@@ -200,10 +200,10 @@ def _resume(folder: Path, trust: bool, options: _Options) -> int:
     from joulebench.plan.planner import make_plan
     from joulebench.profile.reading import parse_profile
     from joulebench.registry.loading import default_registry
-    from joulebench.run.folder import is_own_profile, profile_file_of
-    from joulebench.run.instruments import set_up
-    from joulebench.run.resume import resume_plan
-    from joulebench.run.runner import Run
+    from joulebench.runs.folder import is_own_profile, profile_file_of
+    from joulebench.runs.instruments import set_up
+    from joulebench.runs.resume import resume_plan
+    from joulebench.runs.runner import Run
     from joulebench.session import Session
 
     session = Session(folder)

@@ -171,8 +171,8 @@ def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json:
 
     from joulebench.commands.progress import Progress
     from joulebench.registry.loading import default_registry
-    from joulebench.run.machine import describe_machine
-    from joulebench.run.spread import keep
+    from joulebench.runs.machine import describe_machine
+    from joulebench.runs.spread import keep
     from joulebench.selftest import measure_spread, pair_profile
 
     registry = default_registry()

@@ -1,6 +1,6 @@
 """Workers that are no processes: what a run does with its workers, tested in virtual time.
 
-:class:`FakeWorkers` makes them for :class:`joulebench.run.cell.CellRun` and notes all that is asked
+:class:`FakeWorkers` makes them for :class:`joulebench.runs.cell.CellRun` and notes all that is asked
 of them. A script says how long a request takes and where a worker fails.
 """
 

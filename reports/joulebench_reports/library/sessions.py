@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from joulebench.errors import JoulebenchError
-from joulebench.run.starting import Progress, run_profile
+from joulebench.runs.starting import Progress, run_profile
 from joulebench.session.places import open_sessions
 from joulebench_reports.library.result import Result
 
@@ -34,7 +34,7 @@ def run(
 
     ``set`` overrides values of the profile: ``{"protocol.max_blocks": 20}`` or
     ``["protocol.max_blocks=20"]``. The session is written under ``out``, as by ``joulebench run``.
-    ``progress`` is called with each :class:`~joulebench.run.starting.Progress`. Raises
+    ``progress`` is called with each :class:`~joulebench.runs.starting.Progress`. Raises
     :class:`~joulebench.errors.JoulebenchError` for a profile that cannot run and where no cell
     could be measured. Measuring takes minutes, and wants the machine to itself: a notebook's own
     kernel should be idle.

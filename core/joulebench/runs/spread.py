@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.backendkit import cache_folder
-from joulebench.run.machine import Machine
+from joulebench.runs.machine import Machine
 
 #: Fewer runs tell no spread.
 FEWEST_RUNS: Final = 3

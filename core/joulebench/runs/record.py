@@ -17,9 +17,9 @@ from joulebench.meter.stopping import BlocksSoFar
 from joulebench.meter.windows import Accountant, without_energy
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block
-from joulebench.run.legs import IdleOfProcesses
-from joulebench.run.orders import TextScore
-from joulebench.run.rows import (
+from joulebench.runs.legs import IdleOfProcesses
+from joulebench.runs.orders import TextScore
+from joulebench.runs.rows import (
     block_joules,
     block_row,
     energy_row,
@@ -32,7 +32,7 @@ from joulebench.run.rows import (
     sample_table,
     with_net,
 )
-from joulebench.run.simulated import device_rows, of_simulator
+from joulebench.runs.simulated import device_rows, of_simulator
 from joulebench.sensors.gate import throttled
 from joulebench.sensors.idle import IdleBaseline
 from joulebench.session import Session

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from joulebench.plan.loading import plan_profile
 from joulebench.profile.measurement import MeasurementProtocol
-from joulebench.run.cell import CellRun
-from joulebench.run.folder import check_writable, new_session_folder, note_profile_file
-from joulebench.run.instruments import set_up
-from joulebench.run.runner import Run
+from joulebench.runs.cell import CellRun
+from joulebench.runs.folder import check_writable, new_session_folder, note_profile_file
+from joulebench.runs.instruments import set_up
+from joulebench.runs.runner import Run
 
 
 @dataclass(frozen=True, slots=True)

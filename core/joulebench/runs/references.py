@@ -11,7 +11,7 @@ from typing import Any, Final
 from joulebench.api import Scalar
 from joulebench.errors import JoulebenchError
 from joulebench.plan.cells import PlannedReference
-from joulebench.run.orders import GREETING_S, Job, ScoredText, TextScore, decoded, opening_order
+from joulebench.runs.orders import GREETING_S, Job, ScoredText, TextScore, decoded, opening_order
 from joulebench.worker.process import WorkerError, WorkerProcess
 
 #: Folder of the session in which answers and logits are kept until the run ends.

@@ -19,7 +19,7 @@ from joulebench.plan.labels import untaken
 from joulebench.plan.modelnotes import described, model_notes
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
-from joulebench.run.orders import Job
+from joulebench.runs.orders import Job
 
 
 @dataclass(frozen=True, slots=True)

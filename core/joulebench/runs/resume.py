@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from joulebench.errors import SessionError
 from joulebench.plan.cells import Plan
-from joulebench.run.machine import Machine
+from joulebench.runs.machine import Machine
 from joulebench.session import Session
 from joulebench.session.tables import ChannelRow, ClockTriple, LegRow, ProbeRow, SessionRow
 from joulebench.version import __version__

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from joulebench.agreement import FULL_PRECISION, AgreementRecord, Comparison, agreement_record, verdict
 from joulebench.meter.clusters import paired_windows
-from joulebench.run.cell import CellRun
-from joulebench.run.orders import ScoredText, TextScore
-from joulebench.run.references import Reference, References
+from joulebench.runs.cell import CellRun
+from joulebench.runs.orders import ScoredText, TextScore
+from joulebench.runs.references import Reference, References
 from joulebench.worker.process import ToldError, WorkerError
 
 

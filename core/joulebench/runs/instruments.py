@@ -18,7 +18,7 @@ from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.windows import Accountant
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
-from joulebench.run.rows import channel_row, probe_row
+from joulebench.runs.rows import channel_row, probe_row
 from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes, without_frozen
 from joulebench.session.tables import ChannelRow, ProbeRow
 

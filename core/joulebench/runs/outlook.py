@@ -8,9 +8,9 @@ from typing import Final
 from joulebench.api import PROVENANCES
 from joulebench.plan.cells import Duration
 from joulebench.profile.measurement import MeasurementProtocol
-from joulebench.run.cell import CellRun
-from joulebench.run.timeleft import Pace, Remaining, remaining, time_left
-from joulebench.run.turns import LOADING, WARMING_UP
+from joulebench.runs.cell import CellRun
+from joulebench.runs.timeleft import Pace, Remaining, remaining, time_left
+from joulebench.runs.turns import LOADING, WARMING_UP
 
 _OF_PROCESS: Final = (LOADING, WARMING_UP)
 

@@ -18,9 +18,9 @@ from joulebench.meter.live.owner import ReaderOwner
 from joulebench.meter.stopping import Share, Stop, next_process
 from joulebench.meter.windows import Accountant
 from joulebench.profile.measurement import MeasurementProtocol
-from joulebench.run.cell import MOST_REQUESTS, CellRun
-from joulebench.run.judging import Judge
-from joulebench.run.record import Turn
+from joulebench.runs.cell import MOST_REQUESTS, CellRun
+from joulebench.runs.judging import Judge
+from joulebench.runs.record import Turn
 from joulebench.sensors.gate import ThermalGate, Thermometer
 from joulebench.sensors.idle import AFTER, BEFORE, IdleBaseline, measure_idle
 from joulebench.worker.process import WorkerError

@@ -18,9 +18,9 @@ from joulebench.meter.live.owner import JointSampler, Owner
 from joulebench.meter.live.sampling import ObserverTax, process_cpu_ns
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block, Inspected, Opened
-from joulebench.run.orders import GREETING_S, Job, ScoredText, TextScore, decoded, opening_order
-from joulebench.run.record import CellRecord, Seen, Turn
-from joulebench.run.rows import planned_row
+from joulebench.runs.orders import GREETING_S, Job, ScoredText, TextScore, decoded, opening_order
+from joulebench.runs.record import CellRecord, Seen, Turn
+from joulebench.runs.rows import planned_row
 from joulebench.sensors.gate import is_steady
 from joulebench.sensors.load import MachineLoad
 from joulebench.session.tables import CellRow

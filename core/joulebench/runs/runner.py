@@ -22,20 +22,20 @@ from joulebench.plan.checks import SkipCellError
 from joulebench.plan.files import ProfileFiles
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
-from joulebench.run.cell import CellRun
-from joulebench.run.folder import forget_profile_file, only_writer
-from joulebench.run.instruments import Instruments
-from joulebench.run.judging import AgreementJudge, Judge, QualityJudge
-from joulebench.run.machine import describe_machine, preflight, versions
-from joulebench.run.orders import Job, ScoredText
-from joulebench.run.packing import fitting
-from joulebench.run.preparation import Preparation
-from joulebench.run.record import CellRecord
-from joulebench.run.references import References
-from joulebench.run.resume import Leg
-from joulebench.run.rows import planned_row
-from joulebench.run.spread import recorded
-from joulebench.run.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
+from joulebench.runs.cell import CellRun
+from joulebench.runs.folder import forget_profile_file, only_writer
+from joulebench.runs.instruments import Instruments
+from joulebench.runs.judging import AgreementJudge, Judge, QualityJudge
+from joulebench.runs.machine import describe_machine, preflight, versions
+from joulebench.runs.orders import Job, ScoredText
+from joulebench.runs.packing import fitting
+from joulebench.runs.preparation import Preparation
+from joulebench.runs.record import CellRecord
+from joulebench.runs.references import References
+from joulebench.runs.resume import Leg
+from joulebench.runs.rows import planned_row
+from joulebench.runs.spread import recorded
+from joulebench.runs.turns import GroupRun, IdleBaselines, Rounds, Watcher, take_legs
 from joulebench.sensors.quiet import QuietGate
 from joulebench.session import Session
 from joulebench.session.tables import SCHEMA_VERSION, ClockTriple

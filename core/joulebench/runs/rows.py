@@ -19,7 +19,7 @@ from joulebench.meter.live.sampling import Drained
 from joulebench.meter.windows import TOTAL, PhaseEnergy, trusted_joules
 from joulebench.plan.cells import PlannedCell
 from joulebench.protocol import Block, RequestRecord
-from joulebench.run.simulated import block_cost, with_device_time
+from joulebench.runs.simulated import block_cost, with_device_time
 from joulebench.sensors.gate import hottest_c
 from joulebench.sensors.probing import ProbeState
 from joulebench.session.schema import file_schema
