@@ -12,6 +12,7 @@ from make_session import HOSTILE, Cell
 
 import joulebench
 from joulebench.errors import JoulebenchError, SessionError
+from joulebench.runs.starting import Progress
 from joulebench.session import Session
 from joulebench_reports.charts.palette import LIGHT, coloured
 from joulebench_reports.library.card import card_svg
@@ -132,3 +133,43 @@ def test_pictures_outside_of_the_page_have_its_light_colours() -> None:
 def test_data_of_a_stranger_is_no_colour() -> None:
     spec = {"color": "var:--ink", "data": {"values": [{"cell": "var:--ink"}]}}
     assert coloured(spec) == {"color": LIGHT["ink"], "data": {"values": [{"cell": "var:--ink"}]}}
+
+
+# -- measuring from Python -------------------------------------------------------------------------
+
+#: A few blocks of a model that is a shape alone.
+SHORT = """
+version = 1
+[model.tiny]
+source = "shape:tiny-llama"
+[backend.onnx]
+[workload.decode]
+[protocol]
+processes = 1
+min_blocks = 4
+max_blocks = 9
+block_s = 0.05
+warmup_min_s = 0.0
+warmup_requests = 1
+idle_s = 0.1
+"""
+
+
+def test_a_profile_is_measured_and_its_result_is_at_hand(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    profile = tmp_path / "short.toml"
+    profile.write_text(SHORT, encoding="utf-8")
+    steps: list[Progress] = []
+    result = joulebench.run(profile, {"protocol.max_blocks": 5}, out=tmp_path / "out", progress=steps.append)
+    assert [cell.label for cell in result.cells] == ["onnx decode"]
+    assert result.paths[0].parent == tmp_path / "out"
+    assert result.sessions[0].row.overrides == ("protocol.max_blocks=5",)
+    assert {"block", "ok"} <= {step.text for step in steps}
+
+
+def test_a_profile_that_cannot_run_is_an_error_and_leaves_no_session(tmp_path: Path) -> None:
+    with pytest.raises(JoulebenchError, match="nosuch"):
+        joulebench.run("nosuch", out=tmp_path / "out")
+    with pytest.raises(JoulebenchError, match="of type dict is no value"):
+        joulebench.run("quick", {"protocol.max_blocks": {"a": 1}}, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
