@@ -39,7 +39,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "costs:[cost_table]",
         "operators:[operator_table] unmeasured:[note] trust:[note]",
     ),
-    "probe": record("A probe that was asked for", "probe:text available:boolean reason:text? cure:text?"),
+    "probe": record("A requested probe", "probe:text available:boolean reason:text? cure:text?"),
     "channel": record(
         "A channel that was sampled; `scale` is the value of one raw count in `unit`",
         "channel:text quantity:text unit:text kind:text provenance:text domain:text? counted:boolean scale:number?",
@@ -89,14 +89,15 @@ RECORDS: Final[Mapping[str, Record]] = {
         "text_perplexity_ratio:number? divergences:[divergence] held:boolean disagrees:[text] intervals:{[number?]}",
     ),
     "divergence": record(
-        "Where an answer first parts from the reference's; `gap` and `tolerance` are in logits",
+        "Where an answer first differs from the reference's; `gap` and `tolerance` are in logits",
         "prompt:integer position:integer reference_token:integer token:integer reference_text:text? text:text?",
         "gap:number? tolerance:number? tie:boolean",
     ),
     "observer": record(
-        "What sampling cost", "cpu_share:number? ticks:integer? missed:integer? rate_hz:number? late_p99_s:number?"
+        "The overhead of sampling",
+        "cpu_share:number? ticks:integer? missed:integer? rate_hz:number? late_p99_s:number?",
     ),
-    "flag": record("A flag; `blocks` is null where it is the whole cell's", "flag:text blocks:integer?"),
+    "flag": record("A flag; `blocks` is null if it applies to the whole cell", "flag:text blocks:integer?"),
     "token": record(
         "What one token moves and computes",
         "weights_bytes:integer? kv_position_bytes:integer? operations:integer? head_operations:integer?",
@@ -108,21 +109,21 @@ RECORDS: Final[Mapping[str, Record]] = {
         "context:integer?",
     ),
     "answer": record(
-        "What does best for a model and workload; `left_out` are pairs of a label and why it is out of the question",
+        "The best cells for a model and workload; `left_out` are pairs of a label and the reason",
         "model:text workload:text cells:integer baseline:text provenance:text? picks:[pick] quality:text",
         "left_out:[[text]] trust:grade reason:text?",
     ),
     "pick": record(
-        "The best by a goal; where it is not `shown` to be, the `undecided` may be better, and `cure` would tell",
+        "The best by a goal; if it is not `shown` to be, the `undecided` may be better, and `cure` says how to decide",
         "goal:text cell_id:text label:text figure:figure against:verdict? saving:text shown:boolean as_good:[text]",
         "undecided:[text] cure:text?",
     ),
     "grade": record(
-        "How far to trust the ranking, A to D, the reasons that decide first", "grade:text reasons:[reason]"
+        "How far to trust the ranking, A to D; the decisive reasons come first", "grade:text reasons:[reason]"
     ),
-    "reason": record("What holds the grade down to its own, and what would raise it", "grade:text text:text cure:text"),
+    "reason": record("A reason for a grade, and what would raise it", "grade:text text:text cure:text"),
     "verdict_table": record(
-        "Cells of one model and workload against one of them",
+        "Cells of one model and workload, compared with one of them",
         "model:text workload:text baseline_id:text baseline:text verdicts:[verdict]",
     ),
     "verdict": record(
@@ -153,10 +154,12 @@ RECORDS: Final[Mapping[str, Record]] = {
         "top1:bounded greedy:bounded",
     ),
     "relative": record(
-        "A ratio; `in_turns` is false where drift may be in it",
+        "A ratio; `in_turns` is false if it may include drift",
         "value:number? low:number? high:number? reason:text? in_turns:boolean",
     ),
-    "bounded": record("A figure against the agreement check's reference", "value:number? low:number? high:number?"),
+    "bounded": record(
+        "A figure against the reference of the agreement check", "value:number? low:number? high:number?"
+    ),
     "front": record(
         "A Pareto front by labels; `off` pairs a cell with the one that dominates it",
         "objectives:[text] left_out:[text] on:[text] off:[[text]] unplaced:[[text]]",
@@ -164,18 +167,18 @@ RECORDS: Final[Mapping[str, Record]] = {
     "claim": record(
         "A survey's claim, with this session's verdict", "text:text reading:text verdict:text cases:[case]"
     ),
-    "case": record("A cell held against a claim", "label:text outcome:text figures:text"),
+    "case": record("A cell checked against a claim", "label:text outcome:text figures:text"),
     "operator_table": record(
         "A model's operators, and their sum beside the whole token",
         "title:text context:integer? lines:[operator] sum_s:figure sum_j:figure together:operator? whole_label:text?",
         "whole_context:number? whole_s:figure? whole_j:figure?",
     ),
     "operator": record(
-        "An operator; `flattered` where a cache serves what a whole token's bytes would not fit into",
+        "An operator; `flattered` if its bytes fit into a cache that a whole token's do not",
         "name:text label:text call_s:figure per_token:integer token_s:figure token_j:figure bandwidth_gb_s:number?",
         "bandwidth_share:number? flattered:boolean",
     ),
-    "note": record("A term and what to know of it", "term:text text:text"),
+    "note": record("A term and its note", "term:text text:text"),
 }
 
 _TYPES: Final = {"text": "string", "integer": "integer", "number": "number", "boolean": "boolean"}

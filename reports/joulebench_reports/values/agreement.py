@@ -12,7 +12,7 @@ from joulebench_reports.words.text import UNKNOWN, number, plain
 
 @dataclass(frozen=True, slots=True)
 class AnswerDivergence:
-    """Where an answer first parts from the reference's; positions and prompts count from 0."""
+    """Where an answer first differs from the reference's; positions and prompts count from 0."""
 
     prompt: int
     position: int
@@ -187,7 +187,7 @@ def detail_pairs(agreement: AgreementFigures | None) -> Iterator[tuple[str, str]
     if agreement.compared_tokens is None:
         return
     yield "greedy tokens that agree", f"{agreement.agreed_tokens} of {agreement.compared_tokens}"
-    yield "answers that part at a tie", str(agreement.ties)
+    yield "answers that first differ at a tie", str(agreement.ties)
     share = agreed_share(agreement)
     for name, key, value, factor in (
         ("share of equal greedy tokens", "agreed_share", share, 100.0),

@@ -62,7 +62,7 @@ class Relative:
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """A figure against the agreement check's reference, with its interval."""
+    """A figure compared with the agreement check's reference, with its interval."""
 
     value: float | None = None
     low: float | None = None
