@@ -207,7 +207,7 @@ def _words(tree: ast.AST) -> set[str]:
 
 def test_flags_are_found_in_every_way_in_which_they_are_set() -> None:
     core = ROOT / "core" / "joulebench"
-    assert {"contended", "throttled", "resumed", "sampler_lost"} <= _flags_given(core / "run" / "record.py")
+    assert {"contended", "throttled", "resumed", "sampler_lost"} <= _flags_given(core / "runs" / "record.py")
     assert {"counter_frozen", "sensor_lost"} <= _flags_of(core / "meter" / "windows.py")
     assert "forked" in _flags_given(core / "metering" / "window.py")
     assert "contended" in _flags_given(core / "metering" / "command.py")
