@@ -17,7 +17,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 #: Sums of others, and what only developers need.
-LEFT_OUT: Final = frozenset({"all", "test", "lint"})
+LEFT_OUT: Final = frozenset({"all", "test", "lint", "docs"})
 #: As the Makefile has it: llama.cpp without what is not used.
 CMAKE_ARGS: Final = (
     "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF "

@@ -51,6 +51,13 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {f"docs/{each.name}" for each in DOCS.glob("*.md")} <= set(_LINK.findall(readme))
 
 
+def test_every_page_has_one_place_in_the_site_s_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    placed = re.findall(r"^ +- ([\w-]+\.md)$", navigation, re.MULTILINE)
+    # README.md and CHANGELOG.md have other names there.
+    assert sorted(placed) == sorted([*(page.name for page in DOCS.glob("*.md")), "index.md", "changelog.md"])
+
+
 def test_the_readme_names_every_extra_that_users_install() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
