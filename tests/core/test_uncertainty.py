@@ -155,6 +155,23 @@ def test_three_processes_are_covered_whatever_their_difference(between: float) -
     assert 0.92 <= hits / cells <= 0.975
 
 
+@pytest.mark.parametrize("between", [0.0, 0.1, 0.3, 2.0])
+def test_processes_of_unequal_length_are_covered_by_the_interval_of_the_mean_that_is_stated(between: float) -> None:
+    """Every block counts alike in it: with looks at 20, 40, 80, … each process is as long as all before."""
+    rng = np.random.default_rng(19)
+    sizes, cells = (20, 20, 40, 80, 160), 1000
+    hits, plain = 0, 0.0
+    for _ in range(cells):
+        groups = [rng.normal(between * rng.normal(), 1.0, n).tolist() for n in sizes]
+        interval = process_interval(groups)
+        assert interval.mean == pytest.approx(sum(map(sum, groups)) / sum(sizes))
+        hits += holds_zero(interval)
+        plain += (interval.u or 0.0) / cells
+    assert 0.92 <= hits / cells <= 0.99
+    if not between:
+        assert plain < 1.25 / math.sqrt(sum(sizes))  # it was that of a mean over processes, 1.4 times as much
+
+
 def test_process_means_are_the_units_where_processes_differ() -> None:
     rng = np.random.default_rng(17)
     groups = [(10 * k + rng.normal(size=20)).tolist() for k in range(4)]
