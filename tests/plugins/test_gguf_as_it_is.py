@@ -366,8 +366,8 @@ window = 64
 """,
         encoding="utf-8",
     )
-    answer = cli("run", str(profile), "--out", str(tmp_path / "out"), "--no-report")
-    assert answer.code == 0, answer.err
+    answer = cli("run", str(profile), "--output", str(tmp_path / "out"), "--no-report")
+    assert answer.code == 0, answer.stderr
     (session,) = (tmp_path / "out").iterdir()
     q8, other = Session(session).cells().to_pylist()
     facts = json.loads(q8["facts_json"])
