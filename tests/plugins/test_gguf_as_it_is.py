@@ -137,6 +137,15 @@ def test_the_context_of_a_file_is_known_to_the_plan(qwen: tuple[Any, Path]) -> N
     assert cell.reason.endswith("tokens of context; the model has 128")
 
 
+def test_models_show_tells_of_the_file_itself(cli: Any, quantized: Callable[[str], Path]) -> None:
+    answer = cli("models", "show", f"path:{quantized('q8_0')}", "--json")
+    facts = json.loads(answer.stdout)
+    assert facts["file"]["numbers"].startswith("Q8_0, 8.")
+    assert facts["file"]["tokenizer"] is True
+    assert facts["config"]["quantization_config"] == {"quant_method": "gguf", "type": "Q8_0"}
+    assert "dtype" not in facts["config"]
+
+
 # -- what it refuses ------------------------------------------------------------------------------
 
 

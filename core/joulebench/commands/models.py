@@ -83,6 +83,14 @@ def show_model(source: str, as_json: bool) -> None:
     converters = [registry.converter(name) for name in registry.names("converter")]
     ref = described(converters, resolve_model(source, catalogue, Path.cwd()))
     facts = {**asdict(ref), "config": dict(ref.config) if ref.config else None}
+    if ref.file is not None:
+        # The type that an importer would write is none of the file's.
+        facts["config"] = {key: value for key, value in (ref.file_config or {}).items() if key != "dtype"}
+        facts["file"] = {
+            "parts": [path.name for path in ref.file.files],
+            "numbers": ref.file.numbers,
+            "tokenizer": ref.file.tokenizer,
+        }
     if source in catalogue.models:
         facts["catalogue"] = asdict(catalogue.models[source])
     if as_json:
