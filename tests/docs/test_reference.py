@@ -18,7 +18,7 @@ from joulebench import protocol
 from joulebench.api import Quantity
 from joulebench.meter.comparison import Verdict
 from joulebench.profile.reading import section_options
-from joulebench.session import schema
+from joulebench.session import schema, tables
 from joulebench.worker import serving as worker
 from joulebench_reports.words.flags import EXPLANATIONS
 
@@ -74,6 +74,14 @@ def test_columns_with_a_unit_in_their_name_have_it_in_their_metadata() -> None:
 
 def _is_struct(field: pa.Field) -> bool:
     return bool(pa.types.is_struct(field.type))
+
+
+def test_every_minor_version_of_the_session_s_format_says_what_it_added() -> None:
+    listed = {row[0]: row[1] for row in _rows(page("session-format.md")) if re.fullmatch(r"1\.\d+", row[0])}
+    assert list(listed) == [f"{tables.SCHEMA_VERSION}.{minor}" for minor in range(1, tables.SCHEMA_MINOR + 1)]
+    columns = {field.name for fields in [*_TABLES.values(), *_STRUCTS.values()] for field in fields}
+    named = {name for added in listed.values() for name in re.findall(r"`(\w+)`", added)}
+    assert named <= columns
 
 
 def test_every_key_of_every_section_of_a_profile_is_documented() -> None:

@@ -14,7 +14,7 @@ from doc_pages import ROOT, blocks
 from page_plugin import Example
 
 from joulebench.meter.live.sampler import edge_reader, load_factory
-from joulebench.protocol import Block
+from joulebench.protocol import Block, OpenOrder
 
 _MESSAGES: Final = [
     (each.words[0], json.loads(each.code)) for each in blocks("worker-protocol.md") if each.language == "json"
@@ -61,6 +61,11 @@ def test_an_answer_has_the_fields_that_the_page_shows(op: str, answers: dict[str
         assert set(answers[op]["requests"][0]) == set(shown["requests"][0])
         kinds = [edge[1] for edge in answers[op]["requests"][0]["edges"]]
         assert kinds == [edge[1] for edge in shown["requests"][0]["edges"]]
+
+
+def test_the_page_s_order_to_open_is_what_the_parent_sends() -> None:
+    (shown,) = [request for request, _ in _PAIRS if request["op"] == "open"]
+    assert json.loads(json.dumps(OpenOrder.from_json(shown).to_json())) == shown
 
 
 def test_a_model_without_tokenizer_answers_score_with_an_error(answers: dict[str, dict[str, Any]]) -> None:
