@@ -99,8 +99,8 @@ def test_a_cell_of_which_no_difference_is_shown_is_as_good(tmp_path: Path) -> No
     assert {label(found), *(each.label for each in found.as_good)} == {"int4", "int4 too"}
     (code, text) = run(tmp_path / "s", "--max-loss", "none")
     assert code == 0
-    assert "As good, as far as 10% would have been seen\n  int4" in text
-    assert "no difference shown" in text
+    assert "As good (a difference of 10% would have been detected)\n  int4" in text
+    assert "no significant difference" in text
     assert "Next\n  f32: costs 15" in text
 
 
@@ -160,7 +160,7 @@ def test_the_best_in_time_or_memory(tmp_path: Path) -> None:
 def test_what_is_unknown_keeps_no_limit(tmp_path: Path) -> None:
     unscored = replace(INT4, perplexity=None)
     found = advised(tmp_path / "1", F32, unscored, max_loss=0.5)
-    assert found.refused == (("int4", "loss of perplexity unknown: the cell was not scored"),)
+    assert found.refused == (("int4", "loss of perplexity unknown: it was not measured for the cell"),)
     limited = advised(tmp_path / "2", F32, INT8, limits=["device_memory<1GB"])
     assert label(limited) is None
     assert "device memory unknown" in limited.refused[0][1]

@@ -107,8 +107,8 @@ def test_a_tie_is_told_with_its_place_tokens_and_gap(tmp_path: Path) -> None:
     text = read("terminal", session(tmp_path, tied=record(TIE)))
     assert "478/478, 1 tie" in text
     assert (
-        'at token 31 of answer 3: 260 " a" for 284 " the", which the reference has 0.00110 ahead '
-        "in logits (a tie by rounding: up to 0.0023 is one)"
+        'first at token 31 of answer 3: 260 " a" instead of 284 " the", which the reference prefers by '
+        "0.00110 logits (a tie by rounding; ties: ≤ 0.0023)"
     ) in text
     assert "DISAGREES" not in text
 
@@ -116,7 +116,7 @@ def test_a_tie_is_told_with_its_place_tokens_and_gap(tmp_path: Path) -> None:
 def test_of_several_divergences_one_that_is_no_tie_is_told(tmp_path: Path) -> None:
     text = read("terminal", session(tmp_path, rough=record(TIE, REAL, held=False)))
     assert PARTS in text
-    assert "2 of 8 answers part" in text
+    assert "2 of 8 answers differ" in text
 
 
 def test_csv_has_a_column_for_each_figure(tmp_path: Path) -> None:

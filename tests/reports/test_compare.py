@@ -143,7 +143,7 @@ def test_estimated_energies_carry_the_error_of_their_model(tmp_path: Path) -> No
     estimated = replace(PLAIN, energies={"estimated": 1.0})
     found = against(tmp_path, estimated, replace(estimated, joules_per_token=0.6))
     assert verdicts(found)["energy"] == "no_change"
-    assert "the model's error of 20 % (1 σ) is in the interval" in rule(found)
+    assert "the model's error of 20 % (1 σ) is included" in rule(found)
 
 
 def test_the_spread_from_run_to_run_is_in_the_interval_where_it_was_measured(tmp_path: Path) -> None:

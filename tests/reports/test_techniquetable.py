@@ -320,7 +320,7 @@ def test_the_table_for_spreadsheets_has_the_intervals(tmp_path: Path) -> None:
 
 def test_a_technique_on_no_front_is_named_with_what_beats_it(tmp_path: Path) -> None:
     lines = dict(front_lines(table(usual(tmp_path))))
-    assert "torch sparse loses to llamacpp q4" in lines["loss of quality against peak memory"]
+    assert "torch sparse is dominated by llamacpp q4" in lines["loss of quality against peak memory"]
     assert "llamacpp q4" in lines["loss of quality against energy"].split(";")[0]
 
 

@@ -51,7 +51,7 @@ def test_a_difference_is_told_with_its_interval(tmp_path: Path, joules: float, o
 def test_equal_cells_are_not_told_apart(tmp_path: Path) -> None:
     found = verdict(tmp_path, BASE, OTHER)
     assert found.outcome == "no difference shown"
-    assert re.search(r"one of [\d.]+ % would have been", found.text)
+    assert re.search(r"would have detected ≥ [\d.]+ %", found.text)
 
 
 def test_cells_of_different_groups_cannot_be_told(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_ratio_of_times_is_called_one(tmp_path: Path) -> None:
 def test_a_process_is_no_program(tmp_path: Path) -> None:
     one = [replace(cell, processes=1) for cell in (BASE, OTHER)]
     found = verdict(tmp_path / "1", one[0], replace(one[1], joules_per_token=0.46))
-    assert re.fullmatch(r"cannot tell: one process each \(7\.\d % less, if starts do not differ\)", found.text)
+    assert re.fullmatch(r"cannot tell: one process each \(7\.\d % less, if process starts do not differ\)", found.text)
     assert verdict(tmp_path / "2", BASE, replace(OTHER, joules_per_token=0.46)).outcome == "saves"
     assert verdict(tmp_path / "3", one[0], replace(one[1], joules_per_token=0.3)).outcome == "saves"
 
@@ -115,7 +115,7 @@ def test_a_process_is_no_program(tmp_path: Path) -> None:
 def test_the_spread_from_run_to_run_is_in_the_verdict_or_said_to_be_unknown(tmp_path: Path) -> None:
     cheaper = replace(OTHER, joules_per_token=0.46)
     (table,) = tables(tmp_path / "1", BASE, cheaper)
-    assert "was not measured here" in table.note
+    assert "was not measured on this machine" in table.note
     recorded = json.dumps({"run_to_run_sigma": 0.05, "run_to_run_runs": 10})
     (wide,) = tables(tmp_path / "2", BASE, cheaper, preflight_json=recorded)
     assert wide.verdicts[0].text == "cannot tell: 7.7 % less is within the spread from run to run"

@@ -245,5 +245,5 @@ def _blindness(change: Change) -> str | None:
     if not change.blind or change.smallest_detectable is None:
         return None
     if change.smallest_detectable > 1:
-        return "too noisy to see anything"
-    return f"only {100 * change.smallest_detectable:.1f} % or more would be seen"
+        return "too noisy"
+    return f"would have detected ≥ {100 * change.smallest_detectable:.1f} %"

@@ -22,7 +22,7 @@ _WORDS: Final = {
     "worse": "WORSE",
     "better": "better",
     "small": "within the threshold",
-    "no_change": "no change shown",
+    "no_change": "no significant change",
     "cannot_tell": "cannot tell",
     "not_compared": "not compared",
 }
@@ -92,7 +92,7 @@ def headline(comparison: RunComparison) -> str:
     parts = [f"{worse} regression{'' if worse == 1 else 's'}"] if worse else []
     parts += [f"{better} better"] if better else []
     if undecided:
-        parts.append(f"{undecided} cannot be decided (a change as large as the threshold would have been missed)")
+        parts.append(f"{undecided} cannot be decided (a change as large as the threshold would not have been detected)")
     elif not worse:
         parts.insert(0, "no regressions")
     return f"of {figures} figure{'' if figures == 1 else 's'}: {', '.join(parts)}"
@@ -110,18 +110,19 @@ def rule(comparison: RunComparison) -> str:
     parts = [f"Worse or better: changed by more than {limit}."]
     if tested:
         parts.append(
-            "The interval of the change must exclude none as well; intervals hold at 95 % for all "
-            f"{len(tested)} figures together (Bonferroni). The runs did not take turns: what drifted on "
-            "the machine between them is in no interval."
+            "The interval of the change must exclude zero as well; intervals hold at 95 % for all "
+            f"{len(tested)} figures together (Bonferroni). The runs did not take turns: drift of "
+            "the machine between them is not included."
         )
     if any(_processes(change) < PROCESSES_AS_UNITS for change in tested):
         parts.append(
-            f"Cells of fewer than three processes: starts are assumed to differ by {percent(ASSUMED_START_U)} (1 σ)."
+            "Cells with fewer than three processes: process starts are assumed to differ by "
+            f"{percent(ASSUMED_START_U)} (1 σ)."
         )
     if any(change.provenance == "estimated" for change in tested):
-        parts.append(f"Estimated energies: the model's error of {percent(MODEL_U)} (1 σ) is in the interval.")
+        parts.append(f"Estimated energies: the model's error of {percent(MODEL_U)} (1 σ) is included.")
     if tested and all(side.state.get(RUN_TO_RUN) is None for side in (comparison.baseline, comparison.current)):
-        parts.append("How runs differ from one to the next was not measured ('joulebench selftest --runs 10').")
+        parts.append("The spread from run to run was not measured ('joulebench selftest --runs 10').")
     if any(not METRICS[change.metric].scatters for change in comparison.changes):
         parts.append("Peak memory and perplexity have no interval: the threshold alone judges.")
     return " ".join(parts)

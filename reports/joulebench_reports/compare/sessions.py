@@ -207,6 +207,6 @@ def _absent(cell: CellSummary, estimates: tuple[Estimate, ...]) -> dict[str, str
         "ttft": cell.speed.ttft_median_s.reason_if_null,
         "tpot": cell.speed.tpot_s.reason_if_null,
         "memory": "no reading of the worker's memory",
-        "perplexity": "the model was not scored in this session",
+        "perplexity": "perplexity was not measured in this session",
     }
     return {name: why or "unknown" for name, why in reasons.items() if name not in present}

@@ -222,10 +222,10 @@ class Adviser:
 
     def _no_loss(self, cell: CellSummary) -> str:
         if cell.quality.perplexity is None:
-            return "the cell was not scored"
+            return "it was not measured for the cell"
         if self._reference is None:
-            return "no uncompressed cell was scored"
-        return "scored on another text than the reference"
+            return "it was not measured for an uncompressed cell"
+        return "measured on another text than the reference's"
 
     def _value(self, cell: CellSummary, objective: Objective) -> float | None:
         if objective == "energy":

@@ -210,7 +210,7 @@ def _single(name: str, cell: CellSummary, base: CellSummary | None) -> Relative:
 
 def _quality_change(own: QualityFigures, base: QualityFigures) -> Relative:
     if own.perplexity is None or not base.perplexity:
-        return Relative(reason="the model was not scored")
+        return Relative(reason="perplexity was not measured")
     if (own.text, own.tokens) != (base.text, base.tokens):
         return Relative(reason="scored on another text than the baseline")
     change = paired_windows(own.windows, base.windows)

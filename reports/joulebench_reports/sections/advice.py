@@ -41,14 +41,15 @@ def _items(advice: Advice) -> Iterator[Item]:
         yield Paragraph("No cell is left to recommend.")
     elif best is None:
         first = advice.ranked[0]
-        yield Paragraph(f"No recommendation: the best cell cannot be told. Run again with {advice.cure}.")
+        yield Paragraph("No recommendation: no cell is significantly better than the others.")
+        yield Paragraph(f"Run again with {advice.cure}.")
         yield Paragraph(f"Lowest estimate: {first.label}: {_figures(first, advice)}")
-        yield from _notes("Not told from it", advice.undecided, advice)
+        yield from _notes("Not significantly different, or unknown", advice.undecided, advice)
     else:
         yield Paragraph(f"Deploy {best.label}: {_figures(best, advice)}")
         if best.doubts:
             yield NoteList(tuple(Note("but", doubt) for doubt in best.doubts))
-    yield from _notes(f"As good, as far as {AS_GOOD:.0%} would have been seen", advice.as_good, advice)
+    yield from _notes(f"As good (a difference of {AS_GOOD:.0%} would have been detected)", advice.as_good, advice)
     behind = [cell for cell in advice.ranked if cell.standing == "behind"]
     yield from _notes("Next", behind[:1], advice)
     yield from _front(advice.front)

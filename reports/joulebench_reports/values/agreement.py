@@ -135,19 +135,18 @@ def agreement_notes(cells: Sequence[tuple[str, AgreementFigures | None]]) -> Ite
         worst = agreement.worst
         if worst is not None:
             parted = len(agreement.divergences)
-            others = f"; {parted} of {agreement.prompts} answers part" if parted > 1 else ""
-            yield f"{label} parts from the reference", divergence_text(worst) + others
+            others = f"; {parted} of {agreement.prompts} answers differ" if parted > 1 else ""
+            yield f"{label} differs from the reference", divergence_text(worst) + others
 
 
 def divergence_text(divergence: AnswerDivergence) -> str:
     """Where, which tokens, how close the reference saw them, and whether that is a tie."""
     kind = "a tie by rounding" if divergence.tie else "no tie"
-    limit = number(divergence.tolerance, 2)
     return (
-        f"at token {divergence.position + 1} of answer {divergence.prompt + 1}: "
-        f"{_token(divergence.token, divergence.text)} for "
-        f"{_token(divergence.reference_token, divergence.reference_text)}, which the reference has "
-        f"{number(divergence.gap, 3)} ahead in logits ({kind}: up to {limit} is one)"
+        f"first at token {divergence.position + 1} of answer {divergence.prompt + 1}: "
+        f"{_token(divergence.token, divergence.text)} instead of "
+        f"{_token(divergence.reference_token, divergence.reference_text)}, which the reference prefers by "
+        f"{number(divergence.gap, 3)} logits ({kind}; ties: ≤ {number(divergence.tolerance, 2)})"
     )
 
 

@@ -43,7 +43,7 @@ NOTE: Final = (
     "equal greedy tokens are against the reference of the agreement check, over its prompts. "
     "Size and peak memory are single readings."
 )
-_APART_NOTE: Final = f"{_APART} The two cells did not take turns: what drifted between them is in no interval."
+_APART_NOTE: Final = f"{_APART} The two cells did not take turns: drift between them is not included."
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +244,12 @@ def _cells(labels: Sequence[str]) -> str:
 
 
 def front_lines(table: CostTable) -> list[tuple[str, str]]:
-    """A line for each Pareto front: what is weighed, and which cells nothing beats."""
+    """A line for each trade-off: its objectives, and the Pareto-optimal cells."""
     lines: list[tuple[str, str]] = []
     for front in table.fronts:
         if len(front.objectives) < 2:
             continue
-        off = "".join(f"; {plain(label)} loses to {plain(to)}" for label, to in front.off)
+        off = "".join(f"; {plain(label)} is dominated by {plain(to)}" for label, to in front.off)
         named = " against ".join(_OBJECTIVES.get(objective, objective) for objective in front.objectives)
         lines.append((named, ", ".join(map(plain, front.on)) + off))
     return lines

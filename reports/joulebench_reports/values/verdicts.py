@@ -74,17 +74,17 @@ class VerdictTable:
         comparisons = [verdict.comparison for verdict in self.verdicts if verdict.comparison is not None]
         flags = {flag for comparison in comparisons for flag in comparison.flags}
         parts = [
-            "In the rounds in which both cells took turns, with 95 % intervals. A difference is claimed where "
-            "the interval excludes none."
+            "In the rounds in which both cells took turns, with 95 % intervals. A difference is significant where "
+            "the interval excludes zero."
         ]
         if len(comparisons) > 1:
             parts.append(
                 f"The intervals hold for all {len(comparisons)} cells together (Bonferroni; decisions by Holm's "
-                "rule): of many cells some would else differ by chance."
+                "rule): otherwise some of many cells would differ by chance."
             )
         parts += [text for flag, text in _NOTES.items() if flag in flags]
         if comparisons and "run_to_run" not in flags:
-            parts.append("How runs differ from one to the next was not measured here and is in no interval.")
+            parts.append("The spread from run to run was not measured on this machine and is not included.")
         return " ".join(parts)
 
     def rows(self) -> list[tuple[str, str]]:
@@ -94,12 +94,12 @@ class VerdictTable:
 
 #: Flag of a comparison → what the table's note says of it.
 _NOTES: Final = {
-    "start_spread_assumed": f"Cells of fewer than three processes: starts are assumed to differ by "
-    f"{percent(ASSUMED_START_U)} (1 σ), which is in the interval.",
-    "model_error": "Estimated energies: their model's error, 20 % (1 σ) or more, is in the interval.",
-    "time_derived": "Time-derived: at equal estimated power the ratio of energies is that of times once more; "
-    "the model's error is in the interval.",
-    "run_to_run": "The spread from run to run that was measured on this machine is in the interval.",
+    "start_spread_assumed": f"Cells with fewer than three processes: process starts are assumed to differ by "
+    f"{percent(ASSUMED_START_U)} (1 σ), which is included in the interval.",
+    "model_error": "Estimated energies: the error of their model, 20 % (1 σ) or more, is included in the interval.",
+    "time_derived": "Time-derived: at equal estimated power the ratio of energies only repeats that of times; "
+    "the error of the model is included in the interval.",
+    "run_to_run": "The spread from run to run, measured on this machine, is included in the interval.",
     "through_anchor": "Cells of different groups are compared through one that took turns with both.",
 }
 
@@ -115,8 +115,9 @@ def _words(comparison: CellComparison | None, reason: str | None) -> tuple[Outco
         seen = comparison.smallest_detectable
         apart = "" if comparison.paired else "; not measured in turns"
         visible = seen is not None and seen < 1
-        why = f"one of {percent(seen)} would have been" if visible else "too noisy to see any"
-        return "no difference shown", f"no difference shown: {why}{apart}"
+        detected = f"would have detected ≥ {percent(seen)}{apart}"
+        text = f"no significant difference ({detected})" if visible else f"inconclusive: too noisy{apart}"
+        return "no difference shown", text
     return CANNOT_TELL, f"{CANNOT_TELL}: {_why(comparison)}"
 
 
@@ -145,7 +146,7 @@ def _why(comparison: CellComparison) -> str:
     if "model_error" in flags or "time_derived" in flags:
         return f"{change} is within the error of the estimate's model"
     if "single_process" in flags:
-        return f"one process each ({change}, if starts do not differ)"
+        return f"one process each ({change}, if process starts do not differ)"
     if "few_processes" in flags:
-        return f"two processes each ({change}, if starts do not differ)"
+        return f"two processes each ({change}, if process starts do not differ)"
     return f"{change} is within the spread from run to run"
