@@ -9,6 +9,7 @@ import pytest
 from make_session import Cell
 
 from joulebench.session import Session
+from joulebench_reports.charts.answerparts import answer_charts
 from joulebench_reports.charts.drawing import svg
 from joulebench_reports.charts.heat import heat_charts
 from joulebench_reports.charts.scaling import scaling_charts
@@ -83,3 +84,17 @@ def test_every_such_picture_is_drawn(tmp_path: Path) -> None:
     assert len({chart.title.split(",")[0] for chart in charts}) == 3
     for chart in charts:
         assert svg(chart).startswith("<svg")
+
+
+def test_the_parts_of_an_answer_are_its_whole(tmp_path: Path) -> None:
+    summary, _ = summary_of(sessions(tmp_path, 1, [Cell("a", "base"), Cell("b", "lean", joules_per_token=0.2)]))
+    charts = answer_charts(summary.shown)
+    assert [chart.provenance for chart in charts] == ["estimated"]
+    assert [row[0] for row in charts[0].rows] == ["lean", "base"]
+    cell = next(cell for cell in summary.shown if cell.label == "base")
+    whole = (cell.headline.value or 0) * (cell.units_per_request or 0)
+    total, *parts = (float(text) for text in charts[0].rows[1][1:5])
+    assert total == pytest.approx(whole, rel=0.01)
+    assert sum(parts) == pytest.approx(total, rel=0.01)
+    pytest.importorskip("vl_convert")
+    assert svg(charts[0]).startswith("<svg")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.errors import JoulebenchError
+from joulebench_reports.charts.answerparts import answer_charts
 from joulebench_reports.charts.bars import comparison_charts
 from joulebench_reports.charts.drawing import png, standalone, svg
 from joulebench_reports.charts.heat import heat_charts
@@ -80,8 +81,8 @@ class Plots:
         return _plot("scaling", scaling_charts(self._cells))
 
     def phases(self) -> Plot:
-        """Energy of prefill and of decoding."""
-        return _plot("phases", phase_charts(self._cells))
+        """Where the energy of an answer goes, and what a token of each phase takes."""
+        return _plot("phases", [*answer_charts(self._cells), *phase_charts(self._cells)])
 
     def _bars(self, *, energy: bool) -> Iterator[Chart]:
         for chart in comparison_charts(self._cells):

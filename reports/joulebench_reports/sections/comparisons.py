@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from joulebench_reports.charts.answerparts import answer_charts
 from joulebench_reports.charts.bars import comparison_charts
 from joulebench_reports.charts.heat import heat_charts
 from joulebench_reports.charts.phases import phase_charts
@@ -23,6 +24,7 @@ def charts_section(material: Material) -> Iterator[Section]:
             *comparison_charts(cells),
             *heat_charts(cells),
             *scaling_charts(cells),
+            *answer_charts(cells),
             *phase_charts(cells),
         ]
         nothing = Paragraph("No cell has a figure to draw.")
