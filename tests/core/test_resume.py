@@ -48,7 +48,8 @@ def _consistent(session: Session, blocks: int) -> None:
 
 
 def _meter() -> dict[str, dict[str, object]]:
-    return {"toymeter": {"mode": "gauge"}}
+    """A gauge that several samplers may read, so that the sampler of a cell that waits is there as well."""
+    return {"toymeter": {"mode": "shared"}}
 
 
 def test_a_killed_run_leaves_no_process_and_resumes_with_every_finished_block(bench: Bench) -> None:

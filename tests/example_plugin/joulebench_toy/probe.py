@@ -18,7 +18,7 @@ class ToyMeter(Probe):
             "str",
             "off",
             "what it does",
-            choices=("off", "gauge", "raise", "hang", "twins", "fatal", "garbage", "caching", "line"),
+            choices=("off", "gauge", "shared", "raise", "hang", "twins", "fatal", "garbage", "caching", "line"),
         ),
         Option("milliwatts", "int", 5000, "what the gauge shows"),
         Option("device", "str", "", "what the counters 'caching' and 'line' read"),
@@ -41,7 +41,7 @@ class ToyMeter(Probe):
             return (_channel("memory", "Exits", "0"), _channel("memory", "Short", "0", "short"))
         if settings["mode"] in ("caching", "line"):
             return (_counter(str(settings["mode"]).title(), str(settings["device"])),)
-        gauge = _channel("power", "Gauge", str(settings["milliwatts"]))
+        gauge = _channel("power", "Gauge", str(settings["milliwatts"]), concurrent=settings["mode"] == "shared")
         return (gauge, gauge) if settings["mode"] == "twins" else (gauge,)
 
 
@@ -60,13 +60,13 @@ def _counter(reader: str, device: str) -> Channel:
     )
 
 
-def _channel(quantity: str, reader: str, argument: str, name: str = "board") -> Channel:
+def _channel(quantity: str, reader: str, argument: str, name: str = "board", *, concurrent: bool = False) -> Channel:
     return Channel(
         path=f"toymeter/{name}",
         quantity=quantity,  # type: ignore[arg-type]
         unit="W" if quantity == "power" else "bytes",
         kind="gauge",
-        source=ReaderSource(f"joulebench_toy.reader:{reader}", argument),
+        source=ReaderSource(f"joulebench_toy.reader:{reader}", argument, concurrent=concurrent),
         scale=1e-3,
         provenance="simulated",
         domain="board",
