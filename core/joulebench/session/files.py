@@ -315,16 +315,15 @@ def row_digest(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def sealed_row(table: pa.Table, where: str) -> dict[str, Any]:
-    """The row of a one-row table, held against the checksum in its own metadata.
+def check_row_seal(table: pa.Table, where: str) -> None:
+    """Hold the row of a one-row table against the checksum in its own metadata.
 
     Tables of joulebench before schema 1.3 have none. Raises :class:`SessionError`.
     """
     if table.num_rows != 1:
         raise SessionError(f"{where.rpartition('/')[2]} must have one row", where=where)
     try:
-        row: dict[str, Any] = table.to_pylist()[0]
-        digest = row_digest(row)
+        digest = row_digest(table.to_pylist()[0])
     except (pa.ArrowException, ValueError, LookupError, OverflowError, RecursionError) as error:
         raise unreadable(error, where) from None
     metadata = table.schema.metadata or {}
@@ -333,7 +332,6 @@ def sealed_row(table: pa.Table, where: str) -> dict[str, Any]:
         raise SessionError("has lost its checksum", where=where, hint=ALTERED_HINT)
     if stated is not None and stated != digest.encode():
         raise altered(where)
-    return row
 
 
 def altered(where: str) -> SessionError:

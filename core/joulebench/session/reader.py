@@ -20,6 +20,7 @@ from joulebench.session.files import (
     SESSION_FILE,
     altered,
     as_now,
+    check_row_seal,
     check_version,
     content_of,
     decode,
@@ -31,7 +32,6 @@ from joulebench.session.files import (
     read_sealed,
     read_stream,
     scan_file,
-    sealed_row,
     sha256_of_bytes,
 )
 from joulebench.session.jsoncolumns import check_object, check_plan, decoded_json
@@ -71,7 +71,7 @@ class Session:
         as_now(table, SESSION, where)  # types and ranges
         self._chosen: frozenset[str] | None = None
         self._kept: dict[Hashable, Any] | None = None
-        sealed_row(table, where)
+        check_row_seal(table, where)
         [self._row] = rows_of(table, SessionRow, where)
         self._where = where
 
@@ -240,7 +240,7 @@ class Session:
         else:
             table = decode(stored.content, stored.where)
         if name == "cell":
-            sealed_row(table, stored.where)
+            check_row_seal(table, stored.where)
         check_cell_id(table, cell_id, stored.where)
         return _Whole(table, stored.where)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from joulebench.session.tables import BlockRow, EventRow, RequestRow
 from joulebench_reports.reading.readings import first_and_last_ns, tick_batches
 from joulebench_reports.reading.thinning import Series, Thinning
 from joulebench_reports.values.figures import ChannelReport
@@ -92,6 +93,7 @@ def read_timeline(
     """The timeline of a cell; ``scales`` gives the value of one raw count by channel."""
     blocks = session.table("blocks", cell_id)
     requests = session.table("requests", cell_id)
+    where = f"{session.path}/cells/{cell_id}"
     start_ns, end_ns = _extent(session, cell_id, blocks)
     chosen = _chosen(channels)
     lines = {
@@ -110,7 +112,7 @@ def read_timeline(
                 line.add(batch)
     thinned = {name: line.series() for name, line in lines.items()}
     series = {name: line for name, line in thinned.items() if line is not None}
-    spans, left_out = _spans(blocks, requests, start_ns, detail.spans)
+    spans, left_out = _spans(blocks, requests, where, start_ns, detail.spans)
     tokens, tokens_left_out = _tokens(requests, start_ns, detail.tokens)
 
     def panel(group: Sequence[ChannelReport]) -> tuple[Series, ...]:
@@ -127,7 +129,7 @@ def read_timeline(
         ),
         temperature_c=panel(_temperatures(channels)),
         spans=spans,
-        marks=_marks(session.table("events", cell_id), start_ns),
+        marks=_marks(session.table("events", cell_id), where, start_ns),
         tokens_s=tokens,
         spans_left_out=left_out,
         tokens_left_out=tokens_left_out,
@@ -177,31 +179,33 @@ def _memory_by_domain(channels: Sequence[ChannelReport]) -> dict[str, list[Chann
 # -- blocks, phases, tokens, events -------------------------------------------------------------
 
 
-def _spans(blocks: pa.Table, requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[TimelineSpan, ...], int]:
+def _spans(
+    blocks: pa.Table, requests: pa.Table, where: str, start_ns: int, most: int
+) -> tuple[tuple[TimelineSpan, ...], int]:
+    from joulebench.session.conversion import rows_of
+
     spans: list[TimelineSpan] = []
     left_out = max(0, blocks.num_rows - most) + max(0, requests.num_rows - most)
-    for row in blocks.slice(0, most).select(["block", "t0_ns", "t1_ns"]).to_pylist():
-        if row["t0_ns"] is not None and row["t1_ns"] is not None:
-            t0, t1 = ((row[name] - start_ns) / 1e9 for name in ("t0_ns", "t1_ns"))
-            spans.append(TimelineSpan(round(t0, 5), round(t1, 5), "block", block=row["block"]))
-    columns = ["block", "request", "t0_ns", "prefill_s", "decode_s"]
-    for row in requests.slice(0, most).select(columns).to_pylist():
-        spans.extend(_phase_spans(row, start_ns))
+    for block in rows_of(blocks.slice(0, most), BlockRow, where):
+        if block.t0_ns is not None and block.t1_ns is not None:
+            t0, t1 = ((t_ns - start_ns) / 1e9 for t_ns in (block.t0_ns, block.t1_ns))
+            spans.append(TimelineSpan(round(t0, 5), round(t1, 5), "block", block=block.block))
+    columns = ["cell_id", "block", "request", "t0_ns", "prefill_s", "decode_s"]
+    for request in rows_of(requests.slice(0, most).select(columns), RequestRow, where):
+        spans.extend(_phase_spans(request, start_ns))
     return tuple(spans), left_out
 
 
-def _phase_spans(row: dict[str, Any], start_ns: int) -> list[TimelineSpan]:
+def _phase_spans(row: RequestRow, start_ns: int) -> Iterator[TimelineSpan]:
     """Prefill from the request's start, then decode, as far as they were marked."""
-    begin, prefill, decode = row["t0_ns"], row["prefill_s"], row["decode_s"]
-    if begin is None or prefill is None:
-        return []
-    place = {"block": row["block"], "request": row["request"]}
-    t0 = (begin - start_ns) / 1e9
-    spans = [TimelineSpan(round(t0, 5), round(t0 + prefill, 5), "prefill", **place)]
-    if decode is not None:
-        end = round(t0 + prefill + decode, 5)
-        spans.append(TimelineSpan(round(t0 + prefill, 5), end, "decode", **place))
-    return spans
+    if row.t0_ns is None or row.prefill_s is None:
+        return
+    begin = (row.t0_ns - start_ns) / 1e9
+    first = begin + row.prefill_s
+    yield TimelineSpan(round(begin, 5), round(first, 5), "prefill", block=row.block, request=row.request)
+    if row.decode_s is not None:
+        end = first + row.decode_s
+        yield TimelineSpan(round(first, 5), round(end, 5), "decode", block=row.block, request=row.request)
 
 
 def _tokens(requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[float, ...], int]:
@@ -213,7 +217,7 @@ def _tokens(requests: pa.Table, start_ns: int, most: int) -> tuple[tuple[float, 
     return tuple(shown), max(0, len(every) - most)
 
 
-def _marks(events: pa.Table, start_ns: int) -> tuple[TimelineSpan, ...]:
+def _marks(events: pa.Table, where: str, start_ns: int) -> tuple[TimelineSpan, ...]:
     """Events that are worth a line: all but the edges that blocks and phases already show.
 
     The comparison with the reference is no moment of the measurement; it has its own table.
@@ -221,11 +225,12 @@ def _marks(events: pa.Table, start_ns: int) -> tuple[TimelineSpan, ...]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from joulebench.session.conversion import rows_of
+
     edges = pa.array(["phase", "block_start", "block_end", "agreement"])
     odd = events.filter(pc.invert(pc.is_in(events["kind"], value_set=edges)))
     result: list[TimelineSpan] = []
-    for row in odd.slice(0, MOST_SPANS).select(["t_ns", "kind", "detail"]).to_pylist():
-        if row["t_ns"] is not None:
-            at = round((row["t_ns"] - start_ns) / 1e9, 4)
-            result.append(TimelineSpan(at, at, row["kind"] or "event", row["detail"] or ""))
+    for event in rows_of(odd.slice(0, MOST_SPANS), EventRow, where):
+        at = round((event.t_ns - start_ns) / 1e9, 4)
+        result.append(TimelineSpan(at, at, event.kind or "event", event.detail or ""))
     return tuple(result)
