@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from joulebench.errors import UnavailableError
@@ -12,6 +13,8 @@ from joulebench_reports.charts.template import Json
 _WIDTH_PX: Final = 720
 #: Pixels of a PNG for each of the picture's own.
 _SCALE: Final = 2.0
+#: What Vega names clip paths and gradients, in their definition and where they are used.
+_NUMBERED: Final = re.compile(r'(id="|url\(#)([a-z]+_?)(\d+)(?="|\))')
 
 
 def standalone(chart: Chart, width_px: int = _WIDTH_PX) -> Json:
@@ -27,7 +30,18 @@ def standalone(chart: Chart, width_px: int = _WIDTH_PX) -> Json:
 
 def svg(chart: Chart) -> str:
     """The picture as SVG."""
-    return str(_converter().vegalite_to_svg(standalone(chart)))
+    return renumbered(str(_converter().vegalite_to_svg(standalone(chart))))
+
+
+def renumbered(picture: str) -> str:
+    """An SVG whose ids count from 1: Vega counts over all pictures of a process, so that no two would be equal."""
+    places: dict[str, int] = {}
+
+    def number(found: re.Match[str]) -> str:
+        name = f"{found[2]}{found[3]}"
+        return f"{found[1]}{found[2]}{places.setdefault(name, len(places) + 1)}"
+
+    return _NUMBERED.sub(number, picture)
 
 
 def png(chart: Chart) -> bytes:
