@@ -96,6 +96,73 @@ def write_foreign(
     return path
 
 
+_MAMBA_LAYER = {
+    "attn_norm.weight": "norm.weight",
+    "ssm_in.weight": "mixer.in_proj.weight",
+    "ssm_conv1d.weight": "mixer.conv1d.weight",
+    "ssm_conv1d.bias": "mixer.conv1d.bias",
+    "ssm_x.weight": "mixer.x_proj.weight",
+    "ssm_dt.weight": "mixer.dt_proj.weight",
+    "ssm_dt.bias": "mixer.dt_proj.bias",
+    "ssm_a": "mixer.A_log",
+    "ssm_d": "mixer.D",
+    "ssm_out.weight": "mixer.out_proj.weight",
+}
+
+
+def mamba_model(vocabulary: int) -> Any:
+    """A tiny Mamba of transformers' own: no attention, and a state in place of keys and values."""
+    import torch
+    from transformers import MambaConfig, MambaForCausalLM
+
+    torch.manual_seed(5)
+    config = MambaConfig(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        num_hidden_layers=LAYERS,
+        state_size=16,
+        time_step_rank=4,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+    )
+    return MambaForCausalLM(config).eval()
+
+
+def write_mamba(path: Path, model: Any) -> Path:
+    """That model as a float32 file."""
+    import gguf
+    import numpy as np
+
+    config = model.config
+    writer = gguf.GGUFWriter(path, "mamba")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_ssm_conv_kernel(config.conv_kernel)
+    writer.add_ssm_inner_size(config.intermediate_size)
+    writer.add_ssm_state_size(config.state_size)
+    writer.add_ssm_time_step_rank(config.time_step_rank)
+    writer.add_layer_norm_rms_eps(config.layer_norm_epsilon)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    _add_tokenizer(writer, config.vocab_size)
+    weights = {name: value.detach().float().numpy() for name, value in model.state_dict().items()}
+    writer.add_tensor("token_embd.weight", weights["backbone.embeddings.weight"])
+    writer.add_tensor("output_norm.weight", weights["backbone.norm_f.weight"])
+    for layer in range(LAYERS):
+        for target, source in _MAMBA_LAYER.items():
+            values = weights[f"backbone.layers.{layer}.{source}"]
+            if target == "ssm_a":
+                values = -np.exp(values)
+            writer.add_tensor(f"blk.{layer}.{target}", np.ascontiguousarray(values.squeeze()))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def _add_tokenizer(writer: Any, size: int) -> None:
     state = json.loads(byte_level_tokenizer("gpt-2").to_str())["model"]
     tokens = sorted(state["vocab"], key=state["vocab"].get)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from foreign_gguf import foreign_model, write_foreign
+from foreign_gguf import foreign_model, mamba_model, write_foreign, write_mamba
 from gguf_models import SPECIALS, TEXTS, TIED, add_tokenizer, byte_level_tokenizer, exported, write_checkpoint
 from pruning_models import settings_of
 
@@ -278,6 +278,24 @@ def test_a_file_that_is_fetched_after_the_plan_is_looked_at_then(
 
 
 # -- what runs ------------------------------------------------------------------------------------
+
+
+def test_a_model_without_attention_runs_as_often_as_it_is_asked(tmp_path: Path) -> None:
+    model = mamba_model(VOCABULARY)
+    file = write_mamba(tmp_path / "m.gguf", model)
+    assert plan_of(file).cells[0].reason is None
+    ids = torch.tensor([PROMPT])
+    with torch.no_grad():
+        for _ in range(12):
+            ids = torch.cat([ids, model(ids, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+    with opened(file) as session:
+        for _ in range(2):
+            tokens = [session.prefill(PROMPT), *(session.step() for _ in range(11))]
+            assert tokens == ids[0, len(PROMPT) :].tolist()
+        first = session.score(PROMPT)
+        assert session.score(PROMPT) == first
+        # It has no keys and values whose bytes could be counted.
+        assert (session.memory().kv_used_bytes, session.traffic().kv_position_bytes) == (None, None)
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "gemma"])

@@ -51,7 +51,7 @@ def _known_config(model: GgufModel) -> dict[str, object]:
     """As much of a ``config.json`` as any architecture's metadata tell."""
     if model.architecture is None:
         raise ModelError("metadata lacks 'general.architecture'", where=str(model.files[0]))
-    sizes = {key: model.number(source) for source, key in _KEYS.items()}
+    sizes = {key: model.size(source) for source, key in _KEYS.items()}
     known: dict[str, object] = {key: size for key, size in sizes.items() if size is not None}
     return {"architectures": [model.architecture], "model_type": model.architecture, **known}
 

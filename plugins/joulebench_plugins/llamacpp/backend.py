@@ -91,4 +91,4 @@ def _head_size(config: Mapping[str, object]) -> int | None:
     size, hidden, heads = (config.get(key) for key in ("head_dim", "hidden_size", "num_attention_heads"))
     if isinstance(size, int):
         return size
-    return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) else None
+    return hidden // heads if isinstance(hidden, int) and isinstance(heads, int) and heads > 0 else None

@@ -115,10 +115,10 @@ class GgufModel:
         value = self.values.get("general.architecture")
         return value if isinstance(value, str) else None
 
-    def number(self, key: str) -> int | None:
-        """A whole number of the architecture's own, such as ``context_length``; ``None`` where it is none."""
+    def size(self, key: str) -> int | None:
+        """A count from 1 of the architecture's own, such as ``context_length``; ``None`` where it has none."""
         value = self.values.get(f"{self.architecture}.{key}")
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
     @property
     def has_vocabulary(self) -> bool:
