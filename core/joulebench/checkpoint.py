@@ -59,7 +59,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"is no JSON: {error}", where=str(file)) from None
+        raise ModelError(f"is not valid JSON: {error}", where=str(file)) from None
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(file)) from None
     if not isinstance(content, dict):
@@ -78,7 +78,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.exists():
         raise ModelError(
-            "has no config.json, so it is no HF-format checkpoint",
+            "has no config.json, so it is not an HF-format checkpoint",
             where=str(folder),
             hint="give the folder that holds config.json and the .safetensors files",
         )
@@ -161,7 +161,7 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
         prefix = source.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else _MAX_HEADER_BYTES + 1
         if length > _MAX_HEADER_BYTES or 8 + length > size:
-            raise ModelError("is no safetensors file, or its start is damaged", where=str(file))
+            raise ModelError("is not a safetensors file, or its start is damaged", where=str(file))
         try:
             header = json.loads(source.read(length))
             header.pop("__metadata__", None)
@@ -203,7 +203,7 @@ def _tensor_info(info: Any, numbers_at: int) -> TensorInfo:
     begin, end = info["data_offsets"]
     shape = tuple(info["shape"])
     if not all(isinstance(number, int) and number >= 0 for number in (begin, end - begin, *shape)):
-        raise ValueError("an extent or offset is no count")
+        raise ValueError("an extent or offset is not a count")
     return TensorInfo(str(info["dtype"]), shape, end - begin, numbers_at + begin)
 
 

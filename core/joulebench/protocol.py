@@ -217,7 +217,7 @@ class Block:
 def _whole(value: object, bits: int = 63) -> int:
     """A count, a time or a token; a plugin may have given anything in its place."""
     if type(value) is not int:
-        raise ValueError(f"{value!r} is no whole number")
+        raise ValueError(f"{value!r} is not a whole number")
     if not -(1 << bits) <= value < 1 << bits:
         raise ValueError("a whole number is too large for a record")
     return value
@@ -232,7 +232,7 @@ def _figure(value: Any) -> float:
         value = _whole(value, 1000)  # a longer one overflows a float
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{number} is no figure")
+        raise ValueError(f"{number} is not a figure")
     return number
 
 
@@ -255,7 +255,7 @@ def _request(data: Mapping[str, Any]) -> RequestRecord:
 def _text(value: object) -> str | None:
     """A text; what cannot be written as UTF-8 (half of a pair of surrogates) is replaced."""
     if not isinstance(value, str | None):
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not text")
     return None if value is None else value.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -82,8 +82,8 @@ def test_a_reference_may_be_a_backend_whose_cells_are_excluded() -> None:
 @pytest.mark.parametrize(
     ("pattern", "told", "hint"),
     [
-        ('{ backend = "c" }', "'c' is no value of 'backend'", "valid: a, b"),
-        ('{ dtype = "float64" }', "'float64' is no value of 'dtype'", "did you mean 'float32'"),
+        ('{ backend = "c" }', "'c' is not a value of 'backend'", "valid: a, b"),
+        ('{ dtype = "float64" }', "'float64' is not a value of 'dtype'", "did you mean 'float32'"),
         ('{ workload = "work" }', "unknown key 'workload'", "valid: backend, device, dtype"),
         ('{ backend = "b", dtype = "int8" }', "matches no backend", "no backend has all of them"),
         ("{}", "names no reference", 'reference = { backend = "NAME" }'),

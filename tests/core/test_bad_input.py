@@ -134,7 +134,7 @@ def test_a_backend_that_nothing_provides_is_refused_with_what_others_lack(cli: C
         (("report", ".", "--format", "htm"), ("unknown renderer 'htm'", "did you mean 'html'")),
         (("report", ".", "--option", "x"), ("'x' is not KEY=VALUE",)),
         (("report", ".", "--option", "x=1"), ("--option x: unknown key",)),
-        (("session", "verify", "."), ("this is no joulebench session",)),
+        (("session", "verify", "."), ("this is not a joulebench session",)),
         (("session", "recover", "absent"), ("no such folder",)),
         (("doctor", "--seconds", "-1"), ("-1",)),
     ],

@@ -250,7 +250,7 @@ def _cell(session: Session, backend: str) -> dict[str, Any]:
         ("crash-in-step", "failed", "exit", "exit code 3"),
         ("hang", "failed", "hang", "limits.block_s"),
         ("leak", "failed", "memory", "limits.memory"),
-        ("wrong-types", "failed", "error", "is no whole number"),
+        ("wrong-types", "failed", "error", "is not a whole number"),
         ("never-available", "skipped", "unavailable", "no licence (write to its author)"),
     ],
 )

@@ -259,7 +259,7 @@ def test_an_interpreter_is_named_by_path_or_by_command(tmp_path: Path) -> None:
     with pytest.raises(InterpreterError, match="no such file"):
         named_python("bin/python", tmp_path)
     (tmp_path / "text").write_text("")
-    with pytest.raises(InterpreterError, match="is no program"):
+    with pytest.raises(InterpreterError, match="is not a program"):
         named_python("./text", tmp_path)
 
 
@@ -281,8 +281,8 @@ def test_an_interpreter_with_this_joulebench_answers_as_the_plugin_does_here() -
     [
         ("exit 3", "ended with exit code 3: no message"),
         ("echo broken >&2; exit 1", "ended with exit code 1: broken"),
-        ("echo hello", "is no Python interpreter"),
-        ("true", "is no Python interpreter"),
+        ("echo hello", "is not a Python interpreter"),
+        ("true", "is not a Python interpreter"),
         ("echo '[]'", "answers nonsense"),
         ('echo \'{"joulebench": "9.9"}\'', "has joulebench 9.9, and this is"),
         ("echo '{\"joulebench\": null}'", "has no joulebench, and this is"),

@@ -116,6 +116,6 @@ def test_passages_are_joined_each_once(index: Path) -> None:
 @pytest.mark.parametrize("line", ["{", "[]", json.dumps({"other": 1})])
 def test_a_line_without_the_field_is_named(index: Path, line: str) -> None:
     wanted = serve(index, CONTENT + line.encode())
-    with pytest.raises(ModelError, match="no JSON object with a 'passage'") as caught:
+    with pytest.raises(ModelError, match="not a JSON object with a 'passage'") as caught:
         catalogue_text(wanted, "jsonl:passage", quiet)
     assert (caught.value.where or "").endswith("data.jsonl:5")

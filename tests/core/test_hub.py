@@ -106,8 +106,8 @@ def test_what_will_stand_in_the_way_is_told(hub: Hub) -> None:
         (404, {}, ModelError, "knows no 'acme/x' at 'main'"),
         (401, {}, ModelError, "no public model 'acme/x'"),
         (503, {}, UnavailableError, "HTTP status 503"),
-        (200, b"<html>", UnavailableError, "no JSON object"),
-        (200, [], UnavailableError, "no JSON object"),
+        (200, b"<html>", UnavailableError, "not a JSON object"),
+        (200, [], UnavailableError, "not a JSON object"),
         (200, {"sha": "main"}, ModelError, "names no commit"),
     ],
 )
@@ -138,5 +138,5 @@ def test_a_hub_that_cannot_be_reached_is_an_error_with_its_address(monkeypatch: 
 
 def test_an_endpoint_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "file:///etc")
-    with pytest.raises(UnavailableError, match="no address of a hub"):
+    with pytest.raises(UnavailableError, match="not the address of a hub"):
         pinned("acme/tiny")

@@ -92,7 +92,7 @@ def test_a_value_that_the_backend_does_not_have_is_the_reason() -> None:
     body = "[technique.small-cache]\nbits = 3\n[backend.able]\n[workload.work]\n"
     (cell,) = plan_of(body, able, SmallCache).cells
     assert (cell.reason, cell.reason_kind) == (
-        "technique 'small-cache' sets 'bits' for backend 'able': 3 is none of: 8, 4, 2",
+        "technique 'small-cache' sets 'bits' for backend 'able': 3 is not one of: 8, 4, 2",
         "settings",
     )
 
@@ -216,7 +216,7 @@ def test_a_name_that_no_plugin_has_is_an_error_at_its_line(body: str, where: str
 
 def test_a_technique_is_checked_even_where_its_cells_could_not_run() -> None:
     missing = Availability.no("not installed")
-    with pytest.raises(ProfileError, match="above the most"):
+    with pytest.raises(ProfileError, match="above the maximum"):
         plan_of("[technique.prune]\nshare = 0.99\n" + BASE, backend("a", missing=missing), technique("prune"))
 
 
@@ -285,7 +285,7 @@ def test_a_setting_that_backend_and_workload_share_matches_by_either() -> None:
         ("dtyp = 1", "did you mean 'dtype'"),
         ('dtype = "float23"', "did you mean 'float32'"),
         ('backend = "b"', "valid: a"),
-        ("threads = [1, 8]", "8 is no value of 'threads'"),
+        ("threads = [1, 8]", "8 is not a value of 'threads'"),
     ],
 )
 def test_a_pattern_that_can_match_nothing_is_an_error_at_its_line(pattern: str, words: str) -> None:

@@ -70,7 +70,7 @@ def test_an_unknown_preset_is_an_error_with_the_nearest_one(folder: Path) -> Non
         ("version = 1\nprotocol = 3\n", "must be a table"),
         ("version = 1\n[protocol]\nmin_block = 3\n", "unknown key 'min_block'"),
         ('version = 1\n[protocol]\npreset = "slow"\n', "unknown key 'preset'"),
-        ("version = 1\n[protocol]\nmin_blocks = 0\n", "below the least"),
+        ("version = 1\n[protocol]\nmin_blocks = 0\n", "below the minimum"),
         ("version = 1\n[limits]\nblock_s = 3\n", "unknown key 'limits'"),
         ("version = \n", "not valid TOML"),
     ],
@@ -89,7 +89,7 @@ def test_a_preset_is_read_strictly(tmp_path: Path, text: str, words: str) -> Non
         ("margin_after_s = 1\ncounted_after_s = 2\nrequests_per_block = 1\n", "more than the"),
         ("margin_after_s = 1\ncounted_after_s = 1\n", "belongs to one request"),
         ("margin_before_s = 1\ncounted_before_s = 1\nrequests_per_block = 2\n", "one request"),
-        ("margin_before_s = -1\n", "below the least"),
+        ("margin_before_s = -1\n", "below the minimum"),
     ],
 )
 def test_margins_that_cannot_be_are_refused(folder: Path, lines: str, words: str) -> None:

@@ -87,14 +87,14 @@ def test_a_technique_is_a_chain_of_one_step_or_of_several() -> None:
     [
         ("[technique.x]\nsteps = 3\n", "list of tables"),
         ("[technique.x]\nsteps = [{share = 1}]\n", "list of tables"),
-        ('[technique.x]\nsteps = [{name = "a"}]\nshare = 1\n', "cannot stand beside"),
+        ('[technique.x]\nsteps = [{name = "a"}]\nshare = 1\n', "cannot be combined with"),
         ("[technique.x]\nname = 3\n", "must be text"),
         ("[backend.c]\nplugin = 3\n", "must be text"),
         ("[backend.c]\ndevice = [1]\n", "a device name or a list"),
         ("[include]\nbackend = 'b'\n", r"\[\[include\]\]"),
         ("[protocol]\nmin_blocks = 30\nmax_blocks = 20\n", "more than max_blocks"),
-        ("[protocol]\nseed = -1\n", "below the least"),
-        (f"[protocol]\nseed = {2**63}\n", "above the most"),
+        ("[protocol]\nseed = -1\n", "below the minimum"),
+        (f"[protocol]\nseed = {2**63}\n", "above the maximum"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_line(addition: str, words: str) -> None:

@@ -139,13 +139,13 @@ def test_a_damaged_session_file_is_refused(path: Path, content: bytes) -> None:
 
 def test_an_arrow_file_of_somebody_else_is_refused(path: Path) -> None:
     sessions.write_table(path / "session.arrow", pa.table({"x": [1]}))
-    with pytest.raises(SessionError, match="no joulebench session"):
+    with pytest.raises(SessionError, match="not a joulebench session"):
         Session(path)
 
 
 def test_a_plan_that_is_no_json_is_refused(tmp_path: Path) -> None:
     make_session(tmp_path / "s", {"a": 1}, plan_json="{")
-    with pytest.raises(SessionError, match="plan_json holds no JSON"):
+    with pytest.raises(SessionError, match="plan_json is not valid JSON"):
         _ = Session(tmp_path / "s").cell_ids
 
 
@@ -540,7 +540,7 @@ def test_a_fifo_in_place_of_a_table_hangs_nobody(path: Path, cli: Cli, name: str
     file = path / "cells" / "a" / name
     file.unlink(missing_ok=True)
     os.mkfifo(file)
-    assert f"a/{name}: is no regular file" in cli("session", "verify", path).stdout
+    assert f"a/{name}: is not a regular file" in cli("session", "verify", path).stdout
     recover(path)
     assert file.is_fifo()
 

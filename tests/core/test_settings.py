@@ -92,7 +92,7 @@ def test_a_number_passes_exactly_within_its_bounds(value: int) -> None:
     if -5 <= value <= 7:
         assert check_value(option, value, "here") == value
     else:
-        with pytest.raises(ProfileError, match=r"the (least|most)"):
+        with pytest.raises(ProfileError, match=r"the (minimum|maximum)"):
             check_value(option, value, "here")
 
 

@@ -325,5 +325,5 @@ def test_a_sliding_window_that_is_not_used_does_not_matter() -> None:
 def test_a_sparsity_outside_of_0_to_1_is_no_setting(sparsity: float) -> None:
     from joulebench.errors import ProfileError
 
-    with pytest.raises(ProfileError, match=r"is (below the least|above the most)"):
+    with pytest.raises(ProfileError, match=r"is (below the minimum|above the maximum)"):
         settings_of(PruneMagnitude(), sparsity=sparsity)

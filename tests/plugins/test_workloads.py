@@ -252,7 +252,7 @@ def test_random_prompts_are_of_one_length_and_the_seeds(workload: Workload, leng
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("p.jsonl", '{"text": "a"}\n{"txt": "b"}\n', 'p.jsonl:2: is no JSON object with a "text"'),
+        ("p.jsonl", '{"text": "a"}\n{"txt": "b"}\n', 'p.jsonl:2: is not a JSON object with a "text"'),
         ("p.jsonl", "[]\n", "p.jsonl:1"),
         ("p.jsonl", '{"text": ""}\n', "p.jsonl:1"),
         ("p.jsonl", "{\n", "p.jsonl:1"),

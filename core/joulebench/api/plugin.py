@@ -39,7 +39,7 @@ class Environment:
             raise ValueError(f"{self.name!r} cannot be the name of an environment")
         for requirement in self.requirements:
             if not requirement.strip() or requirement.startswith("-"):
-                raise ValueError(f"{requirement!r} is no requirement")
+                raise ValueError(f"{requirement!r} is not a requirement")
 
     @property
     def python_range(self) -> str:

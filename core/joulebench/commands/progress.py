@@ -178,7 +178,7 @@ class Progress:
 
     def _elapsed(self) -> str:
         spent_s = self._clock() - self._since_s
-        return "" if spent_s < _SHORT_STEP_S else f" … {duration_text(spent_s)}"
+        return "" if spent_s < _SHORT_STEP_S else f" ({duration_text(spent_s)})"
 
     def _left(self) -> str:
         left = None if self._outlook is None else self._outlook.left()

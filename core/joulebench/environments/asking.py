@@ -82,7 +82,7 @@ def named_python(command: str, folder: Path) -> OtherPython:
     if not path.is_file():
         raise InterpreterError(f"no such file: {path}", hint=_NAMING)
     if not os.access(path, os.X_OK):
-        raise InterpreterError(f"is no program: {path}", hint=_NAMING)
+        raise InterpreterError(f"is not a program: {path}", hint=_NAMING)
     return OtherPython(os.path.abspath(path))  # noqa: PTH100  resolve() would follow the link
 
 
@@ -178,7 +178,7 @@ def _answer(python: OtherPython, question: dict[str, Any]) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise InterpreterError(f"gave no answer within {_TIMEOUT_S:g} s", where=python.path) from None
     except (OSError, ValueError, IndexError) as error:
-        raise InterpreterError(f"is no Python interpreter: {error}", where=python.path) from None
+        raise InterpreterError(f"is not a Python interpreter: {error}", where=python.path) from None
     if not isinstance(answer, dict):
         raise InterpreterError("answers nonsense", where=python.path)
     return answer

@@ -139,7 +139,7 @@ def _passage(line: str, field: str, where: str) -> str:
     try:
         return str(json.loads(line)[field]).strip()
     except (ValueError, KeyError, TypeError):
-        raise ModelError(f"is no JSON object with a '{field}'", where=where) from None
+        raise ModelError(f"is not a JSON object with a '{field}'", where=where) from None
 
 
 def verify_wheel_file(file: WheelFile) -> bool | None:

@@ -65,7 +65,7 @@ def _asked(model: str, branch: str) -> dict[str, Any]:
     endpoint = (os.environ.get("HF_ENDPOINT") or _ENDPOINT).rstrip("/")
     address = f"{endpoint}/api/models/{model}/revision/{urllib.parse.quote(branch, safe='')}"
     if not address.startswith(("https://", "http://")):
-        raise UnavailableError("is no address of a hub", where=f"HF_ENDPOINT={endpoint}")
+        raise UnavailableError("is not the address of a hub", where=f"HF_ENDPOINT={endpoint}")
     request = urllib.request.Request(address, headers={"User-Agent": "joulebench"})  # noqa: S310  checked above
     if token := os.environ.get("HF_TOKEN"):
         # Not to where a redirect may lead.
@@ -83,7 +83,7 @@ def _asked(model: str, branch: str) -> dict[str, Any]:
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        raise UnavailableError("the hub's answer is no JSON object", where=endpoint)
+        raise UnavailableError("the hub's answer is not a JSON object", where=endpoint)
     return data
 
 

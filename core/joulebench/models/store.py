@@ -160,7 +160,7 @@ def load_entry(folder: Path) -> Stored:
     """
     try:
         if (folder / MANIFEST).is_fifo():
-            raise ValueError("its manifest is no file")
+            raise ValueError("its manifest is not a file")
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         _check_types(manifest)
         content = folder / _CONTENT

@@ -207,7 +207,7 @@ def _check_pattern(
         for value in _as_list(wanted):
             if value not in known[key]:
                 raise ProfileError(
-                    f"{value!r} is no value of '{key}' in this profile",
+                    f"{value!r} is not a value of '{key}' in this profile",
                     where=profile.where(*path, key),
                     hint=unknown_name_hint(str(value), {str(value) for value in known[key]}),
                 )

@@ -321,7 +321,7 @@ def _chains(data: Mapping[str, Any], where: Where) -> tuple[Chain, ...]:
             steps = settings.pop("steps")
             if settings:
                 extra = next(iter(settings))
-                raise ProfileError(f"'{extra}' cannot stand beside 'steps'", where=where("technique", label, extra))
+                raise ProfileError(f"'{extra}' cannot be combined with 'steps'", where=where("technique", label, extra))
             chains.append(Chain(label, _steps(steps, where("technique", label, "steps"))))
         elif label == "none" and not settings:
             chains.append(Chain("none", ()))

@@ -132,12 +132,12 @@ def check_value(option: Option, value: object, where: str) -> OptionValue:
     if option.choices and parsed not in option.choices:
         listed = ", ".join(str(choice) for choice in option.choices)
         hint = unknown_name_hint(str(parsed), [str(choice) for choice in option.choices])
-        raise ProfileError(f"{parsed!r} is none of: {listed}", where=where, hint=hint)
+        raise ProfileError(f"{parsed!r} is not one of: {listed}", where=where, hint=hint)
     if isinstance(parsed, (int, float)) and not isinstance(parsed, bool):
         if option.minimum is not None and parsed < option.minimum:
-            raise ProfileError(f"{value} is below the least, {option.minimum:g}", where=where)
+            raise ProfileError(f"{value} is below the minimum, {option.minimum:g}", where=where)
         if option.maximum is not None and parsed > option.maximum:
-            raise ProfileError(f"{value} is above the most, {option.maximum:g}", where=where)
+            raise ProfileError(f"{value} is above the maximum, {option.maximum:g}", where=where)
     return parsed
 
 

@@ -122,5 +122,5 @@ def decoded(decode: Callable[[Mapping[str, Any]], T], answer: Mapping[str, Any])
     try:
         return decode(answer)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        message = f"the worker's answer makes no sense: {type(error).__name__}: {error}"
+        message = f"the worker's answer is invalid: {type(error).__name__}: {error}"
         raise WorkerError(Cause("error", message)) from None

@@ -87,7 +87,7 @@ class Outlook:
         parts = [self._place(run), f"block {len(done)}/{blocks}"]
         width = done.interval().relative_half_width
         if width is not None:
-            parts.append(f"±{_percent(width)} of {_percent(self._protocol.stopping.target)} %")
+            parts.append(f"±{_percent(width)} % of {_percent(self._protocol.stopping.target)} %")
         return " · ".join([*parts, " ".join([run.cell.label, _figure(run)]).rstrip()])
 
     def ended(self, run: CellRun, status: str) -> str:

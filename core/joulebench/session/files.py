@@ -67,7 +67,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, where: Path) -> pa.RecordB
         raise SessionError(
             "was written by another version of joulebench",
             where=str(where),
-            hint="go on with the version that began the session, or start a new one",
+            hint="resume with the version that began the session, or start a new one",
         )
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
@@ -127,7 +127,7 @@ def write_table(final: Path, table: pa.Table) -> None:
 def read_file(path: Path) -> pa.Table:
     """The table of an Arrow file; raises :class:`SessionError` where it is none."""
     if not path.is_file():
-        raise SessionError("is no regular file: not read", where=str(path))
+        raise SessionError("is not a regular file: not read", where=str(path))
     return decode(content_of(path), str(path))
 
 
@@ -235,7 +235,7 @@ def part_of_schema(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
 def as_now(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
     """The columns of this version's schema: what an older one did not write is null.
 
-    Raises :class:`SessionError` where a column has another type or holds what is no figure.
+    Raises :class:`SessionError` where a column has another type or holds what is not a figure.
     """
     columns: list[pa.Array | pa.ChunkedArray] = []
     for field in schema:
@@ -348,7 +348,7 @@ def check_version(table: pa.Table, where: str) -> None:
     """Refuse what is no session's table, or one of a newer joulebench."""
     stated = (table.schema.metadata or {}).get(b"joulebench_schema")
     if stated is None or "schema_version" not in table.column_names:
-        raise SessionError("this Arrow file is no joulebench session", where=where)
+        raise SessionError("this Arrow file is not a joulebench session", where=where)
     version = int(stated) if stated.isdigit() and len(stated) < 9 else 0
     if version < 1:
         raise SessionError(f"states the schema version {stated!r}", where=where)

@@ -13,13 +13,13 @@ def decoded_json(text: str | None, column: str, where: str) -> Any:
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SessionError(f"column {column} holds no JSON: {error}", where=where) from None
+        raise SessionError(f"column {column} is not valid JSON: {error}", where=where) from None
 
 
 def check_object(value: object, column: str, where: str) -> None:
     """Refuse a decoded column that is neither an object nor unknown."""
     if value is not None and not isinstance(value, dict):
-        raise SessionError(f"column {column} holds no JSON object", where=where)
+        raise SessionError(f"column {column} is not a JSON object", where=where)
 
 
 def check_plan(plan: dict[str, Any], where: str) -> None:

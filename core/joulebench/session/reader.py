@@ -114,7 +114,7 @@ class Session:
             raise SessionError(
                 f"has a folder that is not in its plan: cells/{strange[0]}",
                 where=str(self.path),
-                hint="move it away: a copied folder is no cell",
+                hint="move it away: a copied folder is not a cell",
             )
         if missing := sorted(finished - folders):
             raise SessionError(f"the folder of a finished cell is missing: cells/{missing[0]}", where=str(self.path))
@@ -308,7 +308,7 @@ def _session_table(path: Path) -> pa.Table:
         raise SessionError("no such folder", where=str(path), hint="give the folder of a session")
     if not file.is_file():
         raise SessionError(
-            "this is no joulebench session: it has no session.arrow",
+            "this is not a joulebench session: it has no session.arrow",
             where=str(path),
             hint="give the folder that 'joulebench run' named at its end",
         )

@@ -104,7 +104,7 @@ class RemoteSession(Session):
         where = f"{self._shown}/{SESSION_FILE}"
         stored = self._read(f"{self._folder}/{SESSION_FILE}", where)
         if stored is None:
-            raise SessionError("this is no joulebench session: it has no session.arrow", where=self._shown)
+            raise SessionError("this is not a joulebench session: it has no session.arrow", where=self._shown)
         table = decode_sealed(stored.content, where)
         check_version(table, where)
         self._take(table, where)

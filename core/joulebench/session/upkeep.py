@@ -66,7 +66,7 @@ def _verify_table(session: Session, final: Path, name: str) -> Iterator[FileFaul
     part = part_of(final)
     for file in (final, part):
         if file.is_symlink() or (file.exists() and not file.is_file()):
-            what = "is a link: not read" if file.is_symlink() else "is no regular file: not read"
+            what = "is a link: not read" if file.is_symlink() else "is not a regular file: not read"
             yield FileFault(f"{cell_id}/{file.name}", what, False)
             return
     if part.exists() and final.exists():

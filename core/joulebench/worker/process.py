@@ -178,7 +178,7 @@ class WorkerProcess:
             return Cause("exit", f"the worker ended with exit code {code}", exit_code=code)
         name = signal_name(-code)
         if name == "SIGKILL" and _oom_kills() > self._oom_kills_before:
-            return Cause("memory", "the kernel killed the worker for want of memory", signal=name)
+            return Cause("memory", "the kernel killed the worker: out of memory", signal=name)
         return Cause("signal", f"the worker was ended by {name}", signal=name)
 
     def pause(self) -> None:

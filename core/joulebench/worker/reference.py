@@ -86,7 +86,7 @@ def read_prompts(file: Path) -> list[str]:
             except (ValueError, AttributeError):
                 text = None
         if not isinstance(text, str) or not text:
-            raise ProfileError('is no JSON object with a "text"', where=f"{file}:{number}")
+            raise ProfileError('is not a JSON object with a "text"', where=f"{file}:{number}")
         prompts.append(text)
     if not prompts:
         raise ProfileError("holds no prompt", where=str(file))

@@ -46,7 +46,7 @@ def _prompt(line: str, path: Path, number: int) -> str:
         text = None
     if not isinstance(text, str) or not text:
         raise ProfileError(
-            'is no JSON object with a "text"', where=f"{path}:{number}", hint='each line: {"id": "…", "text": "…"}'
+            'is not a JSON object with a "text"', where=f"{path}:{number}", hint='each line: {"id": "…", "text": "…"}'
         )
     return text
 

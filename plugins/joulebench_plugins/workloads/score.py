@@ -25,7 +25,7 @@ from joulebench_plugins.workloads.prompts import read_text
 def perplexity(nll_nats: float, tokens: float) -> float | None:
     """exp of the mean negative log-likelihood per token (natural log).
 
-    Null without tokens, and where it is no number or none that a float can hold.
+    Null without tokens, and where it is not a number or none that a float can hold.
     """
     try:
         value = math.exp(nll_nats / tokens) if tokens > 0 else math.nan

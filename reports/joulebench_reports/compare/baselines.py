@@ -79,7 +79,7 @@ def read_baseline(file: Path) -> Side:
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _is_number(value: object) -> bool:

@@ -54,4 +54,4 @@ def _toml(value: object) -> str:
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"
-    raise JoulebenchError(f"'{value}' of type {type(value).__name__} is no value of a profile", where="set")
+    raise JoulebenchError(f"'{value}' of type {type(value).__name__} is not a value of a profile", where="set")

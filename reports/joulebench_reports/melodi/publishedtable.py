@@ -157,7 +157,7 @@ def _number(name: str, value: str, path: Path, line: int) -> float | None:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise _fault(f"column {name}: '{_short(value)}' is no number", path, line)
+        raise _fault(f"column {name}: '{_short(value)}' is not a number", path, line)
     return number
 
 

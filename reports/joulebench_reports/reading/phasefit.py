@@ -54,7 +54,7 @@ def with_fitted_phases(
     used = [channel for channel in channels if channel.channel in energy.channels]
     gauges = [channel.channel for channel in used if channel.kind != "counter"]
     if gauges:
-        return _noted(energy, f"no fit: {', '.join(gauges)} is no counter")
+        return _noted(energy, f"no fit: {', '.join(gauges)} is not a counter")
     windows = _windows(requests)
     edges = _edges(samples, [channel.channel for channel in used])
     kept: list[_Window] = []

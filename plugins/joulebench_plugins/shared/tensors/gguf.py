@@ -189,7 +189,7 @@ def _parts(path: Path, values: Mapping[str, Value], count: int) -> tuple[Path, .
 
 def _read_file(path: Path) -> tuple[dict[str, Value], tuple[GgufTensor, ...]]:
     if path.exists() and not path.is_file():
-        raise ModelError("is no regular file", where=str(path))
+        raise ModelError("is not a regular file", where=str(path))
     try:
         with path.open("rb") as source:
             return _read(source, path)
