@@ -19,6 +19,7 @@ from joulebench.commands.common import duration_text, range_text
 from joulebench.commands.progress import PLAIN_BEAT_S, Heartbeat, Progress
 from joulebench.runs.cell import CellRun
 from joulebench.runs.outlook import Outlook
+from joulebench.runs.turns import LOADING, WARMING_UP
 from joulebench.testing.workers import FakeWorkers, WorkerScript
 
 
@@ -47,7 +48,7 @@ class Timed(Progress):
     def block(self, run: CellRun) -> None:
         super().block(run)
         assert self._outlook is not None
-        left = self._outlook.left()
+        left = self._outlook.left(self._clock())
         if left is not None:
             self.ranges.append((self.workers.now_ns * 1e-9, left.minimum_s, left.maximum_s))
 
@@ -99,6 +100,19 @@ def test_nothing_says_that_no_time_is_left_while_some_is(tmp_path: Path) -> None
     assert all(minimum_s > 20 for _, minimum_s, _ in progress.ranges)
     assert any(line.endswith("min left") for line in terminal.live_lines())
     assert not re.search(r"(?<!\d)0 s left", terminal.getvalue())
+
+
+def test_a_warm_up_that_goes_on_is_part_of_the_time_left(tmp_path: Path) -> None:
+    """The last cell's warm-up of minutes was behind the run as soon as it had begun."""
+    run = FakeRun(tmp_path, min_blocks=2, max_blocks=2, processes=1, warmup_min_s=20.0, warmup_max_s=300.0)
+    (cell,) = run.group({"a": None}).runs.values()
+    outlook = Outlook([cell], run.numbers)
+    outlook.step(cell, LOADING, 0.0)
+    outlook.step(cell, WARMING_UP, 10.0)
+    ranges = [outlook.left(now_s) for now_s in (10.0, 20.0, 200.0)]
+    assert all(left is not None for left in ranges)
+    assert [left.maximum_s > 100 for left in ranges if left] == [True] * 3
+    assert [left.minimum_s > 10 for left in ranges if left] == [True, False, False]
 
 
 def test_a_cell_that_failed_takes_no_more_time(tmp_path: Path) -> None:
@@ -216,7 +230,7 @@ def test_a_duration_shows_seconds_only_where_they_matter() -> None:
 
 def test_an_outlook_knows_no_time_left_where_nothing_is_to_be_measured(tmp_path: Path) -> None:
     run, _ = run_with(tmp_path, io.StringIO(), {"a": None}, min_blocks=2, max_blocks=2)
-    assert Outlook(list(run.runs.values()), run.numbers).left() is None
+    assert Outlook(list(run.runs.values()), run.numbers).left(0.0) is None
 
 
 _PROFILE = """version = 1

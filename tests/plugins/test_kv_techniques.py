@@ -53,7 +53,9 @@ def test_bits_that_a_runtime_has_no_type_for_are_a_reason() -> None:
     )
     results = {name: reason for name, reason in reasons(body).items() if "not installed" not in (reason or "")}
     assert results["torch b8"] is results["torch b4"] is results["torch b2"] is None
-    assert results["torch b5"] == ("technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is not one of: 8, 4, 2")
+    assert results["torch b5"] == (
+        "technique 'kv-quantize' sets 'kv_bits' for backend 'torch': 5 is not one of: 8, 4, 2"
+    )
     if not default_registry().backend("llamacpp").available().ok:
         pytest.skip("no binding of llama.cpp is installed")
     assert "2 is not one of: 8, 5, 4" in (results["llamacpp b2"] or "")

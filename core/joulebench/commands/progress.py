@@ -181,7 +181,7 @@ class Progress:
         return "" if spent_s < _SHORT_STEP_S else f" ({duration_text(spent_s)})"
 
     def _left(self) -> str:
-        left = None if self._outlook is None else self._outlook.left()
+        left = None if self._outlook is None else self._outlook.left(self._clock())
         return "" if left is None else f" · {range_text(left.minimum_s, left.maximum_s)} left"
 
     def _print(self, text: str) -> None:

@@ -9,7 +9,7 @@ from joulebench.api import PROVENANCES
 from joulebench.plan.cells import Duration
 from joulebench.profile.measurement import MeasurementProtocol
 from joulebench.runs.cell import CellRun
-from joulebench.runs.timeleft import Pace, Remaining, remaining, time_left
+from joulebench.runs.timeleft import Pace, Remaining, process_range, remaining, time_left
 from joulebench.runs.turns import LOADING, WARMING_UP
 
 _OF_PROCESS: Final = (LOADING, WARMING_UP)
@@ -25,8 +25,9 @@ class Outlook:
         self._protocol = protocol
         self._runs = {id(run): run for run in runs}
         self._places = {key: place for place, key in enumerate(self._runs, start=1)}
-        #: The process of each cell that was loaded last; what is judged is by then.
+        #: The process of each cell that was loaded and warmed up last; what is judged is by then.
         self._loaded: dict[int, int] = {}
+        self._loading: CellRun | None = None
         self._remaining: dict[int, Remaining | None] = {}
         self._pace = Pace()
         self._step, self._step_since_s = "", 0.0
@@ -44,14 +45,15 @@ class Outlook:
             self._process_s += spent_s
         elif self._step:
             self._judging_s += spent_s
-        if doing not in (WARMING_UP, self._step) and self._step == WARMING_UP:
+        if self._step == WARMING_UP and self._loading is not None:
             self._pace.process_s.append(self._process_s)
             if self._judging_s:
                 self._pace.judging_s.append(self._judging_s)
+            self._loaded[id(self._loading)] = self._loading.record.next_process - 1
+            self._look_at(self._loading)
+        if doing in ("", LOADING):
             self._process_s = self._judging_s = 0.0
-        if run is not None and doing == WARMING_UP:
-            self._loaded[id(run)] = run.record.next_process - 1
-            self._look_at(run)
+        self._loading = run
         self._step, self._step_since_s = doing, now_s
         self._block_end_s = None
 
@@ -70,10 +72,21 @@ class Outlook:
 
     # -- what is known -----------------------------------------------------------------------------
 
-    def left(self) -> Duration | None:
+    def left(self, now_s: float) -> Duration | None:
         """The time that the run still takes; ``None`` where nothing is left to measure."""
-        cells = [left for key, left in self._remaining.items() if left is not None and self._runs[key].cause is None]
-        return time_left(cells, self._protocol, self._pace) if cells else None
+        cells = {key: left for key, left in self._remaining.items() if left is not None}
+        cells = {key: left for key, left in cells.items() if self._runs[key].cause is None}
+        if not cells:
+            return None
+        total = time_left(list(cells.values()), self._protocol, self._pace)
+        if id(self._loading) not in cells:
+            return total
+        # Of the process that is being loaded, a part is behind it.
+        spent_s = self._process_s + (now_s - self._step_since_s if self._step in _OF_PROCESS else 0.0)
+        process = process_range(self._protocol, self._pace)
+        return Duration(
+            total.minimum_s - min(spent_s, process.minimum_s), total.maximum_s - min(spent_s, process.maximum_s)
+        )
 
     def named(self, run: CellRun) -> str:
         """``cell 2/4 torch generate``."""

@@ -94,7 +94,7 @@ def time_left(cells: Sequence[Remaining], protocol: MeasurementProtocol, pace: P
     known_s = [cell.block_s for cell in cells if cell.block_s is not None]
     margins_s = protocol.margins.before_s + protocol.margins.after_s
     between = _range(pace.between_s, Duration(margins_s, margins_s))
-    process = _range(pace.process_s, process_duration(protocol))
+    process = process_range(protocol, pace)
     judging = _range(pace.judging_s, Duration(0.0, 0.0))
     total = _idle(cells, protocol)
     for cell in cells:
@@ -103,6 +103,11 @@ def time_left(cells: Sequence[Remaining], protocol: MeasurementProtocol, pace: P
         if not cell.judged:
             total += judging
     return total
+
+
+def process_range(protocol: MeasurementProtocol, pace: Pace) -> Duration:
+    """What the load and the warm-up of a process take."""
+    return _range(pace.process_s, process_duration(protocol))
 
 
 def _range(seen_s: Sequence[float], assumed: Duration) -> Duration:
