@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Option, Renderer, Settings
 from joulebench_reports.sections.contents import answer_of, report_of
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import (
-    Column,
     Depth,
     Folds,
     Heading,
@@ -25,6 +25,7 @@ from joulebench_reports.sections.report import (
 )
 from joulebench_reports.sections.view import PRICES, VIEW, prices_of, view_of
 from joulebench_reports.summary.joining import summary_of
+from joulebench_reports.text.layout import laid_out
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
     from joulebench.session import Session
 
-#: Cells of a table are padded by so much on the right; rich puts one character between columns.
-_MARGIN: Final = 1
-_GAP: Final = _MARGIN + 1
 _NARROWEST: Final = 40
 _INDENT: Final = 2
 
@@ -179,40 +177,10 @@ def _item(console: Console, item: Item, *, verbose: bool) -> None:
 
 
 def _table(console: Console, item: Table) -> None:
-    from rich import box
-    from rich.table import Table as RichTable
+    from rich.text import Text
 
-    texts = [[entry.shortest if isinstance(entry, TableCell) else entry for entry in row] for row in item.rows]
-    places = _fitting(item.columns, texts, console.width)
-    table = RichTable(box=box.SIMPLE_HEAD, padding=(0, _MARGIN, 0, 0), pad_edge=False, show_edge=False)
-    for place in places:
-        column = item.columns[place]
-        table.add_column(
-            _inert(column.heading),
-            justify="right" if column.numeric else "left",
-            no_wrap=not column.folds,
-            overflow="fold" if column.folds else "ellipsis",
-        )
-    for row in texts:
-        table.add_row(*(_inert(row[place]) for place in places))
-    console.print(table)
-
-
-def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """The places of the columns that fit: those of the highest rank go first."""
-    widths = [_least_width(column, [row[place] for row in rows]) for place, column in enumerate(columns)]
-    places = list(range(len(columns)))
-    while sum(widths[place] for place in places) + _GAP * (len(places) - 1) > width:
-        last = max(places, key=lambda place: columns[place].rank)
-        if columns[last].rank == 0:
-            break
-        places.remove(last)
-    return places
-
-
-def _least_width(column: Column, texts: Sequence[str]) -> int:
-    """Characters that a column needs; a text that may fold counts by its longest word."""
-    shown = [column.heading, *texts]
-    if column.folds:
-        shown = [word for text in shown for word in text.split()]
-    return max(map(len, shown), default=0)
+    texts = [[plain(entry.shortest if isinstance(entry, TableCell) else entry) for entry in row] for row in item.rows]
+    columns = [replace(column, heading=plain(column.heading)) for column in item.columns]
+    for number, line in enumerate(laid_out(columns, texts, console.width)):
+        # Rich would measure each text again, which takes most of the time of a report of many cells.
+        console.file.write(f"{line}\n") if number else console.print(Text(line, style="bold"), no_wrap=True)
