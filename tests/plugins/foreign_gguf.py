@@ -26,18 +26,32 @@ _LAYER = {
     "ffn_up.weight": "mlp.up_proj.weight",
     "ffn_down.weight": "mlp.down_proj.weight",
 }
+_GEMMA2_NORMS = {
+    "post_attention_norm.weight": "post_attention_layernorm.weight",
+    "ffn_norm.weight": "pre_feedforward_layernorm.weight",
+    "post_ffw_norm.weight": "post_feedforward_layernorm.weight",
+}
+#: Positions that every other layer of the gemma2 sees, and the context that goes beyond them.
+WINDOW, LONG_CONTEXT = 64, 512
 _BIASES = {f"attn_{name}.bias": f"self_attn.{name}_proj.bias" for name in "qkv"}
 
 
 def foreign_model(kind: str, vocabulary: int) -> Any:
-    """A tiny ``qwen2`` or ``gemma`` of transformers' own, whose greedy text varies."""
+    """A tiny ``qwen2``, ``gemma`` or ``gemma2`` of transformers' own, whose greedy text varies."""
     import torch
     import transformers
 
     config, model = {
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
         "gemma": (transformers.GemmaConfig, transformers.GemmaForCausalLM),
+        "gemma2": (transformers.Gemma2Config, transformers.Gemma2ForCausalLM),
     }[kind]
+    windowed = {
+        "sliding_window": WINDOW,
+        "query_pre_attn_scalar": HEAD_SIZE,
+        "max_position_embeddings": LONG_CONTEXT,
+        "attn_implementation": "eager",
+    }
     torch.manual_seed(5)
     return model(
         config(
@@ -48,11 +62,11 @@ def foreign_model(kind: str, vocabulary: int) -> Any:
             num_attention_heads=HEADS,
             num_key_value_heads=KV_HEADS,
             head_dim=HEAD_SIZE,
-            max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
             initializer_range=0.3,
             eos_token_id=0,
             bos_token_id=1,
+            **(windowed if kind == "gemma2" else {"max_position_embeddings": CONTEXT}),
         )
     ).eval()
 
@@ -66,7 +80,11 @@ def write_foreign(
 
     config = model.config
     writer = gguf.GGUFWriter(path, architecture or kind, split_max_tensors=parts)
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(config.max_position_embeddings)
+    if kind == "gemma2":
+        writer.add_sliding_window(WINDOW)
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(LAYERS)
     writer.add_feed_forward_length(config.intermediate_size)
@@ -79,8 +97,8 @@ def write_foreign(
     _add_tokenizer(writer, config.vocab_size)
     weights = {name: value.detach().float().numpy() for name, value in model.state_dict().items()}
     # Gemma's norms multiply by 1 + w; its files hold that sum.
-    shift = np.float32(kind == "gemma")
-    names = _LAYER | (_BIASES if kind == "qwen2" else {})
+    shift = np.float32(kind.startswith("gemma"))
+    names = _LAYER | {"qwen2": _BIASES, "gemma2": _GEMMA2_NORMS}.get(kind, {})
     writer.add_tensor("token_embd.weight", weights["model.embed_tokens.weight"])
     writer.add_tensor("output_norm.weight", weights["model.norm.weight"] + shift)
     for layer in range(LAYERS):

@@ -10,8 +10,27 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from foreign_gguf import foreign_model, mamba_model, write_foreign, write_mamba
-from gguf_models import SPECIALS, TEXTS, TIED, add_tokenizer, byte_level_tokenizer, exported, write_checkpoint
+from foreign_gguf import (
+    HEAD_SIZE,
+    KV_HEADS,
+    LONG_CONTEXT,
+    WINDOW,
+    foreign_model,
+    mamba_model,
+    write_foreign,
+    write_mamba,
+)
+from gguf_models import (
+    SENTENCEPIECE_SPECIALS,
+    SPECIALS,
+    TEXTS,
+    TIED,
+    add_tokenizer,
+    byte_level_tokenizer,
+    exported,
+    sentencepiece_tokenizer,
+    write_checkpoint,
+)
 from pruning_models import settings_of
 
 from joulebench.api import Artifact
@@ -29,6 +48,7 @@ from joulebench.worker.tokenizer import CheckpointTokenizer, SessionTokenizer
 from joulebench_plugins.gguf.converter import GgufImport
 from joulebench_plugins.llamacpp import installed
 from joulebench_plugins.llamacpp.backend import LlamaCppBackend
+from joulebench_plugins.llamacpp.log import PRINTED_BYTES
 from joulebench_plugins.llamacpp.quantizing import GgufQuantize
 
 pytest.importorskip("gguf")
@@ -298,6 +318,25 @@ def test_a_model_without_attention_runs_as_often_as_it_is_asked(tmp_path: Path) 
         assert (session.memory().kv_used_bytes, session.traffic().kv_position_bytes) == (None, None)
 
 
+def test_layers_that_see_a_window_keep_no_more(tmp_path: Path) -> None:
+    model = foreign_model("gemma2", VOCABULARY)
+    file = write_foreign(tmp_path / "m.gguf", "gemma2", model)
+    prompt = [(7 * place * place + 3) % VOCABULARY for place in range(3 * WINDOW)]
+    ids = torch.tensor([prompt])
+    with torch.no_grad():
+        for _ in range(8):
+            ids = torch.cat([ids, model(ids, use_cache=False).logits[:, -1:].argmax(-1)], 1)
+    with opened(file, context_tokens=LONG_CONTEXT, ubatch_tokens=WINDOW) as session:
+        tokens = [session.prefill(prompt), *(session.step() for _ in range(7))]
+        memory = session.memory()
+        # A layer of each kind: all positions, and a window with what is computed at once. Both are printed.
+        allocated = (LONG_CONTEXT + 256) * 2 * KV_HEADS * HEAD_SIZE * 4
+        assert memory.kv_allocated_bytes == pytest.approx(allocated, abs=2 * PRINTED_BYTES)
+        # What a position takes differs from layer to layer.
+        assert (memory.kv_used_bytes, session.facts()["kv_cells"]) == (None, None)
+    assert tokens == ids[0, len(prompt) :].tolist()
+
+
 @pytest.mark.parametrize("kind", ["qwen2", "gemma"])
 def test_another_architecture_writes_what_transformers_writes(kind: str, tmp_path: Path) -> None:
     model = foreign_model(kind, VOCABULARY)
@@ -329,6 +368,20 @@ def test_its_own_tokenizer_reads_texts_as_the_checkpoints_does(
             ids = theirs.encode(text, chat=False)
             # llama.cpp takes this name for text, since that of another model's token is text.
             assert own.decode(ids).removeprefix("<|start|>") == theirs.decode(ids)
+        assert own.eos_tokens == theirs.eos_tokens
+
+
+def test_a_sentencepiece_tokenizer_reads_texts_as_the_checkpoints_does(tmp_path: Path) -> None:
+    tokenizer = sentencepiece_tokenizer()
+    shape = {**TIED, "vocab_size": tokenizer.get_vocab_size(), "bos_token_id": 1, "eos_token_id": 2}
+    checkpoint = add_tokenizer(write_checkpoint(tmp_path / "hf", shape), tokenizer, SENTENCEPIECE_SPECIALS)
+    theirs = CheckpointTokenizer(checkpoint)
+    with opened(exported(checkpoint, tmp_path / "gguf")) as session:
+        own = SessionTokenizer(session.tokenizer(), "m.gguf")
+        for text in (*TEXTS, "the cat</s> sat"):
+            ids = theirs.encode(text, chat=False)
+            assert own.encode(text, chat=False) == ids
+            assert own.decode(ids[1:]) == theirs.decode(ids[1:])
         assert own.eos_tokens == theirs.eos_tokens
 
 

@@ -200,6 +200,9 @@ def fill_context(params: Any, options: ContextOptions) -> None:
     params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
     # Without these a library built for a GPU would still use it for prompts.
     params.offload_kqv = params.op_offload = options.offload
+    # Layers that see a window only keep no more, as in llama.cpp's own programs; but positions can be
+    # taken out of a cache of full size alone.
+    params.swa_full = options.cells is not None
 
 
 def fill_quantize(params: Any, options: QuantizeOptions, package: str) -> None:
