@@ -469,10 +469,10 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
         f"table-{name}": (lambda fields=fields: columns(fields))  # type: ignore[misc]
         for name, fields in schema.CELL_TABLES.items()
     },
-    "struct-clock": lambda: columns(schema.CLOCK),
-    "struct-channel": lambda: columns(schema.CHANNEL),
-    "struct-probe": lambda: columns(schema.PROBE),
-    "struct-idle": lambda: columns(schema.IDLE),
+    **{
+        f"struct-{name}": (lambda fields=fields: columns(fields))  # type: ignore[misc]
+        for name, fields in schema.STRUCTS.items()
+    },
     **{
         f"section-{name}": (lambda options=options: option_table(options))  # type: ignore[misc]
         for name, options in section_options().items()

@@ -23,7 +23,7 @@ from joulebench.worker import serving as worker
 from joulebench_reports.words.flags import EXPLANATIONS
 
 _TABLES: Final = {"session": schema.SESSION, **schema.CELL_TABLES}
-_STRUCTS: Final = {"clock": schema.CLOCK, "channel": schema.CHANNEL, "probe": schema.PROBE, "idle": schema.IDLE}
+_STRUCTS: Final = schema.STRUCTS
 
 
 def _rows(text: str) -> list[list[str]]:

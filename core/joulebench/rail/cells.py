@@ -128,7 +128,7 @@ class _Rail:
         )
 
 
-class Machine(_Rail):
+class RailMachine(_Rail):
     """A machine on the rail in virtual time, with what a run knows of its sensor."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
@@ -195,7 +195,7 @@ def _tokens(source: random.Random, mean: int, spread: float) -> int:
 class CellOnRail:
     """One cell's work on a machine: its processes and blocks, and how its power wanders between them."""
 
-    def __init__(self, machine: Machine, work: Work, rule: StoppingRule) -> None:
+    def __init__(self, machine: RailMachine, work: Work, rule: StoppingRule) -> None:
         self.machine = machine
         self.work = work
         self.rule = rule
@@ -312,7 +312,7 @@ def _measure(cell: CellOnRail) -> None:
         before = after
 
 
-def _truth(machine: Machine, cell: CellOnRail) -> Truth:
+def _truth(machine: RailMachine, cell: CellOnRail) -> Truth:
     w, measured = cell.work, cell.measured
     prefill_s = w.prefill_tokens * w.prefill_s_per_token
     decode_s = w.decode_tokens * w.decode_s_per_token
@@ -330,7 +330,7 @@ def _truth(machine: Machine, cell: CellOnRail) -> Truth:
 
 def simulate_cell(scenario: Scenario, seed: int) -> SimulatedCell:
     """A cell on a virtual machine; the same ``seed`` gives the same cell."""
-    machine = Machine(scenario, seed)
+    machine = RailMachine(scenario, seed)
     cell = CellOnRail(machine, scenario.work, stopping_rule(scenario))
     _measure(cell)
     measured = cell.measured

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from joulebench.meter.comparison import CellBlocks, CellComparison, compare
-from joulebench.rail.cells import CellOnRail, Machine, stopping_rule
+from joulebench.rail.cells import CellOnRail, RailMachine, stopping_rule
 from joulebench.rail.coverage import FALSE_AT_MOST
 from joulebench.rail.scenarios import Drift, Level, Protocol, Scenario, Wander, Work
 
@@ -69,7 +69,7 @@ def simulate_pair(difference: float, seed: int, scenario: Scenario = PAIR) -> Ce
 
     The candidate takes longer for each token by ``difference``, and so as much more energy.
     """
-    machine = Machine(scenario, seed)
+    machine = RailMachine(scenario, seed)
     work, rule = scenario.work, stopping_rule(scenario)
     slower = replace(
         work,

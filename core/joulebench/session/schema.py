@@ -15,17 +15,20 @@ from joulebench.session.tables import (
     SCHEMA_MINOR,
     SCHEMA_VERSION,
     BlockRow,
+    CellChecksum,
     CellRow,
     ChannelRow,
     ClockTriple,
-    Column,
+    Doc,
     EnergyRow,
     EventRow,
     IdleRow,
+    LegRow,
     ProbeRow,
     RequestRow,
     SampleRow,
     SessionRow,
+    TableChecksum,
     TableRow,
     columns_of,
 )
@@ -40,30 +43,36 @@ _SIMPLE: Final[dict[type, pa.DataType]] = {
 _REPEATED: Final = pa.dictionary(pa.int32(), pa.string())
 
 
-def _kind(kind: type, column: Column) -> pa.DataType:
+def _kind(kind: type, doc: Doc) -> pa.DataType:
     if issubclass(kind, TableRow):
         return pa.struct(_fields(kind))
-    if column.repeated:
+    if doc.repeated:
         return _REPEATED
     if kind is int:
-        return pa.int32() if column.bits == 32 else pa.int64()
+        return pa.int32() if doc.bits == 32 else pa.int64()
     return _SIMPLE[kind]
 
 
 def _fields(table: type) -> list[pa.Field]:
     fields: list[pa.Field] = []
     for own in columns_of(table):
-        column = own.column
-        kind = _kind(own.kind, column)
-        metadata = {"doc": column.doc} | ({"unit": column.unit} if column.unit else {})
+        doc = own.doc
+        kind = _kind(own.kind, doc)
+        metadata = {"doc": doc.meaning} | ({"unit": doc.unit} if doc.unit else {})
         fields.append(pa.field(own.name, pa.list_(kind) if own.many else kind, metadata=metadata))
     return fields
 
 
-CLOCK: Final = pa.struct(_fields(ClockTriple))
-CHANNEL: Final = pa.struct(_fields(ChannelRow))
-PROBE: Final = pa.struct(_fields(ProbeRow))
-IDLE: Final = pa.struct(_fields(IdleRow))
+#: Rows within rows, by the columns that hold them.
+STRUCTS: Final[dict[str, pa.Schema]] = {
+    "clock": pa.schema(_fields(ClockTriple)),
+    "channel": pa.schema(_fields(ChannelRow)),
+    "probe": pa.schema(_fields(ProbeRow)),
+    "leg": pa.schema(_fields(LegRow)),
+    "cell-checksum": pa.schema(_fields(CellChecksum)),
+    "idle": pa.schema(_fields(IdleRow)),
+    "table-checksum": pa.schema(_fields(TableChecksum)),
+}
 
 _TABLES: Final[tuple[type[TableRow], ...]] = (SessionRow, *CELL_ROWS.values())
 _SCHEMAS: Final = {table: pa.schema(_fields(table)) for table in _TABLES}

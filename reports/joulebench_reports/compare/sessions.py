@@ -14,7 +14,7 @@ from joulebench.errors import JoulebenchError
 from joulebench.meter.comparison import CellBlocks
 from joulebench.meter.uncertainty import interval_around
 from joulebench_reports.compare.side import Estimate, Facts, Side, SideCell
-from joulebench_reports.reading.cellrows import cell_rows
+from joulebench_reports.reading.cellrows import rows_by_cell
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.words.units import shown_unit
 
@@ -31,7 +31,7 @@ def side_of(session: Session) -> Side:
     from joulebench_reports.summary.session import summarise
 
     summary = summarise(session)
-    rows = cell_rows(session)
+    rows = rows_by_cell(session)
     shown = {cell.id for cell in summary.shown}
     state = flat(summary.preflight)
     return Side(

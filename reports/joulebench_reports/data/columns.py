@@ -19,7 +19,7 @@ Kind = Literal["text", "integer", "number"]
 
 
 @dataclass(frozen=True, slots=True)
-class CellRow:
+class ReportedCell:
     """A cell with its session; ``table`` has its verdict, ``verdict`` is ``None`` for a baseline."""
 
     cell: CellSummary
@@ -36,21 +36,21 @@ class Column:
     kind: Kind
     unit: str
     description: str
-    value_of: Callable[[CellRow], Value]
+    value_of: Callable[[ReportedCell], Value]
 
 
-def cell_rows(summary: SessionSummary) -> list[CellRow]:
+def cell_rows(summary: SessionSummary) -> list[ReportedCell]:
     """A row for each cell of a session, or of several, in their order."""
     tables = {table.baseline_id: table for table in summary.verdicts}
     verdicts = {verdict.cell_id: (table, verdict) for table in summary.verdicts for verdict in table.verdicts}
     return [
-        CellRow(cell, session, *verdicts.get(cell.id, (tables.get(cell.id), None)))
+        ReportedCell(cell, session, *verdicts.get(cell.id, (tables.get(cell.id), None)))
         for session in summary.parts or (summary,)
         for cell in session.cells
     ]
 
 
-def values(row: CellRow) -> dict[str, Value]:
+def values(row: ReportedCell) -> dict[str, Value]:
     """Every column's value of a row; unknown is ``None``."""
     return {column.name: column.value_of(row) for column in COLUMNS}
 
@@ -66,7 +66,7 @@ def _cell(name: str, kind: Kind, unit: str, description: str, path: str | None =
 def _figure(name: str, unit: str, description: str, figure_of: Callable[[CellSummary], Figure | None]) -> list[Column]:
     """The value and the ends of its interval."""
 
-    def part(attribute: str) -> Callable[[CellRow], Value]:
+    def part(attribute: str) -> Callable[[ReportedCell], Value]:
         return lambda row: None if (figure := figure_of(row.cell)) is None else getattr(figure, attribute)
 
     return [
@@ -113,7 +113,7 @@ def _agreement(name: str, kind: Kind, unit: str, description: str, attribute: st
 def _agreement_ends(name: str, description: str) -> Iterator[Column]:
     for place, end in enumerate(("low", "high")):
 
-        def bound(row: CellRow, place: int = place) -> Value:
+        def bound(row: ReportedCell, place: int = place) -> Value:
             return None if row.cell.agreement is None else bounds_of(row.cell.agreement, name)[place]
 
         unit = "nats/token" if "nats" in name else "1"
@@ -121,31 +121,31 @@ def _agreement_ends(name: str, description: str) -> Iterator[Column]:
         yield Column(f"{name}_{end}", "number", unit, f"{description}: {side} end of the 95 % interval", bound)
 
 
-def _baseline(row: CellRow) -> Value:
+def _baseline(row: ReportedCell) -> Value:
     return None if row.table is None else row.table.baseline
 
 
-def _outcome(row: CellRow) -> Value:
+def _outcome(row: ReportedCell) -> Value:
     if row.table is None:
         return None
     return "baseline" if row.verdict is None else row.verdict.outcome
 
 
-def _verdict_text(row: CellRow) -> Value:
+def _verdict_text(row: ReportedCell) -> Value:
     if row.table is None:
         return None
     return "the baseline" if row.verdict is None else row.verdict.text
 
 
-def _energy_ratio(attribute: str) -> Callable[[CellRow], Value]:
-    def value(row: CellRow) -> Value:
+def _energy_ratio(attribute: str) -> Callable[[ReportedCell], Value]:
+    def value(row: ReportedCell) -> Value:
         comparison = None if row.verdict is None else row.verdict.comparison
         return None if comparison is None else getattr(comparison, attribute)
 
     return value
 
 
-def _disagrees(row: CellRow) -> Value:
+def _disagrees(row: ReportedCell) -> Value:
     agreement = row.cell.agreement
     return "; ".join(agreement.disagrees) if agreement is not None and agreement.held else None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench_reports.judging.ratios import RUN_TO_RUN, CellRatios, as_spread
-from joulebench_reports.reading.cellrows import cell_rows, plan_entries
+from joulebench_reports.reading.cellrows import plan_entries, rows_by_cell
 from joulebench_reports.values.figures import CellSummary
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class SessionWork:
     """What a session's cells do, by their records or the plan, and how they compare."""
 
     def __init__(self, session: Session) -> None:
-        self._rows = cell_rows(session)
+        self._rows = rows_by_cell(session)
         self._references = {str(entry.get("model")): entry for entry in plan_entries(session, "references")}
         preflight = session.json("preflight_json")
         self.ratios = CellRatios(as_spread(preflight.get(RUN_TO_RUN)) if isinstance(preflight, dict) else None)

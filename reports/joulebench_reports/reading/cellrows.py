@@ -22,7 +22,7 @@ def plan_entries(session: Session, name: str) -> list[Mapping[str, object]]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
-def cell_rows(session: Session) -> dict[str, CellRow]:
+def rows_by_cell(session: Session) -> dict[str, CellRow]:
     """The rows by their cells' ids: of the plan in its order, then of cells that it does not name."""
     written = {row.cell_id: row for row in session.rows(CellRow)}
     cause = "the run is going on, or was cut off" if session.row.status == "running" else "the run was interrupted"

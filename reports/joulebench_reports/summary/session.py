@@ -19,7 +19,7 @@ from joulebench_reports.judging.costs import cost_tables
 from joulebench_reports.judging.verdicts import verdict_tables
 from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.reading.blocks import read_blocks
-from joulebench_reports.reading.cellrows import UNFINISHED, cell_rows, plan_entries
+from joulebench_reports.reading.cellrows import UNFINISHED, plan_entries, rows_by_cell
 from joulebench_reports.reading.energy import read_energies, summarise_energy
 from joulebench_reports.reading.limits import NO_SHARE, with_shares
 from joulebench_reports.reading.phasefit import fit_missing_phases
@@ -73,7 +73,7 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
         reader.cell(own, _plugin_of(planned.get(cell_id, {})), stored[cell_id])
         if cell_id in stored
         else _without_folder(own, planned.get(cell_id, {}))
-        for cell_id, own in cell_rows(session).items()
+        for cell_id, own in rows_by_cell(session).items()
     ]
     summary = SessionSummary(
         session_id=row.session_id or session.path.name,
