@@ -358,10 +358,13 @@ def contract_reference() -> str:
 
 
 def _public(module: ModuleType) -> list[object]:
+    """What a module defines, and what it lists of others (``__all__``)."""
+    listed = getattr(module, "__all__", ())
     return [
         value
         for name, value in vars(module).items()
-        if not name.startswith("_") and f"{getattr(value, '__module__', '')}.".startswith(f"{module.__name__}.")
+        if name in listed
+        or (not name.startswith("_") and f"{getattr(value, '__module__', '')}.".startswith(f"{module.__name__}."))
     ]
 
 

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import BackendSession, Device, MemoryUse, Settings
+from joulebench.cachefolder import CACHE_VARIABLE, cache_folder
 from joulebench.errors import JoulebenchError
 from joulebench.processes import Mark, die_with_parent, signal_name
 
@@ -29,19 +29,6 @@ __all__ = (
 
 #: An interpreter that takes longer than this to import a runtime is given up, in seconds.
 _TIMEOUT_S: Final = 60.0
-#: Names another cache folder than the user's.
-CACHE_VARIABLE: Final = "JOULEBENCH_CACHE"
-
-
-def cache_folder() -> Path:
-    """The user's cache for models and artifacts, where a backend may keep its own folder.
-
-    ``JOULEBENCH_CACHE`` overrides it.
-    """
-    import platformdirs
-
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("joulebench"))
 
 
 def allowed_cores() -> int:

@@ -13,6 +13,7 @@ from joulebench.api import CommandSection, examples, section_of
 from joulebench.commands.helping import short_help
 from joulebench.commands.terminal import guarded_output
 from joulebench.errors import JoulebenchError, unknown_name_hint
+from joulebench.registry.commandlist import CommandLine, remember_commands, remembered_commands
 from joulebench.version import __version__
 
 
@@ -72,9 +73,9 @@ class LazyGroup(click.Group):
         rows: dict[str, list[tuple[str, str]]] = {section: [] for section in _SECTIONS}
         for name, entry in _COMMANDS.items():
             rows[entry.section].append((name, entry.text))
-        for name, command in sorted(_plugin_commands().items()):
-            if name not in _COMMANDS:
-                rows[section_of(command)].append((name, short_help(command)))
+        for line in _plugin_lines():
+            if line.name not in _COMMANDS:
+                rows[line.section].append((line.name, line.text))
         width = max(len(name) for listed in rows.values() for name, _ in listed)
         for section, listed in rows.items():
             with formatter.section(section):
@@ -85,6 +86,26 @@ def _plugin_commands() -> dict[str, click.Command]:
     from joulebench.registry.loading import default_registry
 
     return default_registry().commands()
+
+
+def _plugin_lines() -> list[CommandLine]:
+    """The commands of plugins by name, by what is remembered of them where that still holds."""
+    remembered = remembered_commands()
+    if remembered is not None:
+        return remembered
+    from joulebench.registry.loading import default_registry
+
+    commands = default_registry().commands()
+    lines = [CommandLine(name, section_of(commands[name]), short_help(commands[name])) for name in sorted(commands)]
+    files = default_registry().plugin_files()
+    if files is not None:
+        of_commands = (
+            getattr(sys.modules.get(command.callback.__module__), "__file__", None)
+            for command in commands.values()
+            if command.callback is not None
+        )
+        remember_commands(lines, [*files, *(file for file in of_commands if file)])
+    return lines
 
 
 @click.group(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from joulebench.cachefolder import CACHE_VARIABLE
+from joulebench.registry.commandlist import WITHOUT_VARIABLE
 
 HEAVY = (
     "torch",
@@ -66,3 +70,40 @@ def test_rows_of_a_session_are_declared_without_arrow() -> None:
     words = "import sys, joulebench.session.tables; print('pyarrow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def _help_twice(monkeypatch: pytest.MonkeyPatch, folder: Path) -> set[str]:
+    """What the second of two calls imports."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    first = imported_by("--help")
+    assert "joulebench.registry.loading" in first
+    return imported_by("--help")
+
+
+def test_help_remembers_the_commands_of_plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Importing every plugin for a page of text took two thirds of its time."""
+    second = _help_twice(monkeypatch, tmp_path)
+    assert not [name for name in second if name.startswith(("joulebench_", "pluggy", "importlib.metadata"))]
+
+
+@pytest.mark.parametrize("change", ["other entry points left out", "a plugin's file", "damage"])
+def test_what_may_have_changed_commands_ends_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: str) -> None:
+    _help_twice(monkeypatch, tmp_path)
+    remembered = tmp_path / "commands.json"
+    if change == "other entry points left out":
+        monkeypatch.setenv(WITHOUT_VARIABLE, "reports")
+    elif change == "a plugin's file":
+        entry = json.loads(remembered.read_text())
+        (file,) = [path for path in entry["changed_ns"] if path.endswith("fpga/synthesis/command.py")]
+        entry["changed_ns"][file] -= 1
+        remembered.write_text(json.dumps(entry))
+    else:
+        remembered.write_text('{"place": 5}')
+    assert "joulebench.registry.loading" in imported_by("--help")
+
+
+def test_a_command_of_a_plugin_that_is_remembered_can_be_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _help_twice(monkeypatch, tmp_path)
+    assert "joulebench_plugins.fpga.synthesis.command" in imported_by("fpga-synthesis", "--help")

@@ -18,7 +18,8 @@ from joulebench.errors import JoulebenchError
 from joulebench.pluginkit.child import words_of
 from joulebench.pluginkit.declared import PUBLIC
 from joulebench.registry.classes import KINDS
-from joulebench.registry.loading import WITHOUT_VARIABLE, default_registry
+from joulebench.registry.commandlist import WITHOUT_VARIABLE
+from joulebench.registry.loading import default_registry
 from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench.testing.hwmon import Chip, FakeTemperatures, HwmonSensor, ThrottleCounts
 from joulebench.testing.powercap import FakePowercap, intel_zones

@@ -12,9 +12,11 @@ from click.testing import CliRunner
 from joulebench.errors import ProfileError, UnavailableError
 from joulebench_plugins.fpga.law import Engine
 from joulebench_plugins.fpga.source import source_hash
-from joulebench_plugins.fpga.synthesis import PARTS, Synthesis, flow, shipped, shipped_clock, synthesise
+from joulebench_plugins.fpga.synthesis import flow
 from joulebench_plugins.fpga.synthesis.command import synthesis
-from joulebench_plugins.fpga.synthesis.results import clock_of
+from joulebench_plugins.fpga.synthesis.flow import synthesise
+from joulebench_plugins.fpga.synthesis.parts import PARTS
+from joulebench_plugins.fpga.synthesis.results import Synthesis, clock_of, shipped, shipped_clock
 
 FULL = Synthesis(
     part="ecp5-85f",

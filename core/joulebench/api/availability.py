@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +45,8 @@ def require_modules(modules: Sequence[str], extra: str, distribution: str = "jou
 
 def _extras(distribution: str) -> list[str]:
     """The extras that an installed distribution declares; none where it is not installed."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.metadata(distribution).get_all("Provides-Extra") or []
     except importlib.metadata.PackageNotFoundError:
@@ -54,6 +55,8 @@ def _extras(distribution: str) -> list[str]:
 
 def distribution_versions(names: Sequence[str]) -> dict[str, str]:
     """Installed versions of distributions, by metadata alone; missing ones are left out."""
+    import importlib.metadata
+
     versions: dict[str, str] = {}
     for name in names:
         try:

@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 
 from joulebench.pluginkit.results import Result
 from joulebench.processes import Mark, resident_bytes, signal_name
-from joulebench.registry.loading import WITHOUT_VARIABLE
+from joulebench.registry.commandlist import WITHOUT_VARIABLE
 
 #: More resident memory than this is a leak, and ends the check.
 MEMORY_LIMIT_BYTES: Final = 6 * 2**30

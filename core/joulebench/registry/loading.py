@@ -26,14 +26,13 @@ from joulebench.api import API_VERSION, Backend, Converter, FinishedCell, Plugin
 from joulebench.errors import PluginError, UnknownPluginError, unknown_name_hint
 from joulebench.registry.availability import availability_of
 from joulebench.registry.classes import KINDS, provided_by
+from joulebench.registry.commandlist import WITHOUT_VARIABLE
 from joulebench.registry.discovery import SHIPPED, Source, Unreadable, find_sources
 from joulebench.registry.isolation import describe_failure, in_time
 
 if TYPE_CHECKING:
     import click
 
-#: Entry points that are not to be loaded, by name, with commas between them.
-WITHOUT_VARIABLE: Final = "JOULEBENCH_WITHOUT"
 #: A plugin that takes longer than this to be imported is left out, in seconds.
 IMPORT_LIMIT_S: Final = 20.0
 
@@ -279,6 +278,11 @@ class Registry:
                     if merged.setdefault(name, command) is not command:
                         raise PluginError(f"another plugin already adds the command '{name}'")
         return merged
+
+    def plugin_files(self) -> list[str] | None:
+        """The modules that have been imported; ``None`` where one of them is broken and may be mended elsewhere."""
+        files = [getattr(plugin, "__file__", None) for plugin in self._manager.get_plugins()]
+        return None if self._broken else [file for file in files if file]
 
     def _implementations(self, hook_name: str) -> Iterator[tuple[Source, Callable[[], Any]]]:
         for implementation in getattr(self._manager.hook, hook_name).get_hookimpls():
