@@ -177,6 +177,7 @@ def _usage(command: click.Command) -> Iterator[str]:
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
             name = (parameter.metavar or str(parameter.name)).upper().removesuffix("...")
+            name = name[1:-1] if name.startswith("[") else name
             name += "..." if parameter.nargs == -1 else ""
             yield name if parameter.required else f"[{name}]"
     if isinstance(command, click.Group):

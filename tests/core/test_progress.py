@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +166,23 @@ def test_into_a_file_a_long_step_writes_a_line_now_and_then() -> None:
         progress.beat()
     assert len(file.getvalue().splitlines()) == 1 + int(99 // PLAIN_BEAT_S)
     assert file.getvalue().splitlines()[-1] == "[  90.0 s] reference torch (1 min 30 s)"
+
+
+def test_the_live_line_fits_a_narrow_terminal(tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    with os.fdopen(its, "w") as stream:
+        FakeRun(
+            tmp_path,
+            watcher=lambda made: Progress(clock=lambda: made.now_ns * 1e-9, stream=stream, heartbeat=False),
+            min_blocks=3,
+            max_blocks=3,
+        ).group({"a cell with a label that is long": WorkerScript(jumpy)}).execute()
+        sent = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    live = [line for line in re.split(r"\r\x1b\[K|\r\n", sent) if line and not line.startswith("[")]
+    assert max(map(len, live)) < 40
+    assert any(re.match(r"cell 1/1 · block 2/3.* left$", line) for line in live)
 
 
 def test_a_stream_without_unicode_gets_none(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _ENABLED_BY: Final[dict[str, Callable[[Path], str]]] = {
     "fish": lambda file: "new shells load it by themselves",
 }
 
-_shell_argument = click.argument("shell", type=click.Choice(SHELLS), required=False)
+_shell_argument = click.argument("shell", type=click.Choice(SHELLS), required=False, metavar="[SHELL]")
 
 
 @click.group(cls=Group)
