@@ -63,9 +63,9 @@ test: $(DEV_STAMP)
 test-all: test test-apart
 	$(BIN)/python -m pytest -m "slow and not apart" --timeout 1500 $(PYTEST_ARGS)
 
-# Kills and mutations by the hundred: what tests/faults tries a few of, for as long as it takes.
+# Kills, mutations, hostile models, programs, sessions and sensors by the hundred, of which `make test` tries a few.
 test-faults: $(DEV_STAMP)
-	$(BIN)/python -m pytest -s -m faults $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -s -m faults --durations 0 tests/faults $(PYTEST_ARGS)
 
 test-apart: $(APART_STAMP)
 	PYTHONPATH=$(CURDIR)/$(APART) $(BIN)/python -m pytest -m apart $(PYTEST_ARGS)

@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import progress
 import pyarrow as pa
 
 from joulebench.cli import main
@@ -128,4 +129,5 @@ def try_hostile(pristine: Path, folder: Path, count: int, seed: int) -> tuple[Co
         counts[outcome] += 1
         if outcome in ("traceback", "raw", "unforeseen"):
             wrong.append(f"{number}: {what}: {outcome}: {words}")
+        progress.show("hostile sessions", number + 1, count, counts)
     return counts, wrong

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import progress
 from hostile_models import MARKER, make_hostile
 
 from joulebench.testing.models import write_tiny_checkpoint
@@ -96,4 +97,5 @@ def try_models(folder: Path, count: int, seed: int) -> tuple[Counter[str], list[
             counts[outcome] += 1
             if outcome in wrong_ends:
                 wrong.append(f"{number}: {what}: {outcome} in {answer['stage']}: {answer['words']}")
+            progress.show("hostile models", number + 1, count, counts)
     return counts, wrong

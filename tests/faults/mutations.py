@@ -8,10 +8,12 @@ import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+import progress
 
 from joulebench.errors import JoulebenchError
 from joulebench.registry.loading import default_registry
@@ -20,7 +22,7 @@ from joulebench.session.upkeep import verify
 
 #: Longer than any report of a small session takes on a busy machine.
 _HANG_S = 60
-#: Reports whose figures are compared.
+#: Reports whose figures are compared: the first of each mutation, the others in turn.
 REPORTS = ("json", "csv", "markdown")
 
 Mutation = Callable[[Path, random.Random], str]
@@ -181,12 +183,12 @@ def _limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def shown(session: Path) -> dict[str, str]:
-    """The reports of a session, as a user sees them."""
+def shown(session: Path, names: Sequence[str] = REPORTS) -> dict[str, str]:
+    """Reports of a session, as a user sees them."""
     registry = default_registry()
     opened = open_session(str(session))
     texts: dict[str, str] = {}
-    for name in REPORTS:
+    for name in names:
         renderer = registry.renderer(name)
         content = renderer.render(opened, renderer.default_settings())
         texts[name] = content if isinstance(content, str) else content.decode()
@@ -212,27 +214,28 @@ def mutate(pristine: Path, folder: Path, count: int, seed: int) -> tuple[Counter
         shutil.copytree(pristine, session)
         mutation = rng.choices(list(MUTATIONS), list(MUTATIONS.values()))[0]
         what = mutation(session, rng)
-        outcome, detail = _outcome(session, truth)
+        outcome, detail = _outcome(session, truth, (REPORTS[0], REPORTS[1 + number % 2]))
         counts[outcome] += 1
         if outcome not in ("unchanged", "said"):
             wrong.append(f"{number}: {what}: {outcome}: {detail}")
+        progress.show("mutations", number + 1, count, counts)
     shutil.rmtree(session)
     return counts, wrong
 
 
-def _outcome(session: Path, truth: dict[str, str]) -> tuple[str, str]:
+def _outcome(session: Path, truth: dict[str, str], names: Sequence[str]) -> tuple[str, str]:
     try:
         with _limit():
             faults, refused = _verified(session)
             try:
-                texts = shown(session)
+                texts = shown(session, names)
             except JoulebenchError as error:
                 return ("said", "") if faults or refused else ("unverified", str(error))
     except HangError:
         return "hang", ""
     except Exception as error:  # what a user would see as a traceback
         return "traceback", f"{type(error).__name__}: {error}"
-    different = [name for name in REPORTS if texts[name] != truth[name]]
+    different = [name for name in names if texts[name] != truth[name]]
     return ("unseen", ", ".join(different)) if different else ("unchanged", "")
 
 

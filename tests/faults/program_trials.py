@@ -12,6 +12,8 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
+import progress
+
 from joulebench.registry.loading import default_registry
 from joulebench.session import Session
 from joulebench.session.upkeep import verify
@@ -97,6 +99,7 @@ def greet_programs(count: int, seed: int) -> tuple[Counter[str], list[str]]:
             counts[outcome] += 1
             if outcome not in ("refused", "taken"):
                 wrong.append(f"{number}: {op} {behaviour}: {outcome}: {' '.join(texts)[:300]}")
+            progress.show("programs greeted", number + 1, count, counts)
     finally:
         link.GREETING_S, link._END_S = patience_s
     return counts, wrong
@@ -125,6 +128,7 @@ def run_programs(folder: Path, runs: int, programs: int, seed: int) -> tuple[Cou
             counts[outcome] += 1
             if outcome in wrong_ends:
                 wrong.append(f"run {number}: {what}: {outcome}")
+        progress.show("programs measured", (number + 1) * programs, runs * programs, counts)
     return counts, wrong
 
 
@@ -145,7 +149,7 @@ def _one_run(folder: Path, number: int, chosen: list[tuple[str, str, int]]) -> l
     file.write_text(text, encoding="utf-8")
     token = uuid.uuid4().hex
     process = subprocess.Popen(
-        [sys.executable, "-m", "joulebench", "run", str(file), "--out", str(out), "--no-report", "--quiet"],
+        [sys.executable, "-m", "joulebench", "run", str(file), "--output", str(out), "--no-report", "--quiet"],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import selectors
 import subprocess
@@ -12,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import progress
 from sensor_reader import KINDS
 
 #: The slowest answer is that of a reader that hangs where it is opened: twice the sampler's 10 s.
@@ -81,6 +81,5 @@ def try_sensors(folder: Path, counts: dict[str, int], seed: int) -> tuple[Counte
                 ends[answer["outcome"]] += 1
                 if answer["outcome"] in _WRONG:
                     wrong.append(f"{kind} {number}: {fault}: {answer['outcome']}: {answer['words'][:600]}")
-                if os.environ.get("JOULEBENCH_FAULTS_SHOWN"):
-                    print(kind, number, fault, answer["outcome"], flush=True)
+                progress.show(f"faults of {kind}", number + 1, count, ends)
     return ends, wrong

@@ -28,10 +28,10 @@ def test_a_run_of_hostile_programs_measures_the_good_one(tmp_path: Path) -> None
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_many_hostile_programs_are_greeted_while_planning() -> None:
-    _hold(*greet_programs(count=100, seed=1), bad="refused")
+    _hold(*greet_programs(count=60, seed=1), bad="refused")
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_runs_of_many_hostile_programs_measure_the_good_ones(tmp_path: Path) -> None:
-    _hold(*run_programs(tmp_path, runs=3, programs=12, seed=2), bad="failed")
+    _hold(*run_programs(tmp_path, runs=2, programs=12, seed=2), bad="failed")
