@@ -10,25 +10,30 @@ import json
 import os
 import random
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
 import tty
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from toyrun import EXAMPLE_PLUGIN, Bench, Done
 
-from joulebench.api import Availability, Channel, ReaderSource
+from joulebench.api import Availability, Channel, Probe, ReaderSource
 from joulebench.meter.energy import Trace
 from joulebench.meter.live import sampler as ring
+from joulebench.meter.live.owner import JointSampler, ReaderOwner
 from joulebench.meter.live.sampling import Sampler
 from joulebench.meter.windows import TOTAL, Accountant, BlockWindows, Span
 from joulebench.metering.meter import Meter
 from joulebench.protocol import Edge
+from joulebench.sensors.gate import Thermometer
 from joulebench.sensors.probing import ProbeState, Sensors
+from joulebench.testing.contracts import ProbeContract, Subject
 
 WATTS = 20.0
 #: Three times what the update period of 20 ms and the sampling period of 20 ms need: room for other work.
@@ -229,3 +234,60 @@ def test_what_a_held_reading_lacks_at_the_edges_is_made_good(every_s: float, per
     errors = _blocks(every_s, period_s, stamped=stamped)
     assert sum(errors) / len(errors) == pytest.approx(0.0, abs=0.002)
     assert max(map(abs, errors)) < 1 / 20
+
+
+# -- the run's owner ------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("toy_readers")
+def test_the_thermal_gate_asks_the_owner_of_a_reader_for_its_temperature(tmp_path: Path) -> None:
+    board = _channel("Line", "", None)
+    hot = replace(board, path="toymeter/heat", quantity="temperature", unit="degC", kind="gauge")
+    channel = replace(hot, source=ReaderSource("joulebench_toy.reader:Gauge", "61500"))
+    with ReaderOwner([board, channel]) as owner:
+        assert Thermometer([board, channel], owner).hottest_c() == 61.5
+        assert owner.alive
+    assert not owner.alive
+
+
+@pytest.mark.usefixtures("toy_readers")
+def test_an_owner_that_has_died_is_replaced_with_the_next_leg(tmp_path: Path) -> None:
+    log = tmp_path / "opened"
+    with ReaderOwner([_channel("Caching", log, 0.02)]) as owner:
+        owner.open()
+        (first,) = map(int, log.read_text().split())
+        os.kill(first, signal.SIGKILL)
+        deadline = time.monotonic() + 5.0
+        while owner.alive and time.monotonic() < deadline:
+            time.sleep(0.01)
+        owner.open()
+        owner.open()  # and no further one
+        assert owner.now()
+    assert len(log.read_text().split()) == 2
+
+
+@pytest.mark.usefixtures("toy_readers")
+def test_what_the_owner_cost_is_counted_while_a_cell_has_it(line: FakeLine) -> None:
+    channels = [_channel("Line", line.path, 0.001)]
+    with ReaderOwner(channels) as owner:
+        owner.open()
+        joint = JointSampler(channels, None, owner)
+        time.sleep(0.2)  # another cell's turn
+        joint.resume()
+        time.sleep(0.2)
+        joint.pause()
+        drained, tax = joint.drain(), joint.tax()
+    assert drained.channel
+    assert 0.15 < tax.wall_s < 1.0
+    assert tax.ticks >= 2
+
+
+class TestALineOfOneReader(ProbeContract):
+    """The contract of probes and ``plugin check`` open it once at a time as well."""
+
+    @pytest.fixture
+    def plugin(self, line: FakeLine, monkeypatch: pytest.MonkeyPatch) -> Subject[Probe]:
+        monkeypatch.syspath_prepend(str(EXAMPLE_PLUGIN))
+        from joulebench_toy.probe import ToyMeter
+
+        return Subject(ToyMeter(), {"mode": "line", "device": line.path})
