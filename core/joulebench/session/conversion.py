@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from joulebench.errors import SessionError
+from joulebench.session.files import column_values
 from joulebench.session.schema import file_schema
 from joulebench.session.tables import ColumnType, TableRow, columns_of
 
@@ -46,7 +47,7 @@ def rows_of(table: pa.Table, kind: type[R], where: str) -> list[R]:
     columns = [column for column in columns_of(kind) if column.name in table.column_names]
     names = [column.name for column in columns]
     try:
-        values = [[_value(column, value) for value in table.column(column.name).to_pylist()] for column in columns]
+        values = [[_value(column, value) for value in column_values(table.column(column.name))] for column in columns]
     except ValueError as error:
         raise SessionError(str(error), where=where) from None
     return [kind(**dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]

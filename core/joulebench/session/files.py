@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,8 @@ _SEAL_MARK: Final = b"JB\x00SEAL\x00"
 _TAIL_BYTES: Final = 10
 #: A file of no more bytes is read at once, by one thread.
 _FEW_BYTES: Final = 1 << 20
+_UTC_US: Final = pa.timestamp("us", tz="UTC")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Rows that are looked at one by one.
 _FEW_ROWS: Final = 4096
 #: Readings as the device gave them may fill all 64 bits.
@@ -309,6 +312,15 @@ def sha256_of_bytes(content: pa.Buffer) -> str:
     return hashlib.sha256(memoryview(content)).hexdigest()
 
 
+def column_values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; times without Arrow's own way, which imports pandas wherever it is installed."""
+    if not column.type.equals(_UTC_US):
+        values: list[Any] = column.to_pylist()
+        return values
+    counts = [count for chunk in column.chunks for count in chunk.view(pa.int64()).to_pylist()]
+    return [None if count is None else _EPOCH + timedelta(microseconds=count) for count in counts]
+
+
 def row_digest(row: Mapping[str, Any]) -> str:
     """SHA-256 over the values of a one-row table, columns by name; independent of Arrow's layout."""
     known = {name: value for name, value in row.items() if value is not None}
@@ -323,7 +335,7 @@ def check_row_seal(table: pa.Table, where: str) -> None:
     if table.num_rows != 1:
         raise SessionError(f"{where.rpartition('/')[2]} must have one row", where=where)
     try:
-        digest = row_digest(table.to_pylist()[0])
+        digest = row_digest({name: column_values(table.column(name))[0] for name in table.column_names})
     except (pa.ArrowException, ValueError, LookupError, OverflowError, RecursionError) as error:
         raise unreadable(error, where) from None
     metadata = table.schema.metadata or {}

@@ -38,8 +38,8 @@ from joulebench.session.jsoncolumns import check_object, check_plan, decoded_jso
 from joulebench.session.schema import CELL_TABLES, SESSION
 from joulebench.session.tables import TABLE_OF_ROWS, SessionRow, TableRow
 
-#: A table of a snapshot that is no larger is kept once it is read, in bytes.
-_SMALL_BYTES: Final = 1 << 17
+#: A table of a snapshot whose file is no larger is kept once it is read, in bytes.
+_SMALL_BYTES: Final = 1 << 16
 #: Of a cell's row what says which tables it has.
 _TABLES_OF_CELL: Final = part_of_schema(CELL_TABLES["cell"], ["tables"])
 
@@ -219,7 +219,7 @@ class Session:
             kept: _Whole | None = self._kept[key]
             return kept
         whole = self._whole_table(cell_id, name)
-        if self._kept is not None and (whole is None or whole.table.nbytes <= _SMALL_BYTES):
+        if self._kept is not None and (whole is None or whole.stored_bytes <= _SMALL_BYTES):
             self._kept[key] = whole
         return whole
 
@@ -235,14 +235,14 @@ class Session:
             raise altered(stored.where)
         if not stored.is_final:
             table = read_stream(pa.BufferReader(stored.content)).table()
-        elif name == "cell":
+        elif name == "cell" and stated is None:
             table = decode_sealed(stored.content, stored.where)
         else:
             table = decode(stored.content, stored.where)
-        if name == "cell":
+        if name == "cell" and stated is None:
             check_row_seal(table, stored.where)
         check_cell_id(table, cell_id, stored.where)
-        return _Whole(table, stored.where)
+        return _Whole(table, stored.where, stored.content.size)
 
     def _stored(self, cell_id: str, name: str) -> StoredTable | None:
         file = self._table_file(cell_id, name)
@@ -270,10 +270,11 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A table as it was written, and its file for messages."""
+    """A table as it was written, its file for messages and that file's size."""
 
     table: pa.Table
     where: str
+    stored_bytes: int
 
 
 def _joined(wholes: Sequence[_Whole], schema: pa.Schema) -> pa.Table:

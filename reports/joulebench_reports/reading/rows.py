@@ -97,7 +97,9 @@ def stored_cells(session: Session) -> Mapping[str, StoredCell]:
 
 def rows_of(table: pa.Table, kind: type[_Row]) -> list[_Row]:
     """The rows of a table."""
-    columns = (table.column(name).to_pylist() for name in _names(kind))
+    from joulebench.session.files import column_values
+
+    columns = (column_values(table.column(name)) for name in _names(kind))
     return list(map(kind._make, zip(*columns, strict=True)))
 
 
