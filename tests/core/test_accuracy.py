@@ -97,6 +97,8 @@ def test_measure_widens_its_interval_by_it() -> None:
     assert figure.interval.u == pytest.approx(figure.gross.systematic_u_j, rel=0.5)
     assert figure.gross.systematic_u_j > 0.05 * (figure.gross_j or 0.0)
     assert figure.worst_j is None  # no bound holds for a scale
+    assert f"{GAUGE.path}: {CLASS}, in its interval" in m.notes
+    assert figure.as_json()["accuracy"] == str(CLASS)
 
 
 @pytest.mark.usefixtures("toy_readers")

@@ -117,6 +117,16 @@ def test_an_offset_that_a_meter_declares_is_part_of_its_scale_at_the_cells_power
     assert energy.scale_relative_uncertainty == pytest.approx(math.hypot(0.3, 2.0 / energy.power_w.value))
 
 
+def test_the_report_says_from_which_declaration_a_scale_comes(tmp_path: Path) -> None:
+    declared = "accuracy ±(1 % of reading + 0.5 % of 200 W), calibrated on 2026-03-01"
+    first, *others = make_session.channels({"measured"})
+    first = replace(first, relative_uncertainty=0.01, offset_u_w=0.5, note=f"a board's meter; {declared}")
+    cells = [Cell(name, name, energies={"measured": 1.0}) for name in "ab"]
+    path = make_session.write(tmp_path / "s", cells, channels=(first, *others))
+    (note,) = [note for note in trust_notes(summarise(Session(path))) if note.term == "measured energy"]
+    assert note.text.endswith(f"which is not in the interval: {declared}")
+
+
 def test_blocks_of_a_cell_that_was_cut_off_are_read(tmp_path: Path) -> None:
     cell = one(tmp_path, Cell("a", "a", status="unfinished", blocks=5), status="running")
     assert (cell.status, cell.blocks) == ("unfinished", 5)

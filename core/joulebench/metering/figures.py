@@ -45,6 +45,8 @@ class EnergyFigure:
     update_period_s: float | None = None
     period_measured: bool = False
     note: str = ""
+    #: What the sensor declares of how far it may be off; empty where nothing.
+    accuracy: str = ""
 
     @property
     def gross_j(self) -> float | None:
@@ -106,6 +108,7 @@ class EnergyFigure:
             "update_period_measured": self.period_measured,
             "flags": list(self.flags),
             "note": self.note,
+            "accuracy": self.accuracy or None,
         }
 
 
@@ -206,6 +209,7 @@ class Measurement:
             for part in self.missing_parts
         ]
         notes += [figure.hint for figure in sorted(self.energy, key=_weight) if figure.hint]
+        notes += [f"{figure.name}: {figure.accuracy}, in its interval" for figure in self.energy if figure.accuracy]
         if not any(figure.provenance == "measured" for figure in self.energy):
             notes.append("no energy is measured here")
             notes += [f"{probe.probe}: {probe.reason}{_semicolon(probe.cure)}" for probe in self.missing]

@@ -165,6 +165,7 @@ class OpenSensors:
             spec.update_period_s,
             spec.period_verified and channel.kind == "counter" and channel.provenance != "estimated",
             channel.note,
+            "" if channel.accuracy is None else str(channel.accuracy),
         )
 
     @property

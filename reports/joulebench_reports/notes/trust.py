@@ -246,18 +246,30 @@ def _limit_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
 
 
 def _scale_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
-    scales: dict[tuple[str, float], None] = {}
+    undeclared: dict[tuple[str, float], None] = {}
+    #: By what meters declare: an offset is another share of each cell's power.
+    declared: dict[tuple[str, str], float] = {}
     for cell in cells:
         for energy in cell.energy:
-            if energy.scale_relative_uncertainty:
-                scales[energy.provenance, energy.scale_relative_uncertainty] = None
+            scale, accuracy = energy.scale_relative_uncertainty, _declared_accuracy(energy)
+            if scale and accuracy:
+                declared[energy.provenance, accuracy] = max(scale, declared.get((energy.provenance, accuracy), 0.0))
+            elif scale:
+                undeclared[energy.provenance, scale] = None
+    same = "(1 σ), the same for all cells, which is not in the interval"
     return [
-        Note(
-            f"{provenance} energy",
-            f"its scale is uncertain by ±{percent(scale)} (1 σ), the same for all cells, which is not in the interval",
-        )
-        for provenance, scale in scales
+        *(Note(f"{kind} energy", f"its scale is uncertain by ±{percent(scale)} {same}") for kind, scale in undeclared),
+        *(
+            Note(f"{kind} energy", f"it is uncertain by at most ±{percent(scale)} {same}: {accuracy}")
+            for (kind, accuracy), scale in declared.items()
+        ),
     ]
+
+
+def _declared_accuracy(energy: EnergySummary) -> str:
+    """What the meters of an energy declare of how far they may be off, from their notes."""
+    parts = [part for note in energy.notes for part in note.split("; ") if part.startswith("accuracy ±")]
+    return ", ".join(dict.fromkeys(parts))
 
 
 def _observer_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
