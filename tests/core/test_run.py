@@ -10,6 +10,7 @@ from itertools import pairwise
 from toyrun import Bench, Done, command_of, cpu_ticks_of, state_of, until, write_toy_checkpoint
 
 from joulebench.session import Session
+from joulebench.session.upkeep import verify
 from joulebench.testing.hwmon import Chip, FakeTemperatures, HwmonSensor
 
 
@@ -129,7 +130,9 @@ def test_cells_that_cannot_be_prepared_have_a_row_with_their_cause(bench: Bench)
 
 def test_a_skipped_cell_fails_the_command_only_when_it_is_strict(bench: Bench) -> None:
     profile = bench.profile({"here": {}, "elsewhere": {"device": "nowhere"}})
-    assert bench.run(profile, "--no-report").code == 0
+    done = bench.run(profile, "--no-report")
+    assert done.code == 0
+    assert verify(done.session.path) == [], "a cell that was never measured has no tables to miss"
     assert bench.run(profile, "--no-report", "--strict").code == 1
 
 

@@ -23,6 +23,7 @@ from joulebench.session.files import (
 )
 from joulebench.session.reader import Session, cell_entries, check_cell_id
 from joulebench.session.schema import CELL_TABLES, versioned
+from joulebench.session.tables import CellRow
 
 #: What of a stream could not be read when it was made final, kept beside the table.
 UNREAD: Final = ".unread"
@@ -55,9 +56,22 @@ def verify(path: Path) -> list[FileFault]:
         faults.append(FileFault("cells/", error.what, False))
     for entry in cell_entries(path):
         if is_plain_folder(entry):
+            unwritten = _never_measured(session, entry)
             for name in CELL_TABLES:
-                faults.extend(_verify_table(session, entry / f"{name}.arrow", name))
+                if name == "cell" or not unwritten:
+                    faults.extend(_verify_table(session, entry / f"{name}.arrow", name))
     return faults
+
+
+def _never_measured(session: Session, folder: Path) -> bool:
+    """Whether a cell was skipped, or failed before its first block: its row is all that was written."""
+    if {entry.name for entry in folder.iterdir()} != {"cell.arrow"}:
+        return False
+    try:
+        rows = session.rows(CellRow, folder.name)
+    except SessionError:
+        return False
+    return bool(rows) and rows[0].status != "ok" and rows[0].tables is None
 
 
 def _verify_table(session: Session, final: Path, name: str) -> Iterator[FileFault]:
