@@ -19,7 +19,7 @@ from joulebench.session.upkeep import verify
 #: A quarter of the kills comes this long after the start at the latest, the others at a random block.
 _EARLY_S = 3.0
 _EARLY_SHARE = 0.25
-_MOST_BLOCKS = 20
+_MOST_BLOCKS = 10
 #: And then so much later, anywhere in a block, between two, or in what follows the last.
 _LATER_S = 0.5
 #: How often a run is looked at; looking costs more than the toy runtime itself.

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shlex
-import subprocess
 import sys
 import time
-import uuid
 from collections import Counter
 from pathlib import Path
 
 import progress
+from runs import PROTOCOL, end_of, run_profile
 
 from joulebench.registry.loading import default_registry
-from joulebench.session import Session
-from joulebench.session.upkeep import verify
+from joulebench.session.tables import CellRow
 from joulebench.testing.models import write_tiny_checkpoint
 
 PROGRAM = Path(__file__).with_name("hostile_program.py")
@@ -30,10 +27,6 @@ _OPS = ("open", "prefill", "step", "reset", "memory", "close")
 _AGAINST_THE_WORKER = ("parent",)
 #: What the tries wait for a greeting and an end, instead of the product's 10 and 5 s.
 _SHORT_S = 0.5
-#: A run of a dozen programs; each may take its limits of time.
-_RUN_S = 240.0
-_VARIABLE = "JOULEBENCH_FAULT_KIT"
-_STEERING = set("\x1b\x9b\x07\u202e")
 
 _PROFILE = """version = 1
 [model.m]
@@ -45,22 +38,6 @@ chat = false
 [limits]
 open_s = 5.0
 block_s = 1.5
-[protocol]
-processes = 1
-min_blocks = 3
-max_blocks = 3
-block_s = 0.02
-requests_per_block = 1
-idle_s = 0.0
-warmup_min_s = 0.0
-warmup_max_s = 0.5
-warmup_requests = 4
-steady = 10.0
-contended = 1000.0
-gate_timeout_s = 0.5
-seed = 1
-[sampler]
-calibrate_s = 0.0
 """
 
 
@@ -139,70 +116,21 @@ def _chosen(rng: random.Random) -> tuple[str, str, int]:
 
 
 def _one_run(folder: Path, number: int, chosen: list[tuple[str, str, int]]) -> list[tuple[str, str]]:
-    text = _PROFILE
+    text = _PROFILE + PROTOCOL
     names = {"good": ("none", "none", 0)}
     names |= {f"p{place}": program for place, program in enumerate(chosen)}
     for name, program in names.items():
         command = ", ".join(f"'{word}'" for word in shlex.split(_command(*program)))
         text += f"[backend.{name}]\nplugin = 'command'\ncommand = [{command}]\n"
-    file, out = folder / f"run-{number}.toml", folder / f"out-{number}"
-    file.write_text(text, encoding="utf-8")
-    token = uuid.uuid4().hex
-    process = subprocess.Popen(
-        [sys.executable, "-m", "joulebench", "run", str(file), "--output", str(out), "--no-report", "--quiet"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, _VARIABLE: token},
-    )
-    try:
-        output, errors = process.communicate(timeout=_RUN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return [("bad-run", "it did not end"), *_leftovers(token)]
-    ends = _leftovers(token)
-    if process.returncode not in (0, 1) or "Traceback" in errors or _STEERING & set(output + errors):
-        ends.append(("bad-run", f"exit code {process.returncode}: {errors[-500:]!r}"))
-    folders = [made.parent for made in out.glob("*/session.arrow")]
-    if len(folders) != 1:
-        return [*ends, ("bad-run", f"no session: {errors[-500:]!r}")]
-    ends += [("bad-run", str(fault)) for fault in verify(folders[0])]
-    cells = {row["backend"]: row for row in Session(folders[0]).cells().to_pylist()}
-    for name, (op, behaviour, _) in names.items():
-        ends.append(_cell_end(cells[name], name, op, behaviour))
-    return ends
+    ends, rows = run_profile(folder, f"run-{number}", text)
+    return ends + [_cell_end(row, *names[row.backend][:2]) for row in rows]
 
 
-def _cell_end(row: dict[str, object], name: str, op: str, behaviour: str) -> tuple[str, str]:
-    what = f"{op} {behaviour}: {row['status']} {row['cause_kind']}: {str(row['cause'])[:200]}"
-    if name == "good":
-        return ("ok" if row["status"] == "ok" else "dragged"), what
-    if row["status"] == "ok":
-        return ("believed" if behaviour in _UNASKED and op in ("prefill", "step", "reset") else "ok"), what
-    told = row["cause"] and row["cause_kind"] and len(str(row["cause"])) < 2000
-    return ("failed" if told and "Traceback" not in str(row["cause"]) else "untold"), what
-
-
-def _leftovers(token: str, patience_s: float = 3.0) -> list[tuple[str, str]]:
-    """Processes that a run has started, however indirectly, and that are still there a while after it."""
-    end = time.monotonic() + patience_s
-    while (left := _bearers(token)) and time.monotonic() < end:
-        time.sleep(0.05)
-    for pid, _ in left:
-        os.kill(pid, 9)
-    return [("leftover", words) for _, words in left]
-
-
-def _bearers(token: str) -> list[tuple[int, str]]:
-    mark = f"{_VARIABLE}={token}".encode()
-    found: list[tuple[int, str]] = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes():
-                words = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-                found.append((int(process.name), words))
-        except OSError:
-            continue
-    return found
+def _cell_end(row: CellRow, op: str, behaviour: str) -> tuple[str, str]:
+    what = f"{op} {behaviour}: {row.status} {row.cause_kind}: {str(row.cause)[:200]}"
+    end = end_of(row)
+    if row.backend == "good" and end != "ok":
+        return "dragged", what
+    if end == "ok" and behaviour in _UNASKED and op in ("prefill", "step", "reset"):
+        return "believed", what
+    return end, what

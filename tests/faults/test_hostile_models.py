@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from model_trials import try_models
+from model_trials import run_models, try_models
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("gguf")
@@ -16,6 +16,22 @@ def _hold(folder: Path, count: int, seed: int) -> None:
     print(dict(counts))
     assert wrong == []
     assert counts["refused"] > count / 2, "most models must be refused, or they are not hostile"
+
+
+@pytest.mark.parametrize(("backend", "count"), [("llamacpp", 3)])
+def test_a_run_of_some_hostile_models_measures_the_good_one(tmp_path: Path, backend: str, count: int) -> None:
+    pytest.importorskip({"llamacpp": "llama_cpp"}.get(backend, backend))
+    counts, wrong = run_models(tmp_path, backend, count, seed=1)
+    print(backend, dict(counts), *wrong, sep="\n")
+    assert wrong == []
+    assert counts["ok"] >= 1
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("backend", "count"), [("llamacpp", 10), ("torch", 4)])
+def test_runs_of_many_hostile_models_measure_the_good_one(tmp_path: Path, backend: str, count: int) -> None:
+    test_a_run_of_some_hostile_models_measures_the_good_one(tmp_path, backend, count)
 
 
 def test_some_hostile_models_are_read_or_refused(tmp_path: Path) -> None:
