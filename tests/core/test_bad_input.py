@@ -239,7 +239,7 @@ def test_a_file_where_the_sessions_should_go_is_refused(cli: Cli, tmp_path: Path
     (tmp_path / "out").write_text("", "utf-8")
     (tmp_path / "p.toml").write_text(BASE, "utf-8")
     answer = cli("run", "p.toml", "--output", "out", cwd=tmp_path)
-    assert_one_plain_error(answer, "out: cannot be written", "choose another --out")
+    assert_one_plain_error(answer, "out: cannot be written", "choose another --output")
 
 
 def test_a_profile_in_a_session_executes_nothing_without_trust(cli: Cli, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_the_parent_of_a_run_loads_no_model_runtime_and_stays_small(bench: Bench
         "    def find_spec(self, name, *_):\n"
         "        if name == 'pandas': raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Without())\nfrom joulebench.cli import main\n"
-        f"try: main(['run', {str(profile)!r}, '--out', 'out', '--no-report'])\n"
+        f"try: main(['run', {str(profile)!r}, '--output', 'out', '--no-report'])\n"
         "except SystemExit as end: assert end.code == 0, end.code\n"
         "heavy = {'torch', 'transformers', 'tokenizers', 'safetensors', 'onnxruntime', 'pynvml'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
