@@ -46,7 +46,7 @@ def imported_by(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("plugin", "list"), ("profiles", "list"), ("plan", "quick")],
+    [("--help",), ("--version",), ("plugin", "list"), ("profiles", "list"), ("plan", "quick"), ("run", "nonsense")],
     ids=" ".join,
 )
 def test_a_command_that_measures_nothing_imports_no_heavy_library(cache: object, arguments: tuple[str, ...]) -> None:

@@ -87,13 +87,14 @@ def run(
             raise click.UsageError("--name is for a new session: a resumed one keeps its folder")
         return _resume(resume, trust, options)
     assert profile is not None  # noqa: S101
+    registry, read, catalogue, plan = load_profile(profile, overrides, trusted=trust)
+    # Only now: they bring Arrow, which a profile that cannot run does not need.
     from joulebench.profile.reading import checked_name
     from joulebench.profile.shipped import find_profile
     from joulebench.runs.folder import check_writable, new_session_folder, note_profile_file
     from joulebench.runs.instruments import set_up
     from joulebench.runs.runner import Run
 
-    registry, read, catalogue, plan = load_profile(profile, overrides, trusted=trust)
     check_writable(output)
     progress = Progress(quiet=quiet)
     _open(progress, plan)
