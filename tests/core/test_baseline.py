@@ -51,8 +51,7 @@ def test_idle_power_is_found_for_counters_and_gauges(tmp_path: Path) -> None:
     assert found.power[1].power_w == pytest.approx(2.5)
     assert found.power[0].u_w is not None
     assert (found.t1_ns - found.t0_ns) * 1e-9 == pytest.approx(0.6, abs=0.2)
-    rows = found.rows(accountant.channels)
-    assert [row["channel"] for row in rows] == ["rapl/package-0", "board/power"]
+    assert [accountant.channels[index].path for index in found.power] == ["rapl/package-0", "board/power"]
 
 
 def test_a_channel_that_cannot_be_read_has_no_idle_power(tmp_path: Path) -> None:

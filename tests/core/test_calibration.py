@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from joulebench.api import Channel, FileSource
-from joulebench.meter.live.calibration import SensorCalibration, calibrate
+from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrated_accountant
 from joulebench.testing.livefiles import NumberFile
 
 
@@ -88,3 +89,12 @@ def test_a_channel_that_cannot_be_read_is_no_reason_to_stop(tmp_path: Path) -> N
 
 def test_nothing_to_calibrate_takes_no_time() -> None:
     assert calibrate([], 1000.0) == []
+
+
+def test_a_source_finer_than_reading_can_see_has_a_verified_period_in_a_run_as_in_measure(tmp_path: Path) -> None:
+    """``measure`` took it for verified, and blocks of a run were flagged."""
+    channel = replace(_channel(tmp_path / "energy_uj"), update_period_s=1e-6)
+    fine = SensorCalibration(channel.path, 100, 99, True, None, None, None, None, 1e-6, None, 1.0)
+    assert calibrated_accountant([channel], {0: fine}).spec(0).period_verified
+    coarse = replace(fine, changes=2, continuous=False)
+    assert not calibrated_accountant([channel], {0: coarse}).spec(0).period_verified

@@ -91,7 +91,7 @@ class Accountant:
     Counters outside the ``edge_order`` are read by the sampler alone: at an edge they have its last reading.
     ``frozen`` are counters that the calibration never saw change: a sensor that says nothing
     looks like one that says zero, so their energies are withheld. ``largest_powers_w`` is the most that
-    calibration has seen of each channel.
+    calibration has seen of each channel, and ``continuous`` are those that changed at every read.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Accountant:
         frozen: Collection[int] = (),
         margins: Margins = NO_MARGINS,
         largest_powers_w: Mapping[int, float] = NOTHING_SEEN,
+        continuous: Collection[int] = (),
     ) -> None:
         self.channels = channels
         self._frozen = frozenset(frozen)
@@ -111,6 +112,8 @@ class Accountant:
         for index, channel in enumerate(channels):
             if channel.quantity in ("energy", "power"):
                 spec = SensorSpec.of_channel(channel, timings.get(index), largest_powers_w.get(index))
+                if index in continuous:
+                    spec = replace(spec, period_verified=True)
                 is_held = channel.kind == "counter" and index not in self._place
                 self._specs[index] = spec.held(1 / channel.rate_hz) if is_held else spec
 

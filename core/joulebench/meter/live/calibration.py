@@ -240,7 +240,8 @@ def calibrated_accountant(
     timings = {index: found.timing for index, found in calibrations.items() if found.timing is not None}
     frozen = [index for index, found in calibrations.items() if found.frozen and channels[index].kind == "counter"]
     powers = {i: found.largest_power_w for i, found in calibrations.items() if found.largest_power_w is not None}
-    return Accountant(channels, edge_channels(channels), timings, frozen, margins, powers)
+    continuous = [index for index, found in calibrations.items() if found.continuous]
+    return Accountant(channels, edge_channels(channels), timings, frozen, margins, powers, continuous)
 
 
 def _calibration(channel: Channel, watched: _Watched, watched_s: float) -> SensorCalibration:
