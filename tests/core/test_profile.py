@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,9 @@ from joulebench.profile.sections import SECTIONS
 from joulebench.profile.shellpaths import from_shell
 from joulebench.profile.shipped import find_profile, shipped_profiles
 from joulebench.registry.loading import default_registry
+
+if TYPE_CHECKING:
+    from conftest import Cli
 
 BASE = "version = 1\n[model.m]\n[backend.b]\n[workload.w]\n"
 
@@ -239,6 +243,22 @@ def test_an_axis_replaces_the_bases_and_keeps_the_settings_of_equal_labels(shelf
         ("torch", {"threads": 1, "dtype": "float32"})
     ]
     assert [choice.label for choice in child.workloads] == ["generate"]
+
+
+def test_an_inherited_section_can_be_left_out(shelf: Path) -> None:
+    assert extending(shelf).quality is not None
+    assert extending(shelf, "quality = false\n").quality is None
+
+
+def test_an_inherited_reference_that_is_lacking_is_an_error_with_the_way_out(cli: Cli, tmp_path: Path) -> None:
+    text = 'version = 1\nextends = "quick"\n[model.m]\nsource = "shape:tiny-llama"\n[backend.onnx]\n'
+    (tmp_path / "mine.toml").write_text(text, "utf-8")
+    answer = cli("plan", "mine.toml", cwd=tmp_path)
+    assert answer.code == 2
+    assert "quick.toml:" in answer.stderr
+    assert "agreement = false" in answer.stderr
+    (tmp_path / "mine.toml").write_text(text.replace("[model", "agreement = false\n[model", 1), "utf-8")
+    assert cli("plan", "mine.toml", cwd=tmp_path).code == 0
 
 
 def test_sections_are_merged_key_by_key_and_overrides_come_last(shelf: Path) -> None:

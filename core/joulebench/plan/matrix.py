@@ -200,7 +200,9 @@ def _check_pattern(
     for key, wanted in pattern.items():
         if key not in known:
             raise ProfileError(
-                f"unknown key '{key}'", where=profile.where(*path, key), hint=unknown_name_hint(key, known)
+                f"unknown key '{key}'",
+                where=profile.where(*path, key),
+                hint=unknown_name_hint(key, known) + profile.inherited(path[0]),
             )
         if key == "device":
             continue
@@ -209,7 +211,8 @@ def _check_pattern(
                 raise ProfileError(
                     f"{value!r} is not a value of '{key}' in this profile",
                     where=profile.where(*path, key),
-                    hint=unknown_name_hint(str(value), {str(value) for value in known[key]}),
+                    hint=unknown_name_hint(str(value), {str(value) for value in known[key]})
+                    + profile.inherited(path[0]),
                 )
 
 

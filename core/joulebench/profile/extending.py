@@ -30,8 +30,8 @@ def extended(data: dict[str, Any], profile_dirs: Iterable[Path], where: str) -> 
     """The profile with what it inherits, and what it inherits from, the nearest first.
 
     An axis that the profile names replaces the base's; an entry of the same label keeps the base's
-    settings where it gives none of its own. Sections and probes are merged key by key; other values
-    replace the base's. ``where`` is the place of the key, for errors.
+    settings where it gives none of its own. Sections and probes are merged key by key, and left out
+    where the profile says ``false``; other values replace the base's. ``where`` is the place of the key, for errors.
     """
     folders = list(profile_dirs)
     bases: list[Base] = []
@@ -59,7 +59,9 @@ def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     merged = {key: value for key, value in base.items() if key not in _OWN}
     for key, value in own.items():
         inherited = merged.get(key)
-        if not isinstance(value, dict) or not isinstance(inherited, dict):
+        if value is False and isinstance(inherited, dict):
+            del merged[key]
+        elif not isinstance(value, dict) or not isinstance(inherited, dict):
             merged[key] = value
         elif key in _AXES:
             merged[key] = {label: _merged(inherited.get(label), entry) for label, entry in value.items()}

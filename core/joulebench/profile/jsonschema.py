@@ -78,6 +78,8 @@ def profile_schema(registry: Registry) -> dict[str, object]:
     own = {"agreement": {"reference": reference}}
     sections = {name: _table(options, False, **own.get(name, {})) for name, options in section_options().items()}
     sections["agreement"]["required"] = ["reference"]
+    for name in ("quality", "agreement"):  # false leaves out what is inherited
+        sections[name]["type"] = ["object", "boolean"]
     # protocol = "NAME" is short for a table with this preset alone.
     sections["protocol"]["type"] = ["object", "string"]
     device = {"description": "device or list of devices", "type": ["string", "array"]}

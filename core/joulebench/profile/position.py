@@ -42,6 +42,11 @@ def _parts(key: str) -> tuple[str, ...]:
     return tuple(part.strip("\"'") for part in _PART.findall(key))
 
 
+def depth_of(text: str, path: Sequence[str]) -> int:
+    """How much of a key's path TOML text has, from its start."""
+    return next((length for length in range(len(path), 0, -1) if line_of(text, path[:length]) is not None), 0)
+
+
 def locate(file: str, text: str, path: Sequence[str], overrides: Sequence[str] = ()) -> str:
     """``FILE:LINE: a.b.c``, by the nearest table where the key's own line cannot be told.
 
@@ -52,7 +57,6 @@ def locate(file: str, text: str, path: Sequence[str], overrides: Sequence[str] =
         changed = override.partition("=")[0].replace(" ", "")
         if path and (changed == key_path or key_path.startswith(f"{changed}.")):
             return f"{OVERRIDE} {key_path}"
-    lines = (line_of(text, path[:length]) for length in range(len(path), 0, -1))
-    line = next((number for number in lines if number is not None), None)
+    line = line_of(text, path[: depth_of(text, path)])
     place = file if line is None else f"{file}:{line}"
     return f"{place}: {key_path}" if path else place

@@ -20,7 +20,7 @@ from joulebench.errors import ProfileError, unknown_name_hint
 from joulebench.profile.extending import KEY as EXTENDS
 from joulebench.profile.extending import Base, extended
 from joulebench.profile.measurement import MeasurementProtocol, QualityText, RunLimits, SamplingRates
-from joulebench.profile.position import OVERRIDE, line_of, locate
+from joulebench.profile.position import OVERRIDE, depth_of, line_of, locate
 from joulebench.profile.presets import find_preset
 from joulebench.profile.sections import SECTIONS
 from joulebench.profile.values import complete, readable_file
@@ -116,6 +116,13 @@ class Profile:
         places = [self.where(section, key) for key in keys]
         return next((place for place in places if place.startswith(OVERRIDE)), places[0])
 
+    def inherited(self, key: str) -> str:
+        """What to do about a table or list that comes from a profile that this one extends; else nothing."""
+        if not self.bases or line_of(self.text, (key,)) is not None:
+            return ""
+        nothing = "[]" if key in ("include", "exclude") else "false"
+        return f"; it is inherited: write {key} anew, or {key} = {nothing} to leave it out"
+
     def protocol_json(self) -> dict[str, object]:
         """The protocol as it is in force, for the session: the preset's name and all numbers."""
         protocol = self.measurement
@@ -189,12 +196,10 @@ def parse_profile(
 
 
 def _place(file: str, text: str, bases: Sequence[Base], path: Sequence[str], overrides: Sequence[str]) -> str:
-    """The place of a key: in the profile, or in the one of its bases that has it."""
-    if line_of(text, path) is None:
-        for base in bases:
-            if line_of(base.text, path) is not None:
-                return locate(base.file, base.text, path, overrides)
-    return locate(file, text, path, overrides)
+    """The place of a key: in the profile, or in the one of its bases that has more of its path."""
+    sources = [Base(file, text), *bases]
+    source = max(sources, key=lambda source: depth_of(source.text, path))
+    return locate(source.file, source.text, path, overrides)
 
 
 def _spell_out_preset(data: dict[str, Any]) -> None:
