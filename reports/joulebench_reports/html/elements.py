@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from joulebench.api import PROVENANCES
 from joulebench_reports.charts.specification import Chart
@@ -214,6 +215,7 @@ def _entry(column: Column, entry: TableCell | str) -> Element:
     )
 
 
+@cache
 def _alignment(column: Column) -> str | None:
     """Numbers to the right; the rank decides where there is room for the column."""
     rank = f"rank-{column.rank}" if column.rank else ""
