@@ -193,7 +193,8 @@ class Session:
     def scan(self, name: str, cell_id: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Columns of a cell's table, batch by batch, so that the whole is never in memory."""
         final = self._table_file(cell_id, name)
-        if final is None or final.name.endswith(PART):
+        is_kept = self._kept is not None and self._kept.get((cell_id, name)) is not None
+        if is_kept or final is None or final.name.endswith(PART):
             yield from self.table(name, cell_id, columns).to_batches()
             return
         content = content_of(final)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from joulebench.api import PROVENANCES
 from joulebench_reports.charts.specification import Chart
@@ -197,7 +197,9 @@ def _body(content: Table) -> Element:
     )
 
 
+@lru_cache(maxsize=1 << 14)
 def _entry(column: Column, entry: TableCell | str) -> Element:
+    """A cell; in hundreds of tables many are alike."""
     if isinstance(entry, str):
         return h("td", plain(entry), class_=_alignment(column))
     text = plain(entry.text)

@@ -103,9 +103,11 @@ def as_data(node: Child, texts: dict[str, int]) -> object:
     if isinstance(node, _Trusted):
         raise ValueError("made markup is no data")
     if isinstance(node, Element):
-        named = {name: "" if value is True else visible(value) for name, value in node.attributes}
         children = [as_data(child, texts) for child in node.children if child is not None]
-        return [node.tag, named or 0, *children]
+        if not node.attributes:
+            return [node.tag, 0, *children]
+        named = {name: "" if value is True else visible(value) for name, value in node.attributes}
+        return [node.tag, named, *children]
     return texts.setdefault(visible(node), len(texts))
 
 
