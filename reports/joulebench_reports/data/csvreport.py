@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from joulebench.api import Renderer, Settings
 from joulebench_reports.data.columns import COLUMNS, cell_rows, values
-from joulebench_reports.data.spreadsheet import inert
+from joulebench_reports.data.spreadsheet import csv_text
 from joulebench_reports.summary.joining import join
 from joulebench_reports.values.figures import SessionSummary
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
@@ -38,9 +36,4 @@ class CsvRenderer(Renderer):
 
 
 def _table(summary: SessionSummary) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [column.name for column in COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    for row in cell_rows(summary):
-        writer.writerow({name: inert(value) for name, value in values(row).items()})
-    return out.getvalue()
+    return csv_text([column.name for column in COLUMNS], map(values, cell_rows(summary)))

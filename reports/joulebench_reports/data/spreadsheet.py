@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from joulebench_reports.words.text import visible
@@ -21,6 +24,15 @@ def inert(value: _Value) -> _Value | str:
         return value
     text = visible(value)
     return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Rows under these names; what a row has beside them is left out, what it lacks is an empty field."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([inert(row.get(name)) for name in names] for row in rows)
+    return out.getvalue()
 
 
 def inert_column(column: pa.ChunkedArray) -> pa.ChunkedArray:

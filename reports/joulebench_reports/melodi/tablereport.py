@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import PROVENANCES, Option, Provenance, Renderer, Settings
-from joulebench_reports.data.spreadsheet import inert
+from joulebench_reports.data.spreadsheet import csv_text
 from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH, PUBLISHED
 from joulebench_reports.melodi.features import Libraries, installed_libraries, prompt_features
 from joulebench_reports.melodi.requests import Joules, MeasuredRequest, measured_requests
@@ -76,17 +74,12 @@ class MelodiRenderer(Renderer):
         kind = settings.get("type")
         device = str(kind) if kind is not None else machine_kind(session)
         libraries = installed_libraries()
-        out = io.StringIO()
-        names = (*PUBLISHED, *EXTENDED) if extended else PUBLISHED
-        writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
         features: dict[str, Mapping[str, Value]] = {}
-        for request in requests:
-            row = _row(request, provenance, device, libraries, features)
-            writer.writerow({name: inert(value) for name, value in row.items()})
+        rows = (_row(request, provenance, device, libraries, features) for request in requests)
+        table = csv_text((*PUBLISHED, *EXTENDED) if extended else PUBLISHED, rows)
         for note in _notes(requests, provenance, libraries):
             _say(note)
-        return out.getvalue()
+        return table
 
 
 def machine_kind(session: Session) -> str | None:
