@@ -16,7 +16,7 @@ from sensor_reader import KINDS
 
 #: The slowest answer is that of a reader that hangs where it is opened: twice the sampler's 10 s.
 _HANG_S = 60.0
-_WRONG = ("wrong", "believed", "silent", "short total", "dragged", "traceback", "died", "hang")
+_WRONG = ("wrong", "silent", "short total", "dragged", "traceback", "died", "hang")
 
 
 class _Process:

@@ -18,7 +18,7 @@ def _hold(folder: Path, count: int, seed: int) -> None:
     assert counts["refused"] > count / 2, "most models must be refused, or they are not hostile"
 
 
-@pytest.mark.parametrize(("backend", "count"), [("llamacpp", 3)])
+@pytest.mark.parametrize(("backend", "count"), [("llamacpp", 2)])
 def test_a_run_of_some_hostile_models_measures_the_good_one(tmp_path: Path, backend: str, count: int) -> None:
     pytest.importorskip({"llamacpp": "llama_cpp"}.get(backend, backend))
     counts, wrong = run_models(tmp_path, backend, count, seed=1)
@@ -35,7 +35,7 @@ def test_runs_of_many_hostile_models_measure_the_good_one(tmp_path: Path, backen
 
 
 def test_some_hostile_models_are_read_or_refused(tmp_path: Path) -> None:
-    _hold(tmp_path, count=150, seed=4)
+    _hold(tmp_path, count=80, seed=4)
 
 
 @pytest.mark.faults

@@ -18,11 +18,11 @@ def _hold(counts: Counter[str], wrong: list[str], bad: str) -> None:
 
 
 def test_some_hostile_programs_are_greeted_while_planning() -> None:
-    _hold(*greet_programs(count=12, seed=3), bad="refused")
+    _hold(*greet_programs(count=8, seed=3), bad="refused")
 
 
 def test_a_run_of_hostile_programs_measures_the_good_one(tmp_path: Path) -> None:
-    _hold(*run_programs(tmp_path, runs=1, programs=4, seed=5), bad="failed")
+    _hold(*run_programs(tmp_path, runs=1, programs=3, seed=5), bad="failed")
 
 
 @pytest.mark.faults
