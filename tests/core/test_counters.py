@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from joulebench.api import Channel, FileSource, Provenance
-from joulebench.meter.counters import corrected_for_late_edges, counter_energy, single_counter_window
+from joulebench.meter.counters import as_watched, corrected_for_late_edges, counter_energy, single_counter_window
 from joulebench.meter.energy import MOST_POWER_W, SensorSpec, Trace, WindowEnergy, single_window_interval, total_energy
 from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.idle import IdlePower, net_energy
@@ -207,3 +207,10 @@ def test_a_sampler_that_stops_in_a_window_is_no_counter_that_stands_still() -> N
     trace = Trace(times, [10_000 * (t // MS) + 10**7 for t in times])
     window = single_counter_window((0, 10**7), (600 * MS, 10**7 + 6_000_000), spec, trace)
     assert window.gross_j == pytest.approx(6.0, rel=0.05)
+
+
+def test_a_sampler_that_is_held_up_makes_no_counter_slower() -> None:
+    spec = SensorSpec(1e-6, update_period_s=0.001, period_verified=False)
+    held_up = [0, *range(10, 210, 10), *range(410, 510, 10), *range(710, 810, 10)]
+    trace = Trace([t * MS for t in held_up], [10_000 * t for t in held_up])
+    assert as_watched(spec, trace) == spec

@@ -264,6 +264,8 @@ def reader(folder: Path, fault: str, rng: random.Random) -> Judged:
     """A window over a plugin's reader with the fault, a healthy one and a file that counts beside it."""
     kind = "counter" if fault in _COUNTERS_ONLY else rng.choice(("counter", "gauge"))
     length_s, watts = 0.6, rng.uniform(5.0, 150.0)
+    # A domain may be switched off in a window; one that draws nothing all through it is none.
+    early = rng.random() < 0.3 or (fault, kind) == ("zero", "gauge")
     told = {
         "watts": watts,
         "low_w": rng.choice((2.0, watts)),
@@ -272,7 +274,7 @@ def reader(folder: Path, fault: str, rng: random.Random) -> Judged:
         "kind": kind,
         "fault": fault,
         "seed": rng.random(),
-        "at_ns": time.perf_counter_ns() + int((2.0 + length_s / 2) * 1e9) if rng.random() < 0.7 else 0,
+        "at_ns": 0 if early else time.perf_counter_ns() + int((2.0 + length_s / 2) * 1e9),
     }
     truth = Truth(json.dumps({**told, "fault": "none"}))
     healthy = {**told, "fault": "none", "watts": 10.0, "low_w": 10.0}

@@ -39,6 +39,8 @@ _LATEST_PERIODS: Final = 4
 _STILL_TICKS: Final = 3
 #: No load draws so many times the power that calibration saw.
 _LOAD_OVER_SEEN: Final = 12
+#: A tick that comes so many times later than usual was held up.
+_LATE_TICKS: Final = 3
 #: A step may be so many times what the power seen so far explains.
 _SEEN_MARGIN: Final = 2.0
 #: The share of steps whose rate is usual.
@@ -204,12 +206,22 @@ def contradicting(spec: SensorSpec, trace: Trace) -> UpdateTiming | None:
 
 
 def _seen_timing(trace: Trace) -> UpdateTiming | None:
-    """Times between the changes that a trace shows; ``None`` where those are too few."""
-    changes = _changes(trace)
-    if len(changes) <= FEWEST_GAPS:
-        return None
-    # The first is where the trace begins, not where the counter changed.
-    return UpdateTiming.of_gaps([(b[0] - a[0]) * _NS for a, b in pairwise(changes[1:])])
+    """Times between the changes that a trace shows; ``None`` where those are too few.
+
+    A time in which the sampler itself was kept from reading is not the counter's.
+    """
+    late_ns = _LATE_TICKS * _tick_s(trace) / _NS
+    gaps: list[float] = []
+    changed_ns: int | None = None  # not where the trace begins
+    longest_ns = 0
+    for before, now in pairwise(zip(trace.t_ns, trace.raw, strict=True)):
+        longest_ns = max(longest_ns, now[0] - before[0])
+        if now[1] == before[1]:
+            continue
+        if changed_ns is not None and longest_ns <= max(late_ns, (now[0] - changed_ns) / 2):
+            gaps.append((now[0] - changed_ns) * _NS)
+        changed_ns, longest_ns = now[0], 0
+    return UpdateTiming.of_gaps(gaps) if len(gaps) >= FEWEST_GAPS else None
 
 
 def held_read(t_ns: int, spec: SensorSpec, trace: Trace) -> Read | None:
