@@ -58,16 +58,17 @@ def summarise_energy(
     total = energies.total
     power = total.mean_power(blocks)
     scale_u = _worst_scale(used, power.value)
+    gross = total.ratio(blocks, "units", _gross)
     return EnergySummary(
         provenance=energies.provenance,
         channels=energies.channels,
         methods=energies.methods,
-        gross=total.ratio(blocks, "units", _gross),
-        gross_with_scale=total.ratio(blocks, "units", _gross, scale_u),
+        gross=gross,
+        gross_with_scale=gross if scale_u is None else total.ratio(blocks, "units", _gross, scale_u),
         net=total.ratio(blocks, "units", _net),
         attributed=_as_estimate(total.ratio(blocks, "units", _attributed)),
         mean_of_ratios=total.mean_ratio(blocks, "units", _gross),
-        without_flagged=total.ratio(calm, "units", _gross),
+        without_flagged=gross if len(calm) == len(blocks) else total.ratio(calm, "units", _gross),
         power_w=power,
         phases=tuple((phase, maker.ratio(blocks, field, _gross)) for phase, field, maker in energies.phases),
         scale_relative_uncertainty=scale_u,
