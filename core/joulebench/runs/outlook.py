@@ -110,8 +110,9 @@ class Outlook:
             return f"{self._place(run)} {status}: {run.cell.label}"
         width = run.record.done.interval().relative_half_width
         spread = "" if width is None else f" ±{_percent(width)} %"
-        blocks = len(run.record.done)
-        return f"{self._place(run)} done: {run.cell.label}, {blocks} blocks, {_figure(run)}{spread}"
+        count = len(run.record.done)
+        blocks = "1 block" if count == 1 else f"{count} blocks"
+        return f"{self._place(run)} done: {run.cell.label}, {blocks}, {_figure(run)}{spread}"
 
     def _place(self, run: CellRun) -> str:
         return f"cell {self._places[id(run)]}/{len(self._places)}"
