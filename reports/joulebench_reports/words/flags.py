@@ -103,6 +103,7 @@ SEVEREST: Final = (
     "sampler_lost",
     "sensor_lost",
     "parts_missing",
+    "margins_counted",
     "incomplete_total",
     "contended",
     "throttled",
