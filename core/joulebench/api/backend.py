@@ -232,8 +232,8 @@ class BackendSession(ABC):
     def facts(self) -> Mapping[str, Scalar]:
         """What the session uses (dtype, kernels, threads), for the cell's record.
 
-        ``dtype`` is the number type that the weights are held and computed with. A cell without
-        technique whose fact is ``float32`` is held to the reference of the agreement check.
+        ``dtype`` is the number type of the weights and of the computation. A cell without
+        technique whose fact is ``float32`` must agree with the reference of the agreement check.
         """
         return {}
 

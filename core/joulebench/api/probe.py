@@ -21,7 +21,7 @@ _KERNEL_FILES = frozenset({"sysfs", "proc", "cgroup2", "debugfs"})
 def provenance_of_file(path: Path) -> Provenance:
     """``measured`` where the kernel serves the file (sysfs, proc), ``simulated`` elsewhere.
 
-    A sensor's tree that lies on a disk is somebody's imitation (a test's, a demonstration's): what
+    A sensor's tree on a disk is an imitation (a test's, a demonstration's): what
     is read there must never be taken for a measurement.
     """
     try:
