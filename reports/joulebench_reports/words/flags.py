@@ -89,7 +89,7 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "in its interval",
         "run_to_run": "the spread from run to run that was measured on this machine is in the interval",
         "incomplete_blocks": "blocks in which a sensor gave nothing are left out of the figure",
-        "unfinished": "the cell has not ended (the run continues, or was interrupted); figures cover the blocks on disk",
+        "unfinished": "the cell has not ended (its run continues or was stopped); figures cover the blocks on disk",
     }
 )
 
