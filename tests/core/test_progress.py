@@ -198,6 +198,15 @@ def test_a_stream_without_unicode_gets_none(tmp_path: Path) -> None:
     assert b"+-" in raw.getvalue()
 
 
+def test_a_terminal_that_is_gone_stops_no_run(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    run = FakeRun(tmp_path, watcher=lambda made: Progress(stream=Gone(), heartbeat=False), min_blocks=3, max_blocks=3)
+    assert len(run.group({"a": None}).execute().rows("a")) == 3
+
+
 def test_quiet_writes_nothing(tmp_path: Path) -> None:
     stream = Terminal()
     FakeRun(tmp_path, watcher=lambda made: Progress(quiet=True, stream=stream)).group({"a": None}).execute()

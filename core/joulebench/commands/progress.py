@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -214,5 +215,7 @@ class Progress:
 
     def _write(self, text: str) -> None:
         encoding = (getattr(self._stream, "encoding", None) or "utf-8").lower()
-        self._stream.write(text if encoding.startswith("utf") else text.translate(_ASCII))
-        self._stream.flush()
+        # A terminal that is gone is no reason to stop measuring.
+        with contextlib.suppress(OSError):
+            self._stream.write(text if encoding.startswith("utf") else text.translate(_ASCII))
+            self._stream.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,8 @@ def _execute(execute: Callable[[], RunResult], folder: Path, progress: Progress,
         how, code = "stopped", 130
         if isinstance(stop, SignalStop):
             how, code = f"stopped by {stop.name}", stop.exit_code
-        click.echo(f"{how}; what was measured is kept. Resume with: joulebench run --resume {folder}", err=True)
+        with contextlib.suppress(OSError):  # the terminal may be what is gone
+            click.echo(f"{how}; what was measured is kept. Resume with: joulebench run --resume {folder}", err=True)
         return code
     except NothingRanError:
         progress.end()
