@@ -261,3 +261,16 @@ def test_advice_as_json_and_inert_text(tmp_path: Path) -> None:
     assert found["ranked"][0]["energy"] == pytest.approx(0.3, rel=0.05)
     assert found["provenance"] == "estimated"
     assert run(write(tmp_path / "empty"))[0] == 1
+
+
+def test_figures_that_are_not_to_be_used_recommend_nothing(tmp_path: Path) -> None:
+    """One cell alone is the best of its group, and may still be no figure."""
+    torn = replace(F32, energies={"measured": 1.0}, block_flags={n: ["contended"] for n in range(9)})
+    for aim, recommended in (("energy", None), ("time", None), ("memory", "f32")):
+        assert label(advised(tmp_path / aim, torn, aim=aim)) == recommended
+    code, text = run(tmp_path / "energy" / "s")
+    assert code == 1
+    assert "No recommendation: 9 of 20 blocks were disturbed" in text
+    assert "--until-quiet" in text
+    (answer,) = summarise(Session(tmp_path / "energy" / "s")).answers
+    assert not answer.picks[0].shown

@@ -19,7 +19,7 @@ ADVICE: Final = Format(
             "The advice for one model and workload; `best`, `as_good` and `undecided` are labels of `ranked`, "
             "`refused` pairs a label with the reason, `max_loss` is relative",
             "model:text workload:text aim:text provenance:text? reference:text? max_loss:number? ranked:[ranked]",
-            "refused:[[text]] front:front best:text? as_good:[text] undecided:[text] cure:text?",
+            "refused:[[text]] front:front best:text? as_good:[text] undecided:[text] cure:text? distrust:reason?",
         ),
         "ranked": record(
             "A cell that keeps the limits; `standing` is first, as good, behind or undecided, `loss` relative, "

@@ -12,8 +12,10 @@ from joulebench.meter.comparison import CellComparison
 from joulebench.meter.multiplicity import corrected_for_many
 from joulebench_reports.judging.constraints import Constraint, energy_of, rate_of
 from joulebench_reports.judging.ratios import CellRatios, decode_time
+from joulebench_reports.judging.trust import distrust_of_energy, distrust_of_times
 from joulebench_reports.judging.workgroups import SessionWork, WorkGroup
 from joulebench_reports.reading.simulated import ELSEWHERE
+from joulebench_reports.values.answers import TrustReason
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.pareto import Candidate, Front, Objective, pareto_front
@@ -75,11 +77,13 @@ class Advice:
     ranked: tuple[RankedCell, ...]
     refused: tuple[tuple[str, str], ...]
     front: Front
+    #: Why figures of the aim are not to be used at all; ``None`` where they are.
+    distrust: TrustReason | None = None
 
     @property
     def best(self) -> RankedCell | None:
-        """What to deploy; ``None`` where a cell is left of which that cannot be said."""
-        return self.ranked[0] if self.ranked and not self.undecided else None
+        """What to deploy; ``None`` where a cell is left of which that cannot be said, or nothing can be trusted."""
+        return self.ranked[0] if self.ranked and not self.undecided and self.distrust is None else None
 
     @property
     def as_good(self) -> tuple[RankedCell, ...]:
@@ -94,6 +98,8 @@ class Advice:
     @property
     def cure(self) -> str | None:
         """What another run needs to decide."""
+        if self.distrust is not None:
+            return self.distrust.cure
         flags = {flag for cell in self.undecided if cell.comparison is not None for flag in cell.comparison.flags}
         if not self.undecided:
             return None
@@ -177,7 +183,15 @@ class Adviser:
             self._ranked(self._kept(aim), aim),
             tuple((cell.label, fault) for cell in self._group.cells if (fault := faults[cell.id]) is not None),
             self.front(aim, objectives),
+            self._distrust(aim),
         )
+
+    def _distrust(self, aim: Aim) -> TrustReason | None:
+        """Of the cells that the advice is taken from; peaks of memory need no trust in blocks."""
+        kept = self._kept(aim)
+        if not kept or aim == "memory":
+            return None
+        return distrust_of_energy(kept) if aim == "energy" else distrust_of_times(kept)
 
     def front(self, aim: Aim, objectives: Sequence[Objective]) -> Front:
         """The Pareto front of the cells that keep the limits, from the best by ``aim`` on."""

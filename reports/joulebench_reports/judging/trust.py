@@ -41,6 +41,16 @@ def trust_of(cells: Sequence[CellSummary]) -> Trust:
     return Trust(ordered[0].grade if ordered else "A", ordered)
 
 
+def distrust_of_energy(cells: Sequence[CellSummary]) -> TrustReason | None:
+    """Why the energies of a group are not to be used at all; ``None`` where they are."""
+    return next((reason for reason in trust_of(cells).reasons if reason.grade == "D"), None)
+
+
+def distrust_of_times(cells: Sequence[CellSummary]) -> TrustReason | None:
+    """The same of its times, which need no energy."""
+    return next((reason for reason in _blocks(cells) if reason.grade == "D"), None)
+
+
 def _energy(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
     provenances = {cell.headline.provenance for cell in cells if cell.headline.value is not None}
     without = [cell for cell in cells if cell.headline.value is None]

@@ -41,7 +41,8 @@ def _items(advice: Advice) -> Iterator[Item]:
         yield Paragraph("No cell is left to recommend.")
     elif best is None:
         first = advice.ranked[0]
-        yield Paragraph("No recommendation: no cell is significantly better than the others.")
+        why = "no cell is significantly better than the others"
+        yield Paragraph(f"No recommendation: {why if advice.distrust is None else advice.distrust.text}.")
         yield Paragraph(f"Run again with {advice.cure}.")
         yield Paragraph(f"Lowest estimate: {first.label}: {_figures(first, advice)}")
         yield from _notes("Not significantly different, or unknown", advice.undecided, advice)

@@ -57,11 +57,14 @@ def goal_figure(figure: Figure) -> str:
 def pick_text(pick: Pick, *, alone: bool) -> str:
     """The best cell, its figure and what that is worth; ``alone``: there is no other."""
     text = f"{pick.label}, {goal_figure(pick.figure)} {mark(pick.figure)}".rstrip()
-    if alone:
+    if alone and pick.shown:
         return text
+    if alone:
+        return f"{text}. Not to be used; run again with {pick.cure}"
     text += f" – {pick.saving}"
     if not pick.shown:
-        return f"{text}. Not decided: {_names(pick.undecided)} may be better; run again with {pick.cure}"
+        why = f"Not decided: {_names(pick.undecided)} may be better" if pick.undecided else "Not to be used"
+        return f"{text}. {why}; run again with {pick.cure}"
     return f"{text}; as good: {_names(pick.as_good)}" if pick.as_good else text
 
 
