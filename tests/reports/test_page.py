@@ -135,8 +135,8 @@ def test_the_page_draws_its_charts_offline_and_without_complaint(
     file = written(session, tmp_path)
     visit = Visit(browser, file, scheme)
     charts = visit.page.locator(".chart")
-    # Energy, decode and prefill speed, energy by phase, quality against cost, the timeline.
-    assert charts.count() == 6
+    # Energy, decode and prefill speed, energy by phase and within an answer, quality against cost, the timeline.
+    assert charts.count() == 7
     for index in range(charts.count()):
         assert charts.nth(index).locator("svg").count() >= 1
     assert visit.page.locator("#timeline-chart svg path").count() > 3

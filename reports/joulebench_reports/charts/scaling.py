@@ -14,6 +14,8 @@ from joulebench_reports.words.text import number, plain
 _FEWEST: Final = 3
 #: Values that lie further apart (as a ratio) are drawn on an axis of logarithms.
 _WIDE: Final = 8.0
+#: More series than Vega names in a legend are told by pointing at a line, and by the table.
+_MOST_NAMED: Final = 30
 _HEADER: Final = ("series", "axis", "energy", "provenance")
 
 _Group = tuple[str, str, str, str, str]
@@ -76,6 +78,7 @@ def _chart(axis: str, group: _Group, series: dict[str, list[tuple[float, CellSum
             ticks=values,
             tooltip=tooltip(series="series", axis=axis, text=unit),
             axis=axis_title(unit, provenance),
+            legend={} if len(series) <= _MOST_NAMED else None,
         ),
         _HEADER,
         tuple((name, number(value), f"{cell.headline.text} {unit}", provenance) for name, value, cell in points),

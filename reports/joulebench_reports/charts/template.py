@@ -49,6 +49,8 @@ def _applies(node: Any, values: Mapping[str, object]) -> bool:
 def _overlaid(below: Json, above: Json) -> Json:
     """Both together; where both have an object it is overlaid in turn."""
     both = {
-        key: _overlaid(below[key], above[key]) for key in below.keys() & above.keys() if isinstance(below[key], dict)
+        key: _overlaid(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], dict) and isinstance(above[key], dict)
     }
     return {**below, **above, **both}
