@@ -170,6 +170,6 @@ def test_a_profile_is_measured_and_its_result_is_at_hand(tmp_path: Path) -> None
 def test_a_profile_that_cannot_run_is_an_error_and_leaves_no_session(tmp_path: Path) -> None:
     with pytest.raises(JoulebenchError, match="nosuch"):
         joulebench.run("nosuch", out=tmp_path / "out")
-    with pytest.raises(JoulebenchError, match="of type dict is no value"):
+    with pytest.raises(JoulebenchError, match="of type dict is not a value"):
         joulebench.run("quick", {"protocol.max_blocks": {"a": 1}}, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
