@@ -17,7 +17,7 @@ from joulebench.registry.commandlist import CommandLine, remember_commands, reme
 from joulebench.version import __version__
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """A built-in command: its section of the help, the module and attribute that hold it, its line of help."""
 
     section: CommandSection
@@ -25,20 +25,20 @@ class Entry(NamedTuple):
     text: str
 
 
-_COMMANDS: Final[dict[str, Entry]] = {
-    "doctor": Entry("Start", "doctor:doctor", "Show what this machine can measure, and how to fix the rest"),
-    "plan": Entry("Start", "plan:plan", "Show what a profile would measure, and how long it takes"),
-    "run": Entry("Start", "run:run", "Measure a profile and write a session"),
-    "measure": Entry("Start", "measure:measure", "Measure the energy and time of any command"),
-    "report": Entry("Results", "report:report", "Show a session: terminal, Markdown, CSV, JSON or HTML"),
-    "profiles": Entry("Upkeep", "profiles:profiles", "List and show profiles and their JSON schema"),
-    "models": Entry("Upkeep", "models:models", "List, show, fetch and pin models"),
-    "plugin": Entry("Upkeep", "plugin:plugin", "List, write and check plugins"),
-    "session": Entry("Upkeep", "session:session", "Verify a session's files, recover a broken one"),
-    "artifacts": Entry("Upkeep", "artifacts:artifacts", "List, verify and prune converted models in the cache"),
-    "env": Entry("Upkeep", "env:env", "List, make and remove environments of plugins"),
-    "selftest": Entry("Upkeep", "selftest:selftest", "Find the smallest difference that this machine can show"),
-    "completion": Entry("Upkeep", "completion:completion", "Complete commands and names by TAB"),
+_COMMANDS: Final[dict[str, CommandEntry]] = {
+    "doctor": CommandEntry("Start", "doctor:doctor", "Show what this machine can measure, and how to fix the rest"),
+    "plan": CommandEntry("Start", "plan:plan", "Show what a profile would measure, and how long it takes"),
+    "run": CommandEntry("Start", "run:run", "Measure a profile and write a session"),
+    "measure": CommandEntry("Start", "measure:measure", "Measure the energy and time of any command"),
+    "report": CommandEntry("Results", "report:report", "Show a session: terminal, Markdown, CSV, JSON or HTML"),
+    "profiles": CommandEntry("Upkeep", "profiles:profiles", "List and show profiles and their JSON schema"),
+    "models": CommandEntry("Upkeep", "models:models", "List, show, fetch and pin models"),
+    "plugin": CommandEntry("Upkeep", "plugin:plugin", "List, write and check plugins"),
+    "session": CommandEntry("Upkeep", "session:session", "Verify a session's files, recover a broken one"),
+    "artifacts": CommandEntry("Upkeep", "artifacts:artifacts", "List, verify and prune converted models in the cache"),
+    "env": CommandEntry("Upkeep", "env:env", "List, make and remove environments of plugins"),
+    "selftest": CommandEntry("Upkeep", "selftest:selftest", "Find the smallest difference that this machine can show"),
+    "completion": CommandEntry("Upkeep", "completion:completion", "Complete commands and names by TAB"),
 }
 _SECTIONS: Final = get_args(CommandSection)
 
@@ -124,7 +124,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: turns errors into words and exit codes, once, here."""
+    """CommandEntry point: turns errors into words and exit codes, once, here."""
     with guarded_output():
         _main(arguments)
 

@@ -19,7 +19,7 @@ import pytest
 from fakerun import FakeRun
 
 from joulebench.commands.common import duration_text, range_text
-from joulebench.commands.progress import PLAIN_BEAT_S, Heartbeat, Progress
+from joulebench.commands.progress import PLAIN_BEAT_S, Heartbeat, ProgressDisplay
 from joulebench.runs.cell import CellRun
 from joulebench.runs.outlook import Outlook
 from joulebench.runs.turns import LOADING, WARMING_UP
@@ -40,8 +40,8 @@ class Terminal(io.StringIO):
         return [re.sub(r".*\r\x1b\[K", "", line) for line in self.getvalue().split("\n") if line]
 
 
-class Timed(Progress):
-    """Progress in virtual time that notes the range of the time left at each block."""
+class Timed(ProgressDisplay):
+    """ProgressDisplay in virtual time that notes the range of the time left at each block."""
 
     def __init__(self, workers: FakeWorkers, stream: io.StringIO) -> None:
         super().__init__(clock=lambda: workers.now_ns * 1e-9, stream=stream, heartbeat=False)
@@ -145,7 +145,7 @@ def test_the_live_line_names_cell_block_precision_and_target(tmp_path: Path) -> 
 
 def test_a_long_step_shows_its_seconds_on_a_terminal() -> None:
     now_s, terminal = [0.0], Terminal()
-    progress = Progress(clock=lambda: now_s[0], stream=terminal, heartbeat=False)
+    progress = ProgressDisplay(clock=lambda: now_s[0], stream=terminal, heartbeat=False)
     progress.say("gguf-import: model.gguf")
     for second in (1, 2, 63):
         now_s[0] = float(second)
@@ -159,7 +159,7 @@ def test_a_long_step_shows_its_seconds_on_a_terminal() -> None:
 
 def test_into_a_file_a_long_step_writes_a_line_now_and_then() -> None:
     now_s, file = [0.0], io.StringIO()
-    progress = Progress(clock=lambda: now_s[0], stream=file, heartbeat=False)
+    progress = ProgressDisplay(clock=lambda: now_s[0], stream=file, heartbeat=False)
     progress.say("reference torch")
     for second in range(1, 100):
         now_s[0] = float(second)
@@ -174,7 +174,7 @@ def test_the_live_line_fits_a_narrow_terminal(tmp_path: Path) -> None:
     with os.fdopen(its, "w") as stream:
         FakeRun(
             tmp_path,
-            watcher=lambda made: Progress(clock=lambda: made.now_ns * 1e-9, stream=stream, heartbeat=False),
+            watcher=lambda made: ProgressDisplay(clock=lambda: made.now_ns * 1e-9, stream=stream, heartbeat=False),
             min_blocks=3,
             max_blocks=3,
         ).group({"a cell with a label that is long": WorkerScript(jumpy)}).execute()
@@ -191,7 +191,7 @@ def test_a_stream_without_unicode_gets_none(tmp_path: Path) -> None:
     workers = WorkerScript(jumpy)
     FakeRun(
         tmp_path,
-        watcher=lambda made: Progress(clock=lambda: made.now_ns * 1e-9, stream=stream, heartbeat=False),
+        watcher=lambda made: ProgressDisplay(clock=lambda: made.now_ns * 1e-9, stream=stream, heartbeat=False),
         min_blocks=40,
         max_blocks=40,
     ).group({"a": workers}).execute()
@@ -203,13 +203,15 @@ def test_a_terminal_that_is_gone_stops_no_run(tmp_path: Path) -> None:
         def write(self, text: str) -> int:
             raise OSError(5, "Input/output error")
 
-    run = FakeRun(tmp_path, watcher=lambda made: Progress(stream=Gone(), heartbeat=False), min_blocks=3, max_blocks=3)
+    run = FakeRun(
+        tmp_path, watcher=lambda made: ProgressDisplay(stream=Gone(), heartbeat=False), min_blocks=3, max_blocks=3
+    )
     assert len(run.group({"a": None}).execute().rows("a")) == 3
 
 
 def test_quiet_writes_nothing(tmp_path: Path) -> None:
     stream = Terminal()
-    FakeRun(tmp_path, watcher=lambda made: Progress(quiet=True, stream=stream)).group({"a": None}).execute()
+    FakeRun(tmp_path, watcher=lambda made: ProgressDisplay(quiet=True, stream=stream)).group({"a": None}).execute()
     assert stream.getvalue() == ""
 
 

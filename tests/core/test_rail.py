@@ -24,7 +24,7 @@ from joulebench.rail.coverage import CellOutcome, Coverage, QuantityCoverage, co
 from joulebench.rail.faults import fault_study
 from joulebench.rail.files import shipped_scenarios
 from joulebench.rail.pairs import pair_study, simulate_pairs
-from joulebench.rail.power import Constant, Counter, Gauge, Line, Noise, Pulses, Rail, Ramp, Schedule, Step
+from joulebench.rail.power import Constant, Counter, Gauge, Line, Noise, PowerStep, Pulses, Rail, Ramp, Schedule
 from joulebench.rail.scenarios import Level, Scenario, Wander
 from joulebench.rail.study import study
 from joulebench.runs.instruments import Instruments
@@ -36,7 +36,7 @@ BY_NAME = {scenario.name: scenario for scenario in shipped_scenarios()}
 
 def test_energy_of_each_part_is_the_integral_of_its_power() -> None:
     assert Rail([Constant(20.0)]).energy_j(1.0, 4.0) == pytest.approx(60.0)
-    assert Rail([Step(2.0, 10.0, 3.0)]).energy_j(0.0, 9.0) == pytest.approx(10.0)
+    assert Rail([PowerStep(2.0, 10.0, 3.0)]).energy_j(0.0, 9.0) == pytest.approx(10.0)
     expected, _ = integrate.quad(lambda t: 3 * min(max(t - 1, 0), 2), 0, 6, points=[1, 3])
     assert Rail([Ramp(1.0, 3.0, 3.0)]).energy_j(0.0, 6.0) == pytest.approx(expected)
     line = Rail([Line(1.0, 3.0, 10.0, 20.0), Line(3.0, math.inf, 20.0, 20.0)])

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from joulebench.api import examples
-from joulebench.commands.helping import Group
+from joulebench.commands.helping import CommandGroup
 from joulebench.errors import JoulebenchError
 
 SHELLS: Final = ("bash", "zsh", "fish")
@@ -42,7 +42,7 @@ _ENABLED_BY: Final[dict[str, Callable[[Path], str]]] = {
 _shell_argument = click.argument("shell", type=click.Choice(SHELLS), required=False, metavar="[SHELL]")
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def completion() -> None:
     """Completion of commands, options, profiles, models, sessions, cells and plugins by TAB."""
 

@@ -11,13 +11,13 @@ import click
 from joulebench.api import examples
 from joulebench.commands import completing
 from joulebench.commands.common import duration_text, echo_json, echo_table, json_option
-from joulebench.commands.helping import Group
+from joulebench.commands.helping import CommandGroup
 
 if TYPE_CHECKING:
     from joulebench.environments.store import Environments, Needed
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def env() -> None:
     """Python environments for plugins with conflicting dependencies."""
 

@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 UNCUT = 1000
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group that lists its commands with their whole first sentences."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,15 +12,15 @@ import click
 from joulebench.api import examples
 from joulebench.commands import completing
 from joulebench.commands.common import echo_json, echo_table, json_option
-from joulebench.commands.helping import Group, output_option
+from joulebench.commands.helping import CommandGroup, output_option
 
 if TYPE_CHECKING:
-    from joulebench.pluginkit.results import CheckReport, Result
+    from joulebench.pluginkit.results import CheckReport, CheckResult
 
 KINDS: Final = ("backend", "technique", "converter", "probe", "workload", "renderer")
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def plugin() -> None:
     """List installed plugins, write new ones, and check that plugins keep their contracts."""
 
@@ -180,7 +180,7 @@ def _echo_report(report: CheckReport) -> None:
         _echo_subject(subject or "as a whole", [result for result in report.results if result.subject == subject])
 
 
-def _echo_subject(subject: str, results: list[Result]) -> None:
+def _echo_subject(subject: str, results: list[CheckResult]) -> None:
     """What is wrong in full; what is right as a number; what was skipped by its reason."""
     passed = sum(result.status == "ok" for result in results)
     click.echo(f"  {subject}: {passed} of {len(results)} checks passed")

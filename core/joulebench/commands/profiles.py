@@ -7,10 +7,10 @@ import click
 from joulebench.api import examples
 from joulebench.commands import completing
 from joulebench.commands.common import echo_json, echo_table, json_option
-from joulebench.commands.helping import Group
+from joulebench.commands.helping import CommandGroup
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def profiles() -> None:
     """Shipped profiles and the schema of profiles."""
 

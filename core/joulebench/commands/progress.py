@@ -62,7 +62,7 @@ class Heartbeat:
                 self._beat()
 
 
-class Progress:
+class ProgressDisplay:
     """Shows a run: what is done now and for how long, cell and block, and a range of the time left.
 
     ``clock`` and ``stream`` are time and terminal; ``heartbeat`` is off where time is virtual.

@@ -15,7 +15,7 @@ from joulebench.commands import completing
 from joulebench.commands.common import between_text, load_profile, set_option, thread_warnings, trust_option
 from joulebench.commands.helping import SessionFolder, output_option
 from joulebench.commands.opening import open_page
-from joulebench.commands.progress import Progress
+from joulebench.commands.progress import ProgressDisplay
 from joulebench.commands.stopping import SignalStop, stopped_by_signals
 from joulebench.errors import JoulebenchError, SessionError
 
@@ -97,7 +97,7 @@ def run(
     from joulebench.runs.runner import Run
 
     check_writable(output)
-    progress = Progress(quiet=quiet)
+    progress = ProgressDisplay(quiet=quiet)
     _open(progress, plan)
     instruments = set_up(registry, read, progress.say)
     folder = new_session_folder(output, read.name if name is None else checked_name(name, "--name"))
@@ -118,14 +118,14 @@ class _Options:
     show: bool
 
 
-def _open(progress: Progress, plan: Plan) -> None:
+def _open(progress: ProgressDisplay, plan: Plan) -> None:
     total, runnable = len(plan.cells), len(plan.runnable)
     progress.note(f"profile {plan.profile}: {runnable} of {total} cells, {between_text(plan.duration)}")
     for warning in thread_warnings(plan):
         progress.note(f"warning: {warning}")
 
 
-def _execute(execute: Callable[[], RunResult], folder: Path, progress: Progress, options: _Options) -> int:
+def _execute(execute: Callable[[], RunResult], folder: Path, progress: ProgressDisplay, options: _Options) -> int:
     from joulebench.errors import NothingRanError
 
     try:
@@ -220,7 +220,7 @@ def _resume(folder: Path, trust: bool, options: _Options) -> int:
         require_consent(read, registry)
     catalogue = read_catalogue(folders)
     plan = resume_plan(make_plan(read, registry, catalogue, folders), session)
-    progress = Progress(quiet=options.quiet)
+    progress = ProgressDisplay(quiet=options.quiet)
     progress.note(f"resuming {folder}")
     instruments = set_up(registry, read, progress.say)
     started = Run(read, plan, registry, catalogue, folder, instruments, progress, session, _gate(options, read))

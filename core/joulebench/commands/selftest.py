@@ -149,13 +149,13 @@ def _rail_json(study: RailStudy) -> dict[str, object]:
 def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> int:
     import tempfile
 
-    from joulebench.commands.progress import Progress
+    from joulebench.commands.progress import ProgressDisplay
     from joulebench.registry.loading import default_registry
     from joulebench.selftest import advice, run_twins, twin_profile
 
     registry = default_registry()
     twins = twin_profile(registry, profile, overrides)
-    progress = Progress(quiet=as_json and not sys.stderr.isatty())
+    progress = ProgressDisplay(quiet=as_json and not sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="joulebench-selftest-") as folder:
         result = run_twins(twins, registry, Path(folder), progress)
     progress.end()
@@ -169,7 +169,7 @@ def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> 
 def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json: bool) -> int:
     import tempfile
 
-    from joulebench.commands.progress import Progress
+    from joulebench.commands.progress import ProgressDisplay
     from joulebench.registry.loading import default_registry
     from joulebench.runs.machine import describe_machine
     from joulebench.runs.spread import keep
@@ -177,7 +177,7 @@ def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json:
 
     registry = default_registry()
     pair = pair_profile(registry, profile, overrides)
-    progress = Progress(quiet=as_json and not sys.stderr.isatty())
+    progress = ProgressDisplay(quiet=as_json and not sys.stderr.isatty())
     with tempfile.TemporaryDirectory(prefix="joulebench-selftest-") as folder:
         spreads = measure_spread(pair, registry, Path(folder), progress, runs)
     progress.end()

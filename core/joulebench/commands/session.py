@@ -8,14 +8,14 @@ import click
 
 from joulebench.api import examples
 from joulebench.commands import completing
-from joulebench.commands.helping import Group, SessionFolder
+from joulebench.commands.helping import CommandGroup, SessionFolder
 
 _session_argument = click.argument(
     "folder", metavar="SESSION", type=SessionFolder(), shell_complete=completing.sessions
 )
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def session() -> None:
     """Check and repair the files of sessions."""
 

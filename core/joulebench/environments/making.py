@@ -15,7 +15,7 @@ from joulebench.api import Environment
 from joulebench.environments.asking import Interpreters
 from joulebench.environments.python import OtherPython, environ_for
 from joulebench.environments.source import pip_arguments
-from joulebench.environments.store import Environments, Needed, Record
+from joulebench.environments.store import EnvironmentRecord, Environments, Needed
 from joulebench.errors import InterpreterError
 from joulebench.registry.loading import Registry
 from joulebench.version import __version__
@@ -36,7 +36,7 @@ def make_environment(
     base_python: str | None,
     more_arguments: Sequence[str],
     say: Say,
-) -> Record:
+) -> EnvironmentRecord:
     """Make an environment, in place of one of its name; the old one stays until then.
 
     ``base_python`` is the interpreter that the venv is made of (by default this one),
@@ -62,7 +62,7 @@ def make_environment(
             arguments = [*more_arguments, *sources, *environment.requirements]
             _install(python, arguments, log, name, say)
             _ask(python, needed, registry)
-            record = Record(
+            record = EnvironmentRecord(
                 name, folder.name, environment.requirements, __version__, python_version, time.monotonic() - start
             )
             store.publish(record)

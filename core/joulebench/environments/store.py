@@ -48,7 +48,7 @@ class Needed:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class EnvironmentRecord:
     """What is in an environment. ``folder`` is the name of its folder."""
 
     name: str
@@ -111,7 +111,7 @@ class Environments:
         """The folders of an environment: the one in use, and what was left half made."""
         return [entry for entry in sorted(self.root.glob(f"{checked_name(name)}.*")) if entry.is_dir()]
 
-    def record(self, name: str) -> Record | None:
+    def record(self, name: str) -> EnvironmentRecord | None:
         """What is in an environment; ``None`` where none has been finished.
 
         Raises :class:`InterpreterError` where its record is damaged.
@@ -119,7 +119,7 @@ class Environments:
         file = self.record_file(name)
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
-            record = Record(**{**data, "requirements": tuple(data["requirements"])})
+            record = EnvironmentRecord(**{**data, "requirements": tuple(data["requirements"])})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -208,7 +208,7 @@ class Environments:
         except InterpreterError:
             return True
 
-    def publish(self, record: Record) -> None:
+    def publish(self, record: EnvironmentRecord) -> None:
         """Make a whole folder the environment of its name."""
         file = self.record_file(record.name)
         with tempfile.NamedTemporaryFile(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from joulebench.errors import ProfileError, UnknownPluginError, nearest
 from joulebench.pluginkit.isolated import ChildJob, run_checks
 from joulebench.pluginkit.loading import ANSWER_S, IMPORT_BYTES, IMPORT_S
-from joulebench.pluginkit.results import CheckReport, Result
+from joulebench.pluginkit.results import CheckReport, CheckResult
 from joulebench.registry.discovery import ENTRY_POINT_GROUP, SHIPPED
 
 #: Time that a check may take, in seconds.
@@ -59,7 +59,7 @@ class Checker:
         self._settings = settings
         self._limit_s = limit_s
         self._say = say
-        self._loads: dict[str, list[Result]] = {}
+        self._loads: dict[str, list[CheckResult]] = {}
 
     def reports(self, name: str | None) -> Iterator[CheckReport]:
         """A report for each entry point that ``name`` means; of all foreign ones without a name."""
@@ -104,7 +104,7 @@ class Checker:
                     results += self._run("plugin", point, kind, name, self._settings.get((kind, name), {}))
         return CheckReport(point.name, distribution, version, tuple(results))
 
-    def _load(self, point: metadata.EntryPoint) -> list[Result]:
+    def _load(self, point: metadata.EntryPoint) -> list[CheckResult]:
         """Results of loading it, that of the loading itself first."""
         if point.name not in self._loads:
             results = self._run("load", point)
@@ -121,7 +121,7 @@ class Checker:
         name: str = "",
         settings: Mapping[str, Any] | None = None,
         without: Sequence[str] | None = None,
-    ) -> list[Result]:
+    ) -> list[CheckResult]:
         if without is None:  # what others do must not be this plugin's fault
             without = [other.name for other in self._points if other.name != point.name and not is_shipped(other)]
         self._say(f"{point.name}: {kind} {name}".rstrip(": ") if name else f"{point.name}: {task}")
@@ -135,13 +135,13 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return listed if close is None else f"did you mean '{close}'? {listed}"
 
 
-def _judged(loaded: Result) -> Iterator[Result]:
+def _judged(loaded: CheckResult) -> Iterator[CheckResult]:
     """What loading cost, against what every command can bear."""
     facts = loaded.facts
     heavy = facts["import_s"] > IMPORT_S or facts["import_bytes"] > IMPORT_BYTES
     cost = f"{facts['import_s']:.2f} s and {facts['import_bytes'] / 2**20:.0f} MiB"
     imported = ", ".join(facts["imported"])
-    yield Result(
+    yield CheckResult(
         "",
         "its module is light",
         "fault" if heavy else "ok",
@@ -152,7 +152,7 @@ def _judged(loaded: Result) -> Iterator[Result]:
     )
     for answer in facts["answers"]:
         slow = answer["seconds"] > ANSWER_S
-        yield Result(
+        yield CheckResult(
             f"{answer['kind']} {answer['name']}",
             "it says at once whether it is available",
             "fault" if slow else "ok",

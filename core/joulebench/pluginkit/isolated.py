@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from joulebench.pluginkit.results import Result
+from joulebench.pluginkit.results import CheckResult
 from joulebench.processes import Mark, resident_bytes, signal_name
 from joulebench.registry.commandlist import WITHOUT_VARIABLE
 
@@ -49,9 +49,9 @@ class ChildJob:
         return f"{self.kind} {self.name}".strip()
 
 
-def run_checks(job: ChildJob, limit_s: float) -> list[Result]:
+def run_checks(job: ChildJob, limit_s: float) -> list[CheckResult]:
     """The results of a job's checks; each may take ``limit_s`` seconds."""
-    results: list[Result] = []
+    results: list[CheckResult] = []
     deaths = 0
     while True:
         done = [result.check for result in results]
@@ -67,7 +67,7 @@ def run_checks(job: ChildJob, limit_s: float) -> list[Result]:
         deaths += not finished
         if deaths == MOST_DEATHS:
             what = f"given up: {deaths} checks took their process down or hung"
-            results.append(Result(job.subject, "all other checks", "skipped", what))
+            results.append(CheckResult(job.subject, "all other checks", "skipped", what))
             finished = True
         # A child that got nowhere gets nowhere the next time either.
         if finished or not results_of_child or results_of_child[-1].check == _MADE:
@@ -113,9 +113,9 @@ class _Child:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.close()
 
-    def results(self, limit_s: float) -> tuple[list[Result], bool]:
+    def results(self, limit_s: float) -> tuple[list[CheckResult], bool]:
         """What the child told, and whether it came to its end."""
-        results: list[Result] = []
+        results: list[CheckResult] = []
         running = "its process starts"
         for message in self._told(limit_s):
             if isinstance(message, str):
@@ -155,9 +155,9 @@ class _Child:
                     yield f"it took more than {limit} of memory and was killed"
                     return
 
-    def _of(self, message: Mapping[str, Any]) -> Iterator[Result]:
+    def _of(self, message: Mapping[str, Any]) -> Iterator[CheckResult]:
         job, check = self._job, str(message["end"])
-        yield Result(
+        yield CheckResult(
             job.subject,
             check,
             message["status"],
@@ -168,10 +168,10 @@ class _Child:
         )
         if message["printed"]:
             what = f"it wrote to standard output: {message['printed']!r}"
-            yield Result(job.subject, _SILENT, "fault", what, _PRINTS)
+            yield CheckResult(job.subject, _SILENT, "fault", what, _PRINTS)
 
-    def _fault(self, check: str, what: str) -> Result:
-        return Result(self._job.subject, check, "fault", what, self._last_words())
+    def _fault(self, check: str, what: str) -> CheckResult:
+        return CheckResult(self._job.subject, check, "fault", what, self._last_words())
 
     def _how_it_ended(self) -> str:
         code = self._process.wait()

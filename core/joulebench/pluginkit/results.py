@@ -9,7 +9,7 @@ Status = Literal["ok", "fault", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """One check: what was tried, how it ended, and what to do about it.
 
     ``subject`` is what the check was of (``backend torch``), empty for the whole distribution.
@@ -31,10 +31,10 @@ class CheckReport:
     entry_point: str
     distribution: str
     version: str
-    results: tuple[Result, ...]
+    results: tuple[CheckResult, ...]
 
     @property
-    def faults(self) -> tuple[Result, ...]:
+    def faults(self) -> tuple[CheckResult, ...]:
         """What was found."""
         return tuple(result for result in self.results if result.status == "fault")
 

@@ -42,7 +42,7 @@ class Constant(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Part):
+class PowerStep(Part):
     """Power from ``start_s`` to ``end_s``, none before and after."""
 
     start_s: float

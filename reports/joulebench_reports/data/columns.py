@@ -29,7 +29,7 @@ class ReportedCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class CellColumn:
     """A column; ``unit`` is empty for texts and counts, 1 for ratios and shares."""
 
     name: str
@@ -58,25 +58,27 @@ def values(row: ReportedCell) -> dict[str, Value]:
 # -- makers of columns ----------------------------------------------------------------------------
 
 
-def _cell(name: str, kind: Kind, unit: str, description: str, path: str | None = None) -> Column:
+def _cell(name: str, kind: Kind, unit: str, description: str, path: str | None = None) -> CellColumn:
     value = attrgetter(path or name)
-    return Column(name, kind, unit, description, lambda row: value(row.cell))
+    return CellColumn(name, kind, unit, description, lambda row: value(row.cell))
 
 
-def _figure(name: str, unit: str, description: str, figure_of: Callable[[CellSummary], Figure | None]) -> list[Column]:
+def _figure(
+    name: str, unit: str, description: str, figure_of: Callable[[CellSummary], Figure | None]
+) -> list[CellColumn]:
     """The value and the ends of its interval."""
 
     def part(attribute: str) -> Callable[[ReportedCell], Value]:
         return lambda row: None if (figure := figure_of(row.cell)) is None else getattr(figure, attribute)
 
     return [
-        Column(name, "number", unit, description, part("value")),
-        Column(f"{name}_low", "number", unit, f"{description}: lower end of the 95 % interval", part("low")),
-        Column(f"{name}_high", "number", unit, f"{description}: upper end of the 95 % interval", part("high")),
+        CellColumn(name, "number", unit, description, part("value")),
+        CellColumn(f"{name}_low", "number", unit, f"{description}: lower end of the 95 % interval", part("low")),
+        CellColumn(f"{name}_high", "number", unit, f"{description}: upper end of the 95 % interval", part("high")),
     ]
 
 
-def _energies() -> Iterator[Column]:
+def _energies() -> Iterator[CellColumn]:
     parts = {
         "gross": "all energy of the domain",
         "gross_with_scale": "gross, with the sensor's scale in the interval",
@@ -103,14 +105,14 @@ def _energies() -> Iterator[Column]:
         yield from _figure(f"{provenance}_power_w", "W", f"{provenance} mean power", power)
 
 
-def _agreement(name: str, kind: Kind, unit: str, description: str, attribute: str | None = None) -> Column:
+def _agreement(name: str, kind: Kind, unit: str, description: str, attribute: str | None = None) -> CellColumn:
     value = attrgetter(attribute or name)
-    return Column(
+    return CellColumn(
         name, kind, unit, description, lambda row: None if row.cell.agreement is None else value(row.cell.agreement)
     )
 
 
-def _agreement_ends(name: str, description: str) -> Iterator[Column]:
+def _agreement_ends(name: str, description: str) -> Iterator[CellColumn]:
     for place, end in enumerate(("low", "high")):
 
         def bound(row: ReportedCell, place: int = place) -> Value:
@@ -118,7 +120,7 @@ def _agreement_ends(name: str, description: str) -> Iterator[Column]:
 
         unit = "nats/token" if "nats" in name else "1"
         side = "lower" if end == "low" else "upper"
-        yield Column(f"{name}_{end}", "number", unit, f"{description}: {side} end of the 95 % interval", bound)
+        yield CellColumn(f"{name}_{end}", "number", unit, f"{description}: {side} end of the 95 % interval", bound)
 
 
 def _baseline(row: ReportedCell) -> Value:
@@ -174,7 +176,7 @@ _TOKEN: Final[dict[str, tuple[Kind, str, str]]] = {
 }
 _TTFT: Final = "time to the first token"
 
-COLUMNS: Final[tuple[Column, ...]] = (
+COLUMNS: Final[tuple[CellColumn, ...]] = (
     _cell("id", "text", "", "the cell"),
     _cell("label", "text", "", "the cell's name in reports"),
     _cell("model", "text", "", "name of the model"),
@@ -220,22 +222,22 @@ COLUMNS: Final[tuple[Column, ...]] = (
     *_agreement_ends("kl_nats_mean", "mean KL divergence"),
     *_agreement_ends("perplexity_ratio", "perplexity ratio"),
     *_agreement_ends("text_perplexity_ratio", "perplexity ratio of the text"),
-    Column("disagrees", "text", "", "respects in which the cell disagrees; empty: none", _disagrees),
+    CellColumn("disagrees", "text", "", "respects in which the cell disagrees; empty: none", _disagrees),
     _cell("temperature_max_c", "number", "degC", "highest temperature at the edges of blocks"),
     _cell("sampler_cpu_share", "number", "1", "the sampler's share of one core", "observer.cpu_share"),
     _cell("time_base", "text", "", "whose seconds: host, or a simulated device's"),
     _cell("simulation_s", "number", "s", "duration of the simulation on this machine"),
-    Column("flags", "text", "", "flags, with the number of blocks", lambda row: flag_words(row.cell)),
-    Column("verdict_baseline", "text", "", "the baseline of the verdict", _baseline),
-    Column("verdict", "text", "", "outcome of the comparison with the baseline", _outcome),
-    Column("verdict_text", "text", "", "the verdict in words", _verdict_text),
-    Column("verdict_energy_ratio", "number", "1", "energy over the baseline's", _energy_ratio("ratio")),
-    Column("verdict_energy_ratio_low", "number", "1", "lower end of its interval", _energy_ratio("low")),
-    Column("verdict_energy_ratio_high", "number", "1", "upper end of its interval", _energy_ratio("high")),
-    Column("session", "text", "", "the session", lambda row: row.session.session_id),
-    Column("session_status", "text", "", "complete, interrupted or running", lambda row: row.session.status),
-    Column("created_at", "text", "", "when the session began (ISO 8601)", lambda row: row.session.created_at),
-    Column("profile", "text", "", "name of the profile", lambda row: row.session.profile_name),
-    Column("protocol", "text", "", "published procedure that was followed", lambda row: row.session.protocol),
-    Column("machine", "text", "", "the machine in one line", lambda row: machine_line(row.session.machine)),
+    CellColumn("flags", "text", "", "flags, with the number of blocks", lambda row: flag_words(row.cell)),
+    CellColumn("verdict_baseline", "text", "", "the baseline of the verdict", _baseline),
+    CellColumn("verdict", "text", "", "outcome of the comparison with the baseline", _outcome),
+    CellColumn("verdict_text", "text", "", "the verdict in words", _verdict_text),
+    CellColumn("verdict_energy_ratio", "number", "1", "energy over the baseline's", _energy_ratio("ratio")),
+    CellColumn("verdict_energy_ratio_low", "number", "1", "lower end of its interval", _energy_ratio("low")),
+    CellColumn("verdict_energy_ratio_high", "number", "1", "upper end of its interval", _energy_ratio("high")),
+    CellColumn("session", "text", "", "the session", lambda row: row.session.session_id),
+    CellColumn("session_status", "text", "", "complete, interrupted or running", lambda row: row.session.status),
+    CellColumn("created_at", "text", "", "when the session began (ISO 8601)", lambda row: row.session.created_at),
+    CellColumn("profile", "text", "", "name of the profile", lambda row: row.session.profile_name),
+    CellColumn("protocol", "text", "", "published procedure that was followed", lambda row: row.session.protocol),
+    CellColumn("machine", "text", "", "the machine in one line", lambda row: machine_line(row.session.machine)),
 )

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from joulebench.api import PROVENANCES
-from joulebench_reports.data.columns import COLUMNS, Column, ReportedCell, cell_rows
+from joulebench_reports.data.columns import COLUMNS, CellColumn, ReportedCell, cell_rows
 from joulebench_reports.values.figures import SessionSummary
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def figure_rows(summary: SessionSummary) -> Iterator[FigureRow]:
                 yield _row(row, column, float(value), *ends)
 
 
-def _end(column: Column | None, row: ReportedCell) -> float | None:
+def _end(column: CellColumn | None, row: ReportedCell) -> float | None:
     value = None if column is None else column.value_of(row)
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _row(row: ReportedCell, column: Column, value: float, low: float | None, high: float | None) -> FigureRow:
+def _row(row: ReportedCell, column: CellColumn, value: float, low: float | None, high: float | None) -> FigureRow:
     cell = row.cell
     provenance = next((name for name in PROVENANCES if column.name.startswith(f"{name}_")), None)
     metric = column.name if provenance is None else column.name.removeprefix(f"{provenance}_")
@@ -81,14 +81,14 @@ def _row(row: ReportedCell, column: Column, value: float, low: float | None, hig
     )
 
 
-def _unit(row: ReportedCell, column: Column) -> str:
+def _unit(row: ReportedCell, column: CellColumn) -> str:
     other = column.unit.removeprefix("as in ")
     if other == column.unit:
         return column.unit or "1"
     return next(str(named.value_of(row)) for named in COLUMNS if named.name == other)
 
 
-def _origin(row: ReportedCell, column: Column) -> str | None:
+def _origin(row: ReportedCell, column: CellColumn) -> str | None:
     """Times, rates and bytes are of the host, or of the device that is simulated."""
     if column.unit in ("s", "tok/s", "B", "degC") or column.name == "work_rate":
         return "simulated" if row.cell.simulated else "measured"

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from joulebench.api import examples, in_section
-from joulebench.commands.helping import Group, output_option
+from joulebench.commands.helping import CommandGroup, output_option
 
 
 @in_section("Results")
-@click.group("import", cls=Group, short_help="Read published measurements into a session")
+@click.group("import", cls=CommandGroup, short_help="Read published measurements into a session")
 def import_group() -> None:
     """Import published measurements as a session."""
 
