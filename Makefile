@@ -63,7 +63,8 @@ test: $(DEV_STAMP)
 test-all: test test-apart
 	$(BIN)/python -m pytest -m "slow and not apart" --timeout 1500 $(PYTEST_ARGS)
 
-# Kills, mutations, hostile models, programs, sessions and sensors by the hundred, of which `make test` tries a few.
+# Kills, mutations, hostile models, programs, sessions and sensors by the hundred, of which `make test` tries a few: about
+# a quarter of an hour on two cores.
 test-faults: $(DEV_STAMP)
 	$(BIN)/python -m pytest -s -m faults --durations 0 tests/faults $(PYTEST_ARGS)
 
