@@ -142,7 +142,7 @@ def test_what_another_process_uses_is_not_pruned(shelf: Shelf, capsys: pytest.Ca
         assert user.stdout.readline() == "True\n"
         code, text = run(capsys, "prune", folder.name)
         assert (code, folder.is_dir()) == (0, True)
-        assert f"in use, stays: {folder.name}" in text
+        assert f"in use, kept: {folder.name}" in text
         user.stdin.close()
     assert run(capsys, "prune", folder.name)[0] == 0
     assert not folder.exists()

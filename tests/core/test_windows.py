@@ -379,7 +379,8 @@ def test_without_its_sampler_a_cell_keeps_its_times_and_loses_its_energy(bench: 
 def test_a_reader_that_ends_its_process_costs_its_own_channels_and_no_others(bench: Bench) -> None:
     with _powercap(bench) as tree:
         probes = {**_probes(tree), "toymeter": {"mode": "fatal"}}
-        profile = bench.profile(_toy(bench), probes=probes, idle_s=0.2)
+        # Blocks of 20 update periods and more, which an idle machine makes no longer than they are asked to be.
+        profile = bench.profile(_toy(bench, prefill_s=0.05), probes=probes, idle_s=0.2)
         done = bench.run(profile, "--no-report")
     assert done.code == 0, done.errors
     assert "sampler_lost" in done.cell("a")["flags"]  # type: ignore[operator]

@@ -124,7 +124,7 @@ def test_equal_requests_tell_nothing_and_the_reason_says_so() -> None:
 def test_a_gauge_is_not_fitted() -> None:
     requests, samples = measured_requests(count=50)
     fitted = dict(with_fitted_phases(summary(), requests, samples, [channel("gauge")], PROCESSES).phases)
-    assert "no counter" in (fitted["decode"].reason_if_null or "")
+    assert "not a counter" in (fitted["decode"].reason_if_null or "")
 
 
 def test_samples_are_not_read_where_no_phase_is_missing() -> None:
