@@ -89,6 +89,7 @@ def _console(width: int, color: bool) -> Console:
         file=io.StringIO(),
         width=width,
         force_terminal=color,
+        force_jupyter=False,  # in a notebook rich would show the text itself and return none
         color_system="standard" if color else None,
         no_color=not color,
         highlight=False,
