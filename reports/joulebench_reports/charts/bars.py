@@ -51,12 +51,19 @@ Entry = tuple[CellSummary, Figure]
 
 
 def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:
-    """Energy per unit of work, by unit and provenance; then speed.
+    """Energy per unit of work, by unit and provenance; then speed."""
+    return [*energy_charts(cells), *rate_charts(cells)]
 
-    A model's operators have charts of their own: a call of one is no unit of another.
-    """
+
+def _comparable(cells: Sequence[CellSummary]) -> list[CellSummary]:
+    """A model's operators have charts of their own: a call of one is no unit of another."""
+    return [cell for cell in cells if cell.kernel is None or not cell.kernel.per_token]
+
+
+def energy_charts(cells: Sequence[CellSummary]) -> list[Chart]:
+    """Energy per unit of work (of a workload whose unit is a second: power), by unit and provenance."""
     charts: list[Chart] = []
-    cells = [cell for cell in cells if cell.kernel is None or not cell.kernel.per_token]
+    cells = _comparable(cells)
     for provenance in PROVENANCES:
         by_unit: dict[str, list[Entry]] = {}
         for cell in cells:
@@ -67,6 +74,13 @@ def comparison_charts(cells: Sequence[CellSummary]) -> list[Chart]:
             what = "Idle power" if unit == "W" else "Energy per unit of work"
             title = f"{what}, {unit} – {provenance}"
             charts += ranked(title, unit, entries, provenance, lowest=True)
+    return charts
+
+
+def rate_charts(cells: Sequence[CellSummary]) -> list[Chart]:
+    """Speed of decoding and of prefill."""
+    charts: list[Chart] = []
+    cells = _comparable(cells)
     for what, pick in _RATES:
         for simulated in (False, True):
             rates = [

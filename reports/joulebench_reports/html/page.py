@@ -11,12 +11,10 @@ from joulebench_reports.charts.runtime import chart_runtime
 from joulebench_reports.charts.specification import Chart
 from joulebench_reports.html.elements import SectionElements, head, navigation
 from joulebench_reports.html.markup import Child, data_block, h, render, script, style
-from joulebench_reports.sections.contents import report_of
-from joulebench_reports.sections.material import MOST_TIMELINES, Material
+from joulebench_reports.sections.material import MOST_TIMELINES
 from joulebench_reports.sections.report import Depth, Report, Timelines
-from joulebench_reports.sections.view import PRICES, VIEW, prices_of, view_of
-from joulebench_reports.summary.joining import summary_of
-from joulebench_reports.values.verdicts import BASELINE, baseline_of
+from joulebench_reports.sections.view import PRICES, VIEW
+from joulebench_reports.values.verdicts import BASELINE
 from joulebench_reports.words.text import plain
 
 if TYPE_CHECKING:
@@ -51,12 +49,10 @@ class HtmlRenderer(Renderer):
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The page of several sessions."""
+        from joulebench_reports.sections.contents import report_on
+
         runtime = chart_runtime() if settings.get("charts", True) else None
-        timelines = int(settings.get("timelines", MOST_TIMELINES))
-        material = Material(
-            *summary_of(sessions, baseline_of(settings)), timelines, view_of(settings), prices_of(settings)
-        )
-        return page_text(report_of(material, Depth.PAGE), runtime)
+        return page_text(report_on(sessions, settings, Depth.PAGE), runtime)
 
 
 def page_text(report: Report, runtime: str | None) -> str:

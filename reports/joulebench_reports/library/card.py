@@ -6,13 +6,13 @@ Texts of a session are escaped; nothing is fetched and no script runs.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 from joulebench_reports.charts.palette import LIGHT
 from joulebench_reports.notes.trust import machine_lines, mark, model_names
-from joulebench_reports.sections.answer import GRADES, goal_figure, pick_text, quality_text, trust_text
+from joulebench_reports.sections.answer import GRADES, answer_lines, goal_figure, trust_text
 from joulebench_reports.values.answers import Answer
 from joulebench_reports.values.figures import CellSummary, SessionSummary
 from joulebench_reports.words.text import plain
@@ -84,11 +84,11 @@ def card_svg(summary: SessionSummary) -> str:
 def _answer(canvas: _Canvas, answer: Answer) -> None:
     canvas.y += 14
     canvas.text(f"{answer.model}, {answer.workload}", size=15, weight=600)
-    for term, words in _lines(answer):
+    for note in answer_lines(answer):
         at = canvas.y + _LINE
-        canvas.text(words, x=_MARGIN + 110)
+        canvas.text(note.text, x=_MARGIN + 110)
         canvas.shape(
-            f'<text x="{_MARGIN}" y="{at}" font-size="14" font-weight="600" fill="{LIGHT["soft"]}">{term}</text>'
+            f'<text x="{_MARGIN}" y="{at}" font-size="14" font-weight="600" fill="{LIGHT["soft"]}">{note.term}</text>'
         )
     grade = answer.trust.grade
     at = canvas.y + _LINE
@@ -99,14 +99,6 @@ def _answer(canvas: _Canvas, answer: Answer) -> None:
         f'<text x="{_MARGIN + 88}" y="{at}" font-size="13" font-weight="700" fill="#ffffff" '
         f'text-anchor="middle">{grade}</text>'
     )
-
-
-def _lines(answer: Answer) -> Iterator[tuple[str, str]]:
-    if answer.reason is not None:
-        yield "none", answer.reason
-    for pick in answer.picks:
-        yield pick.goal, pick_text(pick, alone=answer.cells == 1)
-    yield "quality", quality_text(answer)
 
 
 def _bars(canvas: _Canvas, cells: Sequence[CellSummary]) -> None:

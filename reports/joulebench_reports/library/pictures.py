@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Availability, Option, Renderer, Settings, require_modules
 from joulebench.errors import JoulebenchError
-from joulebench_reports.charts.drawing import png, png_of_svg, svg
-from joulebench_reports.library.card import card_svg
-from joulebench_reports.library.plots import PICTURES, Plots
-from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 
 if TYPE_CHECKING:
     from joulebench.session import Session
 
+#: The pictures of :class:`~.plots.Plots`, by the names of its methods.
+PICTURES: Final = ("energy", "speed", "quality", "heat", "scaling", "phases")
 _PNG: Final = Option("png", "bool", False, "PNG instead of SVG")
 
 
@@ -41,6 +39,10 @@ class ChartRenderer(Renderer):
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str | bytes:
         """The picture of the cells of all sessions."""
+        from joulebench_reports.charts.drawing import png, svg
+        from joulebench_reports.library.plots import Plots
+        from joulebench_reports.summary.joining import summary_of
+
         summary, _ = summary_of(sessions)
         name = str(settings.get("chart", PICTURES[0]))
         charts = getattr(Plots(summary.shown), name)().charts
@@ -70,6 +72,10 @@ class CardRenderer(Renderer):
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str | bytes:
         """The card of several sessions."""
+        from joulebench_reports.charts.drawing import png_of_svg
+        from joulebench_reports.library.card import card_svg
+        from joulebench_reports.summary.joining import summary_of
+
         summary, _ = summary_of(sessions, baseline_of(settings))
         picture = card_svg(summary)
         return png_of_svg(picture) if settings.get("png") else picture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from joulebench.errors import JoulebenchError
 from joulebench_reports.charts.answerparts import answer_charts
-from joulebench_reports.charts.bars import comparison_charts
+from joulebench_reports.charts.bars import energy_charts, rate_charts
 from joulebench_reports.charts.drawing import png, standalone, svg
 from joulebench_reports.charts.heat import heat_charts
 from joulebench_reports.charts.phases import phase_charts
@@ -17,8 +16,6 @@ from joulebench_reports.charts.specification import Chart
 from joulebench_reports.charts.template import Json
 from joulebench_reports.charts.tradeoff import tradeoff_charts
 from joulebench_reports.values.figures import CellSummary
-
-_ENERGY_TITLES: Final = ("Energy per unit of work", "Idle power")
 
 
 class Plot:
@@ -62,11 +59,11 @@ class Plots:
 
     def energy(self) -> Plot:
         """Energy of a unit of work, the least first, with 95 % intervals."""
-        return _plot("energy", self._bars(energy=True))
+        return _plot("energy", energy_charts(self._cells))
 
     def speed(self) -> Plot:
         """Tokens a second of decoding and of prefill, the fastest first."""
-        return _plot("speed", self._bars(energy=False))
+        return _plot("speed", rate_charts(self._cells))
 
     def quality(self) -> Plot:
         """Perplexity against energy, with the Pareto front."""
@@ -84,18 +81,8 @@ class Plots:
         """Where the energy of an answer goes, and what a token of each phase takes."""
         return _plot("phases", [*answer_charts(self._cells), *phase_charts(self._cells)])
 
-    def _bars(self, *, energy: bool) -> Iterator[Chart]:
-        for chart in comparison_charts(self._cells):
-            if chart.title.startswith(_ENERGY_TITLES) == energy:
-                yield chart
 
-
-#: Names of the pictures, as the chart renderer takes them.
-PICTURES: Final = ("energy", "speed", "quality", "heat", "scaling", "phases")
-
-
-def _plot(subject: str, charts: Iterator[Chart] | Sequence[Chart]) -> Plot:
-    drawn = list(charts)
-    if not drawn:
+def _plot(subject: str, charts: Sequence[Chart]) -> Plot:
+    if not charts:
         raise JoulebenchError(f"no cells have what a picture of {subject} shows")
-    return Plot(drawn)
+    return Plot(charts)

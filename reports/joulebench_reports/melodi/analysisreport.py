@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from joulebench.api import Availability, Option, Renderer, Settings, require_modules
 from joulebench_reports.data.jsonformat import RECORDS, Format, record
 from joulebench_reports.html.page import page_text
-from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, Model
-from joulebench_reports.melodi.findings import ColumnCorrelation, Finding
 from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Report, Section, table
 from joulebench_reports.text.markdown import markdown_text
@@ -19,6 +17,8 @@ from joulebench_reports.words.text import MARKS, UNKNOWN, number
 
 if TYPE_CHECKING:
     from joulebench.session import Session
+    from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, Model
+    from joulebench_reports.melodi.findings import ColumnCorrelation, Finding
 
 #: Prompt features shown to a reader; JSON has all of them.
 _SHOWN_FEATURES: Final = 8

@@ -29,21 +29,28 @@ def answer_section(material: Material) -> Iterator[Section]:
     items: list[Item] = []
     for name, answer in answers[:_MOST]:
         about = (name, answer.model, answer.workload)
-        items += [Heading(", ".join(part for part in about if part)), NoteList(tuple(_lines(answer)))]
+        items += [
+            Heading(", ".join(part for part in about if part)),
+            NoteList((*answer_lines(answer), _trust_line(answer.trust))),
+        ]
     if len(answers) > _MOST:
         items.append(Paragraph(f"{len(answers) - _MOST} more models and workloads: see the verdicts."))
     if items:
         yield Section("answer", "Answer", tuple(items), "Answer")
 
 
-def _lines(answer: Answer) -> Iterator[Note]:
+def answer_lines(answer: Answer) -> Iterator[Note]:
+    """Each goal with its best cell, then the quality; the trust is beside them."""
     if answer.reason is not None:
         yield Note("none", answer.reason)
     for pick in answer.picks:
         yield Note(pick.goal, pick_text(pick, alone=answer.cells == 1))
     yield Note("quality", quality_text(answer))
-    trust = answer.trust
-    yield Note("trust", f"{trust.grade} ({GRADES[trust.grade]})" + (f": {trust_text(trust)}" if trust.reasons else ""))
+
+
+def _trust_line(trust: Trust) -> Note:
+    text = f"{trust.grade} ({GRADES[trust.grade]})"
+    return Note("trust", f"{text}: {trust_text(trust)}" if trust.reasons else text)
 
 
 def goal_figure(figure: Figure) -> str:

@@ -5,16 +5,17 @@ To move a subject, or to show it at another depth, is to change a line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
+from joulebench.api import Settings
 from joulebench_reports.notes.trust import banner, machine_lines, model_names
 from joulebench_reports.sections.answer import answer_section
 from joulebench_reports.sections.comparisons import charts_section, tradeoff_section
 from joulebench_reports.sections.details import details_section
 from joulebench_reports.sections.limits import limits_section
 from joulebench_reports.sections.machine import machine_section
-from joulebench_reports.sections.material import Material
+from joulebench_reports.sections.material import MOST_TIMELINES, Material
 from joulebench_reports.sections.memory import memory_section
 from joulebench_reports.sections.operators import operators_section
 from joulebench_reports.sections.otherunits import other_units_section
@@ -31,7 +32,13 @@ from joulebench_reports.sections.trust import (
     unmeasured_section,
 )
 from joulebench_reports.sections.verdicts import verdicts_section
+from joulebench_reports.sections.view import prices_of, view_of
+from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.figures import SessionSummary
+from joulebench_reports.values.verdicts import baseline_of
+
+if TYPE_CHECKING:
+    from joulebench.session import Session
 
 #: Share of disturbed blocks that is said above everything else.
 MUCH_DISTURBED: Final = 0.10
@@ -58,6 +65,13 @@ _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ..
     (Depth.PAGE, machine_section),
     (Depth.PAGE, legend_section),
 )
+
+
+def report_on(sessions: Sequence[Session], settings: Settings, depth: Depth) -> Report:
+    """The report of these sessions, by the settings that renderers share."""
+    timelines = int(settings.get("timelines", MOST_TIMELINES))
+    summary = summary_of(sessions, baseline_of(settings))
+    return report_of(Material(*summary, timelines, view_of(settings), prices_of(settings)), depth)
 
 
 def report_of(material: Material, depth: Depth) -> Report:

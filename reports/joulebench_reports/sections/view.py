@@ -70,14 +70,11 @@ class View:
         for cell in cells:
             groups.setdefault((cell.session, cell.model, cell.workload), []).append(cell)
         if self.sort == "profile":
-            return [cell for cell in cells if self._kept(cell, groups)]
+            kept = {cell.id for group in groups.values() for cell in group[: self.top]}
+            return [cell for cell in cells if cell.id in kept]
         key = _KEYS[self.sort]
         ordered = (sorted(group, key=lambda cell: (_rank(cell), key(cell))) for group in groups.values())
         return [cell for group in ordered for cell in group[: self.top]]
-
-    def _kept(self, cell: CellSummary, groups: Mapping[tuple[str, str, str], list[CellSummary]]) -> bool:
-        own = groups[cell.session, cell.model, cell.workload]
-        return self.top is None or own.index(cell) < self.top
 
 
 #: The order and the columns where a reader asks for nothing.

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Renderer, Settings
-from joulebench_reports.sections.contents import report_of
-from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import (
     Depth,
     Folds,
@@ -20,9 +18,8 @@ from joulebench_reports.sections.report import (
     Table,
     TableCell,
 )
-from joulebench_reports.sections.view import PRICES, VIEW, prices_of, view_of
-from joulebench_reports.summary.joining import summary_of
-from joulebench_reports.values.verdicts import BASELINE, baseline_of
+from joulebench_reports.sections.view import PRICES, VIEW
+from joulebench_reports.values.verdicts import BASELINE
 from joulebench_reports.words.text import plain
 
 if TYPE_CHECKING:
@@ -46,10 +43,9 @@ class MarkdownRenderer(Renderer):
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The document of several sessions."""
-        material = Material(
-            *summary_of(sessions, baseline_of(settings)), view=view_of(settings), prices=prices_of(settings)
-        )
-        return markdown_text(report_of(material, Depth.DOCUMENT))
+        from joulebench_reports.sections.contents import report_on
+
+        return markdown_text(report_on(sessions, settings, Depth.DOCUMENT))
 
 
 def escape(text: object) -> str:

@@ -9,8 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Option, Renderer, Settings
-from joulebench_reports.sections.contents import answer_of, report_of
-from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import (
     Depth,
     Folds,
@@ -23,8 +21,7 @@ from joulebench_reports.sections.report import (
     Table,
     TableCell,
 )
-from joulebench_reports.sections.view import PRICES, VIEW, prices_of, view_of
-from joulebench_reports.summary.joining import summary_of
+from joulebench_reports.sections.view import PRICES, VIEW
 from joulebench_reports.text.layout import laid_out
 from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
@@ -61,15 +58,18 @@ class TerminalRenderer(Renderer):
 
     def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
         """The text of several sessions."""
+        from joulebench_reports.sections.contents import report_on
+
         verbose = bool(settings.get("verbose", False))
-        material = Material(
-            *summary_of(sessions, baseline_of(settings)), view=view_of(settings), prices=prices_of(settings)
-        )
-        report = report_of(material, Depth.NOTES if verbose else Depth.GLANCE)
+        report = report_on(sessions, settings, Depth.NOTES if verbose else Depth.GLANCE)
         return terminal_text(report, *_look(settings), verbose=verbose)
 
     def conclusion(self, session: Session, settings: Settings) -> str | None:
         """The answer once more, where the end of a long report is all that is seen."""
+        from joulebench_reports.sections.contents import answer_of
+        from joulebench_reports.sections.material import Material
+        from joulebench_reports.summary.joining import summary_of
+
         material = Material(*summary_of([session], baseline_of(settings)))
         return sections_text(answer_of(material), *_look(settings)) or None
 
