@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,19 +10,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from doc_pages import DOCS
+from doc_pages import script
 from page_plugin import Example
 
 
 @pytest.fixture(scope="session")
 def reference() -> ModuleType:
     """docs/make_reference.py."""
-    spec = importlib.util.spec_from_file_location("make_reference", DOCS / "make_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("make_reference")
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from doc_pages import DOCS
+from doc_pages import script
 
 #: Measured in place of the notebook's profile, which takes minutes.
 SHORT = """
@@ -33,12 +32,7 @@ idle_s = 0.1
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
     """docs/make_notebook.py."""
-    spec = importlib.util.spec_from_file_location("make_notebook", DOCS / "make_notebook.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("make_notebook")
 
 
 def test_every_cell_of_the_notebook_runs(maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

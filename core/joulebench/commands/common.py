@@ -14,8 +14,8 @@ from joulebench.registry.loading import Registry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from joulebench.models.catalogue import Catalogue
     from joulebench.plan.cells import Duration, Plan
+    from joulebench.plan.loading import PlannedProfile
     from joulebench.profile.reading import Profile
 
 
@@ -39,17 +39,14 @@ def echo_table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> Non
         click.echo(click.style(line, bold=True) if header and number == 0 else line)
 
 
-def load_profile(
-    name: str, overrides: Sequence[str], *, trusted: bool = True
-) -> tuple[Registry, Profile, Catalogue, Plan]:
-    """Registry, profile, catalogue and plan for a command.
+def load_profile(name: str, overrides: Sequence[str], *, trusted: bool = True) -> PlannedProfile:
+    """The profile that a command names, planned.
 
     A profile that lies in a session executes nothing unless it is trusted.
     """
     from joulebench.plan.loading import plan_profile
 
-    planned = plan_profile(name, overrides, None if trusted else _require_consent)
-    return planned.registry, planned.profile, planned.catalogue, planned.plan
+    return plan_profile(name, overrides, None if trusted else _require_consent)
 
 
 def _require_consent(file: Path, profile: Profile, registry: Registry) -> None:

@@ -30,7 +30,7 @@ _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
         "joulebench doctor",
         "joulebench doctor && joulebench run quick",
         "joulebench doctor --require measured    # fails where energy is only estimated",
-        "joulebench doctor --set probe.nvml.enabled=false",
+        "joulebench doctor --set probe.NAME.enabled=false",
     )
 )
 @click.option(

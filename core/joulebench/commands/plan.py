@@ -54,7 +54,7 @@ def _where(cell: PlannedCell) -> str:
 @click.command(
     epilog=examples(
         "joulebench plan quick",
-        "joulebench plan mine.toml --set backend.torch.threads='[1, 2]'",
+        "joulebench plan mine.toml --set protocol.processes=5",
         "joulebench plan quick --set model.mine.source=path:model.gguf --json",
     )
 )
@@ -69,7 +69,8 @@ def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -
     maximum is what the protocol's limits allow; fetching, conversions and waits for the machine to
     cool come on top.
     """
-    registry, read, _, made = load_profile(profile, overrides, trusted=trust)
+    planned = load_profile(profile, overrides, trusted=trust)
+    read, made = planned.profile, planned.plan
     if as_json:
         echo_json(made.to_json())
         return
@@ -88,7 +89,7 @@ def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -
             click.echo(f"  model {label} will be fetched first ({ref.source})")
     for model, note in dict.fromkeys((cell.model, note) for cell in made.runnable for note in cell.notes):
         click.echo(f"  model {model}: {note}")
-    for program in programs_of(read, registry):
+    for program in programs_of(read, planned.registry):
         click.echo(f"  executes {program.words}  ({program.key})")
     if read.agreement is not None:
         for line in _agreement(read.agreement, made):

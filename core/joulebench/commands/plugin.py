@@ -118,7 +118,7 @@ def new(name: str, kind: tuple[str, ...], output: Path) -> None:
     "check",
     epilog=examples(
         "joulebench plugin check                         # all that do not come with joulebench",
-        "joulebench plugin check torch --json",
+        "joulebench plugin check serial --json",
         "joulebench plugin check serial --set probe.serial.port=/dev/ttyUSB0",
     ),
 )

@@ -88,22 +88,17 @@ def run(
             raise click.UsageError("--name is for a new session: a resumed one keeps its folder")
         return _resume(resume, trust, options)
     assert profile is not None  # noqa: S101
-    registry, read, catalogue, plan = load_profile(profile, overrides, trusted=trust)
+    planned = load_profile(profile, overrides, trusted=trust)
     # Only now: they bring Arrow, which a profile that cannot run does not need.
     from joulebench.profile.reading import checked_name
-    from joulebench.profile.shipped import find_profile
-    from joulebench.runs.folder import check_writable, new_session_folder, note_profile_file
-    from joulebench.runs.instruments import set_up
-    from joulebench.runs.runner import Run
+    from joulebench.runs.folder import check_writable
+    from joulebench.runs.starting import begin
 
+    named = None if name is None else checked_name(name, "--name")
     check_writable(output)
     progress = ProgressDisplay(quiet=quiet)
-    _open(progress, plan)
-    instruments = set_up(registry, read, progress.say)
-    folder = new_session_folder(output, read.name if name is None else checked_name(name, "--name"))
-    note_profile_file(folder, find_profile(profile, registry.profile_dirs()).resolve())
-    gate = _gate(options, read)
-    started = Run(read, plan, registry, catalogue, folder, instruments, progress, quiet=gate)
+    _open(progress, planned.plan)
+    started, folder = begin(planned, output, progress, name=named, quiet=_gate(options, planned.profile))
     return _execute(started.execute, folder, progress, options)
 
 

@@ -12,7 +12,7 @@ Status = Literal["ok", "fault", "skipped"]
 class CheckResult:
     """One check: what was tried, how it ended, and what to do about it.
 
-    ``subject`` is what the check was of (``backend torch``), empty for the whole distribution.
+    ``subject`` is what the check was of (``backend mine``), empty for the whole distribution.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""A run started from Python: what ``joulebench run`` does, without a terminal."""
+"""How a run begins, for the command and for Python alike."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from joulebench.plan.loading import plan_profile
+from joulebench.plan.loading import PlannedProfile, plan_profile
 from joulebench.profile.measurement import MeasurementProtocol
 from joulebench.runs.cell import CellRun
 from joulebench.runs.folder import check_writable, new_session_folder, note_profile_file
 from joulebench.runs.instruments import set_up
 from joulebench.runs.runner import Run
+from joulebench.runs.turns import Watcher
+from joulebench.sensors.quiet import QuietGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,21 @@ class _Listener:
         self._listen(Progress(status, run.cell.label, run.record.done.measured))
 
 
+def begin(
+    planned: PlannedProfile, out: Path, watcher: Watcher, *, name: str | None = None, quiet: QuietGate | None = None
+) -> tuple[Run, Path]:
+    """The run of a planned profile and its new folder below ``out``; sensors have been calibrated.
+
+    ``name`` stands in place of the profile's in the folder's.
+    """
+    profile = planned.profile
+    instruments = set_up(planned.registry, profile, watcher.say)
+    folder = new_session_folder(out, profile.name if name is None else name)
+    note_profile_file(folder, planned.file.resolve())
+    run = Run(profile, planned.plan, planned.registry, planned.catalogue, folder, instruments, watcher, quiet=quiet)
+    return run, folder
+
+
 def run_profile(
     name: str, overrides: Sequence[str], out: Path, listen: Callable[[Progress], None] | None = None
 ) -> Path:
@@ -61,10 +78,6 @@ def run_profile(
     """
     planned = plan_profile(name, overrides)
     check_writable(out)
-    watcher = _Listener(listen)
-    instruments = set_up(planned.registry, planned.profile, watcher.say)
-    folder = new_session_folder(out, planned.profile.name)
-    note_profile_file(folder, planned.file.resolve())
-    run = Run(planned.profile, planned.plan, planned.registry, planned.catalogue, folder, instruments, watcher)
+    run, folder = begin(planned, out, _Listener(listen))
     run.execute()
     return folder
