@@ -197,11 +197,11 @@ def smollm2_onnx(smollm2: Path, cache: Path) -> dict[str, Path]:
     converters = [registry.converter(name) for name in registry.names("converter")]
     content_hash, size = hash_content(smollm2)
     artifact = Artifact(CHECKPOINT_FORMAT, smollm2, content_hash, size)
-    found: dict[str, Path] = {}
+    path: dict[str, Path] = {}
     for step in route(converters, CHECKPOINT_FORMAT, ("ort",), "LlamaForCausalLM"):
         artifact = Store(cache).make(artifact, step).artifact
-        found[artifact.format] = artifact.path
-    return found
+        path[artifact.format] = artifact.path
+    return path
 
 
 @pytest.fixture(scope="session")

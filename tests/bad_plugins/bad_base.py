@@ -44,9 +44,9 @@ class CountingSession(BackendSession):
     def logits(self, tokens: Sequence[int]) -> Any:
         import numpy as np
 
-        found = np.zeros((len(tokens), 256), np.float32)
-        found[np.arange(len(tokens)), (np.asarray(tokens) + 1) % 256] = 1.0
-        return found
+        logits = np.zeros((len(tokens), 256), np.float32)
+        logits[np.arange(len(tokens)), (np.asarray(tokens) + 1) % 256] = 1.0
+        return logits
 
     def memory(self) -> MemoryUse:
         return MemoryUse(weights_bytes=0)

@@ -49,7 +49,7 @@ def backend(
             return missing or Availability.yes()
 
         def devices(self) -> tuple[Device, ...]:
-            return tuple(Device(each) for each in devices)
+            return tuple(Device(device) for device in devices)
 
         def open(self, artifact: Any, device: str, settings: Any) -> Any:
             raise NotImplementedError
@@ -160,9 +160,9 @@ _HOOKS = {
 def registry_of(*classes: type[Plugin]) -> Registry:
     """A registry with these classes, a workload ``work`` and a way from a shape to ``hf``."""
     hooks: dict[str, list[type[Plugin]]] = {}
-    for each in (*classes, workload("work"), converter("init", "shape", "hf")):
-        kind = next(hook for base, hook in _HOOKS.items() if issubclass(each, base))
-        hooks.setdefault(kind, []).append(each)
+    for item in (*classes, workload("work"), converter("init", "shape", "hf")):
+        kind = next(hook for base, hook in _HOOKS.items() if issubclass(item, base))
+        hooks.setdefault(kind, []).append(item)
     registry = Registry()
     registry.add(plugin(**hooks), "fakes", "fakes-dist", "1")
     return registry

@@ -68,50 +68,50 @@ def compared(
 
 
 def test_an_equal_session_agrees_and_its_divergence_is_zero(tmp_path: Path) -> None:
-    found = compared(table(), tmp_path)
-    assert (found.agreed_tokens, found.compared_tokens) == (12, 12)
-    assert found.forced is not None
-    assert (found.forced.top1, found.forced.positions) == (12, 12)
-    assert found.forced.kl_nats_max == 0.0
-    assert found.forced.perplexity_ratio == 1.0
+    comparison = compared(table(), tmp_path)
+    assert (comparison.agreed_tokens, comparison.compared_tokens) == (12, 12)
+    assert comparison.forced is not None
+    assert (comparison.forced.top1, comparison.forced.positions) == (12, 12)
+    assert comparison.forced.kl_nats_max == 0.0
+    assert comparison.forced.perplexity_ratio == 1.0
 
 
 def test_kl_and_perplexity_are_those_of_the_definition_over_the_answers(tmp_path: Path) -> None:
     own = table() + np.random.default_rng(9).normal(0, 0.3, (VOCABULARY, VOCABULARY))
-    found = compared(own.astype(np.float32), tmp_path).forced
-    assert found is not None
+    forced = compared(own.astype(np.float32), tmp_path).forced
+    assert forced is not None
     rows = [2, 3, 4, 5, 6, 7, 5, 6, 7, 8, 9, 10]  # the tokens before each of the answers'
     first, second = (
-        np.exp(each[rows].astype(float)) / np.exp(each[rows].astype(float)).sum(-1, keepdims=True)
-        for each in (table(), own.astype(np.float32))
+        np.exp(item[rows].astype(float)) / np.exp(item[rows].astype(float)).sum(-1, keepdims=True)
+        for item in (table(), own.astype(np.float32))
     )
     kl = (first * np.log(first / second)).sum(-1)
-    assert found.kl_nats_mean == pytest.approx(kl.mean(), rel=1e-9)
-    assert found.kl_nats_max == pytest.approx(kl.max(), rel=1e-9)
+    assert forced.kl_nats_mean == pytest.approx(kl.mean(), rel=1e-9)
+    assert forced.kl_nats_max == pytest.approx(kl.max(), rel=1e-9)
     answer = [(row + 1) % VOCABULARY for row in rows]
     place = range(len(rows))
     ratio = math.exp((np.log(first[place, answer]) - np.log(second[place, answer])).mean())
-    assert found.perplexity_ratio == pytest.approx(ratio, rel=1e-9)
+    assert forced.perplexity_ratio == pytest.approx(ratio, rel=1e-9)
 
 
 def test_answers_are_told_apart_and_add_up_to_the_whole(tmp_path: Path) -> None:
     own = table() + np.random.default_rng(9).normal(0, 0.3, (VOCABULARY, VOCABULARY))
-    found = compared(own.astype(np.float32), tmp_path).forced
-    assert found is not None
-    assert [each.positions for each in found.by_prompt] == [6, 6]
-    assert sum(each.top1 for each in found.by_prompt) == found.top1
-    assert sum(each.kl_nats for each in found.by_prompt) == pytest.approx(12 * found.kl_nats_mean)
-    assert sum(each.nll_nats for each in found.by_prompt) == pytest.approx(found.nll_nats)
+    forced = compared(own.astype(np.float32), tmp_path).forced
+    assert forced is not None
+    assert [answer.positions for answer in forced.by_prompt] == [6, 6]
+    assert sum(answer.top1 for answer in forced.by_prompt) == forced.top1
+    assert sum(answer.kl_nats for answer in forced.by_prompt) == pytest.approx(12 * forced.kl_nats_mean)
+    assert sum(answer.nll_nats for answer in forced.by_prompt) == pytest.approx(forced.nll_nats)
 
 
 def test_tokens_are_counted_by_answer_as_in_all(tmp_path: Path) -> None:
     for gap, counts in ((1.0, [(2, 6), (6, 6)]), (1e-7, [(2, 2), (6, 6)])):
         folder = tmp_path / str(gap)
         folder.mkdir()
-        found = parted(folder, gap)
-        assert found.agreed_by_prompt == counts
-        assert sum(agreed for agreed, _ in counts) == found.agreed_tokens
-        assert sum(held for _, held in counts) == found.compared_tokens
+        comparison = parted(folder, gap)
+        assert comparison.agreed_by_prompt == counts
+        assert sum(agreed for agreed, _ in counts) == comparison.agreed_tokens
+        assert sum(held for _, held in counts) == comparison.compared_tokens
 
 
 def test_a_worker_that_does_not_tell_answers_apart_costs_the_intervals_only(tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ def test_a_worker_that_does_not_tell_answers_apart_costs_the_intervals_only(tmp_
 
 
 def test_a_constant_that_is_added_to_all_logits_changes_nothing(tmp_path: Path) -> None:
-    found = compared(table() + np.float32(64), tmp_path)
-    assert found.agreed_tokens == 12
-    assert found.forced is not None
-    assert found.forced.kl_nats_max < 1e-9
+    comparison = compared(table() + np.float32(64), tmp_path)
+    assert comparison.agreed_tokens == 12
+    assert comparison.forced is not None
+    assert comparison.forced.kl_nats_max < 1e-9
 
 
 def parted(tmp_path: Path, gap: float) -> Comparison:
@@ -139,14 +139,14 @@ def parted(tmp_path: Path, gap: float) -> Comparison:
 
 
 def test_a_divergence_tells_position_tokens_and_gap(tmp_path: Path) -> None:
-    (found,) = parted(tmp_path, 1.0).divergences
-    assert (found.prompt, found.position) == (0, 2)
-    assert (found.reference_token, found.token) == (5, 9)
-    assert (found.reference_text, found.text) == ("<5>", "<9>")
-    assert found.gap == pytest.approx(1.0, abs=1e-6)
+    (divergence,) = parted(tmp_path, 1.0).divergences
+    assert (divergence.prompt, divergence.position) == (0, 2)
+    assert (divergence.reference_token, divergence.token) == (5, 9)
+    assert (divergence.reference_text, divergence.text) == ("<5>", "<9>")
+    assert divergence.gap == pytest.approx(1.0, abs=1e-6)
     row = table()[4].astype(float)
     row[9] = 2.0
-    assert found.tolerance == pytest.approx(TIE_SHARE * (3.0 - row.mean()), rel=1e-6)
+    assert divergence.tolerance == pytest.approx(TIE_SHARE * (3.0 - row.mean()), rel=1e-6)
 
 
 def test_what_follows_a_tie_is_not_compared_and_what_follows_another_divergence_is_wrong(tmp_path: Path) -> None:
@@ -156,20 +156,20 @@ def test_what_follows_a_tie_is_not_compared_and_what_follows_another_divergence_
 
 
 def test_a_gap_just_beyond_the_tolerance_is_no_tie(tmp_path: Path) -> None:
-    (found,) = parted(tmp_path, 1.1 * TIE_SHARE * 3).divergences
-    assert found.gap > found.tolerance
-    assert not found.tie
+    (divergence,) = parted(tmp_path, 1.1 * TIE_SHARE * 3).divergences
+    assert divergence.gap > divergence.tolerance
+    assert not divergence.tie
 
 
 def test_tokens_alone_are_compared_where_there_are_no_logits(tmp_path: Path) -> None:
-    found = compared(table(), tmp_path, capabilities=frozenset({"generate"}))
-    assert found.forced is None
-    assert found.agreed_tokens == 12
+    comparison = compared(table(), tmp_path, capabilities=frozenset({"generate"}))
+    assert comparison.forced is None
+    assert comparison.agreed_tokens == 12
 
 
 def test_a_comparison_comes_through_json_as_it_was(tmp_path: Path) -> None:
-    found = parted(tmp_path, 1.0)
-    assert Comparison.from_json(found.to_json()) == found
+    comparison = parted(tmp_path, 1.0)
+    assert Comparison.from_json(comparison.to_json()) == comparison
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_a_session_that_writes_nothing_cannot_agree(tmp_path: Path) -> None:
 # -- the verdict ----------------------------------------------------------------------------------
 
 
-def record(found: Comparison | None, **more: Any) -> AgreementRecord:
-    return replace(agreement_record({}, found, None), **more)
+def record(comparison: Comparison | None, **more: Any) -> AgreementRecord:
+    return replace(agreement_record({}, comparison, None), **more)
 
 
 def test_equal_cells_have_nothing_against_them(tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_equal_cells_have_nothing_against_them(tmp_path: Path) -> None:
 
 
 def test_a_tie_is_no_disagreement_and_any_other_parting_is(tmp_path: Path) -> None:
-    assert not any("parted" in each for each in verdict(record(parted(tmp_path, 1e-5))))
-    assert any("parted" in each for each in verdict(record(parted(tmp_path, 1.0))))
+    assert not any("parted" in word for word in verdict(record(parted(tmp_path, 1e-5))))
+    assert any("parted" in word for word in verdict(record(parted(tmp_path, 1.0))))
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_a_tie_is_no_disagreement_and_any_other_parting_is(tmp_path: Path) -> No
     ],
 )
 def test_each_limit_has_its_own_word(tmp_path: Path, change: dict[str, float], told: str) -> None:
-    (found,) = verdict(record(compared(table(), tmp_path), **change))
-    assert told in found
+    (result,) = verdict(record(compared(table(), tmp_path), **change))
+    assert told in result
 
 
 def test_within_the_limits_nothing_is_said(tmp_path: Path) -> None:
@@ -227,10 +227,10 @@ def test_within_the_limits_nothing_is_said(tmp_path: Path) -> None:
 
 
 def test_what_is_unknown_is_null_and_nothing_is_held_against_it() -> None:
-    found = record(None)
-    assert found.agreed_tokens is None
-    assert found.kl_nats_mean is None
-    assert verdict(found) == ()
+    result = record(None)
+    assert result.agreed_tokens is None
+    assert result.kl_nats_mean is None
+    assert verdict(result) == ()
 
 
 # -- prompts --------------------------------------------------------------------------------------
@@ -241,15 +241,15 @@ def test_a_model_without_tokenizer_gets_the_same_random_prompts_for_a_seed(tmp_p
     first = prompt_tokens(session, None, tmp_path, 3, 5, seed=1)
     assert first == prompt_tokens(session, None, tmp_path, 3, 5, seed=1)
     assert first != prompt_tokens(session, None, tmp_path, 3, 5, seed=2)
-    assert [len(each) for each in first] == [32, 32, 32]
-    assert all(0 <= token < VOCABULARY for each in first for token in each)
+    assert [len(answer) for answer in first] == [32, 32, 32]
+    assert all(0 <= token < VOCABULARY for answer in first for token in answer)
 
 
 def test_prompts_are_cut_so_that_the_answer_fits_the_context(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("one\n\ntwo\nthree\n")
-    found = prompt_tokens(Table(table()), lambda text, chat: [len(text)] * 100 if chat else [], file, 2, 30, 1)
-    assert found == [[3] * 10, [3] * 10]
+    prompts = prompt_tokens(Table(table()), lambda text, chat: [len(text)] * 100 if chat else [], file, 2, 30, 1)
+    assert prompts == [[3] * 10, [3] * 10]
     with pytest.raises(ProfileError, match="no room for a prompt"):
         prompt_tokens(Table(table()), None, file, 2, 40, 1)
 

@@ -26,8 +26,8 @@ def planned(reference: str, body: str = BASE, *classes: type, more: str = "") ->
 
 
 def reference(*given: str | type) -> PlannedReference:
-    (found,) = planned(*given).references.values()  # type: ignore[arg-type]
-    return found
+    (reference,) = planned(*given).references.values()  # type: ignore[arg-type]
+    return reference
 
 
 def test_without_the_table_there_is_no_reference() -> None:
@@ -35,11 +35,11 @@ def test_without_the_table_there_is_no_reference() -> None:
 
 
 def test_a_pattern_picks_a_backend_and_its_settings() -> None:
-    found = reference('{ backend = "a", dtype = "int8" }')
-    assert (found.label, found.backend_plugin, found.device) == ("a int8", "a", "cpu")
-    assert found.backend_settings["dtype"] == "int8"
-    assert found.reason is None
-    assert [step.name for step in found.transforms] == ["init"]
+    result = reference('{ backend = "a", dtype = "int8" }')
+    assert (result.label, result.backend_plugin, result.device) == ("a int8", "a", "cpu")
+    assert result.backend_settings["dtype"] == "int8"
+    assert result.reason is None
+    assert [step.name for step in result.transforms] == ["init"]
 
 
 def test_of_several_that_match_the_first_is_taken() -> None:
@@ -57,20 +57,20 @@ def test_every_model_has_its_reference_and_its_own_way_there() -> None:
     other = backend("a", accepts=("packed",), capabilities=SHOWS)
     pack = converter("pack", "hf", "packed")
     body = '[model.second]\nsource = "shape:tiny#2"\n[backend.a]\n[workload.work]\n'
-    found = planned('{ backend = "a" }', body, other, pack).references
-    assert set(found) == {"m", "second"}
-    assert [step.name for step in found["second"].transforms] == ["init", "pack"]
+    reference = planned('{ backend = "a" }', body, other, pack).references
+    assert set(reference) == {"m", "second"}
+    assert [step.name for step in reference["second"].transforms] == ["init", "pack"]
 
 
 def test_a_reference_that_shows_no_logits_says_so() -> None:
-    found = reference('{ backend = "b" }')
-    assert found.reason is not None
-    assert "a reference needs the capability 'logits', which backend 'b' does not have" in (found.reason)
+    result = reference('{ backend = "b" }')
+    assert result.reason is not None
+    assert "a reference needs the capability 'logits', which backend 'b' does not have" in (result.reason)
 
 
 def test_a_device_that_is_not_here_is_the_reason() -> None:
-    found = reference('{ backend = "a", device = "gpu:1" }')
-    assert found.reason == "device 'gpu:1' is not here; a offers: cpu"
+    result = reference('{ backend = "a", device = "gpu:1" }')
+    assert result.reason == "device 'gpu:1' is not here; a offers: cpu"
 
 
 def test_a_reference_may_be_a_backend_whose_cells_are_excluded() -> None:
@@ -108,8 +108,8 @@ def test_prompts_that_are_not_there_are_an_error_before_anything_starts() -> Non
 def test_the_estimate_counts_the_references_and_each_cell_s_comparison() -> None:
     without = plan_of(BASE, A, B).duration.minimum_s
     # A load and 10 × 20 tokens at 0.03 s for the reference, and as many tokens for three cells.
-    found = planned('{ backend = "a" }', more="count = 10\ntokens = 20\n").duration.minimum_s
-    assert found - without == pytest.approx(8 + 4 * 200 * 0.03)
+    minimum_s = planned('{ backend = "a" }', more="count = 10\ntokens = 20\n").duration.minimum_s
+    assert minimum_s - without == pytest.approx(8 + 4 * 200 * 0.03)
     # Cells that differ in their workload alone are compared once.
     two = BASE.replace("[workload.work]", "[workload.work]\nlength = [5, 6]")
     more = planned('{ backend = "a" }', two, more="count = 10\ntokens = 20\n").duration.minimum_s
@@ -118,8 +118,8 @@ def test_the_estimate_counts_the_references_and_each_cell_s_comparison() -> None
 
 
 def test_the_plan_as_json_holds_the_references() -> None:
-    (found,) = json.loads(json.dumps(planned('{ backend = "a" }').to_json()))["references"]
-    assert (found["label"], found["model"], found["reason"]) == ("a", "m", None)
+    (reference,) = json.loads(json.dumps(planned('{ backend = "a" }').to_json()))["references"]
+    assert (reference["label"], reference["model"], reference["reason"]) == ("a", "m", None)
 
 
 # -- the command ----------------------------------------------------------------------------------

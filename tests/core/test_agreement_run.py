@@ -23,14 +23,14 @@ def _more(reference: str = '{ backend = "truth" }', more: str = "") -> str:
 
 
 def _run(bench: Bench, backends: Mapping[str, Mapping[str, object]], more: str, **protocol: Any) -> Done:
-    profile = bench.profile({name: {**TOY, **each} for name, each in backends.items()}, more=more, **protocol)
+    profile = bench.profile({name: {**TOY, **backend} for name, backend in backends.items()}, more=more, **protocol)
     return bench.run(profile, "--no-report")
 
 
 def _agreement(done: Done, backend: str) -> dict[str, Any]:
-    found = json.loads(str(done.cell(backend)["agreement_json"]))
-    assert isinstance(found, dict)
-    return found
+    document = json.loads(str(done.cell(backend)["agreement_json"]))
+    assert isinstance(document, dict)
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -46,19 +46,19 @@ def done(tmp_path_factory: pytest.TempPathFactory, toy_environment: dict[str, st
         "blurred": {"blur": 0.5},
         "mute": {"plugin": "mutetoy"},
     }
-    found = _run(bench, backends, _more(more='[quality]\ntext = "prompts.txt"\n'))
-    assert found.code == 0, found.errors
-    return found
+    result = _run(bench, backends, _more(more='[quality]\ntext = "prompts.txt"\n'))
+    assert result.code == 0, result.errors
+    return result
 
 
 def test_a_cell_that_does_the_same_agrees_in_every_token_and_logit(done: Done) -> None:
-    found = _agreement(done, "same")
-    assert (found["agreed_tokens"], found["compared_tokens"]) == (32, 32)
-    assert found["divergences"] == []
-    assert (found["positions"], found["top1_share"]) == (32, 1.0)
-    assert (found["kl_nats_mean"], found["kl_nats_max"]) == (0.0, 0.0)
-    assert found["perplexity_ratio"] == 1.0
-    assert (found["held"], found["disagrees"], found["reason"]) == (True, [], None)
+    agreement = _agreement(done, "same")
+    assert (agreement["agreed_tokens"], agreement["compared_tokens"]) == (32, 32)
+    assert agreement["divergences"] == []
+    assert (agreement["positions"], agreement["top1_share"]) == (32, 1.0)
+    assert (agreement["kl_nats_mean"], agreement["kl_nats_max"]) == (0.0, 0.0)
+    assert agreement["perplexity_ratio"] == 1.0
+    assert (agreement["held"], agreement["disagrees"], agreement["reason"]) == (True, [], None)
     assert "disagrees" not in done.cell("same")["flags"]
 
 
@@ -70,51 +70,51 @@ def test_the_record_names_the_reference_and_its_random_prompts(done: Done) -> No
 
 
 def test_tokens_count_up_to_a_tie_and_parting_there_is_no_disagreement(done: Done) -> None:
-    found = _agreement(done, "ties")
-    assert found["ties"] == len(found["divergences"]) > 0
-    lost = sum(TOKENS - each["position"] for each in found["divergences"])
-    assert found["agreed_tokens"] == found["compared_tokens"] == PROMPTS * TOKENS - lost
-    first = found["divergences"][0]
+    agreement = _agreement(done, "ties")
+    assert agreement["ties"] == len(agreement["divergences"]) > 0
+    lost = sum(TOKENS - divergence["position"] for divergence in agreement["divergences"])
+    assert agreement["agreed_tokens"] == agreement["compared_tokens"] == PROMPTS * TOKENS - lost
+    first = agreement["divergences"][0]
     assert first["token"] == (first["reference_token"] + 1) % 256
     assert first["gap"] == pytest.approx(1e-4, rel=0.01)
     assert first["gap"] < first["tolerance"] < 1e-2
-    assert found["held"]
+    assert agreement["held"]
     assert "disagrees" not in done.cell("ties")["flags"]
 
 
 def test_a_full_precision_cell_that_parts_beyond_a_tie_is_flagged(done: Done) -> None:
-    found = _agreement(done, "wrong")
-    assert [each["position"] for each in found["divergences"]] == [2] * PROMPTS
-    assert any(not each["tie"] and each["gap"] == 3.0 for each in found["divergences"])
-    assert found["agreed_tokens"] == 2 * PROMPTS
-    assert found["agreed_tokens"] < found["compared_tokens"] <= PROMPTS * TOKENS
-    assert "parted from the reference beyond a tie" in found["disagrees"][0]
+    agreement = _agreement(done, "wrong")
+    assert [divergence["position"] for divergence in agreement["divergences"]] == [2] * PROMPTS
+    assert any(not divergence["tie"] and divergence["gap"] == 3.0 for divergence in agreement["divergences"])
+    assert agreement["agreed_tokens"] == 2 * PROMPTS
+    assert agreement["agreed_tokens"] < agreement["compared_tokens"] <= PROMPTS * TOKENS
+    assert "parted from the reference beyond a tie" in agreement["disagrees"][0]
     assert "disagrees" in done.cell("wrong")["flags"]
 
 
 def test_a_cell_of_less_precision_shows_the_same_figures_without_the_flag(done: Done) -> None:
-    found, wrong = _agreement(done, "rough"), _agreement(done, "wrong")
-    assert found["divergences"] == wrong["divergences"]
-    assert (found["held"], found["disagrees"]) == (False, [])
+    rows, wrong = _agreement(done, "rough"), _agreement(done, "wrong")
+    assert rows["divergences"] == wrong["divergences"]
+    assert (rows["held"], rows["disagrees"]) == (False, [])
     assert "disagrees" not in done.cell("rough")["flags"]
 
 
 def test_a_perplexity_that_is_off_is_flagged_though_all_tokens_agree(done: Done) -> None:
-    found = _agreement(done, "blurred")
-    assert found["agreed_tokens"] == PROMPTS * TOKENS
-    assert found["kl_nats_mean"] > 0
-    assert found["kl_nats_max"] >= found["kl_nats_mean"]
-    assert found["perplexity_ratio"] > 1.001
-    assert any("its answers is off by" in each for each in found["disagrees"])
+    agreement = _agreement(done, "blurred")
+    assert agreement["agreed_tokens"] == PROMPTS * TOKENS
+    assert agreement["kl_nats_mean"] > 0
+    assert agreement["kl_nats_max"] >= agreement["kl_nats_mean"]
+    assert agreement["perplexity_ratio"] > 1.001
+    assert any("its answers is off by" in flag for flag in agreement["disagrees"])
     assert "disagrees" in done.cell("blurred")["flags"]
 
 
 def test_without_logits_there_are_tokens_only(done: Done) -> None:
-    found = _agreement(done, "mute")
-    assert found["agreed_tokens"] == found["compared_tokens"] == PROMPTS * TOKENS
+    agreement = _agreement(done, "mute")
+    assert agreement["agreed_tokens"] == agreement["compared_tokens"] == PROMPTS * TOKENS
     unknown = ("top1_share", "kl_nats_mean", "kl_nats_max", "perplexity_ratio", "positions")
-    assert [found[name] for name in unknown] == [None] * 5
-    assert found["disagrees"] == []
+    assert [agreement[name] for name in unknown] == [None] * 5
+    assert agreement["disagrees"] == []
 
 
 def test_nothing_of_the_reference_stays_in_the_session(done: Done) -> None:
@@ -147,10 +147,10 @@ def test_a_reference_that_crashes_leaves_the_reason_and_the_cells_are_measured(b
     done = _run(bench, backends, _more() + '[[exclude]]\nbackend = "truth"\n')
     assert done.code == 0, done.errors
     assert "agreement is not checked" in done.errors
-    found = _agreement(done, "same")
-    assert found["agreed_tokens"] is None
-    assert "no reference: truth cannot run" in found["reason"]
-    assert "SIGSEGV" in found["reason"]
+    agreement = _agreement(done, "same")
+    assert agreement["agreed_tokens"] is None
+    assert "no reference: truth cannot run" in agreement["reason"]
+    assert "SIGSEGV" in agreement["reason"]
 
 
 def test_a_reference_without_logits_is_no_reference_and_the_plan_says_so(bench: Bench) -> None:

@@ -78,22 +78,22 @@ def cells(tiny_checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathF
 
 def test_float32_agrees_with_itself_on_another_kernel(cells: dict[str, dict[str, Any]]) -> None:
     cell = cells["float32"]
-    found = cell["agreement"]
-    assert found["agreed_tokens"] == found["compared_tokens"] > 0
-    assert found["top1_share"] == 1.0
-    assert 0 <= found["kl_nats_mean"] <= found["kl_nats_max"] < 1e-8
-    assert found["perplexity_ratio"] == pytest.approx(1, abs=1e-5)
-    assert found["text_perplexity_ratio"] == pytest.approx(1, abs=1e-5)
-    assert (found["held"], found["disagrees"]) == (True, [])
+    agreement = cell["agreement"]
+    assert agreement["agreed_tokens"] == agreement["compared_tokens"] > 0
+    assert agreement["top1_share"] == 1.0
+    assert 0 <= agreement["kl_nats_mean"] <= agreement["kl_nats_max"] < 1e-8
+    assert agreement["perplexity_ratio"] == pytest.approx(1, abs=1e-5)
+    assert agreement["text_perplexity_ratio"] == pytest.approx(1, abs=1e-5)
+    assert (agreement["held"], agreement["disagrees"]) == (True, [])
     assert "disagrees" not in cell["flags"]
 
 
 def test_bfloat16_differs_by_what_its_rounding_makes_and_is_not_flagged(cells: dict[str, dict[str, Any]]) -> None:
     cell = cells["bfloat16"]
-    found = cell["agreement"]
-    assert found["kl_nats_mean"] > 100 * cells["float32"]["agreement"]["kl_nats_mean"]
-    assert found["text_perplexity_ratio"] != 1.0
-    assert not found["held"]
+    agreement = cell["agreement"]
+    assert agreement["kl_nats_mean"] > 100 * cells["float32"]["agreement"]["kl_nats_mean"]
+    assert agreement["text_perplexity_ratio"] != 1.0
+    assert not agreement["held"]
     assert "disagrees" not in cell["flags"]
 
 

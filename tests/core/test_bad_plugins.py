@@ -83,8 +83,8 @@ def _joulebench(
 @pytest.fixture(scope="module")
 def listed(environment: dict[str, str]) -> dict[str, Any]:
     """``plugin list --json``, which a plugin's prints must not have spoilt."""
-    found: dict[str, Any] = json.loads(_joulebench(environment, "plugin", "list", "--json").stdout)
-    return found
+    document: dict[str, Any] = json.loads(_joulebench(environment, "plugin", "list", "--json").stdout)
+    return document
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def listed(environment: dict[str, str]) -> dict[str, Any]:
 def test_what_cannot_be_used_is_listed_as_broken_with_its_reason(
     listed: dict[str, Any], entry_point: str, words: str
 ) -> None:
-    errors = {each["entry_point"]: each["error"] for each in listed["broken"]}
+    errors = {plugin["entry_point"]: plugin["error"] for plugin in listed["broken"]}
     assert words in errors[entry_point]
     assert set(errors) == {"crash-at-import", "old-api", "duplicate"}
 
@@ -118,10 +118,10 @@ def test_all_others_are_listed_beside_the_good_ones(listed: dict[str, Any]) -> N
 
 
 def test_an_entry_point_that_is_left_out_is_not_imported(environment: dict[str, str]) -> None:
-    found = _joulebench({**environment, "JOULEBENCH_WITHOUT": "prints,slow-import"}, "plugin", "list", "--json")
-    errors = {each["entry_point"]: each["error"] for each in json.loads(found.stdout)["broken"]}
+    process = _joulebench({**environment, "JOULEBENCH_WITHOUT": "prints,slow-import"}, "plugin", "list", "--json")
+    errors = {plugin["entry_point"]: plugin["error"] for plugin in json.loads(process.stdout)["broken"]}
     assert errors["prints"] == errors["slow-import"] == "left out, as JOULEBENCH_WITHOUT asks"
-    assert "prints 1.0" not in found.stderr
+    assert "prints 1.0" not in process.stderr
 
 
 # -- the check ------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def checked(environment: dict[str, str]) -> tuple[int, dict[str, list[dict[str, 
     """``plugin check --json`` of everything that is not joulebench's own."""
     done = _joulebench(environment, "plugin", "check", "--json", "--timeout", "8")
     reports = json.loads(done.stdout)["plugins"]
-    return done.returncode, {each["entry_point"]: each["results"] for each in reports}
+    return done.returncode, {report["entry_point"]: report["results"] for report in reports}
 
 
 _FOUND: Final = {
@@ -156,10 +156,10 @@ def test_the_check_says_what_is_wrong_and_advises(
     checked: tuple[int, dict[str, list[dict[str, Any]]]], entry_point: str
 ) -> None:
     check, words = _FOUND[entry_point]
-    faults = [each for each in checked[1][entry_point] if each["status"] == "fault"]
-    found = next(each for each in faults if each["check"] == check)
-    assert words in found["what"]
-    assert found["advice"]
+    faults = [fault for fault in checked[1][entry_point] if fault["status"] == "fault"]
+    rows = next(fault for fault in faults if fault["check"] == check)
+    assert words in rows["what"]
+    assert rows["advice"]
 
 
 @pytest.mark.slow
@@ -167,8 +167,8 @@ def test_the_check_has_no_fault_to_find_with_what_is_merely_not_available(
     checked: tuple[int, dict[str, list[dict[str, Any]]]],
 ) -> None:
     results = checked[1]["never-available"]
-    assert {each["status"] for each in results} == {"ok", "skipped"}
-    assert any(each["what"] == "not available here: no licence" for each in results)
+    assert {result["status"] for result in results} == {"ok", "skipped"}
+    assert any(result["what"] == "not available here: no licence" for result in results)
 
 
 @pytest.mark.slow
@@ -176,15 +176,15 @@ def test_the_check_has_nothing_to_say_against_the_good_one(
     checked: tuple[int, dict[str, list[dict[str, Any]]]],
 ) -> None:
     code, reports = checked
-    assert [each for each in reports["good"] if each["status"] == "fault"] == []
+    assert [fault for fault in reports["good"] if fault["status"] == "fault"] == []
     assert code == 1, "others have faults"
 
 
 @pytest.mark.slow
 def test_a_crash_or_hang_says_where_it_was(checked: tuple[int, dict[str, list[dict[str, Any]]]]) -> None:
     for entry_point, place in (("crash-at-open", "crash_at_open.py"), ("hang", "hang.py")):
-        faults = [each for each in checked[1][entry_point] if each["status"] == "fault"]
-        assert all(place in each["advice"] for each in faults)
+        faults = [fault for fault in checked[1][entry_point] if fault["status"] == "fault"]
+        assert all(place in fault["advice"] for fault in faults)
         assert len(faults) == 3, "given up after three"
 
 
@@ -201,9 +201,9 @@ _LIES: Final = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("subject", "check"), list(_LIES))
 def test_lies_are_found(checked: tuple[int, dict[str, list[dict[str, Any]]]], subject: str, check: str) -> None:
-    (found,) = [each for each in checked[1]["dishonest"] if (each["subject"], each["check"]) == (subject, check)]
-    assert found["status"] == "fault"
-    assert _LIES[subject, check] in found["what"]
+    (rows,) = [fault for fault in checked[1]["dishonest"] if (fault["subject"], fault["check"]) == (subject, check)]
+    assert rows["status"] == "fault"
+    assert _LIES[subject, check] in rows["what"]
 
 
 def test_a_name_that_nobody_has_is_wrong_use(environment: dict[str, str]) -> None:
@@ -239,7 +239,7 @@ def session(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 
 
 def _cell(session: Session, backend: str) -> dict[str, Any]:
-    (row,) = [each for each in session.cells().to_pylist() if each["backend"] == backend]
+    (row,) = [row for row in session.cells().to_pylist() if row["backend"] == backend]
     return row
 
 
@@ -270,18 +270,18 @@ def test_what_works_is_measured_right_beside_them(session: Session, backend: str
         assert len(request["output_tokens"]) == 8
         assert all(b == (a + 1) % 256 for a, b in pairwise(request["output_tokens"]))
     energy = [
-        each
-        for each in session.table("energy", row["cell_id"]).to_pylist()
-        if (each["channel"], each["phase"]) == ("meter/board", "total")
+        entry
+        for entry in session.table("energy", row["cell_id"]).to_pylist()
+        if (entry["channel"], entry["phase"]) == ("meter/board", "total")
     ]
-    known = [each for each in energy if each["gross_j"] is not None]
+    known = [energy_row for energy_row in energy if energy_row["gross_j"] is not None]
     assert len(energy) == 3
     # A busy machine may cost a block its samples, which the row then says.
-    assert all(each["flags"] for each in energy if each["gross_j"] is None)
-    for each in known:
-        assert each["gross_j"] == pytest.approx(_POWER_UW * 1e-6 * each["duration_s"])
+    assert all(energy_row["flags"] for energy_row in energy if energy_row["gross_j"] is None)
+    for channel in known:
+        assert channel["gross_j"] == pytest.approx(_POWER_UW * 1e-6 * channel["duration_s"])
 
 
 def test_a_wrong_unit_stays_in_its_own_channel(session: Session) -> None:
-    channels = {each.channel for each in session.row.channels or ()}
+    channels = {channel.channel for channel in session.row.channels or ()}
     assert {"meter/board", "wrong-unit/board"} <= channels

@@ -43,32 +43,32 @@ def test_idle_power_is_found_for_counters_and_gauges(tmp_path: Path) -> None:
         gauge = NumberFile(tmp_path / "power", 2500)
         accountant = _accountant(_counter(tree.energy_file("intel-rapl:0")), _gauge(str(gauge.path)))
         with tree.live():
-            found = measure_idle(accountant, 0.6, "before")
+            idle = measure_idle(accountant, 0.6, "before")
         gauge.close()
-    assert found is not None
-    assert found.when == "before"
-    assert found.power[0].power_w == pytest.approx(6.0, rel=0.1)
-    assert found.power[1].power_w == pytest.approx(2.5)
-    assert found.power[0].u_w is not None
-    assert (found.t1_ns - found.t0_ns) * 1e-9 == pytest.approx(0.6, abs=0.2)
-    assert [accountant.channels[index].path for index in found.power] == ["rapl/package-0", "board/power"]
+    assert idle is not None
+    assert idle.when == "before"
+    assert idle.power[0].power_w == pytest.approx(6.0, rel=0.1)
+    assert idle.power[1].power_w == pytest.approx(2.5)
+    assert idle.power[0].u_w is not None
+    assert (idle.t1_ns - idle.t0_ns) * 1e-9 == pytest.approx(0.6, abs=0.2)
+    assert [accountant.channels[index].path for index in idle.power] == ["rapl/package-0", "board/power"]
 
 
 def test_a_channel_that_cannot_be_read_has_no_idle_power(tmp_path: Path) -> None:
     number = NumberFile(tmp_path / "power", 1000)
     channels = (_counter(tmp_path / "gone"), _gauge(str(number.path)))
-    found = measure_idle(_accountant(*channels), 0.1, "before")
+    idle = measure_idle(_accountant(*channels), 0.1, "before")
     number.close()
-    assert found is not None
-    assert set(found.power) == {1}
+    assert idle is not None
+    assert set(idle.power) == {1}
 
 
 def test_a_channel_of_the_worker_is_left_out_of_a_baseline_without_one(tmp_path: Path) -> None:
     number = NumberFile(tmp_path / "power", 1000)
-    found = measure_idle(_accountant(_gauge("/proc/{pid}/stat"), _gauge(str(number.path))), 0.1, "x")
+    idle = measure_idle(_accountant(_gauge("/proc/{pid}/stat"), _gauge(str(number.path))), 0.1, "x")
     number.close()
-    assert found is not None
-    assert set(found.power) == {1}
+    assert idle is not None
+    assert set(idle.power) == {1}
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0])

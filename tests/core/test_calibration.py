@@ -35,21 +35,21 @@ def _calibrated(
     folder: Path, value_at: Callable[[float], int], seconds: float = 1.0, read_ns: int = 20_000
 ) -> SensorCalibration:
     file = NumberFile(folder / "energy_uj", value_at(0.0))
-    (found,) = calibrate([_channel(file.path)], seconds, _clock(file, value_at, read_ns))
+    (calibration,) = calibrate([_channel(file.path)], seconds, _clock(file, value_at, read_ns))
     file.close()
-    return found
+    return calibration
 
 
 def test_the_period_and_quantum_of_a_counter_are_found(tmp_path: Path) -> None:
-    found = _calibrated(tmp_path, lambda t: int(t / 0.010) * 610)
-    assert found.period_s == pytest.approx(0.010, rel=0.02)
-    assert found.period_low_s == pytest.approx(0.010, rel=0.02)
-    assert found.period_high_s == pytest.approx(0.010, rel=0.02)
-    assert found.quantum == pytest.approx(610e-6)
-    assert found.changes == pytest.approx(100, abs=2)
-    assert not found.continuous
-    assert found.window_for_1_percent_s == pytest.approx(1.0, rel=0.02)
-    assert found.window_for_5_percent_s == pytest.approx(0.2, rel=0.02)
+    calibration = _calibrated(tmp_path, lambda t: int(t / 0.010) * 610)
+    assert calibration.period_s == pytest.approx(0.010, rel=0.02)
+    assert calibration.period_low_s == pytest.approx(0.010, rel=0.02)
+    assert calibration.period_high_s == pytest.approx(0.010, rel=0.02)
+    assert calibration.quantum == pytest.approx(610e-6)
+    assert calibration.changes == pytest.approx(100, abs=2)
+    assert not calibration.continuous
+    assert calibration.window_for_1_percent_s == pytest.approx(1.0, rel=0.02)
+    assert calibration.window_for_5_percent_s == pytest.approx(0.2, rel=0.02)
 
 
 def test_a_period_that_wavers_has_its_percentiles(tmp_path: Path) -> None:
@@ -59,30 +59,30 @@ def test_a_period_that_wavers_has_its_percentiles(tmp_path: Path) -> None:
         rounds, rest = divmod(t_s, 0.055)
         return int(rounds) * 10 + min(9, int(rest / 0.005))
 
-    found = _calibrated(tmp_path, value, seconds=2.0)
-    assert found.period_s == pytest.approx(0.005, rel=0.05)
-    assert found.period_high_s == pytest.approx(0.010, rel=0.05)
+    calibration = _calibrated(tmp_path, value, seconds=2.0)
+    assert calibration.period_s == pytest.approx(0.005, rel=0.05)
+    assert calibration.period_high_s == pytest.approx(0.010, rel=0.05)
 
 
 def test_a_counter_that_stands_still_has_no_period(tmp_path: Path) -> None:
-    found = _calibrated(tmp_path, lambda _: 5)
-    assert (found.changes, found.period_s, found.quantum) == (0, None, None)
-    assert found.window_for_1_percent_s is None
-    assert found.read_cost_s == pytest.approx(20e-6)
+    calibration = _calibrated(tmp_path, lambda _: 5)
+    assert (calibration.changes, calibration.period_s, calibration.quantum) == (0, None, None)
+    assert calibration.window_for_1_percent_s is None
+    assert calibration.read_cost_s == pytest.approx(20e-6)
 
 
 def test_a_source_that_changes_at_each_read_is_continuous(tmp_path: Path) -> None:
-    found = _calibrated(tmp_path, lambda t: int(t * 1e9), seconds=0.1)
-    assert found.continuous
-    assert found.period_s is None
+    calibration = _calibrated(tmp_path, lambda t: int(t * 1e9), seconds=0.1)
+    assert calibration.continuous
+    assert calibration.period_s is None
 
 
 def test_a_channel_that_cannot_be_read_is_no_reason_to_stop(tmp_path: Path) -> None:
     good = NumberFile(tmp_path / "good", 1)
     gone = tmp_path / "gone"
-    found = calibrate([_channel(gone), _channel(good.path)], 0.02)
-    assert [each.changes for each in found] == [0, 0]
-    assert found[1].reads > 10
+    calibration = calibrate([_channel(gone), _channel(good.path)], 0.02)
+    assert [entry.changes for entry in calibration] == [0, 0]
+    assert calibration[1].reads > 10
     good.close()
     assert not os.path.exists(gone)  # noqa: PTH110  looking made nothing
 

@@ -89,8 +89,10 @@ def test_without_calibration_and_cache_the_flag_stays(channel: Channel) -> None:
 
 def _keep(channel: Channel, period_s: float) -> None:
     timing = UpdateTiming(period_s, period_s, period_s / 2, period_s / 12**0.5)
-    found = SensorCalibration(channel.path, 1000, 50, False, period_s, period_s, period_s, 1e-6, 1e-6, timing, 1.0)
-    calibrations.keep([channel], [found])
+    calibration = SensorCalibration(
+        channel.path, 1000, 50, False, period_s, period_s, period_s, 1e-6, 1e-6, timing, 1.0
+    )
+    calibrations.keep([channel], [calibration])
 
 
 @pytest.mark.usefixtures("cache")

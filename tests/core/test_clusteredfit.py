@@ -34,9 +34,9 @@ def coverage(processes: int, *, between: float, within: float, units: bool = Tru
     source = random.Random(f"{processes} {between} {within}")
     held = 0
     for _ in range(RUNS):
-        found = fitted(source, processes, between=between, within=within, units=units).per_decode_token_j
-        assert found is not None
-        held += (found.low or 0) <= TRUTH_J <= (found.high or 0)
+        per_token = fitted(source, processes, between=between, within=within, units=units).per_decode_token_j
+        assert per_token is not None
+        held += (per_token.low or 0) <= TRUTH_J <= (per_token.high or 0)
     return held / RUNS
 
 
@@ -52,10 +52,10 @@ def test_taking_requests_for_independent_would_not() -> None:
 
 
 def test_fewer_than_three_processes_are_said_to_be_few() -> None:
-    found = fitted(random.Random(1), 2, between=0.01, within=0.01).per_decode_token_j
-    assert found is not None
-    assert found.flags == ("few_processes",)
-    assert found.df == 17
+    per_token = fitted(random.Random(1), 2, between=0.01, within=0.01).per_decode_token_j
+    assert per_token is not None
+    assert per_token.flags == ("few_processes",)
+    assert per_token.df == 17
     several = fitted(random.Random(1), 3, between=0.01, within=0.01).per_decode_token_j
     assert several is not None
     assert (several.flags, several.df) == ((), 2)

@@ -20,12 +20,12 @@ from joulebench.meter.clusters import (
 
 def test_clusters_of_equal_size_have_the_interval_of_their_means() -> None:
     values = [3.0, 5.0, 4.0, 8.0, 6.0]
-    found = ratio_over_clusters(values, [2.0] * 5)
-    assert found is not None
+    ratio = ratio_over_clusters(values, [2.0] * 5)
+    assert ratio is not None
     means = np.asarray(values) / 2
     low, high = stats.t.interval(0.95, 4, means.mean(), stats.sem(means))
-    assert (found.value, found.clusters) == (pytest.approx(2.6), 5)
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert (ratio.value, ratio.clusters) == (pytest.approx(2.6), 5)
+    assert (ratio.low, ratio.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_a_single_cluster_has_no_interval_and_none_no_figure() -> None:
@@ -41,11 +41,11 @@ def test_a_single_cluster_has_no_interval_and_none_no_figure() -> None:
 
 
 def test_a_share_that_is_whole_everywhere_still_has_a_width() -> None:
-    found = share_over_clusters([64] * 8, [64] * 8)
-    assert found is not None
-    assert found.value == found.high == 1.0
+    share = share_over_clusters([64] * 8, [64] * 8)
+    assert share is not None
+    assert share.value == share.high == 1.0
     t = stats.t.ppf(0.975, 7)
-    assert found.low == pytest.approx(8 / (8 + t * t))
+    assert share.low == pytest.approx(8 / (8 + t * t))
     none = share_over_clusters([0] * 8, [64] * 8)
     assert none is not None
     assert (none.low, none.high) == (0.0, pytest.approx(1 - 8 / (8 + t * t)))
@@ -69,11 +69,11 @@ def test_shares_stay_between_none_and_all() -> None:
     for _ in range(200):
         totals = rng.integers(1, 70, 8)
         hits = rng.binomial(totals, rng.beta(0.5, 0.2))
-        found = share_over_clusters(hits.tolist(), totals.tolist())
-        assert found is not None
-        assert found.low is not None
-        assert found.high is not None
-        assert 0 <= found.low <= found.value <= found.high <= 1
+        share = share_over_clusters(hits.tolist(), totals.tolist())
+        assert share is not None
+        assert share.low is not None
+        assert share.high is not None
+        assert 0 <= share.low <= share.value <= share.high <= 1
 
 
 def coverage(clusters: int, spread: float, share: float, all_or_none: float) -> float:
@@ -86,11 +86,11 @@ def coverage(clusters: int, spread: float, share: float, all_or_none: float) -> 
     for _ in range(600):
         p = rng.beta(share * spread, (1 - share) * spread, clusters)
         hits = rng.binomial(64, p).tolist()
-        found = share_over_clusters(hits, [64] * clusters, all_or_none)
-        assert found is not None
-        assert found.low is not None
-        assert found.high is not None
-        held += found.low <= share <= found.high
+        result = share_over_clusters(hits, [64] * clusters, all_or_none)
+        assert result is not None
+        assert result.low is not None
+        assert result.high is not None
+        held += result.low <= share <= result.high
     return held / 600
 
 
@@ -122,11 +122,11 @@ def test_the_interval_of_a_mean_over_clusters_holds_the_truth(clusters: int) -> 
     for _ in range(cells):
         means = rng.lognormal(0.0, 0.5, clusters)
         sizes = rng.integers(40, 65, clusters)
-        found = ratio_over_clusters((means * sizes).tolist(), sizes.tolist())
-        assert found is not None
-        assert found.low is not None
-        assert found.high is not None
-        held += found.low <= truth <= found.high
+        ratio = ratio_over_clusters((means * sizes).tolist(), sizes.tolist())
+        assert ratio is not None
+        assert ratio.low is not None
+        assert ratio.high is not None
+        held += ratio.low <= truth <= ratio.high
     assert 0.91 <= held / cells <= 0.97
 
 
@@ -134,14 +134,14 @@ def test_paired_windows_take_the_difficulty_of_each_window_away() -> None:
     rng = np.random.default_rng(3)
     hard = rng.uniform(200, 900, 16)
     worse = 0.02 + rng.normal(0, 0.002, 16)  # nats a token
-    own = [(float(each + 255 * more), 255) for each, more in zip(hard, worse, strict=True)]
-    found = paired_windows(own, [(float(each), 255) for each in hard])
-    assert found is not None
-    assert found.low is not None
-    assert found.high is not None
-    assert found.value == pytest.approx(math.exp(worse.mean()), rel=1e-9)
-    assert found.low < math.exp(0.02) < found.high
-    assert found.high - found.low < 0.01
+    own = [(float(loss + 255 * more), 255) for loss, more in zip(hard, worse, strict=True)]
+    ratio = paired_windows(own, [(float(loss), 255) for loss in hard])
+    assert ratio is not None
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.value == pytest.approx(math.exp(worse.mean()), rel=1e-9)
+    assert ratio.low < math.exp(0.02) < ratio.high
+    assert ratio.high - ratio.low < 0.01
 
 
 def test_windows_that_are_not_the_same_are_not_paired() -> None:
@@ -153,9 +153,9 @@ def test_windows_that_are_not_the_same_are_not_paired() -> None:
 
 def test_a_ratio_of_perplexities_beyond_every_number_is_none() -> None:
     assert log_ratio_over_clusters([1e6, 1e6], [1.0, 1.0]) is None
-    found = log_ratio_over_clusters([0.1, 0.3], [1.0, 1.0])
-    assert found is not None
-    assert found.value == pytest.approx(math.exp(0.2))
+    ratio = log_ratio_over_clusters([0.1, 0.3], [1.0, 1.0])
+    assert ratio is not None
+    assert ratio.value == pytest.approx(math.exp(0.2))
 
 
 def test_many_windows_that_lose_alike_have_a_wider_interval_than_independent_ones() -> None:
@@ -164,11 +164,11 @@ def test_many_windows_that_lose_alike_have_a_wider_interval_than_independent_one
     mixed = rng.permutation(drift)
 
     def width(losses: np.ndarray) -> float:
-        found = paired_windows([(500.0 + 255 * x, 255) for x in losses], [(500.0, 255)] * 30)
-        assert found is not None
-        assert found.low is not None
-        assert found.high is not None
-        return found.high - found.low
+        ratio = paired_windows([(500.0 + 255 * x, 255) for x in losses], [(500.0, 255)] * 30)
+        assert ratio is not None
+        assert ratio.low is not None
+        assert ratio.high is not None
+        return ratio.high - ratio.low
 
     assert width(drift) > 1.5 * width(mixed)
 
@@ -181,19 +181,19 @@ def test_a_skewed_mean_of_few_answers_is_held(answers: int, sigma: float, least:
     held = 0
     for _ in range(1000):
         values = [source.lognormvariate(0.0, sigma) for _ in range(answers)]
-        found = positive_over_clusters(values, [1.0] * answers)
-        assert found is not None
-        assert found.low is not None
-        assert 0 < found.low < found.value
-        held += found.low <= math.exp(sigma**2 / 2) <= (found.high or 0)
+        mean = positive_over_clusters(values, [1.0] * answers)
+        assert mean is not None
+        assert mean.low is not None
+        assert 0 < mean.low < mean.value
+        held += mean.low <= math.exp(sigma**2 / 2) <= (mean.high or 0)
     assert held / 1000 >= least
 
 
 def test_fewer_than_eight_answers_or_windows_have_no_interval() -> None:
     values = [0.1 * n for n in range(1, 8)]
-    found = positive_over_clusters(values, [1.0] * 7)
-    assert found is not None
-    assert (found.low, found.high) == (None, None)
+    mean = positive_over_clusters(values, [1.0] * 7)
+    assert mean is not None
+    assert (mean.low, mean.high) == (None, None)
     windows = paired_windows([(v, 10) for v in values], [(1.0, 10)] * 7)
     assert windows is not None
     assert (windows.low, windows.high) == (None, None)
@@ -208,7 +208,7 @@ def test_few_windows_that_lose_alike_are_held(count: int) -> None:
         for _ in range(count):
             own.append((level, 1))
             level = 0.6 * level + source.gauss(0, 0.8)
-        found = paired_windows(own, [(0.0, 1)] * count)
-        assert found is not None
-        held += (found.low or 0) <= 1 <= (found.high or 0)
+        ratio = paired_windows(own, [(0.0, 1)] * count)
+        assert ratio is not None
+        held += (ratio.low or 0) <= 1 <= (ratio.high or 0)
     assert held / 500 >= 0.88

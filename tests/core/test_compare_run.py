@@ -42,7 +42,7 @@ def measured(bench: Bench, **steps: float) -> Done:
 
 
 def changes(text: str) -> dict[str, dict[str, Any]]:
-    return {each["metric"]: each for each in json.loads(text)["changes"]}
+    return {change["metric"]: change for change in json.loads(text)["changes"]}
 
 
 def test_a_run_is_no_worse_than_itself_and_a_slowed_one_is(bench: Bench) -> None:

@@ -50,11 +50,11 @@ def read(second_at: Callable[[float], int], first_at: Callable[[float], int] = s
 
 
 def test_the_same_counter_agrees_through_its_wraps() -> None:
-    found = read(shown)
-    assert found.agrees is True
-    assert (found.readings, found.between) == (430, 430)
-    assert found.counted_j == pytest.approx(WATTS * 429 * 2.3e-3, rel=0.01)
-    assert found.counted_j > WRAP * 1e-6, "it wraps"
+    agreement = read(shown)
+    assert agreement.agrees is True
+    assert (agreement.readings, agreement.between) == (430, 430)
+    assert agreement.counted_j == pytest.approx(WATTS * 429 * 2.3e-3, rel=0.01)
+    assert agreement.counted_j > WRAP * 1e-6, "it wraps"
 
 
 def test_counters_that_began_at_different_times_agree() -> None:
@@ -73,9 +73,9 @@ def test_counters_that_began_at_different_times_agree() -> None:
     ids=["2 % more", "2 % less", "frozen", "loses 50 ms", "one reading off"],
 )
 def test_a_counter_that_is_off_is_found(second_at: Callable[[float], int]) -> None:
-    found = read(second_at)
-    assert found.agrees is False
-    assert found.worst_j > found.allowed_j
+    agreement = read(second_at)
+    assert agreement.agrees is False
+    assert agreement.worst_j > agreement.allowed_j
 
 
 def test_counters_that_stand_still_or_few_readings_tell_nothing() -> None:
@@ -104,7 +104,7 @@ def test_files_are_read_in_turn(tmp_path: Path) -> None:
         file.write(shown(now_s))
 
     source = FileSource(str(file.path))
-    found = cross_check(replace(FIRST, source=source), replace(SECOND, source=source), 0.5, lambda: now_s, pause)
+    check = cross_check(replace(FIRST, source=source), replace(SECOND, source=source), 0.5, lambda: now_s, pause)
     file.close()
-    assert found.agrees is True
-    assert found.readings == 250
+    assert check.agrees is True
+    assert check.readings == 250

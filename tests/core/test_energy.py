@@ -246,14 +246,14 @@ def test_wraps_resets_and_stale_reads_give_the_energy_or_none(windows: int) -> N
             raw = reads[-1][1] if i == stale_at and i < 4 else count % wrap
             reads.append((i * gap_ns, raw))
         trace = Trace([t for t, _ in reads[1:-1]], [raw for _, raw in reads[1:-1]])
-        found = counter_energy(reads[0], reads[-1], spec, trace).gross_j
-        if found is None:
+        gross_j = counter_energy(reads[0], reads[-1], spec, trace).gross_j
+        if gross_j is None:
             refused += 1
             refused_without_reset += reset_at > 4
         elif reset_at > 4:
-            wrong += abs(found - true_j) > 1e-6
+            wrong += abs(gross_j - true_j) > 1e-6
         else:
-            wrong_after_reset += abs(found - true_j) > largest_j
+            wrong_after_reset += abs(gross_j - true_j) > largest_j
     assert (wrong, wrong_after_reset, refused_without_reset) == (0, 0, 0)
     assert refused > 0.1 * windows  # most resets are seen
 
@@ -267,8 +267,8 @@ def test_the_fit_finds_joules_per_request_and_token() -> None:
     design = numpy.column_stack([numpy.ones(200), prefill, decode])
     solution, residual, *_ = numpy.linalg.lstsq(design, energy, rcond=None)
     covariance = residual[0] / 197 * numpy.linalg.inv(design.T @ design)
-    found = [fit.per_request_j, fit.per_prefill_token_j, fit.per_decode_token_j]
-    assert [i.mean for i in found if i] == pytest.approx(solution.tolist(), rel=1e-9)
+    rows = [fit.per_request_j, fit.per_prefill_token_j, fit.per_decode_token_j]
+    assert [i.mean for i in rows if i] == pytest.approx(solution.tolist(), rel=1e-9)
     assert numpy.asarray(fit.covariance_j2) == pytest.approx(covariance, rel=1e-8)
     assert fit.residual_sd_j == pytest.approx(math.sqrt(residual[0] / 197))
     assert fit.r_squared == pytest.approx(1 - residual[0] / ((energy - energy.mean()) ** 2).sum())

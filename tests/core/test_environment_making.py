@@ -60,13 +60,13 @@ def made(command: Command, place: Path) -> Environments:
 
 def row(command: Command) -> dict[str, Any]:
     rows = json.loads(command("env", "list", "--json").stdout)
-    (found,) = [each for each in rows if each["name"] == "shouting"]
-    return found
+    (values,) = [row for row in rows if row["name"] == "shouting"]
+    return values
 
 
 def test_what_was_made_has_this_joulebench_the_plugin_and_what_it_needs(made: Environments, command: Command) -> None:
-    found = row(command)
-    assert (found["ready"], found["needed_by"]) == (True, ["shout"])
+    result = row(command)
+    assert (result["ready"], result["needed_by"]) == (True, ["shout"])
     python = made.python_of("shouting").path
     code = "import joulebench, shouter, tinydep, sys; print(joulebench.__version__, sys.prefix)"
     told = subprocess.run(
@@ -94,9 +94,9 @@ def test_the_technique_runs_in_its_environment_and_its_versions_are_in_the_key(
     (source / "text").write_text("hello")
     monkeypatch.setenv("PYTHONPATH", "/nowhere/that/leads/it/astray")
     step = Transform("technique", "shout", "hf", {}, {"tinydep": "1.0"}, python=made.python_of("shouting"))
-    found = Store(place / "store").make(Artifact("hf", source, *hash_content(source)), step)
-    assert (found.artifact.path / "text").read_text() == "HELLO!"
-    assert Path(str(found.evidence["prefix"])).parent == made.root
+    artifact = Store(place / "store").make(Artifact("hf", source, *hash_content(source)), step)
+    assert (artifact.artifact.path / "text").read_text() == "HELLO!"
+    assert Path(str(artifact.evidence["prefix"])).parent == made.root
 
 
 def test_the_scripts_of_a_finished_environment_work_where_they_are(made: Environments) -> None:

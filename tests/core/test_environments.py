@@ -64,9 +64,9 @@ def needing(name: str, environment: Environment) -> type[Any]:
 
 
 def test_plugins_that_declare_the_same_share_an_environment() -> None:
-    found = needed_environments(registry_of(needing("a", WANTED), needing("b", WANTED)))
-    assert found["own"].plugins == (("technique", "a"), ("technique", "b"))
-    assert found["own"].distributions == ("fakes-dist",)
+    environments = needed_environments(registry_of(needing("a", WANTED), needing("b", WANTED)))
+    assert environments["own"].plugins == (("technique", "a"), ("technique", "b"))
+    assert environments["own"].distributions == ("fakes-dist",)
 
 
 def test_one_name_for_two_environments_is_refused_with_both_plugins() -> None:
@@ -409,8 +409,8 @@ def test_a_worker_cannot_be_in_two_environments() -> None:
     profile = parse_profile("version = 1\n[model.m]\n[backend.a]\n[workload.w]\n", "p", Path("/"))
     there = Place(OtherPython("/one/python", "one"), Availability.yes(), {}, ("cpu",))
     other = Place(OtherPython("/two/python", "two"), Availability.yes(), {})
-    _, found = Placing(profile, Interpreters()).worker(A(), "cpu", there, [(Acts(), other)])
-    assert found.reason == (
+    _, worker = Placing(profile, Interpreters()).worker(A(), "cpu", there, [(Acts(), other)])
+    assert worker.reason == (
         "backend 'a' needs environment one, technique 'acts' needs environment two: one worker cannot be in both"
     )
 

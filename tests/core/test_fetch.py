@@ -63,7 +63,7 @@ def test_a_file_is_fetched_once_checked_and_kept(index: Path) -> None:
     (index / "textpack-1.0-py3-none-any.whl").unlink()
     assert wheel_file(wanted, said.append) == path, "from the cache: the index has it no more"
     assert verify_wheel_file(wanted) is True
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_a_wheel_is_fetched_without_what_it_depends_on(index: Path) -> None:

@@ -39,8 +39,8 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
         return made[-1]
 
     yield build
-    for each in made:
-        each.close()
+    for item in made:
+        item.close()
 
 
 def _channel(path: str, quantity: str, kind: str = "gauge", scale: float = 1e-3) -> Channel:
@@ -118,7 +118,7 @@ def test_a_warm_up_is_over_when_its_latest_halves_agree(durations: list[float], 
 
 
 @pytest.mark.parametrize(
-    ("quantity", "kind", "raw", "found"),
+    ("quantity", "kind", "raw", "throttles"),
     [
         ("throttle", "counter", [5, 5, 5], False),
         ("throttle", "counter", [5, 5, 6], True),
@@ -131,9 +131,9 @@ def test_a_warm_up_is_over_when_its_latest_halves_agree(durations: list[float], 
     ],
 )
 def test_throttling_shows_in_counts_masks_and_falling_clocks(
-    quantity: str, kind: str, raw: list[int], found: bool
+    quantity: str, kind: str, raw: list[int], throttles: bool
 ) -> None:
-    assert throttled([_channel("x", quantity, kind)], {0: raw}) is found
+    assert throttled([_channel("x", quantity, kind)], {0: raw}) is throttles
 
 
 def test_the_machines_load_grows_by_what_a_process_burns() -> None:

@@ -11,8 +11,8 @@ Cell = tuple[str, str, float]  # backend, technique, bytes
 
 
 def groups(cells: list[Cell], room: float) -> list[list[str]]:
-    found = fitting(cells, lambda each: each[2], lambda each: each[0], room)
-    return [[f"{backend} {technique}" for backend, technique, _ in group] for group in found]
+    groups = fitting(cells, lambda item: item[2], lambda item: item[0], room)
+    return [[f"{backend} {technique}" for backend, technique, _ in group] for group in groups]
 
 
 #: In the order of a plan: techniques before backends.
@@ -37,13 +37,13 @@ def test_a_backend_that_does_not_fit_is_cut() -> None:
 
 
 def test_every_group_but_the_anchors_own_leaves_room_for_it() -> None:
-    found = fitting(CELLS, lambda each: each[2], lambda each: each[0], 4.0, anchor=CELLS[1])
-    assert [[f"{backend} {technique}" for backend, technique, _ in group] for group in found] == [
+    groups = fitting(CELLS, lambda item: item[2], lambda item: item[0], 4.0, anchor=CELLS[1])
+    assert [[f"{backend} {technique}" for backend, technique, _ in group] for group in groups] == [
         ["y none", "y a", "y b"],
         ["x none", "x a", "x b"],
     ]
-    found = fitting(CELLS, lambda each: each[2], lambda each: each[0], 3.0, anchor=CELLS[0])
-    assert [len(group) for group in found] == [3, 2, 1]
+    groups = fitting(CELLS, lambda item: item[2], lambda item: item[0], 3.0, anchor=CELLS[0])
+    assert [len(group) for group in groups] == [3, 2, 1]
 
 
 def test_nothing_makes_no_group() -> None:
@@ -52,7 +52,7 @@ def test_nothing_makes_no_group() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.text(max_size=2), st.floats(0.1, 9.0))), st.floats(0.5, 20.0))
 def test_every_cell_is_in_one_group_and_a_group_of_several_fits(cells: list[Cell], room: float) -> None:
-    found = fitting(cells, lambda each: each[2], lambda each: each[0], room)
-    assert sorted(each for group in found for each in group) == sorted(cells)
-    for group in found:
-        assert len(group) == 1 or sum(each[2] for each in group) <= room * (1 + 1e-9)
+    groups = fitting(cells, lambda item: item[2], lambda item: item[0], room)
+    assert sorted(cell for group in groups for cell in group) == sorted(cells)
+    for group in groups:
+        assert len(group) == 1 or sum(cell[2] for cell in group) <= room * (1 + 1e-9)

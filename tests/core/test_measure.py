@@ -52,7 +52,7 @@ def meter(tree: FakePowercap) -> Iterator[Meter]:
 
 
 def figure(window: joulebench.Window, path: str) -> EnergyFigure:
-    return next(each for each in window.energy if each.name == path)
+    return next(energy_row for energy_row in window.energy if energy_row.name == path)
 
 
 def gross(window: joulebench.Window, path: str) -> float:
@@ -61,10 +61,10 @@ def gross(window: joulebench.Window, path: str) -> float:
     return joules
 
 
-def within(found: EnergyFigure, truth: float) -> bool:
-    assert found.gross_j is not None
-    assert found.worst_j is not None
-    return abs(found.gross_j - truth) <= found.worst_j + 0.02 * truth
+def within(energy: EnergyFigure, truth: float) -> bool:
+    assert energy.gross_j is not None
+    assert energy.worst_j is not None
+    return abs(energy.gross_j - truth) <= energy.worst_j + 0.02 * truth
 
 
 # -- the block ---------------------------------------------------------------------------------
@@ -169,10 +169,10 @@ def test_a_counter_that_is_slower_than_declared_shows_its_own_period_in_the_wind
     with FakePowercap(tmp_path, [zone]) as tree, tree.live(period_s=0.055):
         with Meter(settings(tmp_path), calibrate_s=0) as meter, meter.measure() as m:
             time.sleep(2 * LONG_S)
-        found = figure(m, "rapl/package-0")
-        assert found.update_period_s is not None
-        assert 0.04 <= found.update_period_s < 0.15  # and not the declared 1 ms; longer where other work runs
-        assert found.gross_j is not None
+        energy = figure(m, "rapl/package-0")
+        assert energy.update_period_s is not None
+        assert 0.04 <= energy.update_period_s < 0.15  # and not the declared 1 ms; longer where other work runs
+        assert energy.gross_j is not None
         with Meter(settings(tmp_path), calibrate_s=0) as meter, meter.measure() as m:
             time.sleep(SLEEP_S)
         assert "update_period_unverified" in figure(m, "rapl/package-0").flags
@@ -209,22 +209,22 @@ def test_the_interval_of_a_single_window_is_that_of_two_late_edges(tree: FakePow
         time.sleep(0.3)  # the power before the window is known
         with meter.measure() as m:
             time.sleep(2 * LONG_S)
-    found = figure(m, "rapl/package-0")
-    assert found.interval is not None
-    assert found.interval.half_width is not None
-    period_s = found.update_period_s
+    energy = figure(m, "rapl/package-0")
+    assert energy.interval is not None
+    assert energy.interval.half_width is not None
+    period_s = energy.update_period_s
     assert period_s is not None
     # Alike at both edges; the power near each is known to a tick.
     classic = 1.96 * (2 / 12) ** 0.5 * WATTS * period_s
-    assert 0.3 * classic < found.interval.half_width < 3 * classic
+    assert 0.3 * classic < energy.interval.half_width < 3 * classic
 
 
 def test_a_window_too_short_for_the_sensor_claims_no_energy_and_says_how_long_would_do(meter: Meter) -> None:
     with meter.measure() as m:
         pass
-    found = figure(m, "rapl/package-0")
-    assert (found.gross_j, found.interval, m.simulated_j) == (None, None, None)
-    assert "insufficient_resolution" in found.flags
+    energy = figure(m, "rapl/package-0")
+    assert (energy.gross_j, energy.interval, m.simulated_j) == (None, None, None)
+    assert "insufficient_resolution" in energy.flags
     assert any("20 ms would do" in note for note in m.notes)
 
 
@@ -250,13 +250,13 @@ def test_many_wraps_inside_a_window_are_counted_by_the_sampler(tmp_path: Path) -
             before = tree.joules("intel-rapl:0")
             time.sleep(1.0)
             used = tree.joules("intel-rapl:0") - before
-        found = figure(m, "rapl/package-0")
+        energy = figure(m, "rapl/package-0")
         assert used > 120
         # A busy machine may delay a tick beyond what proves the wraps: then null, never wrong.
-        if found.gross_j is None:
-            assert "counter_ambiguous" in found.flags
+        if energy.gross_j is None:
+            assert "counter_ambiguous" in energy.flags
         else:
-            assert within(found, used)
+            assert within(energy, used)
 
 
 def test_a_window_in_which_wraps_may_hide_has_no_energy(tmp_path: Path) -> None:
@@ -286,14 +286,14 @@ def test_an_inner_window_holds_no_more_than_the_outer_one(tree: FakePowercap, me
 
 def test_windows_of_two_threads_do_not_disturb_each_other(tree: FakePowercap, meter: Meter) -> None:
     inside, advanced = threading.Barrier(3), threading.Barrier(3)
-    found: list[joulebench.Window] = []
+    rows: list[joulebench.Window] = []
 
     def block() -> None:
         with meter.measure() as m:
             inside.wait()
             time.sleep(0.03)
             advanced.wait()
-        found.append(m)
+        rows.append(m)
 
     threads = [threading.Thread(target=block) for _ in range(2)]
     for thread in threads:
@@ -303,7 +303,7 @@ def test_windows_of_two_threads_do_not_disturb_each_other(tree: FakePowercap, me
     advanced.wait()
     for thread in threads:
         thread.join()
-    assert [gross(m, "rapl/package-0") for m in found] == pytest.approx([60.0, 60.0], abs=1e-4)
+    assert [gross(m, "rapl/package-0") for m in rows] == pytest.approx([60.0, 60.0], abs=1e-4)
 
 
 def test_the_meter_is_opened_once_for_equal_settings(tree: FakePowercap) -> None:
@@ -342,8 +342,8 @@ def test_a_window_closed_in_a_forked_child_claims_no_energy(tree: FakePowercap, 
         if child == 0:
             try:
                 m.__exit__()
-                found = figure(m, "rapl/package-0")
-                os.write(sending, json.dumps([found.gross_j, found.flags]).encode())
+                energy = figure(m, "rapl/package-0")
+                os.write(sending, json.dumps([energy.gross_j, energy.flags]).encode())
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
@@ -416,21 +416,21 @@ def test_net_energy_is_gross_less_the_idle_power(tree: FakePowercap) -> None:
         meter.measure_idle(LONG_S)
         with meter.measure() as m:
             time.sleep(LONG_S)
-    found = figure(m, "rapl/package-0")
-    assert found.net_j is not None
-    assert found.gross_j is not None
+    energy = figure(m, "rapl/package-0")
+    assert energy.net_j is not None
+    assert energy.gross_j is not None
     # The tree's power is the same idle and busy: nothing is left but the edges' error.
-    assert abs(found.net_j) < 0.1 * found.gross_j
+    assert abs(energy.net_j) < 0.1 * energy.gross_j
 
 
 def test_update_periods_are_measured_on_request(tree: FakePowercap) -> None:
     with tree.live(period_s=0.02), Meter(settings(tree.root), calibrate_s=2.0) as meter:
         with meter.measure() as m:
             time.sleep(LONG_S)
-        found = figure(m, "rapl/package-0")
-    assert found.period_measured
-    assert found.update_period_s is not None
-    assert found.update_period_s >= 0.02
+        energy = figure(m, "rapl/package-0")
+    assert energy.period_measured
+    assert energy.update_period_s is not None
+    assert energy.update_period_s >= 0.02
 
 
 def test_an_unknown_probe_in_the_settings_is_named() -> None:
@@ -463,9 +463,9 @@ def test_a_gauge_without_a_counter_is_integrated_over_the_window(tmp_path: Path)
         for _ in range(2):  # the sampler sleeps between windows
             with meter.measure() as m:
                 time.sleep(SLEEP_S)
-            found = figure(m, "board/in")
-            assert "gauge_integrated" in found.flags
-            assert found.gross_j == pytest.approx(7.0 * m.seconds, rel=1e-3)
+            energy = figure(m, "board/in")
+            assert "gauge_integrated" in energy.flags
+            assert energy.gross_j == pytest.approx(7.0 * m.seconds, rel=1e-3)
 
 
 def test_a_gauge_of_a_domain_with_a_counter_is_left_to_the_counter(tree: FakePowercap, tmp_path: Path) -> None:
@@ -474,7 +474,7 @@ def test_a_gauge_of_a_domain_with_a_counter_is_left_to_the_counter(tree: FakePow
     counter = replace(gauge, path="board/energy", quantity="energy", unit="J", kind="counter")
     both = Sensors((), (gauge, counter))
     with Meter(sensors=both) as meter:
-        assert [each.path for each in meter.channels] == ["board/energy"]
+        assert [channel.path for channel in meter.channels] == ["board/energy"]
 
 
 def test_a_sampler_that_dies_costs_the_gauges_energy_and_not_the_time(tmp_path: Path) -> None:
@@ -512,7 +512,7 @@ def test_text_from_plugins_comes_out_inert_in_a_notebook() -> None:
 def test_the_table_names_provenance_and_refused_figures(meter: Meter) -> None:
     with meter.measure() as m:
         pass
-    line = next(each for each in str(m).splitlines() if each.startswith("rapl/package-0 "))
+    line = next(line for line in str(m).splitlines() if line.startswith("rapl/package-0 "))
     assert "null" in line
     assert "simulated" in line
     assert "insufficient_resolution" in line
@@ -542,8 +542,8 @@ def measure_command(*arguments: str, **options: object) -> subprocess.CompletedP
 def measured_json(*arguments: str) -> dict[str, object]:
     done = measure_command("--json", *arguments)
     assert done.returncode == 0, done.stderr
-    found: dict[str, object] = json.loads(done.stderr)
-    return found
+    document: dict[str, object] = json.loads(done.stderr)
+    return document
 
 
 def test_input_output_and_exit_code_of_the_command_pass_through() -> None:
@@ -599,7 +599,7 @@ def test_a_termination_before_the_command_is_known_reaches_it_too() -> None:
 
 def test_the_command_is_measured_by_a_live_counter(tree: FakePowercap) -> None:
     with tree.live():
-        found = measured_json(
+        document = measured_json(
             "--calibrate",
             "0.2",
             "--set",
@@ -610,8 +610,8 @@ def test_the_command_is_measured_by_a_live_counter(tree: FakePowercap) -> None:
             "sleep",
             str(SLEEP_S),
         )
-    (run,) = found["runs"]  # type: ignore[misc]
-    total = next(each for each in run["totals"] if each["provenance"] == "simulated")
+    (run,) = document["runs"]  # type: ignore[misc]
+    total = next(total for total in run["totals"] if total["provenance"] == "simulated")
     truth = (WATTS + DRAM_WATTS) * run["seconds"]
     assert abs(total["gross_j"] - truth) <= total["worst_j"] + 0.02 * truth
     assert total["low_j"] < total["gross_j"] < total["high_j"]
@@ -619,7 +619,7 @@ def test_the_command_is_measured_by_a_live_counter(tree: FakePowercap) -> None:
 
 def test_the_estimate_follows_the_command_and_is_labelled(tmp_path: Path) -> None:
     burn = "import time; e = time.process_time() + 0.2\nwhile time.process_time() < e: pass"
-    found = measured_json(
+    document = measured_json(
         "--set",
         f"probe.rapl.root='{tmp_path}'",
         "--set",
@@ -631,7 +631,7 @@ def test_the_estimate_follows_the_command_and_is_labelled(tmp_path: Path) -> Non
         "-c",
         burn,
     )
-    (run,) = found["runs"]  # type: ignore[misc]
+    (run,) = document["runs"]  # type: ignore[misc]
     (total,) = run["totals"]
     assert total["provenance"] == "estimated"
     assert total["gross_j"] == pytest.approx(10.0 * run["cpu_s"], rel=0.1)
@@ -640,20 +640,20 @@ def test_the_estimate_follows_the_command_and_is_labelled(tmp_path: Path) -> Non
 
 def test_an_estimate_that_misses_the_commands_children_says_so() -> None:
     burn = "import time; e = time.process_time() + 0.1\nwhile time.process_time() < e: pass"
-    found = measured_json("--", "sh", "-c", f"{sys.executable} -c '{burn}'; true")
-    (run,) = found["runs"]  # type: ignore[misc]
-    own = next(each for each in run["energy"] if each["provenance"] == "estimated")
+    document = measured_json("--", "sh", "-c", f"{sys.executable} -c '{burn}'; true")
+    (run,) = document["runs"]  # type: ignore[misc]
+    own = next(energy_row for energy_row in run["energy"] if energy_row["provenance"] == "estimated")
     assert "children_not_counted" in own["flags"]
     assert run["cpu_s"] >= 0.1
 
 
 def test_without_any_sensor_the_joules_are_null_with_reason_and_cure(tmp_path: Path) -> None:
-    found = measured_json(
+    document = measured_json(
         "--set", f"probe.rapl.root='{tmp_path}'", "--set", "probe.estimate.enabled=false", "--", "true"
     )
-    (run,) = found["runs"]  # type: ignore[misc]
+    (run,) = document["runs"]  # type: ignore[misc]
     assert (run["energy"], run["totals"]) == ([], [])
-    missing = {each["probe"]: each for each in run["missing"]}
+    missing = {channel["probe"]: channel for channel in run["missing"]}
     assert missing["rapl"]["reason"]
     assert missing["rapl"]["cure"]
     assert run["seconds"] > 0
@@ -673,11 +673,11 @@ def test_a_small_commands_peak_memory_is_a_bound_and_a_large_ones_is_known() -> 
 
 def test_repeated_runs_give_the_interval_of_their_mean(tree: FakePowercap, tmp_path: Path) -> None:
     with tree.live():
-        found = measured_json(
+        document = measured_json(
             "--repeat", "3", "--calibrate", "0", "--set", f"probe.rapl.root='{tree.root}'", "--", "sleep", "0.05"
         )
-    runs: list[dict[str, float]] = found["runs"]  # type: ignore[assignment]
-    mean: dict[str, dict[str, float]] = found["mean"]  # type: ignore[assignment]
+    runs: list[dict[str, float]] = document["runs"]  # type: ignore[assignment]
+    mean: dict[str, dict[str, float]] = document["mean"]  # type: ignore[assignment]
     assert len(runs) == 3
     assert mean["seconds"]["mean"] == pytest.approx(sum(run["seconds"] for run in runs) / 3)
     assert mean["seconds"]["low"] < mean["seconds"]["mean"] < mean["seconds"]["high"]

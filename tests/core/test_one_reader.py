@@ -118,7 +118,7 @@ def test_doctor_reads_it_too(bench: Bench, line: FakeLine) -> None:
     settings = ['probe.toymeter.mode="line"', f'probe.toymeter.device="{line.path}"']
     words += [word for setting in settings for word in ("--set", setting)]
     done = subprocess.run(words, env=bench.environment, capture_output=True, text=True, timeout=60, check=False)
-    calibrations = {each["channel"]: each for each in json.loads(done.stdout)["calibration"]}
+    calibrations = {entry["channel"]: entry for entry in json.loads(done.stdout)["calibration"]}
     assert calibrations["toymeter/counter"]["changes"] > 10
 
 

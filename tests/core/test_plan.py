@@ -99,7 +99,7 @@ def test_a_value_that_the_backend_does_not_have_is_the_reason() -> None:
 
 def test_an_option_that_the_backend_does_not_have_is_the_reason() -> None:
     able = backend("able", capabilities=("generate", "kv.quantized"))
-    able.options = tuple(each for each in able.options if each.name != "bits")
+    able.options = tuple(option for option in able.options if option.name != "bits")
     body = "[technique.small-cache]\n[backend.able]\n[workload.work]\n"
     (cell,) = plan_of(body, able, SmallCache).cells
     assert cell.reason == ("technique 'small-cache' sets 'bits', which backend 'able' does not have")
@@ -149,7 +149,7 @@ def test_a_backend_s_settings_reach_the_converters_that_have_an_option_of_that_n
     runs = backend("x", accepts=("packed",))
     runs.conversion_settings = lambda self, settings: dict(settings)  # type: ignore[method-assign]
     cells = plan_of('[backend.x]\ndtype = ["float32", "int8"]\n[workload.work]\n', runs, plain, choosy).cells
-    steps = [{each.name: dict(each.settings) for each in cell.transforms[1:]} for cell in cells]
+    steps = [{step.name: dict(step.settings) for step in cell.transforms[1:]} for cell in cells]
     assert steps == [{"plain": {}, "choosy": {"dtype": "float32"}}, {"plain": {}, "choosy": {"dtype": "int8"}}]
 
 
@@ -337,8 +337,8 @@ def test_long_paths_are_short_in_labels_and_still_told_apart() -> None:
     (cell,) = plan_of(BASE, A).cells
     paths = [f"/{'deep/' * 30}{folder}/prompts.jsonl" for folder in ("x", "y")]
     labelled = with_labels([replace(cell, workload_settings={"text": path}) for path in paths])
-    assert [each.label for each in labelled] == ["a work prompts.jsonl #1", "a work prompts.jsonl #2"]
-    assert all(len(each.id) < 100 for each in labelled)
+    assert [cell.label for cell in labelled] == ["a work prompts.jsonl #1", "a work prompts.jsonl #2"]
+    assert all(len(cell.id) < 100 for cell in labelled)
 
 
 def test_ids_are_the_same_each_time_and_change_with_what_is_measured() -> None:

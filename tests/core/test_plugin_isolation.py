@@ -25,9 +25,9 @@ from joulebench.worker.process import WorkerProcess
 
 def _loaded(site: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.syspath_prepend(str(site))
-    found = Registry()
-    found.load_entry_points()
-    return found
+    registry = Registry()
+    registry.load_entry_points()
+    return registry
 
 
 _ENDLESS = """
@@ -94,9 +94,9 @@ def test_ours_come_first_whatever_others_are_called(tmp_path: Path, monkeypatch:
         def joulebench_workloads(): return [Mine]
         """,
     )
-    found = _loaded(tmp_path, monkeypatch)
-    assert found.distribution_of("workload", "idle") == "joulebench"
-    (broken,) = [each for each in found.broken if each.entry_point == "aaa-plugin"]
+    modules = _loaded(tmp_path, monkeypatch)
+    assert modules.distribution_of("workload", "idle") == "joulebench"
+    (broken,) = [plugin for plugin in modules.broken if plugin.entry_point == "aaa-plugin"]
     assert "'joulebench' (workloads) and 'aaa-plugin' (aaa-plugin)" in broken.error
 
 
@@ -132,10 +132,10 @@ def test_a_class_that_cannot_be_made_is_told_by_its_name() -> None:
         def __init__(self) -> None:
             raise OSError("no dongle")
 
-    found = Registry()
-    found.add(plugin(backends=[Refusing]), "x", "dist")
+    registry = Registry()
+    registry.add(plugin(backends=[Refusing]), "x", "dist")
     with pytest.raises(PluginError, match="backend 'a' cannot be made: OSError: no dongle"):
-        found.backend("a")
+        registry.backend("a")
 
 
 def test_an_answer_of_another_type_counts_as_not_available() -> None:

@@ -33,7 +33,7 @@ def written(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tomllib.loads((made / "pyproject.toml").read_text())["project"]
     info = made / "joulebench_acme_all-0.1.0.dist-info"
     info.mkdir()
-    requires = "".join(f"Requires-Dist: {each}\n" for each in project["dependencies"])
+    requires = "".join(f"Requires-Dist: {dependency}\n" for dependency in project["dependencies"])
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n{requires}")
     points = project["entry-points"]["joulebench"]
     lines = "".join(f"{name} = {module}\n" for name, module in points.items())
@@ -42,7 +42,7 @@ def written(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_has_all_that_a_distribution_needs(written: Path) -> None:
-    names = {each.relative_to(written).as_posix() for each in written.rglob("*") if each.is_file()}
+    names = {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
     assert {"pyproject.toml", "README.md", ".github/workflows/test.yml", "joulebench_acme_all/__init__.py"} <= names
     for kind in KINDS:
         assert {f"joulebench_acme_all/{kind}.py", f"tests/test_{kind}.py"} <= names
@@ -53,11 +53,11 @@ def test_it_has_all_that_a_distribution_needs(written: Path) -> None:
 
 
 def test_every_plugin_in_it_is_listed(written: Path, cli: Cli) -> None:
-    found = cli("plugin", "list", "--json", environment={"PYTHONPATH": str(written)})
-    listed = json.loads(found.stdout)
+    process = cli("plugin", "list", "--json", environment={"PYTHONPATH": str(written)})
+    listed = json.loads(process.stdout)
     mine = {row["kind"] for row in listed["plugins"] if row["name"] == "acme-all"}
     assert mine == set(KINDS)
-    assert [each for each in listed["broken"] if "acme" in each["entry_point"]] == []
+    assert [plugin for plugin in listed["broken"] if "acme" in plugin["entry_point"]] == []
 
 
 def test_every_plugin_in_it_keeps_its_contract(written: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_folder_that_exists_is_left_alone(cli: Cli, tmp_path: Path) -> None:
     answer = cli("plugin", "new", "acme", "--kind", "probe", "--output", tmp_path)
     assert answer.code == 2
     assert "already exists, and nothing in it is overwritten" in answer.stderr
-    assert [each.name for each in folder.iterdir()] == ["mine.txt"]
+    assert [entry.name for entry in folder.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize("arguments", [["acme"], ["acme", "--kind", "nonsense"], ["--kind", "probe"]], ids=" ".join)

@@ -98,7 +98,7 @@ def test_margins_that_cannot_be_are_refused(folder: Path, lines: str, words: str
 
 
 def test_every_shipped_preset_can_be_read_and_describes_itself() -> None:
-    found = shipped_presets(default_registry().profile_dirs())
-    assert "melodi" in found
-    for file in found.values():
+    presets = shipped_presets(default_registry().profile_dirs())
+    assert "melodi" in presets
+    for file in presets.values():
         assert read_preset(file).description

@@ -111,7 +111,7 @@ def test_a_probe_that_never_answers_is_left_out(registry: Registry, monkeypatch:
 def test_a_probe_that_works_adds_its_channels(registry: Registry) -> None:
     sensors, _ = _asked(registry, "gauge")
     assert _paths(sensors) == ["steady/one", "steady/memory", "toymeter/board"]
-    assert [each.path for each in sensors.energy_and_power()] == ["steady/one", "toymeter/board"]
+    assert [channel.path for channel in sensors.energy_and_power()] == ["steady/one", "toymeter/board"]
 
 
 def test_a_probe_is_switched_off_in_the_profile(registry: Registry) -> None:

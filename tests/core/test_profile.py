@@ -77,8 +77,10 @@ def test_a_technique_is_a_chain_of_one_step_or_of_several() -> None:
         BASE + '[technique.none]\n[technique.prune]\nshare = 0.5\n[technique.half]\nname = "prune"\n'
         '[technique.both]\nsteps = [{name = "prune", share = 0.1}, {name = "pack"}]\n'
     )
-    found = {chain.label: [(step.plugin, dict(step.settings)) for step in chain.steps] for chain in profile.techniques}
-    assert found == {
+    by_name = {
+        chain.label: [(step.plugin, dict(step.settings)) for step in chain.steps] for chain in profile.techniques
+    }
+    assert by_name == {
         "none": [],
         "prune": [("prune", {"share": 0.5})],
         "half": [("prune", {})],

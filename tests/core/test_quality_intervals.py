@@ -76,18 +76,18 @@ def test_windows_add_up_to_the_perplexity(rows: dict[str, dict[str, Any]]) -> No
 
 
 def test_the_uncompressed_cell_is_the_reference_itself(rows: dict[str, dict[str, Any]]) -> None:
-    found = json.loads(rows["none"]["agreement_json"])
-    assert found["text_perplexity_ratio"] == 1.0
-    assert found["intervals"]["text_perplexity_ratio"] == [1.0, 1.0]
-    assert found["intervals"]["kl_nats_mean"] == [0.0, 0.0]
-    low, high = found["intervals"]["agreed_share"]
+    document = json.loads(rows["none"]["agreement_json"])
+    assert document["text_perplexity_ratio"] == 1.0
+    assert document["intervals"]["text_perplexity_ratio"] == [1.0, 1.0]
+    assert document["intervals"]["kl_nats_mean"] == [0.0, 0.0]
+    low, high = document["intervals"]["agreed_share"]
     assert high == 1.0
     assert 0.5 < low < 0.7  # eight answers say little of answers that nobody has seen
 
 
 def test_a_pruned_cell_s_figures_lie_in_their_intervals(rows: dict[str, dict[str, Any]]) -> None:
-    found = json.loads(rows["prune-magnitude"]["agreement_json"])
-    assert set(found["intervals"]) == {
+    document = json.loads(rows["prune-magnitude"]["agreement_json"])
+    assert set(document["intervals"]) == {
         "agreed_share",
         "top1_share",
         "kl_nats_mean",
@@ -95,7 +95,7 @@ def test_a_pruned_cell_s_figures_lie_in_their_intervals(rows: dict[str, dict[str
         "text_perplexity_ratio",
     }
     for name in ("top1_share", "kl_nats_mean", "perplexity_ratio", "text_perplexity_ratio"):
-        low, high = found["intervals"][name]
-        assert low <= found[name] <= high
+        low, high = document["intervals"][name]
+        assert low <= document[name] <= high
         assert low < high
-    assert found["kl_nats_mean"] > 0
+    assert document["kl_nats_mean"] > 0

@@ -251,21 +251,21 @@ def test_edges_locked_to_the_sensor_would_be_wrong_each_time_alike() -> None:
     rail = Rail([Constant(50.0)])
     counter = Counter(rail, period_s=0.1, quantum_counts=1)
     spec = SensorSpec(1e-6, 0.1, 1e-6)
-    found = [
+    gross_j = [
         counter_energy(
             (t := k * 5 * S + S // 100, counter.read(t)), (e := t + 3 * S + 8 * S // 100, counter.read(e)), spec
         ).gross_j
         for k in range(20)
     ]
-    assert found == pytest.approx([50.0 * 3.0] * 20)
+    assert gross_j == pytest.approx([50.0 * 3.0] * 20)
     assert rail.energy_j(0.01, 3.09) == pytest.approx(154.0)
 
 
 def test_a_scenario_is_plain_values() -> None:
     mine = Scenario("mine", "made here", (Level(0.0, math.inf, 5.0, 5.0), Wander(0.1, 0.2)))
-    found = simulate_cell(replace(mine, protocol=replace(mine.protocol, blocks=20)), 1)
-    assert found.gross is not None
-    assert len(found.blocks) == 20
+    simulation = simulate_cell(replace(mine, protocol=replace(mine.protocol, blocks=20)), 1)
+    assert simulation.gross is not None
+    assert len(simulation.blocks) == 20
 
 
 def test_phases_of_every_shipped_scenario_have_a_truth() -> None:
@@ -285,13 +285,13 @@ def test_equal_cells_are_rarely_told_apart_and_different_ones_mostly() -> None:
 
 
 def test_no_energy_is_wrong_where_counters_wrap_restart_and_skip_updates() -> None:
-    found = fault_study(20_000, 7)
-    assert found.wrong == 0
-    assert found.stated > 1000
-    assert found.wraps > 1000
-    assert found.refused["counter_reset"] > 1000
-    assert found.refused["counter_ambiguous"] > 1000
-    assert found.stated + sum(found.refused.values()) == found.windows == 20_000
+    study = fault_study(20_000, 7)
+    assert study.wrong == 0
+    assert study.stated > 1000
+    assert study.wraps > 1000
+    assert study.refused["counter_reset"] > 1000
+    assert study.refused["counter_ambiguous"] > 1000
+    assert study.stated + sum(study.refused.values()) == study.windows == 20_000
 
 
 def test_the_study_of_faults_fails_where_the_rule_of_a_run_is_too_weak(monkeypatch: pytest.MonkeyPatch) -> None:

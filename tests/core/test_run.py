@@ -32,11 +32,11 @@ def test_cells_that_crash_hang_or_leak_fail_alone_with_their_cause(bench: Bench)
     assert done.code == 1, done.errors
     for name in ("good", "fine"):
         assert (done.cell(name)["status"], done.cell(name)["blocks"]) == ("ok", 3)
-    found = {
+    by_name = {
         name: [done.cell(name)[key] for key in ("status", "cause_kind", "signal", "exit_code")]
         for name in ("killed", "segfault", "exits", "raises", "hangs", "leaks")
     }
-    assert found == {
+    assert by_name == {
         "killed": ["failed", "signal", "SIGKILL", None],
         "segfault": ["failed", "signal", "SIGSEGV", None],
         "exits": ["failed", "exit", None, 3],
@@ -115,8 +115,8 @@ def test_cells_that_cannot_be_prepared_have_a_row_with_their_cause(bench: Bench)
     )
     done = bench.run(profile)
     rows = {(row["model"], row["backend"]): row for row in done.session.cells().to_pylist()}
-    found = {key: (row["status"], row["cause_kind"]) for key, row in rows.items()}
-    assert found == {
+    by_name = {key: (row["status"], row["cause_kind"]) for key, row in rows.items()}
+    assert by_name == {
         ("tiny", "here"): ("ok", None),
         ("tiny", "elsewhere"): ("skipped", "unavailable"),
         ("odd", "here"): ("skipped", "settings"),
@@ -157,7 +157,7 @@ def test_an_observer_is_told_of_each_cell_and_its_failure_stops_nothing(bench: B
 def test_a_probe_that_fails_costs_only_its_own_channels(bench: Bench) -> None:
     done = bench.run(bench.profile({"a": {}}, probes={"toymeter": {"mode": "raise"}}))
     assert done.code == 0
-    (probe,) = [each for each in done.session.row.probes or () if each.probe == "toymeter"]
+    (probe,) = [probe for probe in done.session.row.probes or () if probe.probe == "toymeter"]
     assert not probe.available
     assert "the toy meter is on fire" in (probe.reason or "")
 

@@ -283,7 +283,7 @@ def test_a_reader_that_blocks_is_named_and_rests_while_the_others_are_read() -> 
     readings: list[int] = []
     start = time.monotonic()
     for _ in range(20):
-        group.read(lambda _t, _raw, channel, _own: readings.append(channel), lambda *each: slow.append(each))
+        group.read(lambda _t, _raw, channel, _own: readings.append(channel), lambda *reading: slow.append(reading))
         time.sleep(0.01)
     took_s = time.monotonic() - start
     assert {channel for _, _, channel in slow} == {7}
@@ -323,7 +323,7 @@ def test_a_sampler_that_was_killed_can_still_be_drained_and_stopped(number: Numb
 
 
 def test_the_sampler_is_small_and_cheap(number: NumberFile) -> None:
-    channels = [replace(channel(source(number)), path=f"test/{each}") for each in range(6)]
+    channels = [replace(channel(source(number)), path=f"test/{index}") for index in range(6)]
     with Sampler(channels, None) as sampler:
         until(lambda: _tax(sampler).ticks >= 100, "100 ticks")
         status = Path(f"/proc/{sampler.pid}/status").read_text()

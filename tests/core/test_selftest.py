@@ -44,12 +44,12 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 def test_a_scenario_of_ones_own_is_studied_alone(tmp_path: Path) -> None:
     code, text = invoke("--rail", "--cells", "40", "--scenario", write(tmp_path, FLAT), "--json")
-    found = json.loads(text)
-    assert [row["scenario"] for row in found["coverage"]] == ["flat"]
-    assert found["coverage"][0]["cells"] == 40
-    assert found["pairs"] == []
-    assert found["counter_faults"] is None
-    assert code == (0 if found["good"] else 1)
+    document = json.loads(text)
+    assert [row["scenario"] for row in document["coverage"]] == ["flat"]
+    assert document["coverage"][0]["cells"] == 40
+    assert document["pairs"] == []
+    assert document["counter_faults"] is None
+    assert code == (0 if document["good"] else 1)
 
 
 def test_the_whole_study_is_told_as_json_too(tmp_path: Path) -> None:
@@ -192,10 +192,10 @@ def test_an_a_a_test_runs_by_the_real_machinery() -> None:
         "sampler.calibrate_s=0.2",
         "backend.torch.threads=1",
     ]
-    code, text = invoke("--json", *(word for each in overrides for word in ("--set", each)))
-    found = json.loads(text)
-    time_found = found["compared"][0]
+    code, text = invoke("--json", *(word for override in overrides for word in ("--set", override)))
+    document = json.loads(text)
+    time_found = document["compared"][0]
     assert (time_found["quantity"], time_found["unit"]) == ("time", "s/token")
     assert time_found["comparison"]["n"] == 4
     assert time_found["comparison"]["paired"] is True
-    assert code == (0 if found["good"] else 1)
+    assert code == (0 if document["good"] else 1)

@@ -95,8 +95,8 @@ def test_a_session_is_readable_in_one_line_by_arrow_polars_duckdb_and_pandas(pat
 
     duckdb = pytest.importorskip("duckdb")
     blocks = ds.dataset(files, format="arrow")  # noqa: F841  (DuckDB finds it by name)
-    found = duckdb.sql("SELECT cell_id, count(*) FROM blocks GROUP BY ALL ORDER BY ALL").fetchall()
-    assert found == [("a", 3), ("b", 2)]
+    rows = duckdb.sql("SELECT cell_id, count(*) FROM blocks GROUP BY ALL ORDER BY ALL").fetchall()
+    assert rows == [("a", 3), ("b", 2)]
 
     pd = pytest.importorskip("pandas")
     assert len(pd.read_feather(path / "cells" / "a" / "blocks.arrow")) == 3
@@ -202,7 +202,7 @@ def test_a_cell_folder_that_is_a_link_is_not_read(path: Path, tmp_path: Path) ->
     session = Session(path)
     assert session.cell_ids == ["b", "a"]
     assert session.table("blocks", "c").num_rows == 0
-    assert [(each.file, each.recoverable) for each in verify(path)] == [("c/", False)]
+    assert [(problem.file, problem.recoverable) for problem in verify(path)] == [("c/", False)]
 
 
 def test_a_folder_of_cells_that_is_a_link_is_not_read(path: Path, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_table_that_is_a_link_is_neither_read_nor_recovered(path: Path, tmp_pa
     outside = (path / "cells" / "a" / "blocks.arrow").rename(tmp_path / "outside.arrow")
     (path / "cells" / "a" / name).symlink_to(outside)
     assert Session(path).table("blocks", "a").num_rows == 0
-    assert [each.what for each in verify(path)] == ["is a link: not read"]
+    assert [problem.what for problem in verify(path)] == ["is a link: not read"]
     assert recover(path) == []
     assert outside.exists()
 
@@ -295,7 +295,7 @@ def test_a_stream_cut_at_any_byte_gives_a_beginning_of_its_rows(tmp_path: Path) 
     for end in range(0, len(whole), 61):
         part.write_bytes(whole[:end])
         batches = sessions.read_part(part).batches
-        numbers = [each for batch in batches for each in batch.column("block").to_pylist()]
+        numbers = [value for batch in batches for value in batch.column("block").to_pylist()]
         assert numbers == list(range(len(numbers)))
         seen.add(len(numbers))
     assert seen >= {0, 1, 2, 3}
@@ -317,7 +317,7 @@ def test_a_stream_beside_its_finished_table_never_replaces_it(path: Path) -> Non
     stream.append([block("a", 99)])
     stream.close()
     kept.rename(final)
-    assert [each.what for each in verify(path)] == ["stream left beside its finished file"]
+    assert [problem.what for problem in verify(path)] == ["stream left beside its finished file"]
     recover(path)
     assert Session(path).table("blocks", "a").column("block").to_pylist() == [0, 1, 2]
     assert verify(path) == []
@@ -350,12 +350,12 @@ def test_verify_names_what_is_missing_damaged_or_lacks_columns(path: Path) -> No
     (folder / "events.arrow").unlink()
     (folder / "energy.arrow").write_bytes(b"x")
     sessions.write_table(folder / "blocks.arrow", pa.table({"cell_id": ["a"]}))
-    found = {each.file: each.what for each in verify(path)}
-    assert found["a/cell.arrow"] == "cell did not finish"
-    assert found["a/events.arrow"] == "missing"
-    assert "not a readable Arrow file" in found["a/energy.arrow"]
-    assert found["a/blocks.arrow"].startswith("lacks columns: block")
-    assert len(found) == 4
+    by_name = {problem.file: problem.what for problem in verify(path)}
+    assert by_name["a/cell.arrow"] == "cell did not finish"
+    assert by_name["a/events.arrow"] == "missing"
+    assert "not a readable Arrow file" in by_name["a/energy.arrow"]
+    assert by_name["a/blocks.arrow"].startswith("lacks columns: block")
+    assert len(by_name) == 4
 
 
 def test_half_written_files_of_a_killed_run_are_cleared_by_recover(path: Path) -> None:

@@ -24,10 +24,10 @@ def write(path: Path, cells: int = 2) -> Path:
     path.mkdir(parents=True)
     writer = SessionWriter(path)
     ids = [f"c{number}" for number in range(cells)]
-    plan = {"cells": [{"id": each, "label": f"cell {each}"} for each in ids]}
+    plan = {"cells": [{"id": session_id, "label": f"cell {session_id}"} for session_id in ids]}
     writer.write_session(SessionRow(session_id=path.name, status="complete", plan_json=json.dumps(plan)))
-    for place, each in enumerate(ids):
-        stream = writer.stream(each, "samples")
+    for place, session_id in enumerate(ids):
+        stream = writer.stream(session_id, "samples")
         for block in range(3):
             stream.append(
                 [SampleRow(t_ns=1000 * block + i, channel=f"ch{i % 2}", raw=i, origin="tick") for i in range(10)]
@@ -36,12 +36,12 @@ def write(path: Path, cells: int = 2) -> Path:
             stream.close()  # this cell was cut off
         else:
             stream.finish()
-            writer.write_cell(CellRow(cell_id=each, label=f"cell {each}", status="ok"))
+            writer.write_cell(CellRow(cell_id=session_id, label=f"cell {session_id}", status="ok"))
     return path
 
 
-def names(found: list[Session]) -> list[str]:
-    return [str(each.row.session_id) for each in found]
+def names(rows: list[Session]) -> list[str]:
+    return [str(row.row.session_id) for row in rows]
 
 
 @pytest.fixture

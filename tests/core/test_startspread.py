@@ -36,8 +36,8 @@ def pairs(processes: int, blocks: int, level: float = 1.0, drift: float = 0.0) -
     ]
 
 
-def claims(found: list[CellComparison]) -> float:
-    return sum(each.verdict in ("lower", "higher") for each in found) / len(found)
+def claims(rows: list[CellComparison]) -> float:
+    return sum(row.verdict in ("lower", "higher") for row in rows) / len(rows)
 
 
 @pytest.mark.parametrize(("processes", "blocks"), [(1, 20), (1, 80), (2, 40), (3, 21), (3, 81), (5, 80)])
@@ -74,9 +74,9 @@ def test_intervals_of_many_cells_hold_together() -> None:
     for _ in range(200):
         baseline = cell(source, 5, 40)
         true = [1.0, 1.0, 1.0, 1.0, 1.1, 1.1, 1.2, 1.2]
-        found = corrected_for_many([compare(cell(source, 5, 40, level), baseline) for level in true])
-        together += all((c.low or 0) <= t <= (c.high or 0) for c, t in zip(found, true, strict=True))
-        exclude += any((c.low or 0) > 1 or (c.high or 2) < 1 for c in found[:4])
+        corrected = corrected_for_many([compare(cell(source, 5, 40, level), baseline) for level in true])
+        together += all((c.low or 0) <= t <= (c.high or 0) for c, t in zip(corrected, true, strict=True))
+        exclude += any((c.low or 0) > 1 or (c.high or 2) < 1 for c in corrected[:4])
     assert together >= 0.93 * 200
     assert exclude <= 0.07 * 200
 
@@ -84,10 +84,12 @@ def test_intervals_of_many_cells_hold_together() -> None:
 def test_a_decision_and_its_interval_agree() -> None:
     source = random.Random(9)
     baseline = cell(source, 5, 80)
-    found = corrected_for_many([compare(cell(source, 5, 80, 1 + 0.01 * k), baseline) for k in range(6)])
-    for each in found:
-        assert (each.verdict == "higher") == ((each.low or 0) >= 1)
-    widths = [math.log((c.high or 1) / (c.ratio or 1)) / (c.u_log or 1) for c in found if c.verdict == "no_difference"]
+    corrected = corrected_for_many([compare(cell(source, 5, 80, 1 + 0.01 * k), baseline) for k in range(6)])
+    for entry in corrected:
+        assert (entry.verdict == "higher") == ((entry.low or 0) >= 1)
+    widths = [
+        math.log((c.high or 1) / (c.ratio or 1)) / (c.u_log or 1) for c in corrected if c.verdict == "no_difference"
+    ]
     assert all(abs(one - other) < 2 for one, other in pairwise(widths))
 
 
@@ -111,21 +113,21 @@ def test_cells_of_two_groups_are_compared_through_the_anchor_in_both() -> None:
     anchor = joined(in_group(source, 1.0, 0, 1.0), in_group(source, 1.0, 30, warm))
     early, late = in_group(source, 1.0, 0, 1.0), in_group(source, 0.8, 30, warm)
     assert not compare(late, early).paired
-    found = compare_through(compare(late, anchor), compare(early, anchor))
-    assert found is not None
-    assert found.verdict == "lower"
-    assert (found.low or 0) < 0.8 < (found.high or 0)
-    assert "through_anchor" in found.flags
+    comparison = compare_through(compare(late, anchor), compare(early, anchor))
+    assert comparison is not None
+    assert comparison.verdict == "lower"
+    assert (comparison.low or 0) < 0.8 < (comparison.high or 0)
+    assert "through_anchor" in comparison.flags
     assert compare_through(compare(late, early), compare(early, anchor)) is None
 
 
 def test_one_common_round_is_too_few_and_not_said_to_be_no_turn() -> None:
     one = CellBlocks([1.0, 1.1, 1.0], None, [0, 1, 2], starts=[0.0, 1.0, 2.0])
     once = CellBlocks([1.2, 1.2], None, [0, 7], starts=[0.2, 9.0])
-    found = compare(one, once)
-    assert (found.verdict, found.paired) == ("cannot_tell", False)
-    assert "too_few_rounds" in found.flags
-    assert "not_interleaved" not in found.flags
+    comparison = compare(one, once)
+    assert (comparison.verdict, comparison.paired) == ("cannot_tell", False)
+    assert "too_few_rounds" in comparison.flags
+    assert "not_interleaved" not in comparison.flags
 
 
 def test_an_uncertainty_from_elsewhere_widens_the_ratio() -> None:

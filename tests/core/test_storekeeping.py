@@ -80,8 +80,8 @@ def test_the_list_says_what_each_is_the_last_used_first(shelf: Shelf, capsys: py
     old, new = shelf.put("old", 40), shelf.put("new", 1)
     assert shelf.store.find(SOURCE, step("old")) is not None  # a use
     listed = json.loads(run(capsys, "list", "--json")[1])
-    assert [each["key"] for each in listed] == [old.name, new.name]
-    assert [each["lineage"] for each in listed] == [["given", "old"], ["given", "new"]]
+    assert [artifact["key"] for artifact in listed] == [old.name, new.name]
+    assert [artifact["lineage"] for artifact in listed] == [["given", "old"], ["given", "new"]]
     assert listed[0]["size_bytes"] == sum(f.stat().st_size for f in old.rglob("*") if f.is_file())
     text = run(capsys, "list")[1]
     assert "given > old" in text
@@ -106,9 +106,9 @@ def test_prune_takes_what_is_damaged_or_long_unused(shelf: Shelf, capsys: pytest
     left = shelf.store.root / ".making-killed"
     left.mkdir()
     assert "2 artifacts" in run(capsys, "prune", "--dry-run")[1]
-    assert all(each.is_dir() for each in (recent, old, damaged, left)), "a dry run removes nothing"
+    assert all(item.is_dir() for item in (recent, old, damaged, left)), "a dry run removes nothing"
     code, text = run(capsys, "prune")
-    assert (code, [each.name for each in shelf.store.root.iterdir()]) == (0, [recent.name])
+    assert (code, [entry.name for entry in shelf.store.root.iterdir()]) == (0, [recent.name])
     assert f"removed {old.name}" in text
     assert run(capsys, "prune", "--unused-days", "0")[1].startswith(f"removed {recent.name}")
     assert list(shelf.store.root.iterdir()) == []
@@ -117,7 +117,7 @@ def test_prune_takes_what_is_damaged_or_long_unused(shelf: Shelf, capsys: pytest
 def test_prune_by_key_takes_that_one_alone(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = shelf.put("one"), shelf.put("two", 99)
     assert run(capsys, "prune", one.name[:12])[0] == 0
-    assert [each.name for each in shelf.store.root.iterdir()] == [two.name]
+    assert [entry.name for entry in shelf.store.root.iterdir()] == [two.name]
     with pytest.raises(SystemExit) as end:
         main(["artifacts", "prune", "nosuch"])
     assert end.value.code == 2

@@ -35,10 +35,10 @@ def test_a_counter_that_never_changes_is_found_out(tmp_path: Path) -> None:
     file = tmp_path / "energy_uj"
     file.write_text("5\n")
     clock = itertools.count(step=1_000_000)
-    (found,) = calibrate([channel(str(file))], 0.1, lambda: next(clock))
-    assert found.frozen
-    assert found.period_s is None
-    assert found.window_for_1_percent_s is None
+    (calibration,) = calibrate([channel(str(file))], 0.1, lambda: next(clock))
+    assert calibration.frozen
+    assert calibration.period_s is None
+    assert calibration.window_for_1_percent_s is None
 
 
 def test_the_energy_of_a_frozen_counter_is_withheld_and_not_zero() -> None:
@@ -86,6 +86,6 @@ def test_a_period_in_which_the_reader_itself_was_kept_waiting_is_not_the_sensors
         return now_ns
 
     file.write_text("0")
-    (found,) = calibrate([channel(str(file))], 2.0, clock)
-    assert found.period_s == pytest.approx(0.010, rel=0.2)
-    assert found.period_high_s == pytest.approx(0.010, rel=0.2)
+    (calibration,) = calibrate([channel(str(file))], 2.0, clock)
+    assert calibration.period_s == pytest.approx(0.010, rel=0.2)
+    assert calibration.period_high_s == pytest.approx(0.010, rel=0.2)

@@ -108,7 +108,7 @@ def test_batches_see_what_two_lags_do_not_and_slow_series_are_flagged() -> None:
     cells = (correlated(rng, 1500, 40, 0.9) + rng.normal(size=(1500, 40))).tolist()
     intervals = [mean_interval(cell) for cell in cells]
     assert sum(map(holds_zero, intervals)) / 1500 >= 0.81
-    assert sum("slow_changes" in each.flags for each in intervals) / 1500 >= 0.5
+    assert sum("slow_changes" in interval.flags for interval in intervals) / 1500 >= 0.5
     states = []
     for _ in range(300):
         state, blocks = 1.0, []
@@ -116,9 +116,9 @@ def test_batches_see_what_two_lags_do_not_and_slow_series_are_flagged() -> None:
             state = -state if rng.random() < 1 / 15 else state
             blocks.append(state + 0.5 * rng.normal())
         states.append(mean_interval(blocks))
-    assert sum("slow_changes" in each.flags for each in states) / 300 >= 0.95
+    assert sum("slow_changes" in state.flags for state in states) / 300 >= 0.95
     quiet = [mean_interval(cell) for cell in rng.normal(size=(500, 80)).tolist()]
-    assert sum("slow_changes" in each.flags for each in quiet) / 500 <= 0.1
+    assert sum("slow_changes" in state.flags for state in quiet) / 500 <= 0.1
 
 
 def test_negative_correlation_promises_nothing() -> None:
@@ -215,15 +215,15 @@ def test_unequal_work_widens_a_ratio_by_its_bias() -> None:
     source = random.Random(5)
     work = [source.lognormvariate(0.0, 1.6) for _ in range(20)]
     energies = [30.0 + x for x in work]
-    found = ratio_interval(energies, work)
-    assert "unequal_work" in found.flags
+    interval = ratio_interval(energies, work)
+    assert "unequal_work" in interval.flags
     assert "unequal_work" not in ratio_interval(energies, [1.0 + 0.01 * x for x in work]).flags
 
 
 def test_a_positive_quantity_has_a_positive_interval() -> None:
-    found = positive(interval_around(42.0, 39.0, 20, n=20))
-    assert 0 < (found.low or 0) < 42 < (found.high or 0)
-    assert (found.low or 0) * (found.high or 0) == pytest.approx(42**2)
+    interval = positive(interval_around(42.0, 39.0, 20, n=20))
+    assert 0 < (interval.low or 0) < 42 < (interval.high or 0)
+    assert (interval.low or 0) * (interval.high or 0) == pytest.approx(42**2)
     negative = interval_around(-1.0, 1.0, 20, n=20)
     assert positive(negative) == negative
 
@@ -296,10 +296,10 @@ def test_a_difference_without_turns_is_not_told() -> None:
 def test_cells_of_different_groups_are_not_paired_by_equal_numbers_of_rounds() -> None:
     candidate, baseline = cells_in_turns(2, 0.8, drift=0.0)
     after = replace(candidate, starts=[1000 + 2 * number for number in range(40)])
-    found = compared(after, baseline)
-    assert not found.paired
-    assert found == compare_apart(*(known(cell.log_mean) for cell in (after, baseline)), start_u=0.0)
-    assert found.verdict == "cannot_tell"
+    comparison = compared(after, baseline)
+    assert not comparison.paired
+    assert comparison == compare_apart(*(known(cell.log_mean) for cell in (after, baseline)), start_u=0.0)
+    assert comparison.verdict == "cannot_tell"
     for unknown in (replace(after, starts=None), replace(after, rounds=None)):
         assert not compared(unknown, baseline).paired
 
@@ -319,9 +319,9 @@ def test_a_repeated_block_is_one_turn() -> None:
         [*range(6), 5, *range(6, 40)],
         starts=[*starts[:6], starts[5] + 0.5, *starts[6:]],
     )
-    found, plain = compared(repeated, baseline), compared(candidate, baseline)
-    assert (found.n, found.ratio) == (40, pytest.approx(plain.ratio))
-    assert found.u_log == pytest.approx(plain.u_log)
+    rows, plain = compared(repeated, baseline), compared(candidate, baseline)
+    assert (rows.n, rows.ratio) == (40, pytest.approx(plain.ratio))
+    assert rows.u_log == pytest.approx(plain.u_log)
 
 
 def test_pairs_that_share_a_process_are_of_one_process() -> None:
@@ -348,14 +348,14 @@ def test_no_difference_comes_with_the_smallest_that_could_be_seen() -> None:
 def test_unpaired_cells_follow_welch() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.normal(100, 1, 21), rng.normal(101, 4, 21)
-    found = compared(CellBlocks(x.tolist()), CellBlocks(y.tolist()))
+    comparison = compared(CellBlocks(x.tolist()), CellBlocks(y.tolist()))
     sx, sy = spread_of(x.tolist()), spread_of(y.tolist())
     u = math.hypot(sx.u / sx.mean, sy.u / sy.mean)
-    assert found.u_log == pytest.approx(u, rel=1e-9)
-    assert found.ratio == pytest.approx(x.mean() / y.mean())
+    assert comparison.u_log == pytest.approx(u, rel=1e-9)
+    assert comparison.ratio == pytest.approx(x.mean() / y.mean())
     parts = [(s.u / s.mean) ** 2 for s in (sx, sy)]
     welch = sum(parts) ** 2 / (parts[0] ** 2 / sx.df + parts[1] ** 2 / sy.df)
-    assert found.df == pytest.approx(welch)
+    assert comparison.df == pytest.approx(welch)
 
 
 def test_a_comparison_of_one_process_each_says_so_and_too_few_blocks_cannot_tell() -> None:

@@ -38,9 +38,9 @@ def test_a_matrix_on_a_4_bit_grid_is_told_from_one_that_is_not() -> None:
     grid = (source.integers(0, 16, (8, 2, 32)) * scales - 1).reshape(8, 64).astype(np.float32)
     both = source_evidence([(512, free), (512, grid)], 1024)
     assert both == {"source_4bit_share": 0.5}
-    found = source_evidence([(512, grid)], 600)
-    assert found["source_4bit_share"] == pytest.approx(512 / 600, abs=1e-4)
-    assert "4-bit grid" in str(found["caution"])
+    evidence = source_evidence([(512, grid)], 600)
+    assert evidence["source_4bit_share"] == pytest.approx(512 / 600, abs=1e-4)
+    assert "4-bit grid" in str(evidence["caution"])
     grid[3, 40] += 1e-3  # seventeen values in one block
     spoilt = grid.copy()
     spoilt[3, 32:49] = np.arange(17)

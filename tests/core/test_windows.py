@@ -246,8 +246,8 @@ def test_energy_of_blocks_and_phases_follows_the_power_through_every_wrap(bench:
     rows = _energies(done)
     assert len(rows) == 9
     idle: list[dict[str, float | None]] = done.cell("a")["idle"]  # type: ignore[assignment]
-    assert [each["when"] for each in idle] == ["before", "after"]
-    powers_w = [each["power_w"] for each in idle if each["power_w"] is not None]
+    assert [power["when"] for power in idle] == ["before", "after"]
+    powers_w = [power["power_w"] for power in idle if power["power_w"] is not None]
     assert powers_w == pytest.approx([UNLOADED_W] * len(powers_w), rel=0.1)
     compared = 0
     for block in done.rows("blocks"):
@@ -289,7 +289,11 @@ def test_the_setup_of_a_decode_request_is_not_counted(bench: Bench) -> None:
     truth = Truth(bench.folder / "truth")
     requests = done.rows("requests")
     for row in done.rows("energy"):
-        own = [(int(str(each["t0_ns"])), int(str(each["t1_ns"]))) for each in requests if each["block"] == row["block"]]
+        own = [
+            (int(str(request["t0_ns"])), int(str(request["t1_ns"])))
+            for request in requests
+            if request["block"] == row["block"]
+        ]
         true_j = sum(truth.between(*edges) for edges in own)
         slack_j = sum(truth.slack_j(*edges) for edges in own)
         assert float(str(row["gross_j"])) == pytest.approx(true_j, abs=slack_j)

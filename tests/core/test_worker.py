@@ -97,22 +97,22 @@ def test_a_block_has_edges_with_the_counters_around_each_phase(worker: WorkerPro
     before = time.perf_counter_ns()
     block = Block.from_json(worker.ask({"op": "run", "first": 0, "count": 2}, 30), 1)
     after = time.perf_counter_ns()
-    assert [[edge.kind for edge in each.edges] for each in block.requests] == [
+    assert [[edge.kind for edge in request.edges] for request in block.requests] == [
         ["start", "prefill", "decode", "end"]
     ] * 2
-    assert all(edge.raw == (41,) for each in block.requests for edge in each.edges)
-    times = [edge.t_ns for each in block.requests for edge in each.edges]
+    assert all(edge.raw == (41,) for request in block.requests for edge in request.edges)
+    times = [edge.t_ns for request in block.requests for edge in request.edges]
     assert block.began_ns is not None
     assert [before, block.began_ns, *times, after] == sorted([before, block.began_ns, *times, after])
-    for each in block.requests:
-        assert (len(each.output), len(each.token_t_ns), each.decode_tokens) == (4, 4, 3)
-        assert each.edges[1].t_ns < each.token_t_ns[0] <= each.edges[2].t_ns
+    for request in block.requests:
+        assert (len(request.output), len(request.token_t_ns), request.decode_tokens) == (4, 4, 3)
+        assert request.edges[1].t_ns < request.token_t_ns[0] <= request.edges[2].t_ns
 
 
 def test_requests_go_round_the_list(worker: WorkerProcess, opened: Open) -> None:
     opened()
     block = Block.from_json(worker.ask({"op": "run", "first": 10, "count": 4}, 30), 1)
-    assert [each.prompt_index for each in block.requests] == [10, 11, 0, 1]
+    assert [request.prompt_index for request in block.requests] == [10, 11, 0, 1]
 
 
 def test_what_cannot_be_answered_is_an_error_and_the_worker_goes_on(worker: WorkerProcess, opened: Open) -> None:
@@ -139,13 +139,13 @@ def test_an_unknown_workload_is_an_error_that_names_the_known_ones(opened: Open)
 def test_the_inspection_tells_memory_by_system_and_runtime(worker: WorkerProcess, opened: Open) -> None:
     opened()
     worker.ask({"op": "run", "first": 0, "count": 1}, 30)
-    found = worker.ask({"op": "inspect"}, 30)
-    assert found["kv_allocated_bytes"] == 512
-    assert found["kv_used_bytes"] > 4
-    assert found["workspace_bytes"] is None
-    assert found["rss_peak_bytes"] >= found["rss_bytes"] > 1 << 20
-    assert found["rss_anon_bytes"] + found["rss_file_bytes"] <= found["rss_bytes"]
-    assert found["evidence"] == {}
+    answer = worker.ask({"op": "inspect"}, 30)
+    assert answer["kv_allocated_bytes"] == 512
+    assert answer["kv_used_bytes"] > 4
+    assert answer["workspace_bytes"] is None
+    assert answer["rss_peak_bytes"] >= answer["rss_bytes"] > 1 << 20
+    assert answer["rss_anon_bytes"] + answer["rss_file_bytes"] <= answer["rss_bytes"]
+    assert answer["evidence"] == {}
 
 
 def test_noise_of_the_runtime_goes_to_standard_error(worker: WorkerProcess, opened: Open) -> None:
@@ -175,9 +175,9 @@ def test_a_session_without_workload_answers_prompts_and_is_compared_with_itself(
     kept = worker.ask({"op": "refer", **asked, "folder": str(folder)}, 30)
     assert (kept["prompts"], kept["tokens"], kept["random"]) == (2, 5, True)
     assert {file.name for file in folder.iterdir()} == {"reference.json", "logits-0.npy", "logits-1.npy"}
-    found = worker.ask({"op": "agree", "folder": str(folder)}, 30)
-    assert found["divergences"] == []
-    assert found["forced"]["top1"] == found["forced"]["positions"] == 10
+    answer = worker.ask({"op": "agree", "folder": str(folder)}, 30)
+    assert answer["divergences"] == []
+    assert answer["forced"]["top1"] == answer["forced"]["positions"] == 10
     with pytest.raises(WorkerError, match="without a workload"):
         worker.ask({"op": "run", "first": 0, "count": 1}, 30)
 

@@ -27,9 +27,9 @@ def start() -> Iterator[Start]:
         return made[-1]
 
     yield begin
-    for each in made:
-        each.kill()
-        each.close()
+    for item in made:
+        item.kill()
+        item.close()
 
 
 def cause_of(worker: WorkerProcess, timeout_s: float = 20.0) -> Cause:

@@ -51,7 +51,7 @@ def write_toy_checkpoint(folder: Path, **config: object) -> Path:
 def toml(value: object) -> str:
     """A value as TOML writes it; JSON is the same for all that is used here."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
     return json.dumps(value)
 
 
@@ -64,8 +64,8 @@ class Started:
 
     def session_folder(self) -> Path:
         """The folder that the run has made."""
-        found = until(lambda: list(self.out.glob("*/session.arrow")), "a session")
-        return found[0].parent
+        value = until(lambda: list(self.out.glob("*/session.arrow")), "a session")
+        return value[0].parent
 
     def blocks(self) -> list[dict[str, object]]:
         """The finished blocks so far."""
@@ -99,7 +99,7 @@ class Done:
 
     def cell(self, backend: str) -> dict[str, object]:
         """The row of the one cell of that backend entry."""
-        (row,) = [each for each in self.session.cells().to_pylist() if each["backend"] == backend]
+        (row,) = [row for row in self.session.cells().to_pylist() if row["backend"] == backend]
         return row
 
     def rows(self, table: str, backend: str | None = None) -> list[dict[str, object]]:
@@ -112,24 +112,24 @@ def until(look: Callable[[], T], what: str, seconds: float = 120.0) -> T:
     """What ``look`` gives, as soon as that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
+        evidence = look()
+        if evidence:
+            return evidence
         time.sleep(0.02)
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
 def children_of(pid: int) -> list[int]:
     """Process ids of the children, by the kernel (CONFIG_PROC_CHILDREN) or by search."""
-    found: list[int] = []
+    rows: list[int] = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == pid:
-            found.append(int(stat.parent.name))
-    return found
+            rows.append(int(stat.parent.name))
+    return rows
 
 
 def state_of(pid: int) -> str | None:
@@ -228,7 +228,7 @@ class Bench:
         if "--resume" in arguments:
             folder: Path | None = Path(str(arguments[arguments.index("--resume") + 1]))
         else:
-            folder = next((each.parent for each in started.out.glob("*/session.arrow")), None)
+            folder = next((path.parent for path in started.out.glob("*/session.arrow")), None)
         return Done(started.process.returncode, output, errors, folder)
 
     def stop_all(self) -> None:

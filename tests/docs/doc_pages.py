@@ -35,8 +35,8 @@ class Block:
 
     def word(self, key: str) -> str | None:
         """The value of ``key=VALUE`` behind the language."""
-        found = [each.partition("=")[2] for each in self.words if each.startswith(f"{key}=")]
-        return found[0] if found else None
+        result = [word.partition("=")[2] for word in self.words if word.startswith(f"{key}=")]
+        return result[0] if result else None
 
 
 def all_pages() -> list[Path]:
@@ -51,7 +51,7 @@ def page(name: str) -> str:
 
 def blocks(name: str) -> list[Block]:
     """The fenced blocks of a page of docs/."""
-    return [Block(name, found[1], tuple(found[2].split()), found[3]) for found in _FENCE.finditer(page(name))]
+    return [Block(name, entry[1], tuple(entry[2].split()), entry[3]) for entry in _FENCE.finditer(page(name))]
 
 
 def prose(text: str) -> str:
@@ -61,5 +61,5 @@ def prose(text: str) -> str:
 
 def anchors(text: str) -> set[str]:
     """Anchors of a page's headings, as GitHub makes them."""
-    found = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in found}
+    matches = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", match.lower()).strip().replace(" ", "-") for match in matches}

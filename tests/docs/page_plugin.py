@@ -47,7 +47,7 @@ class Example:
 
     def joulebench(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line with the example plugin installed."""
-        parts = [str(self.folder), *(str(ROOT / each) for each in ("core", "plugins", "profiles", "reports"))]
+        parts = [str(self.folder), *(str(ROOT / item) for item in ("core", "plugins", "profiles", "reports"))]
         environment = {
             **os.environ,
             "JOULEBENCH_CACHE": str(self.folder / "cache"),

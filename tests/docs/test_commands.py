@@ -23,7 +23,7 @@ def _command_lines(file: Path) -> Iterator[list[str]]:
     """Words behind ``joulebench`` of every command line on a page."""
     text = file.read_text(encoding="utf-8")
     lines = [line for block in _SHELL.findall(text) for line in block.replace("\\\n", " ").splitlines()]
-    lines += [" ".join(found.split()) for found in _INLINE.findall(prose(text))]
+    lines += [" ".join(entry.split()) for entry in _INLINE.findall(prose(text))]
     for line in lines:
         if "joulebench " not in line:
             continue

@@ -64,7 +64,7 @@ def test_the_page_s_probe_gives_joules_that_are_called_simulated(example_run: Pa
 
 
 def test_the_page_s_observer_and_command_are_called(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = [each.code for each in blocks("plugins.md") if "observer" in each.words]
+    (code,) = [block.code for block in blocks("plugins.md") if "observer" in block.words]
     module = ModuleType("observing")
     exec(compile(code, "plugins.md", "exec"), vars(module))  # noqa: S102  the page's own code
     registry = Registry()
@@ -89,7 +89,7 @@ def test_each_way_of_reading_a_session_works(
 
 
 def test_the_page_s_reader_of_streams_stops_where_they_break_off(example_run: Path, tmp_path: Path) -> None:
-    (code,) = [each.code for each in blocks("session-format.md") if "def read_part" in each.code]
+    (code,) = [block.code for block in blocks("session-format.md") if "def read_part" in block.code]
     import pyarrow as pa
 
     names: dict[str, object] = {"pa": pa}
@@ -107,20 +107,20 @@ def test_the_page_s_reader_of_streams_stops_where_they_break_off(example_run: Pa
 
 
 def _profiles(word: str) -> list[Block]:
-    return [each for each in blocks("profiles.md") if word in each.words]
+    return [block for block in blocks("profiles.md") if word in block.words]
 
 
 def test_every_example_profile_can_be_planned() -> None:
-    assert [len(_planned(each).cells) > 0 for each in _profiles("plan")] == [True] * 5
+    assert [len(_planned(profile).cells) > 0 for profile in _profiles("plan")] == [True] * 5
 
 
 def test_the_example_of_simulated_devices_can_be_planned() -> None:
-    (example,) = [each for each in blocks("fpga.md") if each.words == ("plan",)]
+    (example,) = [block for block in blocks("fpga.md") if block.words == ("plan",)]
     assert _planned(example).cells
 
 
 def test_the_example_of_a_published_procedure_can_be_planned() -> None:
-    (example,) = [each for each in blocks("melodi.md") if each.words == ("plan",)]
+    (example,) = [block for block in blocks("melodi.md") if block.words == ("plan",)]
     assert _planned(example).cells
 
 
@@ -135,14 +135,14 @@ def test_the_protocol_s_defaults_are_those_that_the_page_names_first() -> None:
 
 
 def test_axes_make_as_many_cells_as_the_page_says() -> None:
-    (axes,) = [each for each in _profiles("plan") if "torch-static" in each.code]
+    (axes,) = [profile for profile in _profiles("plan") if "torch-static" in profile.code]
     assert len(_planned(axes).cells) == 15
 
 
 def test_include_and_exclude_leave_what_the_page_says() -> None:
-    (pattern,) = [each for each in _profiles("plan") if "[[include]]" in each.code]
+    (pattern,) = [profile for profile in _profiles("plan") if "[[include]]" in profile.code]
     cells = _planned(pattern).cells
-    kept = {(each.backend_settings["dtype"], each.backend_settings["threads"], each.workload) for each in cells}
+    kept = {(cell.backend_settings["dtype"], cell.backend_settings["threads"], cell.workload) for cell in cells}
     expected = {(dtype, threads, "generate") for dtype in ("float32", "bfloat16") for threads in (1, 2)}
     assert kept == expected | {("float32", 1, "idle"), ("bfloat16", 1, "idle")}
 
@@ -150,7 +150,7 @@ def test_include_and_exclude_leave_what_the_page_says() -> None:
 def test_a_chain_of_techniques_is_read_in_order() -> None:
     (block,) = _profiles("parse")
     profile = parse_profile(block.code, block.page, Path.cwd())
-    chains = {each.label: [step.plugin for step in each.steps] for each in profile.techniques}
+    chains = {technique.label: [step.plugin for step in technique.steps] for technique in profile.techniques}
     assert chains == {"none": [], "sparse": ["some-pruning"], "sparse-and-small": ["some-pruning", "some-quantization"]}
 
 

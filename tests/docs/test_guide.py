@@ -26,8 +26,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     venv = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     (packages,) = venv.glob("lib/python3*/site-packages")
-    folders = [each for each in site.getsitepackages() if Path(each).is_dir()]
-    lines = [f"import site; site.addsitedir({each!r})" for each in folders]
+    folders = [folder for folder in site.getsitepackages() if Path(folder).is_dir()]
+    lines = [f"import site; site.addsitedir({folder!r})" for folder in folders]
     (packages / "here.pth").write_text("\n".join(lines) + "\n")
     for name, module in _WORDS.items():
         script = venv / "bin" / name
@@ -50,7 +50,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def transcript(shell: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int, str]]:
     """(commands, exit code, output) of each block, run in one shell after another."""
     folder = tmp_path_factory.mktemp("guide")
-    found: list[tuple[str, int, str]] = []
+    rows: list[tuple[str, int, str]] = []
     start = time.monotonic()
     for block in blocks("plugin-guide.md"):
         if block.language != "sh" or "run" not in block.words:
@@ -60,11 +60,11 @@ def transcript(shell: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         done = subprocess.run(
             ["sh", "-ec", code], cwd=place, env=shell, capture_output=True, text=True, check=False, timeout=500
         )
-        found.append((block.code, done.returncode, done.stdout + done.stderr))
+        rows.append((block.code, done.returncode, done.stdout + done.stderr))
     spent = time.monotonic() - start
-    text = "\n".join(f"$ {code}{output}" for code, _, output in found)
+    text = "\n".join(f"$ {code}{output}" for code, _, output in rows)
     (folder / "transcript.txt").write_text(f"{text}\n{spent:.1f} s\n")
-    return found
+    return rows
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def test_no_page_names_a_private_path_or_host(file: Path) -> None:
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert {f"docs/{each.name}" for each in DOCS.glob("*.md")} <= set(_LINK.findall(readme))
+    assert {f"docs/{path.name}" for path in DOCS.glob("*.md")} <= set(_LINK.findall(readme))
 
 
 def test_every_page_has_one_place_in_the_site_s_navigation() -> None:
@@ -62,7 +62,7 @@ def test_the_readme_names_every_extra_that_users_install() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     extras = set(project["optional-dependencies"]) - {"test", "lint", "docs"}
-    assert {each for each in extras if f"`{each}`" in readme} == extras
+    assert {extra for extra in extras if f"`{extra}`" in readme} == extras
 
 
 def test_an_extra_that_a_page_names_exists() -> None:

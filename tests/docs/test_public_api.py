@@ -29,8 +29,8 @@ def _public(module: ModuleType) -> list[str]:
     """Names that a module defines itself, but for private ones and constants of its working."""
     return [
         name
-        for name, each in vars(module).items()
-        if not name.startswith("_") and f"{getattr(each, '__module__', '')}.".startswith(f"{module.__name__}.")
+        for name, member in vars(module).items()
+        if not name.startswith("_") and f"{getattr(member, '__module__', '')}.".startswith(f"{module.__name__}.")
     ]
 
 
@@ -72,7 +72,7 @@ def test_a_hook_says_when_it_is_called_and_shows_an_example(name: str) -> None:
     assert isinstance(function, ast.FunctionDef)
     assert function.name == name
     wanted = list(inspect.signature(getattr(hookspecs, name)).parameters)
-    assert [each.arg for each in function.args.args] == wanted
+    assert [arg.arg for arg in function.args.args] == wanted
 
 
 def test_every_kind_has_its_hook() -> None:
@@ -97,7 +97,7 @@ def test_the_page_s_contract_holds_of_the_page_s_plugin(tmp_path: Path, monkeypa
             (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
             (tmp_path / name).write_text(block.code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    (code,) = [each.code for each in blocks("plugins.md") if "contract" in each.words]
+    (code,) = [block.code for block in blocks("plugins.md") if "contract" in block.words]
     names: dict[str, object] = {}
     exec(compile(code, "plugins.md", "exec"), names)  # noqa: S102  the page's own code
     made = names["TestBoard"]
@@ -163,14 +163,14 @@ def _nvml() -> Sequence[tuple[str, str, str, str]]:
     pytest.importorskip("pynvml")
     from joulebench_plugins.nvml.devices import _KINDS
 
-    return [(f"nvml/gpu-0/{name}", each.quantity, each.unit, each.kind) for name, each in _KINDS.items()]
+    return [(f"nvml/gpu-0/{name}", kind.quantity, kind.unit, kind.kind) for name, kind in _KINDS.items()]
 
 
 def test_every_channel_is_on_the_page_of_sensors(tmp_path: Path) -> None:
     table = _table()
     assert len(table) > 20
-    found = [(c.path, c.quantity, c.unit, c.kind) for c in _given(tmp_path)]
-    assert {path.partition("/")[0] for path, *_ in found} >= {"rapl", "thermal", "rail", "cpu"}
-    for path, *said in [*found, *_nvml()]:
+    result = [(c.path, c.quantity, c.unit, c.kind) for c in _given(tmp_path)]
+    assert {path.partition("/")[0] for path, *_ in result} >= {"rapl", "thermal", "rail", "cpu"}
+    for path, *said in [*result, *_nvml()]:
         shown = [meant for pattern, meant in table.items() if re.fullmatch(pattern, path)]
         assert tuple(said) in shown, path

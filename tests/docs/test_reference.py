@@ -53,11 +53,11 @@ def test_every_region_that_can_be_made_is_on_some_page(reference: ModuleType) ->
 def test_every_column_stands_with_its_unit_and_meaning(name: str) -> None:
     kind, _, key = name.partition("-")
     fields = list(_TABLES[key] if kind == "table" else _STRUCTS[key])
-    found = {row[0].strip("`"): row[2:] for row in _rows(_region(name, page("session-format.md")))}
+    by_name = {row[0].strip("`"): row[2:] for row in _rows(_region(name, page("session-format.md")))}
     for field in fields:
         unit = (field.metadata or {}).get(b"unit", b"").decode()
-        assert found[field.name][0] == unit
-        assert found[field.name][1]
+        assert by_name[field.name][0] == unit
+        assert by_name[field.name][1]
 
 
 def test_columns_with_a_unit_in_their_name_have_it_in_their_metadata() -> None:
@@ -87,8 +87,8 @@ def test_every_minor_version_of_the_session_s_format_says_what_it_added() -> Non
 def test_every_key_of_every_section_of_a_profile_is_documented() -> None:
     text = page("profiles.md")
     for section, options in section_options().items():
-        found = {row[0] for row in _rows(_region(f"section-{section}", text))}
-        assert {f"`{option.name}`" for option in options} <= found
+        names = {row[0] for row in _rows(_region(f"section-{section}", text))}
+        assert {f"`{option.name}`" for option in options} <= names
 
 
 def test_every_option_of_every_plugin_is_documented(reference: ModuleType) -> None:
@@ -172,15 +172,15 @@ def _flags_given(file: Path) -> set[str]:
     ``run.flags["NAME"] = None``, ``flags.append("NAME")``, ``flags = [*turn.flags, "NAME"]``,
     ``without_energy(window, "NAME")``, and words of a keyword argument ``flags=("NAME",)``.
     """
-    found: set[str] = set()
+    matches: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Subscript) and _is_flags(node.value):
-            found |= _words(node.slice)
+            matches |= _words(node.slice)
         elif _holds_flags(node):
-            found |= _words(node.value)
+            matches |= _words(node.value)
         elif isinstance(node, ast.Call) and _sets_a_flag(node.func):
-            found |= {word for argument in node.args for word in _words(argument)}
-    return found
+            matches |= {word for argument in node.args for word in _words(argument)}
+    return matches
 
 
 def _holds_flags(node: ast.AST) -> TypeGuard[ast.Assign | ast.keyword]:

@@ -17,7 +17,7 @@ from joulebench.meter.live.sampler import edge_reader, load_factory
 from joulebench.protocol import Block, OpenOrder
 
 _MESSAGES: Final = [
-    (each.words[0], json.loads(each.code)) for each in blocks("worker-protocol.md") if each.language == "json"
+    (block.words[0], json.loads(block.code)) for block in blocks("worker-protocol.md") if block.language == "json"
 ]
 _PAIRS: Final = [(request, answer) for (kind, request), (_, answer) in pairwise(_MESSAGES) if kind == "request"]
 
@@ -28,7 +28,7 @@ def answers(example: Example) -> dict[str, dict[str, Any]]:
     folder = example.folder
     (folder / "prompts.jsonl").write_text('{"text": "one two three"}\n')
     (folder / "reference").mkdir()
-    paths = [str(folder), *(str(ROOT / each) for each in ("core", "plugins"))]
+    paths = [str(folder), *(str(ROOT / item) for item in ("core", "plugins"))]
     worker = subprocess.Popen(
         [sys.executable, "-m", "joulebench.worker"],
         cwd=folder,
@@ -39,7 +39,7 @@ def answers(example: Example) -> dict[str, dict[str, Any]]:
     )
     assert worker.stdin is not None
     assert worker.stdout is not None
-    found: dict[str, dict[str, Any]] = {}
+    document: dict[str, dict[str, Any]] = {}
     for request, _ in _PAIRS:
         order = dict(request)
         if order["op"] == "open":
@@ -48,9 +48,9 @@ def answers(example: Example) -> dict[str, dict[str, Any]]:
             order["edges"] = [{**order["edges"][0], "path": "power1_input"}]
         worker.stdin.write(json.dumps(order) + "\n")
         worker.stdin.flush()
-        found[order["op"]] = json.loads(worker.stdout.readline())
+        document[order["op"]] = json.loads(worker.stdout.readline())
     assert worker.wait(timeout=30) == 0
-    return found
+    return document
 
 
 @pytest.mark.parametrize("op", ["hello", "open", "run", "refer", "agree", "inspect", "close"])

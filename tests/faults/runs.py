@@ -89,12 +89,12 @@ def _leftovers(token: str, patience_s: float = 3.0) -> list[tuple[str, str]]:
 
 def _bearers(token: str) -> list[tuple[int, str]]:
     mark = f"{_VARIABLE}={token}".encode()
-    found: list[tuple[int, str]] = []
+    rows: list[tuple[int, str]] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (process / "environ").read_bytes():
                 words = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-                found.append((int(process.name), words))
+                rows.append((int(process.name), words))
         except OSError:
             continue
-    return found
+    return rows

@@ -31,7 +31,7 @@ def _imported(tmp_path: Path, rows: list[published.Row]) -> Session:
 
 
 def _verdicts(group: GroupAnalysis) -> dict[str, str]:
-    return {each.claim: each.verdict for each in group.findings}
+    return {finding.claim: finding.verdict for finding in group.findings}
 
 
 def _answers(count: int) -> list[list[Ask]]:
@@ -45,8 +45,8 @@ def _answers(count: int) -> list[list[Ask]]:
 
 
 def test_the_coefficients_of_a_made_up_table_are_found(tmp_path: Path) -> None:
-    found = analyse(_imported(tmp_path, published.rows(150)))
-    [gpu] = [group for group in found.groups if group.provenance == "measured"]
+    analysis = analyse(_imported(tmp_path, published.rows(150)))
+    [gpu] = [group for group in analysis.groups if group.provenance == "measured"]
     truths = (published.PROMPT_J, published.PREFILL_J, published.DECODE_J)
     for (name, figure), truth in zip(gpu.phase_model.terms, truths, strict=True):
         assert figure.value == pytest.approx(truth, abs=2 * (figure.half_width or 0)), name
@@ -55,15 +55,15 @@ def test_the_coefficients_of_a_made_up_table_are_found(tmp_path: Path) -> None:
 
 
 def test_measured_and_estimated_energies_stay_apart(tmp_path: Path) -> None:
-    found = analyse(_imported(tmp_path, published.rows(40)))
-    by_provenance = {group.provenance: group for group in found.groups}
+    analysis = analyse(_imported(tmp_path, published.rows(40)))
+    by_provenance = {group.provenance: group for group in analysis.groups}
     assert set(by_provenance) == {"measured", "estimated"}
-    measured, estimated = (by_provenance[each].ratio_of_sums.value for each in ("measured", "estimated"))
+    measured, estimated = (by_provenance[item].ratio_of_sums.value for item in ("measured", "estimated"))
     assert measured is not None
     assert estimated == pytest.approx(measured * published.CPU_SHARE)
     # The GPU is measured and the CPU estimated: no share of both.
-    shares = [each for group in found.groups for each in group.findings if "GPU" in each.claim]
-    assert {each.verdict for each in shares} == {"cannot tell"}
+    shares = [finding for group in analysis.groups for finding in group.findings if "GPU" in finding.claim]
+    assert {share.verdict for share in shares} == {"cannot tell"}
 
 
 def test_one_channel_can_be_analysed_alone(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_measured_session_is_judged(tmp_path: Path) -> None:
 def test_gpu_and_cpu_of_one_provenance_are_compared(tmp_path: Path) -> None:
     meters = [Meter("rapl/package-0", 50.0), Meter("nvml/gpu-0", 150.0, domain="gpu-0")]
     [group] = analyse(write(tmp_path / "s", _answers(20), meters)).groups
-    [finding] = [each for each in group.findings if "GPU" in each.claim]
+    [finding] = [finding for finding in group.findings if "GPU" in finding.claim]
     assert finding.verdict == "holds"
     assert finding.figure is not None
     assert finding.figure.value == pytest.approx(0.75)
@@ -143,7 +143,7 @@ def test_repetitions_are_not_more_prompts(tmp_path: Path) -> None:
 def test_a_machine_that_drifts_widens_the_interval_and_is_named(tmp_path: Path) -> None:
     rows = published.rows(400)
     for row in rows[300:]:
-        for name in [each for each in row if each.startswith("energy_consumption_llm")]:
+        for name in [value for value in row if value.startswith("energy_consumption_llm")]:
             row[name] = float(str(row[name])) * 1.5
     [gpu] = [group for group in analyse(_imported(tmp_path, rows)).groups if group.provenance == "measured"]
     simple, honest = gpu.ratio_of_sums, gpu.ratio_of_sums_in_order
@@ -167,42 +167,42 @@ def test_blocks_that_were_disturbed_are_named(tmp_path: Path) -> None:
     ids=["no block", "one prompt", "three prompts"],
 )
 def test_a_session_with_hardly_anything_has_no_interval_and_no_claim(tmp_path: Path, blocks: list[list[Ask]]) -> None:
-    found = analyse(write(tmp_path / "s", blocks, [Meter("rapl/package-0", 50.0)]))
-    assert all(group.ratio_of_sums.low is None for group in found.groups)
-    verdicts = {each.verdict for group in found.groups for each in group.findings}
+    analysis = analyse(write(tmp_path / "s", blocks, [Meter("rapl/package-0", 50.0)]))
+    assert all(group.ratio_of_sums.low is None for group in analysis.groups)
+    verdicts = {finding.verdict for group in analysis.groups for finding in group.findings}
     assert verdicts <= {"cannot tell"}
     for text in (
-        terminal_text(analysis_report(found), 100),
-        markdown_text(analysis_report(found)),
-        ANALYSIS.text(found),
+        terminal_text(analysis_report(analysis), 100),
+        markdown_text(analysis_report(analysis)),
+        ANALYSIS.text(analysis),
     ):
         assert "nan" not in text.lower().split()
 
 
 def test_a_session_without_energy_says_so(tmp_path: Path) -> None:
     meter = Meter("rapl/package-0", 0.0, block_flags=["counter_frozen"])
-    found = analyse(write(tmp_path / "s", _answers(12), [meter]))
-    assert found.groups == ()
-    assert any("nothing to analyse" in note for note in found.notes)
+    analysis = analyse(write(tmp_path / "s", _answers(12), [meter]))
+    assert analysis.groups == ()
+    assert any("nothing to analyse" in note for note in analysis.notes)
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Analysis:
+def analysis(tmp_path: Path) -> Analysis:
     rows = [{**row, "model_name": "evil\x1b[31m|<b>"} for row in published.rows(40)]
     return analyse(_imported(tmp_path, rows))
 
 
-def test_json_has_every_figure_and_no_nan(found: Analysis) -> None:
-    document = json.loads(ANALYSIS.text(found))
+def test_json_has_every_figure_and_no_nan(analysis: Analysis) -> None:
+    document = json.loads(ANALYSIS.text(analysis))
     assert document["format"] == "joulebench-melodi-analysis"
     group = document["groups"][0]
     assert group["ratio_of_sums"]["provenance"] == group["provenance"]
-    assert {each["column"] for each in group["correlations"]} >= {"response_token_length"}
+    assert {correlation["column"] for correlation in group["correlations"]} >= {"response_token_length"}
 
 
-def test_foreign_text_is_inert(found: Analysis) -> None:
-    assert "\x1b" not in terminal_text(analysis_report(found), 100)
-    markdown = markdown_text(analysis_report(found))
+def test_foreign_text_is_inert(analysis: Analysis) -> None:
+    assert "\x1b" not in terminal_text(analysis_report(analysis), 100)
+    markdown = markdown_text(analysis_report(analysis))
     assert "<b>" not in markdown
     assert "\x1b" not in markdown
 

@@ -20,19 +20,19 @@ def _data(n: int, seed: int) -> tuple[bootstrap.Array, bootstrap.Array, bootstra
 def test_point_values_are_scipys() -> None:
     x, y, z = _data(80, 1)
     resampler = Resampler(range(80), 0, 200)
-    found = bootstrap.correlation(x, y, resampler, z)
-    assert found is not None
-    assert found.beyond is not None
-    assert found.r.value == pytest.approx(stats.pearsonr(x, y).statistic)
+    coefficient = bootstrap.correlation(x, y, resampler, z)
+    assert coefficient is not None
+    assert coefficient.beyond is not None
+    assert coefficient.r.value == pytest.approx(stats.pearsonr(x, y).statistic)
 
     def left(values: bootstrap.Array) -> bootstrap.Array:
         return values - np.polyval(np.polyfit(z, values, 1), z)
 
-    assert found.beyond.value == pytest.approx(stats.pearsonr(left(x), left(y)).statistic)
+    assert coefficient.beyond.value == pytest.approx(stats.pearsonr(left(x), left(y)).statistic)
     model = bootstrap.linear_model(y, [x, z], resampler)
     assert model is not None
     wanted = np.linalg.lstsq(np.column_stack([np.ones(80), x, z]), y, rcond=None)[0]
-    assert [each.value for each in model.coefficients] == pytest.approx(list(wanted))
+    assert [coefficient.value for coefficient in model.coefficients] == pytest.approx(list(wanted))
     assert model.residuals.sum() == pytest.approx(0, abs=1e-9)
 
 
@@ -59,10 +59,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         assert r is not None
         true_r = 2 * np.std([1, 9]) / np.sqrt(3)  # standard deviation of 2x
         true_r /= np.hypot(true_r, np.sqrt(((9**3 - 1) / 3 / 8) / 9))
-        for name, found, truth in (("r", r.r, true_r), ("slope", model.coefficients[1], 2.0), ("ratio", ratio, 3.0)):
-            assert found.low is not None
-            assert found.high is not None
-            covered[name] += found.low <= truth <= found.high
+        for name, item, truth in (("r", r.r, true_r), ("slope", model.coefficients[1], 2.0), ("ratio", ratio, 3.0)):
+            assert item.low is not None
+            assert item.high is not None
+            covered[name] += item.low <= truth <= item.high
     assert all(count >= 270 for count in covered.values()), covered
 
 
@@ -78,11 +78,11 @@ def test_repetitions_of_prompts_make_no_interval_narrower() -> None:
 
 def test_the_median_and_its_interval() -> None:
     values = np.arange(1.0, 102.0)
-    found = Resampler(range(101), 0).median(values)
-    assert found.value == 51
+    interval = Resampler(range(101), 0).median(values)
+    assert interval.value == 51
     # Distribution-free: order statistics 41 and 61 of 101.
-    assert found.low == pytest.approx(41, abs=1.5)
-    assert found.high == pytest.approx(61, abs=1.5)
+    assert interval.low == pytest.approx(41, abs=1.5)
+    assert interval.high == pytest.approx(61, abs=1.5)
 
 
 def test_what_does_not_vary_has_no_figure() -> None:
@@ -95,8 +95,8 @@ def test_what_does_not_vary_has_no_figure() -> None:
 
 
 def test_one_prompt_has_no_interval() -> None:
-    found = bootstrap.ratio_of_sums(np.array([6.0, 6.2]), np.array([2.0, 2.0]), Resampler([0, 0], 0))
-    assert found == bootstrap.Resampled(pytest.approx(3.05), None, None)
+    interval = bootstrap.ratio_of_sums(np.array([6.0, 6.2]), np.array([2.0, 2.0]), Resampler([0, 0], 0))
+    assert interval == bootstrap.Resampled(pytest.approx(3.05), None, None)
 
 
 @pytest.mark.parametrize(("r", "n"), [(0.5, 30), (-0.9, 12), (0.0, 1000)])

@@ -26,23 +26,23 @@ def _of(tmp_path: Path, *meters: Meter) -> list[MeasuredRequest]:
     ids=["counter", "counter that wraps", "gauge"],
 )
 def test_a_request_has_the_energy_between_its_edges(tmp_path: Path, meter: Meter) -> None:
-    found = [each.energy("measured") for each in _of(tmp_path, meter)]
-    assert [each.gross_j for each in found] == pytest.approx([100.0, 200.0, 100.0], rel=1e-3)
-    assert found[0].channels == (meter.name,)
+    energies = [energy_row.energy("measured") for energy_row in _of(tmp_path, meter)]
+    assert [energy.gross_j for energy in energies] == pytest.approx([100.0, 200.0, 100.0], rel=1e-3)
+    assert energies[0].channels == (meter.name,)
 
 
 def test_a_window_too_short_for_its_sensor_has_no_energy_but_may_enter_a_fit(tmp_path: Path) -> None:
-    found = [each.energy("measured") for each in _of(tmp_path, Meter("slow/x", 50.0, period_s=0.5))]
+    energies = [energy_row.energy("measured") for energy_row in _of(tmp_path, Meter("slow/x", 50.0, period_s=0.5))]
     # The last one is a block of its own, whose energy the run judged.
-    assert [each.gross_j for each in found] == [None, None, 100.0]
-    assert [each.fit_j for each in found] == pytest.approx([100.0, 200.0, 100.0])
-    assert "insufficient_resolution" in found[0].flags
+    assert [energy.gross_j for energy in energies] == [None, None, 100.0]
+    assert [energy.fit_j for energy in energies] == pytest.approx([100.0, 200.0, 100.0])
+    assert "insufficient_resolution" in energies[0].flags
 
 
 def test_a_counter_that_never_moved_says_nothing(tmp_path: Path) -> None:
     meter = Meter("rapl/package-0", 0.0, block_flags=["counter_frozen"])
-    found = _of(tmp_path, meter)[0].energy("measured")
-    assert (found.gross_j, found.fit_j, found.flags) == (None, None, ("counter_frozen",))
+    energy = _of(tmp_path, meter)[0].energy("measured")
+    assert (energy.gross_j, energy.fit_j, energy.flags) == (None, None, ("counter_frozen",))
 
 
 def test_parts_are_told_apart_by_their_domain(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ NOTHING = Libraries(False, False, None, False, ())
 
 
 def test_without_libraries_there_are_marks_alone() -> None:
-    found = prompt_features("Is it? Yes! (No.)", NOTHING)
-    assert set(found) == {*FEATURES, "text_standard"}
-    known = {name: value for name, value in found.items() if value is not None}
+    features = prompt_features("Is it? Yes! (No.)", NOTHING)
+    assert set(features) == {*FEATURES, "text_standard"}
+    known = {name: value for name, value in features.items() if value is not None}
     assert known == {"question_marks": 1.0, "exclamation_marks": 1.0, "punctuation_count": 5.0}
 
 
@@ -26,9 +26,9 @@ def test_missing_libraries_are_named_with_their_cure(monkeypatch: pytest.MonkeyP
     for name in ("textstat", "textblob", "nltk"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(features, "find_spec", lambda name: None)
-    found = installed_libraries()
-    assert not found.textstat
-    assert any("pip install 'joulebench[melodi]'" in note for note in found.notes)
+    libraries = installed_libraries()
+    assert not libraries.textstat
+    assert any("pip install 'joulebench[melodi]'" in note for note in libraries.notes)
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_scores_by_syllables_need_nltks_dictionary_and_never_fetch_it(
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "?", "你好", "a" * 5000, "\x00\x1b"])
 def test_any_text_has_features(text: str) -> None:
-    found = prompt_features(text, installed_libraries())
-    assert set(found) == {*FEATURES, "text_standard"}
+    features = prompt_features(text, installed_libraries())
+    assert set(features) == {*FEATURES, "text_standard"}

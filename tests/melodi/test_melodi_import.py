@@ -37,11 +37,11 @@ def test_a_prompt_is_a_block_with_its_published_energy(table_file: Path, tmp_pat
 
 
 def test_provenance_is_the_instruments(table_file: Path, tmp_path: Path) -> None:
-    channels = {each.channel: each for each in _import(table_file, tmp_path / "s").row.channels or ()}
+    channels = {channel.channel: channel for channel in _import(table_file, tmp_path / "s").row.channels or ()}
     assert channels["melodi/llm_gpu"].provenance == "measured"
     assert channels["melodi/llm_cpu"].provenance == "estimated"
     assert not channels["melodi/llm_total"].counted
-    assert all("measured by others" in (each.note or "") for each in channels.values())
+    assert all("measured by others" in (channel.note or "") for channel in channels.values())
 
 
 def test_a_silent_sensor_is_unknown_and_never_0(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_models_and_devices_are_cells_of_their_own(tmp_path: Path) -> None:
     rows[1]["model_name"] = "tiny:2b"
     rows[2]["type"] = "laptop1"
     session = _import(published.write(tmp_path / "t.csv", rows), tmp_path / "s")
-    found = {(row["model"], row["device"], row["blocks"]) for row in session.cells().to_pylist()}
-    assert found == {("tiny:1b", "workstation", 4), ("tiny:2b", "workstation", 1), ("tiny:1b", "laptop1", 1)}
+    names = {(row["model"], row["device"], row["blocks"]) for row in session.cells().to_pylist()}
+    assert names == {("tiny:1b", "workstation", 4), ("tiny:2b", "workstation", 1), ("tiny:1b", "laptop1", 1)}
 
 
 def test_names_never_lead_out_of_the_folder(tmp_path: Path) -> None:

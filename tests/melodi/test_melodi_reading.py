@@ -17,7 +17,7 @@ from joulebench_reports.melodi.publishedtable import read_table
 
 
 def _names(path: Path) -> list[str]:
-    return [each.name for each in findings(read_table(path))]
+    return [finding.name for finding in findings(read_table(path))]
 
 
 def test_a_table_without_faults_is_read_as_it_is_written(table_file: Path) -> None:
@@ -40,8 +40,8 @@ def test_a_row_is_named_by_the_line_that_it_begins_on(table_file: Path) -> None:
 )
 def test_clock_durations_are_seconds_or_pandas_spans(tmp_path: Path, text: str, seconds: float) -> None:
     row = {**published.rows(1)[0], "clock_duration": text}
-    found = read_table(published.write(tmp_path / "t.csv", [row])).rows[0].clock_s
-    assert found == pytest.approx(seconds)
+    clock_s = read_table(published.write(tmp_path / "t.csv", [row])).rows[0].clock_s
+    assert clock_s == pytest.approx(seconds)
 
 
 def _refusals() -> dict[str, tuple[bytes, str]]:
@@ -108,8 +108,8 @@ FAULTS: dict[str, Change] = {
 def test_each_fault_is_named_with_the_first_line_that_has_it(tmp_path: Path, name: str) -> None:
     rows = published.rows(40)
     FAULTS[name](rows)
-    found = findings(read_table(published.write(tmp_path / "t.csv", rows)))
-    [one] = [each for each in found if each.name == name]
+    result = findings(read_table(published.write(tmp_path / "t.csv", rows)))
+    [one] = [entry for entry in result if entry.name == name]
     everywhere = name == "silent_sensor"
     assert (one.rows, one.of, one.line) == (40 if everywhere else 1, 40, 2 if everywhere else 10)
 
@@ -123,17 +123,17 @@ def test_energy_without_an_answer_is_impossible(tmp_path: Path) -> None:
 def test_index_columns_are_left_out_and_named(tmp_path: Path) -> None:
     rows = [{"": place, "Unnamed: 0": place, "index": 0, **row} for place, row in enumerate(published.rows(5))]
     path = published.write(tmp_path / "t.csv", rows, ["", "Unnamed: 0", "index", *PUBLISHED])
-    [found] = findings(read_table(path))
-    assert found.name == "index_columns"
-    assert "unnamed duplicates" in found.what
-    assert "the same in every row: 'index'" in found.what
+    [finding] = findings(read_table(path))
+    assert finding.name == "index_columns"
+    assert "unnamed duplicates" in finding.what
+    assert "the same in every row: 'index'" in finding.what
 
 
 def test_a_column_that_is_not_there_and_one_too_many_are_named(tmp_path: Path) -> None:
     columns = [name for name in PUBLISHED if name != ENERGIES[2]]
     rows = [{**row, "mood": "good"} for row in published.rows(5)]
-    found = findings(read_table(published.write(tmp_path / "t.csv", rows, [*columns, "mood"])))
-    assert [(each.name, each.what) for each in found] == [
+    result = findings(read_table(published.write(tmp_path / "t.csv", rows, [*columns, "mood"])))
+    assert [(entry.name, entry.what) for entry in result] == [
         ("missing", f"there is no column {ENERGIES[2]}"),
         ("unknown_columns", "not MELODI's and left out: 'mood'"),
     ]

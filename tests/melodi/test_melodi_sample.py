@@ -25,8 +25,8 @@ def analysis(sample: Path, tmp_path: Path) -> Analysis:
 
 @pytest.fixture
 def group(analysis: Analysis) -> GroupAnalysis:
-    [found] = analysis.groups
-    return found
+    [group] = analysis.groups
+    return group
 
 
 def _shown(figure: Figure, places: int, bounds: int | None = None) -> str:
@@ -52,24 +52,24 @@ def test_the_length_model(group: GroupAnalysis) -> None:
 
 
 def test_the_correlations(group: GroupAnalysis) -> None:
-    by_name = {each.column: each.r for each in group.correlations}
+    by_name = {correlation.column: correlation.r for correlation in group.correlations}
     assert _shown(by_name["response_duration"], 4) == "0.9992"
     assert _shown(by_name["response_token_length"], 4) == "0.9775"
     assert _shown(by_name["prompt_token_length"], 4) == "-0.2516"
 
 
 def test_the_three_faults_are_named(sample: Path) -> None:
-    found = {each.name: each for each in findings(read_table(sample))}
-    assert "'unknown'" in found["device_unknown"].what
-    assert found["device_unknown"].rows == 1026
-    silent = found["silent_sensor"].what
+    by_name = {finding.name: finding for finding in findings(read_table(sample))}
+    assert "'unknown'" in by_name["device_unknown"].what
+    assert by_name["device_unknown"].rows == 1026
+    silent = by_name["silent_sensor"].what
     assert "energy_consumption_llm_gpu is 0 in every row" in silent
     assert "energy_consumption_llm_cpu is 2.317 kWh in total" in silent
-    assert "unnamed duplicates" in found["index_columns"].what
+    assert "unnamed duplicates" in by_name["index_columns"].what
 
 
 def test_what_holds_and_what_this_file_cannot_tell(analysis: Analysis, group: GroupAnalysis) -> None:
-    verdicts = {each.claim: each.verdict for each in (*group.findings, *analysis.findings)}
+    verdicts = {item.claim: item.verdict for item in (*group.findings, *analysis.findings)}
     assert verdicts == {
         "the length of the answer predicts the energy": "holds",
         "the length of the prompt hardly predicts it": "holds",
@@ -78,6 +78,6 @@ def test_what_holds_and_what_this_file_cannot_tell(analysis: Analysis, group: Gr
         "the GPU takes more than the CPU": "cannot tell",
         "devices differ": "cannot tell",
     }
-    beyond = [each.beyond.value for each in group.features if each.beyond.value is not None]
+    beyond = [feature.beyond.value for feature in group.features if feature.beyond.value is not None]
     assert beyond
     assert all(abs(value) < 0.1 for value in beyond)

@@ -14,8 +14,8 @@ from joulebench.meter.live.sampler import edge_reader
 
 def settings(options: Sequence[Option], **given: OptionValue) -> dict[str, OptionValue]:
     """Defaults with the given values, as a profile's settings arrive."""
-    values = {each.name: each.default for each in options if each.default is not None}
-    unknown = set(given) - {each.name for each in options}
+    values = {option.name: option.default for option in options if option.default is not None}
+    unknown = set(given) - {option.name for option in options}
     assert not unknown, unknown
     return {**values, **given}
 

@@ -18,7 +18,7 @@ STAT = "cpu  1000 200 300 9999 888 40 5 77 600 60\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
 
 
 def channels(**options: str) -> dict[str, Channel]:
-    return {each.path: each for each in PROBE.channels(settings(PROBE.options, **options))}
+    return {channel.path: channel for channel in PROBE.channels(settings(PROBE.options, **options))}
 
 
 def seconds(path: str, pid: int | None = None) -> float:
@@ -30,8 +30,8 @@ def seconds(path: str, pid: int | None = None) -> float:
 
 def test_the_machines_busy_time_leaves_out_idle_steal_and_guests_counted_twice(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text(STAT)
-    found = channels(proc_root=str(tmp_path))
-    wanted = [found["cpu/machine"], found["cpu/steal"]]
+    result = channels(proc_root=str(tmp_path))
+    wanted = [result["cpu/machine"], result["cpu/steal"]]
     assert read(wanted) == {"cpu/machine": 1000 + 200 + 300 + 40 + 5, "cpu/steal": 77}
 
 
@@ -40,9 +40,9 @@ def test_a_process_time_is_found_behind_a_name_with_spaces_and_brackets(tmp_path
     (tmp_path / "stat").write_text(STAT)
     fields = ["S", *[str(number) for number in range(4, 53)]]
     (tmp_path / "77" / "stat").write_text(f"77 (odd) name (x) {' '.join(fields)}\n")
-    found = channels(proc_root=str(tmp_path))
+    result = channels(proc_root=str(tmp_path))
     # Each field holds its own number in proc(5): utime is 14, stime 15.
-    assert read([found["cpu/process"]], 77) == {"cpu/process": 14 + 15}
+    assert read([result["cpu/process"]], 77) == {"cpu/process": 14 + 15}
 
 
 def test_this_process_time_agrees_with_its_own_account() -> None:
@@ -72,17 +72,17 @@ def policies(folder: Path, values: dict[int, str]) -> str:
 
 def test_frequencies_are_read_by_policy_in_numeric_order(tmp_path: Path) -> None:
     root = policies(tmp_path, {10: "2400000\n", 2: "800000\n"})
-    found = [c for c in channels(cpu_root=root).values() if c.quantity == "frequency"]
-    assert read(found) == {"cpu/frequency/policy2": 800_000, "cpu/frequency/policy10": 2_400_000}
-    assert list(read(found)) == ["cpu/frequency/policy2", "cpu/frequency/policy10"]
-    assert found[1].scale * 2_400_000 == 2.4e9
+    result = [c for c in channels(cpu_root=root).values() if c.quantity == "frequency"]
+    assert read(result) == {"cpu/frequency/policy2": 800_000, "cpu/frequency/policy10": 2_400_000}
+    assert list(read(result)) == ["cpu/frequency/policy2", "cpu/frequency/policy10"]
+    assert result[1].scale * 2_400_000 == 2.4e9
 
 
 def test_a_policy_that_does_not_know_its_frequency_is_left_out(tmp_path: Path) -> None:
     root = policies(tmp_path, {0: "<unknown>\n"})
     assert not [c for c in channels(cpu_root=root).values() if c.quantity == "frequency"]
-    found = PROBE.inspect(settings(PROBE.options, cpu_root=root))
-    assert "no core frequencies" in (found.reason or "")
+    report = PROBE.inspect(settings(PROBE.options, cpu_root=root))
+    assert "no core frequencies" in (report.reason or "")
 
 
 def test_many_policies_are_sampled_more_slowly(tmp_path: Path) -> None:
@@ -92,13 +92,13 @@ def test_many_policies_are_sampled_more_slowly(tmp_path: Path) -> None:
 
 
 def test_without_a_proc_file_system_the_probe_says_so(tmp_path: Path) -> None:
-    found = PROBE.inspect(settings(PROBE.options, proc_root=str(tmp_path)))
-    assert not found.ok
-    assert str(tmp_path) in (found.reason or "")
+    report = PROBE.inspect(settings(PROBE.options, proc_root=str(tmp_path)))
+    assert not report.ok
+    assert str(tmp_path) in (report.reason or "")
 
 
 def test_this_machine_gives_frequencies_or_says_why_not() -> None:
-    found = PROBE.inspect(settings(PROBE.options))
-    assert found.ok
+    report = PROBE.inspect(settings(PROBE.options))
+    assert report.ok
     given = [c for c in channels().values() if c.quantity == "frequency"]
-    assert bool(given) == (found.reason is None)
+    assert bool(given) == (report.reason is None)

@@ -225,15 +225,15 @@ def test_a_familys_powers_add_up_to_the_design_power_that_its_source_names(famil
 
 
 def test_switched_off_it_says_how_to_switch_it_on() -> None:
-    found: Availability = PROBE.inspect(settings(PROBE.options, enabled=False))
-    assert not found.ok
-    assert "enabled = true" in (found.cure or "")
+    report: Availability = PROBE.inspect(settings(PROBE.options, enabled=False))
+    assert not report.ok
+    assert "enabled = true" in (report.cure or "")
 
 
 def test_without_cpuinfo_it_says_why_it_cannot_work(tmp_path: Path) -> None:
-    found = PROBE.inspect(settings(PROBE.options, proc_root=str(tmp_path)))
-    assert not found.ok
-    assert "Linux" in (found.reason or "")
+    report = PROBE.inspect(settings(PROBE.options, proc_root=str(tmp_path)))
+    assert not report.ok
+    assert "Linux" in (report.reason or "")
 
 
 def test_it_works_on_this_machine() -> None:

@@ -63,8 +63,8 @@ def text_of(name: str) -> str:
 def test_every_shipped_figure_has_a_range_and_a_source(name: str) -> None:
     device = board(name)
     assert device.name == name
-    for each in QUANTITIES:
-        quantity = getattr(device, each)
+    for entry in QUANTITIES:
+        quantity = getattr(device, entry)
         assert quantity.low <= quantity.value <= quantity.high
         assert len(quantity.source) > 5
 
@@ -205,12 +205,12 @@ def test_no_published_design_beats_its_bandwidth() -> None:
 
 
 def test_the_model_stays_below_the_bandwidth_bound_as_well() -> None:
-    compared = [(row, found) for row in ROWS if (found := modelled(row)) is not None]
+    compared = [(row, entry) for row in ROWS if (entry := modelled(row)) is not None]
     assert len(compared) >= 5
-    for row, found in compared:
-        assert found.slowest_tok_s <= found.tok_s <= found.fastest_tok_s
-        assert found.tok_s <= min(found.bandwidth_tok_s, found.compute_tok_s) * 1.001, row.design
-        assert found.low_j < found.joules < found.high_j
+    for row, entry in compared:
+        assert entry.slowest_tok_s <= entry.tok_s <= entry.fastest_tok_s
+        assert entry.tok_s <= min(entry.bandwidth_tok_s, entry.compute_tok_s) * 1.001, row.design
+        assert entry.low_j < entry.joules < entry.high_j
 
 
 def test_second_hand_figures_are_marked_in_the_table() -> None:

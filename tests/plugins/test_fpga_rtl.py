@@ -35,7 +35,7 @@ def vector(*values: int) -> object:
     return np.array(values, np.int8)
 
 
-@pytest.mark.parametrize("engine", SIZES, ids=lambda each: f"{each.lanes}x{each.weight_bits}")
+@pytest.mark.parametrize("engine", SIZES, ids=lambda item: f"{item.lanes}x{item.weight_bits}")
 def test_random_products_are_bit_exact_and_take_the_cycles_of_the_law(cache: Path, engine: Engine) -> None:
     rtl = build(engine, cache)
     source = np.random.default_rng(engine.lanes * 100 + engine.weight_bits)
@@ -208,7 +208,7 @@ def test_a_row_too_long_for_the_activations_is_refused_with_what_would_hold_it(c
         ({"beats_num": 0}, "at most one in a cycle"),
         ({"weights": np.zeros((0, 2), np.int8)}, "0 rows"),
     ],
-    ids=lambda each: each if isinstance(each, str) else ",".join(each),
+    ids=lambda item: item if isinstance(item, str) else ",".join(item),
 )
 def test_what_the_engine_has_no_wires_for_is_refused(change: dict[str, object], said: str) -> None:
     rtl: GemvEngine = InterpretedEngine(Engine(2, 4))

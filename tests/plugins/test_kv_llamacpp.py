@@ -78,8 +78,8 @@ def test_the_fewer_bits_the_further_from_float32(wide: Path) -> None:
 def test_a_window_writes_the_same_text_on_both_runtimes(folder: Path, file: Path) -> None:
     with on_llamacpp(file, **WINDOW) as session, opened(folder, **WINDOW) as other:
         with on_llamacpp(file) as full:
-            assert generated(full, PROMPT, 60) != (found := generated(session, PROMPT, 60))
-        assert found == generated(other, PROMPT, 60)
+            assert generated(full, PROMPT, 60) != (tokens := generated(session, PROMPT, 60))
+        assert tokens == generated(other, PROMPT, 60)
         assert session.score(PROMPT) == pytest.approx(other.score(PROMPT), abs=1e-3)
         np.testing.assert_allclose(session.logits(PROMPT), other.logits(PROMPT), atol=2e-3)
 

@@ -19,7 +19,7 @@ MIB = 2**20
 
 
 def channels(**options: str) -> dict[str, Channel]:
-    return {each.path: each for each in PROBE.channels(settings(PROBE.options, **options))}
+    return {channel.path: channel for channel in PROBE.channels(settings(PROBE.options, **options))}
 
 
 @contextmanager
@@ -35,11 +35,11 @@ def holder(code: str) -> Iterator[int]:
 
 
 def figures(pid: int) -> dict[str, float]:
-    found = channels()
+    result = channels()
     values: dict[str, float] = {}
-    for path, raw in read(list(found.values()), pid).items():
+    for path, raw in read(list(result.values()), pid).items():
         assert raw is not None, path
-        values[path] = raw * found[path].scale
+        values[path] = raw * result[path].scale
     return values
 
 
@@ -70,9 +70,9 @@ def test_a_mapped_file_shows_as_file_backed_and_not_as_anonymous(tmp_path: Path)
 
 def test_the_peak_stays_when_the_memory_is_given_back() -> None:
     with holder(f"kept = bytearray(b'x' * {64 * MIB}); del kept") as pid:
-        found = figures(pid)
-    assert found["memory/process/peak"] > 64 * MIB
-    assert found["memory/process/resident"] < 64 * MIB
+        result = figures(pid)
+    assert result["memory/process/peak"] > 64 * MIB
+    assert result["memory/process/resident"] < 64 * MIB
 
 
 def test_the_machines_available_memory_is_that_of_meminfo() -> None:
@@ -99,21 +99,21 @@ def test_the_control_groups_memory_is_read_where_the_process_is_in_one(tmp_path:
 
 def test_without_a_control_group_the_channel_is_absent_and_inspect_says_so(tmp_path: Path) -> None:
     options = {"cgroup_root": str(tmp_path)}
-    found = PROBE.inspect(settings(PROBE.options, **options))
-    assert found.ok
-    assert "no memory.current" in (found.reason or "")
+    report = PROBE.inspect(settings(PROBE.options, **options))
+    assert report.ok
+    assert "no memory.current" in (report.reason or "")
     assert "memory/cgroup" not in channels(**options)
 
 
 def test_without_a_proc_file_system_the_probe_says_so(tmp_path: Path) -> None:
-    found = PROBE.inspect(settings(PROBE.options, proc_root=str(tmp_path)))
-    assert not found.ok
-    assert str(tmp_path) in (found.reason or "")
-    assert found.cure
+    report = PROBE.inspect(settings(PROBE.options, proc_root=str(tmp_path)))
+    assert not report.ok
+    assert str(tmp_path) in (report.reason or "")
+    assert report.cure
 
 
 def test_a_process_that_has_gone_gives_null_and_not_zero() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    found = [c for c in channels().values() if c.domain == "process"]
-    assert set(read(found, child.pid).values()) == {None}
+    result = [c for c in channels().values() if c.domain == "process"]
+    assert set(read(result, child.pid).values()) == {None}

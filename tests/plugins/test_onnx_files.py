@@ -66,7 +66,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(checkpoint: Path, model: Path,
 def test_the_graph_is_written_for_older_runtimes(model: Path) -> None:
     graph = onnx.load(str(model / "model.onnx"))
     assert graph.ir_version == 10
-    assert {each.domain: each.version for each in graph.opset_import} == {"": 21, "com.microsoft": 1}
+    assert {opset.domain: opset.version for opset in graph.opset_import} == {"": 21, "com.microsoft": 1}
     assert (model / "model.onnx").stat().st_size < 40_000, "weights lie in the other file"
 
 
@@ -101,7 +101,7 @@ def test_ort_format_holds_the_tensors_of_the_onnx_file(model: Path, tmp_path: Pa
     folder = to_ort(model, tmp_path / "ort")
     before, after = take_inventory(model / "model.onnx"), take_inventory(folder / "model.ort")
     stored = [
-        {name: (each.dtype, each.shape, each.size_bytes) for name, each in one.tensors.items()}
+        {name: (tensor.dtype, tensor.shape, tensor.size_bytes) for name, tensor in one.tensors.items()}
         for one in (before, after)
     ]
     assert stored[0] == stored[1]
@@ -195,9 +195,9 @@ def set_operator(graph: Any) -> None:
 def rename_input(graph: Any) -> None:
     for node in graph.graph.node:
         node.input[:] = ["chosen" if name == "logit_positions" else name for name in node.input]
-    for each in graph.graph.input:
-        if each.name == "logit_positions":
-            each.name = "chosen"
+    for entry in graph.graph.input:
+        if entry.name == "logit_positions":
+            entry.name = "chosen"
 
 
 def lead_outside(graph: Any) -> None:

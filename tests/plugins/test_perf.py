@@ -50,14 +50,14 @@ def channels(root: Path) -> tuple[Channel, ...]:
 
 
 def test_an_event_is_read_with_its_type_configuration_scale_and_cpus(tmp_path: Path) -> None:
-    found = find_event(event_source(tmp_path), "energy-pkg")
-    assert found == Event("energy-pkg", tmp_path / "power", 24, 0x02, 2.0**-32, (0, 28))
+    event = find_event(event_source(tmp_path), "energy-pkg")
+    assert event == Event("energy-pkg", tmp_path / "power", 24, 0x02, 2.0**-32, (0, 28))
 
 
 def test_terms_are_placed_where_their_format_says(tmp_path: Path) -> None:
-    found = find_event(event_source(tmp_path, terms="event=0x02,umask=0x1f"), "energy-pkg")
-    assert isinstance(found, Event)
-    assert found.config == 0x1F02
+    event = find_event(event_source(tmp_path, terms="event=0x02,umask=0x1f"), "energy-pkg")
+    assert isinstance(event, Event)
+    assert event.config == 0x1F02
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_terms_are_placed_where_their_format_says(tmp_path: Path) -> None:
 def test_a_unit_that_makes_no_sense_is_refused_with_the_reason(
     tmp_path: Path, given: dict[str, str], said: str
 ) -> None:
-    found = inspect(event_source(tmp_path, **given))  # type: ignore[arg-type]
-    assert not found.ok
-    assert said in (found.reason or "")
+    report = inspect(event_source(tmp_path, **given))  # type: ignore[arg-type]
+    assert not report.ok
+    assert said in (report.reason or "")
 
 
 def test_an_unknown_event_is_answered_with_those_that_exist(tmp_path: Path) -> None:
@@ -88,27 +88,27 @@ def test_cpu_lists_are_read_as_the_kernel_writes_them() -> None:
 
 
 def test_each_package_has_a_power_gauge_that_is_not_added_to_a_total(tmp_path: Path) -> None:
-    found = channels(event_source(tmp_path))
-    assert [each.path for each in found] == ["perf/energy-pkg/0", "perf/energy-pkg/1"]
-    assert {(each.quantity, each.kind, each.counted) for each in found} == {("power", "gauge", False)}
+    result = channels(event_source(tmp_path))
+    assert [entry.path for entry in result] == ["perf/energy-pkg/0", "perf/energy-pkg/1"]
+    assert {(entry.quantity, entry.kind, entry.counted) for entry in result} == {("power", "gauge", False)}
 
 
 def test_a_tree_on_a_disk_is_simulated(tmp_path: Path) -> None:
-    assert {each.provenance for each in channels(event_source(tmp_path))} == {"simulated"}
+    assert {channel.provenance for channel in channels(event_source(tmp_path))} == {"simulated"}
 
 
 @pytest.mark.skipif(Path("/sys/bus/event_source/devices/power").exists(), reason="this machine has the unit")
 def test_a_machine_without_the_unit_gets_reason_and_cure() -> None:
-    found = PROBE.inspect(settings(PROBE.options))
-    assert not found.ok
-    assert "/sys/bus/event_source/devices/power does not exist" in (found.reason or "")
-    assert "modprobe rapl" in (found.cure or "")
+    report = PROBE.inspect(settings(PROBE.options))
+    assert not report.ok
+    assert "/sys/bus/event_source/devices/power does not exist" in (report.reason or "")
+    assert "modprobe rapl" in (report.cure or "")
 
 
 def test_an_event_that_the_kernel_does_not_know_is_refused(tmp_path: Path) -> None:
-    found = inspect(event_source(tmp_path, unit_type=2**31 - 5))
-    assert not found.ok
-    assert "perf_event_open" in (found.reason or "")
+    report = inspect(event_source(tmp_path, unit_type=2**31 - 5))
+    assert not report.ok
+    assert "perf_event_open" in (report.reason or "")
 
 
 def test_the_reader_gives_the_mean_power_of_a_real_kernel_counter(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_the_matrices_get_the_rank_that_was_asked_for_and_stay_the_nearest(tmp_p
     after.mkdir()
     LowRank().apply(before, after, {"rank": 4})
     assert LowRank().evidence(before, after, {}) == {"rank_before": 128, "rank_after": 4}
-    old, new = (load_file(each / "model.safetensors") for each in (before, after))
+    old, new = (load_file(item / "model.safetensors") for item in (before, after))
     name = "model.layers.0.mlp.up_proj.weight"
     left_out = np.linalg.svd(old[name], compute_uv=False)[4:]
     error = np.linalg.norm(old[name] - new[name])

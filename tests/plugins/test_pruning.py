@@ -196,7 +196,7 @@ def test_the_number_type_on_disk_stays_and_the_model_reloads(
     (folder / "evil.bin").write_bytes(b"pickle")
     pruned(technique(), folder, tmp_path / "out", text)
     after = tensors_of(tmp_path / "out")
-    assert {each.dtype for each in after.values()} == {getattr(torch, dtype)}
+    assert {tensor.dtype for tensor in after.values()} == {getattr(torch, dtype)}
     names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {file.name for file in (tmp_path / "out").iterdir()} == names
     logits = reloaded(tmp_path / "out")(input_ids=torch.tensor([[5, 6, 7, 8]])).logits
@@ -212,7 +212,7 @@ def test_a_model_in_several_files_is_pruned_as_in_one(
     pruned(technique(), folder, tmp_path / "out", text)
     pruned(technique(), source, tmp_path / "whole", text)
     index = "model.safetensors.index.json"
-    before, after = (json.loads((each / index).read_text("utf-8"))["weight_map"] for each in (folder, tmp_path / "out"))
+    before, after = (json.loads((item / index).read_text("utf-8"))["weight_map"] for item in (folder, tmp_path / "out"))
     assert before == after
     several, one = tensors_of(tmp_path / "out"), tensors_of(tmp_path / "whole")
     assert several.keys() == one.keys()
@@ -255,8 +255,8 @@ def test_the_seed_chooses_stretches_that_do_not_overlap(source: Path, text: Path
     assert chosen[0] == chosen[1] != chosen[2]
     ids = Tokenizer.from_file(str(source / "tokenizer.json")).encode(TEXT).ids
     stretches = [ids[place : place + 24] for place in range(0, len(ids) - 23, 24)]
-    for each in chosen:
-        assert len({stretches.index(stretch) for stretch in each}) == 6
+    for layer in chosen:
+        assert len({stretches.index(stretch) for stretch in layer}) == 6
 
 
 def test_a_text_that_is_too_short_is_refused_with_its_length(source: Path, tmp_path: Path, text: Path) -> None:

@@ -58,9 +58,9 @@ def test_a_pattern_keeps_the_n_largest_of_each_m(pattern: tuple[int, int]) -> No
 def test_uncorrelated_inputs_leave_nothing_to_correct() -> None:
     """With XᵀX a multiple of the identity the score is the magnitude, and errors stay."""
     weight = random_matrix(16, 128)
-    found = prune_and_correct(weight, 3 * torch.eye(128), 0.5, None, 0.01)
+    pruned = prune_and_correct(weight, 3 * torch.eye(128), 0.5, None, 0.01)
     expected = weight * keep_in_matrix(weight.abs(), 0.5)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(pruned, expected)
 
 
 def test_the_correction_is_the_least_squares_solution() -> None:
@@ -69,11 +69,11 @@ def test_the_correction_is_the_least_squares_solution() -> None:
     weight = 5 + random_matrix(1, 16)
     weight[0, 0] = 0.05  # the smallest by far, and the only one of 16 that goes
     gram = inputs.T @ inputs
-    found = prune_and_correct(weight, gram, 1 / 16, None, 1e-3)
-    assert (found[0] == 0).nonzero().flatten().tolist() == [0]
+    pruned = prune_and_correct(weight, gram, 1 / 16, None, 1e-3)
+    assert (pruned[0] == 0).nonzero().flatten().tolist() == [0]
     damped = (gram + 1e-3 * gram.diagonal().mean() * torch.eye(16)).double()
     optimum = weight[0, 1:] + 0.05 * torch.linalg.solve(damped[1:, 1:], damped[1:, 0])
-    torch.testing.assert_close(found[0, 1:].double(), optimum, rtol=0, atol=2e-5)
+    torch.testing.assert_close(pruned[0, 1:].double(), optimum, rtol=0, atol=2e-5)
     assert float((weight[0, 1:] - optimum).abs().max()) > 2e-3
 
 
@@ -84,29 +84,29 @@ def test_on_correlated_inputs_it_reconstructs_better_than_wanda_and_wanda_than_m
     inputs = correlated_inputs(600, 192)  # a block of 128 columns and half a block
     weight = random_matrix(32, 192)
 
-    def error(found: torch.Tensor) -> float:
-        return float((inputs @ (found - weight).T).norm() / (inputs @ weight.T).norm())
+    def error(value: torch.Tensor) -> float:
+        return float((inputs @ (value - weight).T).norm() / (inputs @ weight.T).norm())
 
     def masked(scores: torch.Tensor) -> torch.Tensor:
         keep = keep_in_rows(scores, 0.5) if pattern is None else keep_pattern(scores, pattern)
         return weight * keep
 
-    found = prune_and_correct(weight, inputs.T @ inputs, 0.5, pattern, 0.01)
+    pruned = prune_and_correct(weight, inputs.T @ inputs, 0.5, pattern, 0.01)
     if pattern is None:
-        assert int((found == 0).sum()) == weight.numel() // 2
+        assert int((pruned == 0).sum()) == weight.numel() // 2
     else:
-        assert bool(((found.view(-1, pattern[1]) != 0).sum(1) == pattern[0]).all())
+        assert bool(((pruned.view(-1, pattern[1]) != 0).sum(1) == pattern[0]).all())
     magnitude, wanda = masked(weight.abs()), masked(weight.abs() * inputs.norm(dim=0))
-    assert error(found) < 0.8 * error(wanda)
+    assert error(pruned) < 0.8 * error(wanda)
     assert error(wanda) < 0.8 * error(magnitude)
 
 
 def test_columns_that_no_input_reaches_become_zero() -> None:
     inputs = correlated_inputs(300, 32)
     inputs[:, [3, 20]] = 0
-    found = prune_and_correct(random_matrix(8, 32), inputs.T @ inputs, 0.25, None, 0.01)
-    assert bool((found[:, [3, 20]] == 0).all())
-    assert bool(found.isfinite().all())
+    pruned = prune_and_correct(random_matrix(8, 32), inputs.T @ inputs, 0.25, None, 0.01)
+    assert bool((pruned[:, [3, 20]] == 0).all())
+    assert bool(pruned.isfinite().all())
 
 
 def test_a_hessian_without_an_inverse_is_told_plainly() -> None:

@@ -50,23 +50,23 @@ def read_by_both(folder: Path) -> list[object]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    found: list[object] = json.loads(done.stdout)
-    return found
+    document: list[object] = json.loads(done.stdout)
+    return document
 
 
 def test_it_is_off_until_it_is_asked_for() -> None:
-    found = PROBE.inspect(settings(PROBE.options))
-    assert not found.ok
-    assert found.cure == "[probe.pyrapl] enabled = true"
+    report = PROBE.inspect(settings(PROBE.options))
+    assert not report.ok
+    assert report.cure == "[probe.pyrapl] enabled = true"
 
 
 @installed
 @pytest.mark.skipif(Path("/sys/class/powercap/intel-rapl").exists(), reason="there is RAPL here")
 def test_a_machine_without_rapl_gets_a_reason() -> None:
-    found = PROBE.inspect(settings(PROBE.options, enabled=True))
-    assert not found.ok
-    assert "pyRAPL finds no RAPL" in (found.reason or "")
-    assert found.cure
+    report = PROBE.inspect(settings(PROBE.options, enabled=True))
+    assert not report.ok
+    assert "pyRAPL finds no RAPL" in (report.reason or "")
+    assert report.cure
 
 
 @installed
@@ -74,13 +74,13 @@ def test_pyrapl_and_the_probe_rapl_read_the_same_counters(tmp_path: Path) -> Non
     (tmp_path / "powercap").mkdir()
     with FakePowercap(tmp_path / "powercap", intel_zones(), layout="nested") as tree:
         tree.advance(3.0)
-        found, handlers, checks = read_by_both(tmp_path)
+        reading, handlers, checks = read_by_both(tmp_path)
     assert isinstance(checks, list)
     assert all(agrees is None for _, _, agrees in checks), "nothing is counted meanwhile"
-    assert isinstance(found, dict)
-    package, dram = found["pyrapl/package-0"], found["pyrapl/dram-0"]
-    assert package[:2] == found["rapl/package-0"][:2]
-    assert dram[:2] == found["rapl/package-0/dram"][:2]
+    assert isinstance(reading, dict)
+    package, dram = reading["pyrapl/package-0"], reading["pyrapl/dram-0"]
+    assert package[:2] == reading["rapl/package-0"][:2]
+    assert dram[:2] == reading["rapl/package-0/dram"][:2]
     assert package[2:] == dram[2:] == [False, "simulated"]
     assert handlers == 0, "importing pyRAPL has configured the root logger"
 

@@ -31,8 +31,8 @@ def correlated_inputs(tokens: int, columns: int) -> torch.Tensor:
     return mixed + 0.3 * random_matrix(tokens, columns, 3)
 
 
-def product_error(inputs: torch.Tensor, weight: torch.Tensor, found: Rounded) -> float:
-    return float((inputs @ (found.dense() - weight).T).norm() / (inputs @ weight.T).norm())
+def product_error(inputs: torch.Tensor, weight: torch.Tensor, rounded: Rounded) -> float:
+    return float((inputs @ (rounded.dense() - weight).T).norm() / (inputs @ weight.T).norm())
 
 
 # -- grids ------------------------------------------------------------------------------------
@@ -96,8 +96,8 @@ def test_a_searched_scale_is_never_worse_and_mostly_better(bits: int) -> None:
     assert searched.squared_error < 0.97 * plain.squared_error
     assert searched.clipped > plain.clipped
 
-    def of_groups(found: Rounded) -> torch.Tensor:
-        return (found.dense() - weight).square().reshape(-1, 32).sum(1)
+    def of_groups(rounded: Rounded) -> torch.Tensor:
+        return (rounded.dense() - weight).square().reshape(-1, 32).sum(1)
 
     assert bool((of_groups(searched) <= of_groups(plain) * (1 + 1e-5)).all())
 

@@ -82,9 +82,9 @@ def torch_logits(folder: Path) -> Any:
         return reloaded(folder)(input_ids=torch.tensor([PROMPT])).logits[0].numpy()
 
 
-def divergence(exact: Any, found: Any) -> float:
+def divergence(exact: Any, value: Any) -> float:
     """Mean KL divergence of two rows of logits, in nats."""
-    first, second = (torch.tensor(logits).double().log_softmax(-1) for logits in (exact, found))
+    first, second = (torch.tensor(logits).double().log_softmax(-1) for logits in (exact, value))
     return float((first.exp() * (first - second)).sum(-1).mean())
 
 

@@ -76,9 +76,9 @@ def opened(folder: Path, **settings: OptionValue) -> Any:
     return LlamaCppBackend().open(Artifact("gguf", folder, "", 0), "cpu", {"threads": 1, **settings})
 
 
-def off(found: Any, expected: Any) -> float:
+def off(value: Any, expected: Any) -> float:
     """Root of the mean squared difference, relative to what is expected."""
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return float(np.linalg.norm(value - expected) / np.linalg.norm(expected))
 
 
 def types_in(file: Path) -> dict[str, int]:

@@ -51,12 +51,12 @@ def tensors_of(folder: Path) -> dict[str, Any]:
     return {initializer.name: onnx.numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
 
 
-def off(found: Any, expected: Any) -> float:
+def off(value: Any, expected: Any) -> float:
     """Root of the mean squared difference, relative to what is expected.
 
     These random weights amplify what rounding changes; the embedded model is closer by far.
     """
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return float(np.linalg.norm(value - expected) / np.linalg.norm(expected))
 
 
 def logits_of(model: Any) -> Any:

@@ -59,9 +59,9 @@ def smollm2_gguf(smollm2: Path, cache: Path) -> Path:
 
 
 def opened(backend: str, format_: str, path: Path, **settings: OptionValue) -> Any:
-    found = default_registry().backend(backend)
-    complete = {**found.default_settings(), "threads": 1, **settings}
-    return found.open(Artifact(format_, path, "", 0), "cpu", complete)
+    quantized = default_registry().backend(backend)
+    complete = {**quantized.default_settings(), "threads": 1, **settings}
+    return quantized.open(Artifact(format_, path, "", 0), "cpu", complete)
 
 
 def made(name: str, source: Path, output: Path, **given: OptionValue) -> tuple[Path, Mapping[str, Scalar]]:
@@ -77,7 +77,7 @@ def made(name: str, source: Path, output: Path, **given: OptionValue) -> tuple[P
     return output, technique.evidence(source, output, settings)
 
 
-def said(name: str, found: float, whole: float, evidence: Mapping[str, Scalar]) -> None:
+def said(name: str, value: float, whole: float, evidence: Mapping[str, Scalar]) -> None:
     keys = (
         "bits_per_weight",
         "weights_bytes",
@@ -90,7 +90,7 @@ def said(name: str, found: float, whole: float, evidence: Mapping[str, Scalar]) 
         "head_type",
     )
     told = {key: evidence[key] for key in keys if key in evidence}
-    print(f"\n{name}: perplexity {found:.2f} ({found / whole - 1:+.1%}) {told}")
+    print(f"\n{name}: perplexity {value:.2f} ({value / whole - 1:+.1%}) {told}")
 
 
 #: Greatest perplexity relative to float32's, and bits for each weight of the file. Types with a

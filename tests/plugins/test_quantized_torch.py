@@ -70,8 +70,8 @@ def dynamic(tiny_checkpoint: Path) -> Iterator[Any]:
         yield session
 
 
-def off(found: Any, expected: Any) -> float:
-    return float(abs(found - expected).max() / abs(expected).max())
+def off(value: Any, expected: Any) -> float:
+    return float(abs(value - expected).max() / abs(expected).max())
 
 
 # -- int8 with whole-number products ----------------------------------------------------------

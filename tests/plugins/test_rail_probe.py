@@ -59,7 +59,7 @@ def write(folder: Path, text: str) -> str:
 def test_the_reader_shows_what_the_virtual_rail_shows(sensor: str) -> None:
     scenario = parse_scenario(MIXED + sensor, "x.toml")
     reader = RailReader(joulebench_plugins.rail.reader_argument(scenario, 3, 0))
-    wander = next(each for each in scenario.machine if isinstance(each, Wander))
+    wander = next(channel for channel in scenario.machine if isinstance(channel, Wander))
     noise = Noise(wander.sd_w, wander.correlation_s, wander.correlation_s / GRID_STEPS, 3)
     rail = Rail([*scenario.certain_parts(), noise])
     facts = scenario.sensor
@@ -93,20 +93,20 @@ def test_the_reader_shows_what_the_virtual_rail_shows(sensor: str) -> None:
 
 
 def test_without_a_scenario_nothing_is_simulated() -> None:
-    found = PROBE.inspect(settings(PROBE.options))
-    assert not found.ok
-    assert "scenario" in (found.cure or "")
+    report = PROBE.inspect(settings(PROBE.options))
+    assert not report.ok
+    assert "scenario" in (report.cure or "")
 
 
 def test_a_faulty_scenario_is_the_reason_for_no_sensor(tmp_path: Path) -> None:
     file = write(tmp_path, MIXED.replace("jitter", "jittr"))
-    found = PROBE.inspect(settings(PROBE.options, scenario=file))
-    assert not found.ok
-    assert "unknown key 'jittr'" in (found.reason or "")
+    report = PROBE.inspect(settings(PROBE.options, scenario=file))
+    assert not report.ok
+    assert "unknown key 'jittr'" in (report.reason or "")
     assert not PROBE.inspect(settings(PROBE.options, scenario="no-such")).ok
 
 
-@pytest.mark.parametrize("scenario", [each.name for each in shipped_scenarios()])
+@pytest.mark.parametrize("scenario", [scenario.name for scenario in shipped_scenarios()])
 def test_every_channel_is_simulated_whatever_the_scenario(scenario: str) -> None:
     given = settings(PROBE.options, scenario=scenario)
     assert PROBE.inspect(given).ok

@@ -185,10 +185,10 @@ def test_the_demonstration_command_keeps_a_tree_that_the_probe_reads(tmp_path: P
 def test_counters_that_a_user_may_not_read_are_told_with_the_cure(open_folder: Path) -> None:
     zones = [PowercapZone("intel-rapl:0", "package-0", 5.0, readable=False)]
     FakePowercap(open_folder, zones)
-    found = as_nobody(
+    answer = as_nobody(
         open_folder, "found = probe.inspect(settings); print(found.ok); print(found.reason); print(found.cure)"
     )
-    ok, reason, cure = found.splitlines()
+    ok, reason, cure = answer.splitlines()
     assert ok == "False"
     assert "package-0: permission denied" in reason
     assert "only root" in reason
@@ -203,10 +203,10 @@ def test_what_a_user_may_read_is_read_and_the_total_says_what_it_lacks(open_fold
         PowercapZone("intel-rapl:1", "package-1", 5.0, readable=False),
     ]
     FakePowercap(open_folder, zones)
-    found = as_nobody(
+    answer = as_nobody(
         open_folder, "print(probe.inspect(settings))\nfor each in probe.channels(settings): print(each.path, each.note)"
     )
-    availability, *lines = found.splitlines()
+    availability, *lines = answer.splitlines()
     assert "ok=True" in availability
     assert "package-1: permission denied" in availability
     assert len(lines) == 1
@@ -230,11 +230,11 @@ def test_a_zone_with_an_unusable_counter_is_left_out_and_named(
 ) -> None:
     bad = PowercapZone("intel-rapl:0:0", "dram", 0.0, **fault)  # type: ignore[arg-type]
     FakePowercap(tmp_path, [PowercapZone("intel-rapl:0", "package-0", 5.0), bad])
-    found = inspect(tmp_path)
-    assert found.ok
-    assert found.reason is not None
-    assert "package-0/dram" in found.reason
-    assert said in found.reason
+    report = inspect(tmp_path)
+    assert report.ok
+    assert report.reason is not None
+    assert "package-0/dram" in report.reason
+    assert said in report.reason
     assert list(channels(tmp_path)) == ["rapl/package-0"]
 
 
@@ -247,29 +247,29 @@ def test_zones_without_an_energy_counter_are_no_zones(tmp_path: Path) -> None:
 
 def test_a_missing_tree_in_a_virtual_machine_is_blamed_on_the_hypervisor(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("flags\t\t: fpu hypervisor lahf_lm\n")
-    found = access.no_zones(tmp_path / "absent", proc=tmp_path, top=tmp_path)
-    assert "virtual machine" in (found.reason or "")
-    assert "bare metal" in (found.cure or "")
+    reason = access.no_zones(tmp_path / "absent", proc=tmp_path, top=tmp_path)
+    assert "virtual machine" in (reason.reason or "")
+    assert "bare metal" in (reason.cure or "")
 
 
 def test_a_missing_tree_in_a_container_is_blamed_on_its_engine(tmp_path: Path) -> None:
     (tmp_path / ".dockerenv").touch()
-    found = access.no_zones(tmp_path / "absent", proc=tmp_path, top=tmp_path)
-    assert "container" in (found.reason or "")
-    assert "-v /sys/devices/virtual/powercap" in (found.cure or "")
+    reason = access.no_zones(tmp_path / "absent", proc=tmp_path, top=tmp_path)
+    assert "container" in (reason.reason or "")
+    assert "-v /sys/devices/virtual/powercap" in (reason.cure or "")
 
 
 def test_a_missing_tree_on_bare_metal_is_blamed_on_the_driver(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("flags\t\t: fpu lahf_lm\n")
-    found = access.no_zones(tmp_path / "absent", proc=tmp_path, top=tmp_path)
-    assert "modprobe intel_rapl_msr" in (found.cure or "")
+    reason = access.no_zones(tmp_path / "absent", proc=tmp_path, top=tmp_path)
+    assert "modprobe intel_rapl_msr" in (reason.cure or "")
 
 
 def test_this_machine_has_counters_that_move_or_a_reason_why_not() -> None:
-    found = PROBE.inspect(settings(PROBE.options))
-    if not found.ok:
-        assert found.reason
-        assert "powercap" in found.reason or "energy counter" in found.reason
+    report = PROBE.inspect(settings(PROBE.options))
+    if not report.ok:
+        assert report.reason
+        assert "powercap" in report.reason or "energy counter" in report.reason
         return
     for channel in PROBE.channels(settings(PROBE.options)):
         assert isinstance(channel.source, FileSource)

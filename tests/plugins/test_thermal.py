@@ -18,7 +18,7 @@ def given(tree: FakeTemperatures, *, cores: bool = False) -> dict[str, str | int
 
 
 def channels(tree: FakeTemperatures, *, cores: bool = False) -> dict[str, Channel]:
-    return {each.path: each for each in PROBE.channels(given(tree, cores=cores))}
+    return {channel.path: channel for channel in PROBE.channels(given(tree, cores=cores))}
 
 
 def inspect(tree: FakeTemperatures) -> Availability:
@@ -79,8 +79,8 @@ def test_cores_are_read_only_when_asked_for(tmp_path: Path) -> None:
 def test_thermal_zones_are_named_by_their_type(tmp_path: Path) -> None:
     zones = [ThermalZone("x86_pkg_temp", 55.0), ThermalZone("acpitz", 27.8)]
     with FakeTemperatures(tmp_path, zones=zones) as tree:
-        found = channels(tree)
-        assert read(list(found.values())) == {"thermal/zone/x86_pkg_temp": 55_000, "thermal/zone/acpitz": 27_800}
+        result = channels(tree)
+        assert read(list(result.values())) == {"thermal/zone/x86_pkg_temp": 55_000, "thermal/zone/acpitz": 27_800}
 
 
 @pytest.mark.parametrize("celsius", [-128.0, 255.0, -51.0, 151.0])
@@ -120,8 +120,8 @@ def hyperthreaded() -> dict[int, ThrottleCounts]:
 
 def test_each_package_has_one_throttle_count(tmp_path: Path) -> None:
     with FakeTemperatures(tmp_path, processors=hyperthreaded()) as tree:
-        found = [c for c in channels(tree).values() if "package" in c.domain]
-        assert read(found) == {"thermal/throttle/package-0": 0, "thermal/throttle/package-1": 100}
+        result = [c for c in channels(tree).values() if "package" in c.domain]
+        assert read(result) == {"thermal/throttle/package-0": 0, "thermal/throttle/package-1": 100}
 
 
 def test_cores_throttle_counts_are_summed_without_their_sibling_threads(tmp_path: Path) -> None:
@@ -134,17 +134,17 @@ def test_cores_throttle_counts_are_summed_without_their_sibling_threads(tmp_path
 
 def test_without_any_sensor_the_reason_names_the_folders_and_the_cure_a_driver(tmp_path: Path) -> None:
     with FakeTemperatures(tmp_path) as tree:
-        found = inspect(tree)
-        assert not found.ok
-        assert f"{tree.root}/hwmon" in (found.reason or "")
-        assert "coretemp" in (found.cure or "")
+        report = inspect(tree)
+        assert not report.ok
+        assert f"{tree.root}/hwmon" in (report.reason or "")
+        assert "coretemp" in (report.cure or "")
 
 
 def test_this_machine_has_believable_temperatures_or_a_reason_why_not() -> None:
-    found = PROBE.inspect(settings(PROBE.options))
-    if not found.ok:
-        assert "no temperature under /sys/class/hwmon" in (found.reason or "")
-        assert found.cure
+    report = PROBE.inspect(settings(PROBE.options))
+    if not report.ok:
+        assert "no temperature under /sys/class/hwmon" in (report.reason or "")
+        assert report.cure
         return
     for channel in PROBE.channels(settings(PROBE.options)):
         raw = read([channel])[channel.path]

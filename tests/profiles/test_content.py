@@ -30,8 +30,8 @@ def words(text: str) -> list[str]:
 
 
 def sequences(text: str) -> set[tuple[str, ...]]:
-    found = words(text)
-    return {tuple(found[i : i + SEQUENCE_WORDS]) for i in range(len(found) - SEQUENCE_WORDS + 1)}
+    result = words(text)
+    return {tuple(result[i : i + SEQUENCE_WORDS]) for i in range(len(result) - SEQUENCE_WORDS + 1)}
 
 
 def length_class(text: str) -> str:

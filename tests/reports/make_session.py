@@ -107,25 +107,25 @@ def channel(name: str, quantity: str, unit: str, **more: Any) -> ChannelRow:
 
 
 def channels(provenances: set[str]) -> tuple[ChannelRow, ...]:
-    found = [
+    result = [
         channel(
-            channel_name(each),
+            channel_name(provenance),
             "energy",
             "J",
             kind="counter",
             scale=1e-6,
-            provenance=each,
+            provenance=provenance,
             domain="package",
             counted=True,
             rate_hz=100.0,
             update_period_s=0.001,
-            relative_uncertainty=0.3 if each == "estimated" else None,
-            note="CPU time × declared power" if each == "estimated" else None,
+            relative_uncertainty=0.3 if provenance == "estimated" else None,
+            note="CPU time × declared power" if provenance == "estimated" else None,
         )
-        for each in sorted(provenances)
+        for provenance in sorted(provenances)
     ]
     return (
-        *found,
+        *result,
         channel("memory/rss", "memory", "B"),
         channel("thermal/package", "temperature", "degC", scale=0.001),
     )
@@ -280,10 +280,12 @@ def _write_block(streams: Any, cell: Cell, number: int, t0: int, rng: random.Ran
     )
     factor = cell.joules_per_token * (1 + rng.gauss(0, cell.noise))
     _write_energy(streams["energy"], cell, number, units * factor, duration)
-    each = duration / max(requests, 1)
+    request_s = duration / max(requests, 1)
     if cell.units is not None:
         streams["requests"].append([_kernel_request(cell, number, t0, t1, units)])
-    rows = [_request(cell, number, i, each=each, begin=t0 + int(i * each * 1e9)) for i in range(requests)]
+    rows = [
+        _request(cell, number, i, request_s=request_s, begin=t0 + int(i * request_s * 1e9)) for i in range(requests)
+    ]
     streams["requests"].append(rows)
     return t1 + 500_000_000
 
@@ -315,21 +317,21 @@ def _write_energy(stream: Any, cell: Cell, number: int, joules: float, duration:
     stream.append(rows)
 
 
-def _request(cell: Cell, block: int, index: int, *, each: float, begin: int) -> RequestRow:
+def _request(cell: Cell, block: int, index: int, *, request_s: float, begin: int) -> RequestRow:
     prefill, decode = PREFILL, DECODE
-    ttft = 0.2 * each
+    ttft = 0.2 * request_s
     return RequestRow(
         cell_id=cell.id,
         block=block,
         request=index,
         prompt_index=index,
         t0_ns=begin,
-        t1_ns=begin + int(each * 1e9),
-        duration_s=each,
+        t1_ns=begin + int(request_s * 1e9),
+        duration_s=request_s,
         ttft_s=ttft,
         prefill_s=ttft,
-        decode_s=each - ttft,
-        tpot_s=(each - ttft) / decode,
+        decode_s=request_s - ttft,
+        tpot_s=(request_s - ttft) / decode,
         prefill_tokens=prefill,
         decode_tokens=decode,
         units=decode + 1.0,

@@ -28,14 +28,14 @@ def windows(loss: float, spread: float = 0.001, seed: str = "") -> list[list[flo
 
 
 def quality(loss: float, spread: float = 0.001, **more: Any) -> dict[str, Any]:
-    found = windows(loss, spread)
-    mean = sum(nats for nats, _ in found) / sum(tokens for _, tokens in found)
+    result = windows(loss, spread)
+    mean = sum(nats for nats, _ in result) / sum(tokens for _, tokens in result)
     return {
         "perplexity": math.exp(mean),
         "nll_nats_per_token": mean,
         "tokens": 16 * 255,
         "text": "builtin:evaluation",
-        "windows": found,
+        "windows": result,
         **more,
     }
 
@@ -43,7 +43,7 @@ def quality(loss: float, spread: float = 0.001, **more: Any) -> dict[str, Any]:
 def agreement(kl: float, top1: int, parted: int) -> dict[str, Any]:
     """Four answers of 64 tokens; ``parted`` of them part after 32."""
     by_prompt = tuple(ForcedPrompt(64, top1, 64 * kl * (1 + 0.1 * n), 10.0, 10.0) for n in range(4))
-    forced = Forced(256, 4 * top1, sum(each.kl_nats for each in by_prompt) / 256, 2 * kl, 40.0, 40.0, by_prompt)
+    forced = Forced(256, 4 * top1, sum(answer.kl_nats for answer in by_prompt) / 256, 2 * kl, 40.0, 40.0, by_prompt)
     divergences = tuple(Divergence(n, 32, 5, 9, 1.0, 1e-3) for n in range(parted))
     return agreement_record(ABOUT, Comparison(4, 64, divergences, forced), None).to_json()
 

@@ -59,8 +59,8 @@ def advised(
 ) -> Advice:
     session = Session(write(folder, *cells))
     shown = summarise(session).shown
-    (found,) = advise(SessionWork(session), shown, aim, [parse_constraint(x) for x in limits], max_loss, objectives)
-    return found
+    (advice,) = advise(SessionWork(session), shown, aim, [parse_constraint(x) for x in limits], max_loss, objectives)
+    return advice
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -70,8 +70,8 @@ def run(*arguments: str | Path) -> tuple[int, str]:
     return done.return_value, done.stdout
 
 
-def label(found: Advice) -> str | None:
-    return None if found.best is None else found.best.label
+def label(advice: Advice) -> str | None:
+    return None if advice.best is None else advice.best.label
 
 
 def test_the_cheapest_that_keeps_the_limits_is_advised(tmp_path: Path) -> None:
@@ -95,8 +95,8 @@ def measured(*cells: Cell) -> list[Cell]:
 
 def test_a_cell_of_which_no_difference_is_shown_is_as_good(tmp_path: Path) -> None:
     twin = replace(INT4, id="d", label="int4 too", backend="onnx")
-    found = advised(tmp_path, *measured(F32, INT4, twin))
-    assert {label(found), *(each.label for each in found.as_good)} == {"int4", "int4 too"}
+    advice = advised(tmp_path, *measured(F32, INT4, twin))
+    assert {label(advice), *(cell.label for cell in advice.as_good)} == {"int4", "int4 too"}
     (code, text) = run(tmp_path / "s", "--max-loss", "none")
     assert code == 0
     assert "As good (a difference of 10% would have been detected)\n  int4" in text
@@ -107,8 +107,8 @@ def test_a_cell_of_which_no_difference_is_shown_is_as_good(tmp_path: Path) -> No
 def test_what_is_not_shown_is_not_recommended(tmp_path: Path) -> None:
     near = replace(INT4, id="d", label="int4 too", backend="onnx", joules_per_token=0.21)
     single = [replace(cell, processes=1) for cell in measured(F32, INT4, near)]
-    found = advised(tmp_path / "1", *single)
-    assert (found.best, [each.label for each in found.undecided]) == (None, ["int4 too"])
+    advice = advised(tmp_path / "1", *single)
+    assert (advice.best, [cell.label for cell in advice.undecided]) == (None, ["int4 too"])
     code, text = run(tmp_path / "1" / "s", "--max-loss", "none")
     assert code == 1
     assert "No recommendation" in text
@@ -123,10 +123,10 @@ def test_what_is_not_shown_is_not_recommended(tmp_path: Path) -> None:
 
 def test_a_multiple_of_the_energy_is_behind_also_without_turns(tmp_path: Path) -> None:
     elsewhere = replace(F32, id="z", label="elsewhere", joules_per_token=5.6, begins_s=1000.0)
-    found = advised(tmp_path, *measured(INT4, elsewhere))
-    assert label(found) == "int4"
-    assert found.ranked[1].standing == "behind"
-    assert found.as_good == ()
+    advice = advised(tmp_path, *measured(INT4, elsewhere))
+    assert label(advice) == "int4"
+    assert advice.ranked[1].standing == "behind"
+    assert advice.as_good == ()
 
 
 def test_quality_is_limited_unless_it_is_said_otherwise(tmp_path: Path) -> None:
@@ -141,26 +141,26 @@ def test_quality_is_limited_unless_it_is_said_otherwise(tmp_path: Path) -> None:
 def test_provenances_are_never_ranked_together(tmp_path: Path) -> None:
     measured = [replace(cell, energies={"measured": 1.0}) for cell in (F32, INT8)]
     cheap_estimate = replace(INT4, joules_per_token=0.001)
-    found = advised(tmp_path, *measured, cheap_estimate)
-    assert (label(found), found.provenance) == ("int8", "measured")
-    assert found.refused == (("int4", "estimated energy only, which is not ranked with measured"),)
+    advice = advised(tmp_path, *measured, cheap_estimate)
+    assert (label(advice), advice.provenance) == ("int8", "measured")
+    assert advice.refused == (("int4", "estimated energy only, which is not ranked with measured"),)
     in_time = advised(tmp_path / "x", *measured, cheap_estimate, aim="time")
-    assert {each.label for each in in_time.ranked} == {"f32", "int8", "int4"}
+    assert {advice.label for advice in in_time.ranked} == {"f32", "int8", "int4"}
 
 
 def test_the_best_in_time_or_memory(tmp_path: Path) -> None:
     slow = replace(INT4, seconds=4.0)
-    found = advised(tmp_path / "1", F32, slow, aim="time")
-    assert label(found) == "f32"
-    assert found.ranked[1].verdict is not None
-    assert found.ranked[1].verdict.outcome == "costs more"
+    advice = advised(tmp_path / "1", F32, slow, aim="time")
+    assert label(advice) == "f32"
+    assert advice.ranked[1].verdict is not None
+    assert advice.ranked[1].verdict.outcome == "costs more"
     assert label(advised(tmp_path / "2", F32, slow, aim="memory")) == "int4"
 
 
 def test_what_is_unknown_keeps_no_limit(tmp_path: Path) -> None:
     unscored = replace(INT4, perplexity=None)
-    found = advised(tmp_path / "1", F32, unscored, max_loss=0.5)
-    assert found.refused == (("int4", "loss of perplexity unknown: it was not measured for the cell"),)
+    advice = advised(tmp_path / "1", F32, unscored, max_loss=0.5)
+    assert advice.refused == (("int4", "loss of perplexity unknown: it was not measured for the cell"),)
     limited = advised(tmp_path / "2", F32, INT8, limits=["device_memory<1GB"])
     assert label(limited) is None
     assert "device memory unknown" in limited.refused[0][1]
@@ -175,9 +175,9 @@ def test_without_energy_nothing_is_advised_by_energy(tmp_path: Path) -> None:
 
 def test_an_interval_that_reaches_beyond_a_limit_is_told(tmp_path: Path) -> None:
     noisy = replace(INT8, noise=0.2)
-    found = advised(tmp_path / "x", F32, noisy, limits=["energy<0.33J"])
-    assert found.best is not None
-    assert found.best.doubts == ("the interval of its energy reaches beyond energy < 0.33 J",)
+    advice = advised(tmp_path / "x", F32, noisy, limits=["energy<0.33J"])
+    assert advice.best is not None
+    assert advice.best.doubts == ("the interval of its energy reaches beyond energy < 0.33 J",)
     assert advised(tmp_path / "y", F32, INT8, limits=["energy<0.33J"]).ranked[0].doubts == ()
 
 
@@ -225,8 +225,8 @@ def test_a_cell_that_another_beats_in_everything_is_off_the_front() -> None:
         candidate("b", energy=2.0, memory=50.0),
         candidate("c", energy=2.5, memory=120.0),
     ]
-    found = pareto_front(cells, ("energy", "memory"), always)
-    assert (found.on, found.off) == (("a", "b"), (("c", "a"),))
+    front = pareto_front(cells, ("energy", "memory"), always)
+    assert (front.on, front.off) == (("a", "b"), (("c", "a"),))
 
 
 def test_a_difference_that_is_not_shown_keeps_a_cell_on_the_front() -> None:
@@ -237,17 +237,17 @@ def test_a_difference_that_is_not_shown_keeps_a_cell_on_the_front() -> None:
 
 def test_an_objective_that_no_cell_has_is_left_out_and_a_gap_is_not_placed() -> None:
     cells = [candidate("a", energy=1.0, loss=None), candidate("b", energy=None, loss=None)]
-    found = pareto_front(cells, ("energy", "loss"), always)
-    assert (found.objectives, found.left_out) == (("energy",), ("loss",))
-    assert (found.on, found.unplaced) == (("a",), (("b", "energy"),))
+    front = pareto_front(cells, ("energy", "loss"), always)
+    assert (front.objectives, front.left_out) == (("energy",), ("loss",))
+    assert (front.on, front.unplaced) == (("a",), (("b", "energy"),))
     assert pareto_front([], ("energy",), always).on == ()
 
 
 def test_the_front_of_a_session(tmp_path: Path) -> None:
     worse = replace(F32, id="w", label="wasteful", joules_per_token=0.6, peak_mib=700, backend="onnx")
-    found = advised(tmp_path, F32, INT8, INT4, worse, objectives=("energy", "loss", "memory"))
-    assert set(found.front.on) == {"f32", "int8", "int4"}
-    assert found.front.off == (("wasteful", "f32"),)
+    advice = advised(tmp_path, F32, INT8, INT4, worse, objectives=("energy", "loss", "memory"))
+    assert set(advice.front.on) == {"f32", "int8", "int4"}
+    assert advice.front.off == (("wasteful", "f32"),)
 
 
 def test_advice_as_json_and_inert_text(tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ def test_advice_as_json_and_inert_text(tmp_path: Path) -> None:
     code, text = run(folder, "--limit", "peak_memory<500MB")
     assert code == 0
     assert "\x1b" not in text
-    (found,) = json.loads(run(folder, "--json", "--max-loss", "2%")[1])["advice"]
-    assert found["ranked"][0]["energy"] == pytest.approx(0.3, rel=0.05)
-    assert found["provenance"] == "estimated"
+    (advice,) = json.loads(run(folder, "--json", "--max-loss", "2%")[1])["advice"]
+    assert advice["ranked"][0]["energy"] == pytest.approx(0.3, rel=0.05)
+    assert advice["provenance"] == "estimated"
     assert run(write(tmp_path / "empty"))[0] == 1
 
 

@@ -39,9 +39,9 @@ AGREES, PARTS = "512/512", "at token 4 of answer 6"
 def record(
     *divergences: Divergence, forced: Forced | None = FORCED, held: bool = True, text: float | None = None
 ) -> dict[str, Any]:
-    found = agreement_record(ABOUT, Comparison(8, 64, divergences, forced), None)
-    found = replace(found, held=held, text_perplexity_ratio=text)
-    return replace(found, disagrees=verdict(found) if held else ()).to_json()
+    record = agreement_record(ABOUT, Comparison(8, 64, divergences, forced), None)
+    record = replace(record, held=held, text_perplexity_ratio=text)
+    return replace(record, disagrees=verdict(record) if held else ()).to_json()
 
 
 def unknown(reason: str) -> dict[str, Any]:
@@ -51,34 +51,38 @@ def unknown(reason: str) -> dict[str, Any]:
 def session(tmp_path: Path, **agreements: dict[str, Any] | None) -> Session:
     cells = [
         make_session.Cell(
-            name, name, agreement=each, blocks=3, cell_flags=["disagrees"] if each and each["disagrees"] else []
+            name,
+            name,
+            agreement=agreement,
+            blocks=3,
+            cell_flags=["disagrees"] if agreement and agreement["disagrees"] else [],
         )
-        for name, each in agreements.items()
+        for name, agreement in agreements.items()
     ]
     return Session(make_session.write(tmp_path / "session", cells))
 
 
-def terminal(found: Session, width: int = 160) -> str:
-    return TerminalRenderer().render(found, {"width": width})
+def terminal(session: Session, width: int = 160) -> str:
+    return TerminalRenderer().render(session, {"width": width})
 
 
-def table_row(found: Session, name: str) -> dict[str, str]:
-    rows = csv.DictReader(io.StringIO(CsvRenderer().render(found, {})))
+def table_row(session: Session, name: str) -> dict[str, str]:
+    rows = csv.DictReader(io.StringIO(CsvRenderer().render(session, {})))
     return next(row for row in rows if row["label"] == name)
 
 
 TEXT = {
     "terminal": terminal,
-    "narrow terminal": lambda found: terminal(found, 60),
-    "markdown": lambda found: MarkdownRenderer().render(found, {}),
-    "csv": lambda found: CsvRenderer().render(found, {}),
-    "json": lambda found: JsonRenderer().render(found, {}),
-    "html": lambda found: HtmlRenderer().render(found, {"charts": False}),
+    "narrow terminal": lambda item: terminal(item, 60),
+    "markdown": lambda item: MarkdownRenderer().render(item, {}),
+    "csv": lambda item: CsvRenderer().render(item, {}),
+    "json": lambda item: JsonRenderer().render(item, {}),
+    "html": lambda item: HtmlRenderer().render(item, {"charts": False}),
 }
 
 
-def read(name: str, found: Session) -> str:
-    text = TEXT[name](found)  # type: ignore[operator]
+def read(name: str, session: Session) -> str:
+    text = TEXT[name](session)  # type: ignore[operator]
     return " ".join((text.decode() if isinstance(text, bytes) else text).split())
 
 
@@ -130,8 +134,8 @@ def test_csv_has_a_column_for_each_figure(tmp_path: Path) -> None:
 
 def test_json_has_each_divergence(tmp_path: Path) -> None:
     document = json.loads(JsonRenderer().render(session(tmp_path, wrong=record(REAL)), {}))
-    (found,) = document["cells"][0]["agreement"]["divergences"]
-    assert (found["position"], found["token"], found["tie"]) == (3, 260, False)
+    (divergence,) = document["cells"][0]["agreement"]["divergences"]
+    assert (divergence["position"], divergence["token"], divergence["tie"]) == (3, 260, False)
 
 
 @pytest.mark.parametrize("report", ["terminal", "markdown", "html", "csv", "json"])
@@ -148,9 +152,9 @@ def test_without_logits_the_table_says_that_there_is_no_divergence(tmp_path: Pat
 
 
 def test_a_session_without_the_check_has_no_such_columns(tmp_path: Path) -> None:
-    found = session(tmp_path, a=None)
-    assert "agrees" not in terminal(found)
-    assert table_row(found, "a")["agreed_tokens"] == ""
+    result = session(tmp_path, a=None)
+    assert "agrees" not in terminal(result)
+    assert table_row(result, "a")["agreed_tokens"] == ""
 
 
 @pytest.mark.parametrize("report", ["terminal", "markdown", "csv", "html"])

@@ -39,8 +39,8 @@ def against(folder: Path, before: Cell, after: Cell, **more: Any) -> RunComparis
     return compare_sides(side(folder / "before", before), side(folder / "after", replace(after, seed=1)), **more)
 
 
-def verdicts(found: RunComparison) -> dict[str, str]:
-    return {each.metric: each.verdict for each in found.changes}
+def verdicts(comparison: RunComparison) -> dict[str, str]:
+    return {change.metric: change.verdict for change in comparison.changes}
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
@@ -51,11 +51,11 @@ def run(*arguments: str | Path) -> tuple[int, str]:
 
 
 def test_two_runs_of_the_same_show_no_change(tmp_path: Path) -> None:
-    found = against(tmp_path, PLAIN, PLAIN)
-    assert set(verdicts(found).values()) <= {"no_change", "small"}
-    assert set(verdicts(found)) == {"energy", "rate", "ttft", "tpot", "memory", "perplexity"}
-    assert (found.exit_code, found.differences) == (0, ())
-    change = next(each for each in found.changes if each.metric == "energy")
+    relative = against(tmp_path, PLAIN, PLAIN)
+    assert set(verdicts(relative).values()) <= {"no_change", "small"}
+    assert set(verdicts(relative)) == {"energy", "rate", "ttft", "tpot", "memory", "perplexity"}
+    assert (relative.exit_code, relative.differences) == (0, ())
+    change = next(change for change in relative.changes if change.metric == "energy")
     assert change.low is not None
     assert change.high is not None
     assert change.low < 0 < change.high
@@ -79,17 +79,17 @@ def test_equal_runs_are_seldom_told_apart(tmp_path: Path) -> None:
 def test_what_became_dearer_slower_larger_or_worse_is_a_regression(
     tmp_path: Path, change: dict[str, Any], worse: set[str]
 ) -> None:
-    found = against(tmp_path, PLAIN, replace(PLAIN, **change))
-    assert {each.metric for each in found.with_verdict("worse")} == worse
-    assert found.exit_code == 3
-    back = compare_sides(found.current, found.baseline)
-    assert {each.metric for each in back.with_verdict("better")} == worse
+    relative = against(tmp_path, PLAIN, replace(PLAIN, **change))
+    assert {change.metric for change in relative.with_verdict("worse")} == worse
+    assert relative.exit_code == 3
+    back = compare_sides(relative.current, relative.baseline)
+    assert {change.metric for change in back.with_verdict("better")} == worse
     assert back.exit_code == 0
 
 
 def test_the_interval_of_the_change_holds_the_truth(tmp_path: Path) -> None:
-    found = against(tmp_path, PLAIN, replace(PLAIN, joules_per_token=0.6))
-    (energy,) = found.with_verdict("worse")
+    relative = against(tmp_path, PLAIN, replace(PLAIN, joules_per_token=0.6))
+    (energy,) = relative.with_verdict("worse")
     assert energy.low is not None
     assert energy.high is not None
     assert energy.low < 0.2 < energy.high < 0.25
@@ -97,20 +97,20 @@ def test_the_interval_of_the_change_holds_the_truth(tmp_path: Path) -> None:
 
 def test_a_change_below_the_threshold_is_none_however_sure(tmp_path: Path) -> None:
     dearer = replace(PLAIN, joules_per_token=0.52, noise=0.001)
-    found = against(tmp_path, replace(PLAIN, noise=0.001), dearer)
-    assert (verdicts(found)["energy"], found.exit_code) == ("small", 0)
-    stricter = compare_sides(found.baseline, found.current, thresholds={"energy": 0.03})
+    relative = against(tmp_path, replace(PLAIN, noise=0.001), dearer)
+    assert (verdicts(relative)["energy"], relative.exit_code) == ("small", 0)
+    stricter = compare_sides(relative.baseline, relative.current, thresholds={"energy": 0.03})
     assert (verdicts(stricter)["energy"], stricter.exit_code) == ("worse", 3)
 
 
 def test_a_change_that_may_be_chance_is_none_however_large(tmp_path: Path) -> None:
     noisy = replace(PLAIN, blocks=4, processes=1, noise=0.3)
-    found = against(tmp_path, noisy, replace(noisy, joules_per_token=0.6))
-    energy = next(each for each in found.changes if each.metric == "energy")
+    relative = against(tmp_path, noisy, replace(noisy, joules_per_token=0.6))
+    energy = next(change for change in relative.changes if change.metric == "energy")
     assert energy.verdict == "no_change"
     assert abs(energy.change or 0) > energy.threshold
     assert energy.blind
-    assert "too noisy" in terminal_text(comparison_report(found), 100)
+    assert "too noisy" in terminal_text(comparison_report(relative), 100)
 
 
 def test_strict_makes_a_figure_that_cannot_be_decided_a_failure(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_strict_makes_a_figure_that_cannot_be_decided_a_failure(tmp_path: Path) 
 
 def test_one_block_each_cannot_tell(tmp_path: Path) -> None:
     single = replace(PLAIN, blocks=1, processes=1)
-    found = against(tmp_path, single, replace(single, joules_per_token=5.0))
-    assert verdicts(found)["energy"] == "cannot_tell"
-    assert compare_sides(found.baseline, found.current, ["energy"]).exit_code == 1
+    relative = against(tmp_path, single, replace(single, joules_per_token=5.0))
+    assert verdicts(relative)["energy"] == "cannot_tell"
+    assert compare_sides(relative.baseline, relative.current, ["energy"]).exit_code == 1
 
 
 def test_cells_of_few_processes_are_assumed_to_differ_from_start_to_start(tmp_path: Path) -> None:
@@ -141,18 +141,18 @@ def test_cells_of_few_processes_are_assumed_to_differ_from_start_to_start(tmp_pa
 
 def test_estimated_energies_carry_the_error_of_their_model(tmp_path: Path) -> None:
     estimated = replace(PLAIN, energies={"estimated": 1.0})
-    found = against(tmp_path, estimated, replace(estimated, joules_per_token=0.6))
-    assert verdicts(found)["energy"] == "no_change"
-    assert "the model's error of 20 % (1 σ) is included" in rule(found)
+    relative = against(tmp_path, estimated, replace(estimated, joules_per_token=0.6))
+    assert verdicts(relative)["energy"] == "no_change"
+    assert "the model's error of 20 % (1 σ) is included" in rule(relative)
 
 
 def test_the_spread_from_run_to_run_is_in_the_interval_where_it_was_measured(tmp_path: Path) -> None:
     spread = json.dumps({"run_to_run_sigma": 0.06})
     dearer = replace(PLAIN, joules_per_token=0.55, seed=2)
     before = side(tmp_path / "before", PLAIN, preflight_json=spread)
-    found = compare_sides(before, side(tmp_path / "after", dearer, preflight_json=spread))
-    assert verdicts(found)["energy"] == "no_change"
-    assert "was not measured" not in comment(comparison_report(found))
+    comparison = compare_sides(before, side(tmp_path / "after", dearer, preflight_json=spread))
+    assert verdicts(comparison)["energy"] == "no_change"
+    assert "was not measured" not in comment(comparison_report(comparison))
     bare = against(tmp_path / "bare", PLAIN, dearer)
     assert verdicts(bare)["energy"] == "worse"
     assert "was not measured" in comment(comparison_report(bare))
@@ -160,9 +160,9 @@ def test_the_spread_from_run_to_run_is_in_the_interval_where_it_was_measured(tmp
 
 def test_the_headline_counts_what_cannot_be_decided(tmp_path: Path) -> None:
     noisy = replace(PLAIN, blocks=6, noise=0.4)
-    found = against(tmp_path, noisy, noisy)
-    assert "cannot be decided" in headline(found)
-    assert "no regression" not in headline(found)
+    relative = against(tmp_path, noisy, noisy)
+    assert "cannot be decided" in headline(relative)
+    assert "no regression" not in headline(relative)
     assert headline(against(tmp_path / "sure", PLAIN, PLAIN)) == "of 6 figures: no regressions"
 
 
@@ -178,7 +178,7 @@ def test_a_copy_of_a_session_is_the_same_session(tmp_path: Path) -> None:
 def test_ttft_is_the_reports_median(tmp_path: Path) -> None:
     session = Session(write(tmp_path / "s", PLAIN))
     (cell,) = summarise(session).shown
-    (figure,) = [each for each in side_of(session).cells[0].estimates if each.metric == "ttft"]
+    (figure,) = [estimate for estimate in side_of(session).cells[0].estimates if estimate.metric == "ttft"]
     assert figure.value == pytest.approx(cell.speed.ttft_median_s.value)
     assert (figure.low or 0) < figure.value < (figure.high or 0)
 
@@ -190,41 +190,41 @@ def test_more_figures_need_surer_differences(tmp_path: Path) -> None:
     )
     many = compare_sides(side(tmp_path / "x", *before), side(tmp_path / "y", *after))
     one = compare_sides(side(tmp_path / "v", before[0]), side(tmp_path / "w", after[0]))
-    levels = [next(e.level for e in found.changes if e.metric == "energy") for found in (many, one)]
+    levels = [next(e.level for e in item.changes if e.metric == "energy") for item in (many, one)]
     assert (levels[0] or 0) > (levels[1] or 1) > 0.95
 
 
 def test_other_provenance_is_not_compared(tmp_path: Path) -> None:
     measured = replace(PLAIN, energies={"measured": 1.0})
-    found = against(tmp_path, measured, replace(PLAIN, energies={"estimated": 9.0}))
-    energies = [each for each in found.changes if each.metric == "energy"]
-    assert {each.verdict for each in energies} == {"not_compared"}
+    relative = against(tmp_path, measured, replace(PLAIN, energies={"estimated": 9.0}))
+    energies = [change for change in relative.changes if change.metric == "energy"]
+    assert {energy.verdict for energy in energies} == {"not_compared"}
     assert "measured against estimated" in (energies[0].reason or "")
-    assert found.exit_code == 0
-    assert compare_sides(found.baseline, found.current, ["energy"]).exit_code == 1
-    assert "not compared: measured against estimated" in comment(comparison_report(found))
+    assert relative.exit_code == 0
+    assert compare_sides(relative.baseline, relative.current, ["energy"]).exit_code == 1
+    assert "not compared: measured against estimated" in comment(comparison_report(relative))
 
 
 def test_of_two_provenances_the_common_one_is_compared(tmp_path: Path) -> None:
     both = replace(PLAIN, energies={"measured": 1.0, "estimated": 0.5})
-    found = against(tmp_path, both, replace(PLAIN, energies={"estimated": 1.0}))
-    energies = {e.provenance: e.verdict for e in found.changes if e.metric == "energy"}
+    relative = against(tmp_path, both, replace(PLAIN, energies={"estimated": 1.0}))
+    energies = {e.provenance: e.verdict for e in relative.changes if e.metric == "energy"}
     assert energies == {"measured": "not_compared", "estimated": "worse"}
 
 
 def test_perplexities_of_other_texts_are_not_compared(tmp_path: Path) -> None:
-    found = against(tmp_path, PLAIN, PLAIN)
-    other = found.current
+    relative = against(tmp_path, PLAIN, PLAIN)
+    other = relative.current
     cell = other.cells[0]
     estimates = tuple(replace(e, basis="another text") if e.metric == "perplexity" else e for e in cell.estimates)
-    again = compare_sides(found.baseline, replace(other, cells=(replace(cell, estimates=estimates),)))
+    again = compare_sides(relative.baseline, replace(other, cells=(replace(cell, estimates=estimates),)))
     assert verdicts(again)["perplexity"] == "not_compared"
 
 
 def test_cells_are_matched_by_what_was_measured_not_by_their_label(tmp_path: Path) -> None:
-    found = against(tmp_path, PLAIN, replace(PLAIN, id="zz", label="renamed"))
-    assert len(found.changes) == 6
-    assert not found.only_baseline
+    relative = against(tmp_path, PLAIN, replace(PLAIN, id="zz", label="renamed"))
+    assert len(relative.changes) == 6
+    assert not relative.only_baseline
     other = against(tmp_path / "x", PLAIN, replace(PLAIN, backend_settings={"dtype": "bfloat16"}))
     assert not other.changes
     assert other.exit_code == 1
@@ -247,11 +247,11 @@ def test_cells_of_one_side_are_listed_with_what_became_of_them(tmp_path: Path) -
     other = replace(PLAIN, id="b", label="onnx int8", backend="onnx")
     failed = replace(other, status="failed", cause="killed for memory")
     before, after = side(tmp_path / "x", PLAIN, other), side(tmp_path / "y", PLAIN, failed)
-    found = compare_sides(before, after)
-    assert [(cell.label, why) for cell, why in found.only_baseline] == [
+    comparison = compare_sides(before, after)
+    assert [(cell.label, why) for cell, why in comparison.only_baseline] == [
         ("onnx int8", "failed in the current run: killed for memory")
     ]
-    assert "onnx int8" in terminal_text(comparison_report(found), 80)
+    assert "onnx int8" in terminal_text(comparison_report(comparison), 80)
     assert [cell.label for cell, _ in compare_sides(after, before).only_current] == ["onnx int8"]
 
 
@@ -271,25 +271,25 @@ def test_another_machine_protocol_version_or_model_is_told(tmp_path: Path) -> No
         preflight_json=json.dumps({"governor": "powersave", "load_1min": 7.0}),
         profile_text=f"{make_session.PROFILE}[protocol]\nmin_blocks = 5\n",
     )
-    found = compare_sides(before, after)
-    told = {": ".join(each.words) for each in found.differences}
+    comparison = compare_sides(before, after)
+    told = {": ".join(difference.words) for difference in comparison.differences}
     assert "machine cpu.model: Example CPU 8-core → Other CPU" in told
     assert "state governor: performance → powersave" in told
     assert "versions torch: 2.13.0 → 2.14.0" in told
     assert "protocol min_blocks: 20 → 5" in told
     assert "session current ended: complete → interrupted" in told
     assert "model content hash: 111111111111 → 222222222222 (1 cell)" in told
-    assert not any("load" in each for each in told)
-    assert "Other CPU" in comment(comparison_report(found))
+    assert not any("load" in line for line in told)
+    assert "Other CPU" in comment(comparison_report(comparison))
 
 
 def test_on_another_machine_the_sensors_scales_widen_the_interval(tmp_path: Path) -> None:
     estimated = replace(PLAIN, energies={"estimated": 1.0})
     here = against(tmp_path, estimated, replace(estimated, joules_per_token=1.2))
     there = replace(here.current, machine={"cpu.model": "Other CPU"})
-    found = compare_sides(here.baseline, there)
-    assert (verdicts(here)["energy"], verdicts(found)["energy"]) == ("worse", "no_change")
-    assert verdicts(found)["rate"] == verdicts(here)["rate"]
+    comparison = compare_sides(here.baseline, there)
+    assert (verdicts(here)["energy"], verdicts(comparison)["energy"]) == ("worse", "no_change")
+    assert verdicts(comparison)["rate"] == verdicts(here)["rate"]
 
 
 def test_the_command_gives_the_exit_codes_and_a_stored_baseline_the_same_verdicts(tmp_path: Path) -> None:
@@ -299,9 +299,9 @@ def test_the_command_gives_the_exit_codes_and_a_stored_baseline_the_same_verdict
     assert run(before, "--save-baseline", stored) == (0, "")
     for first in (before, stored):
         code, text = run(first, after, "--json")
-        found = json.loads(text)
-        assert (code, found["exit_code"]) == (3, 3)
-        assert [c["metric"] for c in found["changes"] if c["verdict"] == "worse"] == ["energy"]
+        document = json.loads(text)
+        assert (code, document["exit_code"]) == (3, 3)
+        assert [c["metric"] for c in document["changes"] if c["verdict"] == "worse"] == ["energy"]
         assert run(first, before)[0] == 0
     assert run(stored, after, "--metric", "time")[0] == 0
     assert run(stored, after, "--threshold", "25%")[0] == 0
@@ -333,17 +333,17 @@ def test_hostile_text_is_inert_in_every_form(tmp_path: Path) -> None:
         versions_json=json.dumps({HOSTILE: HOSTILE}),
         model=HOSTILE,
     )
-    found = compare_sides(before, after)
-    assert found.exit_code == 3
-    for text in (terminal_text(comparison_report(found), 100), comment(comparison_report(found))):
+    comparison = compare_sides(before, after)
+    assert comparison.exit_code == 3
+    for text in (terminal_text(comparison_report(comparison), 100), comment(comparison_report(comparison))):
         assert "\x1b" not in text
         assert "\u2028" not in text
-    assert "<img" not in comment(comparison_report(found))
-    assert "</script>" not in comment(comparison_report(found))
-    json.loads(comparison_json(found))
+    assert "<img" not in comment(comparison_report(comparison))
+    assert "</script>" not in comment(comparison_report(comparison))
+    json.loads(comparison_json(comparison))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
-    found = against(tmp_path, PLAIN, replace(PLAIN, joules_per_token=0.7))
-    assert max(map(len, terminal_text(comparison_report(found), width).splitlines())) <= width
+    relative = against(tmp_path, PLAIN, replace(PLAIN, joules_per_token=0.7))
+    assert max(map(len, terminal_text(comparison_report(relative), width).splitlines())) <= width

@@ -34,12 +34,12 @@ def stored(tmp_path: Path, session_folder: Path) -> Path:
 def test_a_baseline_comes_back_as_it_was(stored: Path, session_folder: Path) -> None:
     assert read_baseline(stored) == side_of(Session(session_folder))
     assert stored.stat().st_size < 10_000
-    assert not [each for each in stored.parent.iterdir() if each.name.startswith(".")]
+    assert not [entry for entry in stored.parent.iterdir() if entry.name.startswith(".")]
 
 
 def _first(document: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = document["cells"][0]["estimates"][0]
-    return found
+    estimates: dict[str, Any] = document["cells"][0]["estimates"][0]
+    return estimates
 
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -99,7 +99,7 @@ def test_a_session_without_figures_makes_no_baseline(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_use_is_exit_code_2_in_plain_words(session_folder: Path, arguments: list[str], message: str) -> None:
-    words = [str(session_folder) if each == "SESSION" else each for each in arguments]
+    words = [str(session_folder) if argument == "SESSION" else argument for argument in arguments]
     command = [sys.executable, "-m", "joulebench", "compare", *words]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=session_folder)
     assert done.returncode == 2

@@ -41,12 +41,12 @@ def test_parquet_has_every_table_with_units_in_the_schema(session: Session, tmp_
 def test_parquet_holds_what_the_session_does(session: Session, tmp_path: Path) -> None:
     folder = written(session, tmp_path / "out", "parquet")
     for name in ("blocks", "energy", "requests", "samples", "events"):
-        found = pq.read_table(folder / f"{name}.parquet")
+        table = pq.read_table(folder / f"{name}.parquet")
         own = session.table(name)
-        assert found.num_rows == own.num_rows
-        assert found.column("session").unique().to_pylist() == (["session"] if own.num_rows else [])
+        assert table.num_rows == own.num_rows
+        assert table.column("session").unique().to_pylist() == (["session"] if own.num_rows else [])
         for column in own.column_names[-3:]:
-            assert found.column(column).to_pylist() == own.column(column).to_pylist()
+            assert table.column(column).to_pylist() == own.column(column).to_pylist()
 
 
 def test_others_read_the_files_by_themselves(session: Session, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_others_read_the_files_by_themselves(session: Session, tmp_path: Path) -
 def test_csv_is_described_and_inert(hostile_session: Session, tmp_path: Path) -> None:
     folder = written(hostile_session, tmp_path / "out", "csv")
     package = json.loads((folder / "datapackage.json").read_text())
-    described = {each["name"]: each["schema"]["fields"] for each in package["resources"]}
+    described = {resource["name"]: resource["schema"]["fields"] for resource in package["resources"]}
     assert set(described) == set(TABLES)
     units = {field["name"]: field.get("unit") for field in described["requests"]}
     assert units["ttft_s"] == "s"

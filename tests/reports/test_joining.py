@@ -71,17 +71,17 @@ def test_labels_begin_with_the_session_on_one_machine(tmp_path: Path) -> None:
 
 
 def test_sessions_of_one_name_are_numbered(tmp_path: Path) -> None:
-    found = [session(tmp_path / place, session_id="quick") for place in ("a", "b")]
-    assert {cell.session for cell in join(found)[0].cells} == {"quick#1", "quick#2"}
+    result = [session(tmp_path / place, session_id="quick") for place in ("a", "b")]
+    assert {cell.session for cell in join(result)[0].cells} == {"quick#1", "quick#2"}
 
 
 def test_verdicts_are_of_one_session_each(both: list[Session]) -> None:
     summary, _ = join(both)
-    assert [(table.baseline, [each.label for each in table.verdicts]) for table in summary.verdicts] == [
+    assert [(table.baseline, [verdict.label for verdict in table.verdicts]) for table in summary.verdicts] == [
         ("Lab CPU · torch", ["Lab CPU · int8"]),
         ("Laptop CPU · torch", ["Laptop CPU · int8"]),
     ]
-    assert {each.provenance for table in summary.verdicts for each in table.verdicts} == {"measured", "estimated"}
+    assert {verdict.provenance for table in summary.verdicts for verdict in table.verdicts} == {"measured", "estimated"}
 
 
 def test_a_baseline_is_looked_up_in_each_session(both: list[Session]) -> None:
@@ -115,9 +115,9 @@ def test_csv_and_lines_say_whose_row_it_is(both: list[Session]) -> None:
 
 
 def test_json_holds_each_session_by_itself(both: list[Session]) -> None:
-    found = json.loads(JsonRenderer().render_many(both, {}))
-    assert found["format"] == "joulebench-summaries"
-    assert [len(each["cells"]) for each in found["sessions"]] == [2, 2]
+    document = json.loads(JsonRenderer().render_many(both, {}))
+    assert document["format"] == "joulebench-summaries"
+    assert [len(session["cells"]) for session in document["sessions"]] == [2, 2]
 
 
 def test_the_page_keeps_provenances_and_machines_apart(both: list[Session]) -> None:
@@ -135,11 +135,11 @@ def test_a_report_of_one_session_alone_refuses_two_in_words(both: list[Session])
 
 def test_probes_that_differ_bear_their_sessions_name(tmp_path: Path) -> None:
     absent = make_session.RAPL_ABSENT
-    found = [
+    rows = [
         Session(make_session.write(tmp_path / "a", [make_session.Cell("a", "a")], probes=[absent])),
         Session(make_session.write(tmp_path / "b", [make_session.Cell("a", "a")], probes=[])),
     ]
-    assert [probe.probe for probe in join(found)[0].probes] == ["estimate", "a · rapl"]
+    assert [probe.probe for probe in join(rows)[0].probes] == ["estimate", "a · rapl"]
 
 
 def test_a_copy_of_a_session_is_counted_once(tmp_path: Path) -> None:

@@ -91,10 +91,10 @@ def test_every_report_keeps_the_schema(
     session: Session, poor_session: Session, hostile_session: Session, tmp_path: Path
 ) -> None:
     compressed = technique_sessions.usual(tmp_path / "compressed")
-    for each in (session, poor_session, hostile_session, compressed):
-        jsonschema.Draft202012Validator(REPORT.schema()).validate(report(each))
-        jsonschema.Draft202012Validator(ADVICE.schema()).validate(advice(each))
-        jsonschema.Draft202012Validator(ANALYSIS.schema()).validate(analysis(each))
+    for item in (session, poor_session, hostile_session, compressed):
+        jsonschema.Draft202012Validator(REPORT.schema()).validate(report(item))
+        jsonschema.Draft202012Validator(ADVICE.schema()).validate(advice(item))
+        jsonschema.Draft202012Validator(ANALYSIS.schema()).validate(analysis(item))
     jsonschema.Draft202012Validator(COMPARISON.schema()).validate(comparison(session, tmp_path))
 
 

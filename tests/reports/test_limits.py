@@ -150,7 +150,7 @@ def test_mfu_counts_the_head_once_a_prompt(tmp_path: Path) -> None:
 def test_the_interval_of_a_share_is_of_both_by_squares(tmp_path: Path) -> None:
     cells = by_id(summary_of(tmp_path, generating(), reading(10)))
     rate, limit, mbu = cells["g"].speed.decode_tok_s, cells["r"].limit, cells["g"].mbu
-    halves = [math.log((each.high or 0) / (each.low or 1)) / 2 for each in (rate, limit)]
+    halves = [math.log((item.high or 0) / (item.low or 1)) / 2 for item in (rate, limit)]
     assert min(halves) > 0
     assert mbu.high == pytest.approx(value(mbu) * math.exp(math.hypot(*halves)))
     assert mbu.low == pytest.approx(value(mbu) * math.exp(-math.hypot(*halves)))
@@ -222,8 +222,8 @@ OPERATORS = (operator("q_proj", 1000, 30, 1e6), operator("head", 100, 1, 100e6),
 
 
 def the_table(summary: SessionSummary) -> OperatorTable:
-    (found,) = operator_tables(summary.shown)
-    return found
+    (table,) = operator_tables(summary.shown)
+    return table
 
 
 def test_operators_add_up_to_a_token(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_labels_of_points_keep_apart(tmp_path: Path) -> None:
     bottom, top = chart.spec["encoding"]["y"]["scale"]["domain"]
     height = chart.spec["height"]
     assert isinstance(height, int)
-    at_px = sorted(height * math.log(each["y"]) / math.log(top / bottom) for each in labels[:6])
+    at_px = sorted(height * math.log(label["y"]) / math.log(top / bottom) for label in labels[:6])
     assert min(high - low for low, high in itertools.pairwise(at_px)) > 15
 
 

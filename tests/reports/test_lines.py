@@ -23,16 +23,16 @@ def lines(session: Session, **settings: str) -> list[dict[str, object]]:
 
 
 def test_every_cell_is_a_line_with_its_status(session: Session) -> None:
-    found = lines(session)
-    assert [(each["id"], each["status"]) for each in found] == [
+    result = lines(session)
+    assert [(entry["id"], entry["status"]) for entry in result] == [
         ("a", "ok"),
         ("b", "ok"),
         ("f", "failed"),
         ("s", "skipped"),
     ]
-    assert {each["session"] for each in found} == {"session"}
-    assert found[0]["energy_provenance"] == "estimated"
-    assert {(each["format"], each["format_version"]) for each in found} == {("joulebench-cell", 2)}
+    assert {entry["session"] for entry in result} == {"session"}
+    assert result[0]["energy_provenance"] == "estimated"
+    assert {(entry["format"], entry["format_version"]) for entry in result} == {("joulebench-cell", 2)}
 
 
 def test_a_line_holds_no_line_break_of_a_strangers(hostile_session: Session) -> None:

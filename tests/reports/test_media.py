@@ -41,9 +41,9 @@ def report(*items: Item, text: str = "title") -> Report:
 
 
 MEDIA = {
-    "terminal": lambda found: terminal_text(found, 80),
-    "markdown": lambda found: markdown_text(found).replace("\\", ""),
-    "page": lambda found: page_text(found, None),
+    "terminal": lambda item: terminal_text(item, 80),
+    "markdown": lambda item: markdown_text(item).replace("\\", ""),
+    "page": lambda item: page_text(item, None),
 }
 
 

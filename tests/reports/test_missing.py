@@ -38,8 +38,8 @@ def test_a_total_that_lacks_a_package_says_so_in_the_first_lines(tmp_path: Path)
     assert "lacks" not in banner(summary(tmp_path / "whole", Cell("a", "a", **MEASURED)))
 
 
-def terms(found: SessionSummary) -> dict[str, str]:
-    return {note.term: note.text for note in unmeasured(found)}
+def terms(summary: SessionSummary) -> dict[str, str]:
+    return {note.term: note.text for note in unmeasured(summary)}
 
 
 def test_probes_that_nobody_asked_for_are_only_named_where_energy_was_measured(tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_a_probe_that_was_asked_for_keeps_its_reason(tmp_path: Path, asked: dict
 
 
 def test_a_probe_that_waits_to_be_asked_is_no_lack(tmp_path: Path) -> None:
-    found = summary(tmp_path, Cell("a", "a"), probes=[RAPL_ABSENT, UNASKED])
-    assert "sim" not in banner(found)
-    assert "probe sim" not in terms(found)
+    result = summary(tmp_path, Cell("a", "a"), probes=[RAPL_ABSENT, UNASKED])
+    assert "sim" not in banner(result)
+    assert "probe sim" not in terms(result)
     asked = summary(tmp_path / "x", Cell("a", "a"), probes=[UNASKED], profile_text=f"{PROFILE}[probe.sim]\n")
     assert "probe sim" in terms(asked)
 

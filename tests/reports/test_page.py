@@ -53,17 +53,17 @@ class Tags(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
 
 def test_a_strangers_text_makes_no_element(hostile_session: Session) -> None:
     parser = Tags()
     parser.feed(bare_page(hostile_session))
-    assert not [tag for tag, _ in parser.found if tag in ("img", "iframe", "link", "object")]
-    assert not [a for _, attrs in parser.found for a in attrs if a.startswith("on")]
+    assert not [tag for tag, _ in parser.tags if tag in ("img", "iframe", "link", "object")]
+    assert not [a for _, attrs in parser.tags for a in attrs if a.startswith("on")]
 
 
 def test_without_the_runtime_the_page_has_tables_and_says_how_to_get_charts(session: Session) -> None:
@@ -330,9 +330,9 @@ def test_the_page_has_no_serious_finding_of_axe(browser: Any, session: Session, 
     pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
     visit = Visit(browser, written(session, tmp_path), scheme, bypass_csp=True)
     visit.page.evaluate(axe_source())
-    found = visit.page.evaluate("axe.run()")
-    assert len(found["passes"]) > 20  # it has looked
-    assert [(rule["id"], rule["impact"]) for rule in found["violations"]] == []
+    state = visit.page.evaluate("axe.run()")
+    assert len(state["passes"]) > 20  # it has looked
+    assert [(rule["id"], rule["impact"]) for rule in state["violations"]] == []
 
 
 def axe_source() -> str:

@@ -28,15 +28,15 @@ REQUIRED = {
 
 
 def events(session: Session, **settings: int) -> list[Event]:
-    found = json.loads(PerfettoRenderer().render(session, settings))
-    assert set(found) <= {"traceEvents", "displayTimeUnit", "otherData"}
-    assert found["displayTimeUnit"] in ("ms", "ns")
-    return list(found["traceEvents"])
+    document = json.loads(PerfettoRenderer().render(session, settings))
+    assert set(document) <= {"traceEvents", "displayTimeUnit", "otherData"}
+    assert document["displayTimeUnit"] in ("ms", "ns")
+    return list(document["traceEvents"])
 
 
-def check(found: list[Event]) -> None:
+def check(rows: list[Event]) -> None:
     """The rules of the format."""
-    for event in found:
+    for event in rows:
         assert REQUIRED[event["ph"]] <= set(event), event
         assert isinstance(event["pid"], int)
         if event["ph"] != "M":
@@ -49,10 +49,10 @@ def check(found: list[Event]) -> None:
             assert all(isinstance(value, (int, float)) for value in event["args"].values())
         if event["ph"] == "i":
             assert event["s"] in ("g", "p", "t")
-    names = {event["pid"] for event in found if event["name"] == "process_name"}
-    assert {event["pid"] for event in found} <= names
+    names = {event["pid"] for event in rows if event["name"] == "process_name"}
+    assert {event["pid"] for event in rows} <= names
     tracks: dict[tuple[int, int], list[Event]] = {}
-    for event in found:
+    for event in rows:
         if event["ph"] == "X":
             tracks.setdefault((event["pid"], event["tid"]), []).append(event)
     for track in tracks.values():  # slices of a track lie apart (half a ns for rounding)
@@ -61,8 +61,8 @@ def check(found: list[Event]) -> None:
             assert before["ts"] + before["dur"] <= after["ts"] + 0.001
 
 
-def slices(found: list[Event], category: str) -> list[Event]:
-    return [each for each in found if each["ph"] == "X" and each["cat"] == category]
+def slices(rows: list[Event], category: str) -> list[Event]:
+    return [row for row in rows if row["ph"] == "X" and row["cat"] == category]
 
 
 @pytest.fixture
@@ -90,49 +90,49 @@ def traced(tmp_path: Path) -> Session:
 
 
 def test_the_trace_holds_blocks_requests_phases_and_tokens(traced: Session) -> None:
-    found = events(traced)
-    check(found)
-    counts = {name: len(slices(found, name)) for name in ("blocks", "requests", "phases", "tokens")}
+    result = events(traced)
+    check(result)
+    counts = {name: len(slices(result, name)) for name in ("blocks", "requests", "phases", "tokens")}
     assert counts == {"blocks": 3, "requests": 6, "phases": 12, "tokens": 18}
-    assert {each["name"] for each in slices(found, "phases")} == {"prefill", "decode"}
-    first = slices(found, "requests")[0]
+    assert {event["name"] for event in slices(result, "phases")} == {"prefill", "decode"}
+    first = slices(result, "requests")[0]
     own = {"block": 0, "request": 0}
-    phases = [each for each in slices(found, "phases") if each["args"] == own]
-    assert sum(each["dur"] for each in phases) == pytest.approx(first["dur"], abs=0.01)
-    assert slices(found, "blocks")[0]["ts"] == 0
+    phases = [event for event in slices(result, "phases") if event["args"] == own]
+    assert sum(phase["dur"] for phase in phases) == pytest.approx(first["dur"], abs=0.01)
+    assert slices(result, "blocks")[0]["ts"] == 0
 
 
 def test_sensors_are_counters_with_unit_and_provenance(traced: Session) -> None:
-    found = [each for each in events(traced) if each["ph"] == "C"]
-    names = {each["name"] for each in found}
+    rows = [event for event in events(traced) if event["ph"] == "C"]
+    names = {row["name"] for row in rows}
     assert "estimate/cpu, W (estimated)" in names
     assert "thermal/package, °C (measured)" in names
-    watts = [each["args"]["W"] for each in found if "estimate" in each["name"]]
+    watts = [row["args"]["W"] for row in rows if "estimate" in row["name"]]
     assert max(watts) == pytest.approx(20, abs=0.6)
 
 
 def test_points_and_tokens_can_be_limited(traced: Session) -> None:
-    found = events(traced, points=10, tokens=5)
-    check(found)
-    assert len(slices(found, "tokens")) == 5
-    memory = [each for each in found if each["ph"] == "C" and each["name"].startswith("memory")]
+    result = events(traced, points=10, tokens=5)
+    check(result)
+    assert len(slices(result, "tokens")) == 5
+    memory = [entry for entry in result if entry["ph"] == "C" and entry["name"].startswith("memory")]
     assert 5 <= len(memory) <= 12
 
 
 def test_each_cell_is_a_process_under_its_label(session: Session) -> None:
-    found = events(session)
-    check(found)
-    named = [each["args"]["name"] for each in found if each["name"] == "process_name"]
+    result = events(session)
+    check(result)
+    named = [entry["args"]["name"] for entry in result if entry["name"] == "process_name"]
     assert named == ["torch f32", "torch int8", "torch sparse", "onnx train"]
 
 
 def test_a_chosen_cell_is_alone_in_the_trace(session: Session) -> None:
-    found = events(session.only(["torch int8"]))
-    named = [each["args"]["name"] for each in found if each["name"] == "process_name"]
+    result = events(session.only(["torch int8"]))
+    named = [entry["args"]["name"] for entry in result if entry["name"] == "process_name"]
     assert named == ["torch int8"]
 
 
 def test_poor_and_hostile_sessions_give_a_trace_too(poor_session: Session, hostile_session: Session) -> None:
-    for each in (poor_session, hostile_session):
-        check(events(each))
-        assert "\x1b" not in PerfettoRenderer().render(each, {})
+    for item in (poor_session, hostile_session):
+        check(events(item))
+        assert "\x1b" not in PerfettoRenderer().render(item, {})

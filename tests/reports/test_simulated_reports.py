@@ -156,7 +156,7 @@ def test_what_this_machine_s_sensors_saw_stands_in_no_figure(summary: SessionSum
     assert cell.memory.rss_peak_bytes is None
     assert cell.memory.device_peak_bytes == 150 * 2**20
     assert cell.temperature_max_c is None
-    assert {each.flag for each in cell.flags} == {"input_range"}
+    assert {flag.flag for flag in cell.flags} == {"input_range"}
     assert cell.mbu.value is None
     assert "this machine's" in (cell.mbu.reason_if_null or "")
     assert one(summary, "a").memory.rss_peak_bytes is not None
@@ -164,25 +164,25 @@ def test_what_this_machine_s_sensors_saw_stands_in_no_figure(summary: SessionSum
 
 def test_verdicts_hold_it_against_nothing_else(summary: SessionSummary) -> None:
     (table,) = summary.verdicts
-    told = {each.cell_id: (each.outcome, each.reason) for each in table.verdicts}
+    told = {verdict.cell_id: (verdict.outcome, verdict.reason) for verdict in table.verdicts}
     assert told["b"][0] == told["c"][0] == "cannot tell"
     assert "simulated against estimated" in (told["b"][1] or "")
 
 
 def test_two_simulated_cells_have_ranges_and_no_verdict(session: Session) -> None:
     (table,) = summarise(session, baseline="fpga one").verdicts
-    told = {each.cell_id: each for each in table.verdicts}
+    told = {verdict.cell_id: verdict for verdict in table.verdicts}
     assert told["c"].outcome == "cannot tell"
     assert "ranges of inputs" in told["c"].text
 
 
 def test_advice_refuses_it_with_the_reason(session: Session, summary: SessionSummary) -> None:
     for aim in advice.AIMS:
-        (found,) = advice.advise(SessionWork(session), summary.shown, aim, [], None, ["energy", "time"])
-        assert [each.label for each in found.ranked] == ["torch generate"]
-        refused = dict(found.refused)
+        (result,) = advice.advise(SessionWork(session), summary.shown, aim, [], None, ["energy", "time"])
+        assert [advice.label for advice in result.ranked] == ["torch generate"]
+        refused = dict(result.refused)
         assert refused["fpga one"] == refused["fpga two"] == advice.ELSEWHERE
-        assert found.front.on == ("torch generate",)
+        assert result.front.on == ("torch generate",)
 
 
 def test_charts_never_share_an_axis_with_it(summary: SessionSummary) -> None:
@@ -196,7 +196,7 @@ def test_charts_never_share_an_axis_with_it(summary: SessionSummary) -> None:
 
 def test_the_terminal_marks_every_figure_of_it(session: Session) -> None:
     text = TerminalRenderer().render(session, {"width": 160})
-    line = next(each for each in text.splitlines() if each.startswith("fpga one"))
+    line = next(line for line in text.splitlines() if line.startswith("fpga one"))
     assert line.count("sim.") == 6  # energy, tok/s, prefill, TTFT, TPOT, memory
     assert "±" not in line
     assert "[" in line
@@ -224,8 +224,8 @@ def test_tables_for_programs_name_the_time_base(session: Session) -> None:
     assert rows["b"]["time_base"] == "device"
     assert rows["b"]["estimated_gross_j_per_unit"] == ""
     assert float(rows["b"]["simulation_s"]) > 0
-    found = json.loads(str(JsonRenderer().render(session, {})))
-    cells = {cell["id"]: cell for cell in found["cells"]}
+    document = json.loads(str(JsonRenderer().render(session, {})))
+    cells = {cell["id"]: cell for cell in document["cells"]}
     assert cells["b"]["time_base"] == "device"
     assert cells["b"]["headline"]["is_range"] is True
 
@@ -245,4 +245,4 @@ def test_a_session_of_before_has_one_time_base(tmp_path: Path) -> None:
 def test_melodi_s_table_leaves_it_out(session: Session) -> None:
     from joulebench_reports.melodi.requests import measured_requests
 
-    assert {each.cell.id for each in measured_requests(session)} == {"a"}
+    assert {request.cell.id for request in measured_requests(session)} == {"a"}

@@ -39,7 +39,7 @@ def test_energy_per_token_is_the_ratio_of_sums_with_the_cores_interval(tmp_path:
 
 def test_measured_and_estimated_energy_are_separate_and_measured_leads(tmp_path: Path) -> None:
     cell = one(tmp_path, Cell("a", "a", energies={"estimated": 2.0, "measured": 1.0}, noise=0.0))
-    by_provenance = {each.provenance: each.gross.value for each in cell.energy}
+    by_provenance = {energy_row.provenance: energy_row.gross.value for energy_row in cell.energy}
     assert by_provenance == pytest.approx({"measured": 0.5, "estimated": 1.0})
     assert cell.headline.provenance == "measured"
     assert cell.headline.value == pytest.approx(0.5)

@@ -29,18 +29,18 @@ from joulebench_reports.values.techniques import (
 
 
 def table(session: Session) -> CostTable:
-    (found,) = summarise(session).costs
-    return found
+    (cost,) = summarise(session).costs
+    return cost
 
 
 def costs(session: Session) -> dict[str, TechniqueCost]:
-    return {each.label: each for each in table(session).costs}
+    return {cost.label: cost for cost in table(session).costs}
 
 
 def test_each_cell_is_held_against_its_own_backend(tmp_path: Path) -> None:
-    found = table(usual(tmp_path))
-    assert [each.backend for each in found.backends] == ["torch", "llamacpp"]
-    bases = [each.baseline.label for each in found.backends if each.baseline]
+    rows = table(usual(tmp_path))
+    assert [backend.backend for backend in rows.backends] == ["torch", "llamacpp"]
+    bases = [backend.baseline.label for backend in rows.backends if backend.baseline]
     assert bases == ["torch none", "llamacpp none"]
     q4 = costs(usual(tmp_path / "again"))["llamacpp q4"]
     assert q4.energy.value == pytest.approx(0.1 / 0.4, rel=0.02)  # not 0.1 / 0.5, torch's
@@ -50,46 +50,46 @@ def test_each_cell_is_held_against_its_own_backend(tmp_path: Path) -> None:
 
 def test_ratios_have_intervals_that_hold_the_truth(tmp_path: Path) -> None:
     slim = costs(usual(tmp_path))["torch slim"]
-    for found, truth in ((slim.energy, 0.5), (slim.rate, 2.0), (slim.processor, 0.5)):
-        assert found.low is not None
-        assert found.high is not None
-        assert found.low < truth < found.high
-        assert found.in_turns
-    assert all((found.high or 9) / (found.low or 1) < 1.4 for found in (slim.rate, slim.processor))
+    for item, truth in ((slim.energy, 0.5), (slim.rate, 2.0), (slim.processor, 0.5)):
+        assert item.low is not None
+        assert item.high is not None
+        assert item.low < truth < item.high
+        assert item.in_turns
+    assert all((item.high or 9) / (item.low or 1) < 1.4 for item in (slim.rate, slim.processor))
     # The energies are estimates, whose model errs by 20 % or more.
     assert (slim.energy.high or 0) / (slim.energy.low or 1) > 1.2 / 0.8
 
 
 def test_perplexity_is_compared_window_by_window(tmp_path: Path) -> None:
-    found = costs(usual(tmp_path))["llamacpp q4"].perplexity
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < math.exp(0.03) < found.high
+    perplexity = costs(usual(tmp_path))["llamacpp q4"].perplexity
+    assert perplexity.low is not None
+    assert perplexity.high is not None
+    assert perplexity.low < math.exp(0.03) < perplexity.high
     # Windows differ by tens of per cent from each other, the difference by a tenth of one.
-    assert found.high - found.low < 0.003
+    assert perplexity.high - perplexity.low < 0.003
 
 
 def test_agreement_comes_with_its_intervals(tmp_path: Path) -> None:
-    found = costs(usual(tmp_path))["torch sparse"]
-    assert found.kl.value == pytest.approx(0.4 * 1.15)
-    assert found.top1.value == 60 / 64
-    assert found.greedy.value == pytest.approx((2 * 32 + 2 * 64) / 256)
+    row = costs(usual(tmp_path))["torch sparse"]
+    assert row.kl.value == pytest.approx(0.4 * 1.15)
+    assert row.top1.value == 60 / 64
+    assert row.greedy.value == pytest.approx((2 * 32 + 2 * 64) / 256)
     # Four answers are too few for the interval of a skewed mean.
-    assert (found.kl.low, found.kl.high) == (None, None)
-    for each in (found.top1, found.greedy):
-        assert each.value is not None
-        assert each.low is not None
-        assert each.high is not None
-        assert each.low < each.value < each.high
+    assert (row.kl.low, row.kl.high) == (None, None)
+    for item in (row.top1, row.greedy):
+        assert item.value is not None
+        assert item.low is not None
+        assert item.high is not None
+        assert item.low < item.value < item.high
 
 
 def test_a_backend_without_its_uncompressed_cell_has_no_ratio_and_says_so(tmp_path: Path) -> None:
     session = write(tmp_path, [cell("torch none", "none"), cell("onnx q4", "q4", FOUR_BITS, loss=0.1, backend="onnx")])
-    found = costs(session)["onnx q4"]
-    for each in (found.size, found.energy, found.rate, found.memory, found.perplexity):
-        assert each.value is None
-        assert each.reason == "the uncompressed model was not measured on this backend"
-    assert ("energy of onnx q4", found.energy.reason) in missing(table(session))
+    row = costs(session)["onnx q4"]
+    for item in (row.size, row.energy, row.rate, row.memory, row.perplexity):
+        assert item.value is None
+        assert item.reason == "the uncompressed model was not measured on this backend"
+    assert ("energy of onnx q4", row.energy.reason) in missing(table(session))
 
 
 def test_energies_of_different_provenance_have_no_ratio(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_energies_of_different_provenance_have_no_ratio(tmp_path: Path) -> None:
             cell("torch q4", "q4", FOUR_BITS, loss=0.1, energies={"estimated": 1.0}),
         ],
     )
-    found = costs(session)["torch q4"]
-    assert found.energy.value is None
-    assert "estimated against measured" in str(found.energy.reason)
-    assert found.rate.value is not None
+    row = costs(session)["torch q4"]
+    assert row.energy.value is None
+    assert "estimated against measured" in str(row.energy.reason)
+    assert row.rate.value is not None
 
 
 def test_cells_that_took_no_turns_are_marked(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_cells_that_took_no_turns_are_marked(tmp_path: Path) -> None:
             cell("torch q4", "q4", FOUR_BITS, loss=0.1, joules_per_token=0.2, begins_s=1000.0),
         ],
     )
-    found = costs(session)["torch q4"]
-    assert not found.energy.in_turns
-    assert change_words(found.energy).endswith("†")
+    row = costs(session)["torch q4"]
+    assert not row.energy.in_turns
+    assert change_words(row.energy).endswith("†")
     assert "did not take turns" in " ".join(table(session).notes)
 
 
@@ -131,10 +131,10 @@ def test_another_text_and_a_session_of_before_are_told_apart(tmp_path: Path) -> 
             cell("before", "q8", FOUR_BITS, scored=before),
         ],
     )
-    found = costs(session)
-    assert found["other"].perplexity.reason == "scored on another text than the baseline"
-    assert found["before"].perplexity.value == pytest.approx(math.exp(0.1), rel=1e-3)
-    assert found["before"].perplexity.low is None
+    cost = costs(session)
+    assert cost["other"].perplexity.reason == "scored on another text than the baseline"
+    assert cost["before"].perplexity.value == pytest.approx(math.exp(0.1), rel=1e-3)
+    assert cost["before"].perplexity.low is None
 
 
 def test_without_a_technique_there_is_no_table(tmp_path: Path) -> None:
@@ -204,7 +204,8 @@ def test_rounded_weights_that_run_as_floating_point_are_not_called_quantized() -
 
 def claims(session: Session) -> dict[str, tuple[str, str]]:
     return {
-        each.text.split()[0] + " " + each.text.split()[-1]: (each.verdict, each.why) for each in table(session).claims
+        claim.text.split()[0] + " " + claim.text.split()[-1]: (claim.verdict, claim.why)
+        for claim in table(session).claims
     }
 
 
@@ -231,25 +232,25 @@ def test_a_small_model_that_loses_little_confirms_it(tmp_path: Path) -> None:
 def test_a_mild_pruning_or_a_wide_interval_tells_nothing(tmp_path: Path) -> None:
     mild = cell("torch slim", "slim", SLIM, loss=0.01, size=500 * MB)
     wide = cell("torch slim", "slim", SLIM, size=180 * MB, scored=quality(0.02, spread=0.05))
-    for number, each in enumerate((mild, wide)):
-        session = write(tmp_path / str(number), [cell("torch none", "none"), each])
+    for number, item in enumerate((mild, wide)):
+        session = write(tmp_path / str(number), [cell("torch none", "none"), item])
         assert claims(session)["Pruning loss"][0] == "not testable here"
 
 
 def test_quantization_is_judged_on_speed_and_processor_time(tmp_path: Path) -> None:
-    found = claims(usual(tmp_path))
-    verdict, why = found["Quantization faster"]
+    result = claims(usual(tmp_path))
+    verdict, why = result["Quantization faster"]
     assert verdict == "confirmed here"  # 2 s and 0.8 s
     assert "llamacpp q4: speed +1" in why
     assert "4.5 bits a weight" in why
-    assert found["Quantization computing"][0] == "confirmed here"
+    assert result["Quantization computing"][0] == "confirmed here"
 
 
 def test_a_quantized_model_that_is_no_faster_refutes_the_claim(tmp_path: Path) -> None:
     session = write(tmp_path, [cell("torch none", "none"), cell("torch q4", "q4", FOUR_BITS, loss=0.05, size=90 * MB)])
-    found = claims(session)
-    assert found["Quantization faster"][0] == "refuted here"
-    assert found["Quantization computing"][0] == "refuted here"
+    result = claims(session)
+    assert result["Quantization faster"][0] == "refuted here"
+    assert result["Quantization computing"][0] == "refuted here"
 
 
 def test_claims_without_such_cells_or_without_turns_are_not_testable(tmp_path: Path) -> None:
@@ -257,11 +258,11 @@ def test_claims_without_such_cells_or_without_turns_are_not_testable(tmp_path: P
         tmp_path,
         [cell("torch none", "none"), cell("torch q4", "q4", FOUR_BITS, loss=0.05, seconds=0.5, begins_s=1000.0)],
     )
-    found = claims(session)
-    assert found["Pruning loss"][0] == "not testable here"
-    assert "no such cell in this session" in found["Pruning loss"][1]
-    assert found["Quantization faster"][0] == "not testable here"
-    assert "not in turns" in found["Quantization faster"][1]
+    result = claims(session)
+    assert result["Pruning loss"][0] == "not testable here"
+    assert "no such cell in this session" in result["Pruning loss"][1]
+    assert result["Quantization faster"][0] == "not testable here"
+    assert "not in turns" in result["Quantization faster"][1]
 
 
 def test_a_chain_of_both_counts_for_neither_claim(tmp_path: Path) -> None:
@@ -275,9 +276,9 @@ def test_a_chain_of_both_counts_for_neither_claim(tmp_path: Path) -> None:
 # -- reports ------------------------------------------------------------------------------------
 
 READ = {
-    "terminal": lambda found: TerminalRenderer().render(found, {"width": 200, "verbose": True}),
-    "markdown": lambda found: MarkdownRenderer().render(found, {}),
-    "html": lambda found: HtmlRenderer().render(found, {"charts": False}),
+    "terminal": lambda item: TerminalRenderer().render(item, {"width": 200, "verbose": True}),
+    "markdown": lambda item: MarkdownRenderer().render(item, {}),
+    "html": lambda item: HtmlRenderer().render(item, {"charts": False}),
 }
 
 
@@ -307,9 +308,9 @@ def test_a_narrow_terminal_keeps_quality_and_energy(tmp_path: Path) -> None:
 
 def test_the_summary_for_machines_has_every_ratio(tmp_path: Path) -> None:
     document = json.loads(JsonRenderer().render(usual(tmp_path), {}))
-    (found,) = document["costs"]
-    assert found["backends"][1]["costs"][0]["size"]["value"] == pytest.approx(80 / 540)
-    assert {claim["verdict"] for claim in found["claims"]} == {"confirmed here", "refuted here"}
+    (cost,) = document["costs"]
+    assert cost["backends"][1]["costs"][0]["size"]["value"] == pytest.approx(80 / 540)
+    assert {claim["verdict"] for claim in cost["claims"]} == {"confirmed here", "refuted here"}
 
 
 def test_the_table_for_spreadsheets_has_the_intervals(tmp_path: Path) -> None:
@@ -332,7 +333,7 @@ def test_foreign_text_stays_inert(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("relative", "words"),
     [
         (Relative(0.5, 0.48, 0.52), "-50.0 ± 2.0 %"),
         (Relative(1.0), "0 %"),
@@ -344,8 +345,8 @@ def test_foreign_text_stays_inert(tmp_path: Path) -> None:
         (Relative(reason="why"), "–"),
     ],
 )
-def test_a_ratio_is_told_as_a_change(found: Relative, words: str) -> None:
-    assert change_words(found) == words
+def test_a_ratio_is_told_as_a_change(relative: Relative, words: str) -> None:
+    assert change_words(relative) == words
 
 
 def test_rows_begin_with_the_baseline_as_it_is(tmp_path: Path) -> None:

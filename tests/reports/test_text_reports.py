@@ -110,12 +110,12 @@ def test_csv_of_no_cells_is_a_header(tmp_path: Path) -> None:
 
 
 def test_json_gives_interval_provenance_and_reason(session: Session) -> None:
-    found = json.loads(text(JsonRenderer, session))
-    cell = found["cells"][0]
+    document = json.loads(text(JsonRenderer, session))
+    cell = document["cells"][0]
     assert cell["headline"]["provenance"] == "estimated"
     assert cell["headline"]["low"] < cell["headline"]["value"] < cell["headline"]["high"]
-    assert found["cells"][2]["headline"] | {"value": None} == found["cells"][2]["headline"]
-    assert found["cells"][2]["headline"]["reason_if_null"] == "killed for memory"
+    assert document["cells"][2]["headline"] | {"value": None} == document["cells"][2]["headline"]
+    assert document["cells"][2]["headline"]["reason_if_null"] == "killed for memory"
 
 
 def test_known_flags_are_in_words_and_unknown_ones_as_they_are() -> None:

@@ -20,8 +20,8 @@ def timeline(tmp_path: Path, cell: make_session.Cell) -> Timeline:
 
 
 def test_a_series_is_thinned_and_keeps_its_mean(tmp_path: Path) -> None:
-    found = timeline(tmp_path, make_session.Cell("a", "a", blocks=40, energies={"measured": 1.0}))
-    power = found.power_w[0]
+    result = timeline(tmp_path, make_session.Cell("a", "a", blocks=40, energies={"measured": 1.0}))
+    power = result.power_w[0]
     assert len(power.t_s) <= 2000
     assert len(power.t_s) <= 2 * BUCKETS
     means = [value for value in power.mean if value is not None]
@@ -31,8 +31,8 @@ def test_a_series_is_thinned_and_keeps_its_mean(tmp_path: Path) -> None:
 
 
 def test_gauges_are_scaled_and_keep_lowest_and_highest(tmp_path: Path) -> None:
-    found = timeline(tmp_path, make_session.Cell("a", "a"))
-    temperature = found.temperature_c[0]
+    result = timeline(tmp_path, make_session.Cell("a", "a"))
+    temperature = result.temperature_c[0]
     assert temperature.mean[0] == pytest.approx(50.0, abs=0.1)
     assert temperature.mean[-1] == pytest.approx(54.0, abs=0.1)
     assert all(
@@ -40,7 +40,7 @@ def test_gauges_are_scaled_and_keep_lowest_and_highest(tmp_path: Path) -> None:
         for low, mean, high in zip(temperature.low, temperature.mean, temperature.high, strict=True)
         if low is not None and mean is not None and high is not None
     )
-    assert 590 < (found.memory_mib[0][1][0].mean[0] or 0) < 610
+    assert 590 < (result.memory_mib[0][1][0].mean[0] or 0) < 610
 
 
 def test_blocks_and_phases_are_spans_on_the_same_axis(tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_a_counter_that_steps_back_makes_no_spike(tmp_path: Path) -> None:
         stream.append([SampleRow(t_ns=t_ns, channel="estimate/cpu", raw=raw, origin="tick")])
     stream.close()
     session = Session(path)
-    found = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
-    assert set(found.power_w[0].mean) == {20.0}
+    timeline = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
+    assert set(timeline.power_w[0].mean) == {20.0}
 
 
 def test_a_pause_between_samples_is_a_gap(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_a_pause_between_samples_is_a_gap(tmp_path: Path) -> None:
         stream.append([SampleRow(t_ns=t_ns, channel="estimate/cpu", raw=raw, origin="tick")])
     stream.close()
     session = Session(path)
-    found = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
-    assert found.power_w[0].mean.count(None) == 1
+    timeline = read_timeline(session, "a", summarise(session).channels, {"estimate/cpu": 1e-6})
+    assert timeline.power_w[0].mean.count(None) == 1
 
 
 def test_the_memory_of_a_process_and_of_the_machine_have_their_own_panels(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_the_memory_of_a_process_and_of_the_machine_have_their_own_panels(tmp_pa
     session = Session(path)
     own = [c for c in summarise(session).channels if c.channel == "memory/rss"]
     both = [replace(own[0], domain="process"), replace(own[0], domain="machine")]
-    found = read_timeline(session, "a", both, {})
-    assert [domain for domain, _ in found.memory_mib] == ["process", "machine"]
-    spec = timeline_spec(found, "a")
+    timeline = read_timeline(session, "a", both, {})
+    assert [domain for domain, _ in timeline.memory_mib] == ["process", "machine"]
+    spec = timeline_spec(timeline, "a")
     names = [panel["data"]["name"] for panel in spec["vconcat"][1:]]
     assert names == ["memory-0", "memory-1"]
     assert spec["vconcat"][0]["layer"][0]["data"]["name"] == "spans"
-    assert set(names) <= set(timeline_data(found))
+    assert set(names) <= set(timeline_data(timeline))

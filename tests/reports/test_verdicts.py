@@ -34,31 +34,31 @@ def tables(folder: Path, *cells: Cell, baseline: str | None = None, **more: Any)
 
 
 def verdict(folder: Path, *cells: Cell) -> Verdict:
-    ((found,),) = ([*table.verdicts] for table in tables(folder, *cells))
-    assert isinstance(found, Verdict)
-    return found
+    ((result,),) = ([*table.verdicts] for table in tables(folder, *cells))
+    assert isinstance(result, Verdict)
+    return result
 
 
 @pytest.mark.parametrize(("joules", "outcome"), [(0.4, "saves"), (0.6, "costs more")])
 def test_a_difference_is_told_with_its_interval(tmp_path: Path, joules: float, outcome: str) -> None:
-    found = verdict(tmp_path, BASE, replace(OTHER, joules_per_token=joules))
-    assert found.outcome == outcome
-    match = re.fullmatch(r"(?:saves|costs) ([\d.]+) ± ([\d.]+) %(?: more)?", found.text)
+    result = verdict(tmp_path, BASE, replace(OTHER, joules_per_token=joules))
+    assert result.outcome == outcome
+    match = re.fullmatch(r"(?:saves|costs) ([\d.]+) ± ([\d.]+) %(?: more)?", result.text)
     assert match is not None
     assert abs(float(match[1]) - 20) < float(match[2]) + 1
 
 
 def test_equal_cells_are_not_told_apart(tmp_path: Path) -> None:
-    found = verdict(tmp_path, BASE, OTHER)
-    assert found.outcome == "no difference shown"
-    assert re.search(r"would have detected ≥ [\d.]+ %", found.text)
+    result = verdict(tmp_path, BASE, OTHER)
+    assert result.outcome == "no difference shown"
+    assert re.search(r"would have detected ≥ [\d.]+ %", result.text)
 
 
 def test_cells_of_different_groups_cannot_be_told(tmp_path: Path) -> None:
     later = replace(OTHER, joules_per_token=0.4, begins_s=1000.0)
-    found = verdict(tmp_path, BASE, later)
-    assert found.outcome == "cannot tell"
-    assert "did not take turns (20 % less" in found.text
+    result = verdict(tmp_path, BASE, later)
+    assert result.outcome == "cannot tell"
+    assert "did not take turns (20 % less" in result.text
 
 
 def test_blocks_too_short_for_the_sensor_are_the_reason(tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_blocks_too_short_for_the_sensor_are_the_reason(tmp_path: Path) -> None:
 
 def test_provenances_are_never_compared_with_each_other(tmp_path: Path) -> None:
     estimated = replace(BASE, energies=ESTIMATED)
-    found = verdict(tmp_path, estimated, OTHER)
-    assert found.text == "cannot tell: measured against estimated energy"
+    result = verdict(tmp_path, estimated, OTHER)
+    assert result.text == "cannot tell: measured against estimated energy"
     both = replace(OTHER, energies={"measured": 9.0, "estimated": 0.4})
     assert verdict(tmp_path / "x", estimated, both).text.startswith("saves 60 [")
 
@@ -91,9 +91,9 @@ def test_a_ratio_of_estimates_carries_the_models_error(tmp_path: Path) -> None:
 def test_an_estimate_errs_more_where_the_load_differs(tmp_path: Path) -> None:
     base, other = (replace(cell, energies=ESTIMATED) for cell in (BASE, OTHER))
     half = replace(other, joules_per_token=0.2, threads_busy=0.25)
-    found = verdict(tmp_path, base, half).comparison
-    assert found is not None
-    assert (found.u_log or 0) == pytest.approx(math.hypot(0.2, math.log(4) / math.sqrt(3)), rel=0.02)
+    comparison = verdict(tmp_path, base, half).comparison
+    assert comparison is not None
+    assert (comparison.u_log or 0) == pytest.approx(math.hypot(0.2, math.log(4) / math.sqrt(3)), rel=0.02)
 
 
 def test_a_ratio_of_times_is_called_one(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_a_ratio_of_times_is_called_one(tmp_path: Path) -> None:
 
 def test_a_process_is_no_program(tmp_path: Path) -> None:
     one = [replace(cell, processes=1) for cell in (BASE, OTHER)]
-    found = verdict(tmp_path / "1", one[0], replace(one[1], joules_per_token=0.46))
-    assert re.fullmatch(r"cannot tell: one process each \(7\.\d % less, if process starts do not differ\)", found.text)
+    result = verdict(tmp_path / "1", one[0], replace(one[1], joules_per_token=0.46))
+    assert re.fullmatch(r"cannot tell: one process each \(7\.\d % less, if process starts do not differ\)", result.text)
     assert verdict(tmp_path / "2", BASE, replace(OTHER, joules_per_token=0.46)).outcome == "saves"
     assert verdict(tmp_path / "3", one[0], replace(one[1], joules_per_token=0.3)).outcome == "saves"
 
@@ -127,11 +127,11 @@ def test_the_last_repeat_of_a_round_counts_in_table_and_verdict(tmp_path: Path) 
     session = Session(make_session.write(tmp_path / "s", [BASE, disturbed]))
     summary = summarise(session)
     base, cell = summary.shown
-    (found,) = summary.verdicts[0].verdicts
-    assert found.comparison is not None
+    (verdict,) = summary.verdicts[0].verdicts
+    assert verdict.comparison is not None
     assert cell.headline.value is not None
     assert base.headline.value is not None
-    assert found.comparison.ratio == pytest.approx(cell.headline.value / base.headline.value)
+    assert verdict.comparison.ratio == pytest.approx(cell.headline.value / base.headline.value)
     assert cell.headline.value == pytest.approx(0.4, rel=0.02)
     assert (cell.blocks, {flag.flag: flag.blocks for flag in cell.flags}["repeated"]) == (20, 2)
     assert session.table("blocks", "b").num_rows == 22
@@ -142,8 +142,8 @@ def test_cells_of_different_groups_are_compared_through_an_anchor(tmp_path: Path
     early = replace(BASE, blocks=20)
     late = replace(OTHER, first_round=20, begins_s=0.0, joules_per_token=0.4)
     (table,) = tables(tmp_path, early, late, anchor)
-    found = {each.label: each for each in table.verdicts}["torch int8"]
-    assert found.outcome == "saves"
+    verdict = {verdict.label: verdict for verdict in table.verdicts}["torch int8"]
+    assert verdict.outcome == "saves"
     assert "through one that took turns with both" in table.note
 
 
@@ -188,8 +188,8 @@ def test_the_agreement_reference_is_the_baseline_else_the_first_cell(tmp_path: P
 
 def test_only_cells_of_the_same_work_are_held_against_each_other(tmp_path: Path) -> None:
     cells = [BASE, OTHER, *(replace(c, id=c.id * 2, label=f"{c.label} long", workload="long") for c in (BASE, OTHER))]
-    found = tables(tmp_path, *cells)
-    assert [(t.workload, t.baseline, len(t.verdicts)) for t in found] == [
+    result = tables(tmp_path, *cells)
+    assert [(t.workload, t.baseline, len(t.verdicts)) for t in result] == [
         ("chat", "torch f32", 1),
         ("long", "torch f32 long", 1),
     ]

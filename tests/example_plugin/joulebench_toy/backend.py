@@ -150,13 +150,13 @@ class ToySession(BackendSession):
 
         self._mischief.at_request("logits", 1)
         scratch = b"\x01" * self._scratch_bytes
-        found = np.zeros((len(tokens), VOCABULARY), np.float32)
+        logits = np.zeros((len(tokens), VOCABULARY), np.float32)
         for place in range(len(tokens)):
             token, gap = expected(tokens[: place + 1])
-            found[place, token] = 10 - self._blur
-            found[place, (token + 1) % VOCABULARY] = 10 - gap
+            logits[place, token] = 10 - self._blur
+            logits[place, (token + 1) % VOCABULARY] = 10 - gap
         del scratch
-        return found
+        return logits
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         """As if all tokens were equally likely; a blurred toy is more surprised."""

@@ -5,7 +5,7 @@ from safetensors.numpy import load_file, save_file
 
 
 def _layers(tensors):
-    return {name: each for name, each in tensors.items() if "_proj." in name}
+    return {name: tensor for name, tensor in tensors.items() if "_proj." in name}
 
 
 def mapped(file, output, change):
@@ -24,4 +24,4 @@ def truncated(matrix, rank):
 def largest_rank(folder):
     """The largest numerical rank of the layers' matrices."""
     tensors = {k: v for file in folder.glob("*.safetensors") for k, v in load_file(file).items()}
-    return max(int(np.linalg.matrix_rank(each, rtol=1e-5)) for each in _layers(tensors).values())
+    return max(int(np.linalg.matrix_rank(layer, rtol=1e-5)) for layer in _layers(tensors).values())

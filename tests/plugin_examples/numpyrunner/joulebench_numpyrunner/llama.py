@@ -34,13 +34,13 @@ class NumpySession(LogitsSession):
         turn = np.tile(np.arange(n)[:, None] * theta ** (-np.arange(0, size, 2) / size), 2)
         hidden = np.triu(np.full((n, n), -np.inf), 1)
         x = self.w["model.embed_tokens.weight"][list(tokens)]
-        for at in (f"model.layers.{each}." for each in range(self.c["num_hidden_layers"])):
+        for at in (f"model.layers.{index}." for index in range(self.c["num_hidden_layers"])):
             h = self.norm(x, at + "input_layernorm.weight")
-            q, k = (self.heads(h, f"{at}self_attn.{each}_proj.weight", turn) for each in "qk")
+            q, k = (self.heads(h, f"{at}self_attn.{part}_proj.weight", turn) for part in "qk")
             p = np.exp(q @ k.swapaxes(1, 2) / size**0.5 + hidden)
             h = p / p.sum(-1, keepdims=True) @ self.heads(h, at + "self_attn.v_proj.weight")
             x = x + h.swapaxes(0, 1).reshape(n, -1) @ self.w[at + "self_attn.o_proj.weight"].T
             h = self.norm(x, at + "post_attention_layernorm.weight")
-            g, u = (h @ self.w[f"{at}mlp.{each}_proj.weight"].T for each in ("gate", "up"))
+            g, u = (h @ self.w[f"{at}mlp.{item}_proj.weight"].T for item in ("gate", "up"))
             x = x + (g / (1 + np.exp(-g)) * u) @ self.w[at + "mlp.down_proj.weight"].T
         return (self.norm(x, "model.norm.weight") @ self.w["lm_head.weight"].T).astype(np.float32)

@@ -16,8 +16,8 @@ class SerialMeter(Probe):
 
     def inspect(self, settings):
         """Whether the line is there."""
-        found = ":" in settings["device"] or Path(settings["device"]).exists()
-        return Availability(found, None if found else f"no {settings['device']}", "plug it in")
+        ready = ":" in settings["device"] or Path(settings["device"]).exists()
+        return Availability(ready, None if ready else f"no {settings['device']}", "plug it in")
 
     def channels(self, settings):
         """Power in W; a pseudo-terminal is somebody's simulation."""
