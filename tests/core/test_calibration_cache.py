@@ -7,16 +7,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from joulebench.api import Availability, Channel, FileSource
+from joulebench.api import Availability, Channel, FileSource, Probe, Settings
 from joulebench.meter.counters import contradicting
 from joulebench.meter.energy import SensorSpec, Trace
 from joulebench.meter.live.calibration import SensorCalibration
 from joulebench.meter.timing import UpdateTiming
-from joulebench.metering import calibrations, sensing
 from joulebench.metering.meter import Meter
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import Registry
+from joulebench.runs.instruments import set_up
+from joulebench.sensors import calibrations
 from joulebench.sensors.probing import ProbeState, Sensors
 from joulebench.testing.livefiles import NumberFile, ticking
 
@@ -68,7 +72,7 @@ def test_a_second_meter_knows_the_period_without_a_calibration(
     with _meter(channel) as first, first.measure() as m:
         time.sleep(1.0)
     assert m.energy[0].period_measured
-    monkeypatch.setattr(sensing, "calibrate_quickly", _refuse)
+    monkeypatch.setattr(calibrations, "calibrate_quickly", _refuse)
     for calibrate_s in (None, 0.0):
         with _meter(channel, calibrate_s) as second, second.measure() as m:
             time.sleep(1.0)
@@ -77,6 +81,36 @@ def test_a_second_meter_knows_the_period_without_a_calibration(
         assert "update_period_unverified" not in figure.flags
         assert figure.interval is not None
         assert (figure.interval.low or 0) <= WATTS * m.seconds <= (figure.interval.high or 0)
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_a_run_has_calibrated_needs_no_calibration_afterwards(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counter(Probe):
+        name: ClassVar[str] = "test"
+        summary: ClassVar[str] = "the counter"
+
+        def inspect(self, settings: Settings) -> Availability:
+            return Availability.yes()
+
+        def channels(self, settings: Settings) -> tuple[Channel, ...]:
+            return (channel,)
+
+    class Plugins:
+        JOULEBENCH_API = 1
+
+        def joulebench_probes(self) -> list[type[Probe]]:
+            return [Counter]
+
+    registry = Registry()
+    registry.add(Plugins(), "test")
+    text = 'version = 1\n[model.m]\nsource = "x"\n[backend.b]\n[workload.w]\n[sampler]\ncalibrate_s = 1.0\n'
+    profile = parse_profile(text, "test.toml", Path())
+    set_up(registry, profile, lambda _: None)
+    monkeypatch.setattr(calibrations, "calibrate_quickly", _refuse)
+    (calibration,) = calibrations.calibrated([channel])
+    assert calibration.period_s == pytest.approx(PERIOD_S, rel=0.3)
 
 
 @pytest.mark.usefixtures("cache")

@@ -55,17 +55,15 @@ def doctor(require: str, seconds: float, overrides: tuple[str, ...], as_json: bo
     Set options of probes as in a profile: --set probe.NAME.KEY=VALUE. Exit code 1 if there is no
     energy channel of the kind that --require names; 0 otherwise.
     """
-    from joulebench.meter.live.calibration import calibrate
     from joulebench.meter.live.crosscheck import cross_check, pairs
-    from joulebench.metering.calibrations import keep
     from joulebench.registry.loading import default_registry
+    from joulebench.sensors.calibrations import calibrated
     from joulebench.sensors.probing import ProbeChoices, inspect_probes
 
     registry = default_registry()
     sensors = inspect_probes(registry, ProbeChoices.of_overrides(overrides))
     energy = sensors.energy_and_power()
-    calibrations = calibrate(energy, seconds)
-    keep(energy, calibrations)
+    calibrations = calibrated(energy, seconds)
     checks = [cross_check(first, second) for first, second in pairs(energy)]
     measured = any(channel.provenance == "measured" for channel in energy)
     if as_json:

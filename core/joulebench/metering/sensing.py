@@ -13,13 +13,13 @@ from joulebench.meter.counters import READS_PER_WRAP, as_watched, contradicting,
 from joulebench.meter.energy import MOST_POWER_W, NO_TRACE, Read, SensorSpec, Trace, WindowEnergy, with_accuracy
 from joulebench.meter.gauges import gauge_energy
 from joulebench.meter.idle import IdlePower, net_energy
-from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrate_quickly, calibrated_accountant
+from joulebench.meter.live.calibration import SensorCalibration, calibrated_accountant
 from joulebench.meter.live.channels import of_machine, of_process
 from joulebench.meter.live.edges import EdgeReader
 from joulebench.meter.windows import without_energy
-from joulebench.metering.calibrations import forget, keep, known
 from joulebench.metering.figures import EnergyFigure, MissingPart, MissingProbe
 from joulebench.metering.watch import LentWatch, Watch
+from joulebench.sensors.calibrations import calibrated, forget, known
 from joulebench.sensors.probing import Sensors, without_frozen
 
 #: (monotonic ns, raw values in the order of the reader)
@@ -204,21 +204,7 @@ def _calibrations(channels: Sequence[Channel], seconds: float | None) -> dict[in
     sensors = [channels[index] for index in chosen]
     if seconds == 0:
         return {chosen[place]: calibration for place, calibration in known(sensors).items()}
-    return dict(zip(chosen, _calibrated(sensors, seconds), strict=True))
-
-
-def _calibrated(sensors: Sequence[Channel], seconds: float | None) -> list[SensorCalibration]:
-    """By what is kept of this machine, where nothing else is asked for; what is measured is kept."""
-    if seconds is not None:
-        calibrations = calibrate(sensors, seconds)
-        keep(sensors, calibrations)
-        return calibrations
-    kept = known(sensors)
-    missing = [place for place in range(len(sensors)) if place not in kept]
-    fresh = calibrate_quickly([sensors[place] for place in missing]) if missing else []
-    keep([sensors[place] for place in missing], fresh)
-    kept |= dict(zip(missing, fresh, strict=True))
-    return [kept[place] for place in range(len(sensors))]
+    return dict(zip(chosen, calibrated(sensors, seconds), strict=True))
 
 
 def _spec(channel: Channel, calibration: SensorCalibration | None, most_power_w: float) -> SensorSpec:

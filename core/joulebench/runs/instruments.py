@@ -1,4 +1,4 @@
-"""The instruments of a run: its sensors, what calibration calibration, and whether they will do.
+"""The instruments of a run: its sensors, what calibration has measured of them, and whether they will do.
 
 Settled before a session is begun, so that a target that no sensor here can reach is refused
 before anything long starts.
@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 from joulebench.api import Channel
 from joulebench.errors import ProfileError
-from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrated_accountant, shortest_block_s
+from joulebench.meter.live.calibration import SensorCalibration, calibrated_accountant, shortest_block_s
 from joulebench.meter.live.channels import has_one_reader
 from joulebench.meter.margins import NO_MARGINS, Margins
 from joulebench.meter.windows import Accountant
 from joulebench.profile.reading import Profile
 from joulebench.registry.loading import Registry
 from joulebench.runs.rows import channel_row, probe_row
+from joulebench.sensors.calibrations import calibrated
 from joulebench.sensors.probing import ProbeChoices, Sensors, inspect_probes, without_frozen
 from joulebench.session.tables import ChannelRow, ProbeRow
 
@@ -63,7 +64,7 @@ def set_up(registry: Registry, profile: Profile, say: Callable[[str], None]) -> 
     made = Instruments(sensors, {})
     if chosen and seconds > 0:
         say(f"calibrating {len(chosen)} energy and power channels")
-        calibrations = calibrate([channels[index] for index in chosen], seconds)
+        calibrations = calibrated([channels[index] for index in chosen], seconds)
         made = replace(made, calibrations=dict(zip(chosen, calibrations, strict=True)))
     for index in made.frozen:
         say(f"{channels[index].path}: the counter does not change; its energy is withheld")

@@ -1,6 +1,7 @@
-"""What calibration has measured of this machine's sensors, kept in the user's cache until the next boot.
+"""What calibration measures of this machine's sensors, kept in the user's cache until the next boot.
 
-So a window's interval needs no second of calibration in each process. An entry holds for one sensor as its
+The one place that calibrates for a run, for ``measure`` and for ``doctor``: what one of them has measured, the
+next window's interval needs no second for. An entry holds for one sensor as its
 probe describes it, one boot (and with it one kernel and its drivers) and one month; a window that shows
 another period removes it. Only sensors that measure are kept, and only where a period was seen or the
 source is finer than reading can see: one that stood still is looked at anew each time.
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from joulebench.api import Channel
 from joulebench.backendkit import cache_folder
-from joulebench.meter.live.calibration import SensorCalibration
+from joulebench.meter.live.calibration import SensorCalibration, calibrate, calibrate_quickly
 from joulebench.meter.timing import UpdateTiming
 from joulebench.version import __version__
 
@@ -37,6 +38,23 @@ def _key(channel: Channel) -> str:
         boot = " ".join(os.uname())
     described = (channel.path, channel.source, channel.scale, channel.update_period_s, channel.wraps_at)
     return f"{boot} {os.uname().release} joulebench {__version__} {described!r}"
+
+
+def calibrated(channels: Sequence[Channel], seconds: float | None = None) -> list[SensorCalibration]:
+    """Calibrate the channels for so many seconds, and keep what was measured.
+
+    Without seconds, what is kept stands; the rest takes as long as some 40 of its changes, 1 s at most.
+    """
+    if seconds is not None:
+        calibrations = calibrate(channels, seconds)
+        keep(channels, calibrations)
+        return calibrations
+    kept = known(channels)
+    missing = [place for place in range(len(channels)) if place not in kept]
+    fresh = calibrate_quickly([channels[place] for place in missing]) if missing else []
+    keep([channels[place] for place in missing], fresh)
+    kept |= dict(zip(missing, fresh, strict=True))
+    return [kept[place] for place in range(len(channels))]
 
 
 def known(channels: Sequence[Channel]) -> dict[int, SensorCalibration]:
