@@ -74,6 +74,18 @@ def test_scale_and_offset_are_in_the_interval_and_no_worst_case_is_left() -> Non
     assert "accuracy_undeclared" not in total.energy.flags
 
 
+@pytest.mark.parametrize(("most_w", "saturated"), [(150.0, False), (199.0, False), (200.0, True), (207.0, True)])
+def test_a_gauge_that_stood_at_its_full_scale_gives_a_lower_bound_and_says_so(most_w: float, saturated: bool) -> None:
+    start, end, trace = _ten_watts(4.0)
+    peak = replace(trace, raw=[round(1000 * most_w) if 60 < i < 70 else 10_000 for i in range(len(trace.raw))])
+    window = gauge_energy(start, end, SensorSpec.of_channel(GAUGE), peak, 0.02)
+    assert ("sensor_saturated" in window.flags) is saturated
+    assert (window.gross_j or 0.0) > 40.0
+    assert (window.worst_j is None) is saturated
+    undeclared = gauge_energy(start, end, SensorSpec.of_channel(UNDECLARED), peak, 0.02)
+    assert "sensor_saturated" not in undeclared.flags
+
+
 def test_an_offset_cancels_where_idle_power_is_taken_off_and_a_scale_does_not() -> None:
     start, end, trace = _ten_watts(4.0)
     window = with_accuracy(gauge_energy(start, end, SensorSpec.of_channel(GAUGE), trace, 0.02), GAUGE)

@@ -100,7 +100,7 @@ class Accuracy:
     of_reading: float = 0.0
     #: Limit as a share of the full scale.
     of_range: float = 0.0
-    #: The full scale, in W.
+    #: The full scale, in W. A gauge that stands there is flagged: the power may be more.
     range_w: float | None = None
     #: Factor of the calibration, contained in the channel's ``scale``.
     gain: float | None = None

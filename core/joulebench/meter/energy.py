@@ -81,7 +81,8 @@ class SensorSpec:
     changes of the source (its 95th percentile where measured; ``period_verified`` says that it was).
     ``wraps_at`` is the counter's range from the device (``None``: it never wraps); ``max_power_w`` the
     most that the domain can draw, ``largest_power_w`` the most seen so far. ``averaging_s`` is the time
-    over which a gauge averages. ``method`` is ``model`` for estimated channels.
+    over which a gauge averages, ``full_scale_w`` the most that it can show. ``method`` is ``model`` for
+    estimated channels.
 
     ``lateness_s`` is how old a shown value is on average, ``lateness_u_s`` the standard deviation of
     that; ``None``: those of a constant period, T/2 and T/√12. ``longest_gap_s`` is the longest time between
@@ -100,6 +101,7 @@ class SensorSpec:
     lateness_u_s: float | None = None
     period_verified: bool = True
     averaging_s: float = 0.0
+    full_scale_w: float | None = None
     largest_power_w: float | None = None
     longest_gap_s: float | None = None
     held_s: float = 0.0
@@ -123,6 +125,7 @@ class SensorSpec:
             lateness_u_s=None if timing is None else timing.lateness_u_s,
             period_verified=timing is not None or channel.provenance == "estimated",
             averaging_s=channel.averaging_s or 0.0,
+            full_scale_w=None if channel.accuracy is None else channel.accuracy.range_w,
             largest_power_w=largest_power_w,
             longest_gap_s=None if timing is None else timing.longest_s,
         )

@@ -21,6 +21,8 @@ from joulebench.meter.energy import (
 _WIDEST_GAP: Final = 4
 #: A lag is made good where it can bias a window by more than this share.
 _CORRECTED_SHARE: Final = 1e-3
+#: A gauge that shows this share of its full scale or more may have been asked for more than it can show.
+_SATURATED_SHARE: Final = 0.999
 #: A gauge's offset, as a share of the most that it shows.
 _OFFSET_SHARE: Final = 0.05
 _NS: Final = 1e-9
@@ -64,14 +66,15 @@ def integrated_power(
     slow_s = max(period, spec.averaging_s)
     edge_w = spec.scale * max(abs(trace.raw[i]) for i in (first, first + 1, last - 1, last) if first <= i <= last)
     late_j = max(abs(gross) / duration_s, edge_w) * max(slow_s, sampling_period_s)
+    saturation = _saturation(max(shown_w), spec)
     rounding_j = spec.quantum / math.sqrt(12) * duration_s / math.sqrt(max(last - first, 1))
     window = WindowEnergy(
         gross,
         math.hypot(late_j * math.sqrt(2 / 12), rounding_j),
         method,
-        ("gauge_integrated", *resolution_flags(duration_s, 1, slow_s)),
+        ("gauge_integrated", *saturation, *resolution_flags(duration_s, 1, slow_s)),
         duration_s,
-        late_j + spec.quantum / 2 * duration_s,
+        None if saturation else late_j + spec.quantum / 2 * duration_s,
         spec.relative_u,
     )
     return _with_lag(window, spec, trace, first, last)
@@ -84,6 +87,12 @@ def _implausible(gross_j: float, least_w: float, most_w: float, quantum_w: float
     """
     below_zero_w = _OFFSET_SHARE * most_w + 2 * quantum_w
     return gross_j <= 0 or least_w < -below_zero_w or most_w > MOST_MACHINE_POWER_W
+
+
+def _saturation(most_w: float, spec: SensorSpec) -> tuple[str, ...]:
+    """The flag of a gauge that stood at its full scale: the power was that or more."""
+    saturated = spec.full_scale_w is not None and most_w >= _SATURATED_SHARE * spec.full_scale_w
+    return ("sensor_saturated",) if saturated else ()
 
 
 def _with_lag(window: WindowEnergy, spec: SensorSpec, trace: Trace, first: int, last: int) -> WindowEnergy:

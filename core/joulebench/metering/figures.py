@@ -120,6 +120,8 @@ _HINTS: Final = {
     "suspend); measure again",
     "power_implausible": "the gauge showed no power, less than none or more than any machine draws; "
     "'joulebench doctor' shows what it reads",
+    "sensor_saturated": "the gauge stood at its full scale, so the energy may be more; "
+    "a range of the meter above the largest power would show it",
     "samples_missing": "the gauge's samples are missing in or around the window; measure again",
     "counter_ambiguous": "the counter may have wrapped unseen: its readings in between are missing",
     "update_period_unverified": "how often the sensor changes is as its probe declares, nobody has measured it; "

@@ -20,6 +20,7 @@ WIDTHS: Final[tuple[tuple[float, Grade], ...]] = ((0.50, "D"), (0.20, "C"), (0.0
 FLAGS: Final[dict[str, tuple[Grade, str, str]]] = {
     "disagrees": ("D", "a full-precision cell does not compute the reference's tokens", "check its conversion"),
     "parts_missing": ("C", "the energy lacks a part of the machine that could not be read", "joulebench doctor"),
+    "sensor_saturated": ("C", "a gauge stood at its full scale: a lower bound", "a meter of a larger range"),
     "single_process": ("C", "one process a cell", "--set protocol.processes=3"),
     "slow_changes": ("C", "blocks change slowly, so the interval may hold less often than 95 %", "more blocks"),
     "update_period_unverified": ("C", "how often the sensor changes was not verified", "longer blocks"),

@@ -43,6 +43,8 @@ EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
         "suspend); the window's energy is null",
         "power_implausible": "the gauge showed no power, less than none or more than any machine draws; the window's "
         "energy is null",
+        "sensor_saturated": "the gauge stood at its full scale: the power was that or more, so the energy is a lower "
+        "bound",
         "gauge_integrated": "the energy is polled power integrated over time; how the sensor averages is unknown, so "
         "short changes may be missed",
         "sampler_lost": "the sampler process died, so energy is null; time and memory stay",
@@ -100,6 +102,7 @@ SEVEREST: Final = (
     "counter_reset",
     "counter_ambiguous",
     "power_implausible",
+    "sensor_saturated",
     "sampler_lost",
     "sensor_lost",
     "parts_missing",
