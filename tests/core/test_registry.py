@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,11 +14,12 @@ import click
 import pytest
 from matrix_plugins import backend, plugin, technique, workload
 
+import joulebench
 from joulebench.api import Availability, Backend, FinishedCell
 from joulebench.errors import PluginError, UnknownPluginError
 from joulebench.hookspecs import hookimpl
 from joulebench.registry.availability import availability_of
-from joulebench.registry.loading import Registry
+from joulebench.registry.loading import Registry, default_registry
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -276,3 +278,25 @@ def test_an_interrupt_while_plugins_load_is_no_fault_of_the_plugin(tmp_path: Pat
         env={"PYTHONPATH": str(tmp_path)},
     )
     assert (done.returncode, done.stderr.strip()) == (130, "joulebench: stopped")
+
+
+#: Names of plugins that are words of the language, too.
+_WORDS = {"command", "cpu", "estimate", "memory", "perf", "rail", "thermal"}
+
+
+def test_the_core_names_no_plugin() -> None:
+    """Neither in code nor in words; a fake of a sensor's tree may name the probe that reads it."""
+    registry = default_registry()
+    kinds = ("backend", "probe", "technique", "converter")
+    names = {name for kind in kinds for name in registry.names(kind)} - _WORDS
+    assert len(names) > 30
+    named = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, sorted(names)))})(?![\w>-])")  # torch>=2.5 is a library
+    core = Path(joulebench.__file__).parent
+    places = [
+        f"{file.relative_to(core)}:{number}: {match[0]}"
+        for file in sorted(core.rglob("*.py"))
+        if file.parent.name != "testing"
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if (match := named.search(line))
+    ]
+    assert places == []

@@ -21,7 +21,7 @@ class Artifact:
     which ``path`` is the first.
     """
 
-    #: Name of the format: ``hf``, ``gguf``, ``onnx``, ….
+    #: Name of the format, as converters and backends state it.
     format: str
     #: The folder, or the file itself where the format is one file.
     path: Path

@@ -143,7 +143,7 @@ class Channel:
     utilization 1.
     """
 
-    #: Unique path, its first part the probe's name: ``rapl/package-0``.
+    #: Unique path, its first part the probe's name: ``PROBE/package-0``.
     path: str
     #: What is read.
     quantity: Quantity

@@ -106,10 +106,7 @@ def _size(size_bytes: int | None) -> str:
     return f"{size_bytes / 1e6:.0f} MB" if size_bytes else "–"
 
 
-@env.command(
-    "create",
-    epilog=examples("joulebench env create llmcompressor", "joulebench env create llmcompressor -- --prefer-binary"),
-)
+@env.command("create", epilog=examples("joulebench env create NAME", "joulebench env create NAME -- --prefer-binary"))
 @click.argument("name", shell_complete=completing.environments)
 @click.option("--python", metavar="PATH", help="Interpreter of the environment; by default joulebench's own.")
 @click.argument("pip_arguments", nargs=-1)
@@ -118,7 +115,7 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
 
     joulebench is installed into it as it is installed here. An existing environment of that name
     is replaced once the new one is complete. Arguments after -- are passed to 'pip install', such
-    as the index of a CPU-only build of PyTorch.
+    as the index of a CPU-only build.
     """
     from joulebench.environments.making import make_environment
     from joulebench.environments.store import Environments, checked_name, needed_environments
@@ -141,7 +138,7 @@ def create_environment(name: str, python: str | None, pip_arguments: tuple[str, 
     click.echo(f"environment '{name}' is ready after {duration_text(record.seconds)}: {store.root / record.folder}")
 
 
-@env.command("remove", epilog=examples("joulebench env remove llmcompressor"))
+@env.command("remove", epilog=examples("joulebench env remove NAME"))
 @click.argument("name", shell_complete=completing.environments)
 def remove_environment(name: str) -> None:
     """Remove the environment NAME, unless a run uses it."""

@@ -17,7 +17,7 @@ ProbeSettings = Mapping[str, Mapping[str, OptionValue]]
 class Meter(OpenSensors):
     """Open sensors that many windows share: nested ones and ones in different threads.
 
-    ``settings`` are those of the probes: ``{"rapl": {"root": …}}``. ``calibrate_s`` is how long the
+    ``settings`` are those of the probes, by their names: ``{PROBE: {OPTION: value}}``. ``calibrate_s`` is how long the
     times between updates are measured: ``None`` for as long as some 40 updates take, 1 s at most, once for
     a machine and boot (the user's cache keeps them); 0 to trust the declared ones, with a flag, where none
     are kept. ``most_power_w`` bounds what one wrapping domain can draw. A child made by ``fork`` opens its

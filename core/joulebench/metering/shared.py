@@ -22,7 +22,7 @@ def measure(settings: ProbeSettings | None = None, *, calibrate_s: float | None 
     """Measure a block: ``with joulebench.measure() as m: …`` and then ``print(m)``.
 
     The first call inspects the probes and keeps them open; later ones with the same arguments use
-    them again. ``settings`` are the probes' (``{"rapl": {"root": …}}``), ``calibrate_s`` the time
+    them again. ``settings`` are the probes' (``{PROBE: {OPTION: value}}``), ``calibrate_s`` the time
     for measuring update periods at the first call (``None``: what some 40 updates take, 1 s at most,
     once for a machine and boot).
     Afterwards ``m`` has the attributes of :class:`joulebench.Measurement`: ``m.measured_j``,

@@ -89,7 +89,7 @@ class Outlook:
         )
 
     def named(self, run: CellRun) -> str:
-        """``cell 2/4 torch generate``."""
+        """``cell 2/4 BACKEND WORKLOAD``."""
         return f"{self._place(run)} {run.cell.label}"
 
     def state_of(self, run: CellRun) -> str:

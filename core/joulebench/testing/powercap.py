@@ -9,7 +9,7 @@ For tests of whatever reads RAPL, and for demonstrations on a machine without se
     tree.joules("intel-rapl:0")            # the truth, unwrapped
 
 ``python -m joulebench.testing.powercap DIR --watts 12`` keeps a live tree in DIR until it is
-interrupted; a profile reads it with ``[probe.rapl] root = "DIR"``.
+interrupted, and prints the lines by which a profile reads it.
 """
 
 from __future__ import annotations
