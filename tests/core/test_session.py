@@ -33,6 +33,17 @@ if TYPE_CHECKING:
 pa = pytest.importorskip("pyarrow")
 
 
+CHANNEL = ChannelRow(
+    channel="probe/0",
+    quantity="energy",
+    unit="J",
+    kind="counter",
+    provenance="measured",
+    domain="package-0",
+    counted=True,
+)
+
+
 def block(cell: str, number: int) -> BlockRow:
     return BlockRow(cell_id=cell, block=number, process=0, duration_s=1.5)
 
@@ -183,6 +194,32 @@ def test_a_cell_of_an_older_version_has_nulls_for_what_it_lacks(path: Path) -> N
     read = Session(path).table("blocks")
     assert read.schema.equals(CELL_TABLES["blocks"])
     assert read.column("duration_s").to_pylist() == [1.5, 1.5, None, None, None]
+
+
+def test_what_a_later_minor_version_adds_is_ignored(tmp_path: Path) -> None:
+    """A column more, and a field more within a struct."""
+    path = tmp_path / "s"
+    make_session(path, {"a": 1}, channels=(CHANNEL,))
+    unseal(path)
+    file = path / "session.arrow"
+    with pa.memory_map(str(file)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    assert table.schema.metadata is not None
+    metadata = {**table.schema.metadata, b"joulebench_schema_minor": b"99"}
+    place = table.schema.get_field_index("channels")
+    channels = table.column(place).to_pylist()
+    item = table.schema.field("channels").type.value_type
+    kind = pa.list_(pa.struct([*item, pa.field("hue", pa.string())]))
+    later = [None if row is None else [{**channel, "hue": "red"} for channel in row] for row in channels]
+    before = Session(path).row
+    assert before.channels == (CHANNEL,)
+    newer = table.set_column(place, pa.field("channels", kind), pa.array(later, kind))
+    newer = newer.append_column("mood", pa.array(["fair"]))
+    row = {name: sessions.column_values(newer.column(name))[0] for name in newer.column_names}
+    newer = newer.replace_schema_metadata({**metadata, sessions.ROW_DIGEST: sessions.row_digest(row).encode()})
+    sessions.write_table(file, newer)
+    assert Session(path).row == before
+    assert [problem for problem in verify(path) if not problem.recoverable] == []
 
 
 def test_a_column_of_another_type_is_refused(path: Path) -> None:
