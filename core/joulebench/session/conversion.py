@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -60,17 +60,6 @@ def known(value: T | None, column: str, where: str) -> T:
     return value
 
 
-def row_of(kind: type[R], values: Mapping[str, Any]) -> R:
-    """The row with these columns by name.
-
-    Raises ``ValueError`` for a column that the table lacks, and where what must be known is null.
-    """
-    columns = {column.name: column for column in columns_of(kind)}
-    if unknown := sorted(set(values) - set(columns)):
-        raise ValueError(f"the table has no column {', '.join(unknown)}")
-    return kind(**{name: _value(columns[name], value) for name, value in values.items()})
-
-
 def _value(column: ColumnType, value: Any) -> Any:
     if value is None:
         if column.known:
@@ -82,4 +71,7 @@ def _value(column: ColumnType, value: Any) -> Any:
 
 
 def _item(kind: type, value: Any) -> Any:
-    return row_of(kind, value) if issubclass(kind, TableRow) else value
+    """A value of a column, or a row within the row, read as its table is: by the fields of this version."""
+    if not issubclass(kind, TableRow):
+        return value
+    return kind(**{column.name: _value(column, value.get(column.name)) for column in columns_of(kind)})
