@@ -493,6 +493,21 @@ def test_a_file_that_the_runtime_cannot_open_is_asked_for_once_and_skipped(tmp_p
     assert asked == [tmp_path / "m.gguf"]
 
 
+def test_a_file_that_runs_as_it_is_is_measured_once_whatever_a_conversion_would_be_told(tmp_path: Path) -> None:
+    class Own(backend("own", accepts=["gguf"])):  # type: ignore[misc]
+        options = (Option("dtype", "str", "f32", "number type"), Option("threads", "int", 1, "threads"))
+
+        def conversion_settings(self, settings: Any) -> Any:
+            return {"dtype": settings["dtype"]}
+
+    body = '[backend.own]\ndtype = ["f32", "f16"]\nthreads = [1, 2]\n[workload.work]\nlength = 5\n'
+    plan = own_file_plan(tmp_path, body, Own)
+    assert [cell.label for cell in plan.runnable] == ["own threads=1 work", "own threads=2 work"]
+    skipped = [cell for cell in plan.cells if not cell.runnable]
+    assert [cell.label for cell in skipped] == ["own f16 threads=1 work", "own f16 threads=2 work"]
+    assert skipped[0].reason == "the file runs as it is, whatever dtype is: it is measured once (at f32)"
+
+
 def test_a_technique_for_checkpoints_is_skipped_on_a_file_that_runs_as_it_is(tmp_path: Path) -> None:
     seen: list[Any] = []
 

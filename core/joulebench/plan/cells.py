@@ -58,6 +58,8 @@ class PlannedCell:
     prepared: PreparedSession | None = None
     #: What is done to the model's numbers on the way, and what the plan cannot know yet.
     notes: tuple[str, ...] = ()
+    #: Settings of conversions, which a file that runs as it is does without: its label names none of them.
+    unapplied: tuple[str, ...] = ()
 
     @property
     def runnable(self) -> bool:

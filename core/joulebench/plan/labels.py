@@ -72,7 +72,7 @@ def _varying_settings(cells: Sequence[PlannedCell]) -> set[tuple[str, str, str]]
 def _parts(
     cell: PlannedCell, axes: dict[str, str], axes_vary: set[str], settings_vary: set[tuple[str, str, str]]
 ) -> list[str]:
-    settings = _settings(cell)
+    settings = {key: value for key, value in _settings(cell).items() if key[2] not in cell.unapplied}
     parts: list[str] = []
     for axis, name in axes.items():
         if axis in axes_vary:

@@ -45,6 +45,7 @@ from joulebench.plan.matrix import (
     workload_variants,
 )
 from joulebench.plan.modelnotes import described, model_notes
+from joulebench.plan.ownfiles import OwnFileCells
 from joulebench.plan.timing import PlanningTime
 from joulebench.profile.reading import Chain, Choice, Profile, Step
 from joulebench.profile.values import complete, readable_file
@@ -102,6 +103,7 @@ class _Planner:
         self._placing = Placing(profile, Interpreters(registry=registry))
         self._backends: list[BackendVariant] = []
         self._file_faults: dict[tuple[Path, str], str | None] = {}
+        self._own_files = OwnFileCells()
         self.models = {choice.label: self._model(choice) for choice in profile.models}
 
     def _model(self, choice: Choice) -> ModelRef:
@@ -264,7 +266,17 @@ class _Planner:
         check_context(workload, point.workload.settings, way.config)
         if fault := workload.check(point.workload.settings):
             raise SkipCellError(fault, "settings")
-        return replace(cell, transforms=way.transforms, runtime_steps=way.recorded, prepared=session, notes=way.notes)
+        unapplied: tuple[str, ...] = ()
+        if self.models[point.model].runs_as_it_is and not way.transforms:
+            unapplied = self._own_files.unapplied(cell, backend.conversion_settings(session.settings))
+        return replace(
+            cell,
+            transforms=way.transforms,
+            runtime_steps=way.recorded,
+            prepared=session,
+            notes=way.notes,
+            unapplied=unapplied,
+        )
 
     def _worker(self, chain: Chain, variant: BackendVariant) -> OtherPython | None:
         """The interpreter of the cell's worker, in which all that acts in it must work."""
