@@ -41,7 +41,7 @@ from joulebench_reports.data.columns import COLUMNS
 from joulebench_reports.data.jsonadvice import ADVICE
 from joulebench_reports.data.jsonformat import REPORT, Format
 from joulebench_reports.melodi.analysisreport import ANALYSIS
-from joulebench_reports.words.flags import EXPLANATIONS
+from joulebench_reports.words.flags import FLAGS
 
 DOCS: Final = Path(__file__).parent
 _DISTRIBUTION: Final = "joulebench"
@@ -248,7 +248,7 @@ def plugin_options(kind: str) -> str:
 
 def flag_table() -> str:
     """Every flag that the reports explain."""
-    return table(["flag", "meaning"], ([_code(k), v] for k, v in sorted(EXPLANATIONS.items())))
+    return table(["flag", "meaning"], ([_code(flag), FLAGS[flag].text] for flag in sorted(FLAGS)))
 
 
 def board_tables() -> str:

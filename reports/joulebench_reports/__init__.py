@@ -15,27 +15,10 @@ JOULEBENCH_API = 1
 
 @hookimpl
 def joulebench_renderers() -> list[type[Renderer]]:
-    """The renderers; their modules import pyarrow, rich and vl_convert only when they render."""
-    from joulebench_reports.data.csvreport import CsvRenderer
-    from joulebench_reports.data.jsonlines import JsonLinesRenderer
-    from joulebench_reports.data.jsonreport import JsonRenderer
-    from joulebench_reports.data.perfetto import PerfettoRenderer
-    from joulebench_reports.html.page import HtmlRenderer
-    from joulebench_reports.library.pictures import CardRenderer, ChartRenderer
-    from joulebench_reports.text.markdown import MarkdownRenderer
-    from joulebench_reports.text.terminal import TerminalRenderer
+    """The renderers; pyarrow, rich, vl_convert and all that reads a session are imported when they render."""
+    from joulebench_reports.renderers import RENDERERS
 
-    return [
-        TerminalRenderer,
-        MarkdownRenderer,
-        CsvRenderer,
-        JsonRenderer,
-        JsonLinesRenderer,
-        HtmlRenderer,
-        PerfettoRenderer,
-        ChartRenderer,
-        CardRenderer,
-    ]
+    return list(RENDERERS)
 
 
 @hookimpl

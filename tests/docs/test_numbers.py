@@ -18,16 +18,15 @@ from joulebench.worker import windows as request_windows
 from joulebench_plugins.command import link
 from joulebench_plugins.hardware import caches
 from joulebench_plugins.perf import _RATE_HZ as PERF_HZ
+from joulebench_reports import renderers
 from joulebench_reports.charts import bars
 from joulebench_reports.compare.changes import DEFAULT_THRESHOLD
-from joulebench_reports.data import perfetto
 from joulebench_reports.html.folding import MOST_WRITTEN
 from joulebench_reports.judging import advice, ratios
-from joulebench_reports.judging.answers import DEFAULT_MAX_LOSS
 from joulebench_reports.melodi import bootstrap
 from joulebench_reports.melodi import faults as melodi_faults
 from joulebench_reports.sections.contents import MUCH_DISTURBED
-from joulebench_reports.sections.material import MOST_TIMELINES
+from joulebench_reports.values.options import DEFAULT_MAX_LOSS, MOST_TIMELINES
 
 _MIB: Final = 2**20
 
@@ -74,8 +73,8 @@ _SENTENCES: Final = {
         f"prompts of {reference.RANDOM_PROMPT_TOKENS} random token ids",
     ],
     "formats.md": [
-        f"`--option points={perfetto._POINTS}`",
-        f"`--option tokens={perfetto._TOKENS}`",
+        f"`--option points={renderers.POINTS}`",
+        f"`--option tokens={renderers.TOKENS}`",
         f"With more than {bars.MOST_BARS} cells, a strip",
         f"bars show the best {bars.TOP}",
         f"The readings of the first {MOST_TIMELINES} cells",

@@ -20,7 +20,7 @@ from joulebench.meter.comparison import Verdict
 from joulebench.profile.reading import section_options
 from joulebench.session import schema, tables
 from joulebench.worker import serving as worker
-from joulebench_reports.words.flags import EXPLANATIONS
+from joulebench_reports.words.flags import FLAGS
 
 _TABLES: Final = {"session": schema.SESSION, **schema.CELL_TABLES}
 _STRUCTS: Final = schema.STRUCTS
@@ -223,7 +223,7 @@ def test_flags_are_found_in_every_way_in_which_they_are_set() -> None:
 
 def test_every_flag_is_explained_on_the_page_of_the_protocol() -> None:
     core = ROOT / "core" / "joulebench"
-    flags = set(EXPLANATIONS)
+    flags = set(FLAGS)
     for name in ("energy", "counters", "gauges", "idle", "uncertainty", "comparison"):
         flags |= _flags_of(core / "meter" / f"{name}.py")
     flags |= _flags_of(core / "sensors" / "gate.py") - {"cpu_time"}

@@ -15,9 +15,10 @@ from joulebench.cli import cli
 from joulebench.errors import SessionError
 from joulebench.session import Session
 from joulebench_reports.melodi.analysis import Analysis, GroupAnalysis, analyse
-from joulebench_reports.melodi.analysisreport import ANALYSIS, AnalysisRenderer, analysis_report
+from joulebench_reports.melodi.analysisreport import ANALYSIS, analysis_report
 from joulebench_reports.melodi.importing import import_tables
 from joulebench_reports.melodi.publishedtable import read_table
+from joulebench_reports.melodi.renderers import AnalysisRenderer
 from joulebench_reports.text.markdown import markdown_text
 from joulebench_reports.text.terminal import terminal_text
 

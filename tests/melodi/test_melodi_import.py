@@ -18,7 +18,7 @@ from joulebench.session.upkeep import verify
 from joulebench_reports.melodi.columns import ENERGIES, PUBLISHED
 from joulebench_reports.melodi.importing import import_tables
 from joulebench_reports.melodi.publishedtable import read_table
-from joulebench_reports.melodi.tablereport import MelodiRenderer
+from joulebench_reports.melodi.renderers import MelodiRenderer
 
 
 def _import(file: Path, folder: Path) -> Session:

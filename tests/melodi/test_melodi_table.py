@@ -11,7 +11,8 @@ from own_session import Ask, Meter, write
 
 from joulebench.session import Session
 from joulebench_reports.melodi.columns import PUBLISHED
-from joulebench_reports.melodi.tablereport import EXTENDED, MelodiRenderer
+from joulebench_reports.melodi.renderers import MelodiRenderer
+from joulebench_reports.melodi.tablereport import EXTENDED
 
 ESTIMATE = Meter("estimate/cpu", 70.0, provenance="estimated", domain="cpu-estimate")
 

@@ -14,11 +14,7 @@ import pytest
 
 from joulebench.agreement import Comparison, Divergence, Forced, agreement_record, verdict
 from joulebench.session import Session
-from joulebench_reports.data.csvreport import CsvRenderer
-from joulebench_reports.data.jsonreport import JsonRenderer
-from joulebench_reports.html.page import HtmlRenderer
-from joulebench_reports.text.markdown import MarkdownRenderer
-from joulebench_reports.text.terminal import TerminalRenderer
+from joulebench_reports.renderers import CsvRenderer, HtmlRenderer, JsonRenderer, MarkdownRenderer, TerminalRenderer
 from joulebench_reports.values.agreement import read_agreement
 
 ABOUT = {

@@ -11,11 +11,12 @@ import pytest
 from make_session import Cell
 
 from joulebench.session import Session
-from joulebench_reports.judging.trust import DISTURBED_SHARES, FLAGS, WIDTHS, trust_of
+from joulebench_reports.judging.trust import DISTURBED_SHARES, WIDTHS, trust_of
+from joulebench_reports.renderers import TerminalRenderer
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.answers import Answer
 from joulebench_reports.values.figures import CellSummary
+from joulebench_reports.words.flags import FLAGS
 
 
 def answer_of(folder: Path, *cells: Cell) -> Answer:
@@ -140,7 +141,13 @@ def test_the_reasons_that_decide_come_first(tmp_path: Path) -> None:
 def test_the_page_on_trust_names_every_flag_at_its_grade() -> None:
     page = (Path(__file__).parents[2] / "docs" / "answer.md").read_text(encoding="utf-8")
     rows = {line[2]: line for line in page.splitlines() if line.startswith(("| D ", "| C ", "| B "))}
-    for flag, (grade, _, _) in FLAGS.items():
-        assert f"`{flag}`" in rows[grade], flag
+    for flag, meaning in FLAGS.items():
+        assert meaning.grade is None or f"`{flag}`" in rows[meaning.grade], flag
     for table in (DISTURBED_SHARES, WIDTHS):
         assert all(f"{limit:.0%}".replace("%", " %") in rows[grade] for limit, grade in table)
+
+
+def test_flags_of_a_worse_grade_come_first() -> None:
+    grades = [meaning.grade for meaning in FLAGS.values() if meaning.grade is not None]
+    assert grades == sorted(grades, reverse=True)
+    assert all(meaning.reason and meaning.cure for meaning in FLAGS.values() if meaning.grade is not None)

@@ -13,6 +13,7 @@ from joulebench.session import Session
 from joulebench_reports.charts import template
 from joulebench_reports.charts.bars import MOST_BARS, TOP, comparison_charts, group_names
 from joulebench_reports.charts.phases import phase_charts
+from joulebench_reports.charts.relative import relative_charts
 from joulebench_reports.charts.specification import Chart, bars
 from joulebench_reports.charts.tradeoff import front_of, tradeoff_charts
 from joulebench_reports.summary.session import summarise
@@ -159,3 +160,29 @@ def test_a_template_takes_values_parts_and_conditions(monkeypatch: pytest.Monkey
     whole = {"mark": {"type": "bar", "size": 9}, "c": 9, "layer": [{"a": 1}, {"b": 9}]}
     assert template.filled("t", size=9, shown=True) == whole
     assert template.filled("t", size=9, shown=False) == {**whole, "layer": [{"b": 9}]}
+
+
+# -- relative to the baseline ---------------------------------------------------------------------
+
+
+def test_energies_relative_to_the_baseline_are_those_of_the_verdicts_the_least_first(tmp_path: Path) -> None:
+    cells = [
+        make_session.Cell("a", "base", blocks=12, processes=3, samples=False),
+        make_session.Cell("b", "half", blocks=12, processes=3, samples=False, joules_per_token=0.25),
+        make_session.Cell("c", "more", blocks=12, processes=3, samples=False, joules_per_token=0.75),
+    ]
+    (table,) = summarise(Session(make_session.write(tmp_path / "s", cells))).verdicts
+    (chart,) = relative_charts(table)
+    rows = chart.spec["data"]["values"]
+    assert [row["cell"] for row in rows] == ["half", "base", "more"]
+    assert [round(row["value"]) for row in rows] == pytest.approx([50, 100, 150], abs=2)
+    assert (chart.provenance, "low" in rows[1]) == ("estimated", False)
+    saved = next(verdict for verdict in table.verdicts if verdict.label == "half").comparison
+    assert saved is not None
+    assert (rows[0]["low"], rows[0]["high"]) == (100 * (saved.low or 0), 100 * (saved.high or 0))
+
+
+def test_a_cell_that_cannot_be_compared_is_in_no_picture_of_shares(tmp_path: Path) -> None:
+    cells = [make_session.Cell("a", "base"), make_session.Cell("b", "none", energies={"estimated": None})]
+    (table,) = summarise(Session(make_session.write(tmp_path / "s", cells))).verdicts
+    assert relative_charts(table) == []

@@ -9,7 +9,7 @@ import pytest
 from make_session import Cell
 
 from joulebench import cli as command_line
-from joulebench_reports.text.markdown import MarkdownRenderer
+from joulebench_reports.renderers import MarkdownRenderer
 
 
 @pytest.fixture

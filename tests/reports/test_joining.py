@@ -14,14 +14,16 @@ import pytest
 from joulebench.errors import JoulebenchError, UnavailableError
 from joulebench.session import Session
 from joulebench.session.places import open_sessions
-from joulebench_reports.data.csvreport import CsvRenderer
-from joulebench_reports.data.jsonlines import JsonLinesRenderer
-from joulebench_reports.data.jsonreport import JsonRenderer
-from joulebench_reports.html.page import HtmlRenderer
-from joulebench_reports.melodi.tablereport import MelodiRenderer
+from joulebench_reports.melodi.renderers import MelodiRenderer
+from joulebench_reports.renderers import (
+    CsvRenderer,
+    HtmlRenderer,
+    JsonLinesRenderer,
+    JsonRenderer,
+    MarkdownRenderer,
+    TerminalRenderer,
+)
 from joulebench_reports.summary.joining import join
-from joulebench_reports.text.markdown import MarkdownRenderer
-from joulebench_reports.text.terminal import TerminalRenderer
 
 
 def machine(name: str) -> str:

@@ -19,11 +19,11 @@ from joulebench_reports.compare.jsoncomparison import COMPARISON, comparison_jso
 from joulebench_reports.compare.sessions import side_of
 from joulebench_reports.data.jsonadvice import ADVICE, advice_json
 from joulebench_reports.data.jsonformat import RECORDS, REPORT, Format
-from joulebench_reports.data.jsonreport import JsonRenderer
 from joulebench_reports.judging.advice import advise
 from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.melodi.analysis import analyse
 from joulebench_reports.melodi.analysisreport import ANALYSIS
+from joulebench_reports.renderers import JsonRenderer
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.pareto import OBJECTIVES
 

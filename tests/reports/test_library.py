@@ -16,8 +16,8 @@ from joulebench.runs.starting import Progress
 from joulebench.session import Session
 from joulebench_reports.charts.palette import LIGHT, coloured
 from joulebench_reports.library.card import card_svg
-from joulebench_reports.library.pictures import CardRenderer, ChartRenderer
 from joulebench_reports.library.result import Result
+from joulebench_reports.renderers import CardRenderer, ChartRenderer
 
 
 @pytest.fixture

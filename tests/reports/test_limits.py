@@ -17,20 +17,16 @@ import pytest
 from joulebench.session import Session
 from joulebench.session.tables import CellRow
 from joulebench_reports.charts import roofline
-from joulebench_reports.data.csvreport import CsvRenderer
-from joulebench_reports.data.jsonreport import JsonRenderer
-from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.notes import trust
 from joulebench_reports.reading.limits import find_limits, limit_notes
 from joulebench_reports.reading.operators import OperatorTable, operator_tables
 from joulebench_reports.reading.rows import StoredCell, StoredRequest
 from joulebench_reports.reading.speed import summarise_speed
 from joulebench_reports.reading.tokenwork import token_work
+from joulebench_reports.renderers import CsvRenderer, HtmlRenderer, JsonRenderer, MarkdownRenderer, TerminalRenderer
 from joulebench_reports.sections.operators import operator_rows
 from joulebench_reports.sections.report import TableCell
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.text.markdown import MarkdownRenderer
-from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary, SessionSummary
 from joulebench_reports.values.series import BlockSums

@@ -11,9 +11,8 @@ import pytest
 
 from joulebench.session import Session
 from joulebench_reports.data.columns import COLUMNS
-from joulebench_reports.data.csvreport import CsvRenderer
-from joulebench_reports.data.jsonlines import JsonLinesRenderer
 from joulebench_reports.data.spreadsheet import inert, inert_column
+from joulebench_reports.renderers import CsvRenderer, JsonLinesRenderer
 
 
 def lines(session: Session, **settings: str) -> list[dict[str, object]]:

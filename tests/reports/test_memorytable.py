@@ -8,10 +8,10 @@ from pathlib import Path
 import make_session
 
 from joulebench.session import Session
+from joulebench_reports.renderers import MarkdownRenderer
 from joulebench_reports.sections import memory as memorytable
 from joulebench_reports.sections.material import Material
 from joulebench_reports.summary.session import empty_cell, summarise
-from joulebench_reports.text import markdown
 from joulebench_reports.values.figures import Memory
 
 MIB = 2**20
@@ -49,7 +49,7 @@ def test_a_cell_of_which_nothing_is_known_has_no_row(tmp_path: Path) -> None:
 
 
 def test_the_reports_have_the_table(tmp_path: Path) -> None:
-    text = markdown.MarkdownRenderer().render(written(tmp_path), {})
+    text = MarkdownRenderer().render(written(tmp_path), {})
     lines = text.splitlines()
     row = next(line for line in lines if "400 MiB" in line)
     heading = next(line for line in lines if "unaccounted |" in line)

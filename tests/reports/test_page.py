@@ -15,7 +15,8 @@ import pytest
 
 from joulebench.session import Session
 from joulebench_reports.html.markup import data_block, h, render
-from joulebench_reports.html.page import NO_CHARTS, HtmlRenderer
+from joulebench_reports.html.page import NO_CHARTS
+from joulebench_reports.renderers import HtmlRenderer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_runtime = pytest.mark.skipif(

@@ -15,7 +15,7 @@ import pytest
 
 from joulebench.session import Session
 from joulebench.session.tables import EventRow, RequestRow, TableRow
-from joulebench_reports.data.perfetto import PerfettoRenderer
+from joulebench_reports.renderers import PerfettoRenderer
 
 Event = dict[str, Any]
 #: What an event of each kind must have ("Trace Event Format", the Chromium project).

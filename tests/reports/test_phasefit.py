@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pytest
 
-from joulebench.session.schema import REQUESTS, SAMPLES
+from joulebench.session.schema import REQUESTS
 from joulebench_reports.reading.phasefit import fit_missing_phases, with_fitted_phases
 from joulebench_reports.reading.rows import StoredRequest, rows_of
 from joulebench_reports.values.figure import Figure
@@ -17,6 +18,20 @@ PREFILL_W, DECODE_W = 60.0, 20.0
 #: Ten requests a block, ten blocks a process.
 PROCESSES = {block: block // 10 for block in range(40)}
 MISSING = Figure(None, "J/token", reason_if_null="too short for this sensor")
+
+
+@dataclass(frozen=True)
+class CounterTrace:
+    """What was read of the one counter: at the edges of requests, or by the sampler between them."""
+
+    edges: dict[int, int] = field(default_factory=dict)
+    read: tuple[tuple[int, int], ...] = ()
+
+    def at_edges(self, channel: str) -> dict[int, int]:
+        return self.edges
+
+    def ticks(self, channel: str) -> tuple[list[int], list[int]]:
+        return [t_ns for t_ns, _ in self.read], [raw for _, raw in self.read]
 
 
 def channel(kind: str = "counter") -> ChannelReport:
@@ -58,12 +73,14 @@ def summary(prefill: Figure = MISSING, decode: Figure = MISSING) -> EnergySummar
     )
 
 
-def measured_requests(count: int = 400, equal: bool = False) -> tuple[list[StoredRequest], pa.Table]:
-    """Requests of known energy, and the stale counter's readings at their edges."""
+def measured_requests(
+    count: int = 400, equal: bool = False, tick_ns: int | None = None, wraps_at: int = 10**18
+) -> tuple[list[StoredRequest], CounterTrace]:
+    """Requests of known energy, and the stale counter's readings at their edges or (``tick_ns``) between them."""
     rng = random.Random(3)
     now_ns, joules = 0, 0.0
     history = [(0, 0.0)]
-    requests, edges = [], []
+    requests: list[dict[str, int]] = []
 
     def raw(t_ns: int) -> int:
         shown_ns = t_ns // PERIOD_NS * PERIOD_NS
@@ -83,15 +100,12 @@ def measured_requests(count: int = 400, equal: bool = False) -> tuple[list[Store
             history.append((now_ns, joules))
         sizes = {"prefill_tokens": prefill, "decode_tokens": decode}
         requests.append({"t0_ns": start_ns, "t1_ns": now_ns, "block": len(requests) // 10, **sizes})
-    for request in requests:
-        edges += [
-            {"t_ns": request[edge], "channel": "meter/energy", "raw": raw(request[edge]), "origin": "edge"}
-            for edge in ("t0_ns", "t1_ns")
-        ]
-    return (
-        rows_of(pa.Table.from_pylist(requests, schema=REQUESTS), StoredRequest),
-        pa.Table.from_pylist(edges, schema=SAMPLES),
-    )
+    rows = rows_of(pa.Table.from_pylist(requests, schema=REQUESTS), StoredRequest)
+    if tick_ns is not None:
+        ticks = range(-tick_ns // 3, now_ns + tick_ns, tick_ns)
+        return rows, CounterTrace(read=tuple((t_ns, raw(max(t_ns, 0)) % wraps_at) for t_ns in ticks))
+    edges = (request[edge] for request in requests for edge in ("t0_ns", "t1_ns"))
+    return rows, CounterTrace({t_ns: raw(t_ns) for t_ns in edges})
 
 
 def test_phases_too_short_for_the_counter_are_told_apart_by_the_fit() -> None:
@@ -104,6 +118,27 @@ def test_phases_too_short_for_the_counter_are_told_apart_by_the_fit() -> None:
     assert prefill.high is not None
     assert prefill.low < PREFILL_S * PREFILL_W < prefill.high
     assert "fit" in decode.method
+
+
+@pytest.mark.parametrize("wraps_at", [10**18, 200_000_000])
+def test_a_counter_that_the_sampler_alone_reads_is_fitted_between_its_readings(wraps_at: int) -> None:
+    requests, readings = measured_requests(tick_ns=70_000_000, wraps_at=wraps_at)
+    meter = replace(channel(), wraps_at=None if wraps_at == 10**18 else wraps_at)
+    fitted = dict(with_fitted_phases(summary(), requests, readings, [meter], PROCESSES).phases)
+    for name, joules in (("prefill", PREFILL_S * PREFILL_W), ("decode", DECODE_S * DECODE_W)):
+        figure = fitted[name]
+        assert figure.value == pytest.approx(joules, rel=0.05)
+        assert figure.low is not None
+        assert figure.high is not None
+        assert figure.low < joules < figure.high
+
+
+def test_between_readings_that_lie_far_apart_nothing_is_made_up() -> None:
+    requests, readings = measured_requests(count=50, tick_ns=70_000_000)
+    few = CounterTrace(read=tuple(readings.read[:20] + readings.read[-20:]))
+    fitted = dict(with_fitted_phases(summary(), requests, few, [channel()], PROCESSES).phases)
+    assert fitted["decode"].value is None
+    assert "no fit" in (fitted["decode"].reason_if_null or "")
 
 
 def test_a_phase_with_windows_of_its_own_keeps_them() -> None:
@@ -130,8 +165,12 @@ def test_a_gauge_is_not_fitted() -> None:
 def test_samples_are_not_read_where_no_phase_is_missing() -> None:
     own = Figure(0.5, "J/token")
 
-    def unwanted() -> pa.Table:
-        raise AssertionError("samples were read")
+    class Unread:
+        def at_edges(self, channel: str) -> dict[int, int]:
+            raise AssertionError(f"readings of {channel} were read")
+
+        def ticks(self, channel: str) -> tuple[list[int], list[int]]:
+            raise AssertionError(f"readings of {channel} were read")
 
     summaries = [summary(own, own)]
-    assert fit_missing_phases(summaries, [], [], unwanted, {}) == tuple(summaries)
+    assert fit_missing_phases(summaries, [], [], Unread(), {}) == tuple(summaries)

@@ -17,15 +17,11 @@ from joulebench.session.files import write_table
 from joulebench.session.schema import CELL_TABLES, versioned
 from joulebench_reports.charts import bars as comparisons
 from joulebench_reports.charts import roofline
-from joulebench_reports.data.csvreport import CsvRenderer
-from joulebench_reports.data.jsonreport import JsonRenderer
-from joulebench_reports.html import page
 from joulebench_reports.judging import advice
 from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.notes import trust
+from joulebench_reports.renderers import CsvRenderer, HtmlRenderer, JsonRenderer, MarkdownRenderer, TerminalRenderer
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.text.markdown import MarkdownRenderer
-from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.figures import CellSummary, SessionSummary
 from sealing import reseal
 
@@ -209,7 +205,7 @@ def test_every_report_says_what_the_simulation_took_and_rests_on(session: Sessio
     for text in (
         TerminalRenderer().render(session, {"width": 100}),
         MarkdownRenderer().render(session, {}),
-        page.HtmlRenderer().render(session, {"charts": False}),
+        HtmlRenderer().render(session, {"charts": False}),
     ):
         flat = " ".join(text.split()).replace("\\", "")
         assert f"simulation took {took:.1f} s on this machine" in flat

@@ -10,13 +10,9 @@ import pytest
 from technique_sessions import FOUR_BITS, MB, PRUNED, SLIM, cell, quality, usual, write
 
 from joulebench.session import Session
-from joulebench_reports.data.csvreport import CsvRenderer
-from joulebench_reports.data.jsonreport import JsonRenderer
-from joulebench_reports.html.page import HtmlRenderer
 from joulebench_reports.judging.costs import evidence_words, families
+from joulebench_reports.renderers import CsvRenderer, HtmlRenderer, JsonRenderer, MarkdownRenderer, TerminalRenderer
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.text.markdown import MarkdownRenderer
-from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.techniques import (
     CostTable,
     Relative,

@@ -15,11 +15,8 @@ from make_session import HOSTILE, Cell
 
 from joulebench.errors import JoulebenchError
 from joulebench.session import Session
-from joulebench_reports.data.jsonreport import JsonRenderer
-from joulebench_reports.html.page import HtmlRenderer
+from joulebench_reports.renderers import HtmlRenderer, JsonRenderer, MarkdownRenderer, TerminalRenderer
 from joulebench_reports.summary.session import summarise
-from joulebench_reports.text.markdown import MarkdownRenderer
-from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.verdicts import Verdict, VerdictTable
 
 MEASURED: dict[str, float | None] = {"measured": 1.0}

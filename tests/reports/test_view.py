@@ -13,9 +13,8 @@ from make_session import Cell
 from joulebench.commands.report import report
 from joulebench.errors import JoulebenchError
 from joulebench.session import Session
+from joulebench_reports.renderers import MarkdownRenderer, TerminalRenderer
 from joulebench_reports.summary.session import empty_cell, summarise
-from joulebench_reports.text.markdown import MarkdownRenderer
-from joulebench_reports.text.terminal import TerminalRenderer
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import EnergySummary
 from joulebench_reports.words.units import energy_prefix

@@ -85,7 +85,7 @@ class Session:
 
         Raises :class:`SessionError` where it is no JSON object, or ``plan_json`` no plan.
         """
-        return self._once(("json", column), lambda: self._decoded(column))
+        return self.once(("json", column), lambda: self._decoded(column))
 
     def _decoded(self, column: str) -> Any:
         value = decoded_json(getattr(self._row, column), column, self._where)
@@ -101,7 +101,7 @@ class Session:
         A link is no cell's folder: it may lead out of the session. Raises :class:`SessionError`
         where a folder is not in the plan, or one that the run had finished is missing.
         """
-        return list(self._once("cell_ids", self._checked_ids))
+        return list(self.once("cell_ids", self._checked_ids))
 
     def _checked_ids(self) -> list[str]:
         folders = self._cell_folders()
@@ -156,8 +156,8 @@ class Session:
         kept._kept = {}
         return kept
 
-    def _once(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
-        """What ``make`` gives; of a snapshot always the first."""
+    def once(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
+        """What ``make`` gives; of a snapshot always the first, so that readers of it share what they compute."""
         if self._kept is None:
             return make()
         if key not in self._kept:
@@ -199,7 +199,7 @@ class Session:
             return
         content = content_of(final)
         stated = self._stated_sum(cell_id, name)
-        if not self._once(("whole", cell_id, name), lambda: stated in (None, sha256_of_bytes(content))):
+        if not self.once(("whole", cell_id, name), lambda: stated in (None, sha256_of_bytes(content))):
             raise altered(str(final))
         yield from scan_file(content, columns, CELL_TABLES[name], str(final))
 
@@ -255,8 +255,8 @@ class Session:
         ``None`` while the cell is under way.
         """
         if name == "cell":
-            return self._once("sums of cells", self._sums_of_cells).get(cell_id)
-        return self._once(("sums", cell_id), lambda: self._sums_of_tables(cell_id)).get(name)
+            return self.once("sums of cells", self._sums_of_cells).get(cell_id)
+        return self.once(("sums", cell_id), lambda: self._sums_of_tables(cell_id)).get(name)
 
     def _sums_of_cells(self) -> dict[str, str]:
         return {cell.cell_id: cell.sha256 for cell in self._row.cells or ()}

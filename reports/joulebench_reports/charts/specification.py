@@ -39,8 +39,13 @@ class Chart:
     unfolded: bool = False
 
 
-def bars(title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenance: str | None) -> Chart:
-    """A bar with its interval for each label; all figures are of one unit and provenance."""
+def bars(
+    title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenance: str | None, reference: float | None = None
+) -> Chart:
+    """A bar with its interval for each label; all figures are of one unit and provenance.
+
+    ``reference`` is a value that a line is drawn at.
+    """
     top = axis_top([figure for _, figure in figures])
     rows = [
         {**figure_row(label, figure), "end": min(top, max(figure.value or 0.0, figure.high or 0.0))}
@@ -54,6 +59,7 @@ def bars(title: str, unit: str, figures: Sequence[tuple[str, Figure]], provenanc
         tooltip=tooltip(cell="cell", text=unit),
         axis=axis_title(unit, provenance),
         top=_LABEL_ROOM * top,
+        reference=reference,
         **look(provenance),
     )
     words = f"{title}: bars with 95 % intervals for {len(figures)} cells; every value is in the table below the chart"

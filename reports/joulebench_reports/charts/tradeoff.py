@@ -6,9 +6,12 @@ different texts have no common scale, and provenances never share an axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
+from joulebench_reports.charts.labels import Mark, placed_names
 from joulebench_reports.charts.specification import Chart, axis_title, chart_id, figure_row, look, tooltip
 from joulebench_reports.charts.template import Json, filled
 from joulebench_reports.values.figure import Figure
@@ -30,8 +33,10 @@ _ALL_NAMED: Final = 12
 _LEAST_SPREAD: Final = 0.02
 #: Perplexities that differ by less are the same model's, rounded otherwise.
 _SAME: Final = 0.001
-#: A name takes about so much of the picture's width and height.
-_NAME_SHARE: Final = (0.28, 0.06)
+#: What is free around the marks, as a share of what they span.
+_FREE: Final = 0.06
+#: Costs that lie further apart (as a ratio) are drawn on an axis of logarithms.
+_WIDE: Final = 8.0
 #: With more cells than this, intervals of the front alone are drawn.
 _MOST_INTERVALS: Final = 60
 _HEADER: Final = ("cell", "energy", "perplexity", "provenance", "on the front")
@@ -114,6 +119,8 @@ def _spec(title: str, unit: str, provenance: str, cells: Sequence[CellSummary], 
     ordered = sorted((c for c in cells if c.id in front), key=lambda c: c.headline.value or 0.0)
     others = [cell for cell in cells if cell.id not in front]
     rows = [_row(cell, on_front=cell.id in front) for cell in cells]
+    scales = _Scales.of(cells)
+    named = [*ordered, *others] if len(cells) <= _ALL_NAMED else ordered
     return filled(
         "tradeoff",
         title=title,
@@ -121,42 +128,84 @@ def _spec(title: str, unit: str, provenance: str, cells: Sequence[CellSummary], 
         rows=rows,
         front_rows=[_row(cell, on_front=True) for cell in ordered],
         interval_rows=[row for row in rows if row["front"] or len(cells) <= _MOST_INTERVALS],
-        named_rows=[
-            _row(cell, on_front=cell.id in front)
-            for cell in _with_room([*ordered, *others] if len(cells) <= _ALL_NAMED else ordered, cells)
-        ],
-        perplexity_scale=_perplexity_scale(cells),
+        named_rows=_named_rows(scales, named[:_MOST_NAMED], [cell for cell in cells if cell not in named]),
+        cost_scale=scales.cost.spec,
+        perplexity_scale=scales.perplexity.spec,
         tooltip=tooltip(cell="cell", text=unit, perplexity_text="perplexity"),
         axis=axis_title(unit, provenance),
         **look(provenance),
     )
 
 
-def _perplexity_scale(cells: Sequence[CellSummary]) -> Json:
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """An axis from ``low`` to ``high``, so that where a mark stands is known here too."""
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    @property
+    def spec(self) -> Json:
+        """For Vega-Lite."""
+        kind = {"type": "log"} if self.logarithmic else {"zero": False}
+        return {**kind, "domain": [self.low, self.high], "nice": False}
+
+    def share(self, value: float) -> float:
+        """How far along the axis a value is, from 0 to 1."""
+        if self.logarithmic:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def at(self, share: float) -> float:
+        """The value so far along an axis that is not logarithmic."""
+        return self.low + share * (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scales:
+    cost: _Scale
+    perplexity: _Scale
+
+    @classmethod
+    def of(cls, cells: Sequence[CellSummary]) -> Self:
+        costs = [cell.headline.value or 0.0 for cell in cells]
+        return cls(_cost_scale(min(costs), max(costs)), _perplexity_scale(cells))
+
+    def mark(self, cell: CellSummary) -> Mark:
+        x = self.cost.share(cell.headline.value or 0.0)
+        return Mark(x, 1 - self.perplexity.share(cell.quality.perplexity or 0.0), plain(cell.label))
+
+
+def _cost_scale(low: float, high: float) -> _Scale:
+    if low > 0 and high / low >= _WIDE:
+        factor = (high / low) ** _FREE
+        return _Scale(low / factor, high * factor, logarithmic=True)
+    free = _FREE * (high - low) or 0.5 * abs(high) or 0.5
+    return _Scale(max(0.0, low - free), high + free)
+
+
+def _perplexity_scale(cells: Sequence[CellSummary]) -> _Scale:
     known = [cell.quality.perplexity or 0.0 for cell in cells]
-    low, high = min(known), max(known)
-    if high - low >= _LEAST_SPREAD * low:
-        return {"zero": False, "padding": 16}
-    half = _LEAST_SPREAD * low / 2
-    return {"domain": [(low + high) / 2 - half, (low + high) / 2 + half], "nice": False}
+    middle, half = (min(known) + max(known)) / 2, (max(known) - min(known)) / 2
+    half = max(half, _LEAST_SPREAD * min(known) / 2) * (1 + 2 * _FREE)
+    return _Scale(middle - half, middle + half)
 
 
-def _with_room(front: Sequence[CellSummary], cells: Sequence[CellSummary]) -> list[CellSummary]:
-    """Those of the front whose names do not run into one that stands already."""
-    places = {cell.id: (cell.headline.value or 0.0, cell.quality.perplexity or 0.0) for cell in cells}
-    sizes = [max(axis) - min(axis) or 1.0 for axis in zip(*places.values(), strict=True)]
-    kept: list[CellSummary] = []
-    for cell in front:
-        apart = [
-            any(
-                abs(a - b) > share * size
-                for a, b, share, size in zip(places[cell.id], places[other.id], _NAME_SHARE, sizes, strict=True)
-            )
-            for other in kept
-        ]
-        if all(apart):
-            kept.append(cell)
-    return kept[:_MOST_NAMED]
+def _named_rows(scales: _Scales, named: Sequence[CellSummary], others: Sequence[CellSummary]) -> list[Json]:
+    """The names that find room, each with the height at which it stands."""
+    names = placed_names([scales.mark(cell) for cell in named], [scales.mark(cell) for cell in others])
+    return [
+        {
+            "cell": plain(named[name.index].label),
+            "value": named[name.index].headline.value,
+            "perplexity": named[name.index].quality.perplexity,
+            "name_at": scales.perplexity.at(1 - name.y),
+            "side": name.side,
+            "joined": name.joined,
+        }
+        for name in names
+    ]
 
 
 def _row(cell: CellSummary, *, on_front: bool) -> Json:

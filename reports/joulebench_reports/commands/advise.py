@@ -11,6 +11,7 @@ import click
 from joulebench.api import examples, in_section
 from joulebench.commands import completing
 from joulebench_reports.commands.output import output_options, write_answer
+from joulebench_reports.values.options import DEFAULT_MAX_LOSS
 
 if TYPE_CHECKING:
     from joulebench_reports.judging.advice import Aim
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--max-loss",
     metavar="PERCENT",
-    default="5%",
+    default=f"{DEFAULT_MAX_LOSS:.0%}",
     show_default=True,
     help="Maximum perplexity increase over the uncompressed model, as 2%. 'none': no limit.",
 )
@@ -87,7 +88,7 @@ def advise(
     loss = _percent(max_loss)
     read = open_session(session)
     advice_list = advice.advise(
-        SessionWork(read), summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES
+        SessionWork.of(read), summarise(read).shown, aim, constraints, loss, objectives or DEFAULT_OBJECTIVES
     )
     report = advice_report(advice_list, read.row.session_id or read.path.name)
     write_answer(report, lambda: advice_json(advice_list), "json" if as_json else form, output)

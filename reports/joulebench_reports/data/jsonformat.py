@@ -36,7 +36,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "session_id:text status:text created_at:text? finished_at:text? profile_name:text joulebench_version:text",
         "seed:integer? protocol:text? name:text energy_banner:text machine:{any} preflight:{any} versions:{any}",
         "probes:[probe] channels:[channel] cells:[cell] answers:[answer] verdicts:[verdict_table]",
-        "costs:[cost_table]",
+        "costs:[cost_table] matrix:[model_row]",
         "operators:[operator_table] unmeasured:[note] trust:[note]",
     ),
     "probe": record("A requested probe", "probe:text available:boolean reason:text? cure:text?"),
@@ -177,6 +177,12 @@ RECORDS: Final[Mapping[str, Record]] = {
         "An operator; `flattered` if its bytes fit into a cache that a whole token's do not",
         "name:text label:text call_s:figure per_token:integer token_s:figure token_j:figure bandwidth_gb_s:number?",
         "bandwidth_share:number? flattered:boolean",
+    ),
+    "model_row": record("A model on each of its backends", "model:text entries:[model_entry]"),
+    "model_entry": record(
+        "A model on a backend, by its uncompressed cells or else all; `outcome` is agrees, disagrees, ran, failed, "
+        "skipped or not measured",
+        "backend:text outcome:text cells:integer ran:integer text:text reason:text?",
     ),
     "note": record("A term and its note", "term:text text:text"),
 }

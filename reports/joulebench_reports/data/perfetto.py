@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from joulebench.api import Option, Renderer, Settings
 from joulebench.session.tables import BlockRow, EventRow, RequestRow
 from joulebench_reports.reading.readings import channels_of
 from joulebench_reports.reading.timeline import Detail, Timeline, read_timeline
@@ -20,41 +19,31 @@ from joulebench_reports.words.text import plain
 if TYPE_CHECKING:
     from joulebench.session import Session
 
-#: Points of one sensor's track, and tokens of a cell, unless it is asked for more.
-_POINTS: Final = 5000
-_TOKENS: Final = 50_000
 _TRACKS: Final = {"blocks": 1, "requests": 2, "phases": 3, "tokens": 4, "events": 5}
 
 Event = dict[str, Any]
 
 
-class PerfettoRenderer(Renderer):
-    """Each cell as a process with a track for blocks, requests, phases, tokens and each sensor."""
+def trace(session: Session, points: int, tokens: int) -> str:
+    """Each cell as a process with a track for blocks, requests, phases, tokens and each sensor; JSON.
 
-    name = "perfetto"
-    summary = "a trace of blocks, phases, tokens and sensors for ui.perfetto.dev (JSON)"
-    suffix: ClassVar[str] = ".perfetto.json"
-    options = (
-        Option("points", "int", _POINTS, "maximum points of a sensor's track", minimum=10, maximum=1_000_000),
-        Option("tokens", "int", _TOKENS, "maximum tokens of a cell", minimum=0, maximum=10_000_000),
-    )
-
-    def render(self, session: Session, settings: Settings) -> str:
-        """One JSON object. Text of models and prompts is in it as JSON strings alone."""
-        detail = Detail(buckets=int(settings.get("points", _POINTS)), tokens=int(settings.get("tokens", _TOKENS)))
-        cells = [_Cell(session, place, cell_id, detail) for place, cell_id in enumerate(session.cell_ids, start=1)]
-        start_ns = min((s for cell in cells if (s := cell.start_ns) is not None), default=0)
-        events = [event for cell in cells for event in cell.events(start_ns)]
-        trace = {
-            "displayTimeUnit": "ms",
-            "otherData": {
-                "producer": "joulebench",
-                "session": plain(session.row.session_id or session.path.name),
-                "clock": "monotonic clock of the measured machine, from the first event",
-            },
-            "traceEvents": events,
-        }
-        return json.dumps(trace, allow_nan=False, separators=(",", ":")) + "\n"
+    ``points`` bounds each sensor's track, ``tokens`` those of each cell. Text of models and prompts
+    is in it as JSON strings alone.
+    """
+    detail = Detail(buckets=points, tokens=tokens)
+    cells = [_Cell(session, place, cell_id, detail) for place, cell_id in enumerate(session.cell_ids, start=1)]
+    start_ns = min((s for cell in cells if (s := cell.start_ns) is not None), default=0)
+    events = [event for cell in cells for event in cell.events(start_ns)]
+    document = {
+        "displayTimeUnit": "ms",
+        "otherData": {
+            "producer": "joulebench",
+            "session": plain(session.row.session_id or session.path.name),
+            "clock": "monotonic clock of the measured machine, from the first event",
+        },
+        "traceEvents": events,
+    }
+    return json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 class _Cell:

@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import Final
 
-from joulebench.api import Availability, Option, Renderer, Settings
-from joulebench_reports.charts.runtime import chart_runtime
 from joulebench_reports.charts.specification import Chart
 from joulebench_reports.html.elements import SectionElements, head, navigation
 from joulebench_reports.html.markup import Child, data_block, h, render, script, style
-from joulebench_reports.sections.material import MOST_TIMELINES
-from joulebench_reports.sections.report import Depth, Report, Timelines
-from joulebench_reports.sections.view import PRICES, VIEW
-from joulebench_reports.values.verdicts import BASELINE
+from joulebench_reports.sections.report import Report, Timelines
 from joulebench_reports.words.text import plain
-
-if TYPE_CHECKING:
-    from joulebench.session import Session
 
 #: What a page without the runtime says in place of its charts.
 NO_CHARTS: Final = "Charts are left out: pip install 'joulebench[html]' draws them. All tables are here."
-
-
-class HtmlRenderer(Renderer):
-    """Tables, charts, machine, reasons and samples in one page that works offline."""
-
-    name = "html"
-    summary = "one self-contained page with charts"
-    suffix: ClassVar[str] = ".html"
-    by_default: ClassVar[bool] = True
-    options = (
-        Option("charts", "bool", True, "draw charts where joulebench[html] is installed"),
-        Option("timelines", "int", MOST_TIMELINES, "cells whose readings over time are in the page", minimum=0),
-        *VIEW,
-        *PRICES,
-        BASELINE,
-    )
-
-    def available(self) -> Availability:
-        """Always: without the optional extra the page has tables only."""
-        return Availability.yes()
-
-    def render(self, session: Session, settings: Settings) -> str:
-        """The page."""
-        return self.render_many([session], settings)
-
-    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
-        """The page of several sessions."""
-        from joulebench_reports.sections.contents import report_on
-
-        runtime = chart_runtime() if settings.get("charts", True) else None
-        return page_text(report_on(sessions, settings, Depth.PAGE), runtime)
 
 
 def page_text(report: Report, runtime: str | None) -> str:

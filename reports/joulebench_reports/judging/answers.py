@@ -14,11 +14,10 @@ from joulebench_reports.values.agreement import agrees_text
 from joulebench_reports.values.answers import Answer, Goal, Pick
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary
+from joulebench_reports.values.options import DEFAULT_MAX_LOSS
 from joulebench_reports.values.verdicts import Verdict
 from joulebench_reports.words.text import UNKNOWN, number, percent
 
-#: A cell whose perplexity grows by more is not recommended unless it is asked for.
-DEFAULT_MAX_LOSS: Final = 0.05
 _GOALS: Final[tuple[tuple[Goal, Aim], ...]] = (("least energy", "energy"), ("fastest", "time"), ("smallest", "memory"))
 
 

@@ -10,28 +10,13 @@ from typing import Final
 
 from joulebench_reports.values.answers import Grade, Trust, TrustReason
 from joulebench_reports.values.figures import CellSummary
-from joulebench_reports.words.text import percent
+from joulebench_reports.words.flags import FLAGS
+from joulebench_reports.words.text import counted, percent
 
 #: Share of disturbed blocks from which on the grade is no better.
 DISTURBED_SHARES: Final[tuple[tuple[float, Grade], ...]] = ((0.30, "D"), (0.10, "C"), (0.02, "B"))
 #: Relative half width of the 95 % interval from which on the grade is no better.
 WIDTHS: Final[tuple[tuple[float, Grade], ...]] = ((0.50, "D"), (0.20, "C"), (0.05, "B"))
-#: Flag of a cell → the best grade with it, the reason, and what would help.
-FLAGS: Final[dict[str, tuple[Grade, str, str]]] = {
-    "disagrees": ("D", "a full-precision cell does not compute the reference's tokens", "check its conversion"),
-    "parts_missing": ("C", "the energy lacks a part of the machine that could not be read", "joulebench doctor"),
-    "sensor_saturated": ("C", "a gauge stood at its full scale: a lower bound", "a meter of a larger range"),
-    "single_process": ("C", "one process a cell", "--set protocol.processes=3"),
-    "slow_changes": ("C", "blocks change slowly, so the interval may hold less often than 95 %", "more blocks"),
-    "update_period_unverified": ("C", "how often the sensor changes was not verified", "longer blocks"),
-    "unfinished": ("C", "the run has not ended", "joulebench run --resume SESSION"),
-    "few_processes": ("B", "fewer than three processes a cell", "--set protocol.processes=3"),
-    "target_not_reached": ("B", "stopped at max_blocks before the target precision", "more blocks"),
-    "time_budget": ("B", "stopped at the time budget before the target precision", "a larger time_budget_s"),
-    "no_steady_state": ("B", "the speed was not steady after the warm-up", "a longer warm-up"),
-    "no_thermal_gate": ("B", "no temperature could be read", "a machine with a temperature sensor"),
-    "gauge_integrated": ("B", "energy is polled power, integrated", "a sensor that counts energy"),
-}
 _ORDER: Final = "ABCD"
 
 
@@ -58,7 +43,7 @@ def _energy(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
     if len(without) == len(cells):
         yield TrustReason("D", "no cell has an energy", "joulebench doctor")
     elif without:
-        yield TrustReason("B", f"{_cells(len(without))} of {len(cells)} without an energy", "")
+        yield TrustReason("B", f"{counted(len(without), 'cell')} of {len(cells)} without an energy", "")
     if "estimated" in provenances:
         scales = [e.scale_relative_uncertainty for cell in cells for e in cell.energy if e.provenance == "estimated"]
         known = [scale for scale in scales if scale is not None]
@@ -93,10 +78,6 @@ def _blocks(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
 
 def _flags(cells: Sequence[CellSummary]) -> Iterator[TrustReason]:
     present = {flag.flag for cell in cells for flag in cell.flags}
-    for flag, (grade, text, cure) in FLAGS.items():
-        if flag in present:
-            yield TrustReason(grade, text, cure)
-
-
-def _cells(count: int) -> str:
-    return f"{count} cell" if count == 1 else f"{count} cells"
+    for flag, meaning in FLAGS.items():
+        if flag in present and meaning.grade is not None:
+            yield TrustReason(meaning.grade, meaning.reason, meaning.cure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench_reports.judging.ratios import RUN_TO_RUN, CellRatios, as_spread
@@ -40,6 +40,11 @@ class SessionWork:
         self._references = {str(entry.get("model")): entry for entry in plan_entries(session, "references")}
         preflight = session.json("preflight_json")
         self.ratios = CellRatios(as_spread(preflight.get(RUN_TO_RUN)) if isinstance(preflight, dict) else None)
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        """The session's work; of a snapshot made once, with every comparison in it."""
+        return session.once("work", lambda: cls(session))
 
     def groups(self, shown: Sequence[CellSummary], baseline: str | None = None) -> list[WorkGroup]:
         """The groups in the order of their first cells.

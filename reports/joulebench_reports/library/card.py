@@ -15,7 +15,7 @@ from joulebench_reports.notes.trust import machine_lines, mark, model_names
 from joulebench_reports.sections.answer import GRADES, answer_lines, goal_figure, trust_text
 from joulebench_reports.values.answers import Answer
 from joulebench_reports.values.figures import CellSummary, SessionSummary
-from joulebench_reports.words.text import plain
+from joulebench_reports.words.text import counted, plain
 
 _WIDTH: Final = 760
 _MARGIN: Final = 28
@@ -75,7 +75,7 @@ def card_svg(summary: SessionSummary) -> str:
     if not answers:
         canvas.text("No cell has figures.")
     if len(answers) > _MOST_ANSWERS:
-        canvas.text(f"and {len(answers) - _MOST_ANSWERS} more models and workloads", size=12, colour="soft")
+        canvas.text(f"and {counted(len(answers) - _MOST_ANSWERS, 'more answer')}", size=12, colour="soft")
     canvas.y += 8
     canvas.text(f"joulebench {summary.joulebench_version}, session {summary.session_id}", size=11, colour="soft")
     return canvas.document(f"{model_names(summary)}: the answer of a joulebench session")

@@ -11,11 +11,12 @@ from joulebench_reports.charts.bars import energy_charts, rate_charts
 from joulebench_reports.charts.drawing import png, standalone, svg
 from joulebench_reports.charts.heat import heat_charts
 from joulebench_reports.charts.phases import phase_charts
+from joulebench_reports.charts.relative import relative_charts
 from joulebench_reports.charts.scaling import scaling_charts
 from joulebench_reports.charts.specification import Chart
 from joulebench_reports.charts.template import Json
 from joulebench_reports.charts.tradeoff import tradeoff_charts
-from joulebench_reports.values.figures import CellSummary
+from joulebench_reports.values.figures import SessionSummary
 
 
 class Plot:
@@ -54,12 +55,17 @@ class Plot:
 class Plots:
     """The pictures that there are. Each raises where no cell has what it shows."""
 
-    def __init__(self, cells: Sequence[CellSummary]) -> None:
-        self._cells = tuple(cells)
+    def __init__(self, summary: SessionSummary) -> None:
+        self._cells = summary.shown
+        self._verdicts = summary.verdicts
 
     def energy(self) -> Plot:
         """Energy of a unit of work, the least first, with 95 % intervals."""
         return _plot("energy", energy_charts(self._cells))
+
+    def relative(self) -> Plot:
+        """Energy as a share of the baseline's, for each model and workload, with intervals that hold together."""
+        return _plot("relative", [chart for table in self._verdicts for chart in relative_charts(table)])
 
     def speed(self) -> Plot:
         """Tokens a second of decoding and of prefill, the fastest first."""
@@ -86,3 +92,12 @@ def _plot(subject: str, charts: Sequence[Chart]) -> Plot:
     if not charts:
         raise JoulebenchError(f"no cells have what a picture of {subject} shows")
     return Plot(charts)
+
+
+def picture(summary: SessionSummary, name: str, number: int) -> Chart:
+    """One chart of a picture; ``number`` from 1 on says which of several."""
+    charts: tuple[Chart, ...] = getattr(Plots(summary), name)().charts
+    if number > len(charts):
+        titles = "; ".join(chart.title for chart in charts)
+        raise JoulebenchError(f"there is no picture {number} of {name}", hint=f"there are: {titles}")
+    return charts[number - 1]

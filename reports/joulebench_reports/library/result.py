@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from joulebench.errors import JoulebenchError, UnavailableError, unknown_name_hint
 from joulebench_reports.data.longform import figure_table
 from joulebench_reports.judging.advice import AIMS, Aim, RankedCell, advise
-from joulebench_reports.judging.answers import DEFAULT_MAX_LOSS
 from joulebench_reports.judging.constraints import parse_constraint
 from joulebench_reports.judging.ratios import decode_time
 from joulebench_reports.judging.verdicts import energy_comparison
@@ -20,6 +19,7 @@ from joulebench_reports.library.plots import Plots
 from joulebench_reports.summary.joining import Sources, summary_of
 from joulebench_reports.values.answers import Answer
 from joulebench_reports.values.figures import CellSummary, SessionSummary
+from joulebench_reports.values.options import DEFAULT_MAX_LOSS
 from joulebench_reports.values.verdicts import Verdict
 from joulebench_reports.words.text import plain
 
@@ -113,7 +113,7 @@ class Result:
             raise JoulebenchError(f"no goal '{goal}'", hint=f"valid: {', '.join(AIMS)}")
         session = self._one_session("best")
         advice = advise(
-            SessionWork(session), self.cells, goal, [parse_constraint(text) for text in limits], max_loss, ()
+            SessionWork.of(session), self.cells, goal, [parse_constraint(text) for text in limits], max_loss, ()
         )
         for name, value, known in (
             ("model", model, {advised.model for advised in advice}),
@@ -131,7 +131,7 @@ class Result:
         """One cell's energy (or time) a unit of work against another's, by label or id."""
         session = self._one_session("compare")
         pair = self._cell(cell), self._cell(baseline)
-        ratios = SessionWork(session).ratios
+        ratios = SessionWork.of(session).ratios
         if metric == "time":
             return Verdict(pair[0].id, pair[0].label, None, ratios.of(*pair, decode_time, pair))
         return Verdict(pair[0].id, pair[0].label, *energy_comparison(ratios, *pair, pair))
@@ -139,7 +139,7 @@ class Result:
     @functools.cached_property
     def plot(self) -> Plots:
         """Pictures: ``plot.energy()``, ``plot.speed()``, ``plot.quality()``, ``plot.phases()``."""
-        return Plots(self.cells)
+        return Plots(self.summary)
 
     def report(self, form: str = "html", file: str | Path | None = None) -> str | bytes:
         """A report in any installed format (html, markdown, json, …); written to ``file`` if named."""

@@ -16,8 +16,7 @@ JOULEBENCH_API = 1
 @hookimpl
 def joulebench_renderers() -> list[type[Renderer]]:
     """The table and the analysis; numpy, textstat and textblob are imported when they render."""
-    from joulebench_reports.melodi.analysisreport import AnalysisRenderer
-    from joulebench_reports.melodi.tablereport import MelodiRenderer
+    from joulebench_reports.melodi.renderers import AnalysisRenderer, MelodiRenderer
 
     return [MelodiRenderer, AnalysisRenderer]
 

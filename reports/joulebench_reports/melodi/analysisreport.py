@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
-from joulebench.api import Availability, Option, Renderer, Settings, require_modules
+from joulebench.api import Settings
 from joulebench_reports.data.jsonformat import RECORDS, Format, record
 from joulebench_reports.html.page import page_text
 from joulebench_reports.notes.trust import Note
@@ -58,48 +58,30 @@ ANALYSIS: Final = Format(
 )
 
 
-class AnalysisRenderer(Renderer):
-    """What the energy goes with, models of it, and which of MELODI's findings hold here."""
+def analysis_text(session: Session, settings: Settings) -> str:
+    """The analysis; unknown is null in JSON and a dash with its reason elsewhere."""
+    from joulebench.errors import SessionError
+    from joulebench_reports.melodi.analysis import analyse
 
-    name = "analysis"
-    summary = "MELODI's analysis: what the energy goes with, and which findings hold here"
-    options = (
-        Option("form", "str", "text", "how it is written", choices=("text", "markdown", "html", "json")),
-        Option("channel", "str", None, "analyse the energy of this channel instead of the total of each provenance"),
-        Option("seed", "int", 0, "seed of the resampling", minimum=0),
-    )
-    suffix: ClassVar[str] = ""
-
-    def available(self) -> Availability:
-        """Needs numpy."""
-        return require_modules(["numpy"], "melodi")
-
-    def render(self, session: Session, settings: Settings) -> str:
-        """The analysis; unknown is null in JSON and a dash with its reason elsewhere."""
-        from joulebench.errors import SessionError
-        from joulebench_reports.melodi.analysis import analyse
-
-        channel = settings.get("channel")
-        if channel is not None:
-            channels = [
-                channel.channel for channel in session.row.channels or () if channel.quantity in ("energy", "power")
-            ]
-            if channel not in channels:
-                raise SessionError(
-                    f"the session has no energy channel '{channel}'",
-                    where="--option channel",
-                    hint=f"it has: {', '.join(channels) or 'none'}",
-                )
-        analysis = analyse(
-            session, channel=None if channel is None else str(channel), seed=int(settings.get("seed", 0))
-        )
-        form = settings.get("form", "text")
-        if form == "json":
-            return ANALYSIS.text(analysis)
-        report = analysis_report(analysis)
-        if form == "html":
-            return page_text(report, None)
-        return markdown_text(report) if form == "markdown" else terminal_text(report, _WIDTH)
+    channel = settings.get("channel")
+    if channel is not None:
+        channels = [
+            channel.channel for channel in session.row.channels or () if channel.quantity in ("energy", "power")
+        ]
+        if channel not in channels:
+            raise SessionError(
+                f"the session has no energy channel '{channel}'",
+                where="--option channel",
+                hint=f"it has: {', '.join(channels) or 'none'}",
+            )
+    analysis = analyse(session, channel=None if channel is None else str(channel), seed=int(settings.get("seed", 0)))
+    form = settings.get("form", "text")
+    if form == "json":
+        return ANALYSIS.text(analysis)
+    report = analysis_report(analysis)
+    if form == "html":
+        return page_text(report, None)
+    return markdown_text(report) if form == "markdown" else terminal_text(report, _WIDTH)
 
 
 def analysis_report(analysis: Analysis) -> Report:

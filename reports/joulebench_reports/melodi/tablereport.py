@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
-from joulebench.api import PROVENANCES, Option, Provenance, Renderer, Settings
+from joulebench.api import PROVENANCES, Provenance, Settings
 from joulebench_reports.data.spreadsheet import csv_text
 from joulebench_reports.melodi.columns import FEATURES, J_PER_KWH, PUBLISHED
 from joulebench_reports.melodi.features import Libraries, installed_libraries, prompt_features
@@ -36,50 +36,21 @@ EXTENDED: Final = (
 )
 
 
-class MelodiRenderer(Renderer):
-    """One row per request. Energies are gross, of one provenance in the whole table."""
-
-    name = "melodi"
-    summary = "one row per request in the columns of a published MELODI table"
-    suffix: ClassVar[str] = ".melodi.csv"
-    options = (
-        Option(
-            "provenance",
-            "str",
-            None,
-            "use only energies of this provenance; otherwise the most trusted one in the session",
-            choices=PROVENANCES,
-        ),
-        Option(
-            "type",
-            "str",
-            None,
-            "the kind of device, such as laptop1 or server; otherwise what the session knows about the machine",
-        ),
-        Option(
-            "extended",
-            "bool",
-            False,
-            "add joulebench's own columns after the published ones: "
-            "provenance, method and flags of the energy, cell, block, request",
-        ),
-    )
-
-    def render(self, session: Session, settings: Settings) -> str:
-        """The table; unknown is an empty field. What it cannot say goes to standard error."""
-        requests = list(measured_requests(session))
-        wanted = settings.get("provenance")
-        provenance = _provenance(requests) if wanted is None else _as_provenance(str(wanted))
-        extended = bool(settings.get("extended", False))
-        kind = settings.get("type")
-        device = str(kind) if kind is not None else machine_kind(session)
-        libraries = installed_libraries()
-        features: dict[str, Mapping[str, Value]] = {}
-        rows = (_row(request, provenance, device, libraries, features) for request in requests)
-        table = csv_text((*PUBLISHED, *EXTENDED) if extended else PUBLISHED, rows)
-        for note in _notes(requests, provenance, libraries):
-            _say(note)
-        return table
+def request_table(session: Session, settings: Settings) -> str:
+    """The table; unknown is an empty field. What it cannot say goes to standard error."""
+    requests = list(measured_requests(session))
+    wanted = settings.get("provenance")
+    provenance = _provenance(requests) if wanted is None else _as_provenance(str(wanted))
+    extended = bool(settings.get("extended", False))
+    kind = settings.get("type")
+    device = str(kind) if kind is not None else machine_kind(session)
+    libraries = installed_libraries()
+    features: dict[str, Mapping[str, Value]] = {}
+    rows = (_row(request, provenance, device, libraries, features) for request in requests)
+    table = csv_text((*PUBLISHED, *EXTENDED) if extended else PUBLISHED, rows)
+    for note in _notes(requests, provenance, libraries):
+        _say(note)
+    return table
 
 
 def machine_kind(session: Session) -> str | None:

@@ -14,7 +14,7 @@ from joulebench_reports.values.agreement import agreement_notes, missing_figures
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary, EnergySummary, ProbeReport, SessionSummary
 from joulebench_reports.words.flags import explain, severity
-from joulebench_reports.words.text import MARKS, data_size, number, percent, plain, seconds
+from joulebench_reports.words.text import MARKS, counted, data_size, number, percent, plain, seconds
 
 #: What each provenance means, for the legend.
 LEGEND: Mapping[str, str] = {
@@ -226,7 +226,7 @@ def _protocol_notes(summary: SessionSummary) -> list[Note]:
 def _repetition_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
     """Blocks and processes of each cell; of many cells, equal ones together."""
     repetitions = [
-        (cell.label, f"{_count(cell.blocks, 'block')}, {_count(cell.processes, 'process')}") for cell in cells
+        (cell.label, f"{counted(cell.blocks, 'block')}, {counted(cell.processes, 'process')}") for cell in cells
     ]
     if len(repetitions) <= _MOST_ALONE:
         return [Note(label, text) for label, text in repetitions]
@@ -234,11 +234,6 @@ def _repetition_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
     for label, text in repetitions:
         together.setdefault(text, []).append(label)
     return [Note(_cells_in_words(labels), text) for text, labels in together.items()]
-
-
-def _count(n: int, noun: str) -> str:
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{n} {noun}" + ("" if n == 1 else plural)
 
 
 def _limit_notes(cells: tuple[CellSummary, ...]) -> list[Note]:
@@ -312,7 +307,7 @@ def _disturbance(cell: CellSummary, energy: EnergySummary) -> list[Note]:
     return [
         Note(
             f"{cell.label} without disturbed blocks",
-            f"{number(calm.value, 4)} {calm.unit} over {_count(calm.n, 'block')}, against "
+            f"{number(calm.value, 4)} {calm.unit} over {counted(calm.n, 'block')}, against "
             f"{number(energy.gross.value, 4)} over all {energy.gross.n} ({energy.provenance})",
         )
     ]

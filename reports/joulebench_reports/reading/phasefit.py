@@ -2,14 +2,18 @@
 
 A request's window may say little by itself; over many requests of different lengths,
 E = a + b·n_prefill + c·n_decode tells the phases apart, and the late edges are in its residuals.
-The counters' raw readings at the requests' edges are in the session, so this needs no sensor.
+The counters' raw readings at the requests' edges are in the session, so this needs no sensor. A
+counter that the sampler alone may read has none there: between its readings it is interpolated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from itertools import pairwise
+from statistics import median
+from typing import Final, Protocol
 
 from joulebench.meter.counters import counter_energy_for_fit
 from joulebench.meter.energy import SensorSpec
@@ -19,10 +23,21 @@ from joulebench_reports.reading.rows import StoredRequest
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import ChannelReport, EnergySummary
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 _PHASES: Final = ("prefill", "decode")
+#: Readings that lie further apart, in periods of the counter or of its sampling, tell nothing of what is between.
+_FURTHEST_PERIODS: Final = 4
+
+
+class Readings(Protocol):
+    """The readings of a cell's counters."""
+
+    def at_edges(self, channel: str) -> Mapping[int, int]:
+        """Raw readings at the edges of windows, by time in ns."""
+        ...
+
+    def ticks(self, channel: str) -> tuple[Sequence[int], Sequence[int]]:
+        """The sampler's readings in order: times in ns, and raw values."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +58,7 @@ def needs_fit(energy: EnergySummary) -> bool:
 def with_fitted_phases(
     energy: EnergySummary,
     requests: Sequence[StoredRequest],
-    samples: pa.Table,
+    readings: Readings,
     channels: Sequence[ChannelReport],
     processes: Mapping[int, int],
 ) -> EnergySummary:
@@ -56,7 +71,7 @@ def with_fitted_phases(
     if gauges:
         return _noted(energy, f"no fit: {', '.join(gauges)} is not a counter")
     windows = _windows(requests)
-    edges = _edges(samples, [channel.channel for channel in used])
+    edges = {channel.channel: _at_edges(channel, windows, readings) for channel in used}
     kept: list[_Window] = []
     joules: list[float] = []
     for window in windows:
@@ -81,21 +96,38 @@ def _windows(requests: Sequence[StoredRequest]) -> list[_Window]:
     return [_Window(*row) for row in rows if None not in row]  # type: ignore[arg-type]
 
 
-def _edges(samples: pa.Table, channels: Sequence[str]) -> Mapping[str, dict[int, int]]:
-    """Raw readings at edges by channel and time."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    at_edges = samples.filter(pc.equal(samples["origin"].cast(pa.string()), "edge"))
-    edges: dict[str, dict[int, int]] = {}
-    for channel in channels:
-        own = at_edges.filter(pc.equal(at_edges["channel"].cast(pa.string()), channel))
-        times, raws = own["t_ns"].to_pylist(), own["raw"].to_pylist()
-        edges[channel] = dict(zip(times, raws, strict=True))
-    return edges
+def _at_edges(channel: ChannelReport, windows: Sequence[_Window], readings: Readings) -> Mapping[int, int]:
+    """Raw readings by time: at the edges themselves, else between the sampler's own."""
+    read = readings.at_edges(channel.channel)
+    return read or _interpolated(channel, windows, *readings.ticks(channel.channel))
 
 
-def _energy(window: _Window, channels: Sequence[ChannelReport], edges: Mapping[str, dict[int, int]]) -> float | None:
+def _interpolated(
+    channel: ChannelReport, windows: Sequence[_Window], times: Sequence[int], raws: Sequence[int]
+) -> Mapping[int, int]:
+    if len(times) < 2:
+        return {}
+    gap_ns = median(later - earlier for earlier, later in pairwise(times))
+    furthest_ns = _FURTHEST_PERIODS * max(gap_ns, 1e9 * (_period_s(channel) or 0.0))
+    between: dict[int, int] = {}
+    for edge in {edge for window in windows for edge in (window.t0_ns, window.t1_ns)}:
+        after = bisect_right(times, edge)
+        if not 0 < after < len(times) or times[after] - times[after - 1] > furthest_ns:
+            continue
+        step = raws[after] - raws[after - 1]
+        if channel.wraps_at is not None:
+            step %= channel.wraps_at
+        share = (edge - times[after - 1]) / (times[after] - times[after - 1])
+        raw = raws[after - 1] + round(share * step)
+        between[edge] = raw if channel.wraps_at is None else raw % channel.wraps_at
+    return between
+
+
+def _period_s(channel: ChannelReport) -> float | None:
+    return channel.measured_period_s or channel.update_period_s
+
+
+def _energy(window: _Window, channels: Sequence[ChannelReport], edges: Mapping[str, Mapping[int, int]]) -> float | None:
     """Joules of one request over the counted channels, whatever its length."""
     total = 0.0
     for channel in channels:
@@ -103,10 +135,9 @@ def _energy(window: _Window, channels: Sequence[ChannelReport], edges: Mapping[s
         start, end = raw.get(window.t0_ns), raw.get(window.t1_ns)
         if start is None or end is None:
             return None
-        period_s = channel.measured_period_s or channel.update_period_s
         if channel.scale is None:
             return None
-        spec = SensorSpec(channel.scale, period_s, channel.resolution, channel.wraps_at)
+        spec = SensorSpec(channel.scale, _period_s(channel), channel.resolution, channel.wraps_at)
         energy = counter_energy_for_fit((window.t0_ns, start), (window.t1_ns, end), spec)
         if energy.gross_j is None:
             return None
@@ -146,14 +177,11 @@ def fit_missing_phases(
     summaries: Sequence[EnergySummary],
     requests: Sequence[StoredRequest],
     channels: Sequence[ChannelReport],
-    read_samples: Callable[[], pa.Table],
+    readings: Readings,
     processes: Mapping[int, int],
 ) -> tuple[EnergySummary, ...]:
-    """Every summary, its missing phases fitted; samples are read only if one needs them."""
-    if not any(needs_fit(summary) for summary in summaries):
-        return tuple(summaries)
-    samples = read_samples()
+    """Every summary, its missing phases fitted."""
     return tuple(
-        with_fitted_phases(summary, requests, samples, channels, processes) if needs_fit(summary) else summary
+        with_fitted_phases(summary, requests, readings, channels, processes) if needs_fit(summary) else summary
         for summary in summaries
     )

@@ -40,8 +40,35 @@ def named(column: pa.Array, name: str) -> pa.Array:
     return pc.equal(column.indices, column.dictionary.index(name).as_py())
 
 
-def edge_readings(session: Session, cell_id: str) -> pa.Table:
-    """The readings at the edges of windows: a few for each request."""
+class CounterReadings:
+    """The readings of a cell's counters by channel; nothing is read before it is asked for."""
+
+    def __init__(self, session: Session, cell_id: str) -> None:
+        self._session = session
+        self._cell_id = cell_id
+        self._edges: pa.Table | None = None
+
+    def at_edges(self, channel: str) -> dict[int, int]:
+        """Raw readings at the edges of windows, by time in ns: a few for each request."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self._edges is None:
+            self._edges = _edge_table(self._session, self._cell_id)
+        own = self._edges.filter(pc.equal(self._edges["channel"].cast(pa.string()), channel))
+        return dict(zip(own["t_ns"].to_pylist(), own["raw"].to_pylist(), strict=True))
+
+    def ticks(self, channel: str) -> tuple[list[int], list[int]]:
+        """The sampler's readings in order: times in ns, and raw values."""
+        readings: list[tuple[int, int]] = []
+        for batch in tick_batches(self._session, self._cell_id):
+            own = batch.filter(named(batch.column("channel"), channel))
+            readings += zip(own.column("t_ns").to_pylist(), own.column("raw").to_pylist(), strict=True)
+        readings.sort()
+        return [t_ns for t_ns, _ in readings], [raw for _, raw in readings]
+
+
+def _edge_table(session: Session, cell_id: str) -> pa.Table:
     import pyarrow as pa
 
     from joulebench.session.schema import SAMPLES

@@ -10,7 +10,7 @@ from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Section
 from joulebench_reports.values.answers import Answer, Pick, Trust
 from joulebench_reports.values.figure import Figure
-from joulebench_reports.words.text import data_size
+from joulebench_reports.words.text import counted, data_size
 from joulebench_reports.words.units import energy_prefix
 
 #: Models and workloads whose answers are shown; of a large matrix the table has the rest.
@@ -34,7 +34,7 @@ def answer_section(material: Material) -> Iterator[Section]:
             NoteList((*answer_lines(answer), _trust_line(answer.trust))),
         ]
     if len(answers) > _MOST:
-        items.append(Paragraph(f"{len(answers) - _MOST} more models and workloads: see the verdicts."))
+        items.append(Paragraph(f"{counted(len(answers) - _MOST, 'more answer')}: see the verdicts."))
     if items:
         yield Section("answer", "Answer", tuple(items), "Answer")
 

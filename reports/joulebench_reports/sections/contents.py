@@ -15,7 +15,8 @@ from joulebench_reports.sections.comparisons import charts_section, tradeoff_sec
 from joulebench_reports.sections.details import details_section
 from joulebench_reports.sections.limits import limits_section
 from joulebench_reports.sections.machine import machine_section
-from joulebench_reports.sections.material import MOST_TIMELINES, Material
+from joulebench_reports.sections.material import Material
+from joulebench_reports.sections.matrix import matrix_section
 from joulebench_reports.sections.memory import memory_section
 from joulebench_reports.sections.operators import operators_section
 from joulebench_reports.sections.otherunits import other_units_section
@@ -35,7 +36,7 @@ from joulebench_reports.sections.verdicts import verdicts_section
 from joulebench_reports.sections.view import prices_of, view_of
 from joulebench_reports.summary.joining import summary_of
 from joulebench_reports.values.figures import SessionSummary
-from joulebench_reports.values.verdicts import baseline_of
+from joulebench_reports.values.options import MOST_TIMELINES, baseline_of
 
 if TYPE_CHECKING:
     from joulebench.session import Session
@@ -46,6 +47,7 @@ MUCH_DISTURBED: Final = 0.10
 _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ...]] = (
     (Depth.GLANCE, answer_section),
     (Depth.PAGE, sessions_section),
+    (Depth.GLANCE, matrix_section),
     (Depth.GLANCE, overview_section),
     (Depth.PAGE, charts_section),
     (Depth.PAGE, tradeoff_section),

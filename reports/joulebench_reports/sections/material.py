@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from joulebench_reports.sections.view import DEFAULT_VIEW, NO_PRICES, Prices, View
 from joulebench_reports.summary.joining import Sources
 from joulebench_reports.values.figures import CellSummary, SessionSummary
-
-#: Cells whose readings over time are in a page, unless it is asked for more.
-MOST_TIMELINES: Final = 24
+from joulebench_reports.values.options import MOST_TIMELINES
 
 
 @dataclass(frozen=True, slots=True)

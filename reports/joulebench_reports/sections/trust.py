@@ -16,6 +16,7 @@ from joulebench_reports.notes.trust import (
 )
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Column, Item, NoteList, Paragraph, Section, Table, badge
+from joulebench_reports.words.text import counted
 
 #: Notes that are shown at a glance.
 _FIRST: Final = 5
@@ -42,8 +43,8 @@ def notes_section(material: Material) -> Iterator[Section]:
     """At a glance: the notes that a reader must not miss, and how many more there are."""
     notes = severest_notes(material.summary, flag_letters(material.summary.shown))
     items: list[Item] = [NoteList(tuple(notes[:_FIRST]))]
-    if len(notes) > _FIRST:
-        items.append(Paragraph(f"{len(notes) - _FIRST} more notes: --verbose, or the page (--format html)."))
+    if (more := len(notes) - _FIRST) > 0:
+        items.append(Paragraph(f"{counted(more, 'more note')}: --verbose, or the page (--format html)."))
     if notes:
         yield Section("notes", "Notes", tuple(items), "Notes")
 

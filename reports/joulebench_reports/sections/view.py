@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from joulebench.api import PROVENANCES, Option, Settings
+from joulebench.api import PROVENANCES, Settings
 from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench_reports.values.figures import CellSummary
+from joulebench_reports.values.options import SORTS
 
 _UNKNOWN: Final = math.inf
 
@@ -35,24 +36,8 @@ def _quality(cell: CellSummary) -> float:
     return _UNKNOWN if cell.quality.perplexity is None else cell.quality.perplexity
 
 
-_KEYS: Final[Mapping[str, Callable[[CellSummary], float]]] = {
-    "energy": _energy,
-    "speed": _speed,
-    "memory": _memory,
-    "size": _size,
-    "quality": _quality,
-}
-#: Of every renderer with a table of cells.
-VIEW: Final = (
-    Option(
-        "sort",
-        "str",
-        "energy",
-        "order of the table of cells, best first within a model and workload; profile: as planned",
-        choices=(*_KEYS, "profile"),
-    ),
-    Option("top", "int", None, "rows of the table of cells, the best of each model and workload", minimum=1),
-    Option("columns", "str", None, "columns of the table of cells, by their headings with commas between"),
+_KEYS: Final[Mapping[str, Callable[[CellSummary], float]]] = dict(
+    zip(SORTS, (_energy, _speed, _memory, _size, _quality), strict=True)
 )
 
 
@@ -111,15 +96,10 @@ class Prices:
 
 #: No battery and no price.
 NO_PRICES: Final = Prices()
-#: Of every renderer that shows energies in other units.
-PRICES: Final = (
-    Option("battery_wh", "float", None, "a battery's energy in Wh, for the share that answers take", minimum=0.1),
-    Option("price_per_kwh", "float", None, "price of a kWh in any currency, for the cost of answers", minimum=1e-6),
-)
 
 
 def prices_of(settings: Settings) -> Prices:
-    """The values of :data:`PRICES`."""
+    """The values of :data:`~joulebench_reports.values.options.PRICES`."""
     battery, price = settings.get("battery_wh"), settings.get("price_per_kwh")
     return Prices(
         float(battery) if isinstance(battery, (int, float)) else None,

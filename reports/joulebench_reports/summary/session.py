@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from joulebench.session.tables import CellRow
@@ -22,8 +21,8 @@ from joulebench_reports.reading.blocks import read_blocks
 from joulebench_reports.reading.cellrows import UNFINISHED, plan_entries, rows_by_cell
 from joulebench_reports.reading.energy import read_energies, summarise_energy
 from joulebench_reports.reading.limits import NO_SHARE, with_shares
-from joulebench_reports.reading.phasefit import fit_missing_phases
-from joulebench_reports.reading.readings import channels_of, edge_readings
+from joulebench_reports.reading.phasefit import Readings, fit_missing_phases
+from joulebench_reports.reading.readings import CounterReadings, channels_of
 from joulebench_reports.reading.rows import StoredCell, stored_cells
 from joulebench_reports.reading.simulated import with_device_time
 from joulebench_reports.reading.speed import summarise_speed
@@ -46,8 +45,6 @@ from joulebench_reports.words.flags import explain
 from joulebench_reports.words.units import shown_unit
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from joulebench.session import Session
     from joulebench.session.tables import SessionRow
 
@@ -61,8 +58,13 @@ _FATAL_FLAGS = ("sampler_lost",)
 def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
     """The summary of a session, finished or not.
 
-    ``baseline`` is the label or id of a cell that those of its workload are held against.
+    ``baseline`` is the label or id of a cell that those of its workload are held against. Of a
+    snapshot it is made once, whoever asks.
     """
+    return session.once(("summary", baseline), lambda: _summary_of(session, baseline))
+
+
+def _summary_of(session: Session, baseline: str | None) -> SessionSummary:
     row = session.row
     probes = _probes(row)
     channels = tuple(channels_of(session)[0])
@@ -92,7 +94,7 @@ def summarise(session: Session, baseline: str | None = None) -> SessionSummary:
         protocol=_preset(session),
         model_notes=_model_notes(planned),
     )
-    work = SessionWork(session)
+    work = SessionWork.of(session)
     return replace(
         summary,
         verdicts=verdict_tables(work, summary.shown, baseline),
@@ -176,8 +178,8 @@ class _CellReader:
     probes: Sequence[ProbeReport]
 
     def cell(self, row: CellRow, workload_plugin: str | None, stored: StoredCell) -> CellSummary:
-        samples = partial(edge_readings, self.session, row.cell_id)
-        cell = _summarise(row, workload_plugin, stored, self.channels, self.probes, samples)
+        readings = CounterReadings(self.session, row.cell_id)
+        cell = _summarise(row, workload_plugin, stored, self.channels, self.probes, readings)
         return with_device_time(cell, stored)
 
 
@@ -187,7 +189,7 @@ def _summarise(
     stored: StoredCell,
     channels: Sequence[ChannelReport],
     probes: Sequence[ProbeReport],
-    read_samples: Callable[[], pa.Table] | None,
+    readings: Readings | None,
 ) -> CellSummary:
     unit = shown_unit(row.unit or "unit")
     blocks = read_blocks(stored.blocks, stored.requests, unit.per)
@@ -200,9 +202,9 @@ def _summarise(
         )
     energies = read_energies(stored.energy, unit.energy, _PHASE_WORK)
     energy = tuple(summarise_energy(part, blocks, channels) for part in energies)
-    if read_samples and all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
+    if readings is not None and all(any(getattr(block, work) for block in blocks) for work in _PHASE_WORK.values()):
         owners = {block.number: block.process for block in blocks}
-        energy = fit_missing_phases(energy, stored.requests, channels, read_samples, owners)
+        energy = fit_missing_phases(energy, stored.requests, channels, readings, owners)
     absent = _no_energy(row, probes, bool(blocks), bool(energy))
     processes = len({block.process for block in blocks})
     facts, settings = _scalars(row.facts_json), backend_settings(row)

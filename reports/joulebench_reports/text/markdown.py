@@ -1,51 +1,16 @@
-"""The session as Markdown, for an issue or a repository."""
+"""A report as Markdown, for an issue or a repository."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import Final
 
-from joulebench.api import Renderer, Settings
-from joulebench_reports.sections.report import (
-    Depth,
-    Folds,
-    Heading,
-    Item,
-    NoteList,
-    Paragraph,
-    Report,
-    Table,
-    TableCell,
-)
-from joulebench_reports.sections.view import PRICES, VIEW
-from joulebench_reports.values.verdicts import BASELINE
+from joulebench_reports.sections.report import Folds, Heading, Item, NoteList, Paragraph, Report, Table, TableCell
 from joulebench_reports.words.text import plain
-
-if TYPE_CHECKING:
-    from joulebench.session import Session
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#|!~])")
 _ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-
-
-class MarkdownRenderer(Renderer):
-    """A table of cells, what is missing and why, and how far to trust it."""
-
-    name = "markdown"
-    summary = "tables and notes for an issue or a repository"
-    suffix: ClassVar[str] = ".md"
-    options = (*VIEW, *PRICES, BASELINE)
-
-    def render(self, session: Session, settings: Settings) -> str:
-        """CommonMark with pipe tables."""
-        return self.render_many([session], settings)
-
-    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
-        """The document of several sessions."""
-        from joulebench_reports.sections.contents import report_on
-
-        return markdown_text(report_on(sessions, settings, Depth.DOCUMENT))
 
 
 def escape(text: object) -> str:

@@ -1,16 +1,13 @@
-"""The session in one glance, for a terminal."""
+"""A report for a terminal of a width."""
 
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
-from joulebench.api import Option, Renderer, Settings
 from joulebench_reports.sections.report import (
-    Depth,
     Folds,
     Heading,
     Item,
@@ -21,65 +18,14 @@ from joulebench_reports.sections.report import (
     Table,
     TableCell,
 )
-from joulebench_reports.sections.view import PRICES, VIEW
 from joulebench_reports.text.layout import laid_out
-from joulebench_reports.values.verdicts import BASELINE, baseline_of
 from joulebench_reports.words.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from joulebench.session import Session
-
-_NARROWEST: Final = 40
 _INDENT: Final = 2
-
-
-class TerminalRenderer(Renderer):
-    """A table of the cells, what is missing and why, and how far to trust it."""
-
-    name = "terminal"
-    summary = "the session in one glance"
-    suffix: ClassVar[str] = ""
-    by_default: ClassVar[bool] = True
-    options = (
-        Option("width", "int", None, "columns; the terminal's own by default", minimum=_NARROWEST),
-        Option("color", "bool", False, "write ANSI colours"),
-        Option("verbose", "bool", False, "every note, not only the severest"),
-        *VIEW,
-        *PRICES,
-        BASELINE,
-    )
-
-    def render(self, session: Session, settings: Settings) -> str:
-        """The text, with a line feed at its end."""
-        return self.render_many([session], settings)
-
-    def render_many(self, sessions: Sequence[Session], settings: Settings) -> str:
-        """The text of several sessions."""
-        from joulebench_reports.sections.contents import report_on
-
-        verbose = bool(settings.get("verbose", False))
-        report = report_on(sessions, settings, Depth.NOTES if verbose else Depth.GLANCE)
-        return terminal_text(report, *_look(settings), verbose=verbose)
-
-    def conclusion(self, session: Session, settings: Settings) -> str | None:
-        """The answer once more, where the end of a long report is all that is seen."""
-        from joulebench_reports.sections.contents import answer_of
-        from joulebench_reports.sections.material import Material
-        from joulebench_reports.summary.joining import summary_of
-
-        material = Material(*summary_of([session], baseline_of(settings)))
-        return sections_text(answer_of(material), *_look(settings)) or None
-
-
-def _look(settings: Settings) -> tuple[int, bool]:
-    """Columns, and whether in colour."""
-    width = settings.get("width")
-    if not isinstance(width, int):
-        width = shutil.get_terminal_size((100, 24)).columns
-    return max(width, _NARROWEST), bool(settings.get("color", False))
 
 
 def _console(width: int, color: bool) -> Console:

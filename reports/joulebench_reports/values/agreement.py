@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from joulebench_reports.words.text import UNKNOWN, number, plain
+from joulebench_reports.words.text import UNKNOWN, counted, number, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def agrees_text(agreement: AgreementFigures | None) -> str:
     text = f"{agreement.agreed_tokens}/{agreement.compared_tokens}"
     if agreement.disagrees:
         return f"NO {text}"
-    return f"{text}, {_count(agreement.ties, 'tie')}" if agreement.ties else text
+    return f"{text}, {counted(agreement.ties, 'tie')}" if agreement.ties else text
 
 
 def agreed_share(agreement: AgreementFigures | None) -> float | None:
@@ -153,10 +153,6 @@ def divergence_text(divergence: AnswerDivergence) -> str:
 def _token(token: int, text: str | None) -> str:
     """The id and, in quotes that keep its spaces, the text."""
     return f"{token}" if text is None else f"{token} {plain(json.dumps(text, ensure_ascii=False))}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _bounds_text(bounds: tuple[float | None, float | None], factor: float) -> str:

@@ -166,6 +166,11 @@ class CellSummary:
         return self.time_base == "device"
 
     @property
+    def has_figures(self) -> bool:
+        """Whether it is done, or cut off with blocks on disk."""
+        return self.status == "ok" or (self.status == "unfinished" and self.blocks > 0)
+
+    @property
     def disturbed_blocks(self) -> int:
         """Blocks that other programs or a lowered clock disturbed, at least: flags are counted apart."""
         return max((flag.blocks or 0 for flag in self.flags if flag.flag in DISTURBED), default=0)
@@ -270,12 +275,9 @@ class SessionSummary:
     @property
     def shown(self) -> tuple[CellSummary, ...]:
         """Cells that have figures to show: done, or cut off with blocks on disk."""
-        return tuple(
-            cell for cell in self.cells if cell.status == "ok" or (cell.status == "unfinished" and cell.blocks > 0)
-        )
+        return tuple(cell for cell in self.cells if cell.has_figures)
 
     @property
     def missing(self) -> tuple[CellSummary, ...]:
         """Cells without figures: failed, skipped, not started, or cut off before a block."""
-        shown = {cell.id for cell in self.shown}
-        return tuple(cell for cell in self.cells if cell.id not in shown)
+        return tuple(cell for cell in self.cells if not cell.has_figures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from joulebench.api import Option, Provenance, Settings
+from joulebench.api import Provenance
 from joulebench.meter.comparison import ASSUMED_START_U, CellComparison
 from joulebench_reports.words.text import MARKS, percent, plain, with_interval
 
@@ -14,13 +14,6 @@ Outcome = Literal["saves", "costs more", "no difference shown", "cannot tell"]
 #: In front of why nothing can be said.
 CANNOT_TELL: Final = "cannot tell"
 HEADER: Final = ("cell", "energy against the baseline")
-#: Of every renderer that shows verdicts.
-BASELINE: Final = Option("baseline", "str", None, "label or id of the cell that the others are compared with")
-
-
-def baseline_of(settings: Settings) -> str | None:
-    """The value of :data:`BASELINE`."""
-    return None if settings.get("baseline") is None else str(settings["baseline"])
 
 
 @dataclass(frozen=True, slots=True)

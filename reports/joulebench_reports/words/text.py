@@ -91,6 +91,12 @@ def seconds(value: float | None) -> str:
     return f"{number(value)} s" if value < 600 else f"{number(value / 60)} min"
 
 
+def counted(n: int, noun: str) -> str:
+    """``1 block``, ``2 blocks``, ``3 processes``."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{n:,} {noun}" + ("" if n == 1 else plural)
+
+
 def data_size(value: float | None) -> str:
     """Bytes in powers of 1024."""
     if value is None:
