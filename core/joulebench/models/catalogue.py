@@ -117,8 +117,7 @@ def read_catalogue(folders: Iterable[Path]) -> Catalogue:
                 for name, entry in data.get("model", {}).items():
                     models.setdefault(name, _catalogue_model(name, entry))
                 for name, entry in data.get("shape", {}).items():
-                    shape = Shape(name, entry.get("summary", ""), entry["config"])
-                    shapes.setdefault(name, shape)
+                    shapes.setdefault(name, _shape(name, entry, shapes))
                 for name, entry in data.get("text", {}).items():
                     texts.setdefault(name, _catalogue_text(name, entry))
             except (LookupError, TypeError, AttributeError) as error:
@@ -156,6 +155,13 @@ def _catalogue_model(name: str, entry: Mapping[str, Any]) -> CatalogueModel:
         source=_wheel_file(entry["source"][0]),
         shape=entry.get("shape"),
     )
+
+
+def _shape(name: str, entry: Mapping[str, Any], above: Mapping[str, Shape]) -> Shape:
+    """``like`` takes over the config of a shape that was read before, key by key."""
+    like = entry.get("like")
+    inherited = above[like].config if like is not None else {}
+    return Shape(name, entry.get("summary", ""), {**inherited, **entry["config"]})
 
 
 def _catalogue_text(name: str, entry: Mapping[str, Any]) -> CatalogueText:
