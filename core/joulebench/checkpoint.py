@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -215,15 +215,25 @@ def inspect_checkpoint(folder: Path) -> CheckpointFacts:
         raise ModelError(f"cannot be read: {error.strerror}", where=error.filename or str(folder)) from None
 
 
+#: How families of models name the number of layers, the width of the hidden state and that of the MLPs.
+LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HIDDEN: Final = ("hidden_size", "n_embd", "d_model")
+_MLP: Final = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 #: Sizes in a ``config.json``. A model of several parts may have one for each layer, or ``null``.
 _SIZES: Final = (
-    *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
+    *(*LAYERS, *HIDDEN, *_MLP, "num_attention_heads", "num_key_value_heads"),
     *("head_dim", "vocab_size", "max_position_embeddings"),
 )
 #: Formats and runtimes hold sizes and token ids in an int32.
 _MAX_SIZE: Final = 2**31 - 1
 #: Weights of one bit and a half, packed into numbers of 32 bits: the most weights that a number stands for.
 _MOST_PACKED: Final = 32
+
+
+def size_of(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """The first size that ``config.json`` has under one of these names, as one whole number."""
+    sizes = (config.get(name) for name in names)
+    return next((size for size in sizes if type(size) is int), None)
 
 
 def refuse_claims(config: Mapping[str, Any], tensors: int, parameters: int, folder: Path) -> None:
@@ -241,13 +251,14 @@ def refuse_claims(config: Mapping[str, Any], tensors: int, parameters: int, fold
             raise ModelError(
                 f"'{name}' must be a whole number from 1 to 2³¹ - 1, not {_short(value)}", where=where, hint=hint
             )
-    layers, hidden, vocabulary = (config.get(name) for name in ("num_hidden_layers", "hidden_size", "vocab_size"))
-    if isinstance(layers, int) and layers > tensors:
+    layers, hidden = size_of(config, LAYERS), size_of(config, HIDDEN)
+    if layers is not None and layers > tensors:
         raise ModelError(f"says {layers:,} layers; the weights are {tensors:,} tensors", where=where, hint=hint)
-    for name, size in (("vocab_size", vocabulary), ("intermediate_size", config.get("intermediate_size"))):
-        if isinstance(hidden, int) and isinstance(size, int) and hidden * size > _MOST_PACKED * parameters:
+    for name in ("vocab_size", *_MLP):
+        size = config.get(name)
+        if hidden is not None and isinstance(size, int) and hidden * size > _MOST_PACKED * parameters:
             raise ModelError(
-                f"says hidden_size {hidden:,} and {name} {size:,}; the weights are {parameters:,} numbers",
+                f"says a hidden size of {hidden:,} and {name} {size:,}; the weights are {parameters:,} numbers",
                 where=where,
                 hint=hint,
             )

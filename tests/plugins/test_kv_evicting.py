@@ -216,7 +216,7 @@ CONFIG = {"model_type": "llama", "head_dim": 64, "num_hidden_layers": 2}
     ("given", "config", "reason"),
     [
         ({"kv_policy": "h2o", "cache": "static"}, CONFIG, "need cache = 'dynamic'"),
-        ({"kv_policy": "h2o", "attention": "eager"}, CONFIG, "leave attention at 'sdpa'"),
+        ({"kv_policy": "h2o", "attention": "eager"}, CONFIG, "leave attention at 'auto'"),
         ({"kv_policy": "h2o", "kv_bits": 4}, CONFIG, "cannot be combined"),
         ({"kv_policy": "h2o"}, {**CONFIG, "model_type": "gpt2"}, "not 'gpt2'"),
         ({"kv_policy": "tova"}, {**CONFIG, "sliding_window": 64}, "sees every position"),

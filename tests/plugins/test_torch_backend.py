@@ -277,10 +277,26 @@ def test_compiling_is_refused_without_a_compiler(monkeypatch: pytest.MonkeyPatch
     assert TorchBackend().check("cpu", settings, {}) is None
 
 
-def test_an_encoder_is_refused_by_name() -> None:
-    check = TorchBackend().check
-    assert "BertModel" in str(check("cpu", {}, {"architectures": ["BertModel"]}))
-    assert check("cpu", {}, {"architectures": ["GPT2LMHeadModel"]}) is None
+@pytest.mark.parametrize(
+    ("kind", "listed", "refused"),
+    [
+        ("gpt2", "GPT2LMHeadModel", None),
+        ("bloom", "BloomModel", None),  # saved without its head, which is its embedding
+        ("gemma3", "Gemma3ForConditionalGeneration", None),
+        ("bert", "BertModel", "BertModel is an encoder"),
+        ("t5", "T5ForConditionalGeneration", "T5ForConditionalGeneration is no causal language model"),
+        ("llama", "LlamaForSequenceClassification", "transformers has LlamaForCausalLM for the type 'llama'"),
+        ("my-own", "MyOwnForCausalLM", "does not know models of type 'my-own'"),
+    ],
+)
+def test_models_are_refused_by_the_lists_of_transformers(kind: str, listed: str, refused: str | None) -> None:
+    reason = TorchBackend().check("cpu", {}, {"model_type": kind, "architectures": [listed]})
+    assert (reason is None) if refused is None else refused in str(reason)
+
+
+def test_an_encoder_that_is_told_to_decode_is_none() -> None:
+    config = {"model_type": "bert", "architectures": ["BertLMHeadModel"], "is_decoder": True}
+    assert TorchBackend().check("cpu", {}, config) is None
 
 
 def test_the_environment_carries_the_threads_and_forbids_the_network() -> None:
@@ -293,7 +309,8 @@ def test_asking_for_devices_imports_no_torch() -> None:
     code = (
         "import sys, joulebench_plugins.torch as p; p.joulebench_converters();"
         "b = p.joulebench_backends()[0](); b.available(); b.versions();"
-        "print(b.devices()[0].name, 'torch' in sys.modules)"
+        "b.check('cpu', b.default_settings(), {'model_type': 'qwen3'});"
+        "print(b.devices()[0].name, 'torch' in sys.modules or 'transformers' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["cpu", "False"]

@@ -21,7 +21,9 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench.backendkit import asked_elsewhere, cpu_device, thread_count
-from joulebench_plugins.torch.kvcaches.options import KV_OPTIONS, compression_fault
+from joulebench_plugins.torch.classes import causal_fault
+from joulebench_plugins.torch.kvcaches.options import AUTO, KV_OPTIONS, compression_fault
+from joulebench_plugins.torch.layerkinds import kinds_fault
 from joulebench_plugins.torch.weighttypes import CAPABILITIES as WEIGHT_CAPABILITIES
 from joulebench_plugins.torch.weighttypes import OPTIONS as WEIGHT_OPTIONS
 from joulebench_plugins.torch.weighttypes import weights_fault
@@ -31,8 +33,6 @@ _PROBE: Final = (
     "print(json.dumps([torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]"
     " if torch.cuda.is_available() else []))"
 )
-#: How ``config.json`` names classes that write text one token after another.
-_CAUSAL_ENDINGS: Final = ("ForCausalLM", "LMHeadModel")
 
 
 class TorchBackend(Backend):
@@ -70,7 +70,13 @@ class TorchBackend(Backend):
             choices=("float32", "bfloat16", "float16"),
         ),
         Option("threads", "int", None, "threads inside an operator; all allowed cores when not set", minimum=1),
-        Option("attention", "str", "sdpa", "attention kernel", choices=("sdpa", "eager")),
+        Option(
+            "attention",
+            "str",
+            AUTO,
+            "attention kernel; auto: sdpa where the model has it, else eager",
+            choices=(AUTO, "sdpa", "eager"),
+        ),
         Option(
             "cache",
             "str",
@@ -117,9 +123,9 @@ class TorchBackend(Backend):
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses other models than causal ones, and a compilation that cannot work."""
-        classes = config.get("architectures")
-        if isinstance(classes, list) and not any(str(name).endswith(_CAUSAL_ENDINGS) for name in classes):
-            return f"{', '.join(map(str, classes))} is no causal language model"
+        fault = causal_fault(config)
+        if fault is not None:
+            return fault
         if settings.get("compile"):
             if settings.get("cache") != "static":
                 return "compile needs cache = 'static': a growing cache compiles again and again"
@@ -127,7 +133,7 @@ class TorchBackend(Backend):
                 return "compile needs a C++ compiler (g++ or clang++, or CXX set to one)"
         if settings.get("mlp_active") is not None and settings.get("mlp_text") is None:
             return "mlp_active needs mlp_text, the text that its thresholds are from"
-        fault = weights_fault(device, settings, config)
+        fault = kinds_fault(settings, config) or weights_fault(device, settings, config)
         return fault or compression_fault({**self.default_settings(), **settings}, config)
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ from joulebench.api import Settings
 from joulebench.errors import ModelError
 from joulebench_plugins.torch.contextual import open_sparse_mlps
 from joulebench_plugins.torch.kvcaches.opening import open_caches
+from joulebench_plugins.torch.kvcaches.options import AUTO
 from joulebench_plugins.torch.session import TorchSession
 from joulebench_plugins.torch.weightpacking import quantize_weights
 
@@ -47,7 +48,7 @@ def _load_model(folder: Path, dtype: str, attention: str) -> Any:
         model, report = AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=getattr(torch, dtype),
-            attn_implementation=attention,
+            attn_implementation=None if attention == AUTO else attention,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import torch
+
+#: How layers of transformers' caches call what they keep beside keys and values.
+STATES: Final = ("conv_states", "recurrent_states")
 
 
 def storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
@@ -25,19 +28,31 @@ def weight_bytes(model: Any) -> int:
     return packed_bytes(model) + storage_bytes(tensor for parameter in held for tensor in plain_tensors(parameter))
 
 
-def cache_bytes(cache: Any) -> int:
-    """Bytes that the layers of a KV cache keep allocated, whatever they call their tensors."""
-    return storage_bytes(tensor for layer in cache.layers for tensor in _tensors(vars(layer)))
+def cache_bytes(memory: Any) -> int:
+    """Bytes that a cache's layers, or a model's own state, keep allocated, whatever they call their tensors."""
+    return storage_bytes(_tensors(memory))
 
 
-def cache_bytes_used(cache: Any, positions: int) -> int | None:
-    """Bytes of the keys and values of ``positions`` tokens; ``None`` for other kinds of layer."""
-    used = 0
-    for layer in cache.layers:
+def state_bytes(memory: Any) -> int:
+    """Bytes of them that do not grow with the text: states of convolutions and recurrences."""
+    layers = getattr(memory, "layers", None)
+    if layers is None:
+        return cache_bytes(memory)
+    return storage_bytes(
+        tensor for layer in layers for name in STATES for tensor in _tensors(getattr(layer, name, None))
+    )
+
+
+def cache_bytes_used(memory: Any, positions: int) -> int | None:
+    """Bytes of the states, and of the keys and values of ``positions`` tokens; ``None`` for other kinds of layer."""
+    if not positions:
+        return 0
+    used = state_bytes(memory)
+    for layer in getattr(memory, "layers", None) or ():
+        if not getattr(layer, "is_initialized", True):
+            return None
         for tensor in (getattr(layer, "keys", None), getattr(layer, "values", None)):
-            if tensor is None:
-                if positions:
-                    return None
+            if tensor is None:  # a layer of states alone, or one that keeps nothing
                 continue
             if tensor.ndim != 4:  # batch, heads, positions, head size
                 return None
@@ -56,3 +71,8 @@ def _tensors(value: object) -> Iterator[torch.Tensor]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _tensors(item)
+    elif hasattr(value, "layers"):  # a Cache of transformers
+        for layer in value.layers:
+            yield from _tensors(vars(layer))
+    elif type(value).__name__.endswith("Cache"):  # a model's own
+        yield from _tensors(vars(value))

@@ -1,4 +1,4 @@
-"""A llama's own operators, one by one, as a decode step uses them.
+"""A model's own operators, as a decode step uses them: a llama's one by one, of another model its layers whole.
 
 Each kernel goes from layer to layer, from one call to the next, as a decode step does: no call
 finds its weights in a cache because the call before it has used the same ones. The modules and
@@ -22,6 +22,7 @@ from joulebench.api import Kernel
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.torch.hardware import repeated
 from joulebench_plugins.torch.weightcount import held_weights
+from joulebench_plugins.torch.wholelayers import whole_layers
 
 
 def model_operators(model: Any, context: int, *, static_positions: int | None, device: torch.device) -> list[Kernel]:
@@ -31,13 +32,20 @@ def model_operators(model: Any, context: int, *, static_positions: int | None, d
     unused part masked; ``None`` for a cache that grows.
     """
     layers = _llama_layers(model)
+    if layers is None:
+        if static_positions is not None:
+            raise JoulebenchError(
+                f"the operators of a {type(model).__name__} are known with a growing cache only",
+                hint="set cache = 'dynamic'",
+            )
+        return whole_layers(model, context, device)
     with torch.inference_mode():
         shapes = _Shapes.of(model, context, static_positions, device)
         return [*_linears(layers, model, shapes), *_attention(layers, shapes), *_elementwise(model, layers, shapes)]
 
 
-#: The modules of a llama's layer and of its parts. Another module in a layer is an operator that
-#: is not known here, and the sum would lack it.
+#: The modules of a llama's layer and of its parts. Another module in a layer is an operator that is not known
+#: here, and the sum would lack it.
 _LAYER: Final = {
     "": {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"},
     "self_attn": {"q_proj", "k_proj", "v_proj", "o_proj"},
@@ -46,6 +54,7 @@ _LAYER: Final = {
 
 
 def _llama_layers(model: Any) -> Any:
+    """The layers of a model that consists of a llama's modules; of another, ``None``."""
     layers = getattr(getattr(model, "model", None), "layers", None) or []
     first = {
         part: set(dict(module.named_children()))
@@ -53,9 +62,7 @@ def _llama_layers(model: Any) -> Any:
         for part, module in [("", layer), *layer.named_children()]
         if part in _LAYER
     }
-    if first != _LAYER:
-        raise JoulebenchError(f"the operators of a {type(model).__name__} are not known", hint="a llama's are")
-    return layers
+    return layers if first == _LAYER else None
 
 
 @dataclass(frozen=True, slots=True)

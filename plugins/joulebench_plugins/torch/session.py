@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -15,6 +14,7 @@ from joulebench.errors import JoulebenchError
 from joulebench_plugins.torch.contextual import SparseMlps
 from joulebench_plugins.torch.kvcaches.opening import Caches
 from joulebench_plugins.torch.memory import cache_bytes, cache_bytes_used, weight_bytes
+from joulebench_plugins.torch.states import Reader, context_length
 from joulebench_plugins.torch.weightcount import can_train, weight_facts
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
@@ -37,8 +37,9 @@ class TorchSession(BackendSession):
     ) -> None:
         self.model = model
         config = model.config.get_text_config(decoder=True)
+        self._reader = Reader(model)
         self.vocabulary_size = int(config.vocab_size)
-        limit = getattr(config, "max_position_embeddings", None)
+        limit = context_length(config)
         if cache == "static":
             limit = cache_tokens if limit is None else min(cache_tokens, limit)
         self.context_length = limit
@@ -47,7 +48,6 @@ class TorchSession(BackendSession):
         self._caches, self._scored = caches, dict[str, Scalar]()
         self._mlps = mlps
         self._device = model.device
-        self._cache_name = _cache_argument(model)
         self._optimizer_name, self._learning_rate = optimizer, learning_rate
         self._optimizer: Any = None
         self._compiled = False
@@ -115,17 +115,15 @@ class TorchSession(BackendSession):
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
         """Logits after the last of ``ids``, shaped (1, 1, vocabulary)."""
-        result = self.model(
-            input_ids=ids, position_ids=positions, use_cache=True, logits_to_keep=1, **{self._cache_name: self._cache}
-        )
-        return result.logits
+        logits, self._cache = self._reader.read(ids, self._cache, positions, last=True)
+        return logits
 
     def _new_cache(self) -> Any:
         if self._kind == "static":
             return transformers.StaticCache(config=self.model.config, max_cache_len=self.context_length)
         if self._caches is not None:
             return self._caches.for_answer(0)
-        return transformers.DynamicCache(config=self.model.config)
+        return self._reader.new()
 
     def _check_length(self, length: int) -> None:
         if not length:
@@ -151,9 +149,9 @@ class TorchSession(BackendSession):
             cache, size = self._text_cache(len(tokens))
             for start in range(0, len(tokens) - 1, size):
                 chunk = ids[:, start : min(start + size, len(tokens) - 1)]
-                result = self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache})
+                logits, cache = self._reader.read(chunk, cache)
                 targets = ids[0, start + 1 : start + 1 + chunk.shape[1]]
-                loss = torch.nn.functional.cross_entropy(result.logits[0].float(), targets, reduction="none")
+                loss = torch.nn.functional.cross_entropy(logits[0].float(), targets, reduction="none")
                 scores.extend((-loss).tolist())
             if self._caches is not None:
                 self._scored = self._caches.account(cache)
@@ -166,17 +164,17 @@ class TorchSession(BackendSession):
             ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
             # A cache of its own, as for scores; a chunk at a time bounds what the device holds.
             cache, size = self._text_cache(len(tokens))
-            chunks = [
-                self.model(input_ids=chunk, use_cache=True, **{self._cache_name: cache}).logits[0].float().cpu()
-                for chunk in ids.split(size, dim=1)
-            ]
+            chunks: list[torch.Tensor] = []
+            for chunk in ids.split(size, dim=1):
+                logits, cache = self._reader.read(chunk, cache)
+                chunks.append(logits[0].float().cpu())
             return torch.cat(chunks).numpy()
 
     def _text_cache(self, tokens: int) -> tuple[Any, int]:
         """An empty cache for a text, and how many of its tokens are read at once."""
         if self._caches is not None:
             return self._caches.for_text(tokens), self._caches.chunk
-        return transformers.DynamicCache(config=self.model.config), _SCORE_CHUNK
+        return self._reader.new(), _SCORE_CHUNK
 
     def encode(self, tokens: Sequence[int]) -> Sequence[float]:
         """The mean of the last hidden states over the sequence."""
@@ -241,7 +239,7 @@ class TorchSession(BackendSession):
         """
         from joulebench_plugins.torch.traffic import count_traffic
 
-        counted = count_traffic(self.model, self.model.dtype)
+        counted = count_traffic(self.model).traffic
         if self._caches is not None:
             counted = replace(counted, kv_position_bytes=None)
         if self._mlps is not None and self._mlps.skips:
@@ -280,10 +278,13 @@ class TorchSession(BackendSession):
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the loaded model says of itself, not what was asked for."""
+        kept = self._reader.kept()
         return {
             **weight_facts(self.model),
-            "attention": self.model.config._attn_implementation,
+            "attention": self.model.config._attn_implementation if self._reader.has_attention() else "none",
             "cache": self._kind,
+            "cache_layers": ", ".join(f"{count} × {kept}" if count > 1 else kept for kept, count in kept.items())
+            or None,
             "context_length": self.context_length,
             "compiled": self._compiled,
             "device": str(self._device),
@@ -309,9 +310,3 @@ class TorchSession(BackendSession):
         self._decode = self._cache = self._optimizer = self.model = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _cache_argument(model: Any) -> str:
-    """The forward argument that takes the cache: renamed within transformers 5."""
-    names = inspect.signature(type(model).forward).parameters
-    return "cache" if "cache" in names else "past_key_values"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.api import Availability, Converter, Settings, distribution_versions, require_modules
-from joulebench.checkpoint import read_json
+from joulebench.checkpoint import HIDDEN, LAYERS, read_json, size_of
 from joulebench.errors import ModelError
 
 _WIDTHS: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -61,8 +61,8 @@ class ShapeInit(Converter):
 def _refuse_oversized(file: Path, dtype: str) -> None:
     """Raise :class:`MemoryError` for a shape whose layers this machine's memory cannot hold."""
     config = read_json(file)
-    layers, hidden = config.get("num_hidden_layers"), config.get("hidden_size")
-    if not isinstance(layers, int) or not isinstance(hidden, int):
+    layers, hidden = size_of(config, LAYERS), size_of(config, HIDDEN)
+    if layers is None or hidden is None:
         return
     # At least the projections of the queries and of the output, and the modules around them.
     least_bytes = layers * (2 * hidden * hidden * _WIDTHS[dtype] + _LAYER_OBJECTS_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,8 @@ class Held:
     kind: str
     shape: tuple[int, ...]
     size_bytes: int
+    #: Layers that it serves: more than one where they share it.
+    uses: int = 1
 
     @property
     def count(self) -> int:
@@ -56,6 +59,12 @@ def held_weights(model: Any) -> list[Held]:
     """All weights of a model or a layer; a matrix that several layers share once."""
     weights: list[Held] = []
     seen: set[int] = set()
+    uses = Counter(
+        id(parameter)
+        for _, module in model.named_modules(remove_duplicate=False)
+        if not isinstance(module, torch.nn.Embedding)
+        for parameter in module.parameters(recurse=False)
+    )
     for module in model.modules():
         note = getattr(module, _NOTE, None)
         if note is not None:
@@ -64,7 +73,8 @@ def held_weights(model: Any) -> list[Held]:
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 size = sum(tensor.nbytes for tensor in plain_tensors(parameter))
-                weights.append(Held(module, _kind(parameter), tuple(parameter.shape), size))
+                times = max(uses[id(parameter)], 1)
+                weights.append(Held(module, _kind(parameter), tuple(parameter.shape), size, times))
     return weights
 
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from joulebench.api import Option, Settings
+from joulebench_plugins.torch.layerkinds import PLAIN_TYPES, layer_kinds
 
+#: The attention kernel that the model has.
+AUTO: Final = "auto"
 #: Policies that choose the positions to keep, with the last positions that each always keeps where
 #: ``kv_window`` is not set; ``None``: half of the budget.
 POLICIES: Final[Mapping[str, int | None]] = {
@@ -18,9 +21,6 @@ POLICIES: Final[Mapping[str, int | None]] = {
     "expected-attention": 0,
     "fastgen": 0,
 }
-#: Types of models whose attention hands queries and keys to one function, after the rotation of
-#: positions, and whose layers all see every position.
-MODEL_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
 #: Positions that are read at once at most where each of them is scored.
 LARGEST_CHUNK: Final = 128
 
@@ -161,13 +161,22 @@ def compression_fault(settings: Settings, config: Mapping[str, object]) -> str |
     if _sees_part(config):
         return "not every layer of this model sees every position; kv_policy and kv_bits need that"
     if isinstance(compression, Quantization):
-        return _grouping_fault(compression, config)
-    if settings.get("attention") != "sdpa":
-        return "kv_policy brings an attention of its own: leave attention at 'sdpa'"
+        return _kept_fault(config) or _grouping_fault(compression, config)
+    if settings.get("attention") == "eager":
+        return f"kv_policy brings an attention of its own: leave attention at '{AUTO}'"
     kind = config.get("model_type")
-    if kind is not None and kind not in MODEL_TYPES:
-        return f"kv_policy knows models of type {', '.join(MODEL_TYPES)}, not '{kind}'"
+    # Their attention hands queries and keys to one function, after the rotation of positions.
+    if kind is not None and kind not in PLAIN_TYPES:
+        return f"kv_policy knows models of type {', '.join(PLAIN_TYPES)}, not '{kind}'"
     return _budget_fault(compression)
+
+
+def _kept_fault(config: Mapping[str, object]) -> str | None:
+    kinds = None if config.get("model_type") in PLAIN_TYPES else layer_kinds(config)
+    if kinds is None or kinds.keeps_every_position:
+        return None
+    kept = ", ".join(kinds.layers) or "a state of its own"
+    return f"kv_bits needs layers that keep keys and values of every position; this model's keep other things ({kept})"
 
 
 def _budget_fault(eviction: Eviction) -> str | None:

@@ -122,20 +122,12 @@ class QuantizedCaches:
             "kv_residual": self._wanted.residual,
         }
 
-    def _sizes(self) -> tuple[int, int, int]:
-        """Layers, KV heads, head size."""
-        config = self._config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return config.num_hidden_layers, heads, size
-
-    def packed_position_bytes(self) -> float:
-        """Of one packed position over all layers: codes, and its share of scales and low values."""
-        layers, heads, size = self._sizes()
+    def _packed_position_bytes(self, heads: int, size: int) -> float:
+        """Of one packed position of a layer: codes, and its share of scales and low values."""
         group = self._wanted.group
         codes = 2 * size * self._wanted.bits / 8
         groups = size / group + size / min(group, size)
-        return layers * heads * (codes + 2 * _SCALE_BYTES * groups)
+        return heads * (codes + 2 * _SCALE_BYTES * groups)
 
     def used_bytes(self, cache: Any) -> int:
         """All that is stored: nothing is set aside for later."""
@@ -143,8 +135,12 @@ class QuantizedCaches:
 
     def account(self, cache: Any) -> dict[str, Scalar]:
         """Tokens and bytes of a cache at work, claimed by formula and counted in its storages."""
-        layers, heads, size = self._sizes()
+        layers = len(cache.layers)
+        # As they are cached: configurations name heads in many ways.
+        keys = next((layer.keys for layer in cache.layers if layer.is_initialized), None)
+        heads, size = (0, 0) if keys is None else (keys.shape[1], keys.shape[_CHANNELS])
         position = layers * heads * 2 * size * self._model.dtype.itemsize
+        packed_position = layers * self._packed_position_bytes(heads, size) if keys is not None else 0.0
         seen = max((layer.seen for layer in cache.layers), default=0)
         small = max((layer.packed_positions for layer in cache.layers), default=0)
         allocated = cache_bytes(cache)
@@ -153,7 +149,7 @@ class QuantizedCaches:
             "kv_tokens_seen": seen,
             "kv_tokens_packed": small,
             "kv_full_bytes": seen * position,
-            "kv_claimed_bytes": round(small * self.packed_position_bytes() + (seen - small) * position),
+            "kv_claimed_bytes": round(small * packed_position + (seen - small) * position),
             "kv_used_bytes": allocated,
             "kv_allocated_bytes": allocated,
             # Of one layer, while it attends: all keys and values in the model's number type.

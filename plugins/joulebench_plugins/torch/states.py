@@ -1,0 +1,108 @@
+"""What a model remembers from token to token, and how it is given to the model, by its own forward's arguments.
+
+A model of transformers takes one of three. A ``Cache``, whose layers hold keys and values, a window of them, or the
+states of convolutions and recurrences, as the configuration says. A state of the model's own, which comes back with
+the logits under the argument's name (RWKV, xLSTM). Or nothing: then the whole text is read again for each token.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+import transformers
+
+#: Arguments of a ``forward`` that take a ``Cache``: renamed within transformers 5.
+_CACHES: Final = ("cache", "past_key_values", "cache_params")
+#: Arguments that take a state of the model's own.
+_STATES: Final = ("state", "mems", "past_buckets_states")
+#: Names of the number of positions that a model can be asked about.
+_CONTEXTS: Final = ("max_position_embeddings", "max_seq_len")
+#: What layers keep.
+_STATE: Final = "state"
+_OWN_STATE: Final = "a state of its own"
+_NOTHING: Final = "nothing"
+
+
+def context_length(config: Any) -> int | None:
+    """Positions that a model takes, by its configuration; ``None`` where nothing limits them."""
+    limits = (getattr(config, name, None) for name in _CONTEXTS)
+    return next((int(limit) for limit in limits if isinstance(limit, int)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """How a model is asked to go on from what it has read."""
+
+    #: The argument for what it remembers; ``None`` where there is none.
+    argument: str | None
+    #: Whether that is a ``Cache``, made beforehand; else the model makes it, and it comes back with the logits.
+    takes_cache: bool
+    #: Whether it takes the places of tokens, counted from 0.
+    takes_positions: bool
+    #: Whether it can leave out the logits of all but the last tokens.
+    keeps_logits: bool
+
+    @classmethod
+    def of(cls, model: Any) -> Interface:
+        """By the signature of its ``forward``."""
+        names = inspect.signature(type(model).forward).parameters
+        argument = next((name for name in (*_CACHES, *_STATES) if name in names), None)
+        supports = getattr(type(model), "_supports_default_dynamic_cache", None)
+        takes_cache = argument in _CACHES and (supports is None or bool(supports()))
+        # Other models count positions as they like: RoBERTa begins at its padding token's id.
+        rotary = hasattr(getattr(model, "base_model", None), "rotary_emb")
+        return cls(argument, takes_cache, rotary and "position_ids" in names, "logits_to_keep" in names)
+
+
+class Reader:
+    """Reads tokens of one sequence after another; what is remembered goes in and comes out."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.interface = Interface.of(model)
+
+    def new(self) -> Any:
+        """What is remembered of an empty text."""
+        if self.interface.takes_cache:
+            return transformers.DynamicCache(config=self._model.config)
+        return None
+
+    def kept(self) -> dict[str, int]:
+        """How many layers keep what, in words; empty for a model that keeps nothing."""
+        if self.interface.argument is None:
+            return {}
+        if not self.interface.takes_cache:
+            return {_OWN_STATE: 1}
+        return dict(Counter(_words(layer) for layer in self.new().layers))
+
+    def has_attention(self) -> bool:
+        """Whether some layer looks at earlier tokens, not at a state of them alone."""
+        return not self.kept().keys() <= {_OWN_STATE, _STATE, _NOTHING} or self.interface.argument is None
+
+    def read(
+        self, ids: torch.Tensor, memory: Any, positions: torch.Tensor | None = None, *, last: bool = False
+    ) -> tuple[torch.Tensor, Any]:
+        """Logits after each of ``ids`` (or after the last alone), and what is now remembered."""
+        interface = self.interface
+        arguments: dict[str, Any] = {"logits_to_keep": 1} if last and interface.keeps_logits else {}
+        if interface.argument is None:
+            text = ids if memory is None else torch.cat([memory, ids], dim=1)
+            logits = self._model(input_ids=text, **arguments).logits
+            return logits[:, -1:] if last else logits[:, -ids.shape[1] :], text
+        if interface.takes_positions:
+            arguments["position_ids"] = positions
+        result = self._model(input_ids=ids, use_cache=True, **{interface.argument: memory}, **arguments)
+        logits = result.logits[:, -1:] if last else result.logits
+        return logits, memory if interface.takes_cache else result[interface.argument]
+
+
+def _words(layer: Any) -> str:
+    """What a layer of a Cache keeps."""
+    keeps = f"window of {layer.sliding_window}" if getattr(layer, "is_sliding", False) else "every position"
+    if not hasattr(layer, "conv_states"):
+        return keeps if hasattr(layer, "is_sliding") else _NOTHING
+    return f"{_STATE} and {keeps}" if hasattr(layer, "keys") else _STATE

@@ -1,0 +1,173 @@
+"""Causal models of every kind on the torch backend: what is written step by step is what the whole text gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import numpy as np
+
+import joulebench_profiles
+from joulebench.api import Artifact
+from joulebench.models.catalogue import read_catalogue
+from joulebench_plugins.torch.backend import TorchBackend
+from joulebench_plugins.torch.session import TorchSession
+from joulebench_plugins.torch.shape import ShapeInit
+from joulebench_plugins.torch.states import Reader
+
+SHAPES = read_catalogue([Path(joulebench_profiles.__file__).parent]).shapes
+FAMILIES = sorted(name for name in SHAPES if name.startswith("tiny-") and name != "tiny-llama")
+#: A window in one layer of two; experts; a convolution, a recurrence in heads, and one of the model's own.
+QUICK = ("tiny-gemma2", "tiny-qwen3-moe", "tiny-lfm2", "tiny-mamba2", "tiny-rwkv")
+PROMPT = [(31 * i * i + 7 * i + 11) % 509 + 3 for i in range(40)]
+WRITTEN = 12
+
+Open = Callable[..., TorchSession]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
+    """Opens a family with random weights, made once."""
+    made: dict[str, Path] = {}
+    sessions: list[TorchSession] = []
+
+    def open_family(name: str, **settings: str | int | bool) -> TorchSession:
+        if name not in made:
+            source, made[name] = tmp_path_factory.mktemp("shape"), tmp_path_factory.mktemp(name)
+            (source / "config.json").write_text(json.dumps(dict(SHAPES[name].config)))
+            (source / "seed.json").write_text('{"seed": 0}')
+            ShapeInit().convert(source, made[name], {})
+        session = TorchBackend().open(Artifact("hf", made[name], "", 0), "cpu", {"threads": 1, **settings})
+        assert isinstance(session, TorchSession)
+        sessions.append(session)
+        return session
+
+    yield open_family
+    for session in sessions:
+        session.close()
+
+
+def every_family(*but: str) -> list[object]:
+    names = [name for name in FAMILIES if name not in but]
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def generated(session: TorchSession, prompt: list[int], count: int = WRITTEN) -> list[int]:
+    return [session.prefill(prompt), *(session.step() for _ in range(count - 1))]
+
+
+@pytest.mark.parametrize("name", every_family())
+def test_logits_step_by_step_are_those_of_the_whole_text(opened: Open, name: str) -> None:
+    import torch
+
+    model = opened(name).model
+    reader, ids = Reader(model), torch.tensor([PROMPT])
+    with torch.inference_mode():
+        whole = model(input_ids=ids, use_cache=False).logits[0]
+        first, memory = reader.read(ids[:, :20], reader.new())
+        rows = [first[0]]
+        for place in range(20, len(PROMPT)):
+            row, memory = reader.read(ids[:, place : place + 1], memory, torch.tensor([[place]]), last=True)
+            rows.append(row[0])
+    off = (torch.cat(rows) - whole).abs().max() / (whole.max() - whole.min())
+    assert off < 1e-5
+
+
+@pytest.mark.parametrize("name", every_family())
+def test_written_tokens_are_the_likeliest_of_the_sessions_logits(opened: Open, name: str) -> None:
+    session = opened(name)
+    written = generated(session, PROMPT)
+    logits = session.logits([*PROMPT, *written[:-1]])
+    assert logits[len(PROMPT) - 1 :].argmax(-1).tolist() == written
+
+
+@pytest.mark.parametrize("name", every_family())
+def test_a_reset_forgets_and_scores_are_those_of_the_logits(opened: Open, name: str) -> None:
+    session = opened(name)
+    first = generated(session, PROMPT)
+    session.reset()
+    assert generated(session, PROMPT[::-1]) != first
+    session.reset()
+    assert generated(session, PROMPT) == first
+    text = [*PROMPT, *first]
+    rows = session.logits(text)[:-1].astype(np.float64)
+    plain = rows - np.logaddexp.reduce(rows, axis=-1, keepdims=True)
+    expected = plain[np.arange(len(text) - 1), text[1:]]
+    assert session.score(text) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+# -- what is counted --------------------------------------------------------------------------
+
+F32 = 4
+HIDDEN, WIDTH, VOCABULARY, KV_WIDTH = 64, 128, 512, 2 * 16
+
+
+def test_of_experts_those_count_that_a_token_uses(opened: Open) -> None:
+    attention = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * KV_WIDTH
+    router, expert = 4 * HIDDEN, 3 * HIDDEN * 64
+    layer = attention + router + 2 * expert
+    norms = 2 * (2 * HIDDEN + 2 * 16) + HIDDEN
+    traffic = opened("tiny-qwen3-moe").traffic()
+    assert traffic.operations == 2 * (2 * layer + VOCABULARY * HIDDEN)
+    assert traffic.weights_bytes == F32 * (2 * layer + VOCABULARY * HIDDEN + norms + HIDDEN)
+    assert traffic.kv_position_bytes == 2 * 2 * KV_WIDTH * F32
+
+
+def test_a_matrix_that_layers_share_is_read_once_and_multiplied_by_each(opened: Open) -> None:
+    session = opened("tiny-zamba2")
+    blocks = [layer.shared_transformer for layer in session.model.model.layers if hasattr(layer, "shared_transformer")]
+    assert len(blocks) == 1
+    counted = session.traffic()
+    assert counted.operations is not None
+    session.model.model.layers[0].twin = torch_linear(blocks[0])
+    again = session.traffic()
+    assert again.operations == counted.operations + 2 * blocks[0].feed_forward.down_proj.weight.numel()
+    assert again.weights_bytes == counted.weights_bytes
+
+
+def torch_linear(block: object) -> object:
+    """Another module with the very same matrix."""
+    import torch
+
+    own = block.feed_forward.down_proj.weight  # type: ignore[attr-defined]
+    layer = torch.nn.Linear(own.shape[1], own.shape[0], bias=False)
+    layer.weight = own
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"), [("tiny-mamba2", ("none", "2 × state")), ("tiny-rwkv", ("none", "a state of its own"))]
+)
+def test_a_state_has_the_same_bytes_after_each_token(opened: Open, name: str, facts: tuple[str, str]) -> None:
+    session = opened(name)
+    session.reset()
+    assert session.memory().kv_used_bytes == 0
+    session.prefill(PROMPT[:5])
+    first = session.memory()
+    assert first.kv_used_bytes
+    assert first.kv_used_bytes == first.kv_allocated_bytes
+    session.step()
+    assert session.memory() == first
+    assert session.traffic().kv_position_bytes is None
+    assert (session.facts()["attention"], session.facts()["cache_layers"]) == facts
+
+
+def test_a_window_bounds_what_a_cache_holds(opened: Open) -> None:
+    session = opened("tiny-gemma2")
+    position = 2 * KV_WIDTH * F32
+    session.prefill(PROMPT)
+    # Three layers keep all, three the 31 positions that the next token sees beside its own.
+    expected = 3 * position * (len(PROMPT) + 31)
+    memory = session.memory()
+    assert memory.kv_used_bytes == expected
+    # Windows are the end of the prompt's own tensors, whose storages stay until the next token; and a number each.
+    assert memory.kv_allocated_bytes == 6 * position * len(PROMPT) + 3 * 8
+    assert session.facts()["cache_layers"] == "3 × window of 32, 3 × every position"
+    assert session.traffic().kv_position_bytes is None
+    assert session.traffic().weights_bytes is not None
