@@ -62,6 +62,17 @@ def test_the_blocks_of_a_look_are_shared_out_over_the_processes() -> None:
     assert shares == [7, 7, 6]
 
 
+def test_later_processes_are_no_longer_than_the_first_ones() -> None:
+    rule = StoppingRule(processes=3, min_blocks=20, max_blocks=80, target=1e-9)
+    shares, done = [], BlocksSoFar()
+    while isinstance(share := next_process(done, rule), Share):
+        for place in range(share.blocks):
+            done.add(len(shares), len(done), 1.0 + place % 2, None, 1.0)
+        shares.append(share.blocks)
+    assert shares == [7, 7, 6, *(7, 7, 6), *(7, 7, 7, 7, 6, 6)]
+    assert rule.most_processes() == len(shares)
+
+
 def test_a_cell_is_looked_at_only_at_its_looks() -> None:
     rule = StoppingRule(min_blocks=20, max_blocks=80, target=0.02)
     assert next_process(steady(19), rule) == Share(1, float("inf"))
@@ -132,4 +143,4 @@ def test_every_cell_ends_and_max_blocks_is_never_overrun_by_repeats(
         assert len(done) > blocks
         begun += 1
     assert len(done) <= rule.max_blocks
-    assert begun <= processes * len(rule.looks)
+    assert begun <= rule.most_processes()

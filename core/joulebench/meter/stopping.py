@@ -5,13 +5,15 @@ repeats stay in the record, and the last one counts (:func:`counting`), here as 
 
 A cell is looked at only at certain numbers of counting blocks (:attr:`StoppingRule.looks`):
 stopping at the first good half-width of many eats coverage. Between two looks the blocks are
-shared out over as many processes as the protocol asks for, and so is what is left of the time.
+shared out over as many processes as the protocol asks for, and so is what is left of the time;
+over more, where each would measure more blocks than the first ones did (:meth:`StoppingRule.processes_for`).
 
 Used by the run, the virtual rail and the self-test alike. Pure: no clock, no file, no device.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,9 @@ from joulebench.meter.uncertainty import LOOKS, Interval, ratio_interval
 #: Why a cell ended short of its target, as flags of the cell.
 TIME_BUDGET: Final = "time_budget"
 TARGET_NOT_REACHED: Final = "target_not_reached"
+
+#: Blocks that a process may measure however few the first ones did: its start takes as long as several.
+_SHORT_PROCESS: Final = 7
 
 
 def counting(rounds: Sequence[int]) -> list[int]:
@@ -54,6 +59,24 @@ class StoppingRule:
         if last <= first:
             return (first,)
         return (first, *(look for look in LOOKS if first < look < last), last)
+
+    def processes_for(self, blocks: int) -> int:
+        """Processes that share so many blocks between two looks.
+
+        None measures more than the first ones: where processes differ, every block counts alike, so the
+        longest of them would decide the mean (a true 5 % was then seen in 86 of 100 pairs, not in 92).
+        """
+        if self.processes == 1 or self.passes is not None:
+            return self.processes
+        longest = max(_SHORT_PROCESS, math.ceil(self.looks[0] / self.processes))
+        return max(self.processes, math.ceil(blocks / longest))
+
+    def most_processes(self, reached: int = 0) -> int:
+        """Processes that a cell begins from so many counting blocks (a look) on, if it goes to its last look."""
+        if self.passes is not None:
+            return self.processes
+        ahead = [look for look in self.looks if look > reached]
+        return sum(self.processes_for(goal - start) for start, goal in itertools.pairwise((reached, *ahead)))
 
 
 @dataclass(slots=True)
@@ -154,7 +177,7 @@ def next_process(done: BlocksSoFar, rule: StoppingRule) -> Share | Stop:
     goal = next(goal for goal in goals if goal > blocks)
     reached = max((goal for goal in goals if goal <= blocks), default=0)
     begun = len(set(done.counting_processes()[reached:]))
-    processes = 1 if done.simulated else max(1, rule.processes - begun)
+    processes = 1 if done.simulated else max(1, rule.processes_for(goal - reached) - begun)
     return Share(math.ceil((goal - blocks) / processes), left_s / processes)
 
 

@@ -34,12 +34,6 @@ def process_duration(protocol: MeasurementProtocol) -> Duration:
     return Duration(ASSUMED_LOAD_S + warm_up.min_s, SLOW_MACHINE * ASSUMED_LOAD_S + max(warm_up.min_s, warm_up.max_s))
 
 
-def most_processes(protocol: MeasurementProtocol) -> int:
-    """Processes of a cell that is measured up to its last look."""
-    rule = protocol.stopping
-    return rule.processes * (1 if rule.passes is not None else len(rule.looks))
-
-
 def _measuring(protocol: MeasurementProtocol, runnable: int) -> Duration:
     """Blocks of every cell, warm-ups, idle baselines and loads."""
     rule = protocol.stopping
@@ -51,12 +45,12 @@ def _measuring(protocol: MeasurementProtocol, runnable: int) -> Duration:
         rule.time_budget_s + most_blocks * margins_s,
     )
     process = process_duration(protocol)
-    processes = Duration(rule.processes * process.minimum_s, most_processes(protocol) * process.maximum_s)
+    processes = Duration(rule.processes * process.minimum_s, rule.most_processes() * process.maximum_s)
     groups = 1 if protocol.turns else runnable
     # One baseline before each process of a group, and one after the last. Where memory does not
     # hold all cells at once, each of them may be a group of its own.
     idle = Duration(
-        (groups * rule.processes + 1) * protocol.idle_s, (runnable * most_processes(protocol) + 1) * protocol.idle_s
+        (groups * rule.processes + 1) * protocol.idle_s, (runnable * rule.most_processes() + 1) * protocol.idle_s
     )
     return (blocks + processes).times(runnable) + idle
 

@@ -69,8 +69,8 @@ def remaining(
     begun = set(done.counting_processes()[reached:])
     if loaded is not None and loaded not in done.processes:
         begun.add(loaded)
-    now = max(0, (1 if done.simulated else rule.processes) - len(begun))
-    later = 0 if done.simulated else rule.processes * (len(ahead) - 1)
+    now = max(0, (1 if done.simulated else rule.processes_for(ahead[0] - reached)) - len(begun))
+    later = 0 if done.simulated or rule.passes is not None else rule.most_processes(ahead[0])
     repeats = measured / blocks if blocks else 1.0
     budget_s = max(0.0, rule.time_budget_s - done.measured_s)
     block_s = done.measured_s / measured if measured else None
