@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import ast
 import configparser
+import functools
 import inspect
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +27,11 @@ import pyarrow as pa
 
 from joulebench import api, backendkit, checkpoint, hookspecs
 from joulebench.api import Option, Plugin
+from joulebench.checkpoint import architecture_of
 from joulebench.cli import cli
+from joulebench.models.catalogue import Catalogue, read_catalogue
+from joulebench.models.published import PublishedModel
+from joulebench.plan.modelnotes import MOST
 from joulebench.pluginkit.child import words_of
 from joulebench.profile.reading import section_options
 from joulebench.registry.discovery import ENTRY_POINT_GROUP
@@ -39,10 +45,14 @@ from joulebench_plugins.fpga.published import table_rows as published_rows
 from joulebench_reports.compare.jsoncomparison import COMPARISON
 from joulebench_reports.data.columns import COLUMNS
 from joulebench_reports.data.jsonadvice import ADVICE
-from joulebench_reports.data.jsonformat import REPORT, Format
+from joulebench_reports.data.jsonformat import EXTRAPOLATIONS, REPORT, Format
 from joulebench_reports.melodi.analysisreport import ANALYSIS
 from joulebench_reports.words.flags import FLAGS
 
+#: Of a model of the survey: how it is run.
+_RUN_HEADER: Final = ("weights", "status", "command")
+#: Memory that most machines have: what needs less is not told of.
+_COMMON_GB: Final = 8
 DOCS: Final = Path(__file__).parent
 _DISTRIBUTION: Final = "joulebench"
 #: The declared JSON formats by the page that has each as JSON Schema.
@@ -51,8 +61,9 @@ SCHEMAS: Final[dict[Path, Format]] = {
     DOCS / "comparison.schema.json": COMPARISON,
     DOCS / "advice.schema.json": ADVICE,
     DOCS / "analysis.schema.json": ANALYSIS,
+    DOCS / "extrapolations.schema.json": EXTRAPOLATIONS,
 }
-_REGION: Final = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+_REGION: Final = re.compile(r"(<!-- begin: ([\w.-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 #: What a plugin author implements, and the values that pass between plugin and host.
 IMPLEMENTED: Final = (
@@ -262,6 +273,67 @@ def board_tables() -> str:
             f"{device.engines} × {device.lanes} lanes\n\n" + table(["figure", "value", "low", "high", "source"], rows)
         )
     return "\n".join(parts)
+
+
+@functools.cache
+def _catalogue() -> Catalogue:
+    return read_catalogue(own_registry().profile_dirs())
+
+
+def _published() -> list[PublishedModel]:
+    return list(_catalogue().published.values())
+
+
+def survey_table() -> str:
+    """Table 1 of the survey: its numbers, what they give, and what papers and model cards give."""
+    header = ["model", "printed, 10⁹", "ratio", "ALScore", "published, 10⁹", "ratio", "ALScore", *_RUN_HEADER]
+    rows = []
+    for model in _published():
+        if model.survey is None:
+            continue
+        printed = f"{model.survey.parameters_b:g} / {model.survey.tokens_b:,g}"
+        published = f"{_digits(model.parameters_b)} / {_digits(model.tokens_b)}"
+        ratio = _digits(model.survey_ratio) + (f" (printed {model.survey.ratio})" if model.survey.ratio else "")
+        scores = [_digits(model.survey_alscore), published, _digits(model.ratio), _digits(model.alscore)]
+        rows.append([_survey_name(model), printed, ratio, *scores, *_survey_run(model)])
+    return table(header, rows)
+
+
+def survey_family(place: str) -> str:
+    """The models that a section of the survey names."""
+    models = [model for model in _published() if place in model.place.split(", ")]
+    rows = [
+        [_survey_name(model), _digits(model.parameters_b), model.licence or "unknown", *_survey_run(model)]
+        for model in models
+    ]
+    return table(["model", "parameters, 10⁹", "licence", *_RUN_HEADER], rows)
+
+
+def survey_notes() -> str:
+    """Where the survey, the papers and the arithmetic differ."""
+    noted = [model for model in _published() if model.notes and model.survey]
+    return "".join(f"- {model.title}: {'; '.join(model.notes)}.\n" for model in noted)
+
+
+def _survey_name(model: PublishedModel) -> str:
+    return f"{model.title} ({model.lab}, {model.year})" + (", MoE" if model.is_mixture else "")
+
+
+def _survey_run(model: PublishedModel) -> list[str]:
+    """Size of the weights as a shape, the status, and what measures it or says why not."""
+    shape = _catalogue().shapes.get(model.shape or "")
+    if shape is None or shape.size_bytes is None:
+        return ["–", f"not yet: {model.without_shape}", f"`joulebench models show {model.name}`"]
+    if not str(architecture_of(shape.config)).endswith(("ForCausalLM", "LMHeadModel")):
+        return [f"{shape.size_bytes / 1e9:,.2f} GB", "not yet: no workload", f"`joulebench models show {model.name}`"]
+    least_gb = math.ceil(shape.size_bytes / MOST / 1e9)
+    status = "by shape" if least_gb < _COMMON_GB else f"by shape from {least_gb} GB of memory, else extrapolated"
+    command = f"`joulebench run one --set model.it.source=shape:{shape.name}`"
+    return [f"{shape.size_bytes / 1e9:,.3g} GB", status, command]
+
+
+def _digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _figures(quantity: Quantity) -> list[str]:
@@ -489,6 +561,9 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "flags": flag_table,
     "fpga-published": lambda: table(PUBLISHED_HEADER, published_rows()),
     "fpga-boards": board_tables,
+    "survey-table-1": survey_table,
+    "survey-notes": survey_notes,
+    **{f"survey-{place}": (lambda place=place: survey_family(place)) for place in ("2.1", "2.2", "2.4")},  # type: ignore[misc]
     "hooks": hook_reference,
     "contracts": contract_reference,
     "backendkit": lambda: module_reference(backendkit),

@@ -23,9 +23,10 @@ def joulebench_renderers() -> list[type[Renderer]]:
 
 @hookimpl
 def joulebench_commands() -> dict[str, click.Command]:
-    """``compare``, ``advise`` and ``export``."""
+    """``compare``, ``advise``, ``export`` and ``extrapolate``."""
     from joulebench_reports.commands.advise import advise
     from joulebench_reports.commands.compare import compare
     from joulebench_reports.commands.export import export
+    from joulebench_reports.commands.extrapolate import extrapolate
 
-    return {"advise": advise, "compare": compare, "export": export}
+    return {"advise": advise, "compare": compare, "export": export, "extrapolate": extrapolate}

@@ -19,7 +19,8 @@ from joulebench.api import (
     Workload,
 )
 from joulebench.hookspecs import hookimpl
-from joulebench.models.catalogue import Catalogue, Shape
+from joulebench.models.catalogue import Catalogue
+from joulebench.models.shapes import Shape
 from joulebench.plan.cells import Plan
 from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import parse_profile

@@ -404,7 +404,10 @@ def test_the_worker_gets_settings_merged_and_checked_by_the_plan() -> None:
 def test_what_is_unknown_of_a_model_that_is_not_here_is_said() -> None:
     text = 'version = 1\n[model.m]\nsource = "hf:org/name@main"\n[backend.a]\n[workload.work]\n'
     plan = make_plan(parse_profile(text, "p.toml", Path("/")), registry_of(A), CATALOGUE, [])
-    assert plan.cells[0].notes == ("whether the model fits backend and workload is known when it has been fetched",)
+    assert plan.cells[0].runnable
+    assert plan.cells[0].unknown is not None
+    assert plan.cells[0].unknown.startswith("not fetched: whether it runs here is unknown")
+    assert "joulebench models fetch hf:org/name@main" in plan.cells[0].unknown
 
 
 def test_a_fetched_hub_model_is_planned_as_the_same_folder_is(cache: Path) -> None:

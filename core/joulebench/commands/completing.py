@@ -32,7 +32,7 @@ def models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
     from joulebench.registry.loading import default_registry
 
     catalogue = read_catalogue(default_registry().profile_dirs())
-    names = [*catalogue.models, *(f"shape:{name}" for name in catalogue.shapes)]
+    names = [*catalogue.models, *catalogue.published, *(f"shape:{name}" for name in catalogue.shapes)]
     return _matching([*names, *(f"catalogue:{name}" for name in catalogue.texts)], incomplete)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,6 +13,16 @@ from joulebench.api import examples
 from joulebench.commands import completing
 from joulebench.commands.common import echo_json, echo_table, json_option
 from joulebench.commands.helping import CommandGroup
+from joulebench.models.published import KINDS
+
+if TYPE_CHECKING:
+    from joulebench.models.catalogue import Catalogue, CatalogueModel, CatalogueText
+    from joulebench.models.published import PublishedModel
+    from joulebench.plan.feasibility import Feasibility
+    from joulebench.registry.loading import Registry
+
+#: What the catalogue brings or fetches itself, beside published models.
+_LISTED: Final = (*KINDS, "model", "shape", "text")
 
 
 @click.group(cls=CommandGroup)
@@ -18,48 +30,43 @@ def models() -> None:
     """List, show, fetch and pin models that a profile can name."""
 
 
-@models.command("list", epilog=examples("joulebench models list"))
+@models.command(
+    "list",
+    epilog=examples("joulebench models list", "joulebench models list --table1", "joulebench models list --kind shape"),
+)
+@click.option(
+    "--kind",
+    type=click.Choice(_LISTED),
+    help="Only published decoders, encoders, models of other attention or multimodal ones; or what "
+    "the catalogue brings: model, shape or text.",
+)
+@click.option("--table1", is_flag=True, help="Only the models of the survey's Table 1, with its numbers recomputed.")
 @json_option
-def list_models(as_json: bool) -> None:
-    """List the catalogue's models, shapes and texts."""
+def list_models(kind: str | None, table1: bool, as_json: bool) -> None:
+    """List the models that the catalogue knows and how each runs here, its shapes and its texts.
+
+    Ratio is training tokens for each parameter, ALScore is √(parameters · tokens) / 300 in billions, both
+    of the papers' numbers; with --table1 of the survey's as well.
+    """
     from joulebench.models.catalogue import read_catalogue
-    from joulebench.models.fetch import wheel_file_path
     from joulebench.registry.loading import default_registry
 
-    catalogue = read_catalogue(default_registry().profile_dirs())
-    sources = {name: model.source for name, model in catalogue.models.items()}
-    sources |= {name: text.source for name, text in catalogue.texts.items()}
-    fetched = {name: wheel_file_path(source).is_file() for name, source in sources.items()}
+    registry = default_registry()
+    catalogue = read_catalogue(registry.profile_dirs())
+    published = [
+        model
+        for model in catalogue.published.values()
+        if kind in (None, model.kind) and (model.survey is not None or not table1)
+    ]
     if as_json:
-        echo_json(
-            {
-                "models": [{**asdict(model), "fetched": fetched[name]} for name, model in catalogue.models.items()],
-                "shapes": [asdict(shape) for shape in catalogue.shapes.values()],
-                "texts": [{**asdict(text), "fetched": fetched[name]} for name, text in catalogue.texts.items()],
-            }
-        )
+        echo_json(_listed_json(registry, catalogue, published, None if table1 else kind))
         return
-    rows = [
-        [
-            name,
-            "model",
-            "fetched" if fetched[name] else f"{model.source.size_bytes / 1e6:.0f} MB",
-            model.licence,
-            model.summary,
-        ]
-        for name, model in catalogue.models.items()
-    ]
-    rows += [[f"shape:{name}", "shape", "random", "", shape.summary] for name, shape in catalogue.shapes.items()]
-    rows += [
-        [
-            f"catalogue:{name}",
-            "text",
-            "fetched" if fetched[name] else f"{text.source.size_bytes / 1e6:.0f} MB",
-            text.licence,
-            text.summary,
-        ]
-        for name, text in catalogue.texts.items()
-    ]
+    _print_published(registry, catalogue, published, table1)
+    if table1 or kind in KINDS:
+        return
+    if kind is None:
+        click.echo()
+    rows = [row for row in _shipped(catalogue) if kind in (None, row[1])]
     echo_table(rows, ["name", "kind", "state", "licence", "what it is"])
     click.echo(
         "also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION (:FILE.gguf for one file), shape:FILE.json#SEED"
@@ -67,19 +74,133 @@ def list_models(as_json: bool) -> None:
     click.echo("'joulebench models pin ORG/NAME' gives the revision of a model on the hub")
 
 
+def _print_published(
+    registry: Registry, catalogue: Catalogue, published: Sequence[PublishedModel], table1: bool
+) -> None:
+    from joulebench.plan.feasibility import FeasibilityJudge
+
+    if not published:
+        return
+    judge = FeasibilityJudge(registry, catalogue)
+    header = ["model", "kind", "parameters", "ratio", "ALScore", *(["survey"] if table1 else []), "runs", "why"]
+    rows = []
+    for model in published:
+        feasible = judge.judge(model)
+        how = (
+            feasible.way
+            if feasible.layers is None
+            else f"{feasible.way} from {feasible.layers[0]}, {feasible.layers[1]}"
+        )
+        printed = [_survey_text(model)] if table1 else []
+        numbers = [_billions(model.parameters_b), _digits(model.ratio), _digits(model.alscore)]
+        rows.append([model.name, _kind_text(model), *numbers, *printed, how, feasible.why])
+    echo_table(rows, header)
+
+
+def _kind_text(model: PublishedModel) -> str:
+    return f"{model.kind}, MoE" if model.is_mixture else model.kind
+
+
+def _survey_text(model: PublishedModel) -> str:
+    """What the survey prints of a model, and what its own numbers give."""
+    row = model.survey
+    if row is None:
+        return ""
+    ratio = f"{_digits(model.survey_ratio)}" + ("" if row.ratio is None else f" (printed {row.ratio})")
+    return f"{row.parameters_b:g} / {row.tokens_b:g}: {ratio}, {_digits(model.survey_alscore)}"
+
+
+def _billions(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.3g} B" if value >= 1 else f"{1e3 * value:,.3g} M"
+
+
+def _digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _shipped(catalogue: Catalogue) -> list[list[str]]:
+    """What the catalogue brings or fetches itself, a row each."""
+    from joulebench.models.fetch import wheel_file_path
+
+    def row(name: str, kind: str, item: CatalogueModel | CatalogueText) -> list[str]:
+        size = f"{item.source.size_bytes / 1e6:.0f} MB"
+        state = "fetched" if wheel_file_path(item.source).is_file() else size
+        return [name, kind, state, item.licence, item.summary]
+
+    return [
+        *(row(name, "model", model) for name, model in catalogue.models.items()),
+        *([f"shape:{name}", "shape", "random", "", shape.summary] for name, shape in catalogue.shapes.items()),
+        *(row(f"catalogue:{name}", "text", text) for name, text in catalogue.texts.items()),
+    ]
+
+
+def _listed_json(
+    registry: Registry, catalogue: Catalogue, published: Sequence[PublishedModel], kind: str | None
+) -> dict[str, object]:
+    from joulebench.models.fetch import wheel_file_path
+    from joulebench.plan.feasibility import FeasibilityJudge
+
+    def entry(item: CatalogueModel | CatalogueText) -> dict[str, object]:
+        return {**asdict(item), "fetched": wheel_file_path(item.source).is_file()}
+
+    judge = FeasibilityJudge(registry, catalogue)
+    listed: dict[str, object] = {
+        "published": [_published_json(model, judge.judge(model)) for model in published],
+        "models": [entry(model) for model in catalogue.models.values()],
+        "shapes": [asdict(shape) for shape in catalogue.shapes.values()],
+        "texts": [entry(text) for text in catalogue.texts.values()],
+    }
+    if kind is None:
+        return listed
+    return {"published": listed["published"]} if kind in KINDS else {f"{kind}s": listed[f"{kind}s"]}
+
+
+def _published_json(model: PublishedModel, feasible: Feasibility) -> dict[str, object]:
+    computed = {
+        "ratio": model.ratio,
+        "alscore": model.alscore,
+        "survey_ratio": model.survey_ratio,
+        "survey_alscore": model.survey_alscore,
+    }
+    return {**asdict(model), **computed, "runs": asdict(feasible)}
+
+
 @models.command(
-    "show", epilog=examples("joulebench models show smollm2-135m-instruct", "joulebench models show path:model.gguf")
+    "show",
+    epilog=examples(
+        "joulebench models show opt-175b",
+        "joulebench models show smollm2-135m-instruct",
+        "joulebench models show path:model.gguf",
+    ),
 )
 @click.argument("source", shell_complete=completing.models)
 @json_option
 def show_model(source: str, as_json: bool) -> None:
-    """Show facts about SOURCE: a catalogue name, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
-    from joulebench.models.catalogue import read_catalogue, resolve_model
-    from joulebench.plan.modelnotes import described
+    """Show facts about SOURCE: a name of the catalogue, path:DIR, hf:ORG/NAME@REV or shape:NAME."""
+    from joulebench.models.catalogue import read_catalogue
+    from joulebench.plan.feasibility import FeasibilityJudge
     from joulebench.registry.loading import default_registry
 
     registry = default_registry()
     catalogue = read_catalogue(registry.profile_dirs())
+    model = catalogue.published.get(source)
+    if model is None:
+        facts = _source_facts(source, registry, catalogue)
+    else:
+        facts = _published_json(model, FeasibilityJudge(registry, catalogue).judge(model))
+    if as_json:
+        echo_json(facts)
+        return
+    echo_table(_flat(facts))
+
+
+def _source_facts(source: str, registry: Registry, catalogue: Catalogue) -> dict[str, object]:
+    """What is known of a model as a profile names it."""
+    from joulebench.models.catalogue import resolve_model
+    from joulebench.plan.modelnotes import described
+
     converters = [registry.converter(name) for name in registry.names("converter")]
     ref = described(converters, resolve_model(source, catalogue, Path.cwd()))
     facts = {**asdict(ref), "config": dict(ref.config) if ref.config else None}
@@ -93,10 +214,7 @@ def show_model(source: str, as_json: bool) -> None:
         }
     if source in catalogue.models:
         facts["catalogue"] = asdict(catalogue.models[source])
-    if as_json:
-        echo_json(facts)
-        return
-    echo_table(_flat(facts))
+    return facts
 
 
 def _flat(facts: dict[str, object], prefix: str = "") -> list[list[str]]:
@@ -104,7 +222,9 @@ def _flat(facts: dict[str, object], prefix: str = "") -> list[list[str]]:
     for key, value in facts.items():
         if isinstance(value, dict):
             rows += _flat(value, f"{prefix}{key}.")
-        elif value not in (None, ""):
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value):
+            rows += [[prefix + key if place == 0 else "", item] for place, item in enumerate(value)]
+        elif value not in (None, "", (), False):
             rows.append([prefix + key, str(value)])
     return rows
 

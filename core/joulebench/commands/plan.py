@@ -46,6 +46,10 @@ def _step(step: Transform) -> str:
     return step.name if step.python is None else f"{step.name} [{step.python.title}]"
 
 
+def _notes(cell: PlannedCell) -> tuple[str, ...]:
+    return cell.notes if cell.unknown is None else (*cell.notes, cell.unknown)
+
+
 def _where(cell: PlannedCell) -> str:
     """Where the worker runs, if that is another interpreter."""
     return "" if cell.python is None else f"  in {cell.python.title}"
@@ -79,15 +83,15 @@ def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -
     for cell in made.cells:
         if cell.runnable:
             steps = " → ".join(_step(step) for step in cell.transforms)
-            line = f"  run   {cell.label}   [{cell.device}]{_where(cell)}"
+            line = f"  {'run  ' if cell.unknown is None else '?    '} {cell.label}   [{cell.device}]{_where(cell)}"
             click.echo(line + (f"  via {steps}" if steps else ""))
         else:
             click.echo(click.style(f"  skip  {cell.label}   [{cell.device}]", dim=True))
             click.echo(click.style(f"        {cell.reason}", dim=True))
     for label, ref in made.models.items():
-        if not ref.fetched:
+        if not ref.fetched and ref.config is not None:
             click.echo(f"  model {label} will be fetched first ({ref.source})")
-    for model, note in dict.fromkeys((cell.model, note) for cell in made.runnable for note in cell.notes):
+    for model, note in dict.fromkeys((cell.model, note) for cell in made.runnable for note in _notes(cell)):
         click.echo(f"  model {model}: {note}")
     for program in programs_of(read, planned.registry):
         click.echo(f"  executes {program.words}  ({program.key})")
@@ -96,5 +100,7 @@ def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -
             click.echo(f"  {line}")
     for warning in thread_warnings(made):
         click.echo(click.style(f"  warning: {warning}", fg="yellow"))
-    total, runnable = len(made.cells), len(made.runnable)
-    click.echo(f"{runnable} of {total} cells can run here; {between_text(made.duration)}")
+    known = sum(cell.unknown is None for cell in made.runnable)
+    unknown = len(made.runnable) - known
+    more = f", of {unknown} it is unknown" if unknown else ""
+    click.echo(f"{known} of {len(made.cells)} cells can run here{more}; {between_text(made.duration)}")

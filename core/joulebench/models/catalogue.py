@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +23,13 @@ from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.models import fetch
 from joulebench.models.fetch import WheelFile
 from joulebench.models.hubcache import HubModel
+from joulebench.models.published import PublishedModel
+from joulebench.models.shapes import NUMBER_BYTES, ModelDepth, Shape, ShapeSource
 from joulebench.models.store import hash_content, hash_files
 
 CHECKPOINT_FORMAT: Final = "hf"
-_SEED: Final = re.compile(r"[0-9]{1,18}")
+#: Number types in which shapes can be made, beside the one that they are made in without a word.
+_OTHER_DTYPES: Final = frozenset(NUMBER_BYTES) - {"float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,6 @@ class CatalogueModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """An architecture without weights: a config, filled with random weights from a seed."""
-
-    name: str
-    summary: str
-    config: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class CatalogueText:
     """A text that is fetched with its hash; ``reader`` is ``text`` or ``jsonl:FIELD``."""
 
@@ -66,11 +60,13 @@ class CatalogueText:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All models, shapes and texts of the profile folders."""
+    """All models, shapes and texts of the profile folders, and what is known of published models."""
 
     models: Mapping[str, CatalogueModel]
     shapes: Mapping[str, Shape]
     texts: Mapping[str, CatalogueText]
+    #: Models that are known by what was published of them, whether or not they can run here.
+    published: Mapping[str, PublishedModel] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +82,7 @@ class ModelRef:
     note: str = ""
     path: Path | None = None  # where it is, if it is here and needs no making
     file: ModelFile | None = None  # what its header says, where a converter reads that
+    depth: ModelDepth | None = None  # of a shape: how many of its layers
 
     @property
     def runs_as_it_is(self) -> bool:
@@ -110,6 +107,7 @@ def read_catalogue(folders: Iterable[Path]) -> Catalogue:
     models: dict[str, CatalogueModel] = {}
     shapes: dict[str, Shape] = {}
     texts: dict[str, CatalogueText] = {}
+    published: dict[str, PublishedModel] = {}
     for folder in folders:
         for file in sorted((folder / "models").glob("*.toml")):
             data = _read_toml(file)
@@ -117,12 +115,14 @@ def read_catalogue(folders: Iterable[Path]) -> Catalogue:
                 for name, entry in data.get("model", {}).items():
                     models.setdefault(name, _catalogue_model(name, entry))
                 for name, entry in data.get("shape", {}).items():
-                    shapes.setdefault(name, _shape(name, entry, shapes))
+                    shapes.setdefault(name, _shape_entry(name, entry, shapes))
                 for name, entry in data.get("text", {}).items():
                     texts.setdefault(name, _catalogue_text(name, entry))
+                for name, entry in data.get("published", {}).items():
+                    published.setdefault(name, PublishedModel.of(name, entry))
             except (LookupError, TypeError, AttributeError) as error:
                 raise ModelError(f"a catalogue entry lacks {error}", where=str(file)) from None
-    return Catalogue(models, shapes, texts)
+    return Catalogue(models, shapes, texts, published)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -157,11 +157,18 @@ def _catalogue_model(name: str, entry: Mapping[str, Any]) -> CatalogueModel:
     )
 
 
-def _shape(name: str, entry: Mapping[str, Any], above: Mapping[str, Shape]) -> Shape:
+def _shape_entry(name: str, entry: Mapping[str, Any], above: Mapping[str, Shape]) -> Shape:
     """``like`` takes over the config of a shape that was read before, key by key."""
     like = entry.get("like")
     inherited = above[like].config if like is not None else {}
-    return Shape(name, entry.get("summary", ""), {**inherited, **entry["config"]})
+    return Shape(
+        name=name,
+        summary=entry.get("summary", ""),
+        config={**inherited, **entry["config"]},
+        parameters=entry.get("parameters"),
+        layer_parameters=entry.get("layer_parameters"),
+        period=entry.get("period", 1),
+    )
 
 
 def _catalogue_text(name: str, entry: Mapping[str, Any]) -> CatalogueText:
@@ -172,13 +179,6 @@ def _catalogue_text(name: str, entry: Mapping[str, Any]) -> CatalogueText:
         source=_wheel_file(entry),
         reader=entry.get("reader", "text"),
     )
-
-
-def _seed_of(name: str, source: str) -> tuple[str, int]:
-    base, mark, seed = name.partition("#")
-    if mark and not _SEED.fullmatch(seed):
-        raise ModelError("the seed after # must be a whole number below 10^18", where=source)
-    return base, int(seed) if mark else 0
 
 
 def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
@@ -192,9 +192,7 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
     if kind == "path":
         return _resolve_path(source, _real(folder / rest))
     if kind == "shape":
-        name, _ = _seed_of(rest, source)
-        config = _shape_config(name, catalogue, folder)
-        return ModelRef(source, "shape", "shape", config, None, True, "random weights: no quality")
+        return _resolve_shape(source, catalogue, folder)
     if kind == "hf":
         return _resolve_hub(source)
     raise ModelError(
@@ -257,12 +255,32 @@ def _resolve_hub(source: str) -> ModelRef:
     return ModelRef(source, "hub", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
 
 
-def _shape_config(name: str, catalogue: Catalogue, folder: Path) -> Mapping[str, Any]:
+def _resolve_shape(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
+    named = ShapeSource.parse(source)
+    shape = _shape(named, catalogue, folder)
+    whole = _whole_shape(named.name, catalogue, folder).layers
+    depth = None if shape.layers is None or whole is None else ModelDepth(named.name, shape.layers, whole)
+    note = "random weights: no quality"
+    return ModelRef(source, "shape", "shape", shape.config, shape.size_bytes, True, note, depth=depth)
+
+
+def shape_of(ref: ModelRef, catalogue: Catalogue) -> Shape | None:
+    """The catalogue's shape, with as many layers as it has in a model of random weights."""
+    if ref.depth is None or ref.depth.shape not in catalogue.shapes:
+        return None
+    return catalogue.shapes[ref.depth.shape].cut(ref.depth.layers)
+
+
+def _shape(named: ShapeSource, catalogue: Catalogue, folder: Path) -> Shape:
+    whole = _whole_shape(named.name, catalogue, folder)
+    return whole if named.layers is None else whole.cut(named.layers)
+
+
+def _whole_shape(name: str, catalogue: Catalogue, folder: Path) -> Shape:
     if name in catalogue.shapes:
-        return catalogue.shapes[name].config
-    file = folder / name
+        return catalogue.shapes[name]
     if name.endswith(".json"):
-        return read_json(file)
+        return Shape(name, "", read_json(folder / name))
     raise ModelError(
         f"unknown shape '{name}'", hint=unknown_name_hint(name, catalogue.shapes) + "; or the path of a config.json"
     )
@@ -283,8 +301,8 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
         path = _real(folder / ref.source.partition(":")[2])
         lineage = (path.name,)
     elif ref.kind == "shape":
-        name, seed = _seed_of(ref.source.partition(":")[2], ref.source)
-        path = _write_shape(name, seed, _shape_config(name, catalogue, folder))
+        named = ShapeSource.parse(ref.source)
+        path = _write_shape(named, _shape(named, catalogue, folder).config)
         lineage = (ref.source,)
     else:
         path = fetched(ref, say).path or Path()
@@ -298,13 +316,15 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
     return Artifact(ref.format, path, digest, size, lineage, ref.file.files[1:])
 
 
-def _write_shape(name: str, seed: int, config: Mapping[str, Any]) -> Path:
+def _write_shape(named: ShapeSource, config: Mapping[str, Any]) -> Path:
     text = json.dumps(dict(config), indent=1, sort_keys=True)
-    slug = re.sub(r"\W+", "-", name)[-40:]
+    slug = re.sub(r"\W+", "-", named.name)[-40:]
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    folder = cache_folder() / "shapes" / f"{slug}-{digest}-{seed}"
+    folder = cache_folder() / "shapes" / f"{slug}-{digest}-{named.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    for file, content in (("config.json", text), ("seed.json", json.dumps({"seed": seed}))):
+    dtype = str(config.get("dtype"))
+    making = {"seed": named.seed, **({"dtype": dtype} if dtype in _OTHER_DTYPES else {})}
+    for file, content in (("config.json", text), ("seed.json", json.dumps(making))):
         path = folder / file
         if not path.is_file():  # the folder's name is its content, so it is never written anew
             temporary = path.with_name(f".{file}.{os.getpid()}")

@@ -9,6 +9,7 @@ from joulebench.api import Settings
 from joulebench.environments.python import OtherPython
 from joulebench.models.catalogue import ModelRef
 from joulebench.models.making import Transform
+from joulebench.models.shapes import ModelDepth
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,10 @@ class PlannedCell:
     notes: tuple[str, ...] = ()
     #: Settings of conversions, which a file that runs as it is does without: its label names none of them.
     unapplied: tuple[str, ...] = ()
+    #: Of a model of random weights: how many layers of how many.
+    depth: ModelDepth | None = None
+    #: Why it is not known whether it can run; ``None`` where it is known.
+    unknown: str | None = None
 
     @property
     def runnable(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 from joulebench.api import Backend, OptionValue, Plugin, Settings, Workload
 from joulebench.environments.asking import Place
 from joulebench.errors import ProfileError, unknown_name_hint
+from joulebench.models.shapes import with_layers
 from joulebench.profile.reading import Chain, Choice, Profile
 from joulebench.profile.values import complete
 
@@ -73,6 +74,33 @@ class Combination:
             "device": (self.backend.device,),
             "workload": (self.workload.label,),
         }
+
+
+def model_variants(profile: Profile, choice: Choice) -> Iterator[tuple[str, str]]:
+    """Label and source of one entry of ``[model.…]`` with each of its numbers of layers."""
+    path = ("model", choice.label)
+    for key in choice.settings:
+        if key != "layers":
+            known = unknown_name_hint(key, ["source", "layers"])
+            raise ProfileError(f"unknown key '{key}'", where=profile.where(*path, key), hint=known)
+    if "layers" not in choice.settings:
+        yield choice.label, choice.plugin
+        return
+    where = profile.where(*path, "layers")
+    if not choice.plugin.startswith("shape:"):
+        raise ProfileError(
+            "only a shape, whose weights are random, can have another number of layers",
+            where=where,
+            hint='source = "shape:NAME"; joulebench models list names them',
+        )
+    listed = choice.settings["layers"]
+    numbers = listed if isinstance(listed, list) else [listed]
+    if not numbers or not all(type(number) is int and number > 0 for number in numbers):
+        raise ProfileError("must be a number of layers or a list of them, such as [8, 16]", where=where)
+    if len(set(numbers)) < len(numbers):
+        raise ProfileError("names one value twice", where=where)
+    for number in numbers:
+        yield f"{choice.label} layers={number}", with_layers(choice.plugin, number)
 
 
 def backend_variants(

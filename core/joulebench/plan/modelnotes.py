@@ -6,12 +6,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from joulebench.api import Converter, ModelFile
 from joulebench.errors import JoulebenchError
 from joulebench.models.catalogue import ModelRef
 from joulebench.models.making import Transform
+from joulebench.models.shapes import NUMBER_BYTES, Shape
 from joulebench.registry.loading import Registry
+
+#: Share of the memory that weights may take: what makes them is ended at as much of the free memory.
+MOST: Final = 0.9
+#: The share where layers are proposed: activations and the cache need some of the rest.
+ROOM: Final = 0.75
 
 
 def described(converters: Sequence[Converter], ref: ModelRef) -> ModelRef:
@@ -44,6 +51,27 @@ def _memory_notes(weights_bytes: int | None) -> Iterator[str]:
             f"larger than this machine's memory: {weights_bytes / 1e9:,.1f} GB of weights, "
             f"{memory_bytes / 1e9:,.1f} GB of memory; each token would read from the disk, if it opens at all"
         )
+
+
+def memory_fault(ref: ModelRef, shape: Shape | None, dtype: object) -> str | None:
+    """Why a model of random weights is not made: its weights are more than this machine's memory, or ``None``.
+
+    ``dtype`` is the number type in which the backend holds them, where it has such a setting. Others
+    are not refused: a library may map their files.
+    """
+    if shape is None or shape.parameters is None or ref.weights_bytes is None:
+        return None
+    width = max(NUMBER_BYTES.get(str(dtype), 0), ref.weights_bytes / shape.parameters)
+    needed_bytes, memory_bytes = width * shape.parameters, machine_memory_bytes()
+    if needed_bytes <= MOST * memory_bytes:
+        return None
+    fault = (
+        f"too large: {needed_bytes / 1e9:,.1f} GB of weights, {memory_bytes / 1e9:,.1f} GB of memory on this machine"
+    )
+    depths = shape.depths(ROOM * memory_bytes * ref.weights_bytes / needed_bytes)
+    if depths is None:
+        return f"{fault}, and not even two of its layers fit"
+    return f"{fault}; layers = [{depths[0]}, {depths[1]}] measures so many of its layers and extrapolates the whole"
 
 
 def machine_memory_bytes() -> int:

@@ -6,7 +6,7 @@ takes, converters say what they turn into what, and the planner finds the chain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 from joulebench.api import Plugin, RuntimeTechnique, Settings, Technique
 from joulebench.environments.asking import Interpreters, Place
 from joulebench.environments.python import OtherPython
-from joulebench.errors import ModelError, ProfileError, UnknownPluginError, unknown_name_hint
-from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model
+from joulebench.errors import ModelError, ProfileError, UnknownPluginError
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model, shape_of
 from joulebench.models.making import Transform
 from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, PreparedSession, RuntimeStep
 from joulebench.plan.checks import (
@@ -40,11 +40,12 @@ from joulebench.plan.matrix import (
     backend_variants,
     check_size,
     combine,
+    model_variants,
     select,
     select_backends,
     workload_variants,
 )
-from joulebench.plan.modelnotes import described, model_notes
+from joulebench.plan.modelnotes import described, memory_fault, model_notes
 from joulebench.plan.ownfiles import OwnFileCells
 from joulebench.plan.timing import PlanningTime
 from joulebench.profile.reading import Chain, Choice, Profile, Step
@@ -104,17 +105,17 @@ class _Planner:
         self._backends: list[BackendVariant] = []
         self._file_faults: dict[tuple[Path, str], str | None] = {}
         self._own_files = OwnFileCells()
-        self.models = {choice.label: self._model(choice) for choice in profile.models}
+        self.models = {
+            label: self._model(choice, source)
+            for choice in profile.models
+            for label, source in model_variants(profile, choice)
+        }
 
-    def _model(self, choice: Choice) -> ModelRef:
+    def _model(self, choice: Choice, source: str) -> ModelRef:
         path = ("model", choice.label)
-        for key in choice.settings:
-            raise ProfileError(
-                f"unknown key '{key}'", where=self._profile.where(*path, key), hint=unknown_name_hint(key, ["source"])
-            )
         try:
             with self._time.doing(f"model '{choice.label}'"):
-                ref = resolve_model(choice.plugin, self._catalogue, self._profile.folder)
+                ref = resolve_model(source, self._catalogue, self._profile.folder)
                 return described(self._converters, ref)
         except ModelError as error:
             what = error.what if error.where is None else f"{error.where}: {error.what}"
@@ -242,6 +243,7 @@ class _Planner:
             unit=work.workload.unit,
             transforms=(),
             runtime_steps=(),
+            depth=self.models[point.model].depth,
         )
         try:
             with self._time.doing(f"backend '{backend.label}'"):
@@ -269,6 +271,10 @@ class _Planner:
         unapplied: tuple[str, ...] = ()
         if self.models[point.model].runs_as_it_is and not way.transforms:
             unapplied = self._own_files.unapplied(cell, backend.conversion_settings(session.settings))
+        ref = self.models[point.model]
+        dtype = None if _rewritten(way.transforms) else session.settings.get("dtype")
+        if fault := memory_fault(ref, shape_of(ref, self._catalogue), dtype):
+            raise SkipCellError(fault, "memory")
         return replace(
             cell,
             transforms=way.transforms,
@@ -276,6 +282,7 @@ class _Planner:
             prepared=session,
             notes=way.notes,
             unapplied=unapplied,
+            unknown=_unknown(ref),
         )
 
     def _worker(self, chain: Chain, variant: BackendVariant) -> OtherPython | None:
@@ -346,7 +353,7 @@ class _Planner:
             current = technique.produces
         conversion = backend.backend.conversion_settings(resolved)
         transforms += self._convert(ref, current, formats, conversion)
-        notes = [*model_notes(self._registry, ref, ref.path, backend.label, transforms), *_unknown(ref)]
+        notes = model_notes(self._registry, ref, ref.path, backend.label, transforms)
         return _Way(tuple(transforms), tuple(runtime), tuple(recorded), config, tuple(notes))
 
     def _check_model_file(self, ref: ModelRef, variant: BackendVariant) -> None:
@@ -427,6 +434,9 @@ class _Planner:
             require_capabilities(variant.backend, settings, dict.fromkeys(("generate", "logits"), "a reference"))
             way = self._way(model, Chain("none", ()), variant)
             check_backend(variant.backend, variant.device, settings, way.config)
+            ref = self.models[model]
+            if fault := memory_fault(ref, shape_of(ref, self._catalogue), settings.get("dtype")):
+                raise SkipCellError(fault, "memory")
             return replace(reference, transforms=way.transforms, prepared=PreparedSession(settings))
         except SkipCellError as skip:
             alone = self.models[model].file
@@ -434,8 +444,15 @@ class _Planner:
             return replace(reference, reason=only + skip.reason)
 
 
-def _unknown(ref: ModelRef) -> Iterator[str]:
-    """What the plan cannot know of a model that is not here, or not yet a checkpoint."""
-    if ref.config is None:
-        state = "converted" if ref.fetched else "fetched"
-        yield f"whether the model fits backend and workload is known when it has been {state}"
+def _rewritten(transforms: Sequence[Transform]) -> bool:
+    """Whether a technique decides what the weights take, and not the backend's number type."""
+    return any(step.kind == "technique" for step in transforms)
+
+
+def _unknown(ref: ModelRef) -> str | None:
+    """Why it is not known whether a model can run: it is not here, or nobody can read its sizes yet."""
+    if ref.config is not None:
+        return None
+    if ref.fetched:
+        return "whether it fits backend and workload is known when it has been converted"
+    return f"not fetched: whether it runs here is unknown until 'joulebench models fetch {ref.source}'"

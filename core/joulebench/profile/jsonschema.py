@@ -21,6 +21,9 @@ _TYPES: Final[dict[str, dict[str, object]]] = {
     "command": {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1},
 }
 
+_SOURCE: Final = Option("source", "str", None, "catalogue name, path:, hf: or shape:")
+_LAYERS: Final = Option("layers", "int", None, "of a shape: how many of its layers, at full width", minimum=1)
+
 
 def _value(option: Option) -> dict[str, object]:
     schema: dict[str, object] = dict(_TYPES[option.type])
@@ -106,9 +109,7 @@ def profile_schema(registry: Registry) -> dict[str, object]:
             **sections,
             "model": {
                 "type": "object",
-                "additionalProperties": _table(
-                    [Option("source", "str", None, "catalogue name, path:, hf: or shape:")], False
-                ),
+                "additionalProperties": _table([_SOURCE], False, layers=_property(_LAYERS, True)),
             },
             "backend": _named(backends, "plugin", device=device, python=python),
             "technique": _named(techniques, "name", steps=steps, python=python),

@@ -36,7 +36,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "session_id:text status:text created_at:text? finished_at:text? profile_name:text joulebench_version:text",
         "seed:integer? protocol:text? name:text energy_banner:text machine:{any} preflight:{any} versions:{any}",
         "probes:[probe] channels:[channel] cells:[cell] answers:[answer] verdicts:[verdict_table]",
-        "costs:[cost_table] matrix:[model_row]",
+        "costs:[cost_table] matrix:[model_row] extrapolations:[extrapolation]",
         "operators:[operator_table] unmeasured:[note] trust:[note]",
     ),
     "probe": record("A requested probe", "probe:text available:boolean reason:text? cure:text?"),
@@ -136,6 +136,15 @@ RECORDS: Final[Mapping[str, Record]] = {
         "verdict:text ratio:number? low:number? high:number? p_value:number? smallest_detectable:number?",
         "u_log:number? blocks_u_log:number? df:number? n:integer level:number paired:boolean compared_with:integer",
         "flags:[text]",
+    ),
+    "extrapolation": record(
+        "A whole model by cells with some of its layers; `reason` says why there are no quantities",
+        "shape:text layers:integer depths:[integer] label:text shallow:text deep:text quantities:[extrapolated]",
+        "reason:text?",
+    ),
+    "extrapolated": record(
+        "A quantity of the whole; `measured` where the session has the whole too, `error` relative to that",
+        "name:text whole:figure layer:figure fixed:figure measured:figure? error:number? holds:boolean?",
     ),
     "cost_table": record(
         "Compressed cells against the uncompressed model",
@@ -265,6 +274,20 @@ class Format:
             return {key: self._plain(_attribute(value, key), inner) for key, inner in fields.items()}
         return finite(value)
 
+
+#: What ``joulebench extrapolate`` answers.
+EXTRAPOLATIONS: Final = Format(
+    "joulebench-extrapolations",
+    1,
+    "extrapolated_session",
+    {
+        **RECORDS,
+        "extrapolated_session": record(
+            "Whole models by some of their layers: none of it was measured",
+            "session_id:text extrapolations:[extrapolation]",
+        ),
+    },
+)
 
 #: The report of one session.
 REPORT: Final = Format("joulebench-summary", 2, "report", RECORDS)

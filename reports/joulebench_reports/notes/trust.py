@@ -22,6 +22,7 @@ LEGEND: Mapping[str, str] = {
     "estimated": "computed from a model of the machine (such as CPU time × declared power); "
     "good for comparing cells on one machine, not for its absolute value",
     "simulated": "computed for hardware that is not here; the host's own joules are not in it",
+    "extrapolated": "computed from cells with some of the model's layers; no model of that size was run",
 }
 
 

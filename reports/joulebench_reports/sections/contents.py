@@ -13,6 +13,7 @@ from joulebench_reports.notes.trust import banner, machine_lines, model_names
 from joulebench_reports.sections.answer import answer_section
 from joulebench_reports.sections.comparisons import charts_section, tradeoff_section
 from joulebench_reports.sections.details import details_section
+from joulebench_reports.sections.extrapolation import extrapolation_section
 from joulebench_reports.sections.limits import limits_section
 from joulebench_reports.sections.machine import machine_section
 from joulebench_reports.sections.material import Material
@@ -53,6 +54,7 @@ _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ..
     (Depth.PAGE, tradeoff_section),
     (Depth.GLANCE, verdicts_section),
     (Depth.NOTES, other_units_section),
+    (Depth.GLANCE, extrapolation_section),
     (Depth.GLANCE, techniques_section),
     (Depth.NOTES, technique_notes_section),
     (Depth.PAGE, limits_section),

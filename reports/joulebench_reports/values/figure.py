@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from joulebench.api import Provenance
 from joulebench_reports.words.text import with_interval, with_range
+
+#: Where a report's number comes from: as its energies, or computed from figures of smaller models.
+FigureProvenance = Provenance | Literal["extrapolated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class Figure:
     low: float | None = None
     high: float | None = None
     n: int = 0
-    provenance: Provenance | None = None
+    provenance: FigureProvenance | None = None
     method: str = ""
     flags: tuple[str, ...] = ()
     reason_if_null: str | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from joulebench.api import Provenance, Scalar
 from joulebench_reports.values.agreement import AgreementFigures
 from joulebench_reports.values.answers import Answer
+from joulebench_reports.values.extrapolations import Extrapolation
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.series import DISTURBED, CellSeries
 from joulebench_reports.values.techniques import CostTable
@@ -263,6 +264,8 @@ class SessionSummary:
     costs: tuple[CostTable, ...] = ()
     #: What to deploy for each model and workload, and how sure that is.
     answers: tuple[Answer, ...] = ()
+    #: Whole models by some of their layers: never measured.
+    extrapolations: tuple[Extrapolation, ...] = ()
     #: Name of the published procedure that the run followed, if it followed one.
     protocol: str | None = None
     #: What was done to the numbers of models on their way to a runtime: label of the model, words.

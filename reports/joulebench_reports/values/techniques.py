@@ -11,6 +11,7 @@ from typing import Final
 
 from joulebench.api import Provenance
 from joulebench_reports.values.claims import Claim
+from joulebench_reports.values.figure import FigureProvenance
 from joulebench_reports.values.pareto import Front
 from joulebench_reports.words.text import MARKS, UNKNOWN, data_size, number, plain, with_interval
 
@@ -78,7 +79,7 @@ class UncompressedCell:
     size_bytes: int | None
     energy: float | None
     energy_unit: str
-    provenance: Provenance | None
+    provenance: FigureProvenance | None
     rate: float | None
     rate_unit: str
     memory_bytes: int | None

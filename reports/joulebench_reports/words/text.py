@@ -9,7 +9,7 @@ import unicodedata
 UNKNOWN = "–"
 
 #: How a provenance is marked next to a figure. Measured is the unmarked case.
-MARKS = {"measured": "", "estimated": "est.", "simulated": "sim."}
+MARKS = {"measured": "", "estimated": "est.", "simulated": "sim.", "extrapolated": "extrap."}
 
 
 def plain(text: object) -> str:

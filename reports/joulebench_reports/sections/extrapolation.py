@@ -1,0 +1,79 @@
+"""Whole models by some of their layers: never measured, and labelled so wherever they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from joulebench_reports.sections.material import Material
+from joulebench_reports.sections.report import Column, Heading, Item, Paragraph, Report, Row, Section, Table, TableCell
+from joulebench_reports.values.extrapolations import ExtrapolatedQuantity, Extrapolation
+from joulebench_reports.values.figure import Figure
+from joulebench_reports.words.text import MARKS, UNKNOWN, number
+
+_COLUMNS = (
+    Column("quantity", rank=0),
+    Column("whole, extrapolated", numeric=True, rank=0, badges=True),
+    Column("a layer", numeric=True, rank=2),
+    Column("without layers", numeric=True, rank=3),
+    Column("whole, measured", numeric=True, rank=1),
+    Column("error", numeric=True, rank=1),
+)
+
+
+def extrapolation_section(material: Material) -> Iterator[Section]:
+    """The section of a session that has cells of some layers of a shape."""
+    items = tuple(extrapolation_items(material.summary.extrapolations))
+    if items:
+        yield Section("extrapolated", "Whole models, extrapolated from some of their layers", items, "Extrapolated")
+
+
+def extrapolation_report(extrapolations: Sequence[Extrapolation], session_id: str) -> Report:
+    """The section as a report of its own."""
+    items = tuple(extrapolation_items(extrapolations))
+    return Report(
+        title="Whole models, extrapolated from some of their layers" if items else "Nothing to extrapolate",
+        sections=(Section("extrapolated", "Extrapolated, not measured", items),) if items else (),
+        facts=(session_id,),
+        footer="joulebench extrapolate",
+    )
+
+
+def extrapolation_items(extrapolations: Sequence[Extrapolation]) -> Iterator[Item]:
+    """A table for each shape, backend and workload, and once how it was computed."""
+    for made in extrapolations:
+        few, more = made.depths
+        yield Heading(f"{made.shape}, {made.layers} layers from {few} and {more}: {made.label}")
+        if made.reason is not None:
+            yield Paragraph(f"Not extrapolated: {made.reason}.")
+        else:
+            yield Table(_COLUMNS, tuple(map(_row, made.quantities)))
+    methods = dict.fromkeys(quantity.whole.method for made in extrapolations for quantity in made.quantities)
+    yield from (Paragraph(f"Extrapolated: {method}.") for method in methods)
+
+
+def _row(quantity: ExtrapolatedQuantity) -> Row:
+    return (
+        TableCell(quantity.name, strong=True),
+        _figure(quantity.whole),
+        _figure(quantity.layer),
+        _figure(quantity.fixed),
+        TableCell(UNKNOWN) if quantity.measured is None else _figure(quantity.measured),
+        TableCell(_error(quantity), value=quantity.error),
+    )
+
+
+def _figure(figure: Figure) -> TableCell:
+    mark = MARKS.get(figure.provenance or "measured", "")
+
+    def marked(text: str) -> str:
+        return f"{text} {figure.unit} {mark}".strip()
+
+    return TableCell(marked(figure.text), marked(number(figure.value)), figure.value, figure.provenance)
+
+
+def _error(quantity: ExtrapolatedQuantity) -> str:
+    """What the extrapolated is more or less than the measured, and whether its interval holds that."""
+    if quantity.error is None:
+        return UNKNOWN
+    held = {True: ", in the interval", False: ", outside the interval", None: ""}[quantity.holds]
+    return f"{quantity.error:+.1%}{held}"
