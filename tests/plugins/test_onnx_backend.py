@@ -325,9 +325,10 @@ def test_a_provider_that_this_build_lacks_is_named_at_planning_and_at_loading(fo
         ({"vocab_size": None}, "'vocab_size'"),
     ],
 )
-def test_a_model_whose_graph_is_not_known_is_a_reason_of_the_plan(change: dict[str, Any], words: str) -> None:
-    assert words in str(OnnxBackend().check("cpu", {}, {**TIED, **change}))
-    assert OnnxBackend().check("cpu", {}, TIED) is None
+def test_a_model_whose_graph_cannot_be_written_is_a_reason_of_the_plan(change: dict[str, Any], words: str) -> None:
+    assert words in str(OnnxBackend().check("cpu", {"graph": "written"}, {**TIED, **change}))
+    assert OnnxBackend().check("cpu", {}, {**TIED, **change}) is None, "it is traced"
+    assert OnnxBackend().check("cpu", {"graph": "written"}, TIED) is None
 
 
 def test_a_model_too_large_for_ort_format_is_left_to_the_desktop_setting() -> None:

@@ -111,10 +111,18 @@ def test_ort_format_holds_the_tensors_of_the_onnx_file(model: Path, tmp_path: Pa
 # -- what is refused --------------------------------------------------------------------------
 
 
-def test_other_architectures_are_refused_by_name() -> None:
-    assert "GPT2LMHeadModel" in str(OnnxExport().supports("GPT2LMHeadModel"))
+def test_models_that_write_no_text_are_refused_by_name() -> None:
+    assert "BertModel" in str(OnnxExport().supports("BertModel"))
     assert OnnxExport().supports("LlamaForCausalLM") is None
     assert OnnxExport().supports(None) is None
+
+
+def test_other_models_than_llamas_need_what_traces_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joulebench_plugins.onnx.exporter._TRACERS", ("onnx", "json.absent", "absent"))
+    fault = str(OnnxExport().supports("GPT2LMHeadModel"))
+    assert fault == "tracing needs json.absent, absent (pip install 'joulebench[onnx-export]')"
+    monkeypatch.setattr("joulebench_plugins.onnx.exporter._TRACERS", ("onnx",))
+    assert OnnxExport().supports("GPT2LMHeadModel") is None
 
 
 def changed(checkpoint: Path, folder: Path, **config: Any) -> Path:
@@ -127,7 +135,7 @@ def changed(checkpoint: Path, folder: Path, **config: Any) -> Path:
 def test_a_config_that_the_graph_cannot_express_is_refused_with_its_file(checkpoint: Path, tmp_path: Path) -> None:
     folder = changed(checkpoint, tmp_path / "gelu", hidden_act="gelu")
     with pytest.raises(ArtifactError, match="hidden_act 'gelu'") as caught:
-        export(folder, tmp_path / "out")
+        OnnxExport().convert(folder, tmp_path, {"graph": "written"})
     assert caught.value.where == str(folder / "config.json")
 
 

@@ -55,6 +55,8 @@ class ModelFile:
     quantization: str | None = None
     #: Whether it brings a tokenizer of its own.
     tokenizer: bool = False
+    #: The folder whose ``tokenizer.json`` belongs to it, where that lies apart.
+    beside: Path | None = None
 
 
 class Converter(Plugin):

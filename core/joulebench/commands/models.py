@@ -69,7 +69,8 @@ def list_models(kind: str | None, table1: bool, as_json: bool) -> None:
     rows = [row for row in _shipped(catalogue) if kind in (None, row[1])]
     echo_table(rows, ["name", "kind", "state", "licence", "what it is"])
     click.echo(
-        "also: path:DIR (HF format or a .gguf), hf:ORG/NAME@REVISION (:FILE.gguf for one file), shape:FILE.json#SEED"
+        "also: path:DIR (HF format, or a model's files), path:FILE, hf:ORG/NAME@REVISION (:FILE for one file), "
+        "shape:FILE.json#SEED"
     )
     click.echo("'joulebench models pin ORG/NAME' gives the revision of a model on the hub")
 
@@ -199,10 +200,10 @@ def show_model(source: str, as_json: bool) -> None:
 def _source_facts(source: str, registry: Registry, catalogue: Catalogue) -> dict[str, object]:
     """What is known of a model as a profile names it."""
     from joulebench.models.catalogue import resolve_model
-    from joulebench.plan.modelnotes import described
+    from joulebench.plan.modelnotes import described, file_formats
 
     converters = [registry.converter(name) for name in registry.names("converter")]
-    ref = described(converters, resolve_model(source, catalogue, Path.cwd()))
+    ref = described(converters, resolve_model(source, catalogue, Path.cwd(), file_formats(converters)))
     facts = {**asdict(ref), "config": dict(ref.config) if ref.config else None}
     if ref.file is not None:
         # The type that an importer would write is none of the file's.
@@ -237,6 +238,7 @@ def _flat(facts: dict[str, object], prefix: str = "") -> list[list[str]]:
 def fetch_models(names: tuple[str, ...]) -> None:
     """Fetch models (and catalogue:TEXT texts) into the user's cache and check their hashes."""
     from joulebench.models.catalogue import obtain_model, read_catalogue, resolve_model, resolve_text
+    from joulebench.plan.modelnotes import file_formats
     from joulebench.registry.loading import default_registry
 
     registry = default_registry()
@@ -246,11 +248,12 @@ def fetch_models(names: tuple[str, ...]) -> None:
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    formats = file_formats(registry.converter(name) for name in registry.names("converter"))
     for name in names:
         if name.startswith("catalogue:"):
             click.echo(resolve_text(name, catalogue, folders, Path.cwd(), say))
         else:
-            ref = resolve_model(name, catalogue, Path.cwd())
+            ref = resolve_model(name, catalogue, Path.cwd(), formats)
             click.echo(obtain_model(ref, catalogue, Path.cwd(), say).path)
 
 

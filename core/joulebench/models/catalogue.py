@@ -11,14 +11,14 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Artifact, ModelFile
 from joulebench.backendkit import cache_folder
-from joulebench.checkpoint import architecture_of, inspect_checkpoint, read_config, read_json
+from joulebench.checkpoint import architecture_of, inspect_checkpoint, is_checkpoint, read_config, read_json
 from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.models import fetch
 from joulebench.models.fetch import WheelFile
@@ -181,20 +181,21 @@ def _catalogue_text(name: str, entry: Mapping[str, Any]) -> CatalogueText:
     )
 
 
-def resolve_model(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
+def resolve_model(source: str, catalogue: Catalogue, folder: Path, formats: Collection[str] = ()) -> ModelRef:
     """What a profile's model source means; raises :class:`ModelError` if it means nothing.
 
-    ``folder`` is what relative paths start from.
+    ``folder`` is what relative paths start from; ``formats`` are those that files of the user's own may
+    have, named as the files end.
     """
     kind, colon, rest = source.partition(":")
     if not colon:
         return _resolve_named(source, catalogue)
     if kind == "path":
-        return _resolve_path(source, _real(folder / rest))
+        return _resolve_path(source, _real(folder / rest), formats)
     if kind == "shape":
         return _resolve_shape(source, catalogue, folder)
     if kind == "hf":
-        return _resolve_hub(source)
+        return _resolve_hub(source, formats)
     raise ModelError(
         f"unknown kind of model '{kind}:'",
         where=source,
@@ -227,28 +228,39 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _resolve_path(source: str, path: Path) -> ModelRef:
-    if path.suffix == ".gguf":
+def _resolve_path(source: str, path: Path, formats: Collection[str]) -> ModelRef:
+    format_ = path.suffix.removeprefix(".")
+    if format_ in formats and not path.is_dir():
         if not path.is_file():
-            raise ModelError("no such file", where=str(path), hint="give the path of a GGUF file")
-        return ModelRef(source, "path", "gguf", None, path.stat().st_size, True, path=path)
-    files = [file.name for file in sorted(path.glob("*.gguf"))]
-    if files and not (path / "config.json").exists():
-        raise ModelError(
-            f"is a folder with {len(files)} GGUF file{'s' if len(files) > 1 else ''} and no checkpoint",
-            where=str(path),
-            hint=f"name the file: {source.rstrip('/')}/{files[0]}",
-        )
+            raise ModelError("no such file", where=str(path), hint=f"give the path of a file that ends in .{format_}")
+        return ModelRef(source, "path", format_, None, path.stat().st_size, True, path=path)
+    if path.is_dir() and not is_checkpoint(path):
+        own = next((name for name in sorted(formats) if _holds(path, name)), None)
+        if own is not None:
+            return ModelRef(source, "path", own, None, None, True, path=path)
     facts = inspect_checkpoint(path)
     return ModelRef(source, "path", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
 
 
-def _resolve_hub(source: str) -> ModelRef:
+def _holds(folder: Path, format_: str) -> bool:
+    """Whether files of a format lie in a folder, or below it in one that is named after the format."""
+    return any(any(place.glob(f"*.{format_}")) for place in (folder, folder / format_))
+
+
+def _resolve_hub(source: str, formats: Collection[str]) -> ModelRef:
     model = HubModel.parse(source)
     path = model.path
     if model.file is not None:
+        format_ = Path(model.file).suffix.removeprefix(".")
+        if format_ not in formats:
+            raise ModelError(
+                f"'{model.file}' is no file that is run as it is",
+                where=source,
+                hint=f"name a file that ends in {' or '.join(f'.{name}' for name in sorted(formats))}, "
+                "or leave the file out for the checkpoint in safetensors",
+            )
         size_bytes = None if path is None else path.stat().st_size
-        return ModelRef(source, "hub", "gguf", None, size_bytes, path is not None, path=path)
+        return ModelRef(source, "hub", format_, None, size_bytes, path is not None, path=path)
     if path is None:
         return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, False)
     facts = inspect_checkpoint(path)

@@ -21,17 +21,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.backendkit import cache_folder
-from joulebench.checkpoint import weight_files
+from joulebench.checkpoint import PICKLE_SUFFIXES, weight_files
 from joulebench.errors import ModelError, UnavailableError
 
 #: How the hub names a model: ORG/NAME.
 NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 #: A commit, branch or tag; it becomes a part of a folder's name.
 _REVISION: Final = re.compile(r"\w[\w.-]*")
-#: A file below the model's root, of a format that runs as it is.
-_FILE: Final = re.compile(r"(?:[\w+-][\w.+-]*/)*[\w+-][\w.+-]*\.gguf")
+#: A file below the model's root.
+_FILE: Final = re.compile(r"(?:[\w+-][\w.+-]*/)*[\w+-][\w.+-]*\.\w+")
 #: The end of a part's name, of a model in several files.
-_PART: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf")
+_PART: Final = re.compile(r"-\d{5}-of-(\d{5})(\.\w+)$")
+#: What lies beside a model's file that does not hold all of the model: configuration, tokenizer, weights.
+_BESIDE: Final = ("config.json", "*_config.json", "tokenizer*", "*.jinja")
 _CHECKPOINT_FILES: Final = ("*.safetensors", "*.json", "tokenizer*", "*.jinja", "*.txt", "*.model")
 #: What the hub's client raises, by the name of the class, and what to do about it.
 _CURES: Final = {
@@ -67,15 +69,15 @@ class HubModel:
         revision, colon, file = rest.partition(":")
         if not (NAME.fullmatch(name) and at and _REVISION.fullmatch(revision)):
             raise ModelError(
-                "must be hf:ORG/NAME@REVISION or hf:ORG/NAME@REVISION:FILE.gguf",
+                "must be hf:ORG/NAME@REVISION or hf:ORG/NAME@REVISION:FILE",
                 where=source,
                 hint="pin the revision (a commit): 'joulebench models pin ORG/NAME' gives it",
             )
-        if colon and not _FILE.fullmatch(file):
+        if colon and (not _FILE.fullmatch(file) or Path(file).suffix in PICKLE_SUFFIXES):
             raise ModelError(
                 f"'{file}' is no file that is run as it is",
                 where=source,
-                hint="name a .gguf file, or leave the file out for the checkpoint in safetensors",
+                hint="name a model's file, or leave it out for the checkpoint in safetensors",
             )
         return cls(name, revision, file or None)
 
@@ -147,7 +149,7 @@ class HubModel:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _download(self, folder: Path) -> None:
-        files = _CHECKPOINT_FILES if self.file is None else _parts(self.file)
+        files = _CHECKPOINT_FILES if self.file is None else (*_parts(self.file), f"{self.file}[._]*", *_BESIDE)
         job = {"name": self.name, "revision": self.revision, "to": str(folder), "files": files}
         done = subprocess.run(
             [sys.executable, "-P", "-c", _SCRIPT], input=json.dumps(job), capture_output=True, text=True, check=False
@@ -185,7 +187,7 @@ def _parts(file: str) -> list[str]:
         return [file]
     count = int(match[1])
     stem = file[: match.start()]
-    return [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+    return [f"{stem}-{number:05d}-of-{count:05d}{match[2]}" for number in range(1, count + 1)]
 
 
 def _shared_cache() -> Path:
@@ -193,23 +195,7 @@ def _shared_cache() -> Path:
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if value := os.environ.get(variable):
             return Path(value).expanduser()
-    return _shared_home() / "hub"
-
-
-def _shared_home() -> Path:
     if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser()
+        return Path(home).expanduser() / "hub"
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface"
-
-
-def hub_token() -> str | None:
-    """The user's token, from where the hub's clients look for it: ``HF_TOKEN``, or the file of ``hf auth login``."""
-    if token := os.environ.get("HF_TOKEN", "").strip():
-        return token
-    named = os.environ.get("HF_TOKEN_PATH")
-    file = Path(named).expanduser() if named else _shared_home() / "token"
-    try:
-        return file.read_text(encoding="utf-8").strip() or None
-    except (OSError, ValueError):
-        return None
+    return Path(cache).expanduser() / "huggingface" / "hub"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from joulebench.api import Converter, ModelFile
 from joulebench.errors import JoulebenchError
-from joulebench.models.catalogue import ModelRef
+from joulebench.models.catalogue import CHECKPOINT_FORMAT, ModelRef
 from joulebench.models.making import Transform
 from joulebench.models.shapes import NUMBER_BYTES, Shape
 from joulebench.registry.loading import Registry
@@ -19,6 +19,12 @@ from joulebench.registry.loading import Registry
 MOST: Final = 0.9
 #: The share where layers are proposed: activations and the cache need some of the rest.
 ROOM: Final = 0.75
+
+
+def file_formats(converters: Iterable[Converter]) -> frozenset[str]:
+    """Formats of models that a user may have as files: what converters read or write but checkpoints."""
+    known = {format_ for converter in converters for format_ in (converter.source, converter.target)}
+    return frozenset(known - {CHECKPOINT_FORMAT})
 
 
 def described(converters: Sequence[Converter], ref: ModelRef) -> ModelRef:

@@ -45,7 +45,7 @@ from joulebench.plan.matrix import (
     select_backends,
     workload_variants,
 )
-from joulebench.plan.modelnotes import described, memory_fault, model_notes
+from joulebench.plan.modelnotes import described, file_formats, memory_fault, model_notes
 from joulebench.plan.ownfiles import OwnFileCells
 from joulebench.plan.timing import PlanningTime
 from joulebench.profile.reading import Chain, Choice, Profile, Step
@@ -115,7 +115,8 @@ class _Planner:
         path = ("model", choice.label)
         try:
             with self._time.doing(f"model '{choice.label}'"):
-                ref = resolve_model(source, self._catalogue, self._profile.folder)
+                formats = file_formats(self._converters)
+                ref = resolve_model(source, self._catalogue, self._profile.folder, formats)
                 return described(self._converters, ref)
         except ModelError as error:
             what = error.what if error.where is None else f"{error.where}: {error.what}"
@@ -311,17 +312,19 @@ class _Planner:
         """What is done to the model's files, and what while it runs.
 
         Models become checkpoints first: one checkpoint serves all backends. But for a file of the
-        user's own: a backend that opens such files gets it as it is.
+        user's own: a backend that opens such files gets it as it is, and one that no converter makes a
+        checkpoint of goes on from its own format.
         """
         ref = self.models[model]
         resolved = self._resolved(backend)
         formats = backend.backend.formats(resolved)
-        direct = ref.runs_as_it_is and ref.format in formats
+        opens = ref.runs_as_it_is and ref.format in formats
+        direct = opens or (ref.runs_as_it_is and not self._leads_to_checkpoint(ref.format))
         transforms: list[Transform] = []
         current, config = ref.format, ref.file_config
-        if direct:
+        if opens:
             self._check_model_file(ref, backend)
-        else:
+        if not direct:
             transforms += self._convert(ref, ref.format, (CHECKPOINT_FORMAT,), model=ref.path)
             current, config = CHECKPOINT_FORMAT, ref.config
         runtime: list[RuntimeStep] = []
@@ -352,9 +355,19 @@ class _Planner:
             )
             current = technique.produces
         conversion = backend.backend.conversion_settings(resolved)
-        transforms += self._convert(ref, current, formats, conversion)
+        transforms += self._convert(ref, current, formats, conversion, None if transforms else ref.path)
         notes = model_notes(self._registry, ref, ref.path, backend.label, transforms)
         return _Way(tuple(transforms), tuple(runtime), tuple(recorded), config, tuple(notes))
+
+    def _leads_to_checkpoint(self, format_: str) -> bool:
+        """Whether any chain of converters leads from a format to checkpoints."""
+        reached = {format_}
+        while CHECKPOINT_FORMAT not in reached:
+            more = {converter.target for converter in self._converters if converter.source in reached} - reached
+            if not more:
+                return False
+            reached |= more
+        return True
 
     def _check_model_file(self, ref: ModelRef, variant: BackendVariant) -> None:
         """Skip where the runtime cannot open the user's own file; it is asked once."""

@@ -116,7 +116,7 @@ class Preparation:
         artifact = self._model(cell.model)
         if self._plan.models[cell.model].path is None and self._refs[cell.model].runs_as_it_is:
             self._check_late(cell, artifact.path)
-        checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else None
+        checkpoint = artifact.path if artifact.format == CHECKPOINT_FORMAT else _beside(self._refs[cell.model])
         config = checkpoint_config(artifact) or self._refs[cell.model].file_config
         evidence: dict[str, dict[str, Scalar]] = {}
         for step in cell.transforms:
@@ -180,6 +180,11 @@ class Preparation:
         if isinstance(model, JoulebenchError):
             raise model
         return model
+
+
+def _beside(model: ModelRef) -> Path | None:
+    """The folder with the tokenizer of a model's own file, where it lies apart."""
+    return None if model.file is None else model.file.beside
 
 
 def _own_tokenizer(model: ModelRef, backend: Backend, settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Final
 
 from joulebench.api import (
@@ -17,7 +18,7 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench.backendkit import cpu_device, thread_count
-from joulebench_plugins.onnx.exporter import ACTIVATIONS, PACK
+from joulebench_plugins.onnx.exporter import ACTIVATIONS, GRAPH, PACK
 from joulebench_plugins.onnx.ortformat import MAX_ORT_BYTES
 from joulebench_plugins.onnx.providers import PROVIDERS, missing_reason
 from joulebench_plugins.onnx.shape import graph_shape, unfit_reason
@@ -65,12 +66,22 @@ class _OnnxRuntimeBackend(Backend):
         return (cpu_device(),)
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
-        """Refuses models whose graph is not known, and providers that this build has not."""
-        return unfit_reason(config) or missing_reason(str(settings.get("provider", "cpu")))
+        """Refuses providers that this build has not, and a graph that cannot be written for the model."""
+        if settings.get("graph") == "written" and (fault := unfit_reason(config)) is not None:
+            return f"{fault}; graph = 'auto' traces it"
+        return missing_reason(str(settings.get("provider", "cpu")))
+
+    def check_file(self, model: Path) -> str | None:
+        """Graphs that are no decoder, or that take inputs which nobody knows."""
+        if model.suffix == ".ort":
+            return None  # onnxruntime says it when it opens the file
+        from joulebench_plugins.onnx.describing import file_fault
+
+        return file_fault(model)
 
     def conversion_settings(self, settings: Settings) -> Settings:
-        """How a quantized checkpoint's integers are written."""
-        return {key: settings[key] for key in ("pack", "activations") if key in settings}
+        """How the graph is made, and a quantized checkpoint's integers."""
+        return {key: settings[key] for key in ("pack", "activations", "graph") if key in settings}
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """No thread of tokenizers beside the runtime's own."""
@@ -102,6 +113,7 @@ class OnnxBackend(_OnnxRuntimeBackend):
             choices=("all", "extended", "basic", "none"),
         ),
         _PREPACKING,
+        GRAPH,
         PACK,
         ACTIVATIONS,
         Option("spinning", "bool", True, "threads busy-wait: lower latency, more energy"),
@@ -124,6 +136,7 @@ class OnnxMobileBackend(_OnnxRuntimeBackend):
         Option("threads", "int", 1, "threads inside an operator", minimum=1),
         _CACHE_TOKENS,
         _PREPACKING,
+        GRAPH,
         PACK,
         ACTIVATIONS,
         Option("spinning", "bool", False, "threads busy-wait: lower latency, more energy"),
@@ -134,6 +147,7 @@ class OnnxMobileBackend(_OnnxRuntimeBackend):
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
         """Refuses, beside what the other refuses, a model that is too large for ORT format."""
         fault = super().check(device, settings, config)
-        if fault is None and (size := 4 * graph_shape(config).parameters) > MAX_ORT_BYTES:
+        known = unfit_reason(config) is None  # of other models the size is known when they have been traced
+        if fault is None and known and (size := 4 * graph_shape(config).parameters) > MAX_ORT_BYTES:
             return f"its {size:,} bytes of float32 do not fit into ORT format, which holds {MAX_ORT_BYTES:,}"
         return fault

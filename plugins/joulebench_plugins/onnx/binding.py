@@ -39,7 +39,7 @@ class BoundModel:
         self.cache = _new_cache(runtime, cache_tokens)
         total_bytes = sum(buffer.nbytes for buffer in self.cache.values())
         #: Bytes of one position's keys and values in all layers.
-        self.position_bytes = total_bytes // cache_tokens
+        self.position_bytes: int = total_bytes // cache_tokens
         self._last = np.zeros(1, np.int32)
         self._total = np.zeros(1, np.int32)
         self._token = np.zeros((1, 1), np.int64)
@@ -60,6 +60,20 @@ class BoundModel:
             binding.bind_ortvalue_input(past_name(layer, part), value)
             binding.bind_ortvalue_output(present_name(layer, part), value)
         return binding
+
+    #: A run gives logits of the positions that it is asked for.
+    last_only = False
+
+    def reset(self) -> None:
+        """Nothing to do: what stands in the cache behind a sequence is never looked at."""
+
+    def allocated_bytes(self) -> int:
+        """Bytes of the KV cache."""
+        return self.cache_tokens * self.position_bytes
+
+    def used_bytes(self, length: int) -> int:
+        """Bytes of the positions that a sequence has reached."""
+        return length * self.position_bytes
 
     def read(self, tokens: Sequence[int], at: int) -> int:
         """Feed ``tokens`` from position ``at`` on; returns the greedy token after the last."""

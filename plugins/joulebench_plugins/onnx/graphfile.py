@@ -31,6 +31,8 @@ class GraphFile:
         self._initializers: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._opsets = {"": OPSET, CONTRIB: 1}
+        self._ir_version = IR_VERSION
 
     def __enter__(self) -> Self:
         return self
@@ -92,10 +94,12 @@ class GraphFile:
         """Add a small array as another graph has it, in the graph itself."""
         self._initializers.append(initializer)
 
-    def take_interface(self, graph: Any) -> None:
-        """Declare the inputs and outputs that another graph has."""
-        self._inputs.extend(graph.input)
-        self._outputs.extend(graph.output)
+    def take_interface(self, model: Any) -> None:
+        """Declare the inputs and outputs that another model has, and use its versions of operators."""
+        self._inputs.extend(model.graph.input)
+        self._outputs.extend(model.graph.output)
+        self._opsets |= {opset.domain: opset.version for opset in model.opset_import}
+        self._ir_version = model.ir_version
 
     def input(self, name: str, dtype: type, shape: Sequence[int | str]) -> str:
         """Declare an input of a numpy type; a string in ``shape`` names a free extent."""
@@ -114,8 +118,8 @@ class GraphFile:
         model = helper.make_model(
             graph,
             producer_name="joulebench",
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)],
+            ir_version=self._ir_version,
+            opset_imports=[helper.make_opsetid(domain, version) for domain, version in self._opsets.items()],
         )
         helper.set_model_props(model, dict(metadata))
         (self._folder / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))

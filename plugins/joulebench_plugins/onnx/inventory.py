@@ -29,6 +29,8 @@ N_BITS_PRODUCT: Final = "MatMulNBits"
 N_BITS_LOOKUP: Final = "GatherBlockQuantized"
 #: Inputs of GroupQueryAttention that it looks one row up in: cosines and sines.
 _ROTATION_INPUTS: Final = (7, 8)
+#: A tensor of less than this part of all bytes does not matter, however it is read.
+_UNCOUNTED_SHARE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     integers: Mapping[str, int]
+    #: Whether it stands in a branch or a loop, so that one run may do it not at all or many times.
+    inner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,31 @@ class Inventory:
     def weights_bytes(self) -> int:
         """Bytes of all stored tensors, tables of the rotation included."""
         return sum(tensor.size_bytes for tensor in self.tensors.values())
+
+    def uncounted(self) -> str | None:
+        """Why traffic and operations of a token are not known from the file, or ``None``."""
+        if any(node.inner for node in self.nodes):
+            return "the graph has branches or loops"
+        least = self.weights_bytes // _UNCOUNTED_SHARE
+        # One row of numbers is read whole by whatever reads it.
+        large = {name for name, tensor in self.tensors.items() if tensor.size_bytes > least and len(tensor.shape) > 1}
+        readers = {
+            node.operator
+            for node in self.nodes
+            for place, name in enumerate(node.inputs)
+            if name in large and not _is_counted(node, place)
+        }
+        return f"weights are read by {', '.join(sorted(readers))}" if readers else None
+
+    def operations_of(self, output: str) -> int:
+        """Those in the last product with a stored matrix that an output is made by, through sums and the like."""
+        makers = {name: node for node in self.nodes for name in node.outputs}
+        name = output
+        while (node := makers.get(name)) is not None and node.inputs:
+            if operations := 2 * self._matrix_elements(node):
+                return operations
+            name = next((source for source in node.inputs if source not in self.tensors), "")
+        return 0
 
     def bytes_per_token(self) -> int:
         """Stored bytes that one token reads: all of a tensor, or one row where rows are looked up.
@@ -107,6 +136,13 @@ class Inventory:
         return 0
 
 
+def _is_counted(node: Node, place: int) -> bool:
+    """Whether it is known how much of a tensor at this place a token reads and multiplies."""
+    if node.operator in (N_BITS_PRODUCT, "Add", "Mul", "SimplifiedLayerNormalization", "LayerNormalization"):
+        return True
+    return node.operator in PRODUCTS or _looks_up_rows(node, place)
+
+
 def _looks_up_rows(node: Node, place: int) -> bool:
     if node.operator == "GroupQueryAttention":
         return place in _ROTATION_INPUTS
@@ -131,7 +167,7 @@ def take_inventory(file: Path) -> Inventory:
             for name, fields in content["tensors"].items()
         },
         tuple(
-            Node(node["operator"], tuple(node["inputs"]), tuple(node["outputs"]), node["integers"])
+            Node(node["operator"], tuple(node["inputs"]), tuple(node["outputs"]), node["integers"], node["inner"])
             for node in content["nodes"]
         ),
     )
@@ -166,16 +202,19 @@ def _read_onnx(file: Path) -> tuple[dict[str, StoredTensor], list[Node]]:
         size = size or _packed_bytes(initializer.data_type, math.prod(shape), int(dtype.itemsize))
         offset = int(place.get("offset", 0))
         tensors[initializer.name] = StoredTensor(str(dtype), shape, size, place.get("location"), offset)
-    nodes = [
-        Node(
-            node.op_type,
-            tuple(node.input),
-            tuple(node.output),
-            {attribute.name: attribute.i for attribute in node.attribute if attribute.type == onnx.AttributeProto.INT},
-        )
-        for node in graph.node
-    ]
-    return tensors, nodes
+    return tensors, list(_onnx_nodes(graph.node))
+
+
+def _onnx_nodes(nodes: Iterable[Any], inner: bool = False) -> Iterator[Node]:
+    """Nodes with those of branches and loops before the node that holds them."""
+    import onnx
+
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _onnx_nodes(attribute.g.node, inner=True)
+        integers = {item.name: item.i for item in node.attribute if item.type == onnx.AttributeProto.INT}
+        yield Node(node.op_type, tuple(node.input), tuple(node.output), integers, inner)
 
 
 def _read_ort(file: Path) -> tuple[dict[str, StoredTensor], list[Node]]:

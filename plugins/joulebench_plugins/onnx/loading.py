@@ -1,7 +1,8 @@
-"""Loads a model file into onnxruntime, and says plainly why one cannot be loaded."""
+"""Loads a model's graphs into onnxruntime, and says plainly why one cannot be loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,33 +10,50 @@ import onnxruntime
 
 from joulebench.api import Artifact, Settings
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
+from joulebench_plugins.onnx.binding import BoundModel
+from joulebench_plugins.onnx.decoderfiles import DecoderFiles, find_decoder, known_config, text_config
 from joulebench_plugins.onnx.failures import CONVERT_AGAIN, plain_error
+from joulebench_plugins.onnx.graphfacts import decoder_fault
+from joulebench_plugins.onnx.graphmodel import GraphModel, Stage
+from joulebench_plugins.onnx.inventory import take_inventory
 from joulebench_plugins.onnx.llamagraph import CONTEXT_KEY, INPUT_IDS, LAST_POSITION, LOGIT_POSITIONS, TOTAL_LENGTH
 from joulebench_plugins.onnx.options import session_options
+from joulebench_plugins.onnx.ports import Decoder, Port, classify
 from joulebench_plugins.onnx.providers import PROVIDERS, provider_list
 from joulebench_plugins.onnx.session import OnnxSession
 
-_SUFFIXES: Final = {"onnx": ".onnx", "ort": ".ort"}
+#: Inputs that tell the graph of ``onnx-export``, whose cache is one buffer.
+_BOUND_INPUTS: Final = frozenset((INPUT_IDS, LOGIT_POSITIONS, LAST_POSITION, TOTAL_LENGTH))
 
 
 def open_session(artifact: Artifact, mode: str, settings: Settings) -> OnnxSession:
     """A session on the model of ``artifact``; raises ModelError if it cannot be loaded."""
-    file = model_file(artifact.path, artifact.format)
-    runtime = load(file, session_options(settings), settings)
-    cache_tokens = min(int(settings["cache_tokens"]), _context(runtime, file))
-    return OnnxSession(runtime, file, mode=mode, cache_tokens=cache_tokens, settings=settings)
+    files = decoder_files(artifact)
+    options = session_options(settings)
+    runtimes = [load(file, options, settings) for file in files.graphs]
+    cache_tokens = _cache_tokens(runtimes[-1], files.graph, int(settings["cache_tokens"]))
+    if {value.name for value in runtimes[-1].get_inputs()} >= _BOUND_INPUTS:
+        model: BoundModel | GraphModel = BoundModel(runtimes[-1], cache_tokens)
+    else:
+        model = graph_model(runtimes, files, cache_tokens)
+    return OnnxSession(runtimes, files.graphs, model, mode=mode, settings=settings)
 
 
-def model_file(path: Path, format_: str) -> Path:
+def decoder_files(artifact: Artifact) -> DecoderFiles:
+    """The graphs of an artifact, whose files of weights lie in its folder."""
+    if artifact.format == "onnx":
+        return find_decoder(artifact.path)
+    return DecoderFiles(model_file(artifact.path, ".ort"))
+
+
+def model_file(path: Path, suffix: str) -> Path:
     """The one model file of an artifact that is a folder, or the artifact itself."""
     if path.is_file():
         return path
-    files = sorted(path.glob(f"*{_SUFFIXES[format_]}")) if path.is_dir() else []
+    files = sorted(path.glob(f"*{suffix}")) if path.is_dir() else []
     if len(files) != 1:
         raise ModelError(
-            f"holds {len(files)} files *{_SUFFIXES[format_]}; exactly one is expected",
-            where=str(path),
-            hint=CONVERT_AGAIN,
+            f"holds {len(files)} files *{suffix}; exactly one is expected", where=str(path), hint=CONVERT_AGAIN
         )
     return files[0]
 
@@ -65,16 +83,63 @@ def _provider_error(asked: str, reason: str) -> JoulebenchError:
     )
 
 
-def _context(runtime: Any, file: Path) -> int:
-    """Positions that the model's tables have; refuses a graph of another form."""
-    present = {value.name for value in runtime.get_inputs()}
-    missing = [name for name in (INPUT_IDS, LOGIT_POSITIONS, LAST_POSITION, TOTAL_LENGTH) if name not in present]
-    context = runtime.get_modelmeta().custom_metadata_map.get(CONTEXT_KEY, "")
-    if missing or not context.isdigit():
-        what = f"the input '{missing[0]}'" if missing else f"'{CONTEXT_KEY}' in its metadata"
+def _cache_tokens(runtime: Any, file: Path, asked: int) -> int:
+    """Positions of the cache: as asked, at most the model's context where its files tell that."""
+    stored = runtime.get_modelmeta().custom_metadata_map.get(CONTEXT_KEY, "")
+    known = int(stored) if stored.isdigit() else text_config(known_config(file)).get("max_position_embeddings")
+    return min(asked, known) if isinstance(known, int) and known > 0 else asked
+
+
+def graph_model(runtimes: Sequence[Any], files: DecoderFiles, cache_tokens: int) -> GraphModel:
+    """The decoder that loaded graphs are. Raises :class:`ModelError` where they are none."""
+    decoders: list[Decoder] = []
+    for runtime, file in zip(runtimes, files.graphs, strict=True):
+        decoder, fault = classify(_ports(runtime.get_inputs()), _ports(runtime.get_outputs()))
+        if decoder is None:
+            raise ModelError(str(fault), where=str(file))
+        decoders.append(decoder)
+    fault = decoder_fault(decoders)
+    if fault is not None:
+        raise ModelError(fault, where=str(files.graph))
+    stages = [Stage(runtime, decoder) for runtime, decoder in zip(runtimes, decoders, strict=True)]
+    shared = shared_states(files.graph, decoders[-1]) if files.prompt is None else frozenset()
+    return GraphModel(stages, cache_tokens, shared=shared, window=_window(files.graph, decoders))
+
+
+def shared_states(file: Path, decoder: Decoder) -> frozenset[str]:
+    """Keys and values that only GroupQueryAttention reads and writes, so that both may be one buffer."""
+    readers: dict[str, list[tuple[str, tuple[str, ...], int]]] = {}
+    for node in take_inventory(file).nodes:
+        for place, name in enumerate(node.inputs):
+            readers.setdefault(name, []).append((node.operator, node.outputs, place))
+    shared = set()
+    for state in decoder.states:
+        used = readers.get(state.input.name, [])
+        if len(used) != 1 or state.growing_axis is None:
+            continue
+        operator, outputs, place = used[0]
+        # Inputs 3 and 4 are past keys and values, outputs 1 and 2 the present ones (docs/ContribOperators.md).
+        if operator == "GroupQueryAttention" and place in (3, 4) and outputs[place - 2 :][:1] == (state.output.name,):
+            shared.add(state.key)
+    return frozenset(shared)
+
+
+def _ports(values: Sequence[Any]) -> list[Port]:
+    return [
+        Port(value.name, value.type.removeprefix("tensor(").removesuffix(")"), tuple(value.shape)) for value in values
+    ]
+
+
+def _window(file: Path, decoders: Sequence[Decoder]) -> int | None:
+    """The sliding window's length, where a graph takes it as an input."""
+    names = [name for decoder in decoders for name in decoder.windows]
+    if not names:
+        return None
+    window = text_config(known_config(file)).get("sliding_window")
+    if not isinstance(window, int):
         raise ModelError(
-            f"lacks {what}, which the converter onnx-export gives each model",
+            f"takes the length of its window as '{names[0]}', which no config.json beside it tells",
             where=str(file),
-            hint="name the model's checkpoint in the profile; it is converted as needed",
+            hint="copy the checkpoint's config.json beside the graph",
         )
-    return int(context)
+    return window

@@ -125,3 +125,10 @@ def _weights_of(node: Node, inventory: Inventory) -> Iterator[tuple[str, str, in
 def _is_weight(name: str, tensor: StoredTensor) -> bool:
     """Whether it is of the model: neither a table, nor a scale, nor an index."""
     return tensor.dtype.startswith(("float", "bfloat")) and name not in _TABLES and not name.endswith(_OF_MATRICES)
+
+
+def quantized_type(inventory: Inventory) -> str | None:
+    """The integer type of most weights; ``None`` where most are floating-point numbers."""
+    counts = weights_by_type(inventory)
+    most = max(counts, key=counts.__getitem__, default="")
+    return most if most.startswith(("int", "uint")) else None

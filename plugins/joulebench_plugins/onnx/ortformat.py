@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import Availability, Converter, Settings, distribution_versions, require_modules
+from joulebench.api import Availability, Converter, ModelFile, Settings, distribution_versions, require_modules
 from joulebench.errors import ArtifactError
 
 ORT_FILE: Final = "model.ort"
@@ -17,6 +17,8 @@ OPERATORS_FILE: Final = "required_operators_and_types.config"
 MAX_ORT_BYTES: Final = 2**31 - 1
 #: The level a phone's model is optimised at: "all" adds layouts of the CPU that converts it.
 LEVEL: Final = "extended"
+#: Why a pair of graphs is refused.
+_PAIR: Final = "is of two graphs, and a model in ORT format is of one"
 _LEVEL_VARIABLE: Final = "ORT_CONVERT_ONNX_MODELS_TO_ORT_OPTIMIZATION_LEVEL"
 
 
@@ -40,13 +42,38 @@ class OrtFormat(Converter):
         """The runtime that optimises the graph."""
         return distribution_versions(("onnxruntime",))
 
+    def describe(self, source: Path) -> ModelFile:
+        """Read from the graphs' headers, in another process."""
+        from joulebench_plugins.onnx.describing import describe_model
+
+        return describe_model(source)
+
+    def check(self, source: Path) -> str | None:
+        """Models of two graphs, of which one file cannot be made, and graphs that are no decoder."""
+        from joulebench_plugins.onnx.decoderfiles import find_decoder
+        from joulebench_plugins.onnx.describing import file_fault
+
+        if source.suffix != ".onnx" and not any(source.glob("**/*.onnx")):
+            return None  # what a converter before this one will write
+        if find_decoder(source).prompt is not None:
+            return _PAIR
+        return file_fault(source)
+
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write ``model.ort`` and the list of operators into ``output``.
 
         Raises :class:`ArtifactError` for a model that is too large for the format or that
         onnxruntime refuses.
         """
-        size = sum(file.stat().st_size for file in source.iterdir() if file.is_file())
+        from joulebench_plugins.onnx.decoderfiles import find_decoder
+        from joulebench_plugins.onnx.graphfacts import graph_facts, weight_files
+
+        files = find_decoder(source)
+        if files.prompt is not None:
+            raise ArtifactError(_PAIR, where=str(source), hint="run the model by the backend 'onnx'")
+        facts = graph_facts(files)
+        weights = () if facts is None else weight_files(files, facts)
+        size = sum(file.stat().st_size for file in (files.graph, *weights))
         if size > MAX_ORT_BYTES:
             raise ArtifactError(
                 f"{size:,} bytes do not fit into ORT format, which holds {MAX_ORT_BYTES:,}",
@@ -58,7 +85,7 @@ class OrtFormat(Converter):
         from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
 
         try:
-            convert_onnx_models_to_ort(source, output, [OptimizationStyle.Fixed], enable_type_reduction=True)
+            convert_onnx_models_to_ort(files.graph, output, [OptimizationStyle.Fixed], enable_type_reduction=True)
         except Exception as error:  # onnxruntime's own errors have no common class
             raise ArtifactError(f"onnxruntime cannot convert it: {error}", where=str(source)) from (error)
         _rename_only(output, "*.ort", ORT_FILE)

@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 
 from joulebench.errors import ArtifactError
+from joulebench_plugins.onnx.decoderfiles import find_decoder
 from joulebench_plugins.onnx.graphfile import GraphFile
 from joulebench_plugins.onnx.inventory import read_inventory
 from joulebench_plugins.onnx.llamagraph import LOGITS
-from joulebench_plugins.onnx.loading import model_file
 
 _FLOAT32: Final = "float32"
 
@@ -32,7 +32,14 @@ class SourceModel:
     """A model's graph, and its tensors mapped from the file beside it."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = model_file(folder, "onnx")
+        files = find_decoder(folder)
+        if files.prompt is not None:
+            raise ArtifactError(
+                "is of two graphs, of which only one would be rewritten",
+                where=str(folder),
+                hint="take a technique that rewrites the checkpoint, before the model becomes ONNX",
+            )
+        self.file = files.graph
         self.proto = onnx.load(str(self.file), load_external_data=False)
         self.inventory = read_inventory(self.file)
         self._inside = {initializer.name: initializer for initializer in self.proto.graph.initializer}
@@ -106,9 +113,15 @@ def rewrite(source: Path, output: Path, change: Callable[[Copy, Any], bool]) -> 
     where none is.
     """
     model = SourceModel(source)
+    if model.proto.functions or any(node.inner for node in model.inventory.nodes):
+        raise ArtifactError(
+            "has branches, loops or functions, whose weights are not rewritten",
+            where=str(model.file),
+            hint="name a model of one plain graph, or quantize the checkpoint before it becomes ONNX",
+        )
     changed = 0
     with GraphFile(output) as graph:
-        graph.take_interface(model.graph)
+        graph.take_interface(model.proto)
         copy = Copy(model, graph)
         for node in model.graph.node:
             changed += change(copy, node)

@@ -13,6 +13,7 @@ import onnxruntime
 from joulebench.api import BackendSession, Kernel, MemoryUse, Scalar, Settings, Traffic
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.onnx.binding import BoundModel
+from joulebench_plugins.onnx.graphmodel import GraphModel
 from joulebench_plugins.onnx.inventory import Inventory, take_inventory
 from joulebench_plugins.onnx.llamagraph import LOGIT_POSITIONS
 from joulebench_plugins.onnx.numbertypes import type_facts
@@ -22,13 +23,24 @@ _SCORE_CHUNK: Final = 128
 
 
 class OnnxSession(BackendSession):
-    """One sequence on one model. The KV cache is one buffer, which scoring uses as well."""
+    """One sequence on one model. The KV cache is one, which scoring uses as well.
 
-    def __init__(self, runtime: Any, file: Path, *, mode: str, cache_tokens: int, settings: Settings) -> None:
-        self._runtime, self._file = runtime, file
+    ``files`` are the graphs, ``runtimes`` loaded from them; the last is the one that follows a prompt.
+    """
+
+    def __init__(
+        self,
+        runtimes: Sequence[Any],
+        files: Sequence[Path],
+        model: BoundModel | GraphModel,
+        *,
+        mode: str,
+        settings: Settings,
+    ) -> None:
+        self._runtimes, self._files = tuple(runtimes), tuple(files)
         self._mode, self._settings = mode, settings
-        self._model = model = BoundModel(runtime, cache_tokens)
-        self.context_length = cache_tokens
+        self._model = model
+        self.context_length = model.cache_tokens
         self.vocabulary_size = model.vocabulary_size
         self._length = 0
         self._step = model.step
@@ -55,7 +67,8 @@ class OnnxSession(BackendSession):
         return token
 
     def reset(self) -> None:
-        """Forget the sequence; what stands in the cache's buffer is never looked at again."""
+        """Forget the sequence."""
+        self._model.reset()
         self._length = 0
 
     def _check_length(self, length: int) -> None:
@@ -101,38 +114,60 @@ class OnnxSession(BackendSession):
         from joulebench_plugins.onnx.operators import model_operators
 
         self.reset()
-        return model_operators(self._model, self._file, self._inventory, self._settings, context)
+        if not isinstance(self._model, BoundModel):
+            raise JoulebenchError(
+                "the operators of this model are not known",
+                where=str(self._files[-1]),
+                hint="they are those of the graph that onnx-export writes; leave the workload out for this model",
+            )
+        return model_operators(self._model, self._files[-1], self._inventory, self._settings, context)
 
     # -- the record ------------------------------------------------------------------------
 
     @functools.cached_property
     def _inventory(self) -> Inventory:
-        return take_inventory(self._file)
+        return take_inventory(self._files[-1])
 
     def memory(self) -> MemoryUse:
-        """Weights as the file stores them, KV cache as allocated; the workspace is not told."""
+        """Weights as the files store them, KV cache and states as allocated; the workspace is not told."""
         model = self._model
+        others = sum(take_inventory(file).weights_bytes for file in self._files[:-1])
         return MemoryUse(
-            weights_bytes=self._inventory.weights_bytes,
-            kv_allocated_bytes=model.cache_tokens * model.position_bytes,
-            kv_used_bytes=self._length * model.position_bytes,
+            weights_bytes=self._inventory.weights_bytes + others,
+            kv_allocated_bytes=model.allocated_bytes(),
+            kv_used_bytes=model.used_bytes(self._length),
         )
 
     def traffic(self) -> Traffic:
-        """Counted from the tensors in the file and the shapes of the KV cache."""
+        """Counted from the tensors in the file and the shapes of the KV cache, as far as these tell it."""
+        inventory = self._inventory
+        if inventory.uncounted() is not None:
+            return Traffic(kv_position_bytes=self._model.position_bytes)
         return Traffic(
-            weights_bytes=self._inventory.bytes_per_token(),
+            weights_bytes=inventory.bytes_per_token(),
             kv_position_bytes=self._model.position_bytes,
-            operations=self._inventory.operations_per_token(),
-            # What hangs on the choice of positions is done once for a whole prompt.
-            head_operations=self._inventory.operations_after(LOGIT_POSITIONS),
+            operations=inventory.operations_per_token(),
+            head_operations=self._head_operations(),
         )
+
+    def _head_operations(self) -> int:
+        """Operations that are done once for a whole prompt, since only its last position gets logits."""
+        model = self._model
+        if isinstance(model, BoundModel):
+            return self._inventory.operations_after(LOGIT_POSITIONS)
+        chosen = next((name for name, kind in model.decoder.feeds.items() if kind.startswith("kept")), None)
+        if chosen is not None:
+            return self._inventory.operations_after(chosen)
+        return self._inventory.operations_of(model.decoder.logits.name) if model.last_only else 0
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the runtime and the model's file say, and the settings that they do not tell."""
-        options, settings = self._runtime.get_session_options(), self._settings
+        runtime, settings = self._runtimes[-1], self._settings
+        options = runtime.get_session_options()
         return {
             "mode": self._mode,
+            "graph": ",".join(file.name for file in self._files),
+            **self._graph_facts(),
             **type_facts(self._inventory, prepacking=bool(settings["prepacking"])),
             "context_length": self.context_length,
             "cache_tokens": self._model.cache_tokens,
@@ -142,14 +177,23 @@ class OnnxSession(BackendSession):
             "prepacking": bool(settings["prepacking"]),
             "spinning": bool(settings["spinning"]),
             "arena": options.enable_cpu_mem_arena,
-            "providers": ",".join(self._runtime.get_providers()),
+            "providers": ",".join(runtime.get_providers()),
             "providers_built": ",".join(onnxruntime.get_available_providers()),
             "onnxruntime": str(onnxruntime.__version__),
         }
 
+    def _graph_facts(self) -> dict[str, Scalar]:
+        """What a graph that was not written for this session lets it do."""
+        model = self._model
+        facts: dict[str, Scalar] = {"uncounted": reason} if (reason := self._inventory.uncounted()) else {}
+        if isinstance(model, GraphModel):
+            facts["states"] = model.state_handling
+            facts["prompt"] = "in one run" if model.reads_prompts_at_once else "token by token"
+        return facts
+
     def close(self) -> None:
         """Drop the model and its cache; a second call does nothing."""
-        for name in ("_step", "_model", "_runtime"):
+        for name in ("_step", "_model", "_runtimes"):
             vars(self).pop(name, None)
 
 

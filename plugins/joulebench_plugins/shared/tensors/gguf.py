@@ -141,7 +141,9 @@ def gguf_in(path: Path) -> Path:
     files = sorted(path.glob("*.gguf"))
     if len(files) != 1:
         raise ModelError(
-            f"holds {len(files)} .gguf files; exactly one is expected", where=str(path), hint="name the file"
+            f"is a folder with {len(files)} GGUF files and no checkpoint",
+            where=str(path),
+            hint=f"name the file: path:{files[0]}" if files else "give the path of a GGUF file",
         )
     return files[0]
 
