@@ -26,7 +26,7 @@ import click
 import pyarrow as pa
 
 from joulebench import api, backendkit, checkpoint, hookspecs
-from joulebench.api import Option, Plugin
+from joulebench.api import ArtifactTechnique, Option, OptionValue, Plugin
 from joulebench.checkpoint import architecture_of
 from joulebench.cli import cli
 from joulebench.models.catalogue import Catalogue, read_catalogue
@@ -34,6 +34,7 @@ from joulebench.models.published import PublishedModel
 from joulebench.plan.modelnotes import MOST
 from joulebench.pluginkit.child import words_of
 from joulebench.profile.reading import section_options
+from joulebench.profile.values import complete
 from joulebench.registry.discovery import ENTRY_POINT_GROUP
 from joulebench.registry.loading import Registry, default_registry
 from joulebench.session import schema
@@ -42,6 +43,7 @@ from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench_plugins.fpga.device import QUANTITIES, Quantity, board, board_names
 from joulebench_plugins.fpga.published import HEADER as PUBLISHED_HEADER
 from joulebench_plugins.fpga.published import table_rows as published_rows
+from joulebench_plugins.shared.decoder.roles import ROLES
 from joulebench_reports.compare.jsoncomparison import COMPARISON
 from joulebench_reports.data.columns import COLUMNS
 from joulebench_reports.data.jsonadvice import ADVICE
@@ -532,6 +534,45 @@ def rooms(folder: str) -> str:
 
 
 #: Region name → its text. A page may hold any of them.
+#: Sizes by which techniques judge a type of model on the page; any would do.
+_SIZES: Final = {
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+}
+#: Columns of the table of types of models: the technique, and settings that ask for one thing.
+_ON_FAMILIES: Final[dict[str, tuple[str, dict[str, OptionValue]]]] = {
+    "zeros": ("prune-wanda", {}),
+    "RTN, GPTQ": ("quantize-gptq", {}),
+    "AWQ": ("quantize-awq", {}),
+    "SmoothQuant": ("quantize-smoothquant", {}),
+    "rotation": ("quantize-rotate", {}),
+    "`keep_mlp`": ("prune-structured", {"keep_mlp": 0.5}),
+    "`keep_kv_heads`": ("prune-structured", {"keep_kv_heads": 1}),
+    "`keep_layers`": ("prune-structured", {"keep_layers": 2}),
+}
+
+
+def technique_families() -> str:
+    """What each technique does with each type of model, by what its ``check`` says; alike types in one row."""
+    registry = default_registry()
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for kind in (*sorted(ROLES), "another type"):
+        cells: list[str] = []
+        for name, asked in _ON_FAMILIES.values():
+            technique = registry.technique(name)
+            if not isinstance(technique, ArtifactTechnique):
+                raise TypeError(f"'{name}' rewrites no checkpoint")
+            settings = complete(technique.options, asked, lambda key: key)
+            fault = technique.check(settings, {"model_type": kind, **_SIZES})
+            cells.append("yes" if fault is None else "–")
+        rows.setdefault(tuple(cells), []).append(f"`{kind}`" if kind in ROLES else kind)
+    ordered = sorted(rows.items(), key=lambda row: (-row[0].count("yes"), row[1]))
+    return table(("`model_type`", *_ON_FAMILIES), [(", ".join(kinds), *cells) for cells, kinds in ordered])
+
+
 REGIONS: Final[dict[str, Callable[[], str]]] = {
     "rooms-core": lambda: layered_rooms("core/joulebench", "layers"),
     "rooms-plugins": lambda: rooms("plugins/joulebench_plugins"),
@@ -564,6 +605,7 @@ REGIONS: Final[dict[str, Callable[[], str]]] = {
     "survey-table-1": survey_table,
     "survey-notes": survey_notes,
     **{f"survey-{place}": (lambda place=place: survey_family(place)) for place in ("2.1", "2.2", "2.4")},  # type: ignore[misc]
+    "families": technique_families,
     "hooks": hook_reference,
     "contracts": contract_reference,
     "backendkit": lambda: module_reference(backendkit),

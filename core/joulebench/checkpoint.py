@@ -18,6 +18,10 @@ from joulebench.errors import ModelError
 
 #: Says which file each tensor of a checkpoint of several files is in.
 INDEX_FILE: Final = "model.safetensors.index.json"
+#: The weights of a checkpoint of one file.
+WEIGHTS_FILE: Final = "model.safetensors"
+#: Models in a folder that a message names.
+_NAMED: Final = 5
 PICKLE_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle"})
 #: Characters of a wrong value that a message shows.
 _SHOWN: Final = 60
@@ -80,16 +84,26 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             "has no config.json, so it is not an HF-format checkpoint",
             where=str(folder),
-            hint="give the folder that holds config.json and the .safetensors files",
+            hint=_models_below(folder) or "give the folder that holds config.json and the .safetensors files",
         )
     config = read_json(file)
     if "auto_map" in config:
         raise ModelError(
             "asks to run code of its own (auto_map); remote code is never run",
             where=str(file),
-            hint="use a checkpoint of an architecture that the runtime knows by itself",
+            hint="use a checkpoint of an architecture that the runtime knows by itself; where it does know the "
+            "model_type, a copy of the folder without auto_map in its config.json is one",
         )
     return config
+
+
+def _models_below(folder: Path) -> str | None:
+    """What to name instead, of a folder that holds models and is none."""
+    try:
+        names = sorted(file.parent.name for file in folder.glob("*/config.json"))
+    except OSError:
+        return None
+    return f"name one of the models in it: {', '.join(names[:_NAMED])}" if names else None
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -117,6 +131,15 @@ def weight_files(folder: Path) -> list[Path]:
                 raise ModelError(f"lacks {name}, which its index names", where=str(folder))
         return [folder / name for name in names]
     files = sorted(folder.glob("*.safetensors"))
+    if folder / WEIGHTS_FILE in files:
+        return [folder / WEIGHTS_FILE]  # what lies beside it is another model, or a copy in another layout
+    if len(files) > 1:
+        raise ModelError(
+            f"holds {len(files)} .safetensors files ({files[0].name}, {files[1].name}, …) and neither "
+            f"{WEIGHTS_FILE} nor {INDEX_FILE} to say which of them are the model",
+            where=str(folder),
+            hint=f"copy {INDEX_FILE} beside the parts of one model; give each of several models a folder",
+        )
     if files:
         return files
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)

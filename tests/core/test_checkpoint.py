@@ -48,6 +48,30 @@ def test_the_count_agrees_with_a_file_that_the_safetensors_library_wrote(tiny_ch
     assert (facts.parameters, facts.weights_bytes) == (count, 4 * count)
 
 
+def test_beside_the_one_file_of_weights_others_are_not_the_models(folder: Path) -> None:
+    for name in ("model", "consolidated"):
+        safetensors(folder / f"{name}.safetensors", {"w": entry(2)}, bytes(8))
+    assert [file.name for file in weight_files(folder)] == ["model.safetensors"]
+
+
+def test_a_folder_with_two_models_is_refused(folder: Path) -> None:
+    for name in ("first", "second"):
+        safetensors(folder / f"{name}.safetensors", {"w": entry(2)}, bytes(8))
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    with pytest.raises(ModelError, match=r"holds 2 \.safetensors files") as caught:
+        weight_files(folder)
+    assert "a folder" in (caught.value.hint or "")
+
+
+def test_a_folder_of_models_names_them(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}", "utf-8")
+    with pytest.raises(ModelError, match=r"has no config\.json") as caught:
+        inspect_checkpoint(tmp_path)
+    assert caught.value.hint == "name one of the models in it: a, b"
+
+
 def test_a_sharded_checkpoint_is_what_its_index_names(folder: Path) -> None:
     for name in ("a", "b", "stray"):
         safetensors(folder / f"{name}.safetensors", {"w": entry(2)}, bytes(8))

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,8 +54,11 @@ class Hub:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     made = Hub()
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", made.address)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     yield made
@@ -91,6 +95,26 @@ def test_a_model_that_was_renamed_is_found_and_the_token_stays_at_home(
     hub.put("acme/new/revision/main", {"sha": COMMIT, "siblings": FILES})
     assert pinned("acme/old").source.endswith(COMMIT)
     assert [token for _, token in hub.asked] == ["Bearer hf_secret", None]
+
+
+@pytest.mark.parametrize("variable", [None, "HF_TOKEN_PATH"])
+def test_the_token_of_a_login_is_used_where_the_environment_has_none(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str | None
+) -> None:
+    file = tmp_path / ("token" if variable is None else "elsewhere")
+    file.write_text("hf_login\n")
+    if variable is not None:
+        monkeypatch.setenv(variable, str(file))
+    hub.put("acme/gated/revision/main", {"sha": COMMIT, "siblings": FILES, "gated": "manual"})
+    assert pinned("acme/gated").source.endswith(COMMIT)
+    assert [token for _, token in hub.asked] == ["Bearer hf_login"]
+
+
+def test_a_user_who_is_offline_asks_no_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UnavailableError, match="HF_HUB_OFFLINE is set"):
+        pinned("acme/tiny")
+    assert hub.asked == []
 
 
 def test_what_will_stand_in_the_way_is_told(hub: Hub) -> None:

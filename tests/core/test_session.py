@@ -113,6 +113,15 @@ def test_a_session_is_readable_in_one_line_by_arrow_polars_duckdb_and_pandas(pat
     assert len(pd.read_feather(path / "cells" / "a" / "blocks.arrow")) == 3
 
 
+def test_rows_of_all_cells_say_whose_they_are(path: Path) -> None:
+    session = Session(path)
+    assert session.table("samples").column_names == ["cell_id", *CELL_TABLES["samples"].names]
+    assert session.table("samples").column("cell_id").to_pylist() == ["b"] * 9 + ["a"] * 9
+    assert session.table("events").column_names[0] == "cell_id"
+    assert session.table("samples", "a").schema.equals(CELL_TABLES["samples"])
+    assert session.rows(SampleRow, "a") == session.rows(SampleRow)[9:]
+
+
 def test_units_and_meaning_stand_in_the_files_themselves(path: Path) -> None:
     with pa.memory_map(str(path / "cells" / "a" / "blocks.arrow")) as source:
         field = pa.ipc.open_file(source).schema.field("duration_s")

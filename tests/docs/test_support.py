@@ -19,7 +19,7 @@ from joulebench.registry.loading import default_registry
 from joulebench.testing.models import write_tiny_checkpoint
 
 _README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
-_BACKENDS: Final = ("torch", "llamacpp", "onnx", "onnx-mobile", "fpga")
+_BACKENDS: Final = ("torch", "llamacpp", "onnx", "onnx-mobile", "openvino", "fpga")
 #: What some techniques cannot do without.
 _NEEDED: Final = {"prune-structured": 'keep_mlp = "75%"'}
 #: Libraries that are not in every installation, by what a plan says then.

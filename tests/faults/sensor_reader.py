@@ -5,7 +5,6 @@ Cases come in on standard input, a JSON object a line; a line of JSON with what 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
@@ -14,12 +13,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from faulty_reader import Meter as Truth
+from faulty_runs import GPU_FAULTS, RUN_FAULTS, gpu_run, powercap_run
+from judged import Judged
+from powercap_faults import HUGE, NO_NUMBERS, POWERCAP_FAULTS, ZONE, advancing, jittered, spoil_before, spoil_during
 
 from joulebench.api import Availability, Channel, FileSource, ReaderSource
 from joulebench.metering.meter import Meter
@@ -34,32 +35,8 @@ _AGAIN = "JOULEBENCH_FAULTS_AGAIN"
 #: prctl(2) and capabilities(7).
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2
 _UPDATES_S = (0.001, 0.002, 0.01)
-_ZONE = "intel-rapl:0"
 #: What a window on a busy machine may miss of the truth besides what it states itself.
 _SLACK_SHARE, _SLACK_S = 0.03, 0.02
-_NO_NUMBERS = (
-    b"",
-    b"\n",
-    b"abc\n",
-    b"1e9\n",
-    b"nan\n",
-    b"12 34\n",
-    b"\0\0\0\0",
-    b"-5\n",
-    b"0x\n",
-    b"9" * 60,
-    b"\xff\xfe",
-    b"1_000",
-)
-_HUGE = (b"9223372036854775807\n", b"9223372036854775808\n", b"18446744073709551615\n", b"9" * 30 + b"\n")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What was stated: ``held`` (with its interval or bound), ``null`` (with a word) or what is wrong."""
-
-    outcome: str
-    words: str = ""
 
 
 def _judge(window: Any, path: str, least_j: float, most_j: float, power_w: float) -> Judged:
@@ -80,99 +57,6 @@ def _judge(window: Any, path: str, least_j: float, most_j: float, power_w: float
 # -- powercap -------------------------------------------------------------------------------------
 
 
-def _before(energy: Path, fault: str, rng: random.Random) -> None:
-    """A fault that is there before the meter opens."""
-    folder = energy.parent
-    if fault == "range":
-        (folder / "max_energy_range_uj").write_bytes(rng.choice((*_NO_NUMBERS, *_HUGE, b"0\n", b"-1\n")))
-    elif fault == "text":
-        energy.write_bytes(rng.choice((*_NO_NUMBERS, *_HUGE)))
-    elif fault == "name":
-        (folder / "name").write_bytes(
-            rng.choice((b"", b"\x1b[2J\n", b"x" * 5000, b"\xff\xfe", b"package-0\npackage-1"))
-        )
-    elif fault in ("fifo", "folder", "missing", "loop", "denied"):
-        energy.unlink()
-        if fault == "fifo":
-            os.mkfifo(energy)
-        elif fault == "folder":
-            energy.mkdir()
-        elif fault == "loop":
-            energy.symlink_to(energy.name)
-        elif fault == "denied":
-            energy.write_text("5\n")
-            energy.chmod(0)
-
-
-def _during(energy: Path, fault: str, rng: random.Random) -> None:
-    """A fault that comes in the middle of a window; the ticking process writes on where the file stays."""
-    if fault == "gone":
-        energy.unlink()
-    elif fault == "another":
-        energy.unlink()
-        energy.write_text("7\n")
-    elif fault == "denied-later":
-        energy.chmod(0)
-    elif fault == "emptied":
-        os.truncate(energy, 0)
-
-
-def _advancing(tree: FakePowercap, fault: str, at_s: float, rng: random.Random) -> Callable[[float], None]:
-    """How the tree goes on in its own process, the fault beginning after ``at_s``."""
-    energy = tree.energy_file(_ZONE)
-    handle = os.open(energy, os.O_RDWR) if energy.is_file() and os.access(energy, os.W_OK) else -1
-    text = rng.choice(_HUGE if fault == "huge" else _NO_NUMBERS)
-    passed = 0.0
-    back = random.Random(rng.random())
-
-    def put(data: bytes) -> None:
-        os.pwrite(handle, data.ljust(24, b"\n"), 0)
-
-    def advance(seconds: float) -> None:
-        nonlocal passed
-        passed += seconds
-        if passed < at_s or fault not in ("frozen", "garbage", "huge", "reset", "backwards", "jump", "flicker"):
-            tree.advance(seconds)
-            return
-        if fault == "frozen":
-            return
-        tree.advance(seconds)
-        shown = tree.zones[0].shown_uj(tree.joules(_ZONE))
-        if fault in ("garbage", "huge"):
-            put(text)
-        elif fault == "flicker":
-            put(text if back.random() < 0.3 else str(shown).encode())
-        elif fault == "reset":
-            put(str(int((passed - at_s) * 40e6)).encode())
-        elif fault == "backwards":
-            put(str(max(0, shown - back.randrange(10**6, 10**8))).encode())
-        elif fault == "jump":
-            put(str((shown + 10**11) % tree.zones[0].max_range_uj).encode())
-
-    return advance
-
-
-POWERCAP_FAULTS = (
-    *(
-        "none",
-        "none",
-        "slow",
-        "bursts",
-        "jitter",
-        "wraps",
-        "range",
-        "text",
-        "name",
-        "fifo",
-        "folder",
-        "missing",
-        "loop",
-    ),
-    *("denied", "gone", "another", "denied-later", "emptied", "frozen", "garbage", "huge", "reset", "backwards"),
-    *("jump", "flicker"),
-)
-
-
 def powercap(folder: Path, fault: str, rng: random.Random) -> Judged:
     """A window over the real RAPL probe and a fake tree of two packages, the first with the fault."""
     watts = rng.uniform(5.0, 150.0)
@@ -185,27 +69,27 @@ def powercap(folder: Path, fault: str, rng: random.Random) -> Judged:
     range_uj = int(max(30e6, watts * 1e6 * 0.6)) if fault == "wraps" else 262_143_328_850
     zones = [
         PowercapZone(
-            _ZONE, "package-0", bursts if fault == "bursts" else watts, range_uj, start_uj=12_345_678 % range_uj
+            ZONE, "package-0", bursts if fault == "bursts" else watts, range_uj, start_uj=12_345_678 % range_uj
         ),
         PowercapZone("intel-rapl:1", "package-1", 20.0),
     ]
     with FakePowercap(folder, zones) as tree:
         length_s = max(0.4, 25 * period_s)
-        advance = _advancing(tree, fault, 1.2 + length_s / 2, rng)
-        _before(tree.energy_file(_ZONE), fault, rng)
+        advance = advancing(tree, fault, 1.2 + length_s / 2, rng)
+        spoil_before(tree.energy_file(ZONE), fault, rng)
         settings = {"rapl": {"root": str(tree.root)}, "estimate": {"enabled": False}}
-        with ticking(advance, period_s) if fault != "jitter" else _jittered(advance, period_s, rng):
+        with ticking(advance, period_s) if fault != "jitter" else jittered(advance, period_s, rng):
             begin = time.monotonic()
             with Meter(settings, calibrate_s=rng.choice((None, 0.3))) as meter:
                 time.sleep(max(0.0, 1.2 - (time.monotonic() - begin)))
-                outer = tree.joules(_ZONE)
+                outer = tree.joules(ZONE)
                 with meter.measure() as window:
-                    inner = tree.joules(_ZONE)
+                    inner = tree.joules(ZONE)
                     time.sleep(length_s / 2)
-                    _during(tree.energy_file(_ZONE), fault, rng)
+                    spoil_during(tree.energy_file(ZONE), fault, rng)
                     time.sleep(length_s / 2)
-                    inner = tree.joules(_ZONE) - inner
-                outer = tree.joules(_ZONE) - outer
+                    inner = tree.joules(ZONE) - inner
+                outer = tree.joules(ZONE) - outer
                 judged = _judge(window, "rapl/package-0", inner, outer, watts)
                 # A zone whose name nobody knows belongs to no total.
                 return judged if fault == "name" else _with_total(judged, window)
@@ -218,23 +102,6 @@ def _with_total(judged: Judged, window: Any) -> Judged:
     if judged.outcome == "null" and stated and "parts_missing" not in total.flags:
         return Judged("short total", f"{total.gross_j:.4g} J {total.flags}; {judged.words}")
     return judged
-
-
-@contextlib.contextmanager
-def _jittered(advance: Callable[[float], None], period_s: float, rng: random.Random) -> Iterator[None]:
-    """Updates that come at irregular times, some left out."""
-    source = random.Random(rng.random())
-    waiting = 0.0
-
-    def irregular(seconds: float) -> None:
-        nonlocal waiting
-        waiting += seconds
-        if source.random() < 0.4:
-            advance(waiting)
-            waiting = 0.0
-
-    with ticking(irregular, period_s):
-        yield
 
 
 # -- readers --------------------------------------------------------------------------------------
@@ -278,12 +145,8 @@ def reader(folder: Path, fault: str, rng: random.Random) -> Judged:
     }
     truth = Truth(json.dumps({**told, "fault": "none"}))
     healthy = {**told, "fault": "none", "watts": 10.0, "low_w": 10.0}
-    with FakePowercap(folder, [PowercapZone(_ZONE, "package-0", 30.0)]) as tree, tree.live():
-        channels = (
-            _channel("bad", kind, told),
-            _channel("good", kind, healthy),
-            _file_channel(tree.energy_file(_ZONE)),
-        )
+    with FakePowercap(folder, [PowercapZone(ZONE, "package-0", 30.0)]) as tree, tree.live():
+        channels = (_channel("bad", kind, told), _channel("good", kind, healthy), _file_channel(tree.energy_file(ZONE)))
         begin = time.monotonic()
         with Meter(sensors=Sensors((ProbeState("meter", Availability.yes(), channels),), channels)) as meter:
             time.sleep(max(0.0, 2.0 - (time.monotonic() - begin)))
@@ -303,7 +166,7 @@ def reader(folder: Path, fault: str, rng: random.Random) -> Judged:
 def _now(truth: Truth, tree: FakePowercap) -> tuple[float, float, float]:
     """Joules so far by what the readers and the file tell of."""
     now_ns = time.perf_counter_ns()
-    return truth.joules(now_ns), 10e-9 * now_ns, tree.joules(_ZONE)
+    return truth.joules(now_ns), 10e-9 * now_ns, tree.joules(ZONE)
 
 
 def _since(before: tuple[float, ...], after: tuple[float, ...]) -> tuple[float, float, float]:
@@ -372,7 +235,7 @@ def temperature(folder: Path, fault: str, rng: random.Random) -> Judged:
 
 def _spoil(file: Path, fault: str, rng: random.Random) -> None:
     if fault in ("garbage", "huge", "cold", "flicker"):
-        text = rng.choice({"huge": (*_HUGE, b"999999\n"), "cold": (b"-300000\n", b"-128000\n")}.get(fault, _NO_NUMBERS))
+        text = rng.choice({"huge": (*HUGE, b"999999\n"), "cold": (b"-300000\n", b"-128000\n")}.get(fault, NO_NUMBERS))
         with file.open("r+b") as sink:
             sink.write(text.ljust(24, b"\n"))
     elif fault == "label":
@@ -389,6 +252,8 @@ KINDS: dict[str, tuple[Callable[[Path, str, random.Random], Judged], tuple[str, 
     "powercap": (powercap, POWERCAP_FAULTS),
     "reader": (reader, READER_FAULTS),
     "temperature": (temperature, TEMPERATURE_FAULTS),
+    "run": (powercap_run, RUN_FAULTS),
+    "gpu run": (gpu_run, GPU_FAULTS),
 }
 
 

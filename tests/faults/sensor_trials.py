@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import selectors
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import progress
 from sensor_reader import KINDS
 
+_CORE = Path(__file__).parents[1] / "core"
 #: The slowest answer is that of a reader that hangs where it is opened: twice the sampler's 10 s.
 _HANG_S = 60.0
 _WRONG = ("wrong", "silent", "short total", "dragged", "traceback", "died", "hang")
@@ -22,8 +25,9 @@ _WRONG = ("wrong", "silent", "short total", "dragged", "traceback", "died", "han
 class _Process:
     """A process without root's rights that measures; another takes its place when it has died or hung."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
         self._log = log
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def measure(self, case: dict[str, object]) -> dict[str, str]:
@@ -51,6 +55,7 @@ class _Process:
                 stderr=log,
                 bufsize=0,
                 start_new_session=True,
+                env={**self._environment, "PYTHONPATH": _with_toyrun(self._environment)},
             )
 
     def close(self) -> None:
@@ -61,7 +66,14 @@ class _Process:
             self._process = None
 
 
-def try_sensors(folder: Path, counts: dict[str, int], seed: int) -> tuple[Counter[str], list[str]]:
+def _with_toyrun(environment: Mapping[str, str]) -> str:
+    """The import path, on which the plugin of whole runs is too, and what runs it."""
+    return os.pathsep.join(filter(None, [str(_CORE), environment.get("PYTHONPATH")]))
+
+
+def try_sensors(
+    folder: Path, environment: Mapping[str, str], counts: dict[str, int], seed: int
+) -> tuple[Counter[str], list[str]]:
     """So many faults of each kind of sensor: how the figures of each window were, and what is wrong.
 
     Faults come in turn, so that none is left out where there are enough; everything else is drawn. ``held``
@@ -70,7 +82,7 @@ def try_sensors(folder: Path, counts: dict[str, int], seed: int) -> tuple[Counte
     rng = random.Random(seed)
     ends: Counter[str] = Counter(dict.fromkeys(("held", "null", *_WRONG), 0))
     wrong: list[str] = []
-    with contextlib.closing(_Process(folder / "log")) as process:
+    with contextlib.closing(_Process(folder / "log", environment)) as process:
         for kind, count in counts.items():
             faults = list(KINDS[kind][1])
             for number in range(count):

@@ -5,27 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from faulty_runs import GPU_FAULTS, RUN_FAULTS
 from sensor_trials import try_sensors
 
 from joulebench.rail.faults import fault_study
 
 
-def _hold(folder: Path, counts: dict[str, int], seed: int) -> None:
-    ends, wrong = try_sensors(folder, counts, seed)
+def _hold(folder: Path, environment: dict[str, str], counts: dict[str, int], seed: int) -> None:
+    ends, wrong = try_sensors(folder, environment, counts, seed)
     print(dict(ends), *wrong, sep="\n")
     assert wrong == []
     assert ends["held"] > 0, "what is sound must be measured, or refusing is no art"
     assert ends["null"] > 0
 
 
-def test_some_faults_of_sensors_make_no_wrong_figure(tmp_path: Path) -> None:
-    _hold(tmp_path, {"powercap": 4, "reader": 3, "temperature": 12}, seed=3)
+def test_some_faults_of_sensors_make_no_wrong_figure(tmp_path: Path, toy_environment: dict[str, str]) -> None:
+    _hold(tmp_path, toy_environment, {"powercap": 4, "reader": 3, "temperature": 12}, seed=3)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1500)
-def test_many_faults_of_sensors_make_no_wrong_figure(tmp_path: Path) -> None:
-    _hold(tmp_path, {"powercap": 50, "reader": 48, "temperature": 60}, seed=1)
+def test_many_faults_of_sensors_make_no_wrong_figure(tmp_path: Path, toy_environment: dict[str, str]) -> None:
+    _hold(tmp_path, toy_environment, {"powercap": 50, "reader": 48, "temperature": 60}, seed=1)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1500)
+def test_whole_runs_over_faulty_sensors_state_no_wrong_figure(tmp_path: Path, toy_environment: dict[str, str]) -> None:
+    _hold(tmp_path, toy_environment, {"run": 2 * len(RUN_FAULTS), "gpu run": len(GPU_FAULTS)}, seed=1)
 
 
 @pytest.mark.faults

@@ -58,6 +58,9 @@ SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     "kv-expected-attention": {"budget": 8},
 }
 
+#: Enough of a calibration text for a model as small as that.
+SHORT_TEXT: Final = {"sequences": 2, "length": 64}
+
 
 def shipped(kind: str) -> list[str]:
     registry = default_registry()
@@ -65,7 +68,9 @@ def shipped(kind: str) -> list[str]:
 
 
 def made(kind: str, name: str, **more: Any) -> Subject[Any]:
-    return Subject(default_registry().make(kind, name), SETTINGS.get(name, {}), **more)
+    plugin = default_registry().make(kind, name)
+    short = {option.name: SHORT_TEXT[option.name] for option in plugin.options if option.name in SHORT_TEXT}
+    return Subject(plugin, {**short, **SETTINGS.get(name, {})}, **more)
 
 
 def test_every_kind_has_a_contract() -> None:

@@ -14,7 +14,6 @@ pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 from pruning_models import (  # noqa: E402
     SIZES,
-    SMALL,
     TEXT,
     TYPES,
     make_model,
@@ -296,13 +295,12 @@ def test_an_index_that_leads_out_of_its_folder_is_refused(source: Path, tmp_path
             {"head_dim": 3, "num_attention_heads": 2, "num_key_value_heads": 2},
             "not divide .* 6 wide",
         ),
-        (PruneMagnitude, {}, {"model_type": "gpt2"}, "llama, mistral, qwen2, not 'gpt2'"),
-        (PruneMagnitude, {}, {"model_type": None}, "not 'unknown'"),
+        (PruneMagnitude, {"pattern": "4:8"}, {"model_type": "gpt2", "hidden_size": 60}, "not divide .* 60 wide"),
         (PruneMagnitude, {}, {"hidden_size": "wide"}, "no usable 'hidden_size'"),
         (PruneMagnitude, {}, {"quantization_config": {"bits": 4}}, "quantized already"),
         (PruneWanda, {"calibration": "builtin:evaluation"}, {}, "for judging a model"),
         (PruneWanda, {"length": 129}, {}, "longer than the model's context of 128"),
-        (PruneSparseGpt, {"length": 33}, {"sliding_window": 32}, "sliding window of 32"),
+        (PruneSparseGpt, {"length": 129}, {"max_position_embeddings": None, "n_positions": 128}, "context of 128"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_line_before_anything_starts(
@@ -314,11 +312,6 @@ def test_what_does_not_fit_is_said_in_a_line_before_anything_starts(
     assert fault is not None
     assert re.search(reason, fault)
     assert "\n" not in fault
-
-
-def test_a_sliding_window_that_is_not_used_does_not_matter() -> None:
-    config = {**CONFIG, "sliding_window": 8, "use_sliding_window": False}
-    assert PruneWanda().check(settings_of(PruneWanda(), **SMALL), config) is None
 
 
 @pytest.mark.parametrize("sparsity", [0, 1, -0.5, 1.5])

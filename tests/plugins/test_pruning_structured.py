@@ -235,7 +235,7 @@ def test_the_smaller_model_goes_on_to_other_runtimes(
         ({"keep_kv_heads": 3}, {}, "leaves 6 heads, .* hidden size 64; possible: 1, 2"),
         ({"keep_mlp": 0.5, "mlp_multiple": 256}, {}, "mlp_multiple is 256; the MLP is 160 wide"),
         ({"keep_layers": 1}, {"num_key_value_heads": 3}, "8 heads cannot share 3"),
-        ({"keep_layers": 1}, {"model_type": "mamba"}, "not 'mamba'"),
+        ({"keep_layers": 1}, {"model_type": "mamba"}, "not known for models of type 'mamba'"),
         ({"keep_layers": 1, "calibration": "builtin:evaluation"}, {}, "for judging a model"),
         ({"keep_layers": 1, "length": 500}, {}, "longer than the model's context"),
     ],

@@ -17,9 +17,11 @@ from joulebench_plugins.quantization.grid import (  # noqa: E402
 )
 from joulebench_plugins.quantization.rotation import Rotation, hadamard  # noqa: E402
 from joulebench_plugins.shared.calibration.hessian import inverse_factor  # noqa: E402
+from joulebench_plugins.shared.decoder.roles import roles_of  # noqa: E402
 from joulebench_plugins.shared.llama.shape import LayerShape  # noqa: E402
 
 SHAPE = LayerShape(576, 1536, 2, 9, 3, 64)
+ROLES = roles_of({"model_type": "llama"}, "matrices")
 
 
 def random_matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -193,16 +195,16 @@ def test_a_hadamard_matrix_is_orthogonal_and_has_one_magnitude() -> None:
 @pytest.mark.parametrize("kind", ["hadamard", "orthogonal"])
 def test_a_width_that_is_no_power_of_two_is_rotated_as_well(kind: str) -> None:
     table = random_matrix(700, 576)
-    turned = Rotation(SHAPE, kind, 0, heads=True).embedding(table)
+    turned = Rotation(ROLES, 576, kind, 0, SHAPE).embedding(table)
     torch.testing.assert_close(turned @ turned.T, table @ table.T, rtol=1e-4, atol=1e-3)
     # One large channel is spread over all of them.
     table[:, 7] *= 50
-    turned = Rotation(SHAPE, kind, 0, heads=True).embedding(table)
+    turned = Rotation(ROLES, 576, kind, 0, SHAPE).embedding(table)
     assert turned.abs().amax() < 0.4 * table.abs().amax()
 
 
 def test_a_seed_draws_the_rotation() -> None:
     table = random_matrix(4, 576)
-    drawn = [Rotation(SHAPE, "hadamard", seed, heads=True).embedding(table) for seed in (0, 0, 1)]
+    drawn = [Rotation(ROLES, 576, "hadamard", seed, SHAPE).embedding(table) for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from joulebench.errors import ModelError, UnavailableError
-from joulebench.models.hubcache import NAME
+from joulebench.models.hubcache import NAME, hub_token
 
 _ENDPOINT: Final = "https://huggingface.co"
 _TIMEOUT_S: Final = 20.0
 #: More than any answer about one revision.
 _MOST_BYTES: Final = 32 * 2**20
 _BRANCH: Final = re.compile(r"\w[\w./-]*")
+#: How the hub's clients write yes.
+_TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -52,11 +54,13 @@ def _notes(answer: dict[str, Any]) -> list[str]:
         use = f"a GGUF file runs as SOURCE:{single[0]}" if single else "joulebench cannot read its weights"
         notes.append(f"has no .safetensors file: {use}")
     if answer.get("gated"):
-        notes.append("is gated: accept its terms on the hub and set HF_TOKEN before it is fetched")
+        notes.append("is gated: accept its terms on the hub, and 'hf auth login' or set HF_TOKEN, before it is fetched")
     return notes
 
 
 def _asked(model: str, branch: str) -> dict[str, Any]:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+        raise UnavailableError("the hub is not asked: HF_HUB_OFFLINE is set", hint="unset it, or use path:DIR")
     import http.client
     import urllib.error
     import urllib.parse
@@ -67,7 +71,7 @@ def _asked(model: str, branch: str) -> dict[str, Any]:
     if not address.startswith(("https://", "http://")):
         raise UnavailableError("is not the address of a hub", where=f"HF_ENDPOINT={endpoint}")
     request = urllib.request.Request(address, headers={"User-Agent": "joulebench"})  # noqa: S310  checked above
-    if token := os.environ.get("HF_TOKEN"):
+    if token := hub_token():
         # Not to where a redirect may lead.
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
@@ -92,7 +96,7 @@ def _refused(code: int, model: str, branch: str, endpoint: str) -> ModelError | 
         return ModelError(
             f"the hub knows no public model '{model}'",
             where=endpoint,
-            hint="check the name; for a private or gated model set HF_TOKEN",
+            hint="check the name; for a private or gated model 'hf auth login' or set HF_TOKEN",
         )
     if code == 404:
         return ModelError(f"the hub knows no '{model}' at '{branch}'", where=endpoint, hint="check name and branch")

@@ -195,7 +195,23 @@ def _shared_cache() -> Path:
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if value := os.environ.get(variable):
             return Path(value).expanduser()
+    return _shared_home() / "hub"
+
+
+def _shared_home() -> Path:
     if home := os.environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
+        return Path(home).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface" / "hub"
+    return Path(cache).expanduser() / "huggingface"
+
+
+def hub_token() -> str | None:
+    """The user's token, from where the hub's clients look for it: ``HF_TOKEN``, or the file of ``hf auth login``."""
+    if token := os.environ.get("HF_TOKEN", "").strip():
+        return token
+    named = os.environ.get("HF_TOKEN_PATH")
+    file = Path(named).expanduser() if named else _shared_home() / "token"
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from joulebench.api import Backend, Converter
-from joulebench.checkpoint import architecture_of
+from joulebench.checkpoint import architecture_of, read_config
+from joulebench.errors import ModelError
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue
 from joulebench.models.hubcache import HubModel
 from joulebench.models.published import PublishedModel
@@ -75,10 +76,17 @@ class FeasibilityJudge:
 
     def _weights(self, model: PublishedModel) -> str | None:
         """The source by which a model is run that a client of the hub has fetched."""
-        if model.hub is None or model.remote_code:
+        if model.hub is None:
             return None
         source = f"hf:{model.hub}@{_BRANCH}"
-        return source if HubModel.parse(source).path is not None else None
+        folder = HubModel.parse(source).path
+        if folder is None:
+            return None
+        try:
+            read_config(folder)
+        except ModelError:  # asks for code of its own, or is damaged
+            return None
+        return source
 
     def _runtimes(self, config: Mapping[str, object]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the backends that take a model of this config, and what the others say."""

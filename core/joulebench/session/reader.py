@@ -172,15 +172,20 @@ class Session:
     def table(self, name: str, cell_id: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """One table of one cell, or of all cells, with these columns alone where they are given.
 
-        Unfinished streams are read as far as they go.
+        Unfinished streams are read as far as they go. Rows of all cells say whose they are: tables that
+        hold no ``cell_id`` on the disk have it as their first column then.
         """
         schema = CELL_TABLES[name]
         ids = self.cell_ids if cell_id is None else [cell_id]
-        names = schema.names if columns is None else columns
-        stored = [table for own in ids if (table := self._stored_once(own, name)) is not None]
-        if not stored:
-            return schema.empty_table().select(names)
-        return _joined(stored, schema if columns is None else part_of_schema(schema, columns))
+        stored = {own: table for own in ids if (table := self._stored_once(own, name)) is not None}
+        if columns is not None:
+            part = part_of_schema(schema, columns)
+            return _joined(list(stored.values()), part) if stored else part.empty_table()
+        joined = _joined(list(stored.values()), schema) if stored else schema.empty_table()
+        if cell_id is not None or _CELL_ID.name in schema.names:
+            return joined
+        owners = [pa.repeat(own, whole.table.num_rows) for own, whole in stored.items()]
+        return joined.add_column(0, _CELL_ID, pa.chunked_array(owners, pa.string()))
 
     def rows(self, kind: type[R], cell_id: str | None = None) -> list[R]:
         """The rows of a table as :meth:`table` has them, typed: ``rows(BlockRow)``.
@@ -267,6 +272,10 @@ class Session:
             return {}
         row = as_now(cell.table, _TABLES_OF_CELL, cell.where).column("tables").to_pylist()
         return {entry["table"]: entry["sha256"] for entry in (row[0] if row else None) or ()}
+
+
+#: Whose a row is, of tables that lie in their cell's folder and do not say it.
+_CELL_ID: Final = CELL_TABLES["blocks"].field("cell_id")
 
 
 @dataclass(frozen=True, slots=True)

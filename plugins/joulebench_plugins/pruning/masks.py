@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import torch
-
-#: (non-zero weights, group size), or ``None`` for no pattern.
-Pattern: TypeAlias = tuple[int, int] | None
 
 
 def keep_in_matrix(scores: torch.Tensor, sparsity: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Goes through a checkpoint's matrices and writes it anew with zeros in them."""
+"""Goes through a checkpoint's linear layers and writes it anew with zeros in them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
-from joulebench_plugins.pruning.masks import Pattern, keep_in_matrix, keep_in_rows, keep_pattern
+from joulebench.errors import ArtifactError
+from joulebench_plugins.pruning.masks import keep_in_matrix, keep_in_rows, keep_pattern
+from joulebench_plugins.pruning.options import Pattern, divides
 from joulebench_plugins.pruning.sparsegpt import prune_and_correct
-from joulebench_plugins.shared.calibration.layers import DecoderLayers, States, embed
+from joulebench_plugins.shared.calibration.blocks import Block, walk
 from joulebench_plugins.shared.calibration.text import Calibration, calibration_tokens
-from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH, matrix_name
-from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.decoder.changes import Changes
+from joulebench_plugins.shared.decoder.model import Decoder, Linear, Source
 from joulebench_plugins.shared.tensors.weights import Weights, write_checkpoint
 
 #: Adds a batch of inputs, (tokens, features), to what was gathered of earlier ones.
@@ -24,15 +26,13 @@ Prune = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def prune_by_magnitude(source: Path, output: Path, sparsity: float, pattern: Pattern) -> None:
     """Zero the smallest weights of each matrix, or of each group of the pattern."""
     weights = Weights(source)
-    changed: dict[str, torch.Tensor] = {}
-    for layer in range(layer_shape(weights.config).num_hidden_layers):
-        for module in INPUT_SHARED_WITH:
-            name = matrix_name(layer, module)
-            matrix = weights.matrix(name)
-            scores = matrix.float().abs()
-            keep = keep_in_matrix(scores, sparsity) if pattern is None else keep_pattern(scores, pattern)
-            changed[name] = matrix.masked_fill(~keep, 0)
-    write_checkpoint(weights, output, changed)
+    changes = Changes(weights)
+    for linear in prunable(Decoder(source, weights.files), weights, pattern):
+        matrix = changes.matrix(linear)
+        scores = matrix.float().abs()
+        keep = keep_in_matrix(scores, sparsity) if pattern is None else keep_pattern(scores, pattern)
+        changes.put(linear, matrix.masked_fill(~keep, 0))
+    write_checkpoint(weights, output, changes.tensors)
 
 
 def prune_by_wanda(source: Path, output: Path, calibration: Calibration, sparsity: float, pattern: Pattern) -> None:
@@ -43,7 +43,7 @@ def prune_by_wanda(source: Path, output: Path, calibration: Calibration, sparsit
         keep = keep_in_rows(scores, sparsity) if pattern is None else keep_pattern(scores, pattern)
         return matrix.masked_fill(~keep, 0)
 
-    _prune_layers(source, output, calibration, lambda inputs: inputs.square().sum(0), prune)
+    _prune_blocks(source, output, calibration, pattern, lambda inputs: inputs.square().sum(0), prune)
 
 
 def prune_by_sparsegpt(
@@ -54,44 +54,42 @@ def prune_by_sparsegpt(
     def prune(matrix: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
         return prune_and_correct(matrix, gram, sparsity, pattern, damping)
 
-    _prune_layers(source, output, calibration, lambda inputs: inputs.T @ inputs, prune)
+    _prune_blocks(source, output, calibration, pattern, lambda inputs: inputs.T @ inputs, prune)
 
 
-def _prune_layers(source: Path, output: Path, calibration: Calibration, gather: Gather, prune: Prune) -> None:
-    """Prune layer by layer; a layer's inputs are those that the pruned layers before it give."""
+def prunable(decoder: Decoder, weights: Weights, pattern: Pattern) -> list[Linear]:
+    """The linear layers that the pattern's groups divide. Raises :class:`ArtifactError` where there are none."""
+    linears = [linear for linear in decoder.linears if divides(pattern, linear.columns(weights.shape(linear.tensor)))]
+    if not linears:
+        raise ArtifactError("has no linear layers that can be pruned so", where=str(weights.folder))
+    return linears
+
+
+def _prune_blocks(
+    source: Path, output: Path, calibration: Calibration, pattern: Pattern, gather: Gather, prune: Prune
+) -> None:
+    """Prune block by block; a block's inputs are those that the pruned blocks before it give."""
     weights = Weights(source)
     sequences = calibration_tokens(source, calibration)
+    decoder = Decoder(source, weights.files)
+    linears = set(prunable(decoder, weights, pattern))
+    changes = Changes(weights)
     with torch.inference_mode():
-        changed = _pruned_layers(weights, sequences, gather, prune)
-    write_checkpoint(weights, output, changed)
+        for block in walk(decoder, sequences, changes.read, str(source)):
+            _prune_block(block, [linear for linear in block.linears if linear in linears], changes, gather, prune)
+    write_checkpoint(weights, output, changes.tensors)
 
 
-def _pruned_layers(
-    weights: Weights, sequences: Sequence[Sequence[int]], gather: Gather, prune: Prune
-) -> dict[str, torch.Tensor]:
-    layers = DecoderLayers(weights.folder)
-    states = embed(weights, sequences)
-    changed: dict[str, torch.Tensor] = {}
-    for index in range(layer_shape(weights.config).num_hidden_layers):
-        stored = weights.layer(index)
-        layer = layers.layer(index, stored)
-        gathered = _gathered(layers, layer, states, gather)
-        for module, shared in INPUT_SHARED_WITH.items():
-            linear = layer.get_submodule(module)
-            pruned = prune(linear.weight, gathered[shared]).to(stored[f"{module}.weight"].dtype)
-            changed[matrix_name(index, module)] = pruned
-            linear.weight.copy_(pruned)  # rounded to what the file holds
-        states = layers.run(layer, states)
-        layers.forget(index)
-    return changed
+def _prune_block(block: Block, linears: Sequence[Linear], changes: Changes, gather: Gather, prune: Prune) -> None:
+    gathered: dict[Source, torch.Tensor] = {}
 
+    def see(source: Source, inputs: torch.Tensor) -> None:
+        part = gather(inputs)
+        gathered[source] = gathered[source] + part if source in gathered else part
 
-def _gathered(layers: DecoderLayers, layer: torch.nn.Module, states: States, gather: Gather) -> dict[str, torch.Tensor]:
-    """What is gathered of each distinct input of the layer's matrices, over all sequences."""
-    grams: dict[str, torch.Tensor] = {}
-
-    def see(name: str, inputs: torch.Tensor) -> None:
-        grams[name] = grams[name] + gather(inputs) if name in grams else gather(inputs)
-
-    layers.watch(layer, states, set(INPUT_SHARED_WITH.values()), see)
-    return grams
+    shared = block.watch(see)
+    for linear in linears:
+        matrix = changes.matrix(linear)
+        # An expert that no token came to is judged by its weights alone.
+        seen = gathered[shared[linear.source]] if linear.source in shared else gather(torch.eye(matrix.shape[1]))
+        changes.put(linear, prune(matrix.float().contiguous(), seen).to(matrix.dtype))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from joulebench.api import Option, Settings
 
-#: (non-zero weights, group size) along the inputs of a matrix; ``None``: anywhere.
-PATTERNS: Final[Mapping[str, tuple[int, int] | None]] = {"unstructured": None, "2:4": (2, 4), "4:8": (4, 8)}
+#: (non-zero weights, group size) along the inputs of a matrix, or ``None`` for no pattern.
+Pattern: TypeAlias = tuple[int, int] | None
+PATTERNS: Final[Mapping[str, Pattern]] = {"unstructured": None, "2:4": (2, 4), "4:8": (4, 8)}
 
 SPARSITY: Final = Option(
     "sparsity", "share", 0.5, "share of the weights of each matrix that becomes zero", minimum=0.01, maximum=0.99
@@ -20,6 +21,11 @@ PATTERN: Final = Option(
     "N:M leaves N non-zero weights in each M neighbours of a row; both have a sparsity of 50 %",
     choices=tuple(PATTERNS),
 )
+
+
+def divides(pattern: Pattern, columns: int) -> bool:
+    """Whether rows of so many weights are whole groups of the pattern."""
+    return pattern is None or columns % pattern[1] == 0
 
 
 def pattern_fault(settings: Settings) -> str | None:

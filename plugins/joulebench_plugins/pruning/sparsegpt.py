@@ -6,7 +6,8 @@ from typing import Final
 
 import torch
 
-from joulebench_plugins.pruning.masks import Pattern, keep_in_matrix, keep_pattern
+from joulebench_plugins.pruning.masks import keep_in_matrix, keep_pattern
+from joulebench_plugins.pruning.options import Pattern
 from joulebench_plugins.shared.calibration.hessian import inverse_factor
 
 #: Columns whose mask is chosen at once and whose corrections are applied lazily (the paper's B and

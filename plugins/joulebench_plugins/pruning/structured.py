@@ -19,7 +19,6 @@ from joulebench_plugins.pruning.target import slimmer, smaller_config
 from joulebench_plugins.pruning.unstructured import LIBRARIES
 from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
 from joulebench_plugins.shared.llama.configuration import UnfitModelError
-from joulebench_plugins.shared.llama.shape import layer_shape
 
 
 class PruneStructured(ArtifactTechnique):
@@ -74,16 +73,16 @@ class PruneStructured(ArtifactTechnique):
         return distribution_versions(LIBRARIES)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
-        """A llama-type model that has what is to be kept, and sizes that transformers takes."""
+        """A model whose parts are known, that has what is to be kept, and sizes that transformers takes."""
         try:
-            slimmer(layer_shape(config), settings)
+            slimmer(config, settings)
         except UnfitModelError as error:
             return str(error)
         return calibration_fault(settings, config) if settings["scores"] == "activation" else None
 
     def config_after(self, settings: Settings, config: Mapping[str, object]) -> Mapping[str, object]:
         """The configuration of the smaller model."""
-        return smaller_config(config, slimmer(layer_shape(config), settings))
+        return smaller_config(config, slimmer(config, settings))
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
         """Write the smaller checkpoint; raises ModelError or ArtifactError."""
@@ -91,7 +90,7 @@ class PruneStructured(ArtifactTechnique):
         from joulebench_plugins.shared.tensors.weights import Weights
 
         weights = Weights(source)
-        target = slimmer(layer_shape(weights.config), settings)
+        target = slimmer(weights.config, settings)
         by_activation = settings["scores"] == "activation"
         slim(weights, output, target, Calibration.of(settings) if by_activation else None)
 

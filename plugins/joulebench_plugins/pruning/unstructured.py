@@ -20,10 +20,10 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
-from joulebench_plugins.pruning.options import PATTERN, PATTERNS, SPARSITY, pattern_fault
+from joulebench_plugins.pruning.options import PATTERN, PATTERNS, SPARSITY, divides, pattern_fault
 from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
-from joulebench_plugins.shared.llama.configuration import UnfitModelError
-from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.decoder.roles import input_widths
+from joulebench_plugins.shared.llama.configuration import UnfitModelError, refuse_quantized
 
 #: What decides the numbers: arithmetic, the layers' code, tokens.
 LIBRARIES: Final = ("torch", "transformers", "safetensors", "tokenizers")
@@ -46,16 +46,16 @@ class _WritesZeros(ArtifactTechnique):
         return distribution_versions(LIBRARIES)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
-        """A llama-type model whose matrices can be divided into the pattern's groups."""
+        """A model whose matrices can be divided into the pattern's groups, as far as their sizes are known."""
         try:
-            shape = layer_shape(config)
+            refuse_quantized(config)
+            widths = sorted(input_widths(config))
         except UnfitModelError as error:
             return str(error)
         pattern = PATTERNS[str(settings["pattern"])]
-        if pattern is not None:
-            for width in sorted(shape.input_widths):
-                if width % pattern[1]:
-                    return f"pattern {settings['pattern']} does not divide matrices that are {width} wide"
+        for width in widths:
+            if not divides(pattern, width):
+                return f"pattern {settings['pattern']} does not divide matrices that are {width} wide"
         return pattern_fault(settings)
 
     @abstractmethod

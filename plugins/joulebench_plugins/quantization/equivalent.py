@@ -6,7 +6,8 @@ meet are. With ``rounding = "none"`` that is all, for a later step of a chain to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from joulebench.api import Option, Settings
 from joulebench_plugins.quantization.options import (
@@ -20,10 +21,14 @@ from joulebench_plugins.quantization.options import (
 )
 from joulebench_plugins.quantization.techniques import RewritesWeights, grid_of
 from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration
-from joulebench_plugins.shared.llama.shape import LayerShape
+from joulebench_plugins.shared.decoder.roles import hidden_size, layer_shape, roles_of
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
 
 if TYPE_CHECKING:
     from joulebench_plugins.quantization.recipe import Recipe, Round
+
+_PAIRS: Final = "the norms that feed its matrices"
+_STREAM: Final = "the matrices that read and write the residual stream"
 
 
 class QuantizeAwq(RewritesWeights):
@@ -46,7 +51,12 @@ class QuantizeAwq(RewritesWeights):
         *CALIBRATION,
     )
 
-    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
+    def require(self, settings: Settings, config: Mapping[str, object]) -> None:
+        """Something must feed its matrices into which scales can be folded."""
+        if roles_of(config, _PAIRS).value:
+            layer_shape(config)
+
+    def recipe(self, config: Mapping[str, object], settings: Settings) -> Recipe:
         """Calibrate, scale, round."""
         from joulebench_plugins.quantization.grid import Grid
         from joulebench_plugins.quantization.recipe import Recipe
@@ -54,12 +64,15 @@ class QuantizeAwq(RewritesWeights):
 
         grid = grid_of(settings)
         # α is searched on scales that hit the largest weight; clipping comes after, as in AWQ.
-        scale = Scaling(shape, activation_aware(Grid(grid.bits, grid.group)), everywhere=True)
+        roles = roles_of(config, _PAIRS)
+        shape = layer_shape(config) if roles.value else None
+        scale = Scaling(roles, activation_aware(Grid(grid.bits, grid.group)), shape)
         return Recipe(
             self.name,
             calibration=Calibration.of(settings),
             scale=scale,
             round=_rounding(settings),
+            group=int(settings["group"]),
             embedding=settings["embedding"] == "int8",
         )
 
@@ -92,7 +105,12 @@ class QuantizeSmoothQuant(RewritesWeights):
         *CALIBRATION,
     )
 
-    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
+    def require(self, settings: Settings, config: Mapping[str, object]) -> None:
+        """Norms must feed its matrices."""
+        if not roles_of(config, _PAIRS).norms:
+            raise UnfitModelError(f"no norm with weights feeds the matrices of models of type '{config['model_type']}'")
+
+    def recipe(self, config: Mapping[str, object], settings: Settings) -> Recipe:
         """Calibrate, scale what norms feed, round."""
         from joulebench_plugins.quantization.recipe import Recipe
         from joulebench_plugins.quantization.scaling import Scaling, smoothing
@@ -100,8 +118,9 @@ class QuantizeSmoothQuant(RewritesWeights):
         return Recipe(
             self.name,
             calibration=Calibration.of(settings),
-            scale=Scaling(shape, smoothing(float(settings["strength"])), everywhere=False),
+            scale=Scaling(roles_of(config, _PAIRS), smoothing(float(settings["strength"]))),
             round=_rounding(settings),
+            group=int(settings["group"]),
             embedding=settings["embedding"] == "int8",
         )
 
@@ -138,21 +157,34 @@ class QuantizeRotate(RewritesWeights):
         *CALIBRATION,
     )
 
+    def require(self, settings: Settings, config: Mapping[str, object]) -> None:
+        """All that reads and writes the residual stream must be known, and rotate."""
+        roles = roles_of(config, _STREAM)
+        if roles.fixed_stream:
+            raise UnfitModelError(f"cannot rotate models of type '{config['model_type']}': {roles.fixed_stream}")
+        hidden_size(config)
+        if roles.value:
+            layer_shape(config)
+
     def calibrates(self, settings: Settings) -> bool:
         """Only GPTQ looks at a text."""
         return settings["rounding"] == "gptq"
 
-    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
+    def recipe(self, config: Mapping[str, object], settings: Settings) -> Recipe:
         """Rotate, calibrate for GPTQ, round."""
         from joulebench_plugins.quantization.recipe import Recipe
         from joulebench_plugins.quantization.rotation import Rotation
 
-        rotation = Rotation(shape, str(settings["rotation"]), int(settings["rotation_seed"]), bool(settings["heads"]))
+        roles = roles_of(config, _STREAM)
+        heads = layer_shape(config) if settings["heads"] and roles.value else None
+        kind, seed = str(settings["rotation"]), int(settings["rotation_seed"])
+        rotation = Rotation(roles, hidden_size(config), kind, seed, heads)
         return Recipe(
             self.name,
             rotation=rotation,
             calibration=Calibration.of(settings) if self.calibrates(settings) else None,
             round=_rounding(settings),
+            group=int(settings["group"]),
             embedding=settings["embedding"] == "int8",
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +12,9 @@ import numpy as np
 
 from joulebench.api import Scalar
 from joulebench.weightkit import counted, sampled, shares, source_evidence
-from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH, matrix_name
-from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.decoder.model import Decoder, Linear
 from joulebench_plugins.shared.tensors.integers import IntegerFile, Integers
-from joulebench_plugins.shared.tensors.weights import Weights, sizes
+from joulebench_plugins.shared.tensors.weights import Weights, left_alone, parameters, sizes
 
 _SCALE_BITS: Final = 16
 #: torch's names of what safetensors calls by a letter and a number.
@@ -30,19 +29,25 @@ def observed(before: Path, after: Path) -> dict[str, Scalar]:
     Figures of the integers are unknown (``None``) where nothing was rounded.
     """
     old, new = Weights(before), Weights(after)
+    linears = Decoder(before, old.files).linears
     evidence: dict[str, Scalar] = {
         "dtypes_before": _dtypes(old),
         "dtypes": _dtypes(new),
         **sizes(old, new),
-        "zero_fraction_before": _zero_fraction(old),
-        "zero_fraction": _zero_fraction(new),
-        **source_evidence(_sampled_matrices(old), _matrix_weights(old)),
+        "zero_fraction_before": _zero_fraction(old, linears),
+        "zero_fraction": _zero_fraction(new, linears),
+        **source_evidence(_sampled_matrices(old, linears), sum(_size(old, linear) for linear in linears)),
+        "scaled_vectors": _changed_vectors(old, new),
         "activations": ACTIVATIONS,
         "on_disk": ON_DISK,
     }
     integers = IntegerFile.beside(after)
     if integers is None:
         return evidence | {"quantized_matrices": 0, "bits_per_weight": None}
+    names = set(integers.matrices)
+    inside = [linear.tensor for linear in linears if linear.tensor in names]
+    evidence["quantized_matrices"] = len(inside) + len(names.difference(inside))
+    evidence["left_alone"] = left_alone(new, names)
     return evidence | _of_integers(integers, new)
 
 
@@ -74,19 +79,20 @@ def _of_integers(integers: IntegerFile, weights: Weights) -> dict[str, Scalar]:
     shared: list[float] = []
     for name, notes in integers.matrices.items():
         matrix = integers.matrix(name)
-        sums.add(matrix, weights.tensor(name).float().numpy())
+        dense = weights.tensor(name).float()
+        dense = dense.mT if notes.get("transposed") else dense
+        sums.add(matrix, dense.reshape(matrix.integers.shape).numpy())
         sums.clipped += float(notes["clipped"]) * matrix.integers.size
         lost, whole = float(notes["squared_error"]), float(notes["squares"])
         sums.lost, sums.whole = sums.lost + lost, sums.whole + whole
         shared.append(lost / whole if whole else 0.0)
     others = [name for name in weights.files if name not in integers.matrices]
     other_bits = sum(8 * weights.tensor(name).nbytes for name in others)
-    parameters = sums.weights + sum(math.prod(weights.shape(name)) for name in others)
+    whole = parameters(weights)
     return {
-        "quantized_matrices": len(shared),
-        "quantized_share": sums.weights / parameters,
+        "quantized_share": sums.weights / whole,
         "bits_per_weight": sums.bits / sums.weights,
-        "bits_per_weight_of_model": (sums.bits + other_bits) / parameters,
+        "bits_per_weight_of_model": (sums.bits + other_bits) / whole,
         "packed_bytes": sums.bits // 8,
         "integers_bytes_on_disk": integers.size_bytes,
         "integers_give_weights": sums.exact,
@@ -108,25 +114,25 @@ def _dtypes(weights: Weights) -> str:
     )
 
 
-def _matrix_names(weights: Weights) -> Iterator[str]:
-    """Names of the layers' matrices."""
-    for layer in range(layer_shape(weights.config).num_hidden_layers):
-        for module in INPUT_SHARED_WITH:
-            yield matrix_name(layer, module)
+def _size(weights: Weights, linear: Linear) -> int:
+    shape = weights.shape(linear.tensor)
+    return math.prod(shape if linear.slice is None else shape[1:])
 
 
-def _matrix_weights(weights: Weights) -> int:
-    return sum(math.prod(weights.shape(name)) for name in _matrix_names(weights))
-
-
-def _sampled_matrices(weights: Weights) -> Iterator[tuple[int, Any]]:
-    """(weights, some rows) of each of the layers' matrices."""
-    for name in _matrix_names(weights):
-        matrix = weights.tensor(name)
+def _sampled_matrices(weights: Weights, linears: Sequence[Linear]) -> Iterator[tuple[int, Any]]:
+    """(weights, some rows) of each of the blocks' matrices."""
+    for linear in linears:
+        matrix = linear.of(weights.tensor(linear.tensor))
         yield matrix.numel(), sampled(matrix).float().numpy()
 
 
-def _zero_fraction(weights: Weights) -> float:
-    """Zeros among the weights of the layers' matrices."""
-    zeros = sum(int((weights.tensor(name) == 0).sum()) for name in _matrix_names(weights))
-    return zeros / _matrix_weights(weights)
+def _zero_fraction(weights: Weights, linears: Sequence[Linear]) -> float:
+    """Zeros among the weights of the blocks' matrices."""
+    zeros = sum(int((linear.of(weights.tensor(linear.tensor)) == 0).sum()) for linear in linears)
+    return zeros / sum(_size(weights, linear) for linear in linears)
+
+
+def _changed_vectors(before: Weights, after: Weights) -> int:
+    """Norms and biases that are others than before, since scales or a rotation were folded into them."""
+    vectors = [name for name in before.files if len(before.shape(name)) == 1]
+    return sum(not before.tensor(name).float().equal(after.tensor(name).float()) for name in vectors)

@@ -6,6 +6,7 @@ holds, chosen before the integers are: what is packed later has the same scales.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,6 +110,21 @@ class Rounded:
     def stored(self) -> Integers:
         """The same as numpy arrays, for the file."""
         return Integers(self.bits, self.integers.numpy(), self.scales.numpy())
+
+
+def joined(matrices: Sequence[Rounded]) -> Rounded:
+    """The rows of several matrices as one: of experts that lie in one tensor."""
+    if len(matrices) == 1:
+        return matrices[0]
+    weights = sum(matrix.integers.numel() for matrix in matrices)
+    return Rounded(
+        matrices[0].bits,
+        torch.cat([matrix.integers for matrix in matrices]),
+        torch.cat([matrix.scales for matrix in matrices]),
+        sum(matrix.clipped * matrix.integers.numel() for matrix in matrices) / weights,
+        sum(matrix.squared_error for matrix in matrices),
+        sum(matrix.squares for matrix in matrices),
+    )
 
 
 def round_to_nearest(weight: torch.Tensor, grid: Grid, gram: torch.Tensor | None = None) -> Rounded:

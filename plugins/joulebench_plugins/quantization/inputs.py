@@ -1,18 +1,13 @@
-"""What calibration sees of the inputs of a layer's matrices."""
+"""What calibration sees of the inputs of a block's matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 
-from joulebench_plugins.shared.calibration.layers import DecoderLayers, States
-from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH
-
-#: Inputs by the module that they are shared with.
-LayerInputs: TypeAlias = Mapping[str, "Inputs"]
+from joulebench_plugins.shared.calibration.blocks import Block
+from joulebench_plugins.shared.decoder.model import Source
 
 
 @dataclass(slots=True)
@@ -48,16 +43,15 @@ class Inputs:
         return Inputs(self.count, self.magnitudes / scale, self.largest / scale, self.gram / scale / scale[:, None])
 
 
-def gathered(layers: DecoderLayers, layer: torch.nn.Module, states: States) -> dict[str, Inputs]:
-    """Run the states through a layer and sum up each distinct input of its matrices."""
-    sums: dict[str, Inputs] = {}
+def gathered(block: Block) -> dict[Source, Inputs]:
+    """Run the sequences through a block and sum up the inputs of each matrix; those that share them have one."""
+    sums: dict[Source, Inputs] = {}
 
-    def see(name: str, inputs: torch.Tensor) -> None:
+    def see(source: Source, inputs: torch.Tensor) -> None:
         seen = Inputs.of(inputs)
-        if name in sums:
-            sums[name].add(seen)
+        if source in sums:
+            sums[source].add(seen)
         else:
-            sums[name] = seen
+            sums[source] = seen
 
-    layers.watch(layer, states, dict.fromkeys(INPUT_SHARED_WITH.values()), see)
-    return sums
+    return {source: sums[first] for source, first in block.watch(see).items()}

@@ -70,13 +70,13 @@ def rounding_option(*choices: str) -> Option:
     return Option("rounding", "str", choices[0], "; ".join(words[choice] for choice in choices), choices=choices)
 
 
-def grid_fault(settings: Settings, widths: Iterable[int], hidden: int) -> str | None:
+def grid_fault(settings: Settings, widths: Iterable[int], hidden: object) -> str | None:
     """Why groups do not fit matrices of these widths, or ``None``."""
     group = int(settings["group"])
     if settings.get("rounding") != "none":
         for width in sorted(widths):
             if group and width % group:
                 return f"groups of {group} do not divide matrices that are {width} wide"
-    if settings["embedding"] == "int8" and hidden % BLOCK:
+    if settings["embedding"] == "int8" and isinstance(hidden, int) and hidden % BLOCK:
         return f"groups of {BLOCK} do not divide an embedding that is {hidden} wide"
     return None

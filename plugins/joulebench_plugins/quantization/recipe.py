@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,13 +13,13 @@ from joulebench_plugins.quantization.grid import Grid, Rounded, round_to_nearest
 from joulebench_plugins.quantization.inputs import Inputs
 from joulebench_plugins.quantization.rotation import Rotation
 from joulebench_plugins.shared.calibration.text import Calibration
+from joulebench_plugins.shared.decoder.model import Source
+from joulebench_plugins.shared.decoder.parts import BlockTensors
 
 #: Rounds a float32 matrix, by what calibration saw of its inputs if there was one.
 Round: TypeAlias = Callable[[torch.Tensor, "Inputs | None"], Rounded]
-#: Makes a layer that computes the same, and says what its matrices' inputs are then.
-Scale: TypeAlias = Callable[
-    [Mapping[str, torch.Tensor], Mapping[str, Inputs]], tuple[dict[str, torch.Tensor], dict[str, Inputs]]
-]
+#: Makes of a block one that computes the same, and of its matrices' inputs what they are then.
+Scale: TypeAlias = Callable[[BlockTensors, dict[Source, Inputs]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Recipe:
     calibration: Calibration | None = None
     scale: Scale | None = None
     round: Round | None = None
+    #: Columns that share a scale; matrices that they do not divide are left as they are.
+    group: int = 0
     #: Whether the embedding and the output head are rounded to 8 bits in groups of 32.
     embedding: bool = False
 
@@ -45,11 +47,10 @@ def by_nearest(grid: Grid) -> Round:
 
 
 def by_gptq(grid: Grid, damping: float, act_order: bool) -> Round:
-    """Round with GPTQ's corrections; the recipe must have a calibration."""
+    """Round with GPTQ's corrections; a matrix whose inputs were not seen by its weights alone."""
 
     def rounded(weight: torch.Tensor, inputs: Inputs | None) -> Rounded:
-        if inputs is None:
-            raise ValueError("GPTQ needs to know a matrix's inputs")
-        return round_and_correct(weight, inputs.gram, grid, damping, act_order)
+        gram = torch.eye(weight.shape[1]) if inputs is None else inputs.gram
+        return round_and_correct(weight, gram, grid, damping, act_order)
 
     return rounded

@@ -1,4 +1,4 @@
-"""Goes through a checkpoint by a recipe, layer by layer, and writes it anew."""
+"""Goes through a checkpoint by a recipe, block by block, and writes it anew."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from typing import Final
 
 import torch
 
-from joulebench_plugins.quantization.grid import Grid, Rounded, round_to_nearest
+from joulebench.errors import ArtifactError
+from joulebench_plugins.quantization.grid import Grid, Rounded, joined, round_to_nearest
 from joulebench_plugins.quantization.inputs import Inputs, gathered
 from joulebench_plugins.quantization.options import BLOCK
 from joulebench_plugins.quantization.recipe import Recipe
-from joulebench_plugins.shared.calibration.layers import DecoderLayers, States, embed
+from joulebench_plugins.quantization.rotation import Rotation
+from joulebench_plugins.shared.calibration.blocks import walk
 from joulebench_plugins.shared.calibration.text import calibration_tokens
-from joulebench_plugins.shared.llama.matrices import (
-    EMBEDDING,
-    FINAL_NORM,
-    HEAD,
-    INPUT_SHARED_WITH,
-    LAYER_PREFIX,
-    matrix_name,
-)
-from joulebench_plugins.shared.llama.shape import layer_shape
+from joulebench_plugins.shared.decoder.changes import Changes
+from joulebench_plugins.shared.decoder.model import Decoder, Linear, Source
+from joulebench_plugins.shared.decoder.parts import BlockTensors
 from joulebench_plugins.shared.tensors.integers import write_integers
 from joulebench_plugins.shared.tensors.weights import Weights, write_checkpoint
 
@@ -41,30 +37,29 @@ def rewrite(source: Path, output: Path, recipe: Recipe) -> None:
     with torch.inference_mode():
         made = _Rewriting(weights, recipe)
         made.run()
-    names = {name: name for name in weights.files}
-    if recipe.rotation is not None:
-        # The last norm is in the head now, so that a tied one is tied no longer.
-        names.setdefault(HEAD, EMBEDDING)
+    names = {name: name for name in weights.files} | made.untied
     untied = {"tie_word_embeddings": False} if recipe.rotation is not None else {}
     config = {**weights.config, "dtype": "float32", **untied}
     config.pop("torch_dtype", None)  # an older name of the same
     (output / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    write_checkpoint(weights, output, made.changed, names)
+    write_checkpoint(weights, output, made.changes.tensors, names)
     if made.rounded:
+        whole = {name: joined(matrices) for name, matrices in made.rounded.items()}
         write_integers(
             output,
             recipe.technique,
-            {name: matrix.stored() for name, matrix in made.rounded.items()},
-            {name: _notes(matrix) for name, matrix in made.rounded.items()},
+            {name: matrix.stored() for name, matrix in whole.items()},
+            {name: _notes(matrix, name in made.transposed) for name, matrix in whole.items()},
         )
 
 
-def _notes(rounded: Rounded) -> Mapping[str, float]:
+def _notes(rounded: Rounded, transposed: bool) -> Mapping[str, float]:
     """What cannot be seen any more in what is written."""
     return {
         "squared_error": _shortened(rounded.squared_error),
         "squares": _shortened(rounded.squares),
         "clipped": _shortened(rounded.clipped),
+        **({"transposed": True} if transposed else {}),
     }
 
 
@@ -74,83 +69,83 @@ def _shortened(value: float) -> float:
 
 
 class _Rewriting:
-    """One pass. ``changed`` are the new tensors, ``rounded`` those of them that are integers."""
+    """One pass. ``changes`` are the new tensors, ``rounded`` the matrices in those of them that are integers."""
 
     def __init__(self, weights: Weights, recipe: Recipe) -> None:
-        self._weights, self._recipe = weights, recipe
-        self.changed: dict[str, torch.Tensor] = {}
-        self.rounded: dict[str, Rounded] = {}
+        self._recipe = recipe
+        self._folder = weights.folder
+        self._decoder = Decoder(weights.folder, weights.files)
+        self.changes = Changes(weights)
+        self.rounded: dict[str, list[Rounded]] = {}
+        #: Tensors whose integers are (outputs, inputs) though they are stored as (inputs, outputs).
+        self.transposed: set[str] = set()
+        #: The name of a head that has become a tensor of its own, and the embedding's.
+        self.untied: dict[str, str] = {}
 
     def run(self) -> None:
-        """The outer tensors, then layer by layer, each on what the changed ones before it give."""
+        """The outer tensors, then block by block, each on what the changed ones before it give."""
         calibration = self._recipe.calibration
         # The text first: it is what is most likely refused.
-        sequences = None if calibration is None else calibration_tokens(self._weights.folder, calibration)
+        sequences = None if calibration is None else calibration_tokens(self._folder, calibration)
         self._outside()
-        count = layer_shape(self._weights.config).num_hidden_layers
         if sequences is None:
-            for index in range(count):
-                self._layer(index, {})
-            return
-        layers = DecoderLayers(self._weights.folder)
-        states = embed(self._weights, sequences, self.changed.get(EMBEDDING))
-        for index in range(count):
-            states = self._calibrated(index, layers, states)
+            for block in range(len(self._decoder.blocks)):
+                self._round(block, {})
+        else:
+            for running in walk(self._decoder, sequences, self.changes.read, str(self._folder)):
+                inputs = gathered(running)
+                if self._recipe.scale is not None:
+                    self._recipe.scale(self._block(running.index), inputs)
+                self._round(running.index, inputs)
+        if self._recipe.round is not None and not self.rounded:
+            raise ArtifactError(
+                f"has no linear layers that groups of {self._recipe.group} divide", where=str(self._folder)
+            )
 
     def _outside(self) -> None:
-        rotation = self._recipe.rotation
-        if rotation is not None:
-            table, norm = self._matrix(EMBEDDING), self._matrix(FINAL_NORM)
-            tied = HEAD not in self._weights.files or bool(self._weights.config.get("tie_word_embeddings"))
-            self.changed[HEAD] = rotation.head(table if tied else self._matrix(HEAD), norm)
-            self.changed[EMBEDDING] = rotation.embedding(table)
-            self.changed[FINAL_NORM] = torch.ones_like(norm)
+        embedding, head = self._decoder.embedding, self._decoder.head
+        if self._recipe.rotation is not None:
+            self._rotate(self._recipe.rotation, embedding, head)
         if self._recipe.embedding:
-            for name in (EMBEDDING, HEAD):
-                if name in self.changed or name in self._weights.files:
-                    table = self.changed.get(name)
-                    self._put(name, round_to_nearest(self._matrix(name) if table is None else table, _BYTES))
+            for name in dict.fromkeys((embedding, head, *self.untied)):
+                if name is not None:
+                    rounded = round_to_nearest(self.changes.read(name).float(), _BYTES)
+                    self.changes.tensors[name] = rounded.dense()
+                    self.rounded[name] = [rounded]
 
-    def _matrix(self, name: str) -> torch.Tensor:
-        return self._weights.matrix(name).float()
+    def _rotate(self, rotation: Rotation, embedding: str, head: str | None) -> None:
+        table = self.changes.weights.matrix(embedding).float()
+        norm = self._decoder.required(f"{rotation.final_norm}.weight")
+        scale = self.changes.read(norm).float()
+        if head is None or self.changes.weights.config.get("tie_word_embeddings"):
+            # The last norm is in the head now, so that a tied one is tied no longer.
+            head = head or self._decoder.head_parameter
+            self.untied = {head: embedding}
+            turned = rotation.head(table, scale)
+        else:
+            turned = rotation.head(self.changes.weights.matrix(head).float(), scale)
+        self.changes.tensors |= {
+            head: turned,
+            embedding: rotation.embedding(table),
+            norm: torch.full_like(scale, rotation.neutral),
+        }
+        for block in range(len(self._decoder.blocks)):
+            rotation.block(self._block(block))
 
-    def _stored(self, index: int) -> dict[str, torch.Tensor]:
-        """The layer's tensors, float32, rotated if they are to be."""
-        stored = {name: tensor.float() for name, tensor in self._weights.layer(index).items()}
-        if self._recipe.rotation is None:
-            return stored
-        turned = self._recipe.rotation.layer(stored)
-        self._keep(index, turned)
-        return turned
+    def _block(self, block: int) -> BlockTensors:
+        return BlockTensors(self._decoder, self.changes, block)
 
-    def _calibrated(self, index: int, layers: DecoderLayers, states: States) -> States:
-        stored = self._stored(index)
-        inputs = gathered(layers, layers.layer(index, stored), states)
-        made = self._layer(index, inputs, stored)
-        after = layers.run(layers.layer(index, made), states)
-        layers.forget(index)
-        return after
+    def _round(self, block: int, inputs: Mapping[Source, Inputs]) -> None:
+        if self._recipe.round is None:
+            return
+        for linear in self._decoder.linears:
+            if linear.block == block:
+                matrix = self.changes.matrix(linear).float().contiguous()
+                if self._recipe.group == 0 or matrix.shape[1] % self._recipe.group == 0:
+                    self._put(linear, self._recipe.round(matrix, inputs.get(linear.source)))
 
-    def _layer(
-        self, index: int, inputs: Mapping[str, Inputs], stored: Mapping[str, torch.Tensor] | None = None
-    ) -> Mapping[str, torch.Tensor]:
-        """Scale and round; returns the layer as it is written."""
-        stored = self._stored(index) if stored is None else stored
-        made = dict(stored)
-        if self._recipe.scale is not None:
-            made, inputs = self._recipe.scale(made, inputs)
-            self._keep(index, {name: tensor for name, tensor in made.items() if tensor is not stored[name]})
-        if self._recipe.round is not None:
-            for module, shared in INPUT_SHARED_WITH.items():
-                rounded = self._recipe.round(made[f"{module}.weight"], inputs.get(shared))
-                made[f"{module}.weight"] = self._put(matrix_name(index, module), rounded)
-        return made
-
-    def _keep(self, index: int, tensors: Mapping[str, torch.Tensor]) -> None:
-        for name, tensor in tensors.items():
-            self.changed[f"{LAYER_PREFIX}{index}.{name}"] = tensor
-
-    def _put(self, name: str, rounded: Rounded) -> torch.Tensor:
-        self.rounded[name] = rounded
-        self.changed[name] = rounded.dense()
-        return self.changed[name]
+    def _put(self, linear: Linear, rounded: Rounded) -> None:
+        self.rounded.setdefault(linear.tensor, []).append(rounded)
+        self.changes.put(linear, rounded.dense())
+        if linear.transposed:
+            self.transposed.add(linear.tensor)

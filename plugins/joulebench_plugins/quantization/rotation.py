@@ -11,30 +11,37 @@ learning of R1 and R2.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 
+from joulebench_plugins.shared.decoder.parts import BlockTensors, rows_of
+from joulebench_plugins.shared.decoder.roles import Roles
 from joulebench_plugins.shared.llama.shape import LayerShape
-
-_INNER_NORMS = {
-    "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
-}
-_OUTPUTS = ("self_attn.o_proj", "mlp.down_proj")
 
 
 class Rotation:
-    """R1 and R2 of a model, drawn by a seed: the same for the same shape, kind and seed.
+    """R1 and R2 of a model, drawn by a seed: the same for the same sizes, kind and seed.
+
+    R1 is ``hidden_size`` wide. R2 is drawn where the ``heads`` are said, whose values it turns.
 
     ``kind`` is ``hadamard`` (of the size's largest power of two, times a random orthogonal matrix
     of what is left, with random signs) or ``orthogonal`` (random throughout).
     """
 
-    def __init__(self, shape: LayerShape, kind: str, seed: int, heads: bool) -> None:
-        self._shape, self._kind, self._heads = shape, kind, heads
+    def __init__(self, roles: Roles, hidden_size: int, kind: str, seed: int, heads: LayerShape | None) -> None:
+        self._roles, self._heads, self._kind = roles, heads, kind
         self._random = torch.Generator().manual_seed(seed)
-        self._stream = self._drawn(shape.hidden_size)
+        self._stream = self._drawn(hidden_size)
+
+    @property
+    def final_norm(self) -> str:
+        """The norm before the output head, by its name in the model."""
+        return self._roles.final_norm
+
+    @property
+    def neutral(self) -> float:
+        """The weight of a norm that multiplies with 1."""
+        return 1 - self._roles.offset
 
     def embedding(self, table: torch.Tensor) -> torch.Tensor:
         """The embedding, whose rows are states."""
@@ -42,35 +49,38 @@ class Rotation:
 
     def head(self, table: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
         """The output head with the last norm's weight in it."""
-        return ((table.double() * norm.double()) @ self._stream).float()
+        return ((table.double() * (norm.double() + self._roles.offset)) @ self._stream).float()
 
-    def layer(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The layer's tensors, float32. Layers must come in order: an R2 is drawn for each."""
-        made = {name: tensor.double() for name, tensor in tensors.items()}
-        for norm, fed in _INNER_NORMS.items():
-            weight = made[f"{norm}.weight"]
-            for name in fed:
-                made[f"{name}.weight"] = (made[f"{name}.weight"] * weight) @ self._stream
-            made[f"{norm}.weight"] = torch.ones_like(weight)
-        for name in _OUTPUTS:
-            made[f"{name}.weight"] = self._stream.T @ made[f"{name}.weight"]
-            if f"{name}.bias" in made:
-                made[f"{name}.bias"] = made[f"{name}.bias"] @ self._stream
-        if self._heads:
-            self._turn_values(made)
-        return {name: tensor.float() for name, tensor in made.items()}
+    def block(self, tensors: BlockTensors) -> None:
+        """Rotate a block. They must come in order: an R2 is drawn for each."""
+        for norm, readers in self._roles.norms.items():
+            weight = tensors.get(f"{norm}.weight")
+            for module in tensors.there(readers):
+                whole = tensors.get(f"{module}.weight").double() * (weight.double() + self._roles.offset)
+                tensors.put(f"{module}.weight", (whole @ self._stream).float())
+            tensors.put(f"{norm}.weight", torch.full_like(weight, self.neutral))
+        for module in tensors.there(self._roles.writers):
+            tensors.put(f"{module}.weight", (self._stream.T @ tensors.get(f"{module}.weight").double()).float())
+            if tensors.has(f"{module}.bias"):
+                tensors.put(f"{module}.bias", (tensors.get(f"{module}.bias").double() @ self._stream).float())
+        if self._heads is not None and len(tensors.there((self._roles.value, self._roles.output))) == 2:
+            self._turn_values(tensors, self._heads)
 
-    def _turn_values(self, made: dict[str, torch.Tensor]) -> None:
-        size = self._shape.head_dim
+    def _turn_values(self, tensors: BlockTensors, shape: LayerShape) -> None:
+        size = shape.head_dim
         turn = self._drawn(size)
+        values = rows_of(self._roles, shape, "value")
         for kind in ("weight", "bias"):
-            name = f"self_attn.v_proj.{kind}"
-            if name in made:
-                rows = made[name].reshape(-1, size, *made[name].shape[1:])
-                made[name] = torch.einsum("hi...,ij->hj...", rows, turn).reshape(made[name].shape)
-        out = made["self_attn.o_proj.weight"]
-        turned = out.reshape(len(out), -1, size) @ turn
-        made["self_attn.o_proj.weight"] = turned.reshape(out.shape)
+            name = f"{values.module}.{kind}"
+            if tensors.has(name):
+                whole = tensors.get(name).double()
+                rows = values.of(whole)
+                heads = rows.reshape(-1, size, *rows.shape[1:])
+                rows.copy_(torch.einsum("hi...,ij->hj...", heads, turn).reshape(rows.shape))
+                tensors.put(name, whole.float())
+        output = tensors.get(f"{self._roles.output}.weight").double()
+        turned = output.reshape(len(output), -1, size) @ turn
+        tensors.put(f"{self._roles.output}.weight", turned.reshape(output.shape).float())
 
     def _drawn(self, size: int) -> torch.Tensor:
         if self._kind == "orthogonal":

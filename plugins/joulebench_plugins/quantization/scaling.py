@@ -7,30 +7,22 @@ values), the MLP's ``up`` projection (the product with the gate is linear in it)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import torch
 
 from joulebench_plugins.quantization.grid import Grid, round_to_nearest
-from joulebench_plugins.quantization.inputs import Inputs, LayerInputs
-from joulebench_plugins.shared.llama.matrices import INPUT_SHARED_WITH
+from joulebench_plugins.quantization.inputs import Inputs
+from joulebench_plugins.shared.decoder.model import Source
+from joulebench_plugins.shared.decoder.parts import BlockTensors, Rows, rows_of
+from joulebench_plugins.shared.decoder.roles import Roles
 from joulebench_plugins.shared.llama.shape import LayerShape
 
-#: A layer's tensors by their names inside of it, float32.
-Tensors: TypeAlias = Mapping[str, torch.Tensor]
 #: Gives scales for the inputs of some matrices that share them.
 Choose: TypeAlias = Callable[[Sequence[torch.Tensor], Inputs], torch.Tensor]
 
-#: What gives each distinct input of a layer's matrices.
-_SOURCES: Final[Mapping[str, str]] = {
-    "self_attn.q_proj": "input_layernorm",
-    "self_attn.o_proj": "self_attn.v_proj",
-    "mlp.gate_proj": "post_attention_layernorm",
-    "mlp.down_proj": "mlp.up_proj",
-}
-_NORMS: Final = ("input_layernorm", "post_attention_layernorm")
 #: Exponents that AWQ tries: the paper's grid of 20.
 _EXPONENTS: Final = tuple(step / 20 for step in range(20))
 _LEAST: Final = 1e-5
@@ -38,45 +30,68 @@ _LEAST: Final = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Chooses scales and folds them; ``everywhere`` or only where a norm feeds the matrices."""
+    """Chooses scales and folds them; with a ``shape`` everywhere, else only where a norm feeds the matrices."""
 
-    shape: LayerShape
+    roles: Roles
     choose: Choose
-    everywhere: bool
+    shape: LayerShape | None = None
 
-    def __call__(self, tensors: Tensors, inputs: LayerInputs) -> tuple[dict[str, torch.Tensor], dict[str, Inputs]]:
-        """The layer that computes the same, and what its matrices' inputs are then."""
-        made, seen = dict(tensors), dict(inputs)
-        for shared, source in _SOURCES.items():
-            if source not in _NORMS and not self.everywhere:
-                continue
-            fed = [name for name, first in INPUT_SHARED_WITH.items() if first == shared]
-            matrices = [made[f"{name}.weight"] for name in fed]
-            if source == "self_attn.v_proj":
-                row_scale, scale = self._of_values(matrices, seen[shared])
-            else:
-                row_scale = scale = self.choose(matrices, seen[shared])
-            for kind in ("weight", "bias"):
-                whole = f"{source}.{kind}"
-                if whole in made:
-                    rows = made[whole]
-                    made[whole] = rows / (row_scale if rows.ndim == 1 else row_scale[:, None])
-            for name in fed:
-                made[f"{name}.weight"] = made[f"{name}.weight"] * scale
-            seen[shared] = seen[shared].divided(scale)
-        return made, seen
+    def __call__(self, tensors: BlockTensors, inputs: dict[Source, Inputs]) -> None:
+        """Make the block one that computes the same; ``inputs`` become those that its matrices have then."""
+        for norm, readers in self.roles.norms.items():
+            matrices = tensors.there(readers)
+            if matrices and tensors.has(f"{norm}.weight"):
+                self._from_norm(tensors, norm, self._scaled(tensors, matrices, inputs))
+        if self.shape is not None:
+            self._behind_values(tensors, inputs, self.shape)
+            if self.roles.proportional and len(tensors.there((self.roles.up, self.roles.down))) == 2:
+                scale = self._scaled(tensors, [self.roles.down], inputs)
+                _divide_rows(tensors, rows_of(self.roles, self.shape, "up"), scale)
 
-    def _of_values(self, matrices: Sequence[torch.Tensor], inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale of each row of the values' projection, the same for each column of the output's).
+    def _scaled(
+        self, tensors: BlockTensors, modules: Sequence[str], inputs: dict[Source, Inputs], choose: Choose | None = None
+    ) -> torch.Tensor:
+        """Choose a scale for the inputs of ``modules`` and multiply their columns with it."""
+        seen = inputs[tensors.linears[modules[0]].source]
+        matrices = [tensors.get(f"{module}.weight") for module in modules]
+        scale = (choose or self.choose)(matrices, seen)
+        for module, matrix in zip(modules, matrices, strict=True):
+            tensors.put(f"{module}.weight", matrix * scale)
+        less = seen.divided(scale)
+        for module in modules:
+            inputs[tensors.linears[module].source] = less
+        return scale
 
-        Query heads that share a key/value head share its scales: chosen for their mean inputs.
-        """
-        heads = (self.shape.num_key_value_heads, self.shape.group, -1)
-        mean = inputs.magnitudes.view(heads).mean(1, keepdim=True)
-        alike = replace(inputs, magnitudes=mean.expand(heads[0], heads[1], -1).flatten())
-        own = self.choose(matrices, alike).view(heads)
-        shared = own.log().mean(1, keepdim=True).exp()
-        return shared.flatten(), shared.expand_as(own).flatten()
+    def _from_norm(self, tensors: BlockTensors, norm: str, scale: torch.Tensor) -> None:
+        offset = self.roles.offset
+        tensors.put(f"{norm}.weight", (tensors.get(f"{norm}.weight") + offset) / scale - offset)
+        if tensors.has(f"{norm}.bias"):
+            tensors.put(f"{norm}.bias", tensors.get(f"{norm}.bias") / scale)
+
+    def _behind_values(self, tensors: BlockTensors, inputs: dict[Source, Inputs], shape: LayerShape) -> None:
+        """Scale what the values feed: query heads that share a key/value head by its scales, for their mean inputs."""
+        if len(tensors.there((self.roles.value, self.roles.output))) < 2:
+            return
+        heads = (shape.num_key_value_heads, shape.group, -1)
+
+        def choose(matrices: Sequence[torch.Tensor], seen: Inputs) -> torch.Tensor:
+            mean = seen.magnitudes.view(heads).mean(1, keepdim=True)
+            alike = replace(seen, magnitudes=mean.expand(heads[0], heads[1], -1).flatten())
+            own = self.choose(matrices, alike).view(heads)
+            return own.log().mean(1, keepdim=True).exp().expand_as(own).flatten()
+
+        scale = self._scaled(tensors, [self.roles.output], inputs, choose)
+        _divide_rows(tensors, rows_of(self.roles, shape, "value"), scale.view(heads)[:, 0].flatten())
+
+
+def _divide_rows(tensors: BlockTensors, rows: Rows, scale: torch.Tensor) -> None:
+    """Divide what gives the inputs that were scaled."""
+    for kind in ("weight", "bias"):
+        name = f"{rows.module}.{kind}"
+        if tensors.has(name):
+            whole = tensors.get(name).clone()
+            rows.of(whole).div_(scale if whole.ndim == 1 else scale[:, None])
+            tensors.put(name, whole)
 
 
 def smoothing(strength: float) -> Choose:

@@ -30,8 +30,8 @@ from joulebench_plugins.quantization.options import (
     group_option,
 )
 from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
-from joulebench_plugins.shared.llama.configuration import UnfitModelError
-from joulebench_plugins.shared.llama.shape import LayerShape, layer_shape
+from joulebench_plugins.shared.decoder.roles import input_widths
+from joulebench_plugins.shared.llama.configuration import UnfitModelError, refuse_quantized
 
 if TYPE_CHECKING:
     from joulebench_plugins.quantization.grid import Grid
@@ -57,15 +57,19 @@ class RewritesWeights(ArtifactTechnique):
         return distribution_versions(LIBRARIES)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
-        """A llama-type model whose matrices the groups divide; a text that fits it."""
+        """A model whose matrices the groups divide, as far as that is known; a text that fits it."""
         try:
-            shape = layer_shape(config)
+            refuse_quantized(config)
+            self.require(settings, config)
+            fault = grid_fault(settings, input_widths(config), config.get("hidden_size"))
         except UnfitModelError as error:
             return str(error)
-        fault = grid_fault(settings, shape.input_widths, shape.hidden_size)
         if fault is None and self.calibrates(settings):
             fault = calibration_fault(settings, config)
         return fault
+
+    def require(self, settings: Settings, config: Mapping[str, object]) -> None:
+        """Raise :class:`UnfitModelError` for models that the technique does not know well enough."""
 
     def calibrates(self, settings: Settings) -> bool:
         """Whether these settings have a text read."""
@@ -76,12 +80,11 @@ class RewritesWeights(ArtifactTechnique):
         from joulebench_plugins.quantization.rewriting import rewrite
         from joulebench_plugins.shared.tensors.weights import Weights
 
-        shape = layer_shape(Weights(source).config)
-        rewrite(source, output, self.recipe(shape, settings))
+        rewrite(source, output, self.recipe(Weights(source).config, settings))
 
     @abstractmethod
-    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
-        """What is done to a checkpoint of this shape."""
+    def recipe(self, config: Mapping[str, object], settings: Settings) -> Recipe:
+        """What is done to a checkpoint of this configuration."""
 
     def evidence(self, before: Path, after: Path, settings: Settings) -> Mapping[str, Scalar]:
         """Number types, bits, integers, errors and bytes, from the files."""
@@ -104,11 +107,12 @@ class QuantizeRtn(RewritesWeights):
     summary = "rounds weights to nearest, in symmetric groups; packs exactly for all runtimes"
     options: ClassVar[tuple[Option, ...]] = (bits_option(8), group_option(32), clip_option("none"), EMBEDDING)
 
-    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
+    def recipe(self, config: Mapping[str, object], settings: Settings) -> Recipe:
         """Round."""
         from joulebench_plugins.quantization.recipe import Recipe, by_nearest
 
-        return Recipe(self.name, round=by_nearest(grid_of(settings)), embedding=settings["embedding"] == "int8")
+        grid = grid_of(settings)
+        return Recipe(self.name, round=by_nearest(grid), group=grid.group, embedding=settings["embedding"] == "int8")
 
 
 class QuantizeZeroQuant(QuantizeRtn):
@@ -145,13 +149,15 @@ class QuantizeGptq(RewritesWeights):
         *CALIBRATION,
     )
 
-    def recipe(self, shape: LayerShape, settings: Settings) -> Recipe:
+    def recipe(self, config: Mapping[str, object], settings: Settings) -> Recipe:
         """Calibrate, round with corrections."""
         from joulebench_plugins.quantization.recipe import Recipe, by_gptq
 
+        grid = grid_of(settings)
         return Recipe(
             self.name,
             calibration=Calibration.of(settings),
-            round=by_gptq(grid_of(settings), float(settings["damping"]), bool(settings["act_order"])),
+            round=by_gptq(grid, float(settings["damping"]), bool(settings["act_order"])),
+            group=grid.group,
             embedding=settings["embedding"] == "int8",
         )

@@ -25,6 +25,11 @@ def _workplace() -> Path:
     return folder
 
 
+def new_folder() -> Path:
+    """An empty folder that is there as long as this process."""
+    return Path(tempfile.mkdtemp(dir=_workplace()))
+
+
 @cache
 def tiny_checkpoint() -> Path:
     """The tiny checkpoint, written once in a process."""
@@ -66,7 +71,7 @@ def _converted(checkpoint: Path, formats: tuple[str, ...], settings: tuple[tuple
         not_here(str(error))
     artifact = as_artifact(CHECKPOINT, checkpoint)
     for step in steps:
-        output = Path(tempfile.mkdtemp(dir=_workplace()))
+        output = new_folder()
         registry.converter(step.name).convert(artifact.path, output, step.settings)
         artifact = as_artifact(step.target, output)
     return artifact

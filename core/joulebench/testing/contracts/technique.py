@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from joulebench.api import Artifact, ArtifactTechnique, Backend, RuntimeTechnique
 from joulebench.testing.contracts.backend import PROMPT, opened
@@ -17,7 +17,7 @@ from joulebench.testing.contracts.base import (
     require_available,
     subject_of,
 )
-from joulebench.testing.contracts.checkpoints import config_of, in_format, tiny_checkpoint
+from joulebench.testing.contracts.checkpoints import config_of, in_format, new_folder, tiny_checkpoint
 from joulebench.testing.contracts.files import content_hash, expect_whole, written
 
 
@@ -38,11 +38,11 @@ class ArtifactTechniqueContract(PluginContract):
                 "return None, or a sentence that says why not; a config may lack any key",
             )
 
-    def test_it_changes_the_model_and_leaves_its_source(self, plugin: Any, tmp_path: Path) -> None:
+    def test_it_changes_the_model_and_leaves_its_source(self, plugin: Any) -> None:
         """The weights in the output are others than in the source, which is what it was."""
         subject, technique = _on_disk(plugin)
         source = _source(subject, technique)
-        output = _applied(subject, source, tmp_path, "output")
+        output = _result(subject, source)
         expect(
             content_hash(source.path) == source.content_hash,
             "its source is not what it was",
@@ -59,18 +59,18 @@ class ArtifactTechniqueContract(PluginContract):
         """Results are cached under the hash of what goes in, so it must decide what comes out."""
         subject, technique = _on_disk(plugin)
         source = _source(subject, technique)
-        outputs = [_applied(subject, source, tmp_path, name) for name in ("first", "second")]
+        outputs = [_result(subject, source), _applied(subject, source, tmp_path, "second")]
         expect(
             content_hash(outputs[0]) == content_hash(outputs[1]),
             "two applications to one model differ",
             "take the seed from a setting, leave out time stamps",
         )
 
-    def test_its_evidence_is_plain_and_tells_a_change(self, plugin: Any, tmp_path: Path) -> None:
+    def test_its_evidence_is_plain_and_tells_a_change(self, plugin: Any) -> None:
         """Evidence of the changed model differs from that of a model that nobody touched."""
         subject, technique = _on_disk(plugin)
         source, settings = _source(subject, technique), subject.complete_settings()
-        output = _applied(subject, source, tmp_path, "output")
+        output = _result(subject, source)
         evidence = dict(technique.evidence(source.path, output, settings))
         expect_record(evidence, "evidence()")
         expect(bool(evidence), "its evidence is empty", "say what the files show: shares, types, bytes")
@@ -156,6 +156,19 @@ def _source(subject: Subject[Any], technique: ArtifactTechnique) -> Artifact:
     if fault:
         not_here(f"its check() refuses the model: {fault}")
     return in_format(checkpoint, (technique.accepts,), {})
+
+
+#: What techniques have made of a source, by class, settings and the source's hash: claims share it.
+_RESULTS: Final[dict[tuple[type, str, str], Path]] = {}
+
+
+def _result(subject: Subject[Any], source: Artifact) -> Path:
+    """The output of the technique for this source, made once in a process."""
+    settings = repr(sorted(subject.complete_settings().items()))
+    key = (type(subject.plugin), settings, source.content_hash)
+    if key not in _RESULTS:
+        _RESULTS[key] = _applied(subject, source, new_folder(), "output")
+    return _RESULTS[key]
 
 
 def _applied(subject: Subject[Any], source: Artifact, folder: Path, name: str) -> Path:

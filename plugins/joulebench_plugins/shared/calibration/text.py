@@ -10,6 +10,7 @@ from typing import Final
 
 from joulebench.api import Option, Settings
 from joulebench.errors import ArtifactError, ModelError
+from joulebench_plugins.shared.decoder.roles import context_length
 
 #: ``builtin:`` texts that quality is judged on.
 _JUDGED: Final = frozenset({"builtin:evaluation", "builtin:short", "builtin:prompts"})
@@ -52,12 +53,9 @@ def calibration_fault(settings: Settings, config: Mapping[str, object]) -> str |
     text, length = str(settings["calibration"]), int(settings["length"])
     if text in _JUDGED:
         return f"{text} is for judging a model, not for calibration; take builtin:calibration"
-    longest = config.get("max_position_embeddings")
-    if isinstance(longest, int) and length > longest:
+    longest = context_length(config)
+    if longest is not None and length > longest:
         return f"stretches of {length} tokens are longer than the model's context of {longest}"
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    if isinstance(window, int) and length > window:
-        return f"stretches of {length} tokens are longer than the sliding window of {window}"
     return None
 
 

@@ -13,10 +13,6 @@ from joulebench_plugins.shared.llama.rotary import ROPE_KINDS, Rope
 ARCHITECTURES: Final = ("LlamaForCausalLM",)
 
 
-#: Model types whose layers have the matrices of a llama and nothing else that depends on their sizes.
-_LAYER_TYPES: Final = ("llama", "mistral", "qwen2")
-
-
 @dataclass(frozen=True, slots=True)
 class LayerShape:
     """The sizes of decoder layers, under the names that transformers gives them."""
@@ -47,17 +43,6 @@ class LayerShape:
     def input_widths(self) -> frozenset[int]:
         """Columns that the matrices have."""
         return frozenset({self.hidden_size, self.query_width, self.intermediate_size})
-
-
-def layer_shape(config: Mapping[str, object]) -> LayerShape:
-    """The sizes in the ``config.json`` of a model that techniques rewrite.
-
-    Raises :class:`UnfitModelError` for other types of model and for quantized weights.
-    """
-    kind = config.get("model_type")
-    if kind not in _LAYER_TYPES:
-        raise UnfitModelError(f"takes models of type {', '.join(_LAYER_TYPES)}, not '{kind or 'unknown'}'")
-    return LayerShape(**_layer_sizes(config))
 
 
 def _layer_sizes(config: Mapping[str, object]) -> dict[str, int]:

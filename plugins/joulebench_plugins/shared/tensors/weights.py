@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,6 @@ from safetensors.torch import save_file
 from joulebench.api import Scalar
 from joulebench.checkpoint import INDEX_FILE, read_config, refuse_claims, weight_files
 from joulebench.errors import ModelError
-from joulebench_plugins.shared.llama.matrices import LAYER_PREFIX
 
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
 _COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})
@@ -64,18 +64,6 @@ class Weights:
         """The number type of a tensor in the file, as safetensors calls it: ``F32``, ``BF16``."""
         return str(self._holder(name).get_slice(name).get_dtype())
 
-    def layer(self, index: int) -> dict[str, torch.Tensor]:
-        """All tensors of a decoder layer as they are stored, by their names inside of it."""
-        prefix = f"{LAYER_PREFIX}{index}."
-        tensors = {
-            name.removeprefix(prefix): self.matrix(name)
-            for name in self.files
-            if name.startswith(prefix) and not name.endswith("rotary_emb.inv_freq")
-        }
-        if not tensors:
-            raise ModelError(f"has no tensors of layer {index}", where=str(self.folder))
-        return tensors
-
     def _holder(self, name: str) -> Any:
         file = self.files.get(name)
         if file is None:
@@ -118,11 +106,26 @@ def copy_side_files(source: Path, output: Path) -> None:
             shutil.copyfile(path, copy)
 
 
+def parameters(weights: Weights) -> int:
+    """Numbers in all tensors."""
+    return sum(prod(weights.shape(name)) for name in weights.files)
+
+
+def left_alone(weights: Weights, reached: Collection[str]) -> str:
+    """Names of matrices, and of tensors of more axes, that are not among ``reached``; numbers of layers as ``*``."""
+    counts: dict[str, int] = {}
+    for name in sorted(weights.files):
+        if name not in reached and len(weights.shape(name)) > 1:
+            pattern = re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
+            counts[pattern] = counts.get(pattern, 0) + 1
+    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in counts.items()) or "none"
+
+
 def sizes(before: Weights, after: Weights) -> dict[str, Scalar]:
     """Parameters, and bytes of the weight files."""
     counts: dict[str, Scalar] = {}
     for word, weights in (("before", before), ("after", after)):
-        counts[f"parameters_{word}"] = sum(prod(weights.shape(name)) for name in weights.files)
+        counts[f"parameters_{word}"] = parameters(weights)
         files = {weights.folder / file for file in weights.files.values()}
         counts[f"weights_bytes_{word}"] = sum(file.stat().st_size for file in files)
     return counts
