@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from joulebench.models.catalogue import Catalogue, read_catalogue
+from joulebench.errors import ModelError
+from joulebench.models.catalogue import Catalogue, read_catalogue, resolve_model
 from joulebench.models.hubcache import NAME
 from joulebench.models.published import PublishedModel, alscore
 from joulebench.plan.feasibility import FeasibilityJudge
@@ -127,6 +128,29 @@ def test_a_kind_is_listed_alone(cli: Cli, kind: str, key: str) -> None:
     listed = json.loads(cli("models", "list", "--kind", kind, "--json").stdout)
     assert list(listed) == [key]
     assert listed[key]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("phi-2", "shape:phi-2 has its size"),
+        ("phi-2", "models pin microsoft/phi-2"),
+        ("evabyte", "models show evabyte"),
+    ],
+)
+def test_as_a_source_a_published_model_says_what_to_name(catalogue: Catalogue, name: str, words: str) -> None:
+    with pytest.raises(ModelError, match="brings no weights") as caught:
+        resolve_model(name, catalogue, Path())
+    assert words in (caught.value.hint or "")
+
+
+def test_a_plan_says_what_is_unknown_of_a_model_that_is_not_fetched(cli: Cli) -> None:
+    answer = cli("plan", "one", "--set", "model.it.source=hf:acme/absent@main")
+    assert answer.code == 0
+    lines = answer.stdout.splitlines()
+    assert any(line.startswith("  ?     torch") for line in lines) or "not installed" in answer.stdout
+    assert "unknown until 'joulebench models fetch hf:acme/absent@main'" in answer.stdout
+    assert not any(line.startswith("  run ") for line in lines)
 
 
 def test_a_published_model_is_shown_with_its_sources_and_what_measures_it(cli: Cli) -> None:

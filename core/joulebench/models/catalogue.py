@@ -205,6 +205,8 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path, formats: Coll
 
 def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
     model = catalogue.models.get(source)
+    if model is None and source in catalogue.published:
+        raise _unfetchable(catalogue.published[source])
     if model is None:
         raise ModelError(
             f"unknown model '{source}'",
@@ -218,6 +220,15 @@ def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
     return ModelRef(
         source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes, file if there else None
     )
+
+
+def _unfetchable(model: PublishedModel) -> ModelError:
+    """What to name in place of a published model, of which the catalogue has facts and no files."""
+    ways = [] if model.shape is None else [f"shape:{model.shape} has its size and random weights"]
+    if model.hub is not None and not model.remote_code:
+        ways.append(f"'joulebench models pin {model.hub}' gives the source of its weights")
+    hint = "; ".join(ways) or f"'joulebench models show {model.name}' says why it cannot run"
+    return ModelError(f"the catalogue knows '{model.name}' and brings no weights of it", hint=hint)
 
 
 def _real(path: Path) -> Path:
