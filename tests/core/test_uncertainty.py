@@ -19,7 +19,6 @@ from joulebench.meter.uncertainty import (
     autocorrelation,
     interval_around,
     mean_interval,
-    mean_of_ratios_interval,
     positive,
     process_interval,
     quantile,
@@ -231,7 +230,6 @@ def test_a_positive_quantity_has_a_positive_interval() -> None:
 def test_ratios_without_work_or_with_one_block_have_no_interval() -> None:
     assert ratio_interval([1.0], [0.0]).flags == ("no_blocks",)
     assert ratio_interval([6.0], [2.0]).mean == 3.0
-    assert mean_of_ratios_interval([2.0, 9.0, 1.0], [1.0, 3.0, 0.0]).mean == pytest.approx(2.5)
 
 
 def test_quantiles_equal_numpys() -> None:

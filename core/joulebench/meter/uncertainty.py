@@ -407,14 +407,6 @@ def cell_interval(
     return positive(interval) if all(value >= 0 for value in values) else interval
 
 
-def mean_of_ratios_interval(
-    numerators: Sequence[float], denominators: Sequence[float], level: float = DEFAULT_LEVEL
-) -> Interval:
-    """Interval of the mean of the blocks' ratios; blocks with denominator 0 have none."""
-    pairs = zip(numerators, denominators, strict=True)
-    return mean_interval([y / x for y, x in pairs if x != 0], level)
-
-
 def quantile(values: Sequence[float], probability: float) -> float | None:
     """Quantile by linear interpolation between order statistics (Hyndman and Fan's type 7)."""
     if not values:

@@ -22,7 +22,6 @@ from typing import Final
 
 from joulebench.backendkit import cache_folder
 from joulebench.errors import ModelError, UnavailableError
-from joulebench.models.store import hash_file
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -140,9 +139,3 @@ def _passage(line: str, field: str, where: str) -> str:
         return str(json.loads(line)[field]).strip()
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"is not a JSON object with a '{field}'", where=where) from None
-
-
-def verify_wheel_file(file: WheelFile) -> bool | None:
-    """Whether the cached file still has its hash; ``None`` if it has not been fetched."""
-    path = wheel_file_path(file)
-    return hash_file(path) == file.sha256 if path.is_file() else None

@@ -15,10 +15,6 @@ from joulebench.models.shapes import with_layers
 from joulebench.profile.reading import Chain, Choice, Profile
 from joulebench.profile.values import complete
 
-#: Names of the axes in ``[[include]]`` and ``[[exclude]]``; settings go by their own names.
-AXES: Final = ("model", "technique", "backend", "device", "workload")
-
-
 #: Most values of an axis, and most combinations before include and exclude: more take years to run.
 MOST_VALUES: Final = 1000
 MOST_CELLS: Final = 10_000

@@ -6,16 +6,13 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any, Final
+from typing import Any
 
 from joulebench.errors import ProfileError, UnknownPluginError, nearest
 from joulebench.pluginkit.isolated import ChildJob, run_checks
 from joulebench.pluginkit.loading import ANSWER_S, IMPORT_BYTES, IMPORT_S
 from joulebench.pluginkit.results import CheckReport, CheckResult
 from joulebench.registry.discovery import ENTRY_POINT_GROUP, SHIPPED
-
-#: Time that a check may take, in seconds.
-LIMIT_S: Final = 60.0
 
 #: Settings of plugins by (kind, name).
 PluginSettings = Mapping[tuple[str, str], Mapping[str, Any]]

@@ -68,13 +68,6 @@ def _named(plugins: Iterable[Plugin], key: str, **more: Mapping[str, object]) ->
     return {"type": "object", "properties": exact, "additionalProperties": open_entry}
 
 
-def _switch(probe: Plugin) -> tuple[Option, ...]:
-    """``enabled``, which every probe has, unless it declares one of its own."""
-    if any(option.name == "enabled" for option in probe.options):
-        return ()
-    return (Option("enabled", "bool", True, "false leaves the probe out"),)
-
-
 def profile_schema(registry: Registry) -> dict[str, object]:
     """JSON schema (draft 2020-12) of a profile with the installed plugins."""
     reference = {"type": "object", "minProperties": 1, "description": "which backend is compared with"}

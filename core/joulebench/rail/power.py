@@ -42,19 +42,6 @@ class Constant(Part):
 
 
 @dataclass(frozen=True, slots=True)
-class PowerStep(Part):
-    """Power from ``start_s`` to ``end_s``, none before and after."""
-
-    start_s: float
-    power_w: float
-    end_s: float = math.inf
-
-    def energy_since_zero_j(self, t_s: float) -> float:
-        """Power times the time within the step."""
-        return self.power_w * max(0.0, min(t_s, self.end_s) - self.start_s)
-
-
-@dataclass(frozen=True, slots=True)
 class Line(Part):
     """Power on a straight line from ``from_w`` at ``start_s`` to ``to_w`` at ``end_s``; else none.
 
@@ -123,7 +110,6 @@ class Noise(Part):
     """
 
     def __init__(self, sd_w: float, correlation_s: float, grid_s: float, seed: int) -> None:
-        self._sd_w = sd_w
         self._grid_s = grid_s
         self._keep = math.exp(-grid_s / correlation_s)
         self._fresh = sd_w * math.sqrt(1 - self._keep**2)

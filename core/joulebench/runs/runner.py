@@ -87,7 +87,6 @@ class Run:
         self._files = ProfileFiles(profile, catalogue, registry.profile_dirs(), watcher.say)
         self._preparation = Preparation(profile, plan, registry, catalogue, self._files, watcher.say)
         self._protocol = profile.measurement
-        self._instruments = instruments
         self._seed = self._protocol.seed
         machine = describe_machine()
         state = preflight()

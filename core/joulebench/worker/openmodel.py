@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from joulebench.api import (
     Artifact,
@@ -29,6 +29,9 @@ from joulebench.worker.memory import memory_now, reset_peak, resident_in_files, 
 from joulebench.worker.recording import RequestRecorder, cost_reader
 from joulebench.worker.reference import compare, keep_reference, prompt_tokens
 from joulebench.worker.tokenizer import CheckpointTokenizer, SessionTokenizer, TextTokenizer
+
+if TYPE_CHECKING:
+    from joulebench.meter.live.sampler import SourceSpec
 
 
 class OpenModel:
@@ -209,11 +212,12 @@ class OpenModel:
         }
 
 
-def _of_process(source: Mapping[str, Any], pid: int) -> dict[str, object]:
+def _of_process(source: Mapping[str, Any], pid: int) -> SourceSpec:
     """A source with the process that runs the model filled in."""
-    return {
+    own = {
         key: value.replace(PID_FIELD, str(pid)) if isinstance(value, str) else value for key, value in source.items()
     }
+    return cast("SourceSpec", own)
 
 
 def _runtime_techniques(

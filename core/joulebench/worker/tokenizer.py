@@ -49,11 +49,6 @@ class CheckpointTokenizer:
         self._chat = None if template is None else ChatTemplate(template, names, str(folder))
         self.eos_tokens = _eos(folder)
 
-    @property
-    def has_template(self) -> bool:
-        """Whether the checkpoint has a chat template."""
-        return self._chat is not None
-
     def encode(self, text: str, chat: bool) -> list[int]:
         """Token ids of a text; ``chat`` puts it through the model's template as a user's turn."""
         if chat and self._chat is not None:

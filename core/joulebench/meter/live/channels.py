@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from joulebench.api import Channel, FileSource, ReaderSource
+
+if TYPE_CHECKING:
+    from joulebench.meter.live.sampler import GroupSpec, SourceSpec
 
 PID_FIELD = "{pid}"
 
@@ -28,7 +31,7 @@ def of_machine(channel: Channel) -> bool:
     return has_one_reader(channel) and not of_process(channel)
 
 
-def source_spec(index: int, source: FileSource | ReaderSource, pid: int | str | None) -> dict[str, Any]:
+def source_spec(index: int, source: FileSource | ReaderSource, pid: int | str | None) -> SourceSpec:
     """The source as a JSON value for :mod:`joulebench.meter.live.sampler`.
 
     :data:`PID_FIELD` in place of a process id leaves it to be filled in.
@@ -52,14 +55,14 @@ def source_spec(index: int, source: FileSource | ReaderSource, pid: int | str | 
 
 def sampling_groups(
     channels: Sequence[Channel], pid: int | None, only: Collection[int] | None = None
-) -> list[dict[str, Any]]:
+) -> list[GroupSpec]:
     """Sources by sampling period, the fastest first; of the channels with the indices ``only``, or all.
 
     Without a process (an idle window), channels in files of the worker are left out; readers get
     an empty process id and know what that means. The channels of one reader are read together, as
     often as the fastest of them.
     """
-    by_period: dict[int, list[dict[str, Any]]] = {}
+    by_period: dict[int, list[SourceSpec]] = {}
     fastest_hz: dict[tuple[str, str], float] = {}
     for channel in channels:
         if isinstance(source := channel.source, ReaderSource):
@@ -87,7 +90,7 @@ def edge_channels(channels: Sequence[Channel]) -> list[int]:
     ]
 
 
-def edge_specs(channels: Sequence[Channel], pid: int | str | None) -> list[dict[str, Any]]:
+def edge_specs(channels: Sequence[Channel], pid: int | str | None) -> list[SourceSpec]:
     """Sources of the energy counters, for :func:`joulebench.meter.live.sampler.edge_reader`."""
     return [source_spec(index, channels[index].source, pid) for index in edge_channels(channels)]
 

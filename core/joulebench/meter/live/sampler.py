@@ -20,7 +20,34 @@ from operator import index as index_of
 TYPE_CHECKING = False  # as in typing, whose import would cost the sampler milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypedDict, final
+
+    @final
+    class FileSpec(TypedDict):
+        """A file and where its number stands, as a value of JSON: a :class:`joulebench.api.FileSource`."""
+
+        channel: int
+        path: str
+        key: str | None
+        columns: list[int]
+        after: str | None
+
+    @final
+    class ReaderSpec(TypedDict):
+        """A reader and which of its numbers, as a value of JSON: a :class:`joulebench.api.ReaderSource`."""
+
+        channel: int
+        factory: str
+        argument: str
+        item: int
+
+    SourceSpec = FileSpec | ReaderSpec
+
+    class GroupSpec(TypedDict):
+        """Sources that are read at one rate."""
+
+        period_ns: int
+        sources: list[SourceSpec]
 
     #: A number, or it with the moment of which it tells (``time.perf_counter_ns()``).
     Item = int | tuple[int, int] | None
@@ -171,7 +198,7 @@ class Group:
 
     __slots__ = ("_files", "_objects", "_resting", "_slow", "due_ns", "period_ns")
 
-    def __init__(self, period_ns: int, sources: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, period_ns: int, sources: Sequence[SourceSpec]) -> None:
         self.period_ns = period_ns
         self.due_ns = 0
         self._files: list[tuple[int, FileReader | None]] = []
@@ -250,7 +277,7 @@ def _whole(value: Any) -> int | None:
     return None if whole is None or not -(1 << 63) <= whole < 1 << 63 else whole
 
 
-def edge_reader(sources: Sequence[dict[str, Any]]) -> Callable[[], list[int | None]]:
+def edge_reader(sources: Sequence[SourceSpec]) -> Callable[[], list[int | None]]:
     """A function that reads all sources now, in order: ``() -> list[int | None]``."""
     group = Group(0, sources)
     order = {source["channel"]: place for place, source in enumerate(sources)}

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from joulebench.api import Channel
 from joulebench.errors import UnavailableError
@@ -339,7 +339,7 @@ def _ring_memory(size: int) -> int:
 
 
 def _start(
-    ring_handle: int, groups: list[dict[str, Any]], errors: IO[str], *, patient: bool
+    ring_handle: int, groups: list[ring.GroupSpec], errors: IO[str], *, patient: bool
 ) -> subprocess.Popen[bytes]:
     needs_modules = any("factory" in source for group in groups for source in group["sources"])
     job = {

@@ -48,11 +48,6 @@ class Integers:
         """Neighbours in a row that share a scale."""
         return int(self.integers.shape[1] // self.scales.shape[1])
 
-    @property
-    def container_bits(self) -> int:
-        """Bits of the block types that runtimes have kernels for: 4 or 8."""
-        return 4 if self.bits <= 4 else 8
-
     def dense(self) -> Array:
         """Integer × scale as float32, which holds the product of 8 and 11 bits exactly."""
         return self.integers.astype("<f4") * self.scales_of_blocks(1).astype("<f4")
