@@ -102,6 +102,42 @@ def test_a_reset_forgets_and_scores_are_those_of_the_logits(opened: Open, name: 
     assert session.score(text) == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize(("name", "pieces"), [("tiny-mamba", False), ("tiny-mamba2", True), ("tiny-gemma2", True)])
+def test_a_text_is_read_in_pieces_by_models_that_go_on_from_one(
+    opened: Open, name: str, pieces: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = opened(name)
+    whole = session.logits(PROMPT)
+    monkeypatch.setattr("joulebench_plugins.torch.session._SCORE_CHUNK", 7)
+    assert Reader(session.model).goes_on_in_pieces is pieces
+    assert np.abs(session.logits(PROMPT) - whole).max() < 1e-5 * np.ptp(whole)
+
+
+@pytest.mark.parametrize("name", every_family())
+def test_every_family_has_embeddings_and_can_be_trained(opened: Open, name: str) -> None:
+    session = opened(name, optimizer="sgd", learning_rate=1e-2)
+    assert len(session.encode(PROMPT)) == session.model.config.hidden_size
+    before = -sum(session.score(PROMPT)) / (len(PROMPT) - 1)
+    first = session.train_step(PROMPT)
+    assert first == pytest.approx(before, rel=0.1)  # some families drop numbers at random while they are trained
+    for _ in range(4):
+        session.train_step(PROMPT)
+    assert -sum(session.score(PROMPT)) / (len(PROMPT) - 1) < before
+
+
+@pytest.mark.parametrize("name", every_family("tiny-rwkv"))
+def test_operators_of_every_family_are_its_layers_and_what_stands_around_them(opened: Open, name: str) -> None:
+    session = opened(name)
+    operators = {kernel.name: kernel for kernel in session.operators(20)}
+    whole = sum(kernel.per_token for kernel in operators.values() if kernel.name.startswith("layer"))
+    if "q_proj" not in operators:
+        assert whole == session.model.config.num_hidden_layers
+    assert {"embedding", "head"} <= operators.keys()
+    for kernel in operators.values():
+        kernel.run(kernel.per_token)
+        assert kernel.bytes_moved is not None
+
+
 # -- what is counted --------------------------------------------------------------------------
 
 F32 = 4

@@ -174,7 +174,7 @@ class TorchSession(BackendSession):
         """An empty cache for a text, and how many of its tokens are read at once."""
         if self._caches is not None:
             return self._caches.for_text(tokens), self._caches.chunk
-        return self._reader.new(), _SCORE_CHUNK
+        return self._reader.new(), _SCORE_CHUNK if self._reader.goes_on_in_pieces else tokens
 
     def encode(self, tokens: Sequence[int]) -> Sequence[float]:
         """The mean of the last hidden states over the sequence."""

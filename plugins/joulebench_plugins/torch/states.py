@@ -7,6 +7,7 @@ the logits under the argument's name (RWKV, xLSTM). Or nothing: then the whole t
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ _CONTEXTS: Final = ("max_position_embeddings", "max_seq_len")
 _STATE: Final = "state"
 _OWN_STATE: Final = "a state of its own"
 _NOTHING: Final = "nothing"
+#: Tokens of a text that is read whole and in two pieces, and how far the logits may be apart, as a share of their
+#: range: this, or so many roundings of the number type.
+_TRIED: Final = 24
+_LEAST_TOLERANCE: Final = 1e-4
+_ROUNDINGS: Final = 8
 
 
 def context_length(config: Any) -> int | None:
@@ -70,6 +76,26 @@ class Reader:
         if self.interface.takes_cache:
             return transformers.DynamicCache(config=self._model.config)
         return None
+
+    @functools.cached_property
+    def goes_on_in_pieces(self) -> bool:
+        """Whether a text may be read piece by piece: tried once, since some recurrences begin anew with each piece.
+
+        Keys and values of earlier pieces are seen by all attention, so that only models with states are tried.
+        """
+        kept = self.kept()
+        if not kept:
+            return False  # each piece would be read with all that is before it
+        if not any(_STATE in what for what in kept):
+            return True
+        vocabulary = self._model.config.get_text_config(decoder=True).vocab_size
+        ids = (torch.arange(_TRIED, device=self._model.device) * 7 % vocabulary)[None]
+        with torch.inference_mode():
+            whole, _ = self.read(ids, self.new())
+            first, memory = self.read(ids[:, : _TRIED // 2], self.new())
+            second, _ = self.read(ids[:, _TRIED // 2 :], memory)
+        off = (torch.cat([first, second], dim=1) - whole).abs().max() / (whole.max() - whole.min())
+        return bool(off <= max(_LEAST_TOLERANCE, _ROUNDINGS * torch.finfo(whole.dtype).eps))
 
     def kept(self) -> dict[str, int]:
         """How many layers keep what, in words; empty for a model that keeps nothing."""

@@ -54,14 +54,14 @@ class _Layer:
 
 def whole_layers(model: Any, context: int, device: torch.device) -> list[Kernel]:
     """Each kind of layer, the embedding, the last norm and the head, for a token after ``context`` positions."""
-    layers = _layers(model)
-    reader = Reader(model)
-    if layers is None or not reader.interface.takes_cache:
+    decoder, reader = _decoder(model), Reader(model)
+    if decoder is None or not reader.interface.takes_cache:
         raise JoulebenchError(
             f"the layers of a {type(model).__name__} cannot be run one by one",
             hint="leave the workload 'operators' out",
         )
-    ends = _ends(model)
+    layers = next(part for part in decoder.children() if _is_list_of(part, _layer_count(model)))
+    ends = _ends(model, decoder)
     with torch.inference_mode():
         text = torch.zeros((1, context), dtype=torch.long, device=device)
         _, memory = reader.read(text, reader.new(), last=True)
@@ -85,16 +85,27 @@ def whole_layers(model: Any, context: int, device: torch.device) -> list[Kernel]
     ]
 
 
-def _layers(model: Any) -> Sequence[Any] | None:
-    """The list of modules that has as many as the configuration has layers."""
+def _decoder(model: Any) -> Any:
+    """The module that has the list of as many layers as the configuration says, and what stands around them."""
+    count = _layer_count(model)
+    for module in model.base_model.modules():
+        if any(_is_list_of(part, count) for part in module.children()):
+            return module
+    return None
+
+
+def _layer_count(model: Any) -> int | None:
     count = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
-    lists = (module for module in model.base_model.modules() if isinstance(module, torch.nn.ModuleList))
-    return next((layers for layers in lists if len(layers) == count), None)
+    return count if isinstance(count, int) else None
 
 
-def _ends(model: Any) -> dict[str, list[Any]]:
+def _is_list_of(module: Any, count: int | None) -> bool:
+    return isinstance(module, torch.nn.ModuleList) and len(module) == count
+
+
+def _ends(model: Any, decoder: Any) -> dict[str, list[Any]]:
     """What a token passes before and after the layers, by the operator's name."""
-    norms = [module for name, module in model.base_model.named_children() if "norm" in name or name.startswith("ln_")]
+    norms = [module for name, module in decoder.named_children() if "norm" in name or name.startswith("ln_")]
     ends = {"embedding": [model.get_input_embeddings()], "norm": norms, "head": [model.get_output_embeddings()]}
     return {name: [module for module in modules if module is not None] for name, modules in ends.items()}
 
