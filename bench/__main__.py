@@ -8,7 +8,7 @@ import sys
 #: In the order of their length; each module has a ``main()`` that prints what it measured.
 BENCHMARKS = ("start_up", "empty_window", "sampler", "worker_protocol", "report", "decode_rate")
 #: Only by name: what downloads, and what measures no time.
-ON_REQUEST = ("installs", "coverage", "verdicts", "faulty_counters")
+ON_REQUEST = ("installs", "coverage", "verdicts", "faulty_counters", "causal_models")
 
 
 def main() -> None:

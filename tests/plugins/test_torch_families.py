@@ -14,7 +14,8 @@ pytest.importorskip("transformers")
 import numpy as np
 
 import joulebench_profiles
-from joulebench.api import Artifact
+from joulebench.api import Artifact, Traffic
+from joulebench.errors import ModelError
 from joulebench.models.catalogue import read_catalogue
 from joulebench_plugins.torch.backend import TorchBackend
 from joulebench_plugins.torch.session import TorchSession
@@ -136,6 +137,38 @@ def test_operators_of_every_family_are_its_layers_and_what_stands_around_them(op
     for kernel in operators.values():
         kernel.run(kernel.per_token)
         assert kernel.bytes_moved is not None
+
+
+SMALL = {"vocab_size": 512, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}
+
+
+def saved(folder: Path, kind: str, **config: object) -> Path:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config)).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_keeps_nothing_is_read_whole_for_each_token(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "openai-gpt", **SMALL)
+    with TorchBackend().open(Artifact("hf", folder, "", 0), "cpu", {"threads": 1}) as session:
+        assert isinstance(session, TorchSession)
+        written = generated(session, PROMPT)
+        logits = session.logits([*PROMPT, *written[:-1]])
+        assert logits[len(PROMPT) - 1 :].argmax(-1).tolist() == written
+        assert session.facts()["cache_layers"] == "nothing: the whole text is read for each token"
+        assert session.memory().kv_used_bytes == 0
+        assert session.traffic() == Traffic()
+
+
+def test_a_model_whose_tokens_see_those_after_them_is_refused(tmp_path: Path) -> None:
+    folder = saved(
+        tmp_path, "xlnet", vocab_size=512, d_model=64, n_layer=2, n_head=4, d_inner=128, initializer_range=0.2
+    )
+    with pytest.raises(ModelError, match="its tokens see those after them"):
+        TorchBackend().open(Artifact("hf", folder, "", 0), "cpu", {"threads": 1})
 
 
 # -- what is counted --------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from joulebench.api import BackendSession, Kernel, MemoryUse, Scalar, Traffic
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.torch.contextual import SparseMlps
 from joulebench_plugins.torch.kvcaches.opening import Caches
+from joulebench_plugins.torch.layerkinds import PLAIN_TYPES
 from joulebench_plugins.torch.memory import cache_bytes, cache_bytes_used, weight_bytes
 from joulebench_plugins.torch.states import Reader, context_length
 from joulebench_plugins.torch.weightcount import can_train, weight_facts
@@ -38,6 +39,8 @@ class TorchSession(BackendSession):
         self.model = model
         config = model.config.get_text_config(decoder=True)
         self._reader = Reader(model)
+        # What everybody runs is proved by tests; another class of transformers may not fit its own caches.
+        self._step_off = None if config.model_type in PLAIN_TYPES else self._reader.try_step()
         self.vocabulary_size = int(config.vocab_size)
         limit = context_length(config)
         if cache == "static":
@@ -219,20 +222,20 @@ class TorchSession(BackendSession):
             torch.cuda.synchronize(self._device)
 
     def memory(self) -> MemoryUse:
-        """Weights and KV cache by their storages; the workspace is not known."""
+        """Weights, and keys and values (or states) by their storages; the workspace is not known."""
+        # Of a model that keeps nothing, the text itself stands in its place.
+        kept = None if self._reader.interface.argument is None else self._cache
         return MemoryUse(
             weights_bytes=weight_bytes(self.model),
-            kv_allocated_bytes=cache_bytes(self._cache),
+            kv_allocated_bytes=cache_bytes(kept),
             kv_used_bytes=(
-                cache_bytes_used(self._cache, self._length)
-                if self._caches is None
-                else self._caches.used_bytes(self._cache)
+                cache_bytes_used(kept, self._length) if self._caches is None else self._caches.used_bytes(self._cache)
             ),
             device_peak_bytes=self._device_peak_bytes(),
         )
 
     def traffic(self) -> Traffic:
-        """Of one token, by the model's parameters; the cache holds the model's number type.
+        """Of one token, by the model's parameters and what a short text leaves in its cache.
 
         What a compressed cache reads is not so many bytes for each position before the token, and
         what a sparse MLP computes depends on the token: those figures are ``None``.
@@ -278,14 +281,13 @@ class TorchSession(BackendSession):
 
     def facts(self) -> Mapping[str, Scalar]:
         """What the loaded model says of itself, not what was asked for."""
-        kept = self._reader.kept()
         return {
             **weight_facts(self.model),
             "attention": self.model.config._attn_implementation if self._reader.has_attention() else "none",
             "cache": self._kind,
-            "cache_layers": ", ".join(f"{count} × {kept}" if count > 1 else kept for kept, count in kept.items())
-            or None,
+            "cache_layers": _joined(self._reader.kept()),
             "context_length": self.context_length,
+            "step_off": self._step_off,
             "compiled": self._compiled,
             "device": str(self._device),
             "threads": torch.get_num_threads(),
@@ -310,3 +312,9 @@ class TorchSession(BackendSession):
         self._decode = self._cache = self._optimizer = self.model = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _joined(kept: Mapping[str, int]) -> str:
+    """What layers keep, with their numbers."""
+    words = [f"{count} × {what}" if count > 1 else what for what, count in kept.items()]
+    return ", ".join(words) or "nothing: the whole text is read for each token"

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 import transformers
+
+from joulebench.errors import ModelError
 
 #: Arguments of a ``forward`` that take a ``Cache``: renamed within transformers 5.
 _CACHES: Final = ("cache", "past_key_values", "cache_params")
@@ -31,12 +33,14 @@ _NOTHING: Final = "nothing"
 _TRIED: Final = 24
 _LEAST_TOLERANCE: Final = 1e-4
 _ROUNDINGS: Final = 8
+#: A share of that range that no rounding makes.
+_SEES_LATER: Final = 0.05
 
 
 def context_length(config: Any) -> int | None:
     """Positions that a model takes, by its configuration; ``None`` where nothing limits them."""
     limits = (getattr(config, name, None) for name in _CONTEXTS)
-    return next((int(limit) for limit in limits if isinstance(limit, int)), None)
+    return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Interface:
     takes_positions: bool
     #: Whether it can leave out the logits of all but the last tokens.
     keeps_logits: bool
+    #: Whether it can be told to remember or not.
+    takes_use_cache: bool
 
     @classmethod
     def of(cls, model: Any) -> Interface:
@@ -61,7 +67,8 @@ class Interface:
         takes_cache = argument in _CACHES and (supports is None or bool(supports()))
         # Other models count positions as they like: RoBERTa begins at its padding token's id.
         rotary = hasattr(getattr(model, "base_model", None), "rotary_emb")
-        return cls(argument, takes_cache, rotary and "position_ids" in names, "logits_to_keep" in names)
+        takes_positions = rotary and "position_ids" in names
+        return cls(argument, takes_cache, takes_positions, "logits_to_keep" in names, "use_cache" in names)
 
 
 class Reader:
@@ -77,6 +84,27 @@ class Reader:
             return transformers.DynamicCache(config=self._model.config)
         return None
 
+    def try_step(self) -> float:
+        """How far a step's logits are from those of the whole text, as a share of their range.
+
+        A model that fails to go on from what it remembers is from now on read from the start for each token.
+        Raises :class:`ModelError` for one whose tokens see those after them.
+        """
+        ids = self._trial_ids()
+        half = ids.shape[1] // 2
+        with torch.inference_mode():
+            whole = self._read_anew(ids)
+            try:
+                first, memory = self.read(ids[:, :half], self.new())
+                step, _ = self.read(ids[:, half : half + 1], memory, torch.full((1, 1), half, device=ids.device))
+            except Exception:  # of classes that no longer fit transformers' caches, whatever they raise
+                self.interface = replace(self.interface, argument=None, takes_cache=False)
+                first = self._read_anew(ids[:, :half])
+                step = self._read_anew(ids[:, : half + 1])[:, -1:]
+        if _apart(first, whole[:, :half], whole) > _SEES_LATER:
+            raise ModelError(f"a {type(self._model).__name__} is no causal model here: its tokens see those after them")
+        return _apart(step, whole[:, half : half + 1], whole)
+
     @functools.cached_property
     def goes_on_in_pieces(self) -> bool:
         """Whether a text may be read piece by piece: tried once, since some recurrences begin anew with each piece.
@@ -88,14 +116,24 @@ class Reader:
             return False  # each piece would be read with all that is before it
         if not any(_STATE in what for what in kept):
             return True
-        vocabulary = self._model.config.get_text_config(decoder=True).vocab_size
-        ids = (torch.arange(_TRIED, device=self._model.device) * 7 % vocabulary)[None]
+        ids = self._trial_ids()
+        half = ids.shape[1] // 2
         with torch.inference_mode():
             whole, _ = self.read(ids, self.new())
-            first, memory = self.read(ids[:, : _TRIED // 2], self.new())
-            second, _ = self.read(ids[:, _TRIED // 2 :], memory)
-        off = (torch.cat([first, second], dim=1) - whole).abs().max() / (whole.max() - whole.min())
-        return bool(off <= max(_LEAST_TOLERANCE, _ROUNDINGS * torch.finfo(whole.dtype).eps))
+            first, memory = self.read(ids[:, :half], self.new())
+            second, _ = self.read(ids[:, half:], memory)
+        off = _apart(torch.cat([first, second], dim=1), whole, whole)
+        return off <= max(_LEAST_TOLERANCE, _ROUNDINGS * float(torch.finfo(whole.dtype).eps))
+
+    def _trial_ids(self) -> torch.Tensor:
+        vocabulary = self._model.config.get_text_config(decoder=True).vocab_size
+        return (torch.arange(_TRIED, device=self._model.device) * 7 % vocabulary)[None]
+
+    def _read_anew(self, ids: torch.Tensor) -> torch.Tensor:
+        """Logits of a text without anything remembered."""
+        arguments = {"use_cache": False} if self.interface.takes_use_cache else {}
+        logits: torch.Tensor = self._model(input_ids=ids, **arguments).logits
+        return logits[:, -ids.shape[1] :]
 
     def kept(self) -> dict[str, int]:
         """How many layers keep what, in words; empty for a model that keeps nothing."""
@@ -117,13 +155,18 @@ class Reader:
         arguments: dict[str, Any] = {"logits_to_keep": 1} if last and interface.keeps_logits else {}
         if interface.argument is None:
             text = ids if memory is None else torch.cat([memory, ids], dim=1)
-            logits = self._model(input_ids=text, **arguments).logits
+            logits = self._read_anew(text)
             return logits[:, -1:] if last else logits[:, -ids.shape[1] :], text
         if interface.takes_positions:
             arguments["position_ids"] = positions
         result = self._model(input_ids=ids, use_cache=True, **{interface.argument: memory}, **arguments)
         logits = result.logits[:, -1:] if last else result.logits
         return logits, memory if interface.takes_cache else result[interface.argument]
+
+
+def _apart(logits: torch.Tensor, others: torch.Tensor, whole: torch.Tensor) -> float:
+    """The largest difference between logits, as a share of the range of all."""
+    return float((logits - others).abs().max() / (whole.max() - whole.min()))
 
 
 def _words(layer: Any) -> str:
