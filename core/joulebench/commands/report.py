@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -100,6 +101,8 @@ def report(
     read = open_sessions(sessions, lambda text: click.echo(text, err=True))
     if cells:
         read = _with_cells(read, cells)
+    # Large sessions make many values and no circles of them; looking for some would take a tenth of the time.
+    gc.disable()
     try:
         content = _rendered(renderer, read, settings)
     except (JoulebenchError, OSError):
@@ -109,6 +112,8 @@ def report(
             raise
         doing = f"the '{name}' report of {', '.join(str(session.path) for session in read)}"
         raise defect_of(error, registry.distribution_of("renderer", name), doing) from error
+    finally:
+        gc.enable()
     write_document(content, output)
     if show:
         open_page(output)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from joulebench.meter.student import t_quantile, two_sided_p
 from joulebench.meter.uncertainty import (
@@ -94,8 +94,7 @@ class CellBlocks:
         return starts
 
 
-@dataclass(frozen=True, slots=True)
-class CellComparison:
+class CellComparison(NamedTuple):
     """Candidate over baseline. ``ratio`` < 1: the candidate needs less.
 
     ``u_log`` is the standard uncertainty of the ratio's logarithm with ``df`` degrees of freedom,
@@ -130,8 +129,7 @@ class CellComparison:
         return abs(math.log(self.ratio)) > t * self.blocks_u_log
 
 
-@dataclass(frozen=True, slots=True)
-class LogMean:
+class LogMean(NamedTuple):
     """The logarithm of a cell's mean (or ratio of sums), and how sure it is.
 
     ``u`` is its standard uncertainty (a relative one of the mean) with ``df`` degrees of freedom,
@@ -176,7 +174,7 @@ def compare(
         apart = compare_apart(first, second, level, start_u)
         if shared and "not_interleaved" in apart.flags:
             flags = tuple("too_few_rounds" if flag == "not_interleaved" else flag for flag in apart.flags)
-            return replace(apart, flags=flags)
+            return apart._replace(flags=flags)
         return apart
     candidate, baseline = _by_round(candidate, shared), _by_round(baseline, shared)
     flags, n = _process_flags(candidate, baseline), len(shared)
@@ -230,7 +228,7 @@ def compare_through(candidate: CellComparison, baseline: CellComparison) -> Cell
     n = min(candidate.n, baseline.n)
     comparison = _judged(log_ratio, u, df, n, candidate.level, paired=True, flags=flags)
     own = math.hypot(candidate.blocks_u_log or 0.0, baseline.blocks_u_log or 0.0)
-    return replace(comparison, blocks_u_log=own)
+    return comparison._replace(blocks_u_log=own)
 
 
 def widened_by(comparison: CellComparison, u_log: float, flag: str) -> CellComparison:
@@ -239,9 +237,9 @@ def widened_by(comparison: CellComparison, u_log: float, flag: str) -> CellCompa
         return comparison
     u, df = _of_difference(comparison.u_log, comparison.df, u_log, _KNOWN_DF)
     assert u is not None  # noqa: S101
-    wider = replace(comparison, u_log=u, df=df, flags=(*comparison.flags, flag))
+    wider = comparison._replace(u_log=u, df=df, flags=(*comparison.flags, flag))
     log_ratio = math.log(comparison.ratio or 1.0)
-    return at_level(replace(wider, p_value=_p_value(log_ratio, u, df or _KNOWN_DF)), comparison.level)
+    return at_level(wider._replace(p_value=_p_value(log_ratio, u, df or _KNOWN_DF)), comparison.level)
 
 
 def _with_starts(comparison: CellComparison, first: LogMean, second: LogMean, start_u: float) -> CellComparison:
@@ -273,7 +271,7 @@ def _judged(
 def at_level(comparison: CellComparison, level: float) -> CellComparison:
     """The comparison with its bounds and verdict at another level."""
     if comparison.ratio is None or comparison.u_log is None or comparison.df is None:
-        return replace(comparison, level=level)
+        return comparison._replace(level=level)
     t = t_quantile(0.5 + level / 2, comparison.df)
     log_ratio, half = math.log(comparison.ratio), t * comparison.u_log
     low, high = math.exp(log_ratio - half), math.exp(log_ratio + half)
@@ -285,7 +283,7 @@ def at_level(comparison: CellComparison, level: float) -> CellComparison:
     if comparison.blocks_u_log == 0 and comparison.ratio != 1:
         verdict = "cannot_tell"
     detectable = math.expm1((t + t_quantile(POWER, comparison.df)) * comparison.u_log)
-    return replace(comparison, low=low, high=high, verdict=verdict, level=level, smallest_detectable=detectable)
+    return comparison._replace(low=low, high=high, verdict=verdict, level=level, smallest_detectable=detectable)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -349,7 +347,7 @@ def _within(values: Sequence[float], processes: Sequence[int] | None) -> float:
     total = 0.0
     for group in by_process(values, processes):
         mean = math.fsum(group) / len(group)
-        total += math.fsum((value - mean) ** 2 for value in group)
+        total += math.fsum([(value - mean) ** 2 for value in group])
     return total
 
 

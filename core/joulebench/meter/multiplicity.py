@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from joulebench.meter.comparison import CellComparison, at_level
 from joulebench.meter.uncertainty import DEFAULT_LEVEL
@@ -30,7 +29,7 @@ def corrected_for_many(comparisons: Sequence[CellComparison], level: float = DEF
     """
     known = [i for i, c in enumerate(comparisons) if c.p_value is not None]
     m = len(known)
-    result = [replace(c, compared_with=max(m, 1)) for c in comparisons]
+    result = [c._replace(compared_with=max(m, 1)) for c in comparisons]
     adjusted = holm_adjusted([comparisons[i].p_value or 0.0 for i in known])
     for index, p_value in zip(known, adjusted, strict=True):
         alone = comparisons[index]
@@ -39,8 +38,8 @@ def corrected_for_many(comparisons: Sequence[CellComparison], level: float = DEF
         if p_value < 1 - level:
             decided = alone.verdict if alone.level == level else at_level(alone, level).verdict
         if decided == "lower":
-            wide = replace(wide, high=min(wide.high or 1.0, 1.0))
+            wide = wide._replace(high=min(wide.high or 1.0, 1.0))
         elif decided == "higher":
-            wide = replace(wide, low=max(wide.low or 1.0, 1.0))
-        result[index] = replace(wide, verdict=decided, p_value=p_value, compared_with=m)
+            wide = wide._replace(low=max(wide.low or 1.0, 1.0))
+        result[index] = wide._replace(verdict=decided, p_value=p_value, compared_with=m)
     return result

@@ -13,7 +13,7 @@ from typing import Final
 
 _TINY: Final = 1e-300
 _TERMS: Final = 10_000
-_PRECISION: Final = 1e-16
+_PRECISION: Final = 1e-15
 #: From here on lgamma(a + 1/2) - lgamma(a) loses digits to cancellation; its series does not.
 _SERIES_FROM: Final = 60.0
 #: Where Hill's approximation is one, and how often it is improved.
@@ -42,22 +42,22 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def _continued_fraction(a: float, b: float, x: float) -> float:
+    # Written out: thousands of quantiles of a report come through here.
     c = 1.0
-    d = 1.0 - (a + b) * x / (a + 1)
-    d = 1.0 / (d if abs(d) > _TINY else _TINY)
+    d = 1.0 / (1.0 - (a + b) * x / (a + 1) or _TINY)
     total = d
     for m in range(1, _TERMS):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        change = 1.0
-        for term in (even, odd):
-            d = 1.0 + term * d
-            d = 1.0 / (d if abs(d) > _TINY else _TINY)
-            c = 1.0 + term / c
-            c = c if abs(c) > _TINY else _TINY
-            change = c * d
-            total *= change
-        if abs(change - 1.0) < _PRECISION:
+        place = a + 2 * m
+        term = m * (b - m) * x / ((place - 1) * place)
+        d = 1.0 / (1.0 + term * d or _TINY)
+        c = 1.0 + term / c or _TINY
+        total *= c * d
+        term = -(a + m) * (a + b + m) * x / (place * (place + 1))
+        d = 1.0 / (1.0 + term * d or _TINY)
+        c = 1.0 + term / c or _TINY
+        change = c * d
+        total *= change
+        if -_PRECISION < change - 1.0 < _PRECISION:
             break
     return total
 

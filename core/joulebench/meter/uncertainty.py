@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from joulebench.meter.student import t_quantile
 
@@ -56,8 +55,7 @@ _NOTED_BIAS: Final = 0.1
 _LARGEST_EXPONENT: Final = 700.0
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """A mean with its interval at ``level``, in the unit of the values.
 
     ``u`` is the standard uncertainty of the mean, ``n_eff`` the number of independent blocks
@@ -85,8 +83,7 @@ class Interval:
         return self.half_width / abs(self.mean)
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(NamedTuple):
     """Standard uncertainty of a mean of correlated values, and what it rests on.
 
     ``slow``: the values change so slowly that their interval may hold less often than it says.
@@ -128,8 +125,7 @@ def interval_around(
 # Autocorrelation
 
 
-@dataclass(frozen=True, slots=True)
-class Correlation:
+class Correlation(NamedTuple):
     """How blocks hang together: r₁, and the share φ of it that each further lag keeps."""
 
     lag1: float = 0.0
@@ -207,7 +203,7 @@ def spread_of(values: Sequence[float], correlation: Correlation | None = None) -
     """
     n = len(values)
     mean = math.fsum(values) / n
-    squares = math.fsum((value - mean) ** 2 for value in values)
+    squares = math.fsum([(value - mean) ** 2 for value in values])
     estimate = pooled_correlation([values]) if correlation is None else correlation
     f = estimate.variance_factor(n)
     # s² of correlated values is too small by (n - f)/(n - 1) on average.
@@ -227,7 +223,7 @@ def _of_batches(values: Sequence[float]) -> float:
     edges = [len(values) * place // _BATCHES for place in range(_BATCHES + 1)]
     means = [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     mean = math.fsum(means) / _BATCHES
-    return math.sqrt(math.fsum((m - mean) ** 2 for m in means) / (_BATCHES - 1) / _BATCHES)
+    return math.sqrt(math.fsum([(m - mean) ** 2 for m in means]) / (_BATCHES - 1) / _BATCHES)
 
 
 def mean_interval(values: Sequence[float], level: float = DEFAULT_LEVEL) -> Interval:
@@ -275,7 +271,7 @@ def process_interval(groups: Sequence[Sequence[float]], level: float = DEFAULT_L
     filled = [group for group in groups if group]
     if len(filled) <= 1:
         only = mean_interval(filled[0] if filled else (), level)
-        return replace(only, flags=(*only.flags, "single_process")) if filled else only
+        return only._replace(flags=(*only.flags, "single_process")) if filled else only
     if len(filled) < PROCESSES_AS_UNITS or any(len(group) < 2 for group in filled):
         return _blocks_as_units(filled, level)
     correlation = pooled_correlation(filled)
@@ -285,16 +281,15 @@ def process_interval(groups: Sequence[Sequence[float]], level: float = DEFAULT_L
         between.mean,
         math.sqrt(between.variance),
         between.df,
-        n=sum(s.n for s in spreads),
+        n=sum([s.n for s in spreads]),
         level=level,
-        n_eff=math.fsum(s.n_eff for s in spreads),
+        n_eff=math.fsum([s.n_eff for s in spreads]),
         autocorrelation=correlation.lag1,
         flags=("autocorrelated",) if correlation.lag1 > AUTOCORRELATED_ABOVE else (),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Between:
+class _Between(NamedTuple):
     """Mean over processes by their blocks, the variance of that, and its degrees of freedom."""
 
     mean: float
@@ -304,19 +299,19 @@ class _Between:
 
 def _between(spreads: Sequence[Spread]) -> _Between:
     k, total = len(spreads), sum(s.n for s in spreads)
-    mean = math.fsum(s.n * s.mean for s in spreads) / total
-    squares = math.fsum(s.n * (s.mean - mean) ** 2 for s in spreads)
-    block = math.fsum((s.n * s.u) ** 2 for s in spreads) / total
-    shares = math.fsum((s.n / total) ** 2 for s in spreads)
+    mean = math.fsum([s.n * s.mean for s in spreads]) / total
+    squares = math.fsum([s.n * (s.mean - mean) ** 2 for s in spreads])
+    block = math.fsum([(s.n * s.u) ** 2 for s in spreads]) / total
+    shares = math.fsum([(s.n / total) ** 2 for s in spreads])
     # tr A and tr A² of A = diag(n) - n·nᵀ/N.
     trace = total * (1 - shares)
-    cubes = math.fsum(s.n**3 for s in spreads) / total
+    cubes = sum([s.n**3 for s in spreads]) / total
     trace_of_square = total * total * shares * (1 + shares) - 2 * cubes
     if squares >= (k - 1) * block:
         spread = (squares - (k - 1) * block) / trace
         return _Between(mean, spread * shares + block / total, trace**2 / trace_of_square)
     share = squares / ((k - 1) * block)
-    df_within = math.fsum(s.df for s in spreads)
+    df_within = math.fsum([s.df for s in spreads])
     df = 1 / (share**2 / (k - 1) + (1 - share) ** 2 / df_within)
     return _Between(mean, block / total * (1 + share) / 2, df)
 
@@ -327,7 +322,7 @@ def _blocks_as_units(groups: Sequence[Sequence[float]], level: float) -> Interva
         return without_interval(joined, level)
     # The series is broken between processes, but a level shift between them is correlation too.
     result = _of_spread(spread_of(joined), level)
-    return replace(result, flags=(*result.flags, "few_processes"))
+    return result._replace(flags=(*result.flags, "few_processes"))
 
 
 def by_process(values: Sequence[float], processes: Sequence[int] | None) -> list[list[float]]:
@@ -373,8 +368,8 @@ def ratio_interval(
         else process_interval(by_process(residuals, processes), level)
     )
     if spread.half_width is None or spread.u is None:
-        return replace(spread, mean=ratio)
-    centred = replace(spread, mean=ratio, low=ratio - spread.half_width, high=ratio + spread.half_width)
+        return spread._replace(mean=ratio)
+    centred = spread._replace(mean=ratio, low=ratio - spread.half_width, high=ratio + spread.half_width)
     bias = _bias_of_ratio(residuals, denominators)
     return widened(centred, bias, flag="unequal_work" if bias > _NOTED_BIAS * spread.u else "")
 
@@ -383,7 +378,7 @@ def _bias_of_ratio(residuals: Sequence[float], denominators: Sequence[float]) ->
     """|R·(c_xx - c_xy)|/n, from residuals (y - R·x)/x̄: their covariance with x over x̄·n."""
     n = len(residuals)
     mean = math.fsum(denominators) / n
-    covariance = math.fsum(r * (x - mean) for r, x in zip(residuals, denominators, strict=True)) / (n - 1)
+    covariance = math.fsum([r * (x - mean) for r, x in zip(residuals, denominators, strict=True)]) / (n - 1)
     return abs(covariance / mean) / n
 
 
@@ -431,7 +426,7 @@ def positive(interval: Interval) -> Interval:
     if interval.mean is None or interval.half_width is None or interval.mean <= 0:
         return interval
     factor = math.exp(min(interval.half_width / interval.mean, _LARGEST_EXPONENT))
-    return replace(interval, low=interval.mean / factor, high=interval.mean * factor)
+    return interval._replace(low=interval.mean / factor, high=interval.mean * factor)
 
 
 def widened(interval: Interval, u: float, df: float = math.inf, flag: str = "") -> Interval:
@@ -446,8 +441,7 @@ def widened(interval: Interval, u: float, df: float = math.inf, flag: str = "") 
     combined = (own + other) ** 2 / parts if parts > 0 else 1e15
     wider = interval_around(interval.mean, math.sqrt(own + other), combined, n=interval.n, level=interval.level)
     half = max(wider.half_width or 0.0, interval.half_width or 0.0)
-    return replace(
-        interval,
+    return interval._replace(
         low=interval.mean - half,
         high=interval.mean + half,
         half_width=half,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -141,8 +141,10 @@ class Registry:
             self._manager.unregister(plugin)
             raise PluginError(str(error), where=source.entry_point) from None
 
-    def _read_pending(self) -> None:
-        pending, self._pending = self._pending, []
+    def _read_pending(self, kind: str | None = None) -> None:
+        """Take the classes of admitted plugins: of all, or of those that decide what there is of a kind."""
+        pending = self._pending if kind is None else _deciding(kind, self._pending)
+        self._pending = [item for item in self._pending if item not in pending]
         for plugin, source in pending:
             with self._isolating(source):
                 self._read_classes(plugin, source)
@@ -218,17 +220,17 @@ class Registry:
 
     def names(self, kind: str) -> list[str]:
         """Names of the plugins of a kind, sorted."""
-        self._read_pending()
+        self._read_pending(kind)
         return sorted(self._classes[kind])
 
     def distribution_of(self, kind: str, name: str) -> str:
         """The distribution that provides a plugin."""
-        self._read_pending()
+        self._read_pending(kind)
         return self._classes[kind][name].source.distribution
 
     def provider(self, kind: str, name: str) -> dict[str, str]:
         """The distribution that provides a plugin and its version, as a plugin states its libraries'."""
-        self._read_pending()
+        self._read_pending(kind)
         source = self._classes[kind][name].source
         return {source.distribution: source.version} if source.version else {}
 
@@ -237,7 +239,7 @@ class Registry:
         return self._make(kind, name)  # type: ignore[no-any-return]
 
     def _make(self, kind: str, name: str) -> Any:
-        self._read_pending()
+        self._read_pending(kind)
         registered = self._classes[kind].get(name)
         if registered is None:
             raise UnknownPluginError(f"unknown {kind} '{name}'", hint=self._unknown_hint(kind, name))
@@ -249,6 +251,7 @@ class Registry:
             ) from error
 
     def _unknown_hint(self, kind: str, name: str) -> str:
+        self._read_pending()
         hint = unknown_name_hint(name, self._classes[kind])
         for known in self.names(kind):
             availability = availability_of(self._make(kind, known))
@@ -295,6 +298,20 @@ class Registry:
                 implementation.function(cell)
             except Exception as error:
                 report(f"observer {implementation.plugin_name}: {describe_failure(error)}")
+
+
+def _deciding(kind: str, pending: Sequence[tuple[object, Source]]) -> list[tuple[object, Source]]:
+    """The plugins that provide a kind, with all that share another kind with one of them, in their order.
+
+    So of two plugins with one name the first is kept, whichever kind is asked for first.
+    """
+    hooks = {KINDS[kind][0]}
+    while True:
+        found = [item for item in pending if any(hasattr(item[0], hook) for hook in hooks)]
+        more = hooks | {hook for hook, _ in KINDS.values() for plugin, _ in found if hasattr(plugin, hook)}
+        if more == hooks:
+            return found
+        hooks = more
 
 
 @cache

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -56,12 +57,20 @@ def part_of(final: Path) -> Path:
 
 def is_plain_folder(path: Path) -> bool:
     """A folder, and no link to one."""
-    return path.is_dir() and not path.is_symlink()
+    return stat.S_ISDIR(_mode_of(path))
 
 
 def is_plain_file(path: Path) -> bool:
     """A regular file: no link, and nothing that could block its reader (a FIFO, a device)."""
-    return path.is_file() and not path.is_symlink()
+    return stat.S_ISREG(_mode_of(path))
+
+
+def _mode_of(path: Path) -> int:
+    """Of the path itself, not of what a link leads to; 0 where there is nothing."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema, where: Path) -> pa.RecordBatch:

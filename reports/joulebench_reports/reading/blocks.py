@@ -84,6 +84,10 @@ def block_energies(rows: Sequence[StoredEnergy]) -> dict[int, BlockEnergy]:
 
 
 def _energy(rows: Sequence[StoredEnergy]) -> BlockEnergy:
+    if len(rows) == 1:
+        (row,) = rows
+        variance = _idle_variance(row)
+        return BlockEnergy(row.gross_j, row.net_j, row.attributed_j, None if variance is None else math.sqrt(variance))
     # Channels are separate sensors, so their terms add in squares.
     variance = _sum([_idle_variance(row) for row in rows])
     return BlockEnergy(

@@ -22,8 +22,12 @@ def plan_entries(session: Session, name: str) -> list[Mapping[str, object]]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
-def rows_by_cell(session: Session) -> dict[str, CellRow]:
+def rows_by_cell(session: Session) -> Mapping[str, CellRow]:
     """The rows by their cells' ids: of the plan in its order, then of cells that it does not name."""
+    return session.once("rows of cells", lambda: _rows_by_cell(session))
+
+
+def _rows_by_cell(session: Session) -> dict[str, CellRow]:
     written = {row.cell_id: row for row in session.rows(CellRow)}
     cause = "the run is going on, or was cut off" if session.row.status == "running" else "the run was interrupted"
     rows: dict[str, CellRow] = {}

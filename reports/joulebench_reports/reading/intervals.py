@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from joulebench.api import Provenance
 from joulebench.meter import uncertainty
 from joulebench_reports.values.figure import Figure
 
 
-@dataclass(frozen=True, slots=True)
-class BlockValue:
+class BlockValue(NamedTuple):
     """One block: ``value`` over ``work``, the process it ran in, and what is known beside.
 
     ``common_u`` is the standard uncertainty that all blocks of the cell share (the idle
@@ -49,7 +48,7 @@ def ratio_of_sums(
         [point.value for point in points],
         [point.work for point in points],
         [point.process for point in points],
-        math.fsum(point.common_u or 0.0 for point in points),
+        math.fsum([point.common_u or 0.0 for point in points]),
         scale_relative_u,
     )
     return _figure(interval, unit, provenance, method, flags)

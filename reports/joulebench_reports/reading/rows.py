@@ -83,10 +83,10 @@ _Row = TypeVar("_Row", StoredBlock, StoredRequest, StoredEnergy)
 
 def stored_cells(session: Session) -> Mapping[str, StoredCell]:
     """The rows of every cell that has a folder, by its id."""
-    blocks = _by_cell(session, "blocks", StoredBlock)
-    requests = _by_cell(session, "requests", StoredRequest)
-    energy = _by_cell(session, "energy", StoredEnergy)
-    values = _first_values(session.table("requests", columns=("cell_id", "values_json")))
+    blocks = _by_cell(session.table("blocks", columns=_columns(StoredBlock)), StoredBlock)
+    energy = _by_cell(session.table("energy", columns=_columns(StoredEnergy)), StoredEnergy)
+    requested = session.table("requests", columns=(*_columns(StoredRequest), "values_json"))
+    requests, values = _by_cell(requested, StoredRequest), _first_values(requested)
     return {
         cell_id: StoredCell(
             blocks.get(cell_id, ()), requests.get(cell_id, ()), energy.get(cell_id, ()), values.get(cell_id)
@@ -107,8 +107,11 @@ def _names(kind: type[NamedTuple]) -> tuple[str, ...]:
     return kind._fields
 
 
-def _by_cell(session: Session, name: str, kind: type[_Row]) -> dict[str, list[_Row]]:
-    table = session.table(name, columns=("cell_id", *_names(kind)))
+def _columns(kind: type[NamedTuple]) -> tuple[str, ...]:
+    return ("cell_id", *_names(kind))
+
+
+def _by_cell(table: pa.Table, kind: type[_Row]) -> dict[str, list[_Row]]:
     cells: dict[str, list[_Row]] = {}
     for cell_id, row in zip(table.column("cell_id").to_pylist(), rows_of(table, kind), strict=True):
         cells.setdefault(cell_id, []).append(row)

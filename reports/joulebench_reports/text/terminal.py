@@ -115,12 +115,21 @@ def _item(console: Console, item: Item, *, verbose: bool) -> None:
                 console.print(Padding(_inert(text, "dim"), (0, 0, 0, _INDENT)))
         case NoteList(notes):
             for note in notes:
-                line = _inert(note.term, "cyan").append(": ", "").append_text(_inert(note.text))
-                console.print(Padding(line, (0, 0, 0, _INDENT)))
+                if not _written(console, f"{plain(note.term)}: {plain(note.text)}"):
+                    line = _inert(note.term, "cyan").append(": ", "").append_text(_inert(note.text))
+                    console.print(Padding(line, (0, 0, 0, _INDENT)))
         case Table():
             _table(console, item)
         case _:
             pass
+
+
+def _written(console: Console, line: str) -> bool:
+    """Write a line that needs neither colour nor folding: Rich takes most of the time of a long report."""
+    plainly = console.no_color and line.isascii() and len(line) + _INDENT <= console.width
+    if plainly:
+        console.file.write(f"{' ' * _INDENT}{line.rstrip()}\n")
+    return plainly
 
 
 def _table(console: Console, item: Table) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from joulebench.api import Provenance
 from joulebench.meter.comparison import CellBlocks
@@ -12,8 +13,7 @@ from joulebench.meter.comparison import CellBlocks
 DISTURBED = frozenset({"contended", "throttled"})
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSums:
+class BlockSums(NamedTuple):
     """One block, with the request times that the block table does not hold; TTFT is their median.
 
     ``round`` and ``start_s`` (UTC, seconds since 1970) say which turns were taken side by side.
@@ -44,8 +44,7 @@ class BlockSums:
         return not DISTURBED.isdisjoint(self.flags)
 
 
-@dataclass(frozen=True, slots=True)
-class BlockEnergy:
+class BlockEnergy(NamedTuple):
     """A block's energy of one provenance and phase, summed over the counted channels.
 
     ``idle_u_j`` is the standard uncertainty of the idle energy taken off for the net: the same
