@@ -150,6 +150,22 @@ def test_ctrl_c_exits_with_130_says_how_to_go_on_and_leaves_no_process(bench: Be
     assert {key: after[key] for key in before} == before
 
 
+def test_a_run_is_stopped_in_a_later_group_as_in_its_first(bench: Bench) -> None:
+    prompts = {"plugin": "generate", "prompts": "prompts.txt"}
+    profile = bench.profile(
+        {"a": {"step_s": 0.02}},
+        workload={"short": {**prompts, "new_tokens": 2}, "long": {**prompts, "new_tokens": 100}},
+        min_blocks=2,
+        max_blocks=2,
+    )
+    started = bench.start(profile)
+    # The second group is under way when its worker is there and the first one's cell is final.
+    until(lambda: len(Session(started.session_folder()).cells()) == 1 and len(started.children()) > 0, "a second group")
+    code, errors = started.end(signal.SIGINT)
+    assert (code, "Traceback" in errors) == (130, False), errors
+    assert Session(started.session_folder()).row.status == "interrupted"
+
+
 @pytest.fixture
 def interrupted(bench: Bench) -> Path:
     """A session that was killed after some blocks of its only cell."""

@@ -317,6 +317,7 @@ class CellRecord:
             if name != "energy":
                 stream.finish()
         self._finish_energy()
+        self._streams = {}  # final: a run that is stopped later leaves this cell as it is
         quality = {**({} if self.text_score is None else self.text_score.to_json()), **quality_of(self._sums)}
         processes = len(set(self._processes))
         if processes == 1 and not self.simulated:

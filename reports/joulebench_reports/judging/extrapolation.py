@@ -73,10 +73,12 @@ def _quantity(name: str, few: Figure, more: Figure, depths: tuple[int, int], who
     if line is None:
         return None
     basis = f" of {few.provenance} energy" if few.provenance else ""
-    method = (
-        f"a straight line through {depths[0]} and {depths[1]} of {whole} layers{basis}; the interval has "
-        f"{MODEL_ERROR:.0%} of what lies beyond for the line itself"
+    interval = (
+        "no interval: a depth has none"
+        if line.whole.low is None
+        else f"the interval has {MODEL_ERROR:.0%} of what lies beyond for the line itself"
     )
+    method = f"a straight line through {depths[0]} and {depths[1]} of {whole} layers{basis}; {interval}"
 
     def figure(value: Bounded) -> Figure:
         return Figure(
