@@ -21,7 +21,7 @@ class Shout(ArtifactTechnique):
     """Writes what the package in its environment makes of a text."""
     name, stage, accepts, produces = "shout", "checkpoint", "hf", "hf"
     summary = "shouts"
-    environment_needs = Environment("shouting", ({requirement!r},))
+    environment_needs = Environment("shouting", ({requirement!r},), inherits={inherits})
 
     def available(self):
         if "tinydep" in distribution_versions(["tinydep"]):
@@ -62,7 +62,7 @@ def wheel(folder: Path, name: str, version: str, modules: dict[str, str], **more
     return path
 
 
-def shouting_site(folder: Path, requirement: str | None = None) -> Path:
+def shouting_site(folder: Path, requirement: str | None = None, inherits: bool = False) -> Path:
     """A folder for PYTHONPATH with a plugin whose technique needs an environment."""
     tiny = wheel(folder, "tinydep", "1.0", {"tinydep.py": "def shout(text):\n    return text.upper() + '!'\n"})
     wanted = requirement or f"tinydep @ {tiny.as_uri()}"
@@ -70,10 +70,10 @@ def shouting_site(folder: Path, requirement: str | None = None) -> Path:
         folder,
         "shouter",
         "1.0",
-        {"shouter.py": PLUGIN.format(requirement=wanted)},
+        {"shouter.py": PLUGIN.format(requirement=wanted, inherits=inherits)},
         **{"entry_points.txt": "[joulebench]\nshouter = shouter\n"},
     )
-    site = folder / "site"
+    site = folder / "site-packages"
     subprocess.run(
         [
             sys.executable,

@@ -14,7 +14,7 @@ import pytest
 from environment_parts import shouting_site
 from toyrun import until
 
-from joulebench.api import Artifact
+from joulebench.api import Artifact, Environment
 from joulebench.environments.store import Environments
 from joulebench.models.making import Transform
 from joulebench.models.store import Store, hash_content
@@ -97,6 +97,31 @@ def test_the_technique_runs_in_its_environment_and_its_versions_are_in_the_key(
     artifact = Store(place / "store").make(Artifact("hf", source, *hash_content(source)), step)
     assert (artifact.artifact.path / "text").read_text() == "HELLO!"
     assert Path(str(artifact.evidence["prefix"])).parent == made.root
+
+
+def test_an_environment_that_inherits_has_joulebench_s_packages_behind_its_own(tmp_path: Path) -> None:
+    site = shouting_site(tmp_path, inherits=True)
+    environ = {**os.environ, "PYTHONPATH": str(site), "JOULEBENCH_CACHE": str(tmp_path / "cache")}
+
+    def created(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "joulebench", "env", "create", "shouting", *arguments]
+        return subprocess.run(command, env=environ, text=True, capture_output=True, check=False, timeout=400)
+
+    other = created("--python", sys.executable)
+    assert "has the packages of joulebench's own interpreter" in other.stderr
+    made = created()
+    assert made.returncode == 0, made.stderr
+    store = Environments(tmp_path / "cache")
+    python = store.python_of("shouting").path
+    code = "import joulebench, shouter, tinydep as t; print(*(m.__file__ for m in (t, shouter, joulebench)), sep='\\n')"
+    files = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
+    own, inherited, editable = files.splitlines()
+    assert Path(own).is_relative_to(store.root)
+    assert Path(inherited).is_relative_to(site)
+    assert not Path(editable).is_relative_to(store.root)
+    # Another installation of joulebench has other packages.
+    needed = Environment("shouting", store.record("shouting").requirements, inherits=True)
+    assert store.fault(needed) == "was made for another installation of joulebench"
 
 
 def test_the_scripts_of_a_finished_environment_work_where_they_are(made: Environments) -> None:

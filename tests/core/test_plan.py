@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matrix_plugins import CATALOGUE, SmallCache, backend, converter, plan_of, registry_of, technique, workload
 
-from joulebench.api import Availability, ModelFile, Option, Plugin
+from joulebench.api import Availability, Environment, ModelFile, Option, Plugin
+from joulebench.environments.asking import Place, here
 from joulebench.errors import ProfileError, UnknownPluginError
 from joulebench.plan.cells import Plan
 from joulebench.plan.conversion import NoRouteError, route
@@ -140,6 +141,36 @@ def test_the_shortest_chain_is_taken_and_of_equal_ones_that_to_the_first_format(
     assert [step.name for step in route(converters, "hf", ("best", "second"), None)] == ["to-second"]
     assert [step.name for step in route(converters, "hf", ("first", "second"), None)] == ["to-first"]
     assert route(converters, "hf", ("second", "hf"), None) == []
+
+
+def test_of_two_converters_the_first_without_a_fault_and_without_an_environment_is_taken() -> None:
+    class Elsewhere(converter("a-elsewhere", "hf", "packed")):  # type: ignore[misc]
+        environment_needs = Environment("other", ("library",))
+
+    own, elsewhere, odd = (made() for made in (converter("own", "hf", "packed"), Elsewhere, converter("z", "hf", "x")))
+    known = Place(None, Availability.yes(), {}, architectures=frozenset({"Tiny", "Other"}))
+    missing = Place(None, Availability.no("environment 'other' is missing", "make it"), {})
+    model = Path("/model")
+
+    def taken(place: Place, architecture: str, fault: str | None = None) -> list[str]:
+        places = {"a-elsewhere": place}
+        steps = route(
+            [elsewhere, own, odd],
+            "hf",
+            ("packed",),
+            architecture,
+            place_of=lambda made: places.get(made.name, here(made)),
+            model=model,
+            check=lambda made, path: fault if made is own and path == model else None,
+        )
+        return [step.name for step in steps]
+
+    assert taken(known, "Tiny") == ["own"]
+    assert taken(known, "Tiny", "odd tokenizer") == ["a-elsewhere"]
+    with pytest.raises(NoRouteError, match=r"own: odd tokenizer; a-elsewhere: environment .* is missing \(make it"):
+        taken(missing, "Tiny", "odd tokenizer")
+    with pytest.raises(NoRouteError, match=r"a-elsewhere: does not know 'New' \(it knows 2 architectures\)"):
+        taken(known, "New", "odd tokenizer")
 
 
 def test_a_backend_s_settings_reach_the_converters_that_have_an_option_of_that_name() -> None:

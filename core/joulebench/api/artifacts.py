@@ -71,6 +71,14 @@ class Converter(Plugin):
         """Why a model of this ``config.json`` architecture cannot be converted, or ``None``."""
         return None
 
+    def architectures(self) -> frozenset[str] | None:
+        """The ``config.json`` architectures that it knows; ``None`` where only :meth:`supports` can say.
+
+        Asked where the converter works (``environment_needs``), unlike :meth:`supports`: for a list
+        that a library brings. It must be quick: read it from a file of the library, import nothing heavy.
+        """
+        return None
+
     def describe(self, source: Path) -> ModelFile | None:
         """What a model of the source format says of itself, read from its header without opening it.
 

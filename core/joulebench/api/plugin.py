@@ -23,6 +23,11 @@ class Environment:
     the plugin are installed beside them, from where they were installed here. Plugins that need
     the same may share an environment by declaring equal ones. ``python_least`` and
     ``python_below`` bound the interpreter's version, as (major, minor).
+
+    An environment that ``inherits`` has the packages of joulebench's own interpreter as well, behind
+    its own: for a library that needs a large one which is here already, and whose files would
+    overwrite those of another. pip fetches only what is missing, joulebench is among what is
+    inherited, and the interpreter is joulebench's own.
     """
 
     #: Name, for ``joulebench env create NAME``.
@@ -33,6 +38,8 @@ class Environment:
     python_least: tuple[int, int] | None = None
     #: Version that the interpreter must be below.
     python_below: tuple[int, int] | None = None
+    #: Whether the packages of joulebench's own interpreter are there as well.
+    inherits: bool = False
 
     def __post_init__(self) -> None:
         if not ENVIRONMENT_NAME.fullmatch(self.name):
@@ -59,7 +66,7 @@ class Plugin(ABC):
     #: The settings that a profile may give.
     options: ClassVar[tuple[Option, ...]] = ()
     #: Where a technique, converter or backend does its work, if not in joulebench's own
-    #: interpreter. `available`, `versions` and `devices` are then asked there.
+    #: interpreter. `available`, `versions`, `devices` and `architectures` are then asked there.
     environment_needs: ClassVar[Environment | None] = None
 
     def available(self) -> Availability:

@@ -2,7 +2,8 @@
 
 One JSON question on standard input: ``plugins`` (pairs of kind and name) and ``distributions``.
 One JSON answer as the last line of standard output: the versions of joulebench and Python, each
-plugin's availability, versions and devices, and the installed ones of the distributions.
+plugin's availability, versions, devices and architectures, and the installed ones of the
+distributions.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import platform
 import sys
 from typing import Any
 
-from joulebench.api import Backend, distribution_versions
+from joulebench.api import distribution_versions
+from joulebench.environments.asking import here
 from joulebench.errors import UnknownPluginError
-from joulebench.registry.availability import availability_of, devices_of
 from joulebench.registry.loading import Registry, default_registry
 from joulebench.version import __version__
 
@@ -36,18 +37,16 @@ def _said_by(registry: Registry, kind: str, name: str) -> dict[str, Any]:
         plugin = registry.make(kind, name)
     except UnknownPluginError as error:
         why = "; ".join(filter(None, (error.what, error.hint)))
-        return {"ok": False, "reason": why, "cure": None, "versions": {}, "devices": []}
-    devices: list[str] = []
-    if isinstance(plugin, Backend):
-        availability, devices = devices_of(plugin)
-    else:
-        availability = availability_of(plugin)
+        return {"ok": False, "reason": why, "cure": None, "versions": {}, "devices": [], "architectures": None}
+    place = here(plugin)
+    availability = place.availability
     return {
         "ok": availability.ok,
         "reason": availability.reason,
         "cure": availability.cure,
-        "versions": {**registry.provider(kind, name), **plugin.versions()},
-        "devices": devices,
+        "versions": {**registry.provider(kind, name), **place.versions},
+        "devices": place.devices,
+        "architectures": None if place.architectures is None else sorted(place.architectures),
     }
 
 

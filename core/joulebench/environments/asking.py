@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Availability, Backend, Plugin
+from joulebench.api import Availability, Backend, Converter, Plugin
 from joulebench.environments.python import OtherPython, environ_for
 from joulebench.environments.store import Environments
 from joulebench.errors import InterpreterError
-from joulebench.registry.availability import availability_of, devices_of
+from joulebench.registry.availability import architectures_of, availability_of, devices_of
 from joulebench.registry.loading import Registry
 from joulebench.version import __version__
 
@@ -48,23 +48,28 @@ _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 class Place:
     """Where a plugin's work is done, and what it says of itself there.
 
-    ``python`` is ``None`` for joulebench's own interpreter. ``devices`` are a backend's, by name.
+    ``python`` is ``None`` for joulebench's own interpreter. ``devices`` are a backend's, by name;
+    ``architectures`` a converter's, where it has a list of them.
     """
 
     python: OtherPython | None
     availability: Availability
     versions: Mapping[str, str]
     devices: tuple[str, ...] = ()
+    architectures: frozenset[str] | None = None
 
 
 def here(plugin: Plugin) -> Place:
     """What a plugin says of itself in joulebench's own interpreter."""
     devices: list[str] = []
+    architectures: frozenset[str] | None = None
     if isinstance(plugin, Backend):
         availability, devices = devices_of(plugin)
+    elif isinstance(plugin, Converter):
+        availability, architectures = architectures_of(plugin)
     else:
         availability = availability_of(plugin)
-    return Place(None, availability, dict(plugin.versions()), tuple(devices))
+    return Place(None, availability, dict(plugin.versions()), tuple(devices), architectures)
 
 
 def named_python(command: str, folder: Path) -> OtherPython:
@@ -155,6 +160,7 @@ def _ask(python: OtherPython, kind: str, plugin: Plugin) -> Place:
             Availability(bool(plugin_state["ok"]), plugin_state["reason"], plugin_state["cure"]),
             {**answer["versions"], **plugin_state["versions"]},
             tuple(plugin_state["devices"]),
+            None if plugin_state["architectures"] is None else frozenset(plugin_state["architectures"]),
         )
     except (KeyError, TypeError, ValueError):
         raise InterpreterError("answers nonsense", where=python.path) from None

@@ -13,7 +13,7 @@ from typing import Final
 
 from joulebench.api import Environment
 from joulebench.environments.asking import Interpreters
-from joulebench.environments.python import OtherPython, environ_for
+from joulebench.environments.python import OtherPython, environ_for, package_folders
 from joulebench.environments.source import pip_arguments
 from joulebench.environments.store import EnvironmentRecord, Environments, Needed
 from joulebench.errors import InterpreterError
@@ -27,6 +27,8 @@ _PROGRESS: Final = ("Collecting ", "Downloading ", "Building ", "Preparing ", "I
 #: pip names all packages in one line.
 _LONGEST_LINE: Final = 100
 _TAIL_LINES: Final = 3
+#: Read by the venv's interpreter when it starts (Python's manual, module ``site``).
+_INHERITING: Final = "inherited.pth"
 
 
 def make_environment(
@@ -45,11 +47,16 @@ def make_environment(
     """
     environment = needed.environment
     name = environment.name
+    if environment.inherits and base_python is not None:
+        raise InterpreterError(
+            f"environment '{name}' has the packages of joulebench's own interpreter, which another cannot use",
+            hint=f"leave --python out: joulebench env create {name}",
+        )
     base = base_python or sys.executable
     python_version = _checked_version(environment, base)
-    sources = [
-        argument for name in dict.fromkeys(("joulebench", *needed.distributions)) for argument in pip_arguments(name)
-    ]
+    inherited = package_folders() if environment.inherits else ()
+    distributions = () if inherited else dict.fromkeys(("joulebench", *needed.distributions))
+    sources = [argument for distribution in distributions for argument in pip_arguments(distribution)]
     start = time.monotonic()
     with store.alone(name):
         store.sweep(name)
@@ -57,13 +64,21 @@ def make_environment(
         try:
             say(f"making a venv of Python {python_version} in {folder}")
             _make_venv(base, folder)
+            if inherited:
+                _inherit(folder, inherited)
             python = OtherPython(str(folder / "bin" / "python"), name)
             log = store.root / f"{name}.log"
             arguments = [*more_arguments, *sources, *environment.requirements]
             _install(python, arguments, log, name, say)
             _ask(python, needed, registry)
             record = EnvironmentRecord(
-                name, folder.name, environment.requirements, __version__, python_version, time.monotonic() - start
+                name=name,
+                folder=folder.name,
+                requirements=environment.requirements,
+                joulebench=__version__,
+                python=python_version,
+                seconds=time.monotonic() - start,
+                inherits=inherited,
             )
             store.publish(record)
         except BaseException:
@@ -108,6 +123,16 @@ def _make_venv(base: str, folder: Path) -> None:
             where=base,
             hint="Debian and Ubuntu have venv in a package of its own: apt install python3-venv",
         )
+
+
+def _inherit(venv: Path, folders: Sequence[str]) -> None:
+    """Put folders of packages behind the venv's own, with what their .pth files add (editable installs).
+
+    Like ``--system-site-packages``, which leads a venv that is made of a venv past that one's packages.
+    """
+    (site_packages,) = venv.glob("lib/python*/site-packages")
+    lines = [f"import site; site.addsitedir({folder!r})" for folder in folders]
+    (site_packages / _INHERITING).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _install(python: OtherPython, arguments: Sequence[str], log: Path, name: str, say: Say) -> None:

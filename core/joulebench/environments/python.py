@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 #: They lead an interpreter to packages that are not its own (Python's manual, "Environment
@@ -34,3 +36,9 @@ def environ_for(python: OtherPython | None) -> dict[str, str]:
     if python is None:
         return dict(os.environ)
     return {name: value for name, value in os.environ.items() if name not in _LEADING_ELSEWHERE}
+
+
+def package_folders() -> tuple[str, ...]:
+    """Where the packages of this interpreter lie, in the order of its path."""
+    names = ("site-packages", "dist-packages")
+    return tuple(dict.fromkeys(entry for entry in sys.path if Path(entry).name in names and Path(entry).is_dir()))

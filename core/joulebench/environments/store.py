@@ -21,7 +21,7 @@ from typing import Final
 
 from joulebench.api import ENVIRONMENT_NAME, Environment
 from joulebench.backendkit import cache_folder
-from joulebench.environments.python import OtherPython
+from joulebench.environments.python import OtherPython, package_folders
 from joulebench.errors import InterpreterError, PluginError, unknown_name_hint
 from joulebench.registry.loading import Registry
 from joulebench.version import __version__
@@ -49,7 +49,10 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRecord:
-    """What is in an environment. ``folder`` is the name of its folder."""
+    """What is in an environment. ``folder`` is the name of its folder.
+
+    ``inherits`` are the folders of packages that it has behind its own; they are joulebench's.
+    """
 
     name: str
     folder: str
@@ -57,6 +60,7 @@ class EnvironmentRecord:
     joulebench: str
     python: str
     seconds: float
+    inherits: tuple[str, ...] = ()
 
 
 def needed_environments(registry: Registry) -> dict[str, Needed]:
@@ -119,7 +123,8 @@ class Environments:
         file = self.record_file(name)
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
-            record = EnvironmentRecord(**{**data, "requirements": tuple(data["requirements"])})
+            lists = {"requirements": tuple(data["requirements"]), "inherits": tuple(data.get("inherits", ()))}
+            record = EnvironmentRecord(**{**data, **lists})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -144,6 +149,8 @@ class Environments:
             return "is half made" if self.folders(environment.name) else "is missing"
         if record.requirements != environment.requirements:
             return f"was made for other requirements ({', '.join(record.requirements)})"
+        if record.inherits != (package_folders() if environment.inherits else ()):
+            return "was made for another installation of joulebench"
         if record.joulebench != __version__:
             return f"has joulebench {record.joulebench}, and this is {__version__}"
         if not Path(self.python_of(environment.name).path).exists():

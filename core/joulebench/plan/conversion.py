@@ -23,27 +23,32 @@ def route(
     settings: Settings | None = None,
     place_of: Callable[[Converter], Place] = here,
     model: Path | None = None,
+    check: Callable[[Converter, Path], str | None] = Converter.check,
 ) -> list[Transform]:
     """Transforms from ``source`` to one of ``targets``: the fewest; of equals, the first target.
 
-    ``settings`` go to the converters that have an option of that name.
-    ``place_of`` says where each of them works; ``model`` is what the first of them gets, where that is
-    known. Raises :class:`NoRouteError` with what each
-    converter that might have served said.
+    Of two converters between the same formats the first without a fault is taken: those that need no
+    environment of their own come first. ``settings`` go to the converters that have an option of that
+    name. ``place_of`` says where each of them works; ``model`` is what the first of them gets, where
+    that is known, and ``check`` asks a converter for the model's fault. Raises :class:`NoRouteError`
+    with what each converter that might have served said.
     """
     formats = tuple(targets)
     if source in formats:
         return []
+    ordered = sorted(converters, key=lambda converter: converter.environment_needs is not None)
     faults: list[str] = []
     chains: dict[str, list[Converter]] = {source: []}
     level = deque([source])
     while level:
         # One length of chain at a time, so that the order of targets decides between equals.
         for format_ in [level.popleft() for _ in range(len(level))]:
-            for converter in converters:
+            for converter in ordered:
                 if converter.source != format_ or converter.target in chains:
                     continue
-                fault = _fault(converter, place_of(converter), architecture, model if format_ == source else None)
+                fault = _fault(converter, place_of(converter), architecture)
+                if fault is None and model is not None and format_ == source:
+                    fault = check(converter, model)
                 if fault:
                     faults.append(f"{converter.name}: {fault}")
                     continue
@@ -57,12 +62,16 @@ def route(
     raise NoRouteError(f"no way from format '{source}' to {' or '.join(formats)}: {why}")
 
 
-def _fault(converter: Converter, place: Place, architecture: str | None, model: Path | None) -> str | None:
+def _fault(converter: Converter, place: Place, architecture: str | None) -> str | None:
     availability = place.availability
     if not availability.ok:
         return with_cure(availability.reason, availability.cure)
-    fault = converter.supports(architecture) if architecture else None
-    return converter.check(model) if fault is None and model is not None else fault
+    if not architecture:
+        return None
+    known = place.architectures
+    if known is not None and architecture not in known:
+        return f"does not know '{architecture}' (it knows {len(known)} architectures)"
+    return converter.supports(architecture)
 
 
 def _as_transform(converter: Converter, place: Place, settings: Settings) -> Transform:

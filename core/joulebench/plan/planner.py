@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from joulebench.api import Plugin, RuntimeTechnique, Settings, Technique
+from joulebench.api import Converter, Plugin, RuntimeTechnique, Settings, Technique
 from joulebench.environments.asking import Interpreters, Place
 from joulebench.environments.python import OtherPython
 from joulebench.errors import ModelError, ProfileError, UnknownPluginError
@@ -104,6 +104,7 @@ class _Planner:
         self._placing = Placing(profile, Interpreters(registry=registry))
         self._backends: list[BackendVariant] = []
         self._file_faults: dict[tuple[Path, str], str | None] = {}
+        self._conversion_faults: dict[tuple[Path, str], str | None] = {}
         self._own_files = OwnFileCells()
         self.models = {
             label: self._model(choice, source)
@@ -388,12 +389,22 @@ class _Planner:
         settings: Settings | None = None,
         model: Path | None = None,
     ) -> list[Transform]:
+        if source == ref.format == CHECKPOINT_FORMAT:
+            # Techniques may have changed its weights, but not its tokenizer or what its layers are.
+            model = ref.path
         try:
             with self._time.doing(f"converters of {source}"):
-                place_of = self._placing.converter
-                return route(self._converters, source, targets, ref.architecture, settings, place_of, model)
+                place_of, check = self._placing.converter, self._check_conversion
+                return route(self._converters, source, targets, ref.architecture, settings, place_of, model, check)
         except NoRouteError as error:
             raise SkipCellError(str(error), "unavailable") from None
+
+    def _check_conversion(self, converter: Converter, model: Path) -> str | None:
+        """Why a converter cannot take this very model; it is asked once."""
+        key = (model, converter.name)
+        if key not in self._conversion_faults:
+            self._conversion_faults[key] = converter.check(model)
+        return self._conversion_faults[key]
 
     def _check_capabilities(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
         workload, backend = point.workload.workload, point.backend.backend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from joulebench.api import Availability, Backend, Plugin
+from joulebench.api import Availability, Backend, Converter, Plugin
 from joulebench.registry.isolation import describe_failure
 
 
@@ -26,3 +26,14 @@ def devices_of(backend: Backend) -> tuple[Availability, list[str]]:
         return availability, [device.name for device in backend.devices()]
     except Exception as error:  # a plugin may raise or return anything
         return Availability.no(f"devices() failed: {describe_failure(error)}"), []
+
+
+def architectures_of(converter: Converter) -> tuple[Availability, frozenset[str] | None]:
+    """Whether a converter works here, and the architectures that it knows where it has a list."""
+    availability = availability_of(converter)
+    if not availability.ok:
+        return availability, None
+    try:
+        return availability, converter.architectures()
+    except Exception as error:  # a plugin may raise anything
+        return Availability.no(f"architectures() failed: {describe_failure(error)}"), None
