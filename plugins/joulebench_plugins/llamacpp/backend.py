@@ -77,8 +77,11 @@ class LlamaCppBackend(Backend):
         return {"dtype": full["dtype"], "pack": full["pack"]}
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
-        """The size of the OpenMP pool, which is made when the library is loaded."""
-        return {"OMP_NUM_THREADS": str(complete(settings)["threads"])}
+        """The size of the OpenMP pool, which is made when the library is loaded.
+
+        And no debugger, which the library would start where it aborts (ggml.c, ggml_print_backtrace).
+        """
+        return {"OMP_NUM_THREADS": str(complete(settings)["threads"]), "GGML_NO_BACKTRACE": "1"}
 
     def open(self, artifact: Artifact, device: str, settings: Settings) -> BackendSession:
         """Load the model and make its context."""

@@ -71,15 +71,14 @@ class ProductInputs:
     def means(self) -> dict[str, Any]:
         """Mean squares by the matrix's name: float32, one for each column.
 
-        Raises :class:`UnavailableError` where a matrix was never seen.
+        Matrices that are no factor of a product (the convolutions and decays of recurrent layers) have
+        none. Raises :class:`UnavailableError` where none was seen at all.
         """
-        missing = [name.decode() for name in self._matrices if name not in self._sums]
-        if missing:
+        if not self._sums:
             raise UnavailableError(
-                f"the library computed nothing with {len(missing)} matrices that could be "
-                f"recognised, such as {missing[0]}",
-                hint="set imatrix = false; importance matrices are for dense models, and for a "
-                "llama.cpp whose tensors are laid out as in the versions that were tried",
+                f"the library computed no product with any of {len(self._matrices)} matrices that could be recognised",
+                hint="set imatrix = false; importance matrices are for a llama.cpp whose tensors are laid out "
+                "as in the versions that were tried",
             )
         return {name.decode(): (total / self._counts[name]).astype(np.float32) for name, total in self._sums.items()}
 

@@ -82,7 +82,7 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
         raise _refused(file, log.last_errors())
     return LlamaCppSession(
         decoder,
-        model.tensors,
+        model,
         log,
         read_allocations(log.lines),
         {

@@ -20,7 +20,7 @@ from joulebench_plugins.llamacpp.counting import (
 from joulebench_plugins.llamacpp.decoder import Decoder
 from joulebench_plugins.llamacpp.kvaccount import KvUse, kv_account
 from joulebench_plugins.llamacpp.log import Allocations, LibraryLog
-from joulebench_plugins.shared.tensors.gguf import GgufTensor
+from joulebench_plugins.shared.tensors.gguf import GgufModel
 
 #: Positions whose logits are held at once: bounds them to so many rows of the vocabulary's width.
 LOGITS_CHUNK: Final = 128
@@ -32,7 +32,7 @@ class LlamaCppSession(BackendSession):
     def __init__(
         self,
         decoder: Decoder,
-        tensors: Sequence[GgufTensor],
+        model: GgufModel,
         log: LibraryLog,
         allocated: Allocations,
         facts: Mapping[str, Scalar],
@@ -41,14 +41,15 @@ class LlamaCppSession(BackendSession):
         self.vocabulary_size = decoder.vocabulary_size
         self.context_length: int = decoder.context_tokens
         self._decoder = decoder
-        self._tensors = tensors
+        self._model = model
+        self._tensors = model.tensors
         self._log = log
         self._allocated = allocated
         self._facts = facts
         self._kv = kv
         #: Tokens of the last text that was scored.
         self._scored = 0
-        self._compute = compute_facts(tensors, allocated, str(facts["device"]))
+        self._compute = compute_facts(model.tensors, allocated, str(facts["device"]))
         self._tokens = decoder.tokens
         self._decode_one, self._last_logits = decoder.decode_one, decoder.last_logits
         self._length = 0
@@ -154,7 +155,7 @@ class LlamaCppSession(BackendSession):
 
         Under a window it reads no more for a longer text: bytes for each position are ``None``.
         """
-        counted = traffic_of(self._tensors, self._allocated)
+        counted = traffic_of(self._model, self._allocated)
         if self._kv.window is not None:
             return replace(counted, kv_position_bytes=None)
         return counted
@@ -180,6 +181,8 @@ class LlamaCppSession(BackendSession):
             "flash_attention": self._allocated.flash_attention,
             "context_length": self.context_length,
             "kv_cells": self._allocated.kv_cells,
+            "kv_layers": self._allocated.kv_layers,
+            "state_bytes": self._allocated.state_bytes,
             "parameters": sum(tensor.count for tensor in self._tensors),
             **self._facts,
         }
