@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
+from joulebench.backendkit import asked_elsewhere
+from joulebench.errors import JoulebenchError
 from joulebench_plugins.shared.tensors.integers import PACK_CHOICES, IntegerFile
 
 #: ``config.json`` name of the one family that is understood.
@@ -54,6 +56,14 @@ class GgufExport(Converter):
             return None
         return f"exports llama-type checkpoints only, not '{architecture}'"
 
+    def check(self, source: Path) -> str | None:
+        """Rotary positions, activations and tokenizers that are not exported; asked in another process."""
+        answer = asked_elsewhere(
+            "import json; from pathlib import Path; from joulebench_plugins.gguf.export import checkpoint_fault; "
+            f"print(json.dumps(checkpoint_fault(Path({str(source)!r}))))"
+        )
+        return answer if isinstance(answer, str) else None
+
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write ``model.gguf`` into ``output``.
 
@@ -77,3 +87,16 @@ class GgufExport(Converter):
             dtype=str(settings.get("dtype", "float32")),
             integers=None if settings.get("pack") == "dense" else IntegerFile.beside(source),
         )
+
+
+def checkpoint_fault(source: Path) -> str | None:
+    """Why a checkpoint cannot be exported, as far as its JSON files and headers tell, or ``None``."""
+    from joulebench_plugins.gguf.configuration import shape_of
+    from joulebench_plugins.gguf.vocabulary import read_vocabulary
+    from joulebench_plugins.shared.tensors.arrays import Checkpoint
+
+    try:
+        read_vocabulary(source, shape_of(Checkpoint(source)).vocab_size)
+    except JoulebenchError as error:
+        return error.what
+    return None
