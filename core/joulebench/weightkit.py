@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -30,6 +31,12 @@ def tally(names: Iterable[str]) -> str:
     """How often each name occurs, by name: ``Add 60, MatMul 211``."""
     counts = counted((name, 1) for name in names)
     return ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
+
+
+def patterns(names: Iterable[str]) -> str:
+    """Names of tensors with ``*`` for numbers of layers and experts: ``lm_head.weight, layers.*.conv.weight ×2``."""
+    counts = counted((re.sub(r"(?<=\.)\d+(?=\.)", "*", name), 1) for name in sorted(names))
+    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in counts.items()) or "none"
 
 
 def counted(items: Iterable[tuple[str, int]]) -> dict[str, int]:

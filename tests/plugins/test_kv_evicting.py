@@ -225,7 +225,9 @@ CONFIG = {"model_type": "llama", "head_dim": 64, "num_hidden_layers": 2}
         ({"kv_policy": "window", "kv_budget": 4}, CONFIG, "nothing to choose"),
         ({"kv_policy": "window", "kv_share": 0.5}, CONFIG, "give kv_budget"),
         ({"kv_bits": 4, "kv_group": 24}, CONFIG, "does not divide heads of 64"),
+        ({"kv_policy": "expected-attention"}, {**CONFIG, "model_type": "smollm3"}, "does not know how"),
         ({"mlp_active": 0.5}, CONFIG, "needs mlp_text"),
+        ({"mlp_active": 0.5, "mlp_text": "a.txt"}, {**CONFIG, "model_type": "phi3"}, "of type 'phi3' have none"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_reason(

@@ -30,6 +30,7 @@ _FACTS: Final = (
     "compute",
     "weights_kernel",
     "output_type",
+    "left_alone",
 )
 _HEAD: Final = Option(
     "head", "bool", True, "also the output head; if it shares the embedding's matrix, it gets its own"

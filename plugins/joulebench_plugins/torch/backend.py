@@ -21,6 +21,7 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench.backendkit import asked_elsewhere, cpu_device, thread_count
+from joulebench_plugins.shared.decoder.roles import has_gate, kind_of
 from joulebench_plugins.torch.classes import causal_fault
 from joulebench_plugins.torch.kvcaches.options import AUTO, KV_OPTIONS, compression_fault
 from joulebench_plugins.torch.layerkinds import kinds_fault
@@ -133,6 +134,8 @@ class TorchBackend(Backend):
                 return "compile needs a C++ compiler (g++ or clang++, or CXX set to one)"
         if settings.get("mlp_active") is not None and settings.get("mlp_text") is None:
             return "mlp_active needs mlp_text, the text that its thresholds are from"
+        if settings.get("mlp_active") is not None and not has_gate(config):
+            return f"mlp_active needs MLPs with a gate of their own; models of type '{kind_of(config)}' have none"
         fault = kinds_fault(settings, config) or weights_fault(device, settings, config)
         return fault or compression_fault({**self.default_settings(), **settings}, config)
 

@@ -14,13 +14,14 @@ from joulebench.backendkit import asked_elsewhere
 #: Types whose layers keep the keys and values of every position, unless their configuration says otherwise.
 PLAIN_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3")
 _PROBE: Final = """
-import json, logging, os
+import json, logging, os, pathlib, tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 logging.disable(logging.CRITICAL)
 from transformers import AutoConfig, DynamicCache
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-config = json.loads({config!r})
-config = AutoConfig.for_model(config.pop("model_type"), **config)
+with tempfile.TemporaryDirectory() as folder:
+    pathlib.Path(folder, "config.json").write_text({config!r}, "utf-8")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 model = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 takes = bool(model._supports_default_dynamic_cache())
 layers = [type(layer).__name__ for layer in DynamicCache(config=config).layers] if takes else []

@@ -12,12 +12,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
 from joulebench.api import Scalar
-from joulebench.weightkit import bits_per_weight, counted, joined, shares, tally
+from joulebench.weightkit import bits_per_weight, counted, joined, patterns, shares, tally
 
 #: Attribute of a layer whose numbers its kernel has packed out of sight: see note_packed.
 _NOTE: Final = "joulebench_held"
 #: Operators that multiply whole numbers of 8 bits.
 _INT8_OPERATORS: Final = frozenset({"quantized.linear_dynamic", "aten._int_mm"})
+#: Types of the numbers of a matrix that was not packed.
+_FLOATS: Final = frozenset({"float32", "bfloat16", "float16"})
 #: Parts of the names of operators that multiply matrices, not only arrange them.
 _PRODUCT_WORDS: Final = ("mm", "linear", "matmul")
 
@@ -125,7 +127,20 @@ def weight_facts(model: Any) -> dict[str, Scalar]:
         "embedding_type": _type_of(embedding, weights),
         "head_type": _type_of(head, weights) or _type_of(embedding, weights),
         "parameters": parameters,
+        "left_alone": None if can_train(model) else _left_alone(model, embedding),
     }
+
+
+def _left_alone(model: Any, embedding: Any) -> str:
+    """Matrices, and what has more axes, that are floating-point numbers in a model with packed ones; no embedding."""
+    float_names = [
+        f"{name}.{leaf}" if name else leaf
+        for name, module in model.named_modules()
+        if module is not embedding
+        for leaf, weight in module.named_parameters(recurse=False)
+        if weight.ndim > 1 and _kind(weight) in _FLOATS
+    ]
+    return patterns(float_names)
 
 
 def _parameters(model: Any, weights: list[Held], embedding: Any, head: Any) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from joulebench.api import Option, Settings
+from joulebench_plugins.shared.decoder.roles import input_widths
 
 #: Values of the option ``weights``; the first leaves matrices as ``dtype`` has them.
 PLAIN: Final = "dtype"
@@ -38,7 +39,7 @@ OPTIONS: Final = (
 
 
 #: Rows of a matrix that torch's _convert_weight_to_int4pack_for_cpu packs together.
-_INT4_ROWS: Final = 16
+INT4_ROWS: Final = 16
 
 
 def weights_fault(device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
@@ -61,11 +62,10 @@ def _group_fault(kind: str, settings: Settings, config: Mapping[str, object]) ->
     group = int(settings.get("weights_group", 32))
     if kind != INT4:
         return None
-    for name in ("hidden_size", "intermediate_size"):
-        width = config.get(name)
-        if isinstance(width, int) and width % group:
-            return f"weights_group = {group} does not divide {name}, which is {width}"
+    for width in sorted(input_widths(config)):
+        if width % group:
+            return f"weights_group = {group} does not divide matrices that are {width} wide"
     rows = config.get("vocab_size")
-    if settings.get("weights_head", True) and isinstance(rows, int) and rows % _INT4_ROWS:
-        return f"weights = '{kind}' packs {_INT4_ROWS} rows together, and the head has {rows}; set weights_head = false"
+    if settings.get("weights_head", True) and isinstance(rows, int) and rows % INT4_ROWS:
+        return f"weights = '{kind}' packs {INT4_ROWS} rows together, and the head has {rows}; set weights_head = false"
     return None

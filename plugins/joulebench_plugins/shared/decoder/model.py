@@ -106,9 +106,10 @@ class Decoder:
             if origin.parameter.startswith(prefix):
                 for name, value in origin.parameters(self.model, read).items():
                     self._set(name, value)
-        lacking = [name for name, parameter in self._within(prefix) if parameter.is_meta]
-        if lacking:
-            raise ModelError(f"lacks the tensor '{lacking[0]}'", where=str(self._folder))
+        tied = self.model.all_tied_weights_keys
+        for name, parameter in list(self._within(prefix)):
+            if parameter.is_meta:
+                self._set(name, read(self.required(tied.get(name, name))))
 
     def fill_outside(self, read: Read) -> None:
         """Fill what the blocks need to be reached: everything before them, and no output head."""
@@ -176,7 +177,9 @@ class Decoder:
             number, _, rest = inside.partition(".")
             module, _, _ = rest.rpartition(".")
             owner = self.blocks[int(number)].get_submodule(module)
-            parameter = self.model.get_parameter(origin.parameter)
+            parameter = owner._parameters.get(origin.parameter.rpartition(".")[2])
+            if parameter is None:
+                continue  # a buffer
             if self._is_linear(owner, module) and origin.parameter.endswith(".weight"):
                 for tensor, _ in origin.tensors:
                     yield Linear(tensor, int(number), module, Source(origin.parameter), _is_transposed(owner))

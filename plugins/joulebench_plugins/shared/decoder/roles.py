@@ -218,6 +218,12 @@ def roles_of(config: Mapping[str, object], needed: str) -> Roles:
     return _variant(roles, config)
 
 
+def has_gate(config: Mapping[str, object]) -> bool:
+    """Whether the MLPs have a matrix for the gate alone; true of types that are not in the map."""
+    roles = ROLES.get(kind_of(config))
+    return roles is None or roles.gate not in ("", roles.up)
+
+
 def _variant(roles: Roles, config: Mapping[str, object]) -> Roles:
     """What settings of the model's configuration change."""
     if roles is _STABLELM and config.get("use_parallel_residual") is True:

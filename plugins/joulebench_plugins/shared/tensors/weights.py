@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Collection, Mapping
 from math import prod
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from joulebench.api import Scalar
 from joulebench.checkpoint import INDEX_FILE, read_config, refuse_claims, weight_files
 from joulebench.errors import ModelError
+from joulebench.weightkit import patterns
 
 #: What is taken along beside the weights: configuration, tokenizer, chat template.
 _COPIED: Final = frozenset({".json", ".jinja", ".txt", ".model"})
@@ -113,12 +113,7 @@ def parameters(weights: Weights) -> int:
 
 def left_alone(weights: Weights, reached: Collection[str]) -> str:
     """Names of matrices, and of tensors of more axes, that are not among ``reached``; numbers of layers as ``*``."""
-    counts: dict[str, int] = {}
-    for name in sorted(weights.files):
-        if name not in reached and len(weights.shape(name)) > 1:
-            pattern = re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
-            counts[pattern] = counts.get(pattern, 0) + 1
-    return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in counts.items()) or "none"
+    return patterns(name for name in weights.files if name not in reached and len(weights.shape(name)) > 1)
 
 
 def sizes(before: Weights, after: Weights) -> dict[str, Scalar]:

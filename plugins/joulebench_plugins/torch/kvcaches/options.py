@@ -21,6 +21,19 @@ POLICIES: Final[Mapping[str, int | None]] = {
     "expected-attention": 0,
     "fastgen": 0,
 }
+#: Types of models whose attention hands its queries and keys to one function, keys as they are cached.
+_EVICTING_TYPES: Final = frozenset(
+    {
+        *PLAIN_TYPES,
+        *("cohere", "ernie4_5", "exaone4", "gemma", "granite", "granitemoe", "helium", "hunyuan_v1_dense", "ministral"),
+        *("mixtral", "olmo", "olmo2", "olmoe", "phi", "phi3", "qwen3_moe", "seed_oss", "smollm3", "stablelm"),
+        "starcoder2",
+    }
+)
+#: Those of them that rotate keys in pairs of neighbours, in part, not in every layer, or before a norm.
+_ROTATED_OTHERWISE: Final = frozenset(
+    {"cohere", "ernie4_5", "exaone4", "helium", "hunyuan_v1_dense", "phi", "phi3", "smollm3", "stablelm"}
+)
 #: Positions that are read at once at most where each of them is scored.
 LARGEST_CHUNK: Final = 128
 
@@ -165,9 +178,10 @@ def compression_fault(settings: Settings, config: Mapping[str, object]) -> str |
     if settings.get("attention") == "eager":
         return f"kv_policy brings an attention of its own: leave attention at '{AUTO}'"
     kind = config.get("model_type")
-    # Their attention hands queries and keys to one function, after the rotation of positions.
-    if kind is not None and kind not in PLAIN_TYPES:
-        return f"kv_policy knows models of type {', '.join(PLAIN_TYPES)}, not '{kind}'"
+    if kind is not None and kind not in _EVICTING_TYPES:
+        return f"kv_policy knows models of type {', '.join(sorted(_EVICTING_TYPES))}, not '{kind}'"
+    if compression.policy == "expected-attention" and kind in _ROTATED_OTHERWISE:
+        return f"the policy expected-attention does not know how models of type '{kind}' rotate their queries"
     return _budget_fault(compression)
 
 
