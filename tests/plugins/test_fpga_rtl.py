@@ -29,18 +29,20 @@ from joulebench_plugins.fpga.rtlsim.packing import PackedProduct  # noqa: E402
 
 SIZES = [Engine(2), Engine(8), Engine(32), Engine(2, 4), Engine(8, 4), Engine(32, 4)]
 CASES = 120  # of each size: 720 in all
+FEW = 30  # in every run of the tests
 
 
 def vector(*values: int) -> object:
     return np.array(values, np.int8)
 
 
+@pytest.mark.parametrize("cases", [FEW, pytest.param(CASES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("engine", SIZES, ids=lambda item: f"{item.lanes}x{item.weight_bits}")
-def test_random_products_are_bit_exact_and_take_the_cycles_of_the_law(cache: Path, engine: Engine) -> None:
+def test_random_products_are_bit_exact_and_take_the_cycles_of_the_law(cache: Path, engine: Engine, cases: int) -> None:
     rtl = build(engine, cache)
     source = np.random.default_rng(engine.lanes * 100 + engine.weight_bits)
     wrong = {}
-    for number in range(CASES):
+    for number in range(cases):
         differences = random_case(source, engine, rows=120, columns=1600).check(rtl)
         if differences:
             wrong[number] = [str(difference) for difference in differences]

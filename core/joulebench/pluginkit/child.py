@@ -15,17 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from joulebench.errors import JoulebenchError
 from joulebench.pluginkit import behaviour, declared, loading
+from joulebench.pluginkit.results import EndedCheck
 from joulebench.registry.isolation import describe_failure
 from joulebench.registry.loading import default_registry
 from joulebench.testing.contracts import CONTRACTS, BrokenContractError, SkippedError, Subject
 
 _SHOWN: Final = 60
+_MADE: Final = "it can be made"
 #: Share of the limit after which a check is taken to hang.
 _SHARE: Final = 0.8
 
@@ -94,26 +96,23 @@ def _calling(contract: object, test: str, subject: Subject[Any]) -> Action:
     return call
 
 
-def run(check: Check) -> dict[str, Any]:
-    """Do a check; what it found, as the parent is told it."""
+def run(check: Check) -> EndedCheck:
+    """Do a check; how it ended, as the parent is told it."""
     start = time.monotonic()
     printed = _printed_bytes()
-    message: dict[str, Any]
     try:
-        message = {"status": "ok", "facts": dict(check.action())}
+        ended = EndedCheck(check.name, "ok", facts=dict(check.action()))
     except SkippedError as error:
-        message = {"status": "skipped", "what": str(error)}
+        ended = EndedCheck(check.name, "skipped", what=str(error))
     except BrokenContractError as error:
-        message = {"status": "fault", "what": error.what, "advice": error.advice}
+        ended = EndedCheck(check.name, "fault", what=error.what, advice=error.advice)
     except JoulebenchError as error:
         where = "" if error.where is None else f"{error.where}: "
-        message = {"status": "fault", "what": where + error.what, "advice": error.hint or ""}
+        ended = EndedCheck(check.name, "fault", what=where + error.what, advice=error.hint or "")
     except (Exception, SystemExit) as error:
         advice = "what its user can mend is a JoulebenchError with a hint; anything else is a bug"
-        message = {"status": "fault", "what": describe_failure(error), "advice": advice}
-    message["seconds"] = time.monotonic() - start
-    message["printed"] = _printed_since(printed)
-    return message
+        ended = EndedCheck(check.name, "fault", what=describe_failure(error), advice=advice)
+    return replace(ended, seconds=time.monotonic() - start, printed=_printed_since(printed))
 
 
 def _printed_bytes() -> int:
@@ -135,17 +134,17 @@ def serve(job: Mapping[str, Any], report: IO[str]) -> None:
         report.flush()
 
     faulthandler.enable()  # a crash says where it was
-    tell(begin="it can be made")
+    tell(begin=_MADE)
     checks = list(checks_of(job))
-    tell(end="it can be made", status="ok", seconds=0.0, printed="")
+    tell(**asdict(EndedCheck(_MADE, "ok")))
     for check in checks:
         if check.name not in job["done"]:
             tell(begin=check.name)
             # A hang says where it was, before the parent ends it.
             faulthandler.dump_traceback_later(_SHARE * job["limit_s"])
-            message = run(check)
+            ended = run(check)
             faulthandler.cancel_dump_traceback_later()
-            tell(end=check.name, **message)
+            tell(**asdict(ended))
     tell(finished=True)
 
 
@@ -156,15 +155,8 @@ def main() -> None:
     try:
         serve(job, report)
     except JoulebenchError as error:
-        request = {
-            "end": "it can be made",
-            "status": "fault",
-            "what": error.what,
-            "advice": error.hint or "",
-            "seconds": 0.0,
-            "printed": "",
-        }
-        report.write(json.dumps(request) + "\n" + json.dumps({"finished": True}) + "\n")
+        ended = EndedCheck(_MADE, "fault", what=error.what, advice=error.hint or "")
+        report.write(json.dumps(asdict(ended)) + "\n" + json.dumps({"finished": True}) + "\n")
         report.flush()
     os._exit(0)  # threads that the plugin has left must not hold the process
 

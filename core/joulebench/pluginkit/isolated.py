@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
-from joulebench.pluginkit.results import CheckResult
+from joulebench.pluginkit.results import CheckResult, EndedCheck
 from joulebench.processes import Mark, resident_bytes, signal_name
 from joulebench.registry.commandlist import WITHOUT_VARIABLE
 
@@ -126,7 +126,7 @@ class _Child:
             if "begin" in message:
                 running = message["begin"]
             else:
-                results += self._of(message)
+                results += self._of(EndedCheck(**message))
         results.append(self._fault(running, self._how_it_ended()))
         return results, False
 
@@ -155,20 +155,12 @@ class _Child:
                     yield f"it took more than {limit} of memory and was killed"
                     return
 
-    def _of(self, message: Mapping[str, Any]) -> Iterator[CheckResult]:
-        job, check = self._job, str(message["end"])
-        yield CheckResult(
-            job.subject,
-            check,
-            message["status"],
-            message.get("what", ""),
-            message.get("advice", ""),
-            float(message["seconds"]),
-            message.get("facts", {}),
-        )
-        if message["printed"]:
-            what = f"it wrote to standard output: {message['printed']!r}"
-            yield CheckResult(job.subject, _SILENT, "fault", what, _PRINTS)
+    def _of(self, ended: EndedCheck) -> Iterator[CheckResult]:
+        subject = self._job.subject
+        yield CheckResult(subject, ended.end, ended.status, ended.what, ended.advice, ended.seconds, ended.facts)
+        if ended.printed:
+            what = f"it wrote to standard output: {ended.printed!r}"
+            yield CheckResult(subject, _SILENT, "fault", what, _PRINTS)
 
     def _fault(self, check: str, what: str) -> CheckResult:
         return CheckResult(self._job.subject, check, "fault", what, self._last_words())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +22,23 @@ class CheckResult:
     what: str = ""
     advice: str = ""
     seconds: float = 0.0
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCheck:
+    """How a check ended, as the process that tried it tells the one that watches: a line of JSON with these keys.
+
+    ``end`` is the check's name, ``printed`` the beginning of what the plugin wrote to standard output meanwhile.
+    """
+
+    end: str
+    status: Status
+    seconds: float = 0.0
+    printed: str = ""
+    what: str = ""
+    advice: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
