@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import json
 import os
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 
 from joulebench.api import Artifact
 from joulebench.backendkit import CACHE_VARIABLE
+from joulebench.cli import main
 from joulebench.errors import UnavailableError
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, obtain_model, read_catalogue, resolve_model
 from joulebench.models.store import Store, hash_content
@@ -225,5 +228,37 @@ def cli(cache: Path) -> Cli:
             env={**os.environ, CACHE_VARIABLE: str(cache), **(environment or {})},
         )
         return Answer(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+class CliHere(Protocol):
+    """Runs ``joulebench`` with these arguments in the tests' own process."""
+
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None) -> Answer: ...
+
+
+@pytest.fixture(scope="session")
+def cli_here(cache: Path) -> CliHere:
+    """The command line without a process of its own, which costs half a second of the processor.
+
+    For what it says; a process of its own is for how it starts, ends and is stopped.
+    """
+
+    def call(*arguments: str | Path, cwd: Path | None = None) -> Answer:
+        output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+        with (
+            contextlib.chdir(cwd or Path.cwd()),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main([str(argument) for argument in arguments])
+        texts: list[str] = []
+        for stream in (output, errors):
+            stream.flush()
+            texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+        code = ended.value.code
+        return Answer(code if isinstance(code, int) else 0, *texts)
 
     return call

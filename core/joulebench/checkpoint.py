@@ -107,8 +107,15 @@ def _models_below(folder: Path) -> str | None:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder has a configuration and weights that are read; whole or not."""
-    return (folder / "config.json").exists() and ((folder / INDEX_FILE).exists() or any(folder.glob("*.safetensors")))
+    """Whether a folder has a configuration and weights that are read; whole or not.
+
+    One that may not be read is taken for one: whoever opens it says why it cannot.
+    """
+    try:
+        has_weights = (folder / INDEX_FILE).exists() or any(folder.glob("*.safetensors"))
+        return has_weights and (folder / "config.json").exists()
+    except OSError:
+        return True
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """What a user gets for a mistake: exit code 2, one plain error that names what, where and a cure.
 
-Each test goes through the command line in a process of its own.
+Each test goes through the command line; in a process of its own where rights and environment are the subject.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Answer, Cli
+    from conftest import Answer, Cli, CliHere
 
 BASE = """\
 version = 1
@@ -39,12 +39,12 @@ def assert_one_plain_error(answer: Answer, *words: str) -> None:
 
 
 @pytest.fixture
-def refused(cli: Cli, tmp_path: Path):
+def refused(cli_here: CliHere, tmp_path: Path):
     """Asserts that ``plan`` refuses this profile with these words."""
 
     def check(text: str, *words: str, arguments: tuple[str, ...] = ()) -> None:
         (tmp_path / "p.toml").write_text(text, encoding="utf-8")
-        assert_one_plain_error(cli("plan", "p.toml", *arguments, cwd=tmp_path), *words)
+        assert_one_plain_error(cli_here("plan", "p.toml", *arguments, cwd=tmp_path), *words)
 
     return check
 
@@ -140,9 +140,9 @@ def test_a_backend_that_nothing_provides_is_refused_with_what_others_lack(cli: C
     ],
 )
 def test_a_fault_on_the_command_line_is_named_with_a_cure(
-    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+    cli_here: CliHere, tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    assert_one_plain_error(cli(*arguments, cwd=tmp_path), *words)
+    assert_one_plain_error(cli_here(*arguments, cwd=tmp_path), *words)
 
 
 # -- checkpoints --------------------------------------------------------------------------------
@@ -163,9 +163,9 @@ PATH_MODEL = BASE.replace("shape:tiny-llama", "path:model")
 PLACE = "p.toml:3: model.m.source: "
 
 
-def test_a_whole_checkpoint_is_planned(cli: Cli, checkpoint: Path) -> None:
+def test_a_whole_checkpoint_is_planned(cli_here: CliHere, checkpoint: Path) -> None:
     (checkpoint.parent / "p.toml").write_text(PATH_MODEL, "utf-8")
-    answer = cli("plan", "p.toml", cwd=checkpoint.parent)
+    answer = cli_here("plan", "p.toml", cwd=checkpoint.parent)
     assert (answer.code, answer.stderr) == (0, "")
     assert "1 of 1 cells can run here" in answer.stdout
 
@@ -235,10 +235,10 @@ def test_a_cache_that_may_not_be_written_is_named(cli: Cli, tmp_path: Path) -> N
     assert_one_plain_error(answer, str(tmp_path / "cache"), "Permission denied")
 
 
-def test_a_file_where_the_sessions_should_go_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_a_file_where_the_sessions_should_go_is_refused(cli_here: CliHere, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("", "utf-8")
     (tmp_path / "p.toml").write_text(BASE, "utf-8")
-    answer = cli("run", "p.toml", "--output", "out", cwd=tmp_path)
+    answer = cli_here("run", "p.toml", "--output", "out", cwd=tmp_path)
     assert_one_plain_error(answer, "out: cannot be written", "choose another --output")
 
 

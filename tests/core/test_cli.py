@@ -9,13 +9,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 import pytest
+from toyrun import Bench, until
 
 from joulebench import cli as command_line
 from joulebench.errors import NothingRanError, ProfileError
@@ -26,7 +26,7 @@ from joulebench.session.places import named_place
 from joulebench.version import __version__
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from conftest import Cli, CliHere
 
 
 def test_the_version_is_printed(cli: Cli) -> None:
@@ -119,13 +119,13 @@ def test_without_a_command_the_help_goes_to_standard_error_as_wrong_use(cli: Cli
     assert "Upkeep:" in answer.stderr
 
 
-def test_a_plan_is_one_json_document_with_a_reason_for_what_is_skipped(cli: Cli, tmp_path: Path) -> None:
+def test_a_plan_is_one_json_document_with_a_reason_for_what_is_skipped(cli_here: CliHere, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(
         'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\n'
         "[workload.prefill]\nlength = [8, 100000]\n",
         "utf-8",
     )
-    answer = cli("plan", "p.toml", "--json", cwd=tmp_path)
+    answer = cli_here("plan", "p.toml", "--json", cwd=tmp_path)
     assert (answer.code, answer.stderr) == (0, "")
     plan = json.loads(answer.stdout)
     assert [cell["runnable"] for cell in plan["cells"]] == [True, False]
@@ -133,21 +133,21 @@ def test_a_plan_is_one_json_document_with_a_reason_for_what_is_skipped(cli: Cli,
     assert plan["maximum_s"] > plan["minimum_s"] > 0
 
 
-def test_a_plan_for_people_says_what_runs_what_does_not_and_how_long(cli: Cli, tmp_path: Path) -> None:
+def test_a_plan_for_people_says_what_runs_what_does_not_and_how_long(cli_here: CliHere, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(
         'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\n'
         "[workload.prefill]\nlength = [8, 100000]\n",
         "utf-8",
     )
-    out = cli("plan", "p.toml", cwd=tmp_path).stdout
+    out = cli_here("plan", "p.toml", cwd=tmp_path).stdout
     assert "run   torch prefill length=8" in out
     assert "skip  torch prefill length=100000" in out
     assert "1 of 2 cells can run here; at least " in out
 
 
-def test_a_shipped_profile_can_be_printed_and_used_as_a_file(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(cli("profiles", "show", "quick").stdout, "utf-8")
-    answer = cli("plan", "mine.toml", "--json", cwd=tmp_path)
+def test_a_shipped_profile_can_be_printed_and_used_as_a_file(cli_here: CliHere, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(cli_here("profiles", "show", "quick").stdout, "utf-8")
+    answer = cli_here("plan", "mine.toml", "--json", cwd=tmp_path)
     assert len(json.loads(answer.stdout)["cells"]) > 0
 
 
@@ -160,20 +160,20 @@ def test_a_shipped_profile_can_be_printed_and_used_as_a_file(cli: Cli, tmp_path:
         (("profiles", "schema"), "properties"),
     ],
 )
-def test_json_output_is_one_document(cli: Cli, arguments: tuple[str, ...], key: str) -> None:
-    answer = cli(*arguments)
+def test_json_output_is_one_document(cli_here: CliHere, arguments: tuple[str, ...], key: str) -> None:
+    answer = cli_here(*arguments)
     assert answer.code == 0
     assert json.loads(answer.stdout)[key]
 
 
-def test_the_lists_name_what_is_shipped(cli: Cli) -> None:
-    assert "torch" in cli("plugin", "list").stdout
-    assert "smollm2-135m-instruct" in cli("models", "list").stdout
-    assert "quick" in cli("profiles", "list").stdout
+def test_the_lists_name_what_is_shipped(cli_here: CliHere) -> None:
+    assert "torch" in cli_here("plugin", "list").stdout
+    assert "smollm2-135m-instruct" in cli_here("models", "list").stdout
+    assert "quick" in cli_here("profiles", "list").stdout
 
 
-def test_fetching_a_shape_names_the_folder_that_was_made(cli: Cli) -> None:
-    answer = cli("models", "fetch", "shape:tiny-llama#3")
+def test_fetching_a_shape_names_the_folder_that_was_made(cli_here: CliHere) -> None:
+    answer = cli_here("models", "fetch", "shape:tiny-llama#3")
     assert answer.code == 0
     assert json.loads((Path(answer.stdout.strip()) / "seed.json").read_text("utf-8")) == {"seed": 3}
 
@@ -268,76 +268,47 @@ def test_doctors_exit_code_is_about_the_energy_that_is_required(
     assert isinstance(json.loads(answer.stdout)["energy_measured"], bool)
 
 
-def test_threads_beyond_the_cpus_are_warned_of(cli: Cli, tmp_path: Path) -> None:
+def test_threads_beyond_the_cpus_are_warned_of(cli_here: CliHere, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(
         'version = 1\n[model.m]\nsource = "shape:tiny-llama"\n[backend.torch]\nthreads = [1, 3000, 4000]\n'
         "[workload.prefill]\nlength = 8\n",
         "utf-8",
     )
     pytest.importorskip("torch")
-    out = cli("plan", "p.toml", cwd=tmp_path).stdout
+    out = cli_here("plan", "p.toml", cwd=tmp_path).stdout
     assert "warning: 2 cells have more threads (3000, 4000) than the " in out
-    assert "warning" not in cli("plan", "p.toml", "--set", "backend.torch.threads=1", cwd=tmp_path).stdout
+    assert "warning" not in cli_here("plan", "p.toml", "--set", "backend.torch.threads=1", cwd=tmp_path).stdout
 
 
-_TINY: Final = """version = 1
-[model.m]
-source = "shape:tiny-llama"
-[backend.torch]
-[workload.generate]
-prompts = "builtin:short"
-new_tokens = 4
-[protocol]
-processes = 1
-min_blocks = {blocks}
-max_blocks = {blocks}
-block_s = 0.05
-idle_s = 0.2
-warmup_min_s = 0.1
-warmup_max_s = 1
-[sampler]
-calibrate_s = 0.2
-"""
-
-
-def test_a_run_can_be_named_and_its_page_opened(cli: Cli, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    (tmp_path / "p.toml").write_text(_TINY.format(blocks=3), "utf-8")
-    browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/opened\n', "utf-8")
+def test_a_run_can_be_named_and_its_page_opened(cli: Cli, bench: Bench) -> None:
+    browser = bench.folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {bench.folder}/opened\n', "utf-8")
     browser.chmod(0o755)
     environment = {"BROWSER": f"{browser} %s"}
-    answer = cli("run", "p.toml", "--name", "before", "--open", cwd=tmp_path, environment=environment)
+    done = bench.run(bench.profile({"a": {}}), "--name", "before", "--open", **environment)
+    assert done.code == 0, done.errors
+    assert done.folder is not None
+    assert done.folder.name.endswith("Z-before")
+    answer = cli("report", done.folder, "--open", environment=environment)
     assert answer.code == 0, answer.stderr
-    (folder,) = (tmp_path / "sessions").iterdir()
-    assert folder.name.endswith("Z-before")
-    answer = cli("report", "latest", "--open", cwd=tmp_path, environment=environment)
-    assert answer.code == 0, answer.stderr
-    assert (tmp_path / "opened").read_text().split() == [(folder / "report.html").as_uri()] * 2
+    assert (bench.folder / "opened").read_text().split() == [(done.folder / "report.html").as_uri()] * 2
 
 
 @pytest.mark.parametrize("name", ["../up", "a b", ""])
-def test_a_name_that_is_no_folder_name_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
-    answer = cli("run", "quick", "--name", name, cwd=tmp_path)
+def test_a_name_that_is_no_folder_name_is_refused(cli_here: CliHere, tmp_path: Path, name: str) -> None:
+    answer = cli_here("run", "quick", "--name", name, cwd=tmp_path)
     assert answer.code == 2
     assert answer.stderr.count("--name") == 1
     assert not list((tmp_path / "sessions").glob("*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_run_as_ctrl_c_does(cache: Path, tmp_path: Path, number: signal.Signals) -> None:
-    pytest.importorskip("torch")
-    (tmp_path / "p.toml").write_text(_TINY.format(blocks=300), "utf-8")
-    run = subprocess.Popen(
-        [sys.executable, "-m", "joulebench", "run", "p.toml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("sessions/*/cells/*/blocks.arrow*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    run.send_signal(number)
-    _, said = run.communicate(timeout=60)
-    (folder,) = (tmp_path / "sessions").iterdir()
-    assert run.returncode == 128 + number
-    said_last = f"stopped by {number.name}; what was measured is kept. Resume with: joulebench run --resume "
-    assert said.splitlines()[-1] == f"{said_last}sessions/{folder.name}"
+def test_a_signal_ends_a_run_as_ctrl_c_does(bench: Bench, number: signal.Signals) -> None:
+    started = bench.start(bench.profile({"a": {"step_s": 0.02}}, min_blocks=300, max_blocks=300))
+    until(lambda: list(started.out.glob("*/cells/*/blocks.arrow*")), "a block")
+    code, words = started.end(number)
+    folder = started.session_folder()
+    assert code == 128 + number
+    last = f"stopped by {number.name}; what was measured is kept. Resume with: joulebench run --resume {folder}"
+    assert words.splitlines()[-1] == last
     assert Session(folder).row.status == "interrupted"

@@ -16,7 +16,7 @@ from joulebench.errors import ModelError, UnavailableError
 from joulebench.models.hub import pinned
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from conftest import CliHere
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = [{"rfilename": "config.json"}, {"rfilename": "model.safetensors"}]
@@ -66,17 +66,17 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     made.server.server_close()
 
 
-def test_a_name_is_pinned_to_the_commit_of_its_main_branch(hub: Hub, cli: Cli) -> None:
+def test_a_name_is_pinned_to_the_commit_of_its_main_branch(hub: Hub, cli_here: CliHere) -> None:
     hub.put("acme/tiny-0.5B/revision/main", {"sha": COMMIT, "siblings": FILES})
-    answer = cli("models", "pin", "acme/tiny-0.5B")
+    answer = cli_here("models", "pin", "acme/tiny-0.5B")
     assert answer == (0, f"hf:acme/tiny-0.5B@{COMMIT}\n", "")
     assert hub.asked == [("/api/models/acme/tiny-0.5B/revision/main", None)]
 
 
-def test_what_is_printed_is_a_source_that_a_profile_takes(hub: Hub, cli: Cli) -> None:
+def test_what_is_printed_is_a_source_that_a_profile_takes(hub: Hub, cli_here: CliHere) -> None:
     hub.put("acme/tiny/revision/main", {"sha": COMMIT, "siblings": FILES})
-    source = cli("models", "pin", "acme/tiny").stdout.strip()
-    answer = cli("plan", "quick", "--set", f"model.mine.source={source}", "--json")
+    source = cli_here("models", "pin", "acme/tiny").stdout.strip()
+    answer = cli_here("plan", "quick", "--set", f"model.mine.source={source}", "--json")
     assert answer.code == 0
     assert source in {cell["model_source"] for cell in json.loads(answer.stdout)["cells"]}
 

@@ -19,15 +19,15 @@ from joulebench.registry.loading import default_registry
 from joulebench.testing.models import write_tiny_checkpoint
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from conftest import Cli, CliHere
 
 
 @pytest.fixture(scope="module")
-def written(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(cli_here: CliHere, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A distribution with a plugin of every kind, found by its metadata alone."""
     folder = tmp_path_factory.mktemp("new")
     kinds = [word for kind in KINDS for word in ("--kind", kind)]
-    answer = cli("plugin", "new", "acme-all", *kinds, "--output", folder)
+    answer = cli_here("plugin", "new", "acme-all", *kinds, "--output", folder)
     assert answer.code == 0, answer.stderr
     made = folder / "joulebench-acme-all"
     project = tomllib.loads((made / "pyproject.toml").read_text())["project"]
@@ -123,6 +123,7 @@ def test_all_that_it_imports_of_joulebench_is_public(written: Path) -> None:
     assert not is_public("joulebench.meter")
 
 
+@pytest.mark.slow  # mypy reads joulebench anew
 def test_it_is_typed_and_tidy(written: Path) -> None:
     pytest.importorskip("mypy")
     done = subprocess.run(
@@ -150,38 +151,38 @@ def test_it_is_typed_and_tidy(written: Path) -> None:
         ("joulebench-acme", "is put before it anyway"),
     ],
 )
-def test_a_name_that_would_not_work_is_refused(cli: Cli, tmp_path: Path, name: str, words: str) -> None:
-    answer = cli("plugin", "new", name, "--kind", "probe", "--output", tmp_path)
+def test_a_name_that_would_not_work_is_refused(cli_here: CliHere, tmp_path: Path, name: str, words: str) -> None:
+    answer = cli_here("plugin", "new", name, "--kind", "probe", "--output", tmp_path)
     assert answer.code == 2
     assert words in answer.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_taken_is_refused_and_its_owner_named(cli: Cli, tmp_path: Path) -> None:
+def test_a_name_that_is_taken_is_refused_and_its_owner_named(cli_here: CliHere, tmp_path: Path) -> None:
     taken = default_registry().names("probe")[0]
-    answer = cli("plugin", "new", taken, "--kind", "probe", "--output", tmp_path)
+    answer = cli_here("plugin", "new", taken, "--kind", "probe", "--output", tmp_path)
     assert answer.code == 2
     assert f"the probe '{taken}' exists: 'joulebench' provides it" in answer.stderr
 
 
-def test_a_folder_that_exists_is_left_alone(cli: Cli, tmp_path: Path) -> None:
+def test_a_folder_that_exists_is_left_alone(cli_here: CliHere, tmp_path: Path) -> None:
     folder = tmp_path / "joulebench-acme"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    answer = cli("plugin", "new", "acme", "--kind", "probe", "--output", tmp_path)
+    answer = cli_here("plugin", "new", "acme", "--kind", "probe", "--output", tmp_path)
     assert answer.code == 2
     assert "already exists, and nothing in it is overwritten" in answer.stderr
     assert [entry.name for entry in folder.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize("arguments", [["acme"], ["acme", "--kind", "nonsense"], ["--kind", "probe"]], ids=" ".join)
-def test_what_is_left_out_is_wrong_use(cli: Cli, arguments: list[str]) -> None:
-    answer = cli("plugin", "new", *arguments)
+def test_what_is_left_out_is_wrong_use(cli_here: CliHere, arguments: list[str]) -> None:
+    answer = cli_here("plugin", "new", *arguments)
     assert answer.code == 2
     assert "hint: joulebench plugin new --help" in answer.stderr
 
 
-def test_a_place_that_is_no_folder_is_wrong_use(cli: Cli, tmp_path: Path) -> None:
-    answer = cli("plugin", "new", "acme", "--kind", "probe", "--output", tmp_path / "absent")
+def test_a_place_that_is_no_folder_is_wrong_use(cli_here: CliHere, tmp_path: Path) -> None:
+    answer = cli_here("plugin", "new", "acme", "--kind", "probe", "--output", tmp_path / "absent")
     assert answer.code == 2
     assert "is not a folder" in answer.stderr

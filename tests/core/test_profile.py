@@ -20,7 +20,7 @@ from joulebench.profile.shipped import find_profile, shipped_profiles
 from joulebench.registry.loading import default_registry
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from conftest import CliHere
 
 BASE = "version = 1\n[model.m]\n[backend.b]\n[workload.w]\n"
 
@@ -252,15 +252,15 @@ def test_an_inherited_section_can_be_left_out(shelf: Path) -> None:
     assert extending(shelf, "quality = false\n").quality is None
 
 
-def test_an_inherited_reference_that_is_lacking_is_an_error_with_the_way_out(cli: Cli, tmp_path: Path) -> None:
+def test_an_inherited_reference_that_is_lacking_is_an_error_with_the_way_out(cli_here: CliHere, tmp_path: Path) -> None:
     text = 'version = 1\nextends = "quick"\n[model.m]\nsource = "shape:tiny-llama"\n[backend.onnx]\n'
     (tmp_path / "mine.toml").write_text(text, "utf-8")
-    answer = cli("plan", "mine.toml", cwd=tmp_path)
+    answer = cli_here("plan", "mine.toml", cwd=tmp_path)
     assert answer.code == 2
     assert "quick.toml:" in answer.stderr
     assert "agreement = false" in answer.stderr
     (tmp_path / "mine.toml").write_text(text.replace("[model", "agreement = false\n[model", 1), "utf-8")
-    assert cli("plan", "mine.toml", cwd=tmp_path).code == 0
+    assert cli_here("plan", "mine.toml", cwd=tmp_path).code == 0
 
 
 def test_sections_are_merged_key_by_key_and_overrides_come_last(shelf: Path) -> None:

@@ -16,9 +16,10 @@ MARGINS = {"margin_before_s": 0.3, "margin_after_s": 0.4, "counted_before_s": 0.
 OPEN = {name: None for name in PROTOCOL if name not in ("contended", "seed")}
 
 
-@pytest.fixture
-def run(bench: Bench) -> Done:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, toy_environment: dict[str, str]) -> Done:
     """Twelve prompts by the procedure ``melodi``, with shorter margins."""
+    bench = Bench(tmp_path_factory.mktemp("published"), toy_environment)
     (bench.folder / "prompts.txt").write_text(
         "\n".join(" ".join(["word"] * (number + 1)) for number in range(12)) + "\n"
     )

@@ -75,7 +75,7 @@ def test_a_killed_run_leaves_no_process_and_resumes_with_every_finished_block(be
     assert Session(folder).row.status == "running"
     assert len(Session(folder).table("samples").to_pylist()) > 0
 
-    done = bench.run("--resume", folder)
+    done = bench.run("--resume", folder, "--no-report")
     assert done.code == 1  # the cell that raised
     after = _moments(done.session)
     assert {key: after[key] for key in before} == before
@@ -143,7 +143,7 @@ def test_ctrl_c_exits_with_130_says_how_to_go_on_and_leaves_no_process(bench: Be
     assert Session(folder).row.status == "interrupted"
     before = _moments(Session(folder))
 
-    done = bench.run("--resume", folder, "--quiet")
+    done = bench.run("--resume", folder, "--quiet", "--no-report")
     assert done.code == 0, done.errors
     _consistent(done.session, 6)
     after = _moments(done.session)

@@ -113,7 +113,7 @@ def test_cells_that_cannot_be_prepared_have_a_row_with_their_cause(bench: Bench)
         {"here": {}, "elsewhere": {"device": "nowhere"}},
         models={"tiny": "path:model", "odd": f"path:{refusing}", "away": "hf:nobody/nothing@0"},
     )
-    done = bench.run(profile)
+    done = bench.run(profile, "--no-report")
     rows = {(row["model"], row["backend"]): row for row in done.session.cells().to_pylist()}
     by_name = {key: (row["status"], row["cause_kind"]) for key, row in rows.items()}
     assert by_name == {
@@ -155,7 +155,7 @@ def test_an_observer_is_told_of_each_cell_and_its_failure_stops_nothing(bench: B
 
 
 def test_a_probe_that_fails_costs_only_its_own_channels(bench: Bench) -> None:
-    done = bench.run(bench.profile({"a": {}}, probes={"toymeter": {"mode": "raise"}}))
+    done = bench.run(bench.profile({"a": {}}, probes={"toymeter": {"mode": "raise"}}), "--no-report")
     assert done.code == 0
     (probe,) = [probe for probe in done.session.row.probes or () if probe.probe == "toymeter"]
     assert not probe.available

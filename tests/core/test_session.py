@@ -28,7 +28,7 @@ from joulebench.session.writing import SessionWriter, TableStream
 from sealing import reseal, unseal
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from conftest import CliHere
 
 pa = pytest.importorskip("pyarrow")
 
@@ -138,13 +138,13 @@ def test_a_cell_id_that_is_no_folders_name_gives_nothing(path: Path, cell: str) 
 
 
 def test_a_session_of_a_newer_schema_is_refused_with_the_cure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli_here: CliHere
 ) -> None:
     with monkeypatch.context() as patch:
         for module in ("joulebench.session.schema", "joulebench.session.files"):
             patch.setattr(f"{module}.SCHEMA_VERSION", SCHEMA_VERSION + 1)
         make_session(tmp_path / "new", {"a": 1})
-    answer = cli("session", "verify", tmp_path / "new")
+    answer = cli_here("session", "verify", tmp_path / "new")
     assert answer.code == 2
     assert f"written with session schema {SCHEMA_VERSION + 1}" in answer.stderr
     assert "pip install --upgrade joulebench" in answer.stderr
@@ -297,7 +297,9 @@ def kill_a_writer(final: Path, batches: int) -> int:
     return reported
 
 
-def test_kill_9_loses_no_batch_that_was_handed_over_and_recover_makes_it_final(tmp_path: Path, cli: Cli) -> None:
+def test_kill_9_loses_no_batch_that_was_handed_over_and_recover_makes_it_final(
+    tmp_path: Path, cli_here: CliHere
+) -> None:
     path = tmp_path / "s"
     make_session(path, {"a": 1})
     unseal(path)
@@ -308,15 +310,15 @@ def test_kill_9_loses_no_batch_that_was_handed_over_and_recover_makes_it_final(t
     assert rows >= reported
     assert rows % 100 == 0, "only whole batches"
 
-    answer = cli("session", "verify", path)
+    answer = cli_here("session", "verify", path)
     assert (answer.code, answer.stderr) == (1, "")
     assert f"a/samples.arrow.part: unfinished stream, {rows} whole rows" in answer.stdout
     assert "session recover" in answer.stdout
 
-    assert cli("session", "recover", path) == (0, "recovered a/samples.arrow\n", "")
-    assert cli("session", "verify", path) == (0, f"{path}: whole\n", "")
+    assert cli_here("session", "recover", path) == (0, "recovered a/samples.arrow\n", "")
+    assert cli_here("session", "verify", path) == (0, f"{path}: whole\n", "")
     assert Session(path).table("samples").column("t_ns").to_pylist() == list(range(rows))
-    assert cli("session", "recover", path) == (0, "nothing to recover\n", "")
+    assert cli_here("session", "recover", path) == (0, "nothing to recover\n", "")
 
 
 def test_a_writer_that_was_killed_is_gone_on_with(tmp_path: Path) -> None:
@@ -414,7 +416,7 @@ def test_half_written_files_of_a_killed_run_are_cleared_by_recover(path: Path) -
 # -- what a checksum finds ----------------------------------------------------------------------
 
 
-def test_swapped_tables_of_two_cells_are_found_when_read_and_by_verify(path: Path, cli: Cli) -> None:
+def test_swapped_tables_of_two_cells_are_found_when_read_and_by_verify(path: Path, cli_here: CliHere) -> None:
     a, b = (path / "cells" / cell / "samples.arrow" for cell in "ab")
     content = a.read_bytes()
     stream = SessionWriter(path).stream("b", "samples")
@@ -427,7 +429,7 @@ def test_swapped_tables_of_two_cells_are_found_when_read_and_by_verify(path: Pat
     with pytest.raises(SessionError, match="is not what the run wrote"):
         Session(path).table("samples")
     assert {fault.file for fault in verify(path)} == {"a/samples.arrow", "b/samples.arrow"}
-    assert cli("session", "verify", path).code == 1
+    assert cli_here("session", "verify", path).code == 1
 
 
 def test_rows_in_another_cells_folder_are_found_without_any_checksum(path: Path) -> None:
@@ -578,11 +580,11 @@ def test_a_session_without_a_status_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["blocks.arrow", "blocks.arrow.part", "cell.arrow"])
-def test_a_fifo_in_place_of_a_table_hangs_nobody(path: Path, cli: Cli, name: str) -> None:
+def test_a_fifo_in_place_of_a_table_hangs_nobody(path: Path, cli_here: CliHere, name: str) -> None:
     file = path / "cells" / "a" / name
     file.unlink(missing_ok=True)
     os.mkfifo(file)
-    assert f"a/{name}: is not a regular file" in cli("session", "verify", path).stdout
+    assert f"a/{name}: is not a regular file" in cli_here("session", "verify", path).stdout
     recover(path)
     assert file.is_fifo()
 
