@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from joulebench.api import PROVENANCES
 from joulebench_reports.reading import simulated
@@ -13,6 +12,7 @@ from joulebench_reports.reading.limits import limit_notes
 from joulebench_reports.values.agreement import agreement_notes, missing_figures
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary, EnergySummary, ProbeReport, SessionSummary
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.flags import explain, severity
 from joulebench_reports.words.text import (
     MARKS,
@@ -42,14 +42,6 @@ _MOST_ALONE = 24
 _MOST_MODELS = 6
 _MOST_MISSING = 8
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One statement of a report: a short term, and what is to be said about it."""
-
-    term: str
-    text: str
 
 
 def machine_line(machine: Mapping[str, object]) -> str:

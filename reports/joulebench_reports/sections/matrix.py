@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Column, Item, NoteList, Paragraph, Section, Table, TableCell
 from joulebench_reports.values.matrix import MatrixEntry, model_matrix
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.text import UNKNOWN, counted, pattern_of, shared_text
 
 #: With fewer models or backends the table of cells says it as well.
