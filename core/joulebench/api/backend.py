@@ -163,8 +163,13 @@ class BackendSession(ABC):
         """
         raise self.lacking("logits")
 
-    def encode(self, tokens: Sequence[int]) -> Sequence[float]:
-        """An embedding of the token sequence."""
+    def encode(self, sequences: Sequence[Sequence[int]]) -> Any:
+        """An embedding of each token sequence, read as one batch.
+
+        A numpy array of float32, shaped (len(sequences), size). A sequence's embedding does not depend
+        on what else is in the batch, but for rounding. How the states of its tokens become one vector is
+        the session's fact ``pooling``.
+        """
         raise self.lacking("encode")
 
     def train_step(self, tokens: Sequence[int]) -> float:
@@ -294,6 +299,13 @@ class Backend(Plugin):
     def abilities(self, settings: Settings) -> frozenset[str]:
         """Capabilities that a session with these settings has."""
         return self.capabilities
+
+    def abilities_with(self, settings: Settings, config: Mapping[str, object] | None) -> frozenset[str]:
+        """Those of a session on a model of this ``config.json`` (``None``: not known yet).
+
+        Where a runtime runs models of several kinds, not each of them can do everything.
+        """
+        return self.abilities(settings)
 
     def conversion_settings(self, settings: Settings) -> Settings:
         """Option values for the converters that make this backend's artifact.

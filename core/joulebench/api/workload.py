@@ -28,6 +28,8 @@ class Request:
     new_tokens: int = 0
     #: The user's prompt; ``None`` for generated token ids.
     text: str | None = None
+    #: Token ids of further sequences that are read in one batch with ``tokens``.
+    others: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(slots=True)

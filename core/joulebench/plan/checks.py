@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from joulebench.api import ArtifactTechnique, Availability, Backend, RuntimeTechnique, Settings, Workload
+from joulebench.checkpoint import architecture_of
 from joulebench.errors import ProfileError
 from joulebench.plan.cells import RuntimeStep
 from joulebench.plan.conversion import with_cure
@@ -27,13 +28,23 @@ def require(availability: Availability) -> None:
         raise SkipCellError(with_cure(availability.reason, availability.cure), "unavailable")
 
 
-def require_capabilities(backend: Backend, settings: Settings, askers: Mapping[str, str]) -> None:
-    """Skip where the backend lacks a capability; ``askers`` says who asks for which."""
+def require_capabilities(
+    backend: Backend, settings: Settings, askers: Mapping[str, str], config: Mapping[str, object] | None = None
+) -> None:
+    """Skip where the backend lacks a capability, or the model has none of it; ``askers`` says who asks for which."""
     abilities = backend.abilities(settings)
+    able = backend.abilities_with(settings, config)
     for capability, asker in sorted(askers.items()):
         if capability not in abilities:
             raise SkipCellError(
                 f"{asker} needs the capability '{capability}', which backend '{backend.name}' does not have",
+                "capability",
+            )
+        if capability not in able:
+            kind = architecture_of(config or {}) or "this model"
+            raise SkipCellError(
+                f"{asker} needs the capability '{capability}', which {kind} does not have on '{backend.name}': it can "
+                f"{', '.join(sorted(able)) or 'nothing'}",
                 "capability",
             )
 

@@ -260,7 +260,7 @@ class _Planner:
         backend, workload = point.backend.backend, point.workload.workload
         way = self._way(point.model, point.chain, point.backend)
         # A capability that is lacking says more than an option that is.
-        self._check_capabilities(point, way.runtime)
+        self._check_capabilities(point, way.runtime, way.config)
         session = PreparedSession(
             settings=session_settings(self._resolved(point.backend), backend, way.runtime, self._registry),
             workload_settings=self._files.resolved(workload.options, point.workload.settings),
@@ -406,14 +406,16 @@ class _Planner:
             self._conversion_faults[key] = converter.check(model)
         return self._conversion_faults[key]
 
-    def _check_capabilities(self, point: Combination, runtime: Iterable[RuntimeStep]) -> None:
+    def _check_capabilities(
+        self, point: Combination, runtime: Iterable[RuntimeStep], config: Mapping[str, object] | None
+    ) -> None:
         workload, backend = point.workload.workload, point.backend.backend
         needed = dict.fromkeys(workload.requires, f"workload '{workload.name}'")
         for step in runtime:
             technique = self._registry.technique(step.name)
             if isinstance(technique, RuntimeTechnique):
                 needed.update(dict.fromkeys(technique.requires, f"technique '{step.name}'"))
-        require_capabilities(backend, self._resolved(point.backend), needed)
+        require_capabilities(backend, self._resolved(point.backend), needed, config)
 
     def _resolved(self, variant: BackendVariant) -> Settings:
         """The settings of a backend as its methods take them."""
@@ -455,8 +457,11 @@ class _Planner:
         try:
             self._check_backend(variant)
             settings = self._resolved(variant)
-            require_capabilities(variant.backend, settings, dict.fromkeys(("generate", "logits"), "a reference"))
             way = self._way(model, Chain("none", ()), variant)
+            able = variant.backend.abilities_with(settings, way.config)
+            encoder = "encode" in able and "generate" not in able
+            needed = dict.fromkeys(("encode",) if encoder else ("generate", "logits"), "a reference")
+            require_capabilities(variant.backend, settings, needed, way.config)
             check_backend(variant.backend, variant.device, settings, way.config)
             ref = self.models[model]
             if fault := memory_fault(ref, shape_of(ref, self._catalogue), settings.get("dtype")):

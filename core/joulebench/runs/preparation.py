@@ -102,7 +102,7 @@ class Preparation:
             environment=dict(backend.environment(planned.device, session.settings)),
             session=session,
             evidence=model.evidence,
-            can_score="score" in backend.abilities(session.settings),
+            can_score="score" in backend.abilities_with(session.settings, model.config),
             judged=True,
             seed=self._profile.measurement.seed,
             shuffle=self._profile.measurement.shuffle,

@@ -128,6 +128,6 @@ class References:
             **about,
             "dtype": facts.get("dtype"),
             "random_prompts": bool(kept["random"]),
-            "smallest_gap": float(kept["smallest_gap"]),
+            "smallest_gap": None if kept["smallest_gap"] is None else float(kept["smallest_gap"]),
         }
         return Reference(about, folder, text)

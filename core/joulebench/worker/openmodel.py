@@ -20,11 +20,13 @@ from joulebench.api import (
     Workload,
     WorkloadContext,
 )
+from joulebench.checkpoint import read_config
 from joulebench.errors import ModelError, PluginError
 from joulebench.meter.live.channels import PID_FIELD
 from joulebench.meter.live.sampler import clock_ns, edge_reader
 from joulebench.protocol import OpenOrder
 from joulebench.registry.loading import Registry, default_registry
+from joulebench.worker.embeddings import compare_embeddings, keep_embeddings, keeps_embeddings
 from joulebench.worker.memory import memory_now, reset_peak, resident_in_files, trim_memory
 from joulebench.worker.recording import RequestRecorder, cost_reader
 from joulebench.worker.reference import compare, keep_reference, prompt_tokens
@@ -49,7 +51,7 @@ class OpenModel:
         artifact = order.artifact
         backend = registry.backend(order.backend)
         self._techniques = _runtime_techniques(registry, order.runtime)
-        self._capabilities = backend.abilities(order.settings)
+        self._capabilities = backend.abilities_with(order.settings, _config(order.checkpoint))
         start = time.perf_counter()
         self.session: BackendSession = backend.open(artifact, order.device, order.settings)
         self.session.synchronize()
@@ -162,12 +164,19 @@ class OpenModel:
     def refer(self, prompts: str, count: int, tokens: int, folder: str) -> dict[str, object]:
         """Answer prompts and keep what other sessions are compared with in ``folder``."""
         tokenize = self._tokenizer.encode if self._tokenizer is not None else None
-        chosen = prompt_tokens(self.session, tokenize, Path(prompts), count, tokens, self._order.seed)
-        kept = keep_reference(self.session, chosen, tokens, Path(folder))
+        writes = "generate" in self._capabilities
+        ahead = tokens if writes else 0
+        chosen = prompt_tokens(self.session, tokenize, Path(prompts), count, ahead, self._order.seed)
+        if writes:
+            kept = keep_reference(self.session, chosen, tokens, Path(folder))
+        else:
+            kept = keep_embeddings(self.session, chosen, Path(folder))
         return {**kept, "tokens": tokens, "random": tokenize is None}
 
     def agree(self, folder: str) -> dict[str, object]:
         """Compare the session with what a reference has kept in ``folder``."""
+        if keeps_embeddings(Path(folder)):
+            return compare_embeddings(self.session, Path(folder)).to_json()
         decode = self._tokenizer.decode if self._tokenizer is not None else None
         return compare(self.session, self._capabilities, Path(folder), decode).to_json()
 
@@ -210,6 +219,13 @@ class OpenModel:
                 technique.name: dict(technique.evidence(self.session, own)) for technique, own in self._techniques
             },
         }
+
+
+def _config(checkpoint: Path | None) -> Mapping[str, object] | None:
+    """``config.json`` beside the tokenizer, where there is one."""
+    if checkpoint is None or not (checkpoint / "config.json").is_file():
+        return None
+    return read_config(checkpoint)
 
 
 def _of_process(source: Mapping[str, Any], pid: int) -> SourceSpec:

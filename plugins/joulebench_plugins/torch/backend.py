@@ -22,7 +22,7 @@ from joulebench.api import (
 )
 from joulebench.backendkit import asked_elsewhere, cpu_device, thread_count
 from joulebench_plugins.shared.decoder.roles import has_gate, kind_of
-from joulebench_plugins.torch.classes import causal_fault
+from joulebench_plugins.torch.classes import causal_fault, is_encoder
 from joulebench_plugins.torch.kvcaches.options import AUTO, KV_OPTIONS, compression_fault
 from joulebench_plugins.torch.layerkinds import kinds_fault
 from joulebench_plugins.torch.weighttypes import CAPABILITIES as WEIGHT_CAPABILITIES
@@ -123,7 +123,9 @@ class TorchBackend(Backend):
         return (cpu_device(), *(Device(f"cuda:{index}", name) for index, name in enumerate(cuda)))
 
     def check(self, device: str, settings: Settings, config: Mapping[str, object]) -> str | None:
-        """Refuses other models than causal ones, and a compilation that cannot work."""
+        """Refuses other models than causal ones and encoders, and a compilation that cannot work."""
+        if is_encoder(config):
+            return _encoder_fault({**self.default_settings(), **settings})
         fault = causal_fault(config)
         if fault is not None:
             return fault
@@ -138,6 +140,10 @@ class TorchBackend(Backend):
             return f"mlp_active needs MLPs with a gate of their own; models of type '{kind_of(config)}' have none"
         fault = kinds_fault(settings, config) or weights_fault(device, settings, config)
         return fault or compression_fault({**self.default_settings(), **settings}, config)
+
+    def abilities_with(self, settings: Settings, config: Mapping[str, object] | None) -> frozenset[str]:
+        """An encoder embeds sentences, and writes nothing."""
+        return frozenset({"encode"}) if config is not None and is_encoder(config) else self.capabilities
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """Thread counts that the libraries read when they load, and no network."""
@@ -161,6 +167,15 @@ class TorchBackend(Backend):
     def _complete(self, settings: Settings) -> Settings:
         chosen = {**self.default_settings(), **settings}
         return {**chosen, "threads": thread_count(settings)}
+
+
+def _encoder_fault(settings: Settings) -> str | None:
+    """What an encoder cannot be asked for: it has no decode step and no KV cache."""
+    if settings["compile"] or settings["cache"] != "dynamic":
+        return "an encoder has no decode step and no KV cache: leave out compile and cache"
+    if settings.get("mlp_active") is not None or settings["weights"] != "dtype":
+        return "mlp_active and weights are for causal models"
+    return None
 
 
 @functools.cache

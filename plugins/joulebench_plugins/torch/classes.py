@@ -68,6 +68,14 @@ def _pairs(value: ast.expr) -> dict[str, str]:
     return pairs
 
 
+def is_encoder(config: Mapping[str, object]) -> bool:
+    """Whether transformers opens a checkpoint of this ``config.json`` as an encoder: it reads and writes no text."""
+    lists, kind = model_lists(), config.get("model_type")
+    if lists is None or not isinstance(kind, str) or kind not in lists.base or config.get("is_encoder_decoder") is True:
+        return False
+    return kind in lists.masked and causal_fault(config) is not None
+
+
 def causal_fault(config: Mapping[str, object]) -> str | None:
     """Why a checkpoint of this ``config.json`` is no causal language model to transformers, or ``None``."""
     lists = model_lists()

@@ -8,22 +8,27 @@ from typing import Any
 
 import torch
 
-from joulebench.api import Settings
+from joulebench.api import BackendSession, Settings
+from joulebench.checkpoint import read_config
 from joulebench.errors import ModelError
+from joulebench_plugins.torch.classes import is_encoder
 from joulebench_plugins.torch.contextual import open_sparse_mlps
+from joulebench_plugins.torch.encoding import open_encoder
 from joulebench_plugins.torch.kvcaches.opening import open_caches
 from joulebench_plugins.torch.kvcaches.options import AUTO
 from joulebench_plugins.torch.session import TorchSession
 from joulebench_plugins.torch.weightpacking import quantize_weights
 
 
-def open_session(folder: Path, device: str, settings: Settings) -> TorchSession:
+def open_session(folder: Path, device: str, settings: Settings) -> BackendSession:
     """A session on the checkpoint in ``folder``; raises :class:`ModelError` if it is unfit."""
     torch.set_num_threads(int(settings["threads"]))
     if torch.get_num_interop_threads() != 1:
         # Fixed once parallel work has begun (not in a fresh worker); facts() tells the number.
         with contextlib.suppress(RuntimeError):
             torch.set_num_interop_threads(1)
+    if is_encoder(read_config(folder)):
+        return open_encoder(folder, device, settings)
     model = _load_model(folder, str(settings["dtype"]), str(settings["attention"]))
     model.to(device).eval()
     quantize_weights(model, device, settings)

@@ -16,7 +16,6 @@ from joulebench_plugins.torch.kvcaches.opening import Caches
 from joulebench_plugins.torch.layerkinds import PLAIN_TYPES
 from joulebench_plugins.torch.memory import cache_bytes, cache_bytes_used, weight_bytes
 from joulebench_plugins.torch.states import Reader, context_length
-from joulebench_plugins.torch.traffic import count_traffic
 from joulebench_plugins.torch.weightcount import can_train, weight_facts
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
@@ -180,14 +179,11 @@ class TorchSession(BackendSession):
             return self._caches.for_text(tokens), self._caches.chunk
         return self._reader.new(), _SCORE_CHUNK if self._reader.goes_on_in_pieces else tokens
 
-    def encode(self, tokens: Sequence[int]) -> Sequence[float]:
-        """The mean of the last hidden states over the sequence."""
-        self._check_length(len(tokens))
-        with torch.inference_mode():
-            ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
-            states = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-            embedding: list[float] = states[0].float().mean(0).tolist()
-        return embedding
+    def encode(self, sequences: Sequence[Sequence[int]]) -> Any:
+        """The mean of the last hidden states over each sequence."""
+        from joulebench_plugins.torch.encoding import embeddings
+
+        return embeddings(self.model, sequences, self.context_length)
 
     def train_step(self, tokens: Sequence[int]) -> float:
         """One optimiser step on the sequence; returns the loss before it in nats per token."""
@@ -241,18 +237,14 @@ class TorchSession(BackendSession):
         What a compressed cache reads is not so many bytes for each position before the token, and
         what a sparse MLP computes depends on the token: those figures are ``None``.
         """
-        counted = count_traffic(self.model, self._reader).traffic
+        from joulebench_plugins.torch.traffic import count_traffic
+
+        counted = count_traffic(self.model).traffic
         if self._caches is not None:
             counted = replace(counted, kv_position_bytes=None)
         if self._mlps is not None and self._mlps.skips:
             counted = replace(counted, weights_bytes=None, operations=None, head_operations=None)
         return counted
-
-    def _traffic_unknown(self) -> str | None:
-        """Why a part of :meth:`traffic` is not known, for the model as it is."""
-        if self._mlps is not None or self._caches is not None:
-            return None  # to count is to read a text, which they would keep account of
-        return count_traffic(self.model, self._reader).unknown
 
     def hardware_kernel(self, name: str, size: int) -> Kernel:
         """A piece of work on the bare device; the model stays loaded and idle."""
@@ -276,7 +268,7 @@ class TorchSession(BackendSession):
             )
         self._check_length(context + 1)
         static = self.context_length if self._kind == "static" else None
-        return model_operators(self.model, self._reader, context, static_positions=static, device=self._device)
+        return model_operators(self.model, context, static_positions=static, device=self._device)
 
     def _device_peak_bytes(self) -> int | None:
         """The allocator's peak on an accelerator; on the CPU there is no such account."""
@@ -293,7 +285,6 @@ class TorchSession(BackendSession):
             "cache_layers": _joined(self._reader.kept()),
             "context_length": self.context_length,
             "step_off": self._step_off,
-            "traffic_unknown": self._traffic_unknown(),
             "compiled": self._compiled,
             "device": str(self._device),
             "threads": torch.get_num_threads(),

@@ -11,6 +11,7 @@ from typing import Final
 from joulebench.api import Availability, Converter, Settings, distribution_versions, require_modules
 from joulebench.checkpoint import HIDDEN, LAYERS, read_json, size_of
 from joulebench.errors import ModelError
+from joulebench_plugins.torch.classes import is_encoder
 
 _WIDTHS: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 #: Python objects of a decoder layer in torch: some 35 kB for a llama layer of width 2, so at least this.
@@ -44,16 +45,17 @@ class ShapeInit(Converter):
         _refuse_oversized(source / "config.json", dtype)
 
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
         try:
             config = AutoConfig.from_pretrained(str(source), local_files_only=True, trust_remote_code=False)
             # One generator, in the order of the modules, on the CPU: the same on every machine.
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
+            kind = AutoModel if is_encoder(config.to_dict()) else AutoModelForCausalLM
+            model = kind.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
-                f"no causal language model can be made of it: {error}", where=str(source / "config.json")
+                f"no language model can be made of it: {error}", where=str(source / "config.json")
             ) from error
         model.save_pretrained(str(output))
 

@@ -217,6 +217,8 @@ COLUMNS: Final[tuple[CellColumn, ...]] = (
     _agreement("kl_nats_max", "number", "nats/token", "KL divergence from the reference, largest"),
     _agreement("perplexity_ratio", "number", "1", "perplexity of the reference's answers over the reference's own"),
     _agreement("text_perplexity_ratio", "number", "1", "perplexity of the text over the reference's"),
+    _agreement("cosine_mean", "number", "1", "cosine of embeddings with the reference's, mean over sentences"),
+    _agreement("cosine_min", "number", "1", "cosine of embeddings with the reference's, smallest"),
     *_agreement_ends("agreed_share", "share of equal greedy tokens"),
     *_agreement_ends("top1_share", "positions with the same most likely token"),
     *_agreement_ends("kl_nats_mean", "mean KL divergence"),

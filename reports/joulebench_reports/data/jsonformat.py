@@ -86,6 +86,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "The cell against the reference; `intervals` are pairs of ends at 95 %",
         "reference:text reason:text? prompts:integer? tokens:integer? agreed_tokens:integer? compared_tokens:integer?",
         "ties:integer? top1_share:number? kl_nats_mean:number? kl_nats_max:number? perplexity_ratio:number?",
+        "cosine_mean:number? cosine_min:number?",
         "text_perplexity_ratio:number? divergences:[divergence] held:boolean disagrees:[text] intervals:{[number?]}",
     ),
     "divergence": record(

@@ -114,5 +114,7 @@ def _quality(adviser: Adviser, cells: Sequence[CellSummary]) -> str:
         known = f"the {own[0]} file itself" if own else "the uncompressed model"
         parts.append(f"perplexity {' to '.join(span)} against {known}")
     if len(agreements) == 1 and UNKNOWN not in agreements:
-        parts.append(f"{next(iter(agreements))} greedy tokens as the reference")
+        embeds = any(cell.agreement is not None and cell.agreement.cosine_min is not None for cell in kept)
+        what = "to the reference's embeddings" if embeds else "greedy tokens as the reference"
+        parts.append(f"{next(iter(agreements))} {what}")
     return "; ".join(parts) or "not measured in this session"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from joulebench_reports.words.text import UNKNOWN, counted, number, plain
+
+#: Figures that sessions of before have not.
+_LATER: Final = ("cosine_mean", "cosine_min")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,14 @@ class AgreementFigures:
     disagrees: tuple[str, ...]
     #: 95 % intervals by the figure's name; sessions of before have none.
     intervals: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    #: Cosine of an encoder's embeddings with the reference's, over sentences.
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+
+    @property
+    def compared(self) -> bool:
+        """Whether there are figures: tokens, or an encoder's embeddings."""
+        return self.compared_tokens is not None or self.cosine_min is not None
 
     @property
     def worst(self) -> AnswerDivergence | None:
@@ -66,12 +77,13 @@ def read_agreement(text: str | None) -> AgreementFigures | None:
 
 def _agreement(data: Mapping[str, Any]) -> AgreementFigures:
     names = AgreementFigures.__dataclass_fields__
-    own = ("reference", "divergences", "intervals")
+    own = ("reference", "divergences", "intervals", *_LATER)
     values = {name: data[name] for name in names if name not in own}
     fields = AnswerDivergence.__dataclass_fields__
     return AgreementFigures(
         **{
             **values,
+            **{name: data.get(name) for name in _LATER},
             "reference": _reference(data["reference"], data),
             "divergences": tuple(
                 AnswerDivergence(**{name: divergence[name] for name in fields})
@@ -90,7 +102,8 @@ def _reference(about: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         text += f", computing in {about['dtype']}"
     if data["prompts"]:
         kind = "random prompts" if about.get("random_prompts") else f"prompts of {about['prompts']}"
-        text += f"; {data['prompts']} × {data['tokens']} tokens, {kind}"
+        counts = f"{data['prompts']} × {data['tokens']} tokens" if data["tokens"] else f"{data['prompts']} sentences"
+        text += f"; {counts}, {kind}"
     return text
 
 
@@ -98,7 +111,9 @@ def _reference(about: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def agrees_text(agreement: AgreementFigures | None) -> str:
-    """``512/512``; ``480/480, tie`` where answers part at ties; ``NO 64/512``."""
+    """``512/512``; ``480/480, tie`` where answers part at ties; ``NO 64/512``; ``cos 0.9998`` of embeddings."""
+    if agreement is not None and agreement.cosine_min is not None:
+        return f"{'NO ' if agreement.disagrees else ''}cos {number(agreement.cosine_min, 4)}"
     if agreement is None or agreement.compared_tokens is None:
         return UNKNOWN
     text = f"{agreement.agreed_tokens}/{agreement.compared_tokens}"
@@ -166,6 +181,8 @@ def missing_figures(agreement: AgreementFigures | None) -> Iterator[tuple[str, s
     """(what, why) of what a reader would look for and not find."""
     if agreement is None:
         return
+    if agreement.cosine_min is not None:
+        return
     if agreement.compared_tokens is None:
         yield "agreement", agreement.reason or "no reason recorded"
     elif agreement.kl_nats_mean is None:
@@ -179,6 +196,11 @@ def detail_pairs(agreement: AgreementFigures | None) -> Iterator[tuple[str, str]
     yield "reference", plain(agreement.reference)
     if agreement.reason:
         yield "not compared", plain(agreement.reason)
+    if agreement.cosine_min is not None:
+        yield "cosine with the reference's embeddings, mean", number(agreement.cosine_mean, 6)
+        yield "cosine with the reference's embeddings, smallest", number(agreement.cosine_min, 6)
+    if agreement.held and agreement.compared_tokens is None:
+        yield _verdict(agreement)
     if agreement.compared_tokens is None:
         return
     yield "greedy tokens that agree", f"{agreement.agreed_tokens} of {agreement.compared_tokens}"
@@ -205,4 +227,8 @@ def detail_pairs(agreement: AgreementFigures | None) -> Iterator[tuple[str, str]
     for divergence in agreement.divergences:
         yield f"answer {divergence.prompt + 1} parts", divergence_text(divergence)
     if agreement.held:
-        yield "verdict", "; ".join(map(plain, agreement.disagrees)) or "agrees within the limits"
+        yield _verdict(agreement)
+
+
+def _verdict(agreement: AgreementFigures) -> tuple[str, str]:
+    return "verdict", "; ".join(map(plain, agreement.disagrees)) or "agrees within the limits"

@@ -80,7 +80,7 @@ def _agreement(known: Sequence[AgreementFigures]) -> tuple[MatrixOutcome, str]:
     for agreement in known:
         if agreement.disagrees:
             return "disagrees", agrees_text(agreement)
-    compared = [agreement for agreement in known if agreement.compared_tokens is not None]
+    compared = [agreement for agreement in known if agreement.compared]
     if compared and all(agreement.held for agreement in compared):
         return "agrees", "agrees"
     shares = dict.fromkeys(text for agreement in compared if (text := agrees_text(agreement)) != UNKNOWN)

@@ -259,14 +259,22 @@ class BackendContract(PluginContract):
         )
 
     def test_an_embedding_is_numbers(self, plugin: Any) -> None:
-        """``encode`` gives finite floats, the same twice."""
+        """``encode`` gives finite floats, the same twice, whatever else is in the batch."""
         with opened(plugin, "encode") as session:
-            first = [float(value) for value in session.encode(PROMPT)]
-            again = [float(value) for value in session.encode(PROMPT)]
+            first = [float(value) for value in session.encode([PROMPT])[0]]
+            again = [float(value) for value in session.encode([PROMPT])[0]]
+            batch = session.encode([PROMPT[:-1], PROMPT])
         expect(
             bool(first) and all(map(math.isfinite, first)) and first == again,
             f"encode() gave {first[:4]}… and then {again[:4]}…",
             "return the same finite floats for the same tokens",
+        )
+        beside = [float(value) for value in batch[1]]
+        scale = max(map(abs, first))
+        expect(
+            len(batch) == 2 and all(abs(a - b) <= 1e-3 * scale for a, b in zip(first, beside, strict=True)),
+            f"encode() gave {first[:4]}… alone and {beside[:4]}… beside a shorter sequence",
+            "mask what a shorter sequence is filled up with",
         )
 
     def test_a_train_step_gives_its_loss(self, plugin: Any) -> None:

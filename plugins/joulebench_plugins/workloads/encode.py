@@ -1,0 +1,65 @@
+"""``encode``: sentences to embeddings, in batches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Final
+
+from joulebench.api import BackendSession, Option, Outcome, Recorder, Request, Settings, Workload, WorkloadContext
+from joulebench_plugins.workloads.prompts import prompt_requests, random_tokens
+
+#: Different random batches that the blocks walk through.
+_BATCHES: Final = 16
+
+
+class Encode(Workload):
+    """Reads sentences, ``batch`` at once, and takes their embeddings.
+
+    Its phase is ``prefill``: reading is all that an encoder does. Tokens are those of the sentences,
+    without what fills a batch up.
+    """
+
+    name: ClassVar[str] = "encode"
+    summary: ClassVar[str] = "sentences to embeddings, N at once: joules for each sentence"
+    unit: ClassVar[str] = "sentence"
+    requires: ClassVar[frozenset[str]] = frozenset({"encode"})
+    phases: ClassVar[tuple[str, ...]] = ("prefill",)
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("sentences", "file", "builtin:prompts", "file of sentences (.jsonl or a line each)"),
+        Option("length", "int", None, "random tokens of this length instead of the sentences", minimum=1),
+        Option("batch", "int", 1, "sentences that are read at once", minimum=1),
+    )
+
+    def tokens_needed(self, settings: Settings) -> int:
+        """The set length; a sentence can be cut to fit."""
+        return int(settings.get("length") or 0)
+
+    def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
+        """A request for each batch; a file's last batch is filled up from its start."""
+        batch, length = int(settings["batch"]), settings.get("length")
+        if length is None:
+            path = Path(str(settings["sentences"]))
+            sentences = prompt_requests(context, path, chat=False, new_tokens=0, limit=1 << 30)
+        else:
+            source = random.Random(context.seed)  # noqa: S311
+            drawn = (random_tokens(source, context, int(length)) for _ in range(_BATCHES * batch))
+            sentences = [Request(index, tokens) for index, tokens in enumerate(drawn)]
+        return [
+            replace(sentences[start], index=start // batch, others=_others(sentences, start, batch))
+            for start in range(0, len(sentences), batch)
+        ]
+
+    def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
+        """One batch."""
+        batch = (request.tokens, *request.others)
+        record.phase("prefill")
+        session.encode(batch)
+        return Outcome(prefill_tokens=sum(map(len, batch)), units=float(len(batch)))
+
+
+def _others(sentences: Sequence[Request], start: int, batch: int) -> tuple[tuple[int, ...], ...]:
+    """The sentences beside the one at ``start``; after the last comes the first again."""
+    return tuple(sentences[(start + place) % len(sentences)].tokens for place in range(1, batch))
