@@ -33,6 +33,7 @@ NAMES = {
         "BackendContract BrokenContractError ConverterContract ProbeContract RendererContract Subject "
         "TechniqueContract WorkloadContract"
     ),
+    "joulebench.reportkit": "Depth REPORT Report Section Table TableCell plain report_of summary_of written",
     "joulebench.session": "Session",
     "joulebench": "Result load measure run",
 }

@@ -12,17 +12,19 @@ from types import ModuleType
 import pytest
 from doc_pages import blocks, page
 
-from joulebench import api, backendkit, hookspecs
+from joulebench import api, backendkit, hookspecs, reportkit
 from joulebench.api import Channel
 from joulebench.errors import JoulebenchError
 from joulebench.pluginkit.child import words_of
 from joulebench.pluginkit.declared import PUBLIC
 from joulebench.registry.classes import KINDS
 from joulebench.registry.commandlist import WITHOUT_VARIABLE
-from joulebench.registry.loading import default_registry
+from joulebench.registry.loading import Registry, default_registry
+from joulebench.session import Session
 from joulebench.testing.contracts import CONTRACTS, PluginContract
 from joulebench.testing.hwmon import Chip, FakeTemperatures, HwmonSensor, ThrottleCounts
 from joulebench.testing.powercap import FakePowercap, intel_zones
+from joulebench.testing.samples import write_sample_session
 
 
 def _public(module: ModuleType) -> list[str]:
@@ -45,6 +47,32 @@ def test_every_helper_for_backends_is_documented(name: str) -> None:
     region = page("plugins.md").partition("<!-- begin: backendkit -->")[2]
     region = region.partition("<!-- end: backendkit -->")[0]
     assert f"`{name}(" in region or f"### {name}\n" in region
+
+
+@pytest.mark.parametrize("name", reportkit.__all__)
+def test_every_helper_for_renderers_is_documented(name: str) -> None:
+    section = page("plugins.md").partition("## Helpers for renderers")[2].partition("\n## ")[0]
+    assert f"`{name}`" in section or f"`{name}(" in section
+
+
+def test_the_page_s_renderer_shows_a_session_and_keeps_the_contract(tmp_path: Path) -> None:
+    (code,) = [block.code for block in blocks("plugins.md") if "renderer" in block.words]
+    module = ModuleType("jira")
+    exec(compile(code, "plugins.md", "exec"), vars(module))  # noqa: S102  the page's own code
+    registry = Registry()
+    registry.add(module, "jira")
+    renderer = registry.renderer("jira")
+    shown = renderer.render(Session(write_sample_session(tmp_path / "s")), renderer.default_settings())
+    assert isinstance(shown, str)
+    assert shown.startswith("h1. ")
+    assert "||cell||" in shown
+    assert "|good a model|" in shown
+    contract = CONTRACTS["renderer"]()
+    contract.test_its_suffix_is_one(renderer)
+    for number, name in enumerate(name for name in vars(CONTRACTS["renderer"]) if name.startswith("test_")):
+        if name != "test_its_suffix_is_one":
+            (tmp_path / str(number)).mkdir()
+            getattr(contract, name)(renderer, tmp_path / str(number))
 
 
 def test_the_page_names_all_that_may_be_imported() -> None:

@@ -240,3 +240,4 @@ def test_a_window_bounds_what_a_cache_holds(opened: Open) -> None:
     assert session.facts()["cache_layers"] == "3 × window of 32, 3 × every position"
     assert session.traffic().kv_position_bytes is None
     assert session.traffic().weights_bytes is not None
+    assert session.facts()["traffic_unknown"] == "some layers see a window only"

@@ -11,6 +11,7 @@ from make_session import Cell
 from test_agreement_reports import REAL, record
 
 from joulebench.session import Session
+from joulebench_reports.notes.trust import missing_notes
 from joulebench_reports.renderers import HtmlRenderer, JsonRenderer, MarkdownRenderer, TerminalRenderer
 from joulebench_reports.summary.session import summarise
 from joulebench_reports.values.matrix import model_matrix
@@ -88,3 +89,30 @@ def test_markdown_page_and_json_have_it_too(tmp_path: Path) -> None:
 
 def test_two_models_need_no_table_of_their_own(tmp_path: Path) -> None:
     assert "Models by backends" not in TerminalRenderer().render(families(tmp_path, models=2), {})
+
+
+def test_reasons_that_differ_in_a_name_are_one(tmp_path: Path) -> None:
+    cells = []
+    for name in ("Mistral", "Mixtral", "Gemma"):
+        lacking = f"no way from format 'hf' to gguf: '{name}ForCausalLM' is not known"
+        row = {"model": name}
+        cells += [
+            Cell(f"{name}-t", f"{name} torch", row=row, blocks=3, samples=False),
+            Cell(f"{name}-g", f"{name} gguf", backend="llamacpp", status="skipped", cause=lacking, row=row),
+        ]
+    text = TerminalRenderer().render(Session(make_session.write(tmp_path / "s", cells)), {"width": 100})
+    table = text.partition("Models by backends")[2].partition("\n\n")[0]
+    assert table.count("skipped [1]") == 3
+    assert "[1]: no way from format 'hf' to gguf: '…' is not known (3 cells)" in " ".join(table.split())
+
+
+def test_many_cells_without_figures_are_told_of_by_their_cause(tmp_path: Path) -> None:
+    cells = [
+        Cell(str(place), f"cell {place}", status="failed", cause=f"no file '{place}.gguf'" if place else "killed")
+        for place in range(10)
+    ]
+    notes = missing_notes(summarise(Session(make_session.write(tmp_path / "s", cells))))
+    assert [(note.term, note.text) for note in notes] == [
+        ("cell 0", "failed (memory): killed"),
+        ("9 cells", "failed (memory): no file '…'"),
+    ]

@@ -6,7 +6,6 @@ import make_session
 import pytest
 
 from joulebench_reports.html.page import page_text
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.report import (
     Banner,
     Column,
@@ -24,6 +23,7 @@ from joulebench_reports.sections.report import (
 )
 from joulebench_reports.text.markdown import markdown_text
 from joulebench_reports.text.terminal import terminal_text
+from joulebench_reports.values.note import Note
 
 BAD = make_session.HOSTILE
 TABLE = Table(

@@ -15,7 +15,17 @@ from joulebench.pluginkit.loading import entry_point
 from joulebench.testing.contracts import BrokenContractError, SkippedError
 
 #: What of joulebench a plugin may import: everything else may change at any time.
-PUBLIC: Final = ("api", "backendkit", "checkpoint", "errors", "hookspecs", "session", "testing", "weightkit")
+PUBLIC: Final = (
+    "api",
+    "backendkit",
+    "checkpoint",
+    "errors",
+    "hookspecs",
+    "reportkit",
+    "session",
+    "testing",
+    "weightkit",
+)
 #: Of these the package itself is public, and none of its modules.
 _FACADES: Final = ("session",)
 _OWN: Final = "joulebench"

@@ -21,11 +21,14 @@ import torch
 from joulebench.api import Kernel
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.torch.hardware import repeated
+from joulebench_plugins.torch.states import Reader
 from joulebench_plugins.torch.weightcount import held_weights
 from joulebench_plugins.torch.wholelayers import whole_layers
 
 
-def model_operators(model: Any, context: int, *, static_positions: int | None, device: torch.device) -> list[Kernel]:
+def model_operators(
+    model: Any, reader: Reader, context: int, *, static_positions: int | None, device: torch.device
+) -> list[Kernel]:
     """The operators of one token after ``context`` positions.
 
     ``static_positions`` is the size of a static cache, which attention then walks over whole, its
@@ -38,7 +41,7 @@ def model_operators(model: Any, context: int, *, static_positions: int | None, d
                 f"the operators of a {type(model).__name__} are known with a growing cache only",
                 hint="set cache = 'dynamic'",
             )
-        return whole_layers(model, context, device)
+        return whole_layers(model, reader, context, device)
     with torch.inference_mode():
         shapes = _Shapes.of(model, context, static_positions, device)
         return [*_linears(layers, model, shapes), *_attention(layers, shapes), *_elementwise(model, layers, shapes)]

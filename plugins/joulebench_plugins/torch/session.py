@@ -16,6 +16,7 @@ from joulebench_plugins.torch.kvcaches.opening import Caches
 from joulebench_plugins.torch.layerkinds import PLAIN_TYPES
 from joulebench_plugins.torch.memory import cache_bytes, cache_bytes_used, weight_bytes
 from joulebench_plugins.torch.states import Reader, context_length
+from joulebench_plugins.torch.traffic import count_traffic
 from joulebench_plugins.torch.weightcount import can_train, weight_facts
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
@@ -237,14 +238,18 @@ class TorchSession(BackendSession):
         What a compressed cache reads is not so many bytes for each position before the token, and
         what a sparse MLP computes depends on the token: those figures are ``None``.
         """
-        from joulebench_plugins.torch.traffic import count_traffic
-
-        counted = count_traffic(self.model).traffic
+        counted = count_traffic(self.model, self._reader).traffic
         if self._caches is not None:
             counted = replace(counted, kv_position_bytes=None)
         if self._mlps is not None and self._mlps.skips:
             counted = replace(counted, weights_bytes=None, operations=None, head_operations=None)
         return counted
+
+    def _traffic_unknown(self) -> str | None:
+        """Why a part of :meth:`traffic` is not known, for the model as it is."""
+        if self._mlps is not None or self._caches is not None:
+            return None  # to count is to read a text, which they would keep account of
+        return count_traffic(self.model, self._reader).unknown
 
     def hardware_kernel(self, name: str, size: int) -> Kernel:
         """A piece of work on the bare device; the model stays loaded and idle."""
@@ -268,7 +273,7 @@ class TorchSession(BackendSession):
             )
         self._check_length(context + 1)
         static = self.context_length if self._kind == "static" else None
-        return model_operators(self.model, context, static_positions=static, device=self._device)
+        return model_operators(self.model, self._reader, context, static_positions=static, device=self._device)
 
     def _device_peak_bytes(self) -> int | None:
         """The allocator's peak on an accelerator; on the CPU there is no such account."""
@@ -285,6 +290,7 @@ class TorchSession(BackendSession):
             "cache_layers": _joined(self._reader.kept()),
             "context_length": self.context_length,
             "step_off": self._step_off,
+            "traffic_unknown": self._traffic_unknown(),
             "compiled": self._compiled,
             "device": str(self._device),
             "threads": torch.get_num_threads(),

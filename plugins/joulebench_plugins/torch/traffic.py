@@ -35,14 +35,13 @@ class _Experts:
     used: int
 
 
-def count_traffic(model: Any) -> TokenTraffic:
+def count_traffic(model: Any, reader: Reader) -> TokenTraffic:
     """Bytes and operations of one token.
 
     Of experts, those count that a token uses; they are of one size, whichever the text chooses. A matrix that
     several layers share is read once and multiplied by each.
     """
     config = model.config.get_text_config(decoder=True)
-    reader = Reader(model)
     if reader.interface.argument is None:
         return TokenTraffic(Traffic(), "the model keeps nothing, so each token reads the whole text again")
     if config is not model.config:

@@ -52,9 +52,9 @@ class _Layer:
         self.call.again()
 
 
-def whole_layers(model: Any, context: int, device: torch.device) -> list[Kernel]:
+def whole_layers(model: Any, reader: Reader, context: int, device: torch.device) -> list[Kernel]:
     """Each kind of layer, the embedding, the last norm and the head, for a token after ``context`` positions."""
-    decoder, reader = _decoder(model), Reader(model)
+    decoder = _decoder(model)
     if decoder is None or not reader.interface.takes_cache:
         raise JoulebenchError(
             f"the layers of a {type(model).__name__} cannot be run one by one",

@@ -11,6 +11,8 @@ from joulebench_reports.charts.specification import Chart
 from joulebench_reports.charts.template import Json
 
 _WIDTH_PX: Final = 720
+#: The longest name of a cell beside its bar.
+_LABEL_PX: Final = 260
 #: Pixels of a PNG for each of the picture's own.
 _SCALE: Final = 2.0
 #: What Vega names clip paths and gradients, in their definition and where they are used.
@@ -24,6 +26,7 @@ def standalone(chart: Chart, width_px: int = _WIDTH_PX) -> Json:
         **coloured(chart.spec),
         "width": width_px,
         "title": chart.title,
+        "config": {"axisY": {"labelLimit": _LABEL_PX}},
         "background": "white",
     }
 

@@ -38,7 +38,7 @@ _Phases = Sequence[tuple[str, Figure]]
 def _chart(cell_phases: Sequence[tuple[str, _Phases]], provenance: str) -> Chart:
     ordered = sorted(cell_phases, key=lambda entry: _least(entry[1]))
     few = len(cell_phases) <= MOST_BARS // 2
-    shown = cell_phases if few else ordered[:TOP]
+    shown = ordered if few else ordered[:TOP]
     title = f"Energy by phase, J per token of the phase – {provenance}"
     if not few:
         title += f": the {TOP} lowest of {len(cell_phases)}"

@@ -19,9 +19,11 @@ _ROW_PX: Final = 34
 _AXIS_PX: Final = 46
 #: An interval whose ends are further apart (as a ratio) is drawn no further than the axis reaches.
 _WIDEST: Final = 16.0
-#: The axis reaches so many times the largest value, however wide an interval, and then some for labels.
+#: The axis reaches so many times the largest value, however wide an interval.
 _MOST_BEYOND: Final = 2.0
-_LABEL_ROOM: Final = 1.25
+#: Beyond the axis there is room for the texts of the bars: pixels of a letter, and of what is beside the text.
+_LETTER_PX: Final = 7.2
+_BESIDE_PX: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def bars(
         {**figure_row(label, figure), "end": min(top, max(figure.value or 0.0, figure.high or 0.0))}
         for label, figure in figures
     ]
+    room = _BESIDE_PX + _LETTER_PX * max(len(row["text"]) for row in rows)
     spec = filled(
         "bars",
         title=title,
@@ -58,7 +61,8 @@ def bars(
         rows=rows,
         tooltip=tooltip(cell="cell", text=unit),
         axis=axis_title(unit, provenance),
-        top=_LABEL_ROOM * top,
+        top=top,
+        range=[0, {"expr": f"max(width - {room:.0f}, 40)"}],
         reference=reference,
         **look(provenance),
     )

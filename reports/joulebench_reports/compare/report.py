@@ -10,9 +10,9 @@ from joulebench.meter.uncertainty import PROCESSES_AS_UNITS
 from joulebench_reports.compare.changes import COMPARED, Change, RunComparison
 from joulebench_reports.compare.side import METRICS, Side, SideCell
 from joulebench_reports.judging.ratios import MODEL_U, RUN_TO_RUN
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.report import Column, Fold, Folds, NoteList, Paragraph, Report, Row, Section, Table
 from joulebench_reports.text.markdown import markdown_text
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.text import UNKNOWN, data_size, number, percent, seconds, with_interval
 
 #: By which a build finds its own comment again, to write over it.

@@ -183,8 +183,7 @@ def _searchable(content: Table) -> Element:
         h("label", "Filter cells ", for_="filter"),
         h("input", id="filter", type="search", autocomplete="off"),
         h("span", "", id="matches", class_="facts", role="status"),
-        h("input", id="all-columns", type="checkbox"),
-        h("label", "all columns", for_="all-columns"),
+        h("span", h("input", id="all-columns", type="checkbox"), h("label", " all columns", for_="all-columns")),
         class_="tools",
     )
     whole = h("table", caption, h("thead", h("tr", *head)), _body(content), id="overview-table", class_="brief")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from joulebench.api import Settings
 from joulebench_reports.data.jsonformat import RECORDS, Format, record
 from joulebench_reports.html.page import page_text
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Report, Section, table
 from joulebench_reports.text.markdown import markdown_text
 from joulebench_reports.text.terminal import terminal_text
 from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.text import MARKS, UNKNOWN, number
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from joulebench.api import PROVENANCES
 from joulebench_reports.reading import simulated
@@ -13,8 +12,19 @@ from joulebench_reports.reading.limits import limit_notes
 from joulebench_reports.values.agreement import agreement_notes, missing_figures
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary, EnergySummary, ProbeReport, SessionSummary
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.flags import explain, severity
-from joulebench_reports.words.text import MARKS, counted, data_size, number, percent, plain, seconds
+from joulebench_reports.words.text import (
+    MARKS,
+    counted,
+    data_size,
+    number,
+    pattern_of,
+    percent,
+    plain,
+    seconds,
+    shared_text,
+)
 
 #: What each provenance means, for the legend.
 LEGEND: Mapping[str, str] = {
@@ -28,15 +38,10 @@ LEGEND: Mapping[str, str] = {
 
 #: Cells whose repetitions stand one by one; more are told of together.
 _MOST_ALONE = 24
+#: Models that a title names, and cells without figures that are told of one by one.
+_MOST_MODELS = 6
+_MOST_MISSING = 8
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """One statement of a report: a short term, and what is to be said about it."""
-
-    term: str
-    text: str
 
 
 def machine_line(machine: Mapping[str, object]) -> str:
@@ -72,7 +77,9 @@ def machine_lines(summary: SessionSummary) -> list[str]:
 
 def model_names(summary: SessionSummary) -> str:
     """The models of the session; a cell that was cut off may not have recorded its own."""
-    names = dict.fromkeys(cell.model for cell in summary.cells if cell.model != "unknown")
+    names = list(dict.fromkeys(cell.model for cell in summary.cells if cell.model != "unknown"))
+    if len(names) > _MOST_MODELS:
+        return f"{', '.join(names[:_MOST_MODELS])} and {len(names) - _MOST_MODELS} more"
     return ", ".join(names) or ("unknown model" if summary.cells else "no cells")
 
 
@@ -315,14 +322,21 @@ def _disturbance(cell: CellSummary, energy: EnergySummary) -> list[Note]:
 
 
 def missing_notes(summary: SessionSummary) -> list[Note]:
-    """Cells without figures, each with its cause."""
+    """Cells without figures, each with its cause; of many, those that are without for the same one together."""
+    if len(summary.missing) <= _MOST_MISSING:
+        return [Note(cell.label, _why_missing(cell)) for cell in summary.missing]
+    by_pattern: dict[str, list[CellSummary]] = {}
+    for cell in summary.missing:
+        by_pattern.setdefault(pattern_of(_why_missing(cell)), []).append(cell)
     return [
-        Note(
-            cell.label,
-            f"{cell.status}{f' ({cell.cause_kind})' if cell.cause_kind else ''}: {cell.cause or 'no cause recorded'}",
-        )
-        for cell in summary.missing
+        Note(_cells_in_words([cell.label for cell in cells]), shared_text([_why_missing(cell) for cell in cells]))
+        for cells in by_pattern.values()
     ]
+
+
+def _why_missing(cell: CellSummary) -> str:
+    kind = f" ({cell.cause_kind})" if cell.cause_kind else ""
+    return f"{cell.status}{kind}: {cell.cause or 'no cause recorded'}"
 
 
 def severest_notes(summary: SessionSummary, letters: Mapping[str, str]) -> list[Note]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from joulebench_reports.judging.advice import AS_GOOD, Advice, RankedCell
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Report, Section
+from joulebench_reports.values.note import Note
 from joulebench_reports.values.pareto import Front
 from joulebench_reports.words.text import MARKS, data_size, number
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from joulebench_reports.notes.trust import Note, mark
+from joulebench_reports.notes.trust import mark
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Section
 from joulebench_reports.values.answers import Answer, Pick, Trust
 from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.text import counted, data_size
 from joulebench_reports.words.units import energy_prefix
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from joulebench_reports.charts.roofline import NOTE, roofline_chart
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.reading.limits import limit_notes, place_of
 from joulebench_reports.sections.material import Material, parts_of
 from joulebench_reports.sections.overview import energy_text
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Section, Table, TableCell, table
 from joulebench_reports.values.figures import CellSummary
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.text import UNKNOWN, data_size
 
 

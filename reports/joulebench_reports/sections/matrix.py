@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Column, Item, NoteList, Paragraph, Section, Table, TableCell
 from joulebench_reports.values.matrix import MatrixEntry, model_matrix
-from joulebench_reports.words.text import UNKNOWN, counted
+from joulebench_reports.values.note import Note
+from joulebench_reports.words.text import UNKNOWN, counted, pattern_of, shared_text
 
 #: With fewer models or backends the table of cells says it as well.
 _FEWEST_MODELS: Final = 3
@@ -28,18 +28,19 @@ def matrix_section(material: Material) -> Iterator[Section]:
         backends = list(dict.fromkeys(entry.backend for row in rows for entry in row.entries))
         if len(rows) < _FEWEST_MODELS or len(backends) < _FEWEST_BACKENDS:
             continue
-        reasons: dict[str, int] = {}
+        reasons: dict[str, list[tuple[str, int]]] = {}
         for row in rows:
             for entry in row.entries:
                 if entry.reason is not None:
-                    reasons[entry.reason] = reasons.get(entry.reason, 0) + entry.cells - entry.ran
-        numbers = {reason: place for place, reason in enumerate(reasons, start=1)}
+                    left_out = entry.reason, entry.cells - entry.ran
+                    reasons.setdefault(pattern_of(entry.reason), []).append(left_out)
+        numbers = {pattern: place for place, pattern in enumerate(reasons, start=1)}
         columns = (Column("model", folds=True), *(Column(backend, folds=True) for backend in backends))
         table = tuple(
             (TableCell(row.model, strong=True), *(_cell(row.on(backend), numbers) for backend in backends))
             for row in rows
         )
-        notes = [Note(f"[{numbers[reason]}]", f"{reason} ({counted(n, 'cell')})") for reason, n in reasons.items()]
+        notes = [Note(f"[{numbers[pattern]}]", _reason(own)) for pattern, own in reasons.items()]
         items += [Table(columns, table), Paragraph(_ABOUT, "")]
         items += [NoteList(tuple(notes))] if notes else []
     if items:
@@ -49,5 +50,11 @@ def matrix_section(material: Material) -> Iterator[Section]:
 def _cell(entry: MatrixEntry | None, numbers: dict[str, int]) -> TableCell:
     if entry is None:
         return TableCell(UNKNOWN, hint="not planned")
-    number = "" if entry.reason is None else f" [{numbers[entry.reason]}]"
+    number = "" if entry.reason is None else f" [{numbers[pattern_of(entry.reason)]}]"
     return TableCell(f"{entry.text}{number}", hint=entry.reason, strong=entry.outcome == "disagrees")
+
+
+def _reason(entries: list[tuple[str, int]]) -> str:
+    """What the reasons share, with how many cells they keep out."""
+    text = shared_text([reason for reason, _ in entries])
+    return f"{text} ({counted(sum(cells for _, cells in entries), 'cell')})"

@@ -15,7 +15,7 @@ from typing import Final
 
 from joulebench_reports.charts.specification import Chart
 from joulebench_reports.charts.template import Json
-from joulebench_reports.notes.trust import Note
+from joulebench_reports.values.note import Note
 
 
 class Depth(IntEnum):
@@ -67,6 +67,13 @@ class TableCell:
 
 
 Row = tuple[TableCell | str, ...]
+
+
+def entry_text(entry: TableCell | str, *, short: bool = False) -> str:
+    """The text of a cell of a table; ``short``: where there is little room."""
+    if isinstance(entry, str):
+        return entry
+    return entry.shortest if short else entry.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Column, Heading, Item, NoteList, Paragraph, Section, Table
+from joulebench_reports.values.note import Note
 from joulebench_reports.values.techniques import HEADER, BackendCosts, CostTable, front_lines, missing, rows
 
 #: Columns that a narrow medium goes without, the first first.

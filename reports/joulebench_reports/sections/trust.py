@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from joulebench_reports.notes.trust import (
-    LEGEND,
-    Note,
-    flag_letters,
-    missing_notes,
-    severest_notes,
-    trust_notes,
-    unmeasured,
-)
+from joulebench_reports.notes.trust import LEGEND, flag_letters, missing_notes, severest_notes, trust_notes, unmeasured
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Column, Item, NoteList, Paragraph, Section, Table, badge
+from joulebench_reports.values.note import Note
 from joulebench_reports.words.text import counted
 
 #: Notes that are shown at a glance.

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from joulebench_reports.charts.relative import relative_charts
-from joulebench_reports.notes.trust import Note
 from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Heading, Item, NoteList, Paragraph, Section
+from joulebench_reports.values.note import Note
 
 #: Models and workloads whose verdicts are drawn too.
 _MOST_DRAWN: Final = 8

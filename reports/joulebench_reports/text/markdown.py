@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from joulebench_reports.sections.report import Folds, Heading, Item, NoteList, Paragraph, Report, Table, TableCell
+from joulebench_reports.sections.report import Folds, Heading, Item, NoteList, Paragraph, Report, Table, entry_text
 from joulebench_reports.words.text import plain
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#|!~])")
@@ -56,7 +56,7 @@ def _table(table: Table) -> Iterator[str]:
     yield _row([column.heading for column in table.columns])
     yield f"| {' | '.join('---:' if column.numeric else '---' for column in table.columns)} |"
     for row in table.rows:
-        yield _row([entry.text if isinstance(entry, TableCell) else entry for entry in row])
+        yield _row([entry_text(entry) for entry in row])
 
 
 def _row(texts: Sequence[str]) -> str:

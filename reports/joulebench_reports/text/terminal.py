@@ -16,7 +16,7 @@ from joulebench_reports.sections.report import (
     Report,
     Section,
     Table,
-    TableCell,
+    entry_text,
 )
 from joulebench_reports.text.layout import laid_out
 from joulebench_reports.words.text import plain
@@ -135,7 +135,7 @@ def _written(console: Console, line: str) -> bool:
 def _table(console: Console, item: Table) -> None:
     from rich.text import Text
 
-    texts = [[plain(entry.shortest if isinstance(entry, TableCell) else entry) for entry in row] for row in item.rows]
+    texts = [[plain(entry_text(entry, short=True)) for entry in row] for row in item.rows]
     columns = [replace(column, heading=plain(column.heading)) for column in item.columns]
     for number, line in enumerate(laid_out(columns, texts, console.width)):
         # Rich would measure each text again, which takes most of the time of a report of many cells.

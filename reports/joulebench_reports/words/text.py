@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
+from collections.abc import Collection
+from typing import Final
 
 #: Shown where a figure is unknown; never 0.
 UNKNOWN = "–"
 
 #: How a provenance is marked next to a figure. Measured is the unmarked case.
 MARKS = {"measured": "", "estimated": "est.", "simulated": "sim.", "extrapolated": "extrap."}
+
+
+_QUOTED: Final = re.compile(r"'[^']*'")
+
+
+def pattern_of(text: str) -> str:
+    """A reason without the names that it quotes, by which reasons of the same kind are found."""
+    return _QUOTED.sub("'…'", text)
+
+
+def shared_text(texts: Collection[str]) -> str:
+    """Texts of one pattern as one: names that are not the same in all of them are ``'…'``."""
+    names = zip(*(_QUOTED.findall(text) for text in texts), strict=True)
+    kept = iter([own[0] if len(set(own)) == 1 else "'…'" for own in names])
+    return _QUOTED.sub(lambda _: next(kept), next(iter(texts)))
 
 
 def plain(text: object) -> str:

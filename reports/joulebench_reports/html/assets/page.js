@@ -4,6 +4,7 @@
     const node = document.getElementById(id);
     return node ? JSON.parse(node.textContent) : null;
   };
+  const phone = () => window.innerWidth < 640;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // "var:--name" in a specification stands for the page's colour of that name.
@@ -24,7 +25,9 @@
       domainColor: colour("--line"), tickColor: colour("--line"), labelFontSize: 12,
       titleFontSize: 12, titleFontWeight: "normal",
     },
-    axisY: { minExtent: 52 },
+    // On a phone a title is longer than its axis: it ends where that does, and begins to the left of it.
+    axisX: phone() ? { titleAnchor: "end" } : {},
+    axisY: { minExtent: phone() ? 30 : 52, labelLimit: phone() ? 105 : 260 },
     legend: { labelColor: colour("--ink"), titleColor: colour("--soft"), labelFontSize: 12,
       titleFontWeight: "normal", symbolStrokeWidth: 2 },
     text: { fontSize: 12.5 },
