@@ -196,6 +196,8 @@ def test_without_a_converter_the_reason_names_both_formats_and_what_each_candida
         backend("x", accepts=("packed",)),
         converter("picky", "hf", "packed", fault="only for Huge"),
         converter("absent", "hf", "packed", missing="not installed: tool"),
+        converter("astray", "hf", "graph", fault="leads elsewhere"),
+        converter("circle", "graph", "hf"),
     ).cells
     assert cell.reason == (
         "no way from format 'hf' to packed: absent: not installed: tool (the cure); picky: only for Huge"

@@ -256,6 +256,14 @@ def test_a_later_part_names_the_first(qwen: tuple[Any, Path], tmp_path: Path) ->
     assert caught.value.hint == f"name the first: {first.name}"
 
 
+def test_a_folder_with_the_parts_of_one_model_is_that_model(qwen: tuple[Any, Path], tmp_path: Path) -> None:
+    first, *_ = split(tmp_path / "parts", qwen[0])
+    whole, folder = plan_of(first), plan_of(first.parent)
+    assert [cell.reason for cell in folder.cells] == [cell.reason for cell in whole.cells]
+    with opened(first.parent) as session, opened(qwen[1]) as single:
+        assert session.prefill(PROMPT) == single.prefill(PROMPT)
+
+
 def test_a_folder_with_two_files_asks_for_one_of_them(qwen: tuple[Any, Path], tmp_path: Path) -> None:
     for name in ("a.gguf", "b.gguf"):
         shutil.copy(qwen[1], tmp_path / name)

@@ -37,6 +37,7 @@ def route(
     if source in formats:
         return []
     ordered = sorted(converters, key=lambda converter: converter.environment_needs is not None)
+    leading = _leading_to(converters, source, formats)
     faults: list[str] = []
     chains: dict[str, list[Converter]] = {source: []}
     level = deque([source])
@@ -50,7 +51,8 @@ def route(
                 if fault is None and model is not None and format_ == source:
                     fault = check(converter, model)
                 if fault:
-                    faults.append(f"{converter.name}: {fault}")
+                    if converter.target in leading:
+                        faults.append(f"{converter.name}: {fault}")
                     continue
                 chains[converter.target] = [*chains[format_], converter]
                 level.append(converter.target)
@@ -60,6 +62,14 @@ def route(
                 return [_as_transform(step, place_of(step), settings or {}) for step in chain]
     why = "; ".join(faults) or "no installed plugin converts that"
     raise NoRouteError(f"no way from format '{source}' to {' or '.join(formats)}: {why}")
+
+
+def _leading_to(converters: Sequence[Converter], source: str, targets: Iterable[str]) -> set[str]:
+    """The formats from which declared conversions lead to one of ``targets`` without going back to ``source``."""
+    leading = set(targets)
+    while more := {made.source for made in converters if made.target in leading} - leading - {source}:
+        leading |= more
+    return leading
 
 
 def _fault(converter: Converter, place: Place, architecture: str | None) -> str | None:

@@ -10,6 +10,7 @@ from joulebench.backendkit import asked_elsewhere, cpu_device
 from joulebench_plugins.llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
 from joulebench_plugins.llamacpp.kvwindow import PositionWindow
 from joulebench_plugins.llamacpp.settings import KV_TYPES, OPTIONS, complete
+from joulebench_plugins.shared.tensors.gguf import gguf_in
 
 
 class LlamaCppBackend(Backend):
@@ -60,7 +61,7 @@ class LlamaCppBackend(Backend):
         """Asked of the library itself, in another process: what it opens depends on its version."""
         answer = asked_elsewhere(
             "import json; from joulebench_plugins.llamacpp.loading import file_fault; "
-            f"print(json.dumps(file_fault({str(model)!r})))"
+            f"print(json.dumps(file_fault({str(gguf_in(model))!r})))"
         )
         if not isinstance(answer, dict):
             return "llama.cpp ended, or took longer than a minute, when it looked at the file"

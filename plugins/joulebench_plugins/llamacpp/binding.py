@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from joulebench.errors import UnavailableError
+from joulebench.errors import ModelError, UnavailableError
 from joulebench_plugins.llamacpp.decoder import Decoder
 from joulebench_plugins.llamacpp.log import LibraryLog
 from joulebench_plugins.llamacpp.native import Native, Watch
@@ -103,7 +103,10 @@ class Binding:
         return self._native.package
 
     def open(self, path: str, model: ModelOptions, context: ContextOptions) -> Decoder | None:
-        """Load a file and make a context; ``None`` where the library refuses (see its log)."""
+        """Load a file and make a context; ``None`` where the library refuses (see its log).
+
+        Raises :class:`ModelError` for a model that writes no text.
+        """
         api, native = self._api, self._native
         model_params = api.llama_model_default_params()
         fill_model(model_params, model)
@@ -113,6 +116,9 @@ class Binding:
         loaded = api.llama_model_load_from_file(path.encode(), model_params)
         if not loaded:
             return None
+        if fault := self._kind_fault(loaded):
+            api.llama_model_free(loaded)
+            raise ModelError(f"is no language model: {fault}", where=path)
         options = context.within(int(api.llama_model_n_ctx_train(loaded)))
         context_params = api.llama_context_default_params()
         fill_context(context_params, options)
@@ -143,13 +149,17 @@ class Binding:
         if not loaded:
             return ""
         try:
-            if not api.llama_model_has_decoder(loaded):
-                return "it is an encoder: it embeds texts and writes none"
-            if api.llama_model_has_encoder(loaded):
-                return "it reads a text with an encoder and answers with a decoder; only decoders are run"
-            return None
+            return self._kind_fault(loaded)
         finally:
             api.llama_model_free(loaded)
+
+    def _kind_fault(self, loaded: Any) -> str | None:
+        """Why a loaded model is none that a session can run, or ``None``."""
+        if not self._api.llama_model_has_decoder(loaded):
+            return "it is an encoder: it embeds texts and writes none"
+        if self._api.llama_model_has_encoder(loaded):
+            return "it reads a text with an encoder and answers with a decoder; only decoders are run"
+        return None
 
     def quantize(self, source: str, target: str, options: QuantizeOptions) -> int:
         """Write the file ``source`` in another type; 0 or the library's code (see its log)."""

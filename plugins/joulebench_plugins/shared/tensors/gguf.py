@@ -133,13 +133,14 @@ def file_type_name(values: Mapping[str, Value]) -> str | None:
 
 
 def gguf_in(path: Path) -> Path:
-    """The file itself, or the only model of a folder. Raises :class:`ModelError`."""
+    """The file itself, or the only model of a folder: the first of its parts. Raises :class:`ModelError`."""
     if path.is_file():
         return path
     if not path.is_dir():
         raise ModelError("no such GGUF file", where=str(path))
     files = sorted(path.glob("*.gguf"))
-    if len(files) != 1:
+    models = {match["stem"] + match["count"] if (match := _PART.fullmatch(file.name)) else file for file in files}
+    if len(models) != 1:
         raise ModelError(
             f"is a folder with {len(files)} GGUF files and no checkpoint",
             where=str(path),
