@@ -72,9 +72,9 @@ def test_labels_begin_with_the_session_on_one_machine(tmp_path: Path) -> None:
     assert [cell.session for cell in summary.cells] == ["monday", "monday", "tuesday", "tuesday"]
 
 
-def test_sessions_of_one_name_are_numbered(tmp_path: Path) -> None:
-    result = [session(tmp_path / place, session_id="quick") for place in ("a", "b")]
-    assert {cell.session for cell in join(result)[0].cells} == {"quick#1", "quick#2"}
+def test_three_machines_with_one_name_are_numbered(tmp_path: Path) -> None:
+    result = [session(tmp_path / place, session_id="quick") for place in ("a", "b", "c")]
+    assert {cell.session for cell in join(result)[0].cells} == {"quick#1", "quick#2", "quick#3"}
 
 
 def test_verdicts_are_of_one_session_each(both: list[Session]) -> None:

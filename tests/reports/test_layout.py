@@ -35,3 +35,11 @@ def test_a_text_that_folds_is_whole_and_one_that_must_not_is_cut() -> None:
 def test_columns_go_by_rank_and_an_empty_table_has_its_headings() -> None:
     assert "unit" not in next(laid_out(COLUMNS, ROWS[:1], 20))
     assert list(laid_out(COLUMNS, (), 40)) == ["what it is  value  unit", "─" * 23]
+
+
+def test_where_nothing_else_has_room_numbers_fold_rather_than_being_cut() -> None:
+    columns = (Column("cell", folds=True), Column("J/token (est.)", numeric=True), Column("tok/s", numeric=True))
+    lines = list(laid_out(columns, (("onnx-mobile generate", "0.1293 ± 0.0091", "72.1"),), 30))
+    assert not any("…" in line for line in lines)
+    assert all(word in " ".join(lines) for word in ("J/token", "(est.)", "0.1293", "0.0091", "72.1"))
+    assert max(map(len, lines)) <= 30

@@ -74,6 +74,14 @@ def test_the_format_is_that_of_the_files_suffix(tmp_path: Path, session: Session
     assert file.read_text("utf-8").startswith(beginning)
 
 
+def test_a_suffix_that_no_format_writes_is_noted(tmp_path: Path, session: Session) -> None:
+    file = tmp_path / "x.docx"
+    answer = CliRunner().invoke(report, [str(session.path), "-o", str(file)])
+    assert answer.exit_code == 0
+    assert f"no format writes .docx files: {file} will be text" in answer.stderr
+    assert file.read_text(encoding="utf-8").startswith("smollm2-135m")
+
+
 def test_a_format_that_is_named_outranks_the_suffix(tmp_path: Path, session: Session) -> None:
     file = tmp_path / "r.html"
     CliRunner().invoke(report, [str(session.path), "-o", str(file), "--format", "markdown"], catch_exceptions=False)

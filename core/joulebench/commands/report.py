@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from joulebench.session import Session
 
 _DEFAULT_FORMAT: Final = "terminal"
+#: Suffixes of files in which the default format is no surprise.
+_OF_TEXT: Final = ("", ".txt", ".text", ".log")
 
 
 @click.command(
@@ -134,6 +136,8 @@ def _format_of(output: Path | None, registry: Registry) -> str:
     """The format that writes files of this suffix, the one that is named after it before others."""
     suffix = "" if output is None else output.suffix.lower()
     names = [name for name in registry.names("renderer") if suffix and registry.renderer(name).suffix == suffix]
+    if suffix not in _OF_TEXT and not names:
+        click.echo(f"no format writes {suffix} files: {output} will be text (--format names another)", err=True)
     named = suffix.removeprefix(".")
     return named if named in names else next(iter(names), _DEFAULT_FORMAT)
 

@@ -17,15 +17,17 @@ def laid_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: in
     """The lines of a table: its headings, a rule, its rows; texts are inert already.
 
     Columns of the highest rank are left out first where there is no room; then texts fold, and at
-    last what must not fold is cut.
+    last numbers fold too; only a word that is wider than its column is cut.
     """
     texts = [[column.heading, *(row[place] for row in rows)] for place, column in enumerate(columns)]
     least = [_least_width(column, own) for column, own in zip(columns, texts, strict=True)]
+    words = [max((_width_of(word) for text in own for word in text.split()), default=1) for own in texts]
     places = _fitting(columns, least, width)
     budget = width - _GAP * (len(places) - 1)
     natural = [max(map(_width_of, texts[place])) for place in places]
     folding = [least[place] if columns[place].folds else own for place, own in zip(places, natural, strict=True)]
-    widths = _cut(_cut(natural, folding, budget), [1] * len(places), budget)
+    widths = _cut(_cut(natural, folding, budget), [words[place] for place in places], budget)
+    widths = _cut(widths, [1] * len(places), budget)
     shown = [(columns[place], own) for place, own in zip(places, widths, strict=True)]
     for number, line in enumerate(zip(*(texts[place] for place in places), strict=True)):
         cells = [_lines(text, own, folds=column.folds) for text, (column, own) in zip(line, shown, strict=True)]
@@ -76,7 +78,7 @@ def _width_of(text: str) -> int:
 def _lines(text: str, width: int, *, folds: bool) -> list[str]:
     if _width_of(text) <= width:
         return [text]
-    if not folds:
+    if not folds and max(map(_width_of, text.split())) > width:
         return [_beginning(text, width - 1) + _ELLIPSIS]
     lines: list[str] = []
     line = ""
