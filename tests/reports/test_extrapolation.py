@@ -77,9 +77,12 @@ def test_where_the_whole_was_measured_the_error_is_told(tmp_path: Path) -> None:
 
 
 def test_depths_that_cost_the_same_give_no_figures_and_say_so(tmp_path: Path) -> None:
-    made = extrapolation(session_of(tmp_path, {8: 0.9, 16: 0.5}))
-    assert made.quantities == ()
-    assert "cost the same" in (made.reason or "")
+    session = session_of(tmp_path, {8: 0.9, 16: 0.5, 30: 2.0})
+    made = extrapolation(session)
+    assert {quantity.whole.value for quantity in made.quantities} == {None}
+    assert "16 layers cost no more than 8" in (made.quantities[0].whole.reason_if_null or "")
+    assert (made.quantities[0].measured is None, made.quantities[0].error) == (False, None)
+    assert "Not extrapolated: 16 layers" in " ".join(TerminalRenderer().render(session, {}).split())
 
 
 @pytest.mark.parametrize("joules", [{8: 0.5}, {30: 1.0}, {8: 0.5, 30: 1.0}])

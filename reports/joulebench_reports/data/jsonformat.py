@@ -139,9 +139,8 @@ RECORDS: Final[Mapping[str, Record]] = {
         "flags:[text]",
     ),
     "extrapolation": record(
-        "A whole model by cells with some of its layers; `reason` says why there are no quantities",
+        "A whole model by cells with some of its layers",
         "shape:text layers:integer depths:[integer] label:text shallow:text deep:text quantities:[extrapolated]",
-        "reason:text?",
     ),
     "extrapolated": record(
         "A quantity of the whole; `measured` where the session has the whole too, `error` relative to that",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from joulebench.meter.extrapolation import MODEL_ERROR, Bounded, extrapolated
+from joulebench.meter.extrapolation import MODEL_ERROR, Bounded, Line, extrapolated
 from joulebench_reports.values.extrapolations import ExtrapolatedQuantity, Extrapolation
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary
@@ -50,8 +50,7 @@ def _extrapolation(shape: str, whole: int, label: str, depths: _Depths) -> Itera
     few, more = below[-2:]
     shallow, deep = depths[few], depths[more]
     quantities = tuple(_quantities(shallow, deep, (few, more), whole, depths.get(whole)))
-    reason = None if quantities else f"{few} and {more} layers cost the same within their noise: measure longer"
-    yield Extrapolation(shape, whole, (few, more), label, shallow.label, deep.label, quantities, reason)
+    yield Extrapolation(shape, whole, (few, more), label, shallow.label, deep.label, quantities)
 
 
 def _quantities(
@@ -59,19 +58,25 @@ def _quantities(
 ) -> Iterator[ExtrapolatedQuantity]:
     for name, figure_of in _figures(shallow):
         few, more = figure_of(shallow), figure_of(deep)
-        if few is None or more is None or few.provenance != more.provenance:
-            continue
-        quantity = _quantity(name, few, more, depths, whole)
-        if quantity is not None:
-            yield quantity if measured is None else _against(quantity, figure_of(measured))
+        if few is None or more is None or few.value is None or more.value is None:
+            continue  # the cells' own figures say why
+        line = extrapolated(
+            Bounded(few.value, few.low, few.high), Bounded(more.value, more.low, more.high), depths, whole
+        )
+        quantity = _unknown(name, few, depths) if line is None else _quantity(name, few, more, depths, whole, line)
+        yield quantity if measured is None else _against(quantity, figure_of(measured))
 
 
-def _quantity(name: str, few: Figure, more: Figure, depths: tuple[int, int], whole: int) -> ExtrapolatedQuantity | None:
-    if few.value is None or more.value is None:
-        return None
-    line = extrapolated(Bounded(few.value, few.low, few.high), Bounded(more.value, more.low, more.high), depths, whole)
-    if line is None:
-        return None
+def _unknown(name: str, few: Figure, depths: tuple[int, int]) -> ExtrapolatedQuantity:
+    """A quantity of which noise hides what a layer costs."""
+    reason = f"{depths[1]} layers cost no more than {depths[0]} within their noise: measure longer"
+    null = Figure(None, few.unit, reason_if_null=reason)
+    return ExtrapolatedQuantity(name, null, null, null)
+
+
+def _quantity(
+    name: str, few: Figure, more: Figure, depths: tuple[int, int], whole: int, line: Line
+) -> ExtrapolatedQuantity:
     basis = f" of {few.provenance} energy" if few.provenance else ""
     interval = (
         "no interval: a depth has none"
@@ -94,9 +99,11 @@ def _flags(few: Figure, more: Figure) -> tuple[str, ...]:
 
 def _against(quantity: ExtrapolatedQuantity, measured: Figure | None) -> ExtrapolatedQuantity:
     """With the whole that was measured, where it was."""
-    if measured is None or not measured.value or quantity.whole.value is None:
+    if measured is None or measured.value is None:
         return quantity
-    return replace(quantity, measured=measured, error=quantity.whole.value / measured.value - 1)
+    value = quantity.whole.value
+    error = None if value is None or not measured.value else value / measured.value - 1
+    return replace(quantity, measured=measured, error=error)
 
 
 _FigureOf = Callable[[CellSummary], Figure | None]

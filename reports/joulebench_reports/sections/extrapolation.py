@@ -8,7 +8,7 @@ from joulebench_reports.sections.material import Material
 from joulebench_reports.sections.report import Column, Heading, Item, Paragraph, Report, Row, Section, Table, TableCell
 from joulebench_reports.values.extrapolations import ExtrapolatedQuantity, Extrapolation
 from joulebench_reports.values.figure import Figure
-from joulebench_reports.words.text import MARKS, UNKNOWN, number
+from joulebench_reports.words.text import MARKS, UNKNOWN
 
 _COLUMNS = (
     Column("quantity", rank=0),
@@ -43,17 +43,16 @@ def extrapolation_items(extrapolations: Sequence[Extrapolation]) -> Iterator[Ite
     for made in extrapolations:
         few, more = made.depths
         yield Heading(f"{made.shape}, {made.layers} layers from {few} and {more}: {made.label}")
-        if made.reason is not None:
-            yield Paragraph(f"Not extrapolated: {made.reason}.")
-        else:
-            yield Table(_COLUMNS, tuple(map(_row, made.quantities)))
-    methods = dict.fromkeys(quantity.whole.method for made in extrapolations for quantity in made.quantities)
-    yield from (Paragraph(f"Extrapolated: {method}.") for method in methods)
+        yield Table(_COLUMNS, tuple(map(_row, made.quantities)))
+    wholes = [quantity.whole for made in extrapolations for quantity in made.quantities]
+    notes = [f"Extrapolated: {whole.method}." for whole in wholes if whole.value is not None]
+    notes += [f"Not extrapolated: {whole.reason_if_null}." for whole in wholes if whole.value is None]
+    yield from map(Paragraph, dict.fromkeys(notes))
 
 
 def _row(quantity: ExtrapolatedQuantity) -> Row:
     return (
-        TableCell(quantity.name, strong=True),
+        TableCell(f"{quantity.name}, {quantity.whole.unit}", strong=True),
         _figure(quantity.whole),
         _figure(quantity.layer),
         _figure(quantity.fixed),
@@ -63,12 +62,9 @@ def _row(quantity: ExtrapolatedQuantity) -> Row:
 
 
 def _figure(figure: Figure) -> TableCell:
+    """The figure with its interval, without which it says little where it was extrapolated."""
     mark = MARKS.get(figure.provenance or "measured", "")
-
-    def marked(text: str) -> str:
-        return f"{text} {figure.unit} {mark}".strip()
-
-    return TableCell(marked(figure.text), marked(number(figure.value)), figure.value, figure.provenance)
+    return TableCell(f"{figure.text} {mark}".strip(), value=figure.value, provenance=figure.provenance)
 
 
 def _error(quantity: ExtrapolatedQuantity) -> str:

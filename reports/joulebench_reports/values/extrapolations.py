@@ -12,7 +12,8 @@ class ExtrapolatedQuantity:
     """One quantity of the whole model, extrapolated, and what it is made of.
 
     ``measured`` is the whole where the session has measured it too, ``error`` the extrapolated over
-    that, minus one. ``fixed`` is what no layer costs.
+    that, minus one. ``fixed`` is what no layer costs. Where noise hides what a layer costs, all three are
+    null with the reason.
     """
 
     name: str
@@ -34,8 +35,7 @@ class ExtrapolatedQuantity:
 class Extrapolation:
     """A shape on one backend with one workload: from cells of fewer layers to all of them.
 
-    ``shallow`` and ``deep`` are the labels of the cells of ``depths``; ``reason`` says why there are no
-    quantities.
+    ``shallow`` and ``deep`` are the labels of the cells of ``depths``.
     """
 
     shape: str
@@ -45,4 +45,3 @@ class Extrapolation:
     shallow: str
     deep: str
     quantities: tuple[ExtrapolatedQuantity, ...]
-    reason: str | None = None
