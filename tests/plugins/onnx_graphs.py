@@ -44,10 +44,12 @@ def write_toy(
     dtype: type = np.float32,
     extra: Sequence[str] = (),
     external: str | None = None,
+    right_at: int | None = None,
 ) -> Path:
     """A graph with a state that grows and one of a fixed size; without ``past`` it begins from nothing.
 
     ``logits``: ``all`` positions, the ``last`` one, or as many as ``num_logits_to_keep`` says (``kept``).
+    With ``right_at`` it says something else at any other number of positions.
     """
     kind = _TYPES[dtype]  # type: ignore[index]
     nodes = [
@@ -84,6 +86,16 @@ def write_toy(
         helper.make_node("Add", ["state", "halves"], ["hidden"]),
     ]
     hidden = "hidden"
+    if right_at is not None:
+        nodes += [
+            helper.make_node("Shape", [present], ["positions"], start=2, end=3),
+            helper.make_node("Equal", ["positions", "traced"], ["is_traced"]),
+            helper.make_node("Not", ["is_traced"], ["is_other"]),
+            helper.make_node("Cast", ["is_other"], ["other"], to=kind),
+            helper.make_node("Mul", ["other", "error"], ["own_error"]),
+            helper.make_node("Add", ["hidden", "own_error"], ["wrong"]),
+        ]
+        hidden = "wrong"
     if logits != "all":
         start = "minus_one"
         if logits == "kept":
@@ -93,7 +105,7 @@ def write_toy(
                 helper.make_node("Neg", ["kept_row"], ["minus_kept"]),
             ]
             start = "minus_kept"
-        nodes.append(helper.make_node("Slice", ["hidden", start, "large", "one"], ["kept"]))
+        nodes.append(helper.make_node("Slice", [hidden, start, "large", "one"], ["kept"]))
         hidden = "kept"
     nodes.append(helper.make_node("MatMul", [hidden, "head"], ["logits"]))
     for name in extra:
@@ -105,6 +117,9 @@ def write_toy(
     stored += [
         numpy_helper.from_array(np.array(number, dtype), name) for name, number in (("half", 0.5), ("nought", 0.0))
     ]
+    if right_at is not None:
+        stored.append(numpy_helper.from_array(np.array([right_at], np.int64), "traced"))
+        stored.append(numpy_helper.from_array(np.full(WIDTH, 3, dtype), "error"))
     weights = {"table": TABLE.astype(dtype), "head": HEAD.astype(dtype)}
     stored += [numpy_helper.from_array(values, name) for name, values in weights.items()]
     rows = 1 if logits == "last" else "kept"

@@ -15,14 +15,17 @@ pytest.importorskip("onnxruntime")
 from onnx_graphs import VOCABULARY, WIDTH, genai_like, toy_logits, toy_tokens, write_toy  # noqa: E402
 from onnx_models import TIED, export, generated, opened, to_ort, write_checkpoint  # noqa: E402
 
+from joulebench.agreement import agreement_record, verdict  # noqa: E402
 from joulebench.errors import JoulebenchError, ModelError  # noqa: E402
 from joulebench.models.catalogue import obtain_model, read_catalogue  # noqa: E402
 from joulebench.plan.cells import Plan  # noqa: E402
 from joulebench.plan.planner import make_plan  # noqa: E402
 from joulebench.profile.reading import parse_profile  # noqa: E402
 from joulebench.registry.loading import default_registry  # noqa: E402
+from joulebench.worker.reference import compare, keep_reference  # noqa: E402
+from joulebench_plugins.onnx.backend import OnnxBackend  # noqa: E402
 from joulebench_plugins.onnx.inventory import take_inventory  # noqa: E402
-from joulebench_plugins.onnx.ports import Port, classify  # noqa: E402
+from joulebench_plugins.onnx.ports import Port, classify, with_extents_of  # noqa: E402
 
 PROMPT = [3, 14, 15, 2, 11]
 BACKENDS = "[backend.onnx]\nthreads = 1\n[backend.onnx-mobile]\n[backend.torch]\nthreads = 1\n"
@@ -334,3 +337,43 @@ def test_weights_are_quantized_in_the_users_own_graph(tmp_path: Path) -> None:
         own = session.logits(PROMPT)
     expected = toy_logits(PROMPT)
     assert 0 < np.abs(own - expected).max() < 0.1 * np.ptp(expected)
+
+
+# -- agreement ---------------------------------------------------------------------------------
+
+
+def test_a_graph_that_is_right_at_its_traced_length_only_disagrees(tmp_path: Path) -> None:
+    """As a tracer that has noted a length down leaves it: no error, but other tokens at any other length."""
+    right = write_toy(tmp_path / "right" / "model.onnx")
+    wrong = write_toy(tmp_path / "wrong" / "model.onnx", right_at=len(PROMPT))
+    (tmp_path / "reference").mkdir()
+    with opened(right) as reference, opened(wrong) as session:
+        assert session.prefill(PROMPT) == toy_tokens(PROMPT, 1)[0], "at this length nobody would notice"
+        keep_reference(reference, [[*PROMPT, 7, 1]], 6, tmp_path / "reference")
+        wrong_ones, right_ones = (
+            verdict(agreement_record({}, compare(own, OnnxBackend.capabilities, tmp_path / "reference", None), None))
+            for own in (session, reference)
+        )
+    assert "parted from the reference beyond a tie" in wrong_ones[0]
+    assert right_ones == ()
+
+
+def test_a_prompts_graph_of_one_length_leaves_the_prompt_to_the_other(tmp_path: Path) -> None:
+    write_toy(tmp_path / "prefill.onnx", past=None, tokens=9)
+    write_toy(tmp_path / "decode.onnx", tokens=1)
+    with opened(tmp_path) as session:
+        assert generated(session, PROMPT, 12) == toy_tokens(PROMPT, 12)
+        assert session.facts()["prompt"] == "token by token"
+
+
+def test_extents_that_the_prompts_graph_knows_are_those_of_the_states() -> None:
+    """A tracer leaves a convolution's window free in the step's graph; it does not grow."""
+    ids, logits = Port("input_ids", "int64", (1, "n")), Port("logits", "float", (1, "n", 8))
+    prompt, _ = classify([ids], [logits, Port("cache.layers.0.conv_states.0", "float", (1, 6, 4))])
+    names = ("input.cache.layers.0.conv_states.0", "output.cache.layers.0.conv_states.0")
+    step, _ = classify([ids, Port(names[0], "float", (1, 6, "s84"))], [logits, Port(names[1], "float", (1, 6, "s84"))])
+    assert prompt is not None
+    assert step is not None
+    assert step.states[0].growing_axis == 2
+    known = with_extents_of(prompt, step).states[0]
+    assert (known.growing_axis, known.extents(0)) == (None, (1, 6, 4))

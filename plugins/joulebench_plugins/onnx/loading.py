@@ -18,7 +18,7 @@ from joulebench_plugins.onnx.graphmodel import GraphModel, Stage
 from joulebench_plugins.onnx.inventory import take_inventory
 from joulebench_plugins.onnx.llamagraph import CONTEXT_KEY, INPUT_IDS, LAST_POSITION, LOGIT_POSITIONS, TOTAL_LENGTH
 from joulebench_plugins.onnx.options import session_options
-from joulebench_plugins.onnx.ports import Decoder, Port, classify
+from joulebench_plugins.onnx.ports import Decoder, Port, classify, with_extents_of
 from joulebench_plugins.onnx.providers import PROVIDERS, provider_list
 from joulebench_plugins.onnx.session import OnnxSession
 
@@ -101,6 +101,8 @@ def graph_model(runtimes: Sequence[Any], files: DecoderFiles, cache_tokens: int)
     fault = decoder_fault(decoders)
     if fault is not None:
         raise ModelError(fault, where=str(files.graph))
+    if len(decoders) > 1:
+        decoders[-1] = with_extents_of(decoders[0], decoders[-1])
     stages = [Stage(runtime, decoder) for runtime, decoder in zip(runtimes, decoders, strict=True)]
     shared = shared_states(files.graph, decoders[-1]) if files.prompt is None else frozenset()
     return GraphModel(stages, cache_tokens, shared=shared, window=_window(files.graph, decoders))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 LOGITS: Final = "logits"
@@ -146,6 +146,19 @@ def classify(inputs: Sequence[Port], outputs: Sequence[Port]) -> tuple[Decoder |
         return None, "has no input 'input_ids'"
     ports = {port.name: port for port in inputs}
     return Decoder(feeds, ports, tuple(states), produced, logits, tuple(windows)), None
+
+
+def with_extents_of(first: Decoder, following: Decoder) -> Decoder:
+    """The second of two graphs with the extents of its states that the first knows: a convolution's do not grow."""
+    states = []
+    for state in following.states:
+        known = first.produced.get(state.key)
+        port = state.input
+        if known is not None and len(known.shape) == len(port.shape):
+            sizes = zip(port.shape, known.extents, strict=True)
+            port = replace(port, shape=tuple(own if size is None else size for own, size in sizes))
+        states.append(StatePort(state.key, port, state.output))
+    return replace(following, states=tuple(states))
 
 
 def paired_fault(first: Decoder, following: Decoder) -> str | None:
