@@ -109,6 +109,23 @@ def test_a_source_that_means_nothing_is_refused(catalogue: Catalogue, tmp_path: 
         resolve_model(source, catalogue, tmp_path)
 
 
+def test_a_file_of_a_known_format_is_told_by_its_ending_and_a_folder_by_its_files(tmp_path: Path) -> None:
+    nothing, formats = Catalogue({}, {}, {}), ("onnx", "gguf")
+    (tmp_path / "below" / "onnx").mkdir(parents=True)
+    (tmp_path / "below" / "onnx" / "m.onnx").write_bytes(b"x" * 7)
+    for source, size in (("path:below/onnx/m.onnx", 7), ("path:below", None), ("path:below/onnx", None)):
+        ref = resolve_model(source, nothing, tmp_path, formats)
+        assert (ref.format, ref.runs_as_it_is, ref.weights_bytes) == ("onnx", True, size)
+    with pytest.raises(ModelError, match="no such file"):
+        resolve_model("path:absent.onnx", nothing, tmp_path, formats)
+    with pytest.raises(ModelError):
+        resolve_model("path:below/onnx/m.onnx", nothing, tmp_path, ("gguf",))
+    (tmp_path / "below" / "config.json").write_text("{}", "utf-8")
+    (tmp_path / "below" / "model.safetensors.index.json").write_text("{}", "utf-8")
+    with pytest.raises(ModelError, match="is damaged"):
+        resolve_model("path:below", nothing, tmp_path, formats)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", "3"])
 def test_a_shapes_config_must_be_a_json_object(catalogue: Catalogue, tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content, "utf-8")

@@ -147,6 +147,21 @@ def test_genais_layout_writes_keys_and_values_in_place(llama: Path) -> None:
         assert session.logits(prompt) == pytest.approx(known.logits(prompt), abs=1e-4)
 
 
+def test_a_graph_that_asks_for_the_length_of_a_cache_is_given_no_longer_buffer(llama: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    folder = shutil.copytree(llama / "genai", tmp_path / "asking")
+    model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+    model.graph.node.insert(0, helper.make_node("Shape", ["past_key_values.1.key"], ["asked"], start=2, end=3))
+    model.graph.output.append(helper.make_tensor_value_info("asked", onnx.TensorProto.INT64, [1]))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    prompt = [3, 14, 15, 92, 65]
+    with opened(llama / "onnx") as known, opened(folder) as session:
+        assert session.facts()["states"] == "written anew at each token"
+        assert generated(session, prompt, 20) == generated(known, prompt, 20)
+
+
 def test_operators_are_those_of_a_known_graph_only(tmp_path: Path) -> None:
     with (
         opened(write_toy(tmp_path / "model.onnx")) as session,
@@ -175,10 +190,11 @@ def test_a_branch_makes_traffic_unknown_and_says_so(tmp_path: Path) -> None:
     model.graph.node[place + 1].input[0] = "chosen"
     model.graph.input.append(helper.make_tensor_value_info("use_cache_branch", TensorProto.BOOL, [1]))
     file.write_bytes(model.SerializeToString())
-    with opened(file) as session:
-        assert generated(session, PROMPT, 6) == toy_tokens(PROMPT, 6)
-        assert session.traffic().operations is session.traffic().weights_bytes is None
-        assert session.facts()["uncounted"] == "the graph has branches or loops"
+    for folder, format_ in ((file, "onnx"), (to_ort(file, tmp_path / "ort"), "ort")):
+        with opened(folder, format_) as session:
+            assert generated(session, PROMPT, 6) == toy_tokens(PROMPT, 6)
+            assert session.traffic().operations is session.traffic().weights_bytes is None
+            assert session.facts()["uncounted"] == "the graph has branches, loops or functions"
 
 
 # -- names -------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     integers: Mapping[str, int]
-    #: Whether it stands in a branch or a loop, so that one run may do it not at all or many times.
+    #: Whether it stands in a branch, a loop or a function, so that one run may do it not at all or many times.
     inner: bool = False
 
 
@@ -74,7 +74,7 @@ class Inventory:
     def uncounted(self) -> str | None:
         """Why traffic and operations of a token are not known from the file, or ``None``."""
         if any(node.inner for node in self.nodes):
-            return "the graph has branches or loops"
+            return "the graph has branches, loops or functions"
         least = self.weights_bytes // _UNCOUNTED_SHARE
         # One row of numbers is read whole by whatever reads it.
         large = {name for name, tensor in self.tensors.items() if tensor.size_bytes > least and len(tensor.shape) > 1}
@@ -192,7 +192,8 @@ def _read_onnx(file: Path) -> tuple[dict[str, StoredTensor], list[Node]]:
     import onnx
     from onnx import helper
 
-    graph = onnx.load(str(file), load_external_data=False).graph
+    model = onnx.load(str(file), load_external_data=False)
+    graph = model.graph
     tensors: dict[str, StoredTensor] = {}
     for initializer in graph.initializer:
         place = {entry.key: entry.value for entry in initializer.external_data}
@@ -202,7 +203,8 @@ def _read_onnx(file: Path) -> tuple[dict[str, StoredTensor], list[Node]]:
         size = size or _packed_bytes(initializer.data_type, math.prod(shape), int(dtype.itemsize))
         offset = int(place.get("offset", 0))
         tensors[initializer.name] = StoredTensor(str(dtype), shape, size, place.get("location"), offset)
-    return tensors, list(_onnx_nodes(graph.node))
+    functions = [node for function in model.functions for node in _onnx_nodes(function.node, inner=True)]
+    return tensors, [*functions, *_onnx_nodes(graph.node)]
 
 
 def _onnx_nodes(nodes: Iterable[Any], inner: bool = False) -> Iterator[Node]:
@@ -234,19 +236,23 @@ def _read_ort(file: Path) -> tuple[dict[str, StoredTensor], list[Node]]:
         size = initializer.RawDataLength()
         offset = initializer.RawDataAsNumpy().ctypes.data - start if size else 0
         tensors[initializer.Name().decode()] = StoredTensor(dtype, shape, size, file.name, offset)
-    nodes = [
-        Node(
+    return tensors, list(_ort_nodes(graph))
+
+
+def _ort_nodes(graph: Any, inner: bool = False) -> Iterator[Node]:
+    """As :func:`_onnx_nodes`, of a graph in ORT format."""
+    for node in _items(graph.Nodes, graph.NodesLength()):
+        attributes = list(_items(node.Attributes, node.AttributesLength()))
+        for attribute in attributes:
+            if (branch := attribute.G()) is not None:
+                yield from _ort_nodes(branch, inner=True)
+        yield Node(
             node.OpType().decode(),
             tuple(name.decode() for name in _items(node.Inputs, node.InputsLength())),
             tuple(name.decode() for name in _items(node.Outputs, node.OutputsLength())),
-            {
-                attribute.Name().decode(): attribute.I()
-                for attribute in _items(node.Attributes, node.AttributesLength())
-            },
+            {attribute.Name().decode(): attribute.I() for attribute in attributes},
+            inner,
         )
-        for node in _items(graph.Nodes, graph.NodesLength())
-    ]
-    return tensors, nodes
 
 
 def _items(get: Any, count: int) -> Iterator[Any]:

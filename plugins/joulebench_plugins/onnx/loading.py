@@ -15,10 +15,10 @@ from joulebench_plugins.onnx.decoderfiles import DecoderFiles, find_decoder, kno
 from joulebench_plugins.onnx.failures import CONVERT_AGAIN, plain_error
 from joulebench_plugins.onnx.graphfacts import decoder_fault
 from joulebench_plugins.onnx.graphmodel import GraphModel, Stage
-from joulebench_plugins.onnx.inventory import take_inventory
+from joulebench_plugins.onnx.inventory import Node, take_inventory
 from joulebench_plugins.onnx.llamagraph import CONTEXT_KEY, INPUT_IDS, LAST_POSITION, LOGIT_POSITIONS, TOTAL_LENGTH
 from joulebench_plugins.onnx.options import session_options
-from joulebench_plugins.onnx.ports import Decoder, Port, classify, with_extents_of
+from joulebench_plugins.onnx.ports import Decoder, Port, StatePort, classify, with_extents_of
 from joulebench_plugins.onnx.providers import PROVIDERS, provider_list
 from joulebench_plugins.onnx.session import OnnxSession
 
@@ -109,21 +109,24 @@ def graph_model(runtimes: Sequence[Any], files: DecoderFiles, cache_tokens: int)
 
 
 def shared_states(file: Path, decoder: Decoder) -> frozenset[str]:
-    """Keys and values that only GroupQueryAttention reads and writes, so that both may be one buffer."""
-    readers: dict[str, list[tuple[str, tuple[str, ...], int]]] = {}
+    """Keys and values, if only GroupQueryAttention reads and writes them, so that both may be one buffer.
+
+    All of them or none: a graph that asks for the length of one wants to know it of the others, too.
+    """
+    readers: dict[str, list[tuple[Node, int]]] = {}
     for node in take_inventory(file).nodes:
         for place, name in enumerate(node.inputs):
-            readers.setdefault(name, []).append((node.operator, node.outputs, place))
-    shared = set()
-    for state in decoder.states:
-        used = readers.get(state.input.name, [])
-        if len(used) != 1 or state.growing_axis is None:
-            continue
-        operator, outputs, place = used[0]
-        # Inputs 3 and 4 are past keys and values, outputs 1 and 2 the present ones (docs/ContribOperators.md).
-        if operator == "GroupQueryAttention" and place in (3, 4) and outputs[place - 2 :][:1] == (state.output.name,):
-            shared.add(state.key)
-    return frozenset(shared)
+            readers.setdefault(name, []).append((node, place))
+    growing = [state for state in decoder.states if state.growing_axis is not None]
+    shared = {state.key for state in growing if _is_attentions_own(state, readers.get(state.input.name, []))}
+    return frozenset(shared) if len(shared) == len(growing) else frozenset()
+
+
+def _is_attentions_own(state: StatePort, readers: Sequence[tuple[Node, int]]) -> bool:
+    # Inputs 3 and 4 are past keys and values, outputs 1 and 2 the present ones (docs/ContribOperators.md).
+    return [(node.operator, place in (3, 4), node.outputs[place - 2 : place - 1]) for node, place in readers] == [
+        ("GroupQueryAttention", True, (state.output.name,))
+    ]
 
 
 def _ports(values: Sequence[Any]) -> list[Port]:

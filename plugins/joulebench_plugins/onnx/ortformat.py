@@ -53,8 +53,6 @@ class OrtFormat(Converter):
         from joulebench_plugins.onnx.decoderfiles import find_decoder
         from joulebench_plugins.onnx.describing import file_fault
 
-        if source.suffix != ".onnx" and not any(source.glob("**/*.onnx")):
-            return None  # what a converter before this one will write
         if find_decoder(source).prompt is not None:
             return _PAIR
         return file_fault(source)

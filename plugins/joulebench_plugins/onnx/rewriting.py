@@ -113,7 +113,7 @@ def rewrite(source: Path, output: Path, change: Callable[[Copy, Any], bool]) -> 
     where none is.
     """
     model = SourceModel(source)
-    if model.proto.functions or any(node.inner for node in model.inventory.nodes):
+    if any(node.inner for node in model.inventory.nodes):
         raise ArtifactError(
             "has branches, loops or functions, whose weights are not rewritten",
             where=str(model.file),
