@@ -27,7 +27,6 @@ import pyarrow as pa
 
 from joulebench import api, backendkit, checkpoint, hookspecs
 from joulebench.api import ArtifactTechnique, Option, OptionValue, Plugin
-from joulebench.checkpoint import architecture_of
 from joulebench.cli import cli
 from joulebench.models.catalogue import Catalogue, read_catalogue
 from joulebench.models.published import PublishedModel
@@ -326,8 +325,6 @@ def _survey_run(model: PublishedModel) -> list[str]:
     shape = _catalogue().shapes.get(model.shape or "")
     if shape is None or shape.size_bytes is None:
         return ["–", f"not yet: {model.without_shape}", f"`joulebench models show {model.name}`"]
-    if not str(architecture_of(shape.config)).endswith(("ForCausalLM", "LMHeadModel")):
-        return [f"{shape.size_bytes / 1e9:,.2f} GB", "not yet: no workload", f"`joulebench models show {model.name}`"]
     least_gb = math.ceil(shape.size_bytes / MOST / 1e9)
     status = "by shape" if least_gb < _COMMON_GB else f"by shape from {least_gb} GB of memory, else extrapolated"
     command = f"`joulebench run one --set model.it.source=shape:{shape.name}`"
