@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnx_models import TIED, UNTIED, write_checkpoint
+from llama_models import write_checkpoint
+from onnx_models import TIED, UNTIED
 
 from joulebench.api import Artifact
 from joulebench_plugins.fpga.backend import FpgaBackend

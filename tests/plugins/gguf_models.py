@@ -1,4 +1,4 @@
-"""Small llamas with random weights and tokenizers, for the tests of GGUF and llama.cpp."""
+"""Tokenizers of small llamas and their GGUF files, for the tests of GGUF and llama.cpp."""
 
 from __future__ import annotations
 
@@ -8,45 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from joulebench_plugins.gguf.export import GgufExport
-
-#: The wide initialisation makes greedy text vary from token to token.
-TIED: Mapping[str, Any] = {
-    "vocab_size": 160,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 128,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.3,
-    "bos_token_id": 1,
-    "eos_token_id": 0,
-}
-#: Heads wider than hidden / heads, no tied head, biases, another rope base.
-UNTIED: Mapping[str, Any] = {
-    **TIED,
-    "num_attention_heads": 8,
-    "head_dim": 32,
-    "tie_word_embeddings": False,
-    "attention_bias": True,
-    "mlp_bias": True,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 50000.0},
-}
-LINEAR: Mapping[str, Any] = {**TIED, "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}
-LLAMA3: Mapping[str, Any] = {
-    **TIED,
-    "head_dim": 32,
-    "rope_parameters": {
-        "rope_type": "llama3",
-        "rope_theta": 5000.0,
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 64,
-    },
-}
 
 CORPUS = [
     "the cat sat on the mat in 2024, and the dog paid  12 coins",
@@ -68,23 +29,6 @@ SPECIALS = {
 SENTENCEPIECE_SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 #: SentencePiece's sign for a space.
 SPACE = "\u2581"
-
-
-def write_checkpoint(folder: Path, shape: Mapping[str, Any], dtype: str = "float32") -> Path:
-    """A checkpoint by transformers, its biases and norms random as well."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(11)
-    model = LlamaForCausalLM(LlamaConfig(**shape))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_(0.0, 0.3)
-            if name.endswith("norm.weight"):
-                parameter.uniform_(0.5, 1.5)
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
-    return folder
 
 
 def exported(checkpoint: Path, output: Path, dtype: str = "float32") -> Path:

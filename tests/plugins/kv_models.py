@@ -6,24 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llama_models import TIED
+
 from joulebench.api import Artifact, OptionValue
 from joulebench_plugins.torch.backend import TorchBackend
 
-#: The wide initialisation makes greedy text vary from token to token.
-SHAPE: Mapping[str, Any] = {
-    "vocab_size": 160,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.3,
-    "bos_token_id": 1,
-    "eos_token_id": 0,
-}
+SHAPE: Mapping[str, Any] = {**TIED, "max_position_embeddings": 256}
 LAYERS, KV_HEADS, HEAD_SIZE, F32 = 2, 2, 16, 4
 #: Bytes of keys and values of one position, over all layers.
 POSITION = LAYERS * 2 * KV_HEADS * HEAD_SIZE * F32
@@ -45,7 +33,3 @@ def opened(folder: Path, **settings: OptionValue) -> Any:
 def sequence(length: int, start: int = 3) -> list[int]:
     """Token ids without an obvious pattern."""
     return [(7 * i * i + start * i + 3) % SHAPE["vocab_size"] for i in range(length)]
-
-
-def generated(session: Any, prompt: list[int], count: int) -> list[int]:
-    return [session.prefill(prompt), *(session.step() for _ in range(count - 1))]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from fpga_models import NO_BIAS, TIED, integer_llama, opened, setup_of, write_checkpoint
-from onnx_models import LLAMA3, generated, torch_model
+from llama_models import generated, torch_model
+from onnx_models import LLAMA3
 
 from joulebench.errors import JoulebenchError, ModelError
 from joulebench_plugins.fpga.model.cache import IntegerKvCache

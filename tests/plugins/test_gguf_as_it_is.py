@@ -24,13 +24,12 @@ from gguf_models import (
     SENTENCEPIECE_SPECIALS,
     SPECIALS,
     TEXTS,
-    TIED,
     add_tokenizer,
     byte_level_tokenizer,
     exported,
     sentencepiece_tokenizer,
-    write_checkpoint,
 )
+from llama_models import TIED, write_checkpoint
 from pruning_models import settings_of
 
 from joulebench.api import Artifact

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from family_models import save_family
-from gguf_models import SPECIALS, TIED, add_tokenizer, byte_level_tokenizer, write_checkpoint
+from gguf_models import SPECIALS, add_tokenizer, byte_level_tokenizer
+from llama_models import TIED, write_checkpoint
 from pruning_models import TEXT, pruned, reloaded
 
 from joulebench.api import Artifact

@@ -12,19 +12,15 @@ from typing import Any
 
 import pytest
 from gguf_models import (
-    LINEAR,
-    LLAMA3,
     SENTENCEPIECE_SPECIALS,
     SPECIALS,
     TEXTS,
-    TIED,
-    UNTIED,
     add_tokenizer,
     byte_level_tokenizer,
     exported,
     sentencepiece_tokenizer,
-    write_checkpoint,
 )
+from llama_models import LINEAR, LLAMA3, TIED, UNTIED, write_checkpoint
 
 from joulebench.errors import ArtifactError, JoulebenchError, ModelError
 from joulebench_plugins.gguf.converter import GgufImport

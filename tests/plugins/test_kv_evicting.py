@@ -9,17 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from kv_models import (  # noqa: E402
-    HEAD_SIZE,
-    KV_HEADS,
-    LAYERS,
-    POSITION,
-    generated,
-    opened,
-    sequence,
-    write_model,
-)
+from kv_models import HEAD_SIZE, KV_HEADS, LAYERS, POSITION, opened, sequence, write_model  # noqa: E402
 from kv_reference import MaskedLlama, Rules  # noqa: E402
+from llama_models import generated  # noqa: E402
 
 from joulebench_plugins.torch.backend import TorchBackend  # noqa: E402
 

@@ -20,7 +20,8 @@ pytest.importorskip("transformers")
 if installed.installed_binding().module is None:
     pytest.skip("no binding of llama.cpp is installed", allow_module_level=True)
 
-from kv_models import LAYERS, POSITION, generated, opened, sequence, write_model  # noqa: E402
+from kv_models import LAYERS, POSITION, opened, sequence, write_model  # noqa: E402
+from llama_models import generated  # noqa: E402
 
 PROMPT = sequence(100)
 #: Bytes of a row of 32 numbers (ggml-common.h).

@@ -9,17 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from kv_models import (  # noqa: E402
-    F32,
-    HEAD_SIZE,
-    KV_HEADS,
-    LAYERS,
-    POSITION,
-    generated,
-    opened,
-    sequence,
-    write_model,
-)
+from kv_models import F32, HEAD_SIZE, KV_HEADS, LAYERS, POSITION, opened, sequence, write_model  # noqa: E402
+from llama_models import generated  # noqa: E402
 
 from joulebench_plugins.torch.kvcaches.options import Quantization  # noqa: E402
 from joulebench_plugins.torch.kvcaches.packing import pack, packed, unpack  # noqa: E402

@@ -12,19 +12,15 @@ from typing import Any
 
 import pytest
 from gguf_models import (
-    LINEAR,
-    LLAMA3,
     SENTENCEPIECE_SPECIALS,
     SPECIALS,
     TEXTS,
-    TIED,
-    UNTIED,
     add_tokenizer,
     byte_level_tokenizer,
     exported,
     sentencepiece_tokenizer,
-    write_checkpoint,
 )
+from llama_models import LINEAR, LLAMA3, TIED, UNTIED, generated, torch_generated, torch_model, write_checkpoint
 
 from joulebench.api import Artifact
 from joulebench.errors import JoulebenchError, ModelError, UnavailableError
@@ -54,30 +50,6 @@ def opened(file: Path, **settings: Value) -> LlamaCppSession:
     session = backend.open(Artifact("gguf", file, "", 0), "cpu", {"threads": 1, **settings})
     assert isinstance(session, LlamaCppSession)
     return session
-
-
-def generated(session: Any, prompt: list[int], count: int) -> list[int]:
-    return [session.prefill(prompt), *(session.step() for _ in range(count - 1))]
-
-
-def reference(checkpoint: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-
-
-def expected_tokens(model: Any, prompt: list[int], count: int) -> list[int]:
-    ids = torch.tensor([prompt])
-    written = model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=count,
-        min_new_tokens=count,
-        do_sample=False,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    return written[0, len(prompt) :].tolist()
 
 
 def expected_logits(model: Any, tokens: list[int]) -> Any:
@@ -116,7 +88,7 @@ def session(tied_file: Path) -> Iterator[LlamaCppSession]:
 @pytest.mark.parametrize("shape", [TIED, UNTIED, LINEAR, LLAMA3], ids=["tied", "untied", "linear", "llama3"])
 def test_logits_and_greedy_tokens_equal_those_of_transformers(tmp_path: Path, shape: Mapping[str, Any]) -> None:
     checkpoint = write_checkpoint(tmp_path / "hf", shape)
-    model = reference(checkpoint)
+    model = torch_model(checkpoint)
     with opened(exported(checkpoint, tmp_path / "gguf")) as session:
         logits = session.logits(LONG)
         assert logits.dtype == np.float32
@@ -124,20 +96,20 @@ def test_logits_and_greedy_tokens_equal_those_of_transformers(tmp_path: Path, sh
         written = generated(session, PROMPT, 40)
         assert session.facts()["dtype"] == "float32"
     assert len(set(written)) > 5, "a text that repeats itself would prove little"
-    assert written == expected_tokens(model, PROMPT, 40)
+    assert written == torch_generated(model, PROMPT, 40)
 
 
 def test_the_embedded_model_writes_what_torch_writes(smollm2: Path, smollm2_gguf: Path) -> None:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
-    model = reference(smollm2)
+    model = torch_model(smollm2)
     prompts = ["The capital of France is", "Water boils when", "def add(a, b):\n    return"]
     with opened(smollm2_gguf) as session:
         assert session.vocabulary_size == 49152
         for prompt in prompts:
             ids = tokenizer.encode(prompt).ids
-            assert generated(session, ids, 24) == expected_tokens(model, ids, 24), prompt
+            assert generated(session, ids, 24) == torch_generated(model, ids, 24), prompt
         ids = tokenizer.encode("The steam engine was improved by James Watt in 1769.").ids
         assert session.logits(ids) == pytest.approx(expected_logits(model, ids), abs=2e-3)
 
@@ -199,7 +171,7 @@ def test_a_prompt_in_small_batches_gives_what_one_batch_gives(tied_file: Path, s
 
 
 def test_scores_are_the_log_probabilities_of_a_plain_forward(tied: Path, session: LlamaCppSession) -> None:
-    logits = torch.tensor(expected_logits(reference(tied), LONG))
+    logits = torch.tensor(expected_logits(torch_model(tied), LONG))
     plain = torch.log_softmax(logits[:-1].double(), -1)
     expected = plain[torch.arange(99), torch.tensor(LONG[1:])].tolist()
     assert session.score(LONG) == pytest.approx(expected, abs=1e-3)

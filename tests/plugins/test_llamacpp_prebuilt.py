@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from foreign_gguf import foreign_model, write_foreign
-from gguf_models import SPECIALS, TEXTS, TIED, add_tokenizer, byte_level_tokenizer, exported, write_checkpoint
+from gguf_models import SPECIALS, TEXTS, add_tokenizer, byte_level_tokenizer, exported
+from llama_models import TIED, write_checkpoint
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("gguf")

@@ -12,8 +12,9 @@ np = pytest.importorskip("numpy")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+from llama_models import generated, write_checkpoint  # noqa: E402
 from onnx_graphs import VOCABULARY, WIDTH, genai_like, toy_logits, toy_tokens, write_toy  # noqa: E402
-from onnx_models import TIED, export, generated, opened, to_ort, write_checkpoint  # noqa: E402
+from onnx_models import TIED, export, opened, to_ort  # noqa: E402
 
 from joulebench.agreement import agreement_record, verdict  # noqa: E402
 from joulebench.errors import JoulebenchError, ModelError  # noqa: E402

@@ -10,19 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx_models import (
-    LINEAR,
-    LLAMA3,
-    TIED,
-    UNTIED,
-    export,
-    generated,
-    opened,
-    to_ort,
-    torch_generated,
-    torch_model,
-    write_checkpoint,
-)
+from llama_models import generated, torch_generated, torch_model, write_checkpoint
+from onnx_models import LINEAR, LLAMA3, TIED, UNTIED, export, opened, to_ort
 
 from joulebench.api import BackendSession
 from joulebench.errors import JoulebenchError

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx_models import TIED, UNTIED, export, opened, to_ort, write_checkpoint
+from llama_models import write_checkpoint
+from onnx_models import TIED, UNTIED, export, opened, to_ort
 
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.onnx.exporter import OnnxExport

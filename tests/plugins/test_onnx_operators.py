@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx_models import TIED, UNTIED, export, opened, to_ort, write_checkpoint
+from llama_models import write_checkpoint
+from onnx_models import TIED, UNTIED, export, opened, to_ort
 
 from joulebench.api import Kernel
 from joulebench.errors import JoulebenchError

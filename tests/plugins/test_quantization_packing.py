@@ -17,7 +17,8 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 pytest.importorskip("onnxruntime")
-from onnx_models import generated, opened, to_ort  # noqa: E402
+from llama_models import generated  # noqa: E402
+from onnx_models import opened, to_ort  # noqa: E402
 from pruning_models import TEXT, make_model, pruned, reloaded, save, tensors_of  # noqa: E402
 
 from joulebench.api import Artifact, ArtifactTechnique  # noqa: E402

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx_models import TIED, UNTIED, export, generated, opened, to_ort, torch_model, write_checkpoint
+from llama_models import generated, torch_model, write_checkpoint
+from onnx_models import TIED, UNTIED, export, opened, to_ort
 from pruning_models import settings_of
 
 from joulebench.api import ArtifactTechnique, OptionValue, Scalar

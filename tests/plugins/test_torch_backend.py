@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from llama_models import generated, torch_generated
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -58,28 +59,8 @@ def session(folder: Path, request: pytest.FixtureRequest) -> Iterator[TorchSessi
         yield session
 
 
-def generated(session: TorchSession, prompt: list[int], count: int) -> list[int]:
-    return [session.prefill(prompt), *(session.step() for _ in range(count - 1))]
-
-
-def reference(session: TorchSession, prompt: list[int], count: int) -> list[int]:
-    import torch
-
-    ids = torch.tensor([prompt])
-    written = session.model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=count,
-        min_new_tokens=count,
-        do_sample=False,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
-    return written[0, len(prompt) :].tolist()
-
-
 def test_greedy_tokens_equal_those_of_generate(session: TorchSession) -> None:
-    expected = reference(session, PROMPT, 30)
+    expected = torch_generated(session.model, PROMPT, 30)
     assert len(set(expected)) > 5, "a text that repeats itself would prove little"
     assert generated(session, PROMPT, 30) == expected
 
@@ -338,9 +319,9 @@ def write_with_a_compiled_step(folder: Path) -> None:
         assert session.facts()["compiled"] is True
         graphs = counters["stats"]["unique_graphs"]
         assert graphs > 0
-        expected = reference(session, PROMPT, 30)
+        expected = torch_generated(session.model, PROMPT, 30)
         assert generated(session, PROMPT, 30) == expected
         session.reset()
-        assert generated(session, PROMPT[:5], 8) == reference(session, PROMPT[:5], 8)
+        assert generated(session, PROMPT[:5], 8) == torch_generated(session.model, PROMPT[:5], 8)
         assert counters["stats"]["unique_graphs"] == graphs
         assert not counters["graph_break"]
