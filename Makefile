@@ -73,10 +73,11 @@ test-faults: $(DEV_STAMP)
 test-apart: $(APART_STAMP)
 	PYTHONPATH=$(CURDIR)/$(APART) $(BIN)/python -m pytest -m apart $(PYTEST_ARGS)
 
-# torchao: transformers imports it wherever it is installed. The prebuilt llama.cpp stands beside the built one.
+# torchao, which executorch needs: transformers imports it wherever it is installed. The prebuilt llama.cpp stands beside the built one.
 $(APART_STAMP): $(DEV_STAMP)
 	@echo "== installing what some tests need apart from the others"
-	$(BIN)/python -m pip install --progress-bar on $(PIP_ARGS) --no-deps --upgrade --target $(APART) 'torchao>=0.18' 'llama-cpp-py-sync>=0.11739' cffi pycparser
+	$(BIN)/python -m pip install --progress-bar on $(PIP_ARGS) --no-deps --upgrade --target $(APART) 'torchao>=0.18,<0.19' 'llama-cpp-py-sync>=0.11739' cffi pycparser \
+		'executorch>=1.5,<2' ruamel.yaml expecttest parameterized py-cpuinfo kgb
 	@touch $@
 
 lint: $(DEV_STAMP)
