@@ -139,6 +139,45 @@ def test_operators_of_every_family_are_its_layers_and_what_stands_around_them(op
         assert kernel.bytes_moved is not None
 
 
+@pytest.mark.parametrize("name", every_family("tiny-rwkv"))
+def test_a_static_cache_writes_what_a_growing_one_does(opened: Open, name: str) -> None:
+    static = opened(name, cache="static", cache_tokens=64)
+    expected = generated(opened(name), PROMPT)
+    assert generated(static, PROMPT) == expected
+    static.reset()
+    assert generated(static, PROMPT) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "reason"),
+    [
+        # Of one model: transformers is asked about each in a process of its own.
+        ({"cache": "static"}, "tiny-rwkv", "keep a state of their own size"),
+        ({"attention": "sdpa"}, "tiny-rwkv", "have no sdpa"),
+        ({"kv_bits": 8}, "tiny-rwkv", "keep other things (a state of its own)"),
+        ({"kv_policy": "window"}, "tiny-rwkv", "not 'rwkv'"),
+        pytest.param({"cache": "static"}, "tiny-mamba2", None, marks=pytest.mark.slow),
+        pytest.param({"kv_bits": 8}, "tiny-mamba2", "keep other things (LinearAtt", marks=pytest.mark.slow),
+        pytest.param({"attention": "sdpa"}, "tiny-gemma2", "have no sdpa", marks=pytest.mark.slow),
+        pytest.param({"kv_bits": 8, "kv_group": 16}, "tiny-gpt2", None, marks=pytest.mark.slow),
+    ],
+)
+def test_what_a_kind_of_cache_cannot_have_is_refused_by_the_plan(
+    settings: dict[str, str | int], name: str, reason: str | None
+) -> None:
+    refused = TorchBackend().check("cpu", settings, SHAPES[name].config)
+    assert (refused is None) if reason is None else reason in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("tiny-gemma2", {"weights": "int8-dynamic"}), ("tiny-qwen3-moe", {"dtype": "bfloat16"})]
+)
+def test_rounding_is_not_taken_for_a_look_ahead(opened: Open, name: str, settings: dict[str, str]) -> None:
+    session = opened(name, **settings)
+    assert len(generated(session, PROMPT)) == WRITTEN
+    assert session.facts()["step_off"] is not None
+
+
 SMALL = {"vocab_size": 512, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.2}
 
 
