@@ -151,3 +151,13 @@ def test_flags_of_a_worse_grade_come_first() -> None:
     grades = [meaning.grade for meaning in FLAGS.values() if meaning.grade is not None]
     assert grades == sorted(grades, reverse=True)
     assert all(meaning.reason and meaning.cure for meaning in FLAGS.values() if meaning.grade is not None)
+
+
+def test_of_many_answers_the_first_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    cells = [
+        Cell(f"c{place}", f"cell {place}", workload=f"work-{place}", blocks=3, samples=False) for place in range(14)
+    ]
+    text = TerminalRenderer().render(Session(make_session.write(tmp_path / "s", cells)), {"width": 100})
+    answer = text.partition("Answer\n")[2].partition("\n\nCells")[0]
+    assert answer.count("least energy:") == 4
+    assert "10 more answers" in answer

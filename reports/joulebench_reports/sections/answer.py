@@ -14,8 +14,9 @@ from joulebench_reports.values.note import Note
 from joulebench_reports.words.text import counted, data_size
 from joulebench_reports.words.units import energy_prefix
 
-#: Models and workloads whose answers are shown; of a large matrix the table has the rest.
+#: Models and workloads whose answers are all shown; of more, so many: their table says the rest in less room.
 _MOST: Final = 12
+_FIRST: Final = 4
 #: Names that a line has room for.
 _MOST_NAMED: Final = 3
 #: Reasons of a grade that are shown.
@@ -28,14 +29,19 @@ def answer_section(material: Material) -> Iterator[Section]:
     """What is best for each model and workload, what that is worth, and how sure it is."""
     answers = [(part.name, answer) for part in material.summary.parts or (material.summary,) for answer in part.answers]
     items: list[Item] = []
-    for name, answer in answers[:_MOST]:
+    first = answers if len(answers) <= _MOST else answers[:_FIRST]
+    for name, answer in first:
         about = (name, answer.model, answer.workload)
         items += [
             Heading(", ".join(part for part in about if part)),
             NoteList((*answer_lines(answer), _trust_line(answer.trust))),
         ]
-    if len(answers) > _MOST:
-        items.append(Paragraph(f"{counted(len(answers) - _MOST, 'more answer')}: see the verdicts."))
+    if len(answers) > len(first):
+        items.append(
+            Paragraph(
+                f"{counted(len(answers) - len(first), 'more answer')}: --cell NAME shows one, --format json has all."
+            )
+        )
     if items:
         yield Section("answer", "Answer", tuple(items), "Answer")
 

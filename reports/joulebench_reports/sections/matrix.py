@@ -15,7 +15,7 @@ from joulebench_reports.words.text import UNKNOWN, counted, pattern_of, shared_t
 _FEWEST_MODELS: Final = 3
 _FEWEST_BACKENDS: Final = 2
 _ABOUT: Final = (
-    "Agrees: the greedy tokens are the reference's, but for ties by rounding. NO: so many of the tokens compared are. "
+    "Agrees: what it writes is what the reference writes, but for rounding. NO: so many of the tokens compared are. "
     "Ran: compressed, or without a reference. Numbers in brackets: the reasons below."
 )
 
