@@ -15,7 +15,8 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("transformers.exporters")
 onnx_ir = pytest.importorskip("onnx_ir")
 
-from onnx_models import generated, opened, to_ort, torch_generated, torch_model  # noqa: E402
+from llama_models import generated, torch_generated, torch_model  # noqa: E402
+from onnx_models import opened, to_ort  # noqa: E402
 
 from joulebench.errors import ArtifactError  # noqa: E402
 from joulebench_plugins.onnx.exporter import OnnxExport  # noqa: E402
