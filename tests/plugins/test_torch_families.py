@@ -117,7 +117,9 @@ def test_a_text_is_read_in_pieces_by_models_that_go_on_from_one(
 @pytest.mark.parametrize("name", every_family())
 def test_every_family_has_embeddings_and_can_be_trained(opened: Open, name: str) -> None:
     session = opened(name, optimizer="sgd", learning_rate=1e-2)
-    assert len(session.encode(PROMPT)) == session.model.config.hidden_size
+    alone, together = session.encode([PROMPT])[0], session.encode([PROMPT, PROMPT[:7]])
+    assert alone.shape == (session.model.config.hidden_size,)
+    assert np.abs(together[0] - alone).max() < 1e-4 * np.ptp(alone)
     before = -sum(session.score(PROMPT)) / (len(PROMPT) - 1)
     first = session.train_step(PROMPT)
     assert first == pytest.approx(before, rel=0.1)  # some families drop numbers at random while they are trained
