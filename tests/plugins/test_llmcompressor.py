@@ -19,7 +19,15 @@ from joulebench.profile.values import complete
 from joulebench.registry.loading import default_registry
 
 NAMES = ["llmcompressor-gptq", "llmcompressor-wanda", "llmcompressor-sparsegpt"]
-CONFIG = {"hidden_size": 576, "intermediate_size": 1536, "max_position_embeddings": 8192}
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+}
 
 
 def made(name: str) -> ArtifactTechnique:
@@ -56,7 +64,7 @@ def test_without_the_library_the_cure_is_the_environment() -> None:
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
-        (NAMES[0], {"group": 100}, "groups of 100 do not divide hidden_size, which is 576"),
+        (NAMES[0], {"group": 100}, "groups of 100 do not divide matrices that are 576 wide"),
         (NAMES[0], {"group": 64, "length": 9000}, "longer than the model's context of 8192"),
         (NAMES[1], {"pattern": "2:4", "sparsity": 0.6}, "pattern 2:4 is a sparsity of 50 %"),
         (NAMES[2], {"length": 9000}, "longer than the model's context"),
@@ -64,6 +72,11 @@ def test_without_the_library_the_cure_is_the_environment() -> None:
 )
 def test_settings_that_do_not_fit_the_model_say_why(name: str, given: dict[str, object], words: str) -> None:
     assert words in str(made(name).check(settings(name, **given), CONFIG))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_whose_layers_are_transposed_is_refused(name: str) -> None:
+    assert "of which models of type 'gpt2' consist" in str(made(name).check(settings(name), {"model_type": "gpt2"}))
 
 
 @pytest.mark.parametrize("name", NAMES)

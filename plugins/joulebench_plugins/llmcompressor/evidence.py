@@ -9,13 +9,11 @@ import torch
 from safetensors import safe_open
 
 from joulebench.api import Scalar
-
-#: The matrices that are compressed are those of the layers.
-_LAYERS = "model.layers."
+from joulebench.weightkit import patterns
 
 
 def levels(before: Path, after: Path, group: int, bits: int) -> Mapping[str, Scalar]:
-    """Different values in each group, and how many weights are other than before."""
+    """Different values in each group of the changed matrices, and how many of their weights are other than before."""
     matrices = groups = most = changed = total = 0
     for old, new in _pairs(before, after):
         # Neighbours that differ, after sorting: one less than the different values.
@@ -28,14 +26,15 @@ def levels(before: Path, after: Path, group: int, bits: int) -> Mapping[str, Sca
         "quantized_matrices": matrices,
         "groups": groups,
         "most_values_in_a_group": most,
-        "values_hold": most <= 2**bits,
-        "changed_fraction": changed / total if total else None,
+        "values_hold": 0 < most <= 2**bits,
+        "changed_fraction": changed / total if total else 0.0,
+        "left_alone": _left_alone(before, after),
         **_sizes(before, after),
     }
 
 
 def zeros(before: Path, after: Path, pattern: tuple[int, int] | None) -> Mapping[str, Scalar]:
-    """Zeros in the layers' matrices, and whether every group keeps to the pattern."""
+    """Zeros in the changed matrices, and whether every group keeps to the pattern."""
     matrices = were = zeros_after = total = checked = broken = 0
     for old, new in _pairs(before, after):
         matrices, total = matrices + 1, total + new.numel()
@@ -47,21 +46,34 @@ def zeros(before: Path, after: Path, pattern: tuple[int, int] | None) -> Mapping
         "pruned_matrices": matrices,
         "zero_fraction": zeros_after / total if total else None,
         "zero_fraction_before": were / total if total else None,
+        "left_alone": _left_alone(before, after),
     }
     if pattern is not None:
-        evidence |= {"pattern_groups": checked, "pattern_holds": broken == 0}
+        evidence |= {"pattern_groups": checked, "pattern_holds": matrices > 0 and broken == 0}
     return evidence | _sizes(before, after)
 
 
 def _pairs(before: Path, after: Path) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Each matrix of a layer before and after."""
-    old = {name: file for file in sorted(before.glob("*.safetensors")) for name in _names(file)}
+    """Each matrix that the library has changed, before and after."""
+    for _, old, new in _matrices(before, after):
+        if not torch.equal(old, new):
+            yield old, new
+
+
+def _left_alone(before: Path, after: Path) -> str:
+    """Names of the matrices that it has not changed."""
+    return patterns(name for name, old, new in _matrices(before, after) if torch.equal(old, new))
+
+
+def _matrices(before: Path, after: Path) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Each matrix by its name, before and after."""
+    files = {name: file for file in sorted(before.glob("*.safetensors")) for name in _names(file)}
     for file in sorted(after.glob("*.safetensors")):
         for name in _names(file):
-            if name.startswith(_LAYERS) and name in old:
-                was, now = _tensor(old[name], name), _tensor(file, name)
-                if now.ndim == 2:
-                    yield was, now
+            if name in files:
+                old, new = _tensor(files[name], name), _tensor(file, name)
+                if new.ndim == 2:
+                    yield name, old, new
 
 
 def _names(file: Path) -> list[str]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from joulebench.api import ArtifactTechnique, Availability, Environment, Option, Scalar, Settings, distribution_versions
 from joulebench_plugins.shared.calibration.text import CALIBRATION, Calibration, calibration_fault
+from joulebench_plugins.shared.decoder.roles import input_widths
+from joulebench_plugins.shared.llama.configuration import UnfitModelError
 
 if TYPE_CHECKING:
     from joulebench_plugins.llmcompressor.oneshot import Modifier
@@ -22,6 +24,8 @@ ENVIRONMENT: Final = Environment(
 #: What decides the numbers.
 LIBRARIES: Final = ("llmcompressor", "compressed-tensors", "torch", "transformers", "safetensors", "tokenizers")
 
+#: Types of models whose matrices are ``Conv1D``.
+_TRANSPOSED: Final = frozenset({"gpt2", "openai-gpt", "imagegpt"})
 _PATTERNS: Final[Mapping[str, tuple[int, int] | None]] = {"unstructured": None, "2:4": (2, 4), "4:8": (4, 8)}
 _PRUNING: Final = (
     Option(
@@ -64,7 +68,10 @@ class _ByLlmCompressor(ArtifactTechnique):
         return distribution_versions(LIBRARIES)
 
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
-        """The text is none that is judged on, and its stretches fit the model's context."""
+        """The text is none that is judged on, its stretches fit the model's context, and there are linear layers."""
+        kind = config.get("model_type")
+        if kind in _TRANSPOSED:
+            return f"llmcompressor takes no transposed layers, of which models of type '{kind}' consist"
         return calibration_fault(settings, config)
 
     def apply(self, source: Path, output: Path, settings: Settings) -> None:
@@ -96,10 +103,13 @@ class LlmCompressorGptq(_ByLlmCompressor):
     def check(self, settings: Settings, config: Mapping[str, object]) -> str | None:
         """As all, and groups must divide the matrices."""
         group = int(settings["group"])
-        for name in ("hidden_size", "intermediate_size"):
-            width = config.get(name)
-            if isinstance(width, int) and width % group:
-                return f"groups of {group} do not divide {name}, which is {width}"
+        try:
+            widths = sorted(input_widths(config))
+        except UnfitModelError as error:
+            return str(error)
+        for width in widths:
+            if width % group:
+                return f"groups of {group} do not divide matrices that are {width} wide"
         return super().check(settings, config)
 
     def evidence(self, before: Path, after: Path, settings: Settings) -> Mapping[str, Scalar]:

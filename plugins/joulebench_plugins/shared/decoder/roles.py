@@ -274,7 +274,7 @@ def input_widths(config: Mapping[str, object]) -> frozenset[int]:
     roles = ROLES.get(kind_of(config))
     if roles is None or not (roles.up and roles.width):
         return frozenset()
-    if any(config.get(key_of(config, names)) is None for names in (_HIDDEN, HEADS)) or (
+    if any(config.get(key_of(config, names)) is None for names in (_HIDDEN, HEADS, LAYERS)) or (
         roles.width == "intermediate_size" and config.get(roles.width) is None
     ):
         return frozenset()  # the library's own default, which is not known here

@@ -15,6 +15,7 @@ import transformers
 from transformers.cache_utils import DynamicLayer
 
 from joulebench.api import Scalar
+from joulebench.errors import ModelError
 from joulebench_plugins.torch.kvcaches.options import Quantization
 from joulebench_plugins.torch.kvcaches.packing import PackedStates, packed
 from joulebench_plugins.torch.memory import cache_bytes
@@ -98,6 +99,10 @@ class QuantizedCaches:
     in_pieces = False
 
     def __init__(self, model: Any, quantization: Quantization, chunk: int) -> None:
+        kept = {type(layer) for layer in transformers.DynamicCache(config=model.config).layers}
+        if not kept <= {DynamicLayer}:
+            names = ", ".join(sorted(kind.__name__ for kind in kept))
+            raise ModelError(f"kv_bits needs layers that keep keys and values of every position; it has {names}")
         self._model, self._wanted = model, quantization
         self._config = model.config.get_text_config(decoder=True)
         self.chunk = chunk
