@@ -99,6 +99,14 @@ def test_every_report_has_it_with_its_label(tmp_path: Path) -> None:
     assert made["quantities"][0]["whole"]["provenance"] == "extrapolated"
 
 
+def test_a_part_of_a_model_is_nothing_to_deploy(tmp_path: Path) -> None:
+    summary = summarise(session_of(tmp_path, {8: 0.5, 16: 0.9, 30: 2.0}))
+    assert [pick.label for answer in summary.answers for pick in answer.picks if pick.goal == "fastest"] == [
+        "torch layers=30"
+    ]
+    assert summarise(session_of(tmp_path / "parts", {8: 0.5, 16: 0.9})).answers == ()
+
+
 def test_it_is_never_among_what_is_ranked(tmp_path: Path) -> None:
     summary = summarise(session_of(tmp_path, {8: 0.5, 16: 0.9}))
     assert {cell.headline.provenance for cell in summary.cells} == {"measured"}

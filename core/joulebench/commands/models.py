@@ -226,7 +226,7 @@ def _flat(facts: dict[str, object], prefix: str = "") -> list[list[str]]:
         elif isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value):
             rows += [[prefix + key if place == 0 else "", item] for place, item in enumerate(value)]
         elif value not in (None, "", (), False):
-            rows.append([prefix + key, str(value)])
+            rows.append([prefix + key, f"{value:,.4g}" if isinstance(value, float) else str(value)])
     return rows
 
 

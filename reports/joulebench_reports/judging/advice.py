@@ -120,9 +120,9 @@ def advise(
     max_loss: float | None,
     objectives: Sequence[Objective],
 ) -> list[Advice]:
-    """Advice for each model and workload of a session; kernels of the hardware are left out."""
-    working = [cell for cell in shown if cell.kernel is None]
-    return [Adviser(work.ratios, group, limits, max_loss).advice(aim, objectives) for group in work.groups(working)]
+    """Advice for each model and workload of a session; kernels and parts of models are left out."""
+    groups = work.groups(work.of_models(shown))
+    return [Adviser(work.ratios, group, limits, max_loss).advice(aim, objectives) for group in groups]
 
 
 class Adviser:

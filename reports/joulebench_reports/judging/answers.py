@@ -22,9 +22,10 @@ _GOALS: Final[tuple[tuple[Goal, Aim], ...]] = (("least energy", "energy"), ("fas
 
 
 def answers(work: SessionWork, shown: Sequence[CellSummary], baseline: str | None = None) -> tuple[Answer, ...]:
-    """The answer of each model and workload that has figures; kernels of the hardware have none."""
-    working = [cell for cell in shown if cell.kernel is None]
-    return tuple(_answer(work.ratios, group) for group in work.groups(working, baseline))
+    """The answer of each model and workload that has figures; kernels and parts of models have none."""
+    working = work.of_models(shown)
+    named = baseline if any(baseline in (cell.id, cell.label) for cell in working) else None
+    return tuple(_answer(work.ratios, group) for group in work.groups(working, named))
 
 
 def _answer(ratios: CellRatios, group: WorkGroup) -> Answer:

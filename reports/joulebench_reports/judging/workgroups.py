@@ -38,6 +38,7 @@ class SessionWork:
     def __init__(self, session: Session) -> None:
         self._rows = rows_by_cell(session)
         self._references = {str(entry.get("model")): entry for entry in plan_entries(session, "references")}
+        self._planned = {str(entry.get("id")): entry for entry in plan_entries(session, "cells")}
         preflight = session.json("preflight_json")
         self.ratios = CellRatios(as_spread(preflight.get(RUN_TO_RUN)) if isinstance(preflight, dict) else None)
 
@@ -45,6 +46,15 @@ class SessionWork:
     def of(cls, session: Session) -> Self:
         """The session's work; of a snapshot made once, with every comparison in it."""
         return session.once("work", lambda: cls(session))
+
+    def of_models(self, shown: Sequence[CellSummary]) -> list[CellSummary]:
+        """The cells of models that somebody could deploy: of no kernel of the hardware, and of all layers."""
+        return [cell for cell in shown if cell.kernel is None and not self._is_part(cell)]
+
+    def _is_part(self, cell: CellSummary) -> bool:
+        """Whether a cell has only some of a model's layers, for the whole to be extrapolated from."""
+        depth = self._planned.get(cell.id, {}).get("depth")
+        return isinstance(depth, dict) and depth.get("layers") != depth.get("whole")
 
     def groups(self, shown: Sequence[CellSummary], baseline: str | None = None) -> list[WorkGroup]:
         """The groups in the order of their first cells.
