@@ -37,6 +37,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         "seed:integer? protocol:text? name:text energy_banner:text machine:{any} preflight:{any} versions:{any}",
         "probes:[probe] channels:[channel] cells:[cell] answers:[answer] verdicts:[verdict_table]",
         "costs:[cost_table] matrix:[model_row] extrapolations:[extrapolation]",
+        "scalings:[scaling]",
         "operators:[operator_table] unmeasured:[note] trust:[note]",
     ),
     "probe": record("A requested probe", "probe:text available:boolean reason:text? cure:text?"),
@@ -137,6 +138,14 @@ RECORDS: Final[Mapping[str, Record]] = {
         "verdict:text ratio:number? low:number? high:number? p_value:number? smallest_detectable:number?",
         "u_log:number? blocks_u_log:number? df:number? n:integer level:number paired:boolean compared_with:integer",
         "flags:[text]",
+    ),
+    "scaling": record(
+        "Cells that differ in one number of the profile alone, and how their costs grow with it",
+        "session:text model:text series:text workload:text axis:text values:[number] quantities:[scaled]",
+    ),
+    "scaled": record(
+        "The exponent of a cost over all values of the axis, and between the two highest",
+        "name:text unit:text exponent:figure at_end:figure",
     ),
     "extrapolation": record(
         "A whole model by cells with some of its layers",

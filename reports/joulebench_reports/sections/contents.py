@@ -24,6 +24,7 @@ from joulebench_reports.sections.otherunits import other_units_section
 from joulebench_reports.sections.overview import overview_section, sessions_section
 from joulebench_reports.sections.report import Banner, Depth, Report, Section
 from joulebench_reports.sections.samples import samples_section
+from joulebench_reports.sections.scaling import scaling_section
 from joulebench_reports.sections.techniques import technique_notes_section, techniques_section
 from joulebench_reports.sections.timeline import timeline_section
 from joulebench_reports.sections.trust import (
@@ -54,6 +55,7 @@ _SUBJECTS: Final[tuple[tuple[Depth, Callable[[Material], Iterator[Section]]], ..
     (Depth.PAGE, tradeoff_section),
     (Depth.GLANCE, verdicts_section),
     (Depth.NOTES, other_units_section),
+    (Depth.GLANCE, scaling_section),
     (Depth.GLANCE, extrapolation_section),
     (Depth.GLANCE, techniques_section),
     (Depth.NOTES, technique_notes_section),

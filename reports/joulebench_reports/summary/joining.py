@@ -121,6 +121,7 @@ def _renamed(summary: SessionSummary, name: str, number: int) -> SessionSummary:
         verdicts=tuple(map(verdicts, summary.verdicts)),
         costs=tuple(replace(table, model=label(table.model)) for table in summary.costs),
         extrapolations=tuple(replace(made, label=label(made.label)) for made in summary.extrapolations),
+        scalings=tuple(replace(made, session=name) for made in summary.scalings),
     )
 
 
@@ -144,6 +145,7 @@ def _sum(parts: Sequence[SessionSummary]) -> SessionSummary:
         verdicts=tuple(table for part in parts for table in part.verdicts),
         costs=tuple(table for part in parts for table in part.costs),
         extrapolations=tuple(made for part in parts for made in part.extrapolations),
+        scalings=tuple(made for part in parts for made in part.scalings),
         protocol=_several(part.protocol for part in parts if part.protocol) or None,
         parts=tuple(parts),
     )

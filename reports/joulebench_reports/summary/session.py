@@ -16,6 +16,7 @@ from joulebench.session.tables import CellRow
 from joulebench_reports.judging.answers import answers
 from joulebench_reports.judging.costs import cost_tables
 from joulebench_reports.judging.extrapolation import extrapolations
+from joulebench_reports.judging.scaling import scalings
 from joulebench_reports.judging.verdicts import verdict_tables
 from joulebench_reports.judging.workgroups import SessionWork
 from joulebench_reports.reading.blocks import read_blocks
@@ -102,6 +103,7 @@ def _summary_of(session: Session, baseline: str | None) -> SessionSummary:
         costs=cost_tables(work, summary.shown),
         answers=answers(work, summary.shown, baseline),
         extrapolations=extrapolations(list(planned.values()), summary.shown),
+        scalings=scalings(summary.shown),
     )
 
 

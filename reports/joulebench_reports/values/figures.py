@@ -10,6 +10,7 @@ from joulebench_reports.values.agreement import AgreementFigures
 from joulebench_reports.values.answers import Answer
 from joulebench_reports.values.extrapolations import Extrapolation
 from joulebench_reports.values.figure import Figure
+from joulebench_reports.values.scalings import Scaling
 from joulebench_reports.values.series import DISTURBED, CellSeries
 from joulebench_reports.values.techniques import CostTable
 from joulebench_reports.values.tokenwork import KernelWork, TokenWork
@@ -266,6 +267,8 @@ class SessionSummary:
     answers: tuple[Answer, ...] = ()
     #: Whole models by some of their layers: never measured.
     extrapolations: tuple[Extrapolation, ...] = ()
+    #: How costs grow with a number of the profile.
+    scalings: tuple[Scaling, ...] = ()
     #: Name of the published procedure that the run followed, if it followed one.
     protocol: str | None = None
     #: What was done to the numbers of models on their way to a runtime: label of the model, words.
