@@ -219,6 +219,23 @@ def test_without_a_network_it_says_so(hub: Hub, tmp_path: Path, monkeypatch: pyt
     assert "check the name, the revision and the connection" in (caught.value.hint or "")
 
 
+def test_code_of_a_checkpoints_own_is_refused_before_its_weights_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    hub.files = {**sharded_checkpoint(), "config.json": b'{"auto_map": {"AutoModel": "x.Y"}}'}
+    with pytest.raises(ModelError, match="remote code is never run") as caught:
+        fetched(resolve_model(f"hf:org/name@{COMMIT}", NOTHING, tmp_path), print)
+    assert caught.value.where == f"hf:org/name@{COMMIT}"
+    assert not any(name.endswith(".safetensors") for name in hub.asked)
+    assert list((tmp_path / "cache" / "hub").iterdir()) == []
+
+
+def test_other_models_and_layouts_beside_a_checkpoint_are_not_fetched(hub: Hub, tmp_path: Path) -> None:
+    others = dict.fromkeys(("consolidated.safetensors", "onnx/config.json", "original/model.safetensors"), b"{}")
+    hub.files = {**sharded_checkpoint(), **others}
+    path = fetched(resolve_model(f"hf:org/name@{COMMIT}", NOTHING, tmp_path), print).path
+    assert path is not None
+    assert {file.name for file in path.iterdir()} == set(sharded_checkpoint()) - {"pytorch_model.bin"}
+
+
 def test_a_model_without_safetensors_or_without_the_file_is_refused_and_not_kept(hub: Hub, tmp_path: Path) -> None:
     hub.files = {"config.json": b"{}", "m.gguf": b"GGUF"}
     for source, words in (

@@ -15,13 +15,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from joulebench.backendkit import cache_folder
-from joulebench.checkpoint import PICKLE_SUFFIXES, weight_files
+from joulebench.checkpoint import PICKLE_SUFFIXES, read_config, weight_files
 from joulebench.errors import ModelError, UnavailableError
 
 #: How the hub names a model: ORG/NAME.
@@ -34,6 +34,9 @@ _FILE: Final = re.compile(r"(?:[\w+-][\w.+-]*/)*[\w+-][\w.+-]*\.\w+")
 _PART: Final = re.compile(r"-\d{5}-of-(\d{5})(\.\w+)$")
 #: What lies beside a model's file that does not hold all of the model: configuration, tokenizer, weights.
 _BESIDE: Final = ("config.json", "*_config.json", "tokenizer*", "*.jinja")
+_CONFIG_FILES: Final = ("config.json",)
+#: Other models, and copies of this one in another layout.
+_NOT_OF_CHECKPOINTS: Final = ("*/*", "consolidated*.safetensors")
 _CHECKPOINT_FILES: Final = ("*.safetensors", "*.json", "tokenizer*", "*.jinja", "*.txt", "*.model")
 #: What the hub's client raises, by the name of the class, and what to do about it.
 _CURES: Final = {
@@ -46,7 +49,13 @@ import json, sys
 from huggingface_hub import snapshot_download
 job = json.load(sys.stdin)
 try:
-    snapshot_download(job["name"], revision=job["revision"], local_dir=job["to"], allow_patterns=job["files"])
+    snapshot_download(
+        job["name"],
+        revision=job["revision"],
+        local_dir=job["to"],
+        allow_patterns=job["files"],
+        ignore_patterns=job["without"],
+    )
 except Exception as error:
     kinds = [kind.__name__ for kind in type(error).__mro__]
     print(json.dumps({"kinds": kinds, "message": str(error).strip()}))
@@ -133,7 +142,12 @@ class HubModel:
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=final.parent))
         try:
-            self._download(temporary)
+            if self.file is None:
+                self._download(temporary, _CONFIG_FILES)
+                self._check_config(temporary)
+                self._download(temporary, _CHECKPOINT_FILES, _NOT_OF_CHECKPOINTS)
+            else:
+                self._download(temporary, (*_parts(self.file), f"{self.file}[._]*", *_BESIDE))
             if self._whole(temporary) is None:
                 raise self._missing(temporary)
             shutil.rmtree(temporary / ".cache", ignore_errors=True)
@@ -148,9 +162,23 @@ class HubModel:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _download(self, folder: Path) -> None:
-        files = _CHECKPOINT_FILES if self.file is None else (*_parts(self.file), f"{self.file}[._]*", *_BESIDE)
-        job = {"name": self.name, "revision": self.revision, "to": str(folder), "files": files}
+    def _check_config(self, folder: Path) -> None:
+        """Refuse what would be refused anyway, such as code of the checkpoint's own, before its weights are fetched."""
+        if not (folder / _CONFIG_FILES[0]).is_file():
+            raise self._missing(folder)
+        try:
+            read_config(folder)
+        except ModelError as error:
+            raise ModelError(f"its config.json {error.what}", where=f"hf:{self._label}", hint=error.hint) from None
+
+    def _download(self, folder: Path, files: Sequence[str], without: Sequence[str] = ()) -> None:
+        job = {
+            "name": self.name,
+            "revision": self.revision,
+            "to": str(folder),
+            "files": list(files),
+            "without": list(without),
+        }
         done = subprocess.run(
             [sys.executable, "-P", "-c", _SCRIPT], input=json.dumps(job), capture_output=True, text=True, check=False
         )
@@ -173,11 +201,14 @@ class HubModel:
         where = f"hf:{self._label}"
         if self.file is not None:
             return ModelError("the hub's model has no such file", where=where, hint="look at its files on the hub")
+        if not (folder / _CONFIG_FILES[0]).is_file():
+            hint = "take a checkpoint for transformers, or name one of its files: hf:ORG/NAME@REVISION:FILE"
+            return ModelError("the hub's model has no config.json", where=where, hint=hint)
         try:
             weight_files(folder)
         except ModelError as error:
             return ModelError(f"the hub's model {error.what}", where=where, hint=error.hint)
-        return ModelError("the hub's model has no config.json", where=where, hint="take a checkpoint for transformers")
+        return ModelError("the hub's model is not whole", where=where, hint="fetch it again")
 
 
 def _parts(file: str) -> list[str]:
