@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 from family_models import save_family
-from gguf_models import SPECIALS, add_tokenizer, byte_level_tokenizer
+from gguf_models import SPECIALS, add_tokenizer, byte_level_tokenizer, exported
 from llama_models import TIED, write_checkpoint
 from pruning_models import TEXT, pruned, reloaded
 
-from joulebench.api import Artifact
+from joulebench.api import Artifact, BackendSession
 from joulebench.environments.making import make_environment
 from joulebench.environments.store import Environments, needed_environments
 from joulebench.errors import InterpreterError
@@ -31,12 +31,13 @@ from joulebench_plugins.gguf.oldernames import completed, unlike_fault, with_old
 from joulebench_plugins.gguf.upstream import ENVIRONMENT, GgufConvert, registered_architectures
 from joulebench_plugins.llamacpp import installed
 from joulebench_plugins.llamacpp.backend import LlamaCppBackend
+from joulebench_plugins.llamacpp.quantizing import GgufQuantize
 from joulebench_plugins.quantization.techniques import QuantizeRtn
 from joulebench_plugins.shared.tensors.gguf import read_model
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-pytest.importorskip("gguf")
+gguf = pytest.importorskip("gguf")
 if installed.installed_binding().module is None:
     pytest.skip("no binding of llama.cpp is installed", allow_module_level=True)
 
@@ -165,12 +166,19 @@ def test_keys_have_the_names_that_published_models_have() -> None:
     assert with_older_names(multi_query, "OtherForCausalLM")["num_kv_heads"] == 8
     layers = {"layer_types": ["linear_attention", "full_attention"]}
     assert with_older_names(layers, "GraniteMoeHybridForCausalLM")["layer_types"] == ["mamba", "attention"]
+    assert with_older_names(layers, "Qwen3NextForCausalLM")["full_attention_interval"] == 2
+    assert with_older_names({}, "MptForCausalLM")["architectures"] == ["MPTForCausalLM"]
     loaded = {"n_positions": 64, "rope_parameters": {"partial_rotary_factor": 0.25}, "kept": 1}
     names = completed(loaded, {"kept": 2, "n_positions": None})
     assert (names["n_ctx"], names["rotary_pct"], names["kept"]) == (64, 0.25, 2)
 
 
 # -- what it writes -------------------------------------------------------------------------------
+
+
+def opened(file: Path) -> BackendSession:
+    settings = {"threads": 1, "context_tokens": 128}
+    return LlamaCppBackend().open(Artifact("gguf", file, "", 0), "cpu", settings)
 
 
 def agree(file: Path, model: Any) -> None:
@@ -180,7 +188,7 @@ def agree(file: Path, model: Any) -> None:
         logits = model(ids, use_cache=False).logits[0].numpy()
         for _ in range(NEW):
             ids = torch.cat([ids, model(ids, use_cache=False).logits[:, -1:].argmax(-1)], 1)
-    with LlamaCppBackend().open(Artifact("gguf", file, "", 0), "cpu", {"threads": 1, "context_tokens": 128}) as session:
+    with opened(file) as session:
         assert abs(session.logits(PROMPT) - logits).max() < 2e-3 * (logits.max() - logits.min())
         for _ in range(2):
             tokens = [session.prefill(PROMPT), *(session.step() for _ in range(NEW - 1))]
@@ -275,9 +283,41 @@ def test_integers_of_a_technique_are_its_blocks(kind: str, environment: Convert,
     }
     with torch.inference_mode():
         logits = reloaded(tmp_path / "rounded")(torch.tensor([PROMPT])).logits[0].numpy()
-    with LlamaCppBackend().open(Artifact("gguf", file, "", 0), "cpu", {"threads": 1}) as session:
+    with opened(file) as session:
         # llama.cpp rounds what blocks are multiplied with to 8 bits.
         assert np.median(abs(session.logits(PROMPT)[:, : logits.shape[1]] - logits)) < 0.05 * np.ptp(logits)
+
+
+@pytest.mark.slow
+def test_llama_cpp_s_own_types_are_made_of_a_file_of_every_kind(environment: Convert, tmp_path: Path) -> None:
+    technique = GgufQuantize()
+    environment(*((tiny(name, tmp_path / name)[0], tmp_path / f"{name}-gguf") for name in FAMILIES))
+    for name in FAMILIES:
+        (tmp_path / f"{name}-q8").mkdir()
+        settings = {**technique.default_settings(), "type": "q8_0"}
+        technique.apply(tmp_path / f"{name}-gguf", tmp_path / f"{name}-q8", settings)
+        evidence = technique.evidence(tmp_path / f"{name}-gguf", tmp_path / f"{name}-q8", settings)
+        assert str(evidence["weight_types"]).startswith("q8_0 "), name
+        with opened(tmp_path / f"{name}-q8") as session:
+            tokens = [session.prefill(PROMPT), *(session.step() for _ in range(NEW - 1))]
+            assert all(0 <= token < VOCABULARY for token in tokens), name
+
+
+@pytest.mark.slow
+def test_the_embedded_model_is_the_same_by_both_converters(environment: Convert, smollm2: Path, tmp_path: Path) -> None:
+    environment((smollm2, tmp_path / "by-library"))
+    exported(smollm2, tmp_path / "exported")
+    files = [tmp_path / name / "model.gguf" for name in ("by-library", "exported")]
+    assert files[0].stat().st_size == pytest.approx(files[1].stat().st_size, rel=1e-4)
+    readers = [gguf.GGUFReader(file) for file in files]
+    tensors = [{tensor.name: tensor for tensor in reader.tensors} for reader in readers]
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all((tensors[0][name].data == tensors[1][name].data).all() for name in tensors[0])
+    metadata = [{key: field.contents() for key, field in reader.fields.items()} for reader in readers]
+    same = metadata[0].keys() & metadata[1].keys() - {"GGUF.kv_count"}
+    assert {key for key in same if metadata[0][key] != metadata[1][key]} == set()
+    assert metadata[0].keys() - same - {"GGUF.kv_count"} == {"general.name", "general.size_label"}
+    assert metadata[1].keys() - same - {"GGUF.kv_count"} == {"tokenizer.ggml.add_eos_token"}
 
 
 @pytest.mark.slow

@@ -72,6 +72,8 @@ def _granite_hybrid(config: Config) -> Config:
     types = config.get("layer_types")
     if isinstance(types, list):
         config["layer_types"] = [_LAYERS.get(str(kind), kind) for kind in types]
+    if not config.get("num_local_experts"):
+        config.pop("num_experts_per_tok", None)  # which transformers has for models without experts as well
     return config
 
 
@@ -99,6 +101,14 @@ def _phimoe(config: Config) -> Config:
     return config
 
 
+def _qwen3_next(config: Config) -> Config:
+    """Attention in every so many layers."""
+    types = config.get("layer_types")
+    if isinstance(types, list) and "full_attention" in types:
+        _default(config, "full_attention_interval", types.index("full_attention") + 1)
+    return config
+
+
 def _with_sigmoid(config: Config) -> Config:
     """How experts are chosen, which is a constant of transformers' code."""
     _default(config, "scoring_func", "sigmoid")
@@ -114,6 +124,7 @@ _BY_ARCHITECTURE: Final[Mapping[str, Callable[[Config], Config]]] = {
     "GraniteMoeHybridForCausalLM": _granite_hybrid,
     "NemotronHForCausalLM": _nemotron_h,
     "PhimoeForCausalLM": _phimoe,
+    "Qwen3NextForCausalLM": _qwen3_next,
 }
 
 #: Whether llama.cpp makes the weights of a token's experts add up to 1, where it does not ask the file.
