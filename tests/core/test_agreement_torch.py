@@ -17,6 +17,8 @@ pytest.importorskip("transformers")
 from joulebench.backendkit import CACHE_VARIABLE
 from joulebench.session import Session
 
+pytestmark = pytest.mark.slow  # four times torch; test_agreement_run.py has each rule on the toy runtime
+
 PROFILE = """
 version = 1
 [model.tiny]

@@ -35,6 +35,7 @@ def maker() -> ModuleType:
     return script("make_notebook")
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_notebook_runs(maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("onnxruntime", "pandas", "vl_convert"):
         pytest.importorskip(module)
