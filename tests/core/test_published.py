@@ -144,6 +144,17 @@ def test_as_a_source_a_published_model_says_what_to_name(catalogue: Catalogue, n
     assert words in (caught.value.hint or "")
 
 
+def test_a_published_checkpoint_is_planned_by_its_shape_before_it_is_fetched(
+    catalogue: Catalogue, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    ref = resolve_model("hf:EleutherAI/pythia-12b@main", catalogue, Path())
+    assert (ref.fetched, ref.architecture) == (False, "GPTNeoXForCausalLM")
+    assert ref.weights_bytes == catalogue.shapes["pythia-12b"].size_bytes
+    # One that brings code of its own may be anything.
+    assert resolve_model("hf:Qwen/Qwen-72B@main", catalogue, Path()).config is None
+
+
 def test_a_plan_says_what_is_unknown_of_a_model_that_is_not_fetched(cli: Cli) -> None:
     answer = cli("plan", "one", "--set", "model.it.source=hf:acme/absent@main")
     assert answer.code == 0

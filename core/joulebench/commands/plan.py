@@ -90,7 +90,8 @@ def plan(profile: str, overrides: tuple[str, ...], trust: bool, as_json: bool) -
             click.echo(click.style(f"        {cell.reason}", dim=True))
     for label, ref in made.models.items():
         if not ref.fetched and ref.config is not None:
-            click.echo(f"  model {label} will be fetched first ({ref.source})")
+            expected = f"; {ref.note}" if ref.kind == "hub" else ""
+            click.echo(f"  model {label} will be fetched first ({ref.source}){expected}")
     for model, note in dict.fromkeys((cell.model, note) for cell in made.runnable for note in _notes(cell)):
         click.echo(f"  model {model}: {note}")
     for program in programs_of(read, planned.registry):

@@ -195,7 +195,7 @@ def resolve_model(source: str, catalogue: Catalogue, folder: Path, formats: Coll
     if kind == "shape":
         return _resolve_shape(source, catalogue, folder)
     if kind == "hf":
-        return _resolve_hub(source, formats)
+        return _resolve_hub(source, formats, catalogue)
     raise ModelError(
         f"unknown kind of model '{kind}:'",
         where=source,
@@ -259,7 +259,7 @@ def _holds(folder: Path, format_: str) -> bool:
     return any(any(place.glob(f"*.{format_}")) for place in (folder, folder / format_))
 
 
-def _resolve_hub(source: str, formats: Collection[str]) -> ModelRef:
+def _resolve_hub(source: str, formats: Collection[str], catalogue: Catalogue) -> ModelRef:
     model = HubModel.parse(source)
     path = model.path
     if model.file is not None:
@@ -274,9 +274,19 @@ def _resolve_hub(source: str, formats: Collection[str]) -> ModelRef:
         size_bytes = None if path is None else path.stat().st_size
         return ModelRef(source, "hub", format_, None, size_bytes, path is not None, path=path)
     if path is None:
-        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, False)
+        return _expected(source, model.name, catalogue)
     facts = inspect_checkpoint(path)
     return ModelRef(source, "hub", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
+
+
+def _expected(source: str, name: str, catalogue: Catalogue) -> ModelRef:
+    """A checkpoint that is not here: as the catalogue describes it, where it does; a run looks again."""
+    published = next((model for model in catalogue.published.values() if model.hub == name), None)
+    shape = None if published is None or published.remote_code else catalogue.shapes.get(published.shape or "")
+    if shape is None:
+        return ModelRef(source, "hub", CHECKPOINT_FORMAT, None, None, False)
+    note = f"planned by the sizes of shape:{shape.name}"
+    return ModelRef(source, "hub", CHECKPOINT_FORMAT, shape.config, shape.size_bytes, False, note)
 
 
 def _resolve_shape(source: str, catalogue: Catalogue, folder: Path) -> ModelRef:
