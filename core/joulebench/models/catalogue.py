@@ -6,10 +6,7 @@ checked against the catalogue's hashes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,19 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Artifact, ModelFile
-from joulebench.backendkit import cache_folder
 from joulebench.checkpoint import architecture_of, inspect_checkpoint, is_checkpoint, read_config, read_json
 from joulebench.errors import ModelError, ProfileError, unknown_name_hint
 from joulebench.models import fetch
 from joulebench.models.fetch import WheelFile
 from joulebench.models.hubcache import HubModel
 from joulebench.models.published import PublishedModel
-from joulebench.models.shapes import NUMBER_BYTES, ModelDepth, Shape, ShapeSource
+from joulebench.models.shapes import ModelDepth, Shape, ShapeSource
 from joulebench.models.store import hash_content, hash_files
 
 CHECKPOINT_FORMAT: Final = "hf"
-#: Number types in which shapes can be made, beside the one that they are made in without a word.
-_OTHER_DTYPES: Final = frozenset(NUMBER_BYTES) - {"float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +109,7 @@ def read_catalogue(folders: Iterable[Path]) -> Catalogue:
                 for name, entry in data.get("model", {}).items():
                     models.setdefault(name, _catalogue_model(name, entry))
                 for name, entry in data.get("shape", {}).items():
-                    shapes.setdefault(name, _shape_entry(name, entry, shapes))
+                    shapes.setdefault(name, Shape.of(name, entry, shapes))
                 for name, entry in data.get("text", {}).items():
                     texts.setdefault(name, _catalogue_text(name, entry))
                 for name, entry in data.get("published", {}).items():
@@ -154,20 +148,6 @@ def _catalogue_model(name: str, entry: Mapping[str, Any]) -> CatalogueModel:
         notes=entry.get("notes", ""),
         source=_wheel_file(entry["source"][0]),
         shape=entry.get("shape"),
-    )
-
-
-def _shape_entry(name: str, entry: Mapping[str, Any], above: Mapping[str, Shape]) -> Shape:
-    """``like`` takes over the config of a shape that was read before, key by key."""
-    like = entry.get("like")
-    inherited = above[like].config if like is not None else {}
-    return Shape(
-        name=name,
-        summary=entry.get("summary", ""),
-        config={**inherited, **entry["config"]},
-        parameters=entry.get("parameters"),
-        layer_parameters=entry.get("layer_parameters"),
-        period=entry.get("period", 1),
     )
 
 
@@ -339,7 +319,7 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
         lineage = (path.name,)
     elif ref.kind == "shape":
         named = ShapeSource.parse(ref.source)
-        path = _write_shape(named, _shape(named, catalogue, folder).config)
+        path = named.written(_shape(named, catalogue, folder))
         lineage = (ref.source,)
     else:
         path = fetched(ref, say).path or Path()
@@ -351,23 +331,6 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
         return Artifact(ref.format, path, digest, size, lineage)
     digest, size = hash_files(ref.file.files)
     return Artifact(ref.format, path, digest, size, lineage, ref.file.files[1:])
-
-
-def _write_shape(named: ShapeSource, config: Mapping[str, Any]) -> Path:
-    text = json.dumps(dict(config), indent=1, sort_keys=True)
-    slug = re.sub(r"\W+", "-", named.name)[-40:]
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    folder = cache_folder() / "shapes" / f"{slug}-{digest}-{named.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    dtype = str(config.get("dtype"))
-    making = {"seed": named.seed, **({"dtype": dtype} if dtype in _OTHER_DTYPES else {})}
-    for file, content in (("config.json", text), ("seed.json", json.dumps(making))):
-        path = folder / file
-        if not path.is_file():  # the folder's name is its content, so it is never written anew
-            temporary = path.with_name(f".{file}.{os.getpid()}")
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(path)
-    return folder
 
 
 def checkpoint_config(artifact: Artifact) -> Mapping[str, Any] | None:

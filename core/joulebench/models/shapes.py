@@ -6,11 +6,16 @@ plan can say whether it fits into memory before anything is made.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
+from joulebench.backendkit import cache_folder
 from joulebench.errors import ModelError
 
 #: Keys by which configurations of different architectures say how many layers they have.
@@ -21,6 +26,9 @@ _LAYERS: Final = re.compile(r"layers=([1-9][0-9]{0,5})")
 _FEWER: Final = (8, 4, 2, 1)
 #: Bytes of a number of the types in which shapes are made.
 NUMBER_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+#: Number types in which shapes can be made, beside the one that they are made in without a word.
+_OTHER_DTYPES: Final = frozenset(NUMBER_BYTES) - {"float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,23 @@ class ShapeSource:
         if mark and match is None:
             raise ModelError("after ? only layers=NUMBER is known", where=source, hint=f"shape:{name}?layers=8")
         return cls(name, None if match is None else int(match[1]), int(seed or 0))
+
+    def written(self, shape: Shape) -> Path:
+        """The folder of the cache that a converter makes the model from: its configuration and its seed."""
+        text = json.dumps(dict(shape.config), indent=1, sort_keys=True)
+        slug = re.sub(r"\W+", "-", self.name)[-40:]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        folder = cache_folder() / "shapes" / f"{slug}-{digest}-{self.seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        dtype = str(shape.config.get("dtype"))
+        making = {"seed": self.seed, **({"dtype": dtype} if dtype in _OTHER_DTYPES else {})}
+        for file, content in (("config.json", text), ("seed.json", json.dumps(making))):
+            path = folder / file
+            if not path.is_file():  # the folder's name is its content, so it is never written anew
+                temporary = path.with_name(f".{file}.{os.getpid()}")
+                temporary.write_text(content, encoding="utf-8")
+                temporary.replace(path)
+        return folder
 
 
 def with_layers(source: str, layers: int) -> str:
@@ -73,6 +98,20 @@ class Shape:
     parameters: int | None = None
     layer_parameters: int | None = None
     period: int = 1
+
+    @classmethod
+    def of(cls, name: str, entry: Mapping[str, Any], above: Mapping[str, Shape]) -> Shape:
+        """An entry of the catalogue; ``like`` takes over the config of a shape that was read before, key by key."""
+        like = entry.get("like")
+        inherited = above[like].config if like is not None else {}
+        return cls(
+            name=name,
+            summary=entry.get("summary", ""),
+            config={**inherited, **entry["config"]},
+            parameters=entry.get("parameters"),
+            layer_parameters=entry.get("layer_parameters"),
+            period=entry.get("period", 1),
+        )
 
     @property
     def layers(self) -> int | None:
