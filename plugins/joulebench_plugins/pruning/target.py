@@ -27,6 +27,8 @@ def slimmer(config: Mapping[str, object], settings: Settings) -> LayerShape:
         raise UnfitModelError(f"keep_mlp is not for models of type '{kind}', whose MLP has no width of its own")
     if "keep_kv_heads" in settings and not (roles.output and roles.own_head_size):
         raise UnfitModelError(f"keep_kv_heads is not for models of type '{kind}', whose heads cannot go alone")
+    if "keep_layers" in settings and roles.by_number:
+        raise UnfitModelError(f"keep_layers is not for models of type '{kind}', whose layers differ by their numbers")
     kv_heads = int(settings.get("keep_kv_heads", shape.num_key_value_heads))
     layers = int(settings.get("keep_layers", shape.num_hidden_layers))
     for name, kept, there in (

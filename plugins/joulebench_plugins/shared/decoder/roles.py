@@ -42,6 +42,8 @@ class Roles:
     width: str = "intermediate_size"
     #: Whether ``config.json`` may state a head's size, so that heads can go while the others keep theirs.
     own_head_size: bool = False
+    #: Whether ``config.json`` says by a layer's number what it consists of, so that none can be taken out.
+    by_number: bool = False
 
 
 _LAYER_NORMS: Final = "its norms subtract a mean, which does not commute with a rotation"
@@ -74,6 +76,18 @@ _PHI3: Final = replace(
     value="self_attn.qkv_proj",
     gate="mlp.gate_up_proj",
     up="mlp.gate_up_proj",
+)
+_GLM4: Final = replace(
+    _PHI3,
+    norms={"input_layernorm": _QKV, "post_attention_layernorm": ("mlp.gate_up_proj",)},
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    fixed_stream=_OUTER_NORMS,
+)
+#: An MLP without a gate, whose activation is a square.
+_ARCEE: Final = replace(
+    _LLAMA, norms={"input_layernorm": _QKV, "post_attention_layernorm": ("mlp.up_proj",)}, gate="", proportional=False
 )
 #: Norms after the matrices and none before them.
 _OLMO2: Final = replace(_LLAMA, norms={}, fixed_stream=_OUTER_NORMS, own_head_size=False)
@@ -108,6 +122,32 @@ _OPT: Final = replace(
     down="fc2",
     proportional=False,
     width="ffn_dim",
+)
+_GPTJ: Final = Roles(
+    norms={"ln_1": ("attn.q_proj", "attn.k_proj", "attn.v_proj", "mlp.fc_in")},
+    writers=("attn.out_proj", "mlp.fc_out"),
+    query="attn.q_proj",
+    key="attn.k_proj",
+    value="attn.v_proj",
+    output="attn.out_proj",
+    up="mlp.fc_in",
+    down="mlp.fc_out",
+    proportional=False,
+    fixed_stream=_LAYER_NORMS,
+    width="n_inner",
+)
+_MPT: Final = Roles(
+    norms={"norm_1": ("attn.Wqkv",), "norm_2": ("ffn.up_proj",)},
+    writers=("attn.out_proj", "ffn.down_proj"),
+    query="attn.Wqkv",
+    key="attn.Wqkv",
+    value="attn.Wqkv",
+    output="attn.out_proj",
+    up="ffn.up_proj",
+    down="ffn.down_proj",
+    proportional=False,
+    fixed_stream=_LAYER_NORMS,
+    width="",
 )
 _GPT2: Final = Roles(
     norms={"ln_1": ("attn.c_attn",), "ln_2": ("mlp.c_fc",)},
@@ -165,6 +205,18 @@ _MOE: Final = replace(
     fixed_stream="a router of experts reads the residual stream",
     width="",
 )
+_JAMBA: Final = replace(
+    _MOE,
+    norms={
+        "input_layernorm": ("mamba.in_proj", *_QKV),
+        "pre_ff_layernorm": ("feed_forward.gate_proj", "feed_forward.up_proj"),
+    },
+    gate="feed_forward.gate_proj",
+    up="feed_forward.up_proj",
+    down="feed_forward.down_proj",
+    own_head_size=False,
+    by_number=True,
+)
 
 #: By ``model_type``.
 ROLES: Final[Mapping[str, Roles]] = {
@@ -177,7 +229,13 @@ ROLES: Final[Mapping[str, Roles]] = {
     **dict.fromkeys(("olmo2", "olmo3", "exaone4"), _OLMO2),
     "olmo": _OLMO,
     "stablelm": _STABLELM,
-    "cohere": _COHERE,
+    **dict.fromkeys(("cohere", "cohere2"), _COHERE),
+    "glm4": _GLM4,
+    "arcee": _ARCEE,
+    "nemotron": replace(_ARCEE, offset=1.0, fixed_stream=_LAYER_NORMS),
+    "gptj": _GPTJ,
+    "mpt": _MPT,
+    "jamba": _JAMBA,
     "starcoder2": _STARCODER2,
     "phi": _PHI,
     "opt": _OPT,
@@ -185,9 +243,9 @@ ROLES: Final[Mapping[str, Roles]] = {
     "gpt_neox": _GPT_NEOX,
     "bloom": _BLOOM,
     "falcon": _FALCON,
-    **dict.fromkeys(("mamba", "falcon_mamba"), _MAMBA),
+    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba"), _MAMBA),
     "lfm2": _LFM2,
-    **dict.fromkeys(("qwen3_moe", "mixtral"), _MOE),
+    **dict.fromkeys(("qwen2_moe", "qwen3_moe", "mixtral", "granitemoe", "phimoe"), _MOE),
     "olmoe": replace(_MOE, own_head_size=False),
 }
 
