@@ -324,6 +324,7 @@ def test_a_model_without_attention_runs_as_often_as_it_is_asked(tmp_path: Path) 
         # It has no keys and values, but a state that is as large for any length.
         assert (session.memory().kv_used_bytes, session.traffic().kv_position_bytes) == (0, 0)
         assert int(str(session.facts()["state_bytes"])) > 0
+        assert "has no keys and values" in str(session.observed("kv.window")["note"])
 
 
 def test_layers_that_see_a_window_keep_no_more(tmp_path: Path) -> None:

@@ -140,5 +140,12 @@ def test_settings_that_cannot_work_are_refused_with_the_reason(
     assert reason in (LlamaCppBackend().check("cpu", given, {"head_dim": 64}) or "")
 
 
+def test_a_model_without_keys_and_values_has_none_to_compress() -> None:
+    for given in ({"kv_bits": 8}, WINDOW):
+        reason = LlamaCppBackend().check("cpu", given, {"model_type": "mamba", "state_size": 16})
+        assert reason is not None
+        assert "there are no keys and values" in reason
+
+
 def test_heads_that_the_types_do_not_divide_are_refused() -> None:
     assert "multiple of 32" in (LlamaCppBackend().check("cpu", {"kv_bits": 4}, {"head_dim": 48}) or "")

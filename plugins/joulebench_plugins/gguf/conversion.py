@@ -17,6 +17,7 @@ from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.gguf.configuration import read_optional
 from joulebench_plugins.gguf.oldernames import completed, unlike_fault, with_older_names
 from joulebench_plugins.gguf.packing import Packing, pack_while_writing
+from joulebench_plugins.shared.tensors.gguf import VOCABULARY_FAULT
 from joulebench_plugins.shared.tensors.integers import IntegerFile
 
 #: What the gguf package calls a file of each type.
@@ -27,8 +28,6 @@ _TOKENIZERS: Final = ("tokenizer*", "*vocab*", "merges.txt", "*.model", "*.tikto
 _READ: Final = frozenset({".json", ".txt", ".model", ".tiktoken", ".jinja"})
 _CONFIG: Final = "config.json"
 _EMBEDDING: Final = "token_embd.weight"
-#: The metadata key that says why a file has no vocabulary.
-VOCABULARY_FAULT: Final = "joulebench.vocabulary_fault"
 
 
 def convert_checkpoint(source: Path, target: Path, dtype: str, integers: IntegerFile | None = None) -> None:

@@ -50,6 +50,8 @@ class LlamaCppBackend(Backend):
         window = PositionWindow.of(full)
         if window is not None and (fault := window.fault()):
             return fault
+        if (window is not None or settings.get("kv_bits") is not None) and _without_attention(config):
+            return "the model's layers are recurrent: there are no keys and values to quantize or to leave out"
         size = _head_size(config)
         for key in ("kv_type_k", "kv_type_v"):
             block = KV_TYPES[str(full[key])]
@@ -89,6 +91,11 @@ class LlamaCppBackend(Backend):
         from joulebench_plugins.llamacpp.loading import open_session
 
         return open_session(artifact.path, device, complete(settings))
+
+
+def _without_attention(config: Mapping[str, object]) -> bool:
+    """Whether all layers are recurrent, as far as ``config.json`` tells."""
+    return "state_size" in config and "num_attention_heads" not in config
 
 
 def _head_size(config: Mapping[str, object]) -> int | None:

@@ -34,6 +34,11 @@ def kv_account(tensors: Sequence[GgufTensor], allocated: Allocations, use: KvUse
     """
     kept = use.kept(length)
     evicted = kept < length
+    note = None
+    if allocated.kv_layers == 0:
+        note = "the model's layers are recurrent: it has no keys and values"
+    elif use.window is not None and not evicted:
+        note = "nothing was evicted: no sequence was longer than what is kept"
     claimed_type = use.full_type if use.bits is None else TYPE_OF_BITS[use.bits]
     used = kv_position_bytes(tensors, allocated)
     return {
@@ -48,10 +53,8 @@ def kv_account(tensors: Sequence[GgufTensor], allocated: Allocations, use: KvUse
         "kv_allocated_bytes": kv_allocated_bytes(used, allocated),
         "kv_cells": allocated.kv_cells,
         "kv_type": f"{allocated.kv_type_k}, {allocated.kv_type_v}",
-        "kv_evicted": None if use.window is None else evicted,
-        "note": "nothing was evicted: no sequence was longer than what is kept"
-        if use.window is not None and not evicted
-        else None,
+        "kv_evicted": None if use.window is None or allocated.kv_layers == 0 else evicted,
+        "note": note,
     }
 
 

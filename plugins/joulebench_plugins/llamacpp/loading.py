@@ -94,6 +94,7 @@ def open_session(path: Path, device: str, settings: Settings, module: str | None
             "file_type": file_type_name(model.values),
             "file_bytes": model.size_bytes,
             "architecture": model.architecture,
+            "vocabulary": model.vocabulary,
             "binding": binding.package,
             "system_info": binding.system_info(),
         },

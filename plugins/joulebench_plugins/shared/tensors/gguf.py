@@ -69,6 +69,9 @@ _FILE_TYPES: Final = {
 #: How llama.cpp names the files of a model that is split (llama.cpp, llama_split_path).
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
+#: The metadata key under which a file that joulebench made says why it has no vocabulary.
+VOCABULARY_FAULT: Final = "joulebench.vocabulary_fault"
+
 #: A metadata value; lists (the vocabulary) are passed over.
 Value: TypeAlias = str | int | float | bool
 
@@ -124,6 +127,14 @@ class GgufModel:
     def has_vocabulary(self) -> bool:
         """Whether it brings a tokenizer."""
         return self.values.get("tokenizer.ggml.model") not in (None, "none", "no_vocab")
+
+    @property
+    def vocabulary(self) -> str:
+        """Which tokenizer it brings, such as ``gpt2``; or ``none``, with the reason where the file has one."""
+        if self.has_vocabulary:
+            return str(self.values["tokenizer.ggml.model"])
+        fault = self.values.get(VOCABULARY_FAULT)
+        return "none" if fault is None else f"none: {fault}"
 
 
 def file_type_name(values: Mapping[str, Value]) -> str | None:
