@@ -71,6 +71,10 @@ _DERIVED: Final = (
     "hybrid_layer_ids",
 )
 _TWO_KINDS: Final = ["linear_attention", "full_attention"] * 2
+_INDEXER: Final = {
+    **{"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 16},
+    **{"indexer_budget": 32, "indexer_compress_ratio": 4},
+}
 #: What is not to be shrunk by name alone.
 _OWN: Final[Mapping[str, dict[str, Any]]] = {
     "bailing_hybrid": {"layer_types": _TWO_KINDS},
@@ -87,8 +91,12 @@ _OWN: Final[Mapping[str, dict[str, Any]]] = {
     "zaya": {"num_experts_per_tok": 1},
     "reformer": {"axial_pos_embds_dim": [32, 32], "axial_pos_shape": [16, 16], "attn_layers": ["local"] * 4},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "sliding_window": None},
-    "dots3_note": {"swa_head_dim": 32},
-    "dots3_note_text": {"swa_head_dim": 32},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4}}},
+    "dbrx": {
+        "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 128, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "qwen4_exp_text": _INDEXER,
     "xlm": {"causal": True, "is_decoder": False},
     "xmod": {"default_language": "en_XX"},
 }
