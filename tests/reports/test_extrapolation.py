@@ -121,4 +121,6 @@ def test_the_command_answers_and_says_where_there_is_nothing(cli: Any, tmp_path:
     assert document["extrapolations"][0]["layers"] == 30
     assert "8 and 16" in cli("extrapolate", str(session.path)).stdout
     other = make_session.write(tmp_path / "other", [Cell("a", "a")])
-    assert cli("extrapolate", str(other)).code == 1
+    nothing = cli("extrapolate", str(other))
+    assert nothing.code == 1
+    assert "layers = [8, 16]" in nothing.stdout

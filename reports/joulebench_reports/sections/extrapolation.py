@@ -18,6 +18,10 @@ _COLUMNS = (
     Column("whole, measured", numeric=True, rank=1),
     Column("error", numeric=True, rank=1),
 )
+_NEEDED = (
+    "Two finished cells of one shape, backend and workload with different numbers of layers, both fewer than the "
+    'whole has. In a profile: [model.it] with source = "shape:NAME" and layers = [8, 16].'
+)
 
 
 def extrapolation_section(material: Material) -> Iterator[Section]:
@@ -30,9 +34,12 @@ def extrapolation_section(material: Material) -> Iterator[Section]:
 def extrapolation_report(extrapolations: Sequence[Extrapolation], session_id: str) -> Report:
     """The section as a report of its own."""
     items = tuple(extrapolation_items(extrapolations))
+    section = Section("extrapolated", "Extrapolated, not measured", items)
+    if not items:
+        section = Section("extrapolated", "What it takes", (Paragraph(_NEEDED),))
     return Report(
         title="Whole models, extrapolated from some of their layers" if items else "Nothing to extrapolate",
-        sections=(Section("extrapolated", "Extrapolated, not measured", items),) if items else (),
+        sections=(section,),
         facts=(session_id,),
         footer="joulebench extrapolate",
     )
