@@ -86,9 +86,9 @@ def test_a_chart_never_mixes_provenances(tmp_path: Path) -> None:
     ]
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """A real Chromium."""
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real Chromium, started once."""
     if CHROMIUM is None:
         pytest.skip("no chromium, chromium-browser or google-chrome is installed")
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -105,6 +105,14 @@ def browser() -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """It, with nothing of other tests in it."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
 
 
 class Visit:
