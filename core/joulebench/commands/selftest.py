@@ -160,10 +160,17 @@ def _machine(profile: str | None, overrides: tuple[str, ...], as_json: bool) -> 
         result = run_twins(twins, registry, Path(folder), progress)
     progress.end()
     if as_json:
-        echo_json({**asdict(result), "good": result.good(), "advice": advice(result)})
+        compared = [_comparison_json(pair) for pair in result.compared]
+        echo_json({**asdict(result), "compared": compared, "good": result.good(), "advice": advice(result)})
     else:
         _say(result, advice(result))
     return 0 if result.good() else 1
+
+
+def _comparison_json(pair: SelfComparison) -> dict[str, object]:
+    comparison = pair.comparison
+    found = {**comparison._asdict(), "smallest_detectable": comparison.smallest_detectable}
+    return {**asdict(pair), "comparison": found}
 
 
 def _spread(profile: str | None, overrides: tuple[str, ...], runs: int, as_json: bool) -> int:

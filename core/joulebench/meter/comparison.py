@@ -99,10 +99,9 @@ class CellComparison(NamedTuple):
 
     ``u_log`` is the standard uncertainty of the ratio's logarithm with ``df`` degrees of freedom,
     and ``blocks_u_log`` the part of it that blocks and processes show by themselves: without the
-    assumed spread from start to start and without :func:`widened_by`. ``smallest_detectable`` is
-    the relative difference that would have been seen with a chance of 80 %. ``level`` is the
-    interval's own (raised where ``compared_with`` > 1 cells). A verdict of a difference needs
-    blocks that took turns (``paired``).
+    assumed spread from start to start and without :func:`widened_by`. ``level`` is the interval's
+    own (raised where ``compared_with`` > 1 cells). A verdict of a difference needs blocks that took
+    turns (``paired``).
     """
 
     verdict: Verdict
@@ -110,7 +109,6 @@ class CellComparison(NamedTuple):
     low: float | None
     high: float | None
     p_value: float | None
-    smallest_detectable: float | None
     u_log: float | None
     df: float | None
     n: int
@@ -119,6 +117,14 @@ class CellComparison(NamedTuple):
     compared_with: int = 1
     flags: tuple[str, ...] = ()
     blocks_u_log: float | None = None
+
+    @property
+    def smallest_detectable(self) -> float | None:
+        """The relative difference that would have been seen with a chance of 80 %."""
+        if self.ratio is None or self.u_log is None or self.df is None:
+            return None
+        t = t_quantile(0.5 + self.level / 2, self.df) + t_quantile(POWER, self.df)
+        return math.expm1(t * self.u_log)
 
     @property
     def hidden(self) -> bool:
@@ -250,20 +256,7 @@ def _judged(
     log_ratio: float, u: float, df: float, n: int, level: float, *, paired: bool, flags: tuple[str, ...]
 ) -> CellComparison:
     bare = CellComparison(
-        "cannot_tell",
-        math.exp(log_ratio),
-        None,
-        None,
-        _p_value(log_ratio, u, df),
-        None,
-        u,
-        df,
-        n,
-        level,
-        paired,
-        1,
-        flags,
-        u,
+        "cannot_tell", math.exp(log_ratio), None, None, _p_value(log_ratio, u, df), u, df, n, level, paired, 1, flags, u
     )
     return at_level(bare, level)
 
@@ -282,8 +275,7 @@ def at_level(comparison: CellComparison, level: float) -> CellComparison:
         verdict = ("lower" if high < 1 else "higher") if comparison.paired else "cannot_tell"
     if comparison.blocks_u_log == 0 and comparison.ratio != 1:
         verdict = "cannot_tell"
-    detectable = math.expm1((t + t_quantile(POWER, comparison.df)) * comparison.u_log)
-    return comparison._replace(low=low, high=high, verdict=verdict, level=level, smallest_detectable=detectable)
+    return comparison._replace(low=low, high=high, verdict=verdict, level=level)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -395,4 +387,4 @@ def _few_processes(fewest: int) -> tuple[str, ...]:
 
 
 def _unknown(n: int, level: float, *, paired: bool, flags: tuple[str, ...]) -> CellComparison:
-    return CellComparison("cannot_tell", None, None, None, None, None, None, None, n, level, paired, 1, flags)
+    return CellComparison("cannot_tell", None, None, None, None, None, None, n, level, paired, 1, flags)
