@@ -144,25 +144,25 @@ def test_a_sharded_checkpoint_is_fetched_whole_and_found_again(hub: Hub, tmp_pat
 def test_one_file_is_fetched_alone_and_of_a_split_one_all_parts(hub: Hub, tmp_path: Path) -> None:
     names = [f"q4/m-{number:05d}-of-00002.gguf" for number in (1, 2)]
     hub.files = {**sharded_checkpoint(), **dict.fromkeys(names, b"GGUF"), "other.gguf": b"GGUF"}
-    ref = resolve_model(f"hf:org/name@{COMMIT}:{names[0]}", NOTHING, tmp_path, ("gguf",))
+    ref = resolve_model(f"hf:org/name@{COMMIT}:{names[0]}", NOTHING, tmp_path, {"gguf": "gguf"})
     assert (ref.format, ref.runs_as_it_is, ref.fetched) == ("gguf", True, False)
     path = fetched(ref, print).path
     assert path is not None
     assert [file.name for file in sorted(path.parent.iterdir())] == [Path(name).name for name in names]
-    assert resolve_model(ref.source, NOTHING, tmp_path, ("gguf",)).path == path
+    assert resolve_model(ref.source, NOTHING, tmp_path, {"gguf": "gguf"}).path == path
 
 
 def test_a_graph_comes_with_its_weights_and_the_models_tokenizer(hub: Hub, tmp_path: Path) -> None:
     own = ("onnx/model_q4.onnx", "onnx/model_q4.onnx_data", "config.json", "tokenizer.json", "tokenizer_config.json")
     others = ("onnx/model.onnx", "onnx/model.onnx_data", "model.safetensors", "README.md")
     hub.files = dict.fromkeys((*own, *others), b"{}")
-    ref = resolve_model(f"hf:org/name@{COMMIT}:onnx/model_q4.onnx", NOTHING, tmp_path, ("onnx",))
+    ref = resolve_model(f"hf:org/name@{COMMIT}:onnx/model_q4.onnx", NOTHING, tmp_path, {"onnx": "onnx"})
     path = fetched(ref, print).path
     assert path is not None
     root = path.parent.parent
     assert {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()} == set(own)
     with pytest.raises(ModelError, match="is no file that is run as it is"):
-        resolve_model(f"hf:org/name@{COMMIT}:README.md", NOTHING, tmp_path, ("gguf", "onnx"))
+        resolve_model(f"hf:org/name@{COMMIT}:README.md", NOTHING, tmp_path, {"gguf": "gguf", "onnx": "onnx"})
 
 
 @pytest.mark.parametrize("revision", [COMMIT, "main"])
@@ -243,7 +243,7 @@ def test_a_model_without_safetensors_or_without_the_file_is_refused_and_not_kept
         (f"hf:org/name@{COMMIT}:x.gguf", "no such file"),
     ):
         with pytest.raises(ModelError, match=words):
-            fetched(resolve_model(source, NOTHING, tmp_path, ("gguf",)), print)
+            fetched(resolve_model(source, NOTHING, tmp_path, {"gguf": "gguf"}), print)
     assert list((tmp_path / "cache" / "hub").iterdir()) == []
 
 

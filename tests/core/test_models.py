@@ -110,16 +110,18 @@ def test_a_source_that_means_nothing_is_refused(catalogue: Catalogue, tmp_path: 
 
 
 def test_a_file_of_a_known_format_is_told_by_its_ending_and_a_folder_by_its_files(tmp_path: Path) -> None:
-    nothing, formats = Catalogue({}, {}, {}), ("onnx", "gguf")
+    nothing, formats = Catalogue({}, {}, {}), {"onnx": "onnx", "gguf": "gguf"}
     (tmp_path / "below" / "onnx").mkdir(parents=True)
     (tmp_path / "below" / "onnx" / "m.onnx").write_bytes(b"x" * 7)
     for source, size in (("path:below/onnx/m.onnx", 7), ("path:below", None), ("path:below/onnx", None)):
         ref = resolve_model(source, nothing, tmp_path, formats)
         assert (ref.format, ref.runs_as_it_is, ref.weights_bytes) == ("onnx", True, size)
+    ref = resolve_model("path:below/onnx/m.onnx", nothing, tmp_path, {"onnx": "a-graph"})
+    assert ref.format == "a-graph", "a format may have another name than its files end in"
     with pytest.raises(ModelError, match="no such file"):
         resolve_model("path:absent.onnx", nothing, tmp_path, formats)
     with pytest.raises(ModelError):
-        resolve_model("path:below/onnx/m.onnx", nothing, tmp_path, ("gguf",))
+        resolve_model("path:below/onnx/m.onnx", nothing, tmp_path, {"gguf": "gguf"})
     (tmp_path / "below" / "config.json").write_text("{}", "utf-8")
     (tmp_path / "below" / "model.safetensors.index.json").write_text("{}", "utf-8")
     with pytest.raises(ModelError, match="is damaged"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ from onnx_models import TIED
 
 from joulebench.api import Artifact, BackendSession
 from joulebench.errors import ArtifactError, JoulebenchError, ModelError
+from joulebench.models.catalogue import read_catalogue
+from joulebench.plan.cells import PlannedCell
+from joulebench.plan.planner import make_plan
+from joulebench.profile.reading import parse_profile
+from joulebench.registry.loading import default_registry
 from joulebench_plugins.openvino import devices
 from joulebench_plugins.openvino.backend import OpenVinoBackend
 from joulebench_plugins.openvino.compressing import OpenVinoWeights
@@ -208,6 +214,66 @@ def test_a_model_that_cannot_be_traced_ends_with_a_line(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="takes no cache of transformers' kind"):
         export(tmp_path / "rwkv", tmp_path / "openvino")
     assert "exports causal language models only" in str(OpenVinoExport().supports("BertModel"))
+
+
+# -- a user's own graph -----------------------------------------------------------------------
+
+
+def planned(folder: Path, source: str) -> list[PlannedCell]:
+    registry = default_registry()
+    backends = "[backend.openvino]\n[backend.torch]\n"
+    text = f'version = 1\n[model.own]\nsource = "{source}"\n{backends}[workload.generate]\n'
+    profile = parse_profile(text, "own", folder, (), registry.profile_dirs())
+    folders = registry.profile_dirs()
+    return list(make_plan(profile, registry, read_catalogue(folders), folders).cells)
+
+
+@pytest.mark.parametrize("name", ["own", "own/openvino_model.xml"])
+def test_a_users_own_graph_runs_as_it_is_and_nowhere_else(name: str, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "openvino", tmp_path / "own")
+    cell, other = planned(tmp_path, f"path:{name}")
+    assert (cell.reason, cell.transforms) == (None, ())
+    assert cell.notes == ("as it is on openvino: float32 100.0 %, 32.00 bits per weight, 0.5 MB",)
+    assert "openvino" in str(other.reason)
+    with OpenVinoBackend().open(Artifact("openvino", tmp_path / name, "", 0), "cpu", {"threads": 1}) as session:
+        assert session.context_length == 160
+        assert session.prefill(PROMPT) >= 0
+
+
+def test_a_packed_graph_says_its_bits_and_that_it_is_quantized(tmp_path: Path, folder: Path) -> None:
+    pytest.importorskip("nncf")
+    (tmp_path / "packed").mkdir()
+    settings = OpenVinoWeights().default_settings()
+    OpenVinoWeights().apply(folder / "openvino", tmp_path / "packed", settings)
+    file = OpenVinoExport().describe(tmp_path / "packed")
+    assert file is not None
+    assert (file.quantization, file.beside) == ("int8", None)
+    evidence = OpenVinoWeights().evidence(folder / "openvino", tmp_path / "packed", settings)
+    assert f"{evidence['bits_per_weight']:.2f} bits per weight" in file.numbers
+
+
+def test_graphs_that_are_not_whole_are_refused_by_the_plan(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "openvino", tmp_path / "own")
+    weights = tmp_path / "own" / "openvino_model.bin"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="is truncated: 1,000 bytes"):
+        planned(tmp_path, "path:own")
+    graph = tmp_path / "own" / "openvino_model.xml"
+    graph.write_bytes(graph.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="is no whole graph"):
+        planned(tmp_path, "path:own")
+
+
+@pytest.mark.slow
+def test_a_graph_that_is_no_decoder_is_a_skipped_cell(tmp_path: Path) -> None:
+    from joulebench_plugins.openvino.library import openvino, opset14
+
+    inputs = [opset14.parameter([-1, 8], openvino.Type.f32, name="pixels")]
+    weights = opset14.constant(np.ones((8, 8), np.float32))
+    model = openvino.Model([opset14.matmul(inputs[0], weights, False, False)], inputs, "no decoder")
+    openvino.save_model(model, str(tmp_path / "openvino_model.xml"), compress_to_fp16=False)
+    cell, _ = planned(tmp_path.parent, f"path:{tmp_path.name}")
+    assert "keeps no KV cache: it is no decoder" in str(cell.reason)
 
 
 # -- packed matrices --------------------------------------------------------------------------

@@ -66,6 +66,8 @@ class Converter(Plugin):
     source: ClassVar[str]
     #: Format that it writes.
     target: ClassVar[str]
+    #: How the file that names a model of that format ends (``xml``), if not as the format is called.
+    target_ending: ClassVar[str | None] = None
 
     def supports(self, architecture: str | None) -> str | None:
         """Why a model of this ``config.json`` architecture cannot be converted, or ``None``."""
@@ -82,8 +84,9 @@ class Converter(Plugin):
     def describe(self, source: Path) -> ModelFile | None:
         """What a model of the source format says of itself, read from its header without opening it.
 
-        Asked by the plan, also where the converter is not available: it must be quick and import
-        nothing heavy. Raises :class:`~joulebench.errors.ModelError` for a model that is not whole.
+        A format that no converter reads is asked of the one that writes it. Asked by the plan, also where
+        the converter is not available: it must be quick and import nothing heavy. Raises
+        :class:`~joulebench.errors.ModelError` for a model that is not whole.
         """
         return None
 

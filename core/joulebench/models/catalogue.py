@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from joulebench.models.shapes import ModelDepth, Shape, ShapeSource
 from joulebench.models.store import hash_content, hash_files
 
 CHECKPOINT_FORMAT: Final = "hf"
+_NONE: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +162,11 @@ def _catalogue_text(name: str, entry: Mapping[str, Any]) -> CatalogueText:
     )
 
 
-def resolve_model(source: str, catalogue: Catalogue, folder: Path, formats: Collection[str] = ()) -> ModelRef:
+def resolve_model(source: str, catalogue: Catalogue, folder: Path, formats: Mapping[str, str] = _NONE) -> ModelRef:
     """What a profile's model source means; raises :class:`ModelError` if it means nothing.
 
     ``folder`` is what relative paths start from; ``formats`` are those that files of the user's own may
-    have, named as the files end.
+    have, by how the files end.
     """
     kind, colon, rest = source.partition(":")
     if not colon:
@@ -220,31 +221,31 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _resolve_path(source: str, path: Path, formats: Collection[str]) -> ModelRef:
-    format_ = path.suffix.removeprefix(".")
-    if format_ in formats and not path.is_dir():
+def _resolve_path(source: str, path: Path, formats: Mapping[str, str]) -> ModelRef:
+    ending = path.suffix.removeprefix(".")
+    if ending in formats and not path.is_dir():
         if not path.is_file():
-            raise ModelError("no such file", where=str(path), hint=f"give the path of a file that ends in .{format_}")
-        return ModelRef(source, "path", format_, None, path.stat().st_size, True, path=path)
+            raise ModelError("no such file", where=str(path), hint=f"give the path of a file that ends in .{ending}")
+        return ModelRef(source, "path", formats[ending], None, path.stat().st_size, True, path=path)
     if path.is_dir() and not is_checkpoint(path):
         own = next((name for name in sorted(formats) if _holds(path, name)), None)
         if own is not None:
-            return ModelRef(source, "path", own, None, None, True, path=path)
+            return ModelRef(source, "path", formats[own], None, None, True, path=path)
     facts = inspect_checkpoint(path)
     return ModelRef(source, "path", CHECKPOINT_FORMAT, facts.config, facts.weights_bytes, True, path=path)
 
 
-def _holds(folder: Path, format_: str) -> bool:
-    """Whether files of a format lie in a folder, or below it in one that is named after the format."""
-    return any(any(place.glob(f"*.{format_}")) for place in (folder, folder / format_))
+def _holds(folder: Path, ending: str) -> bool:
+    """Whether files that end so lie in a folder, or below it in one that is named after the ending."""
+    return any(any(place.glob(f"*.{ending}")) for place in (folder, folder / ending))
 
 
-def _resolve_hub(source: str, formats: Collection[str], catalogue: Catalogue) -> ModelRef:
+def _resolve_hub(source: str, formats: Mapping[str, str], catalogue: Catalogue) -> ModelRef:
     model = HubModel.parse(source)
     path = model.path
     if model.file is not None:
-        format_ = Path(model.file).suffix.removeprefix(".")
-        if format_ not in formats:
+        ending = Path(model.file).suffix.removeprefix(".")
+        if ending not in formats:
             raise ModelError(
                 f"'{model.file}' is no file that is run as it is",
                 where=source,
@@ -252,7 +253,7 @@ def _resolve_hub(source: str, formats: Collection[str], catalogue: Catalogue) ->
                 "or leave the file out for the checkpoint in safetensors",
             )
         size_bytes = None if path is None else path.stat().st_size
-        return ModelRef(source, "hub", format_, None, size_bytes, path is not None, path=path)
+        return ModelRef(source, "hub", formats[ending], None, size_bytes, path is not None, path=path)
     if path is None:
         return _expected(source, model.name, catalogue)
     facts = inspect_checkpoint(path)

@@ -21,21 +21,28 @@ MOST: Final = 0.9
 ROOM: Final = 0.75
 
 
-def file_formats(converters: Iterable[Converter]) -> frozenset[str]:
-    """Formats of models that a user may have as files: what converters read or write but checkpoints."""
-    known = {format_ for converter in converters for format_ in (converter.source, converter.target)}
-    return frozenset(known - {CHECKPOINT_FORMAT})
+def file_formats(converters: Iterable[Converter]) -> dict[str, str]:
+    """Formats of models that a user may have as files, by their ending: what converters read or write but checkpoints.
+
+    Files end in the format's name unless a converter that writes it says otherwise.
+    """
+    known = tuple(converters)
+    endings = {format_: format_ for converter in known for format_ in (converter.source, converter.target)}
+    endings |= {converter.target: converter.target_ending for converter in known if converter.target_ending is not None}
+    return {ending: format_ for format_, ending in endings.items() if format_ != CHECKPOINT_FORMAT}
 
 
 def described(converters: Sequence[Converter], ref: ModelRef) -> ModelRef:
-    """The model with what its own file says of itself, by the first converter that reads its format.
+    """The model with what its own file says of itself, by the first converter that reads its format, or writes it.
 
     Raises :class:`~joulebench.errors.ModelError` for a model that is not whole.
     """
     path = ref.path
     if path is None or not ref.runs_as_it_is:
         return ref
-    answers = (converter.describe(path) for converter in converters if converter.source == ref.format)
+    readers = [converter for converter in converters if converter.source == ref.format]
+    writers = [converter for converter in converters if converter.target == ref.format]
+    answers = (converter.describe(path) for converter in (*readers, *writers))
     file = next((file for file in answers if file is not None), None)
     return ref if file is None else replace(ref, file=file, config=file.config, weights_bytes=file.size_bytes)
 

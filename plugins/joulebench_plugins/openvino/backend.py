@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from joulebench.api import (
     Artifact,
@@ -15,7 +16,7 @@ from joulebench.api import (
     distribution_versions,
     require_modules,
 )
-from joulebench.backendkit import thread_count
+from joulebench.backendkit import asked_elsewhere, thread_count
 from joulebench_plugins.openvino.devices import library_devices
 from joulebench_plugins.openvino.numbertypes import LIBRARY
 
@@ -72,6 +73,17 @@ class OpenVinoBackend(Backend):
     def devices(self) -> tuple[Device, ...]:
         """Those that the library finds here: ``cpu``, ``gpu`` (or ``gpu.0`` …), ``npu``."""
         return library_devices()
+
+    def check_file(self, model: Path) -> str | None:
+        """Asked of the library, in another process: whether it reads the graph, and the graph is a decoder."""
+        answer = asked_elsewhere(
+            "import json; from joulebench_plugins.openvino.loading import file_fault; "
+            f"print(json.dumps(file_fault({str(model)!r})))"
+        )
+        if not isinstance(answer, dict):
+            return "OpenVINO ended, or took longer than a minute, when it looked at the graph"
+        fault = answer.get("fault")
+        return None if fault is None else str(fault)
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """No thread of tokenizers beside the runtime's own."""

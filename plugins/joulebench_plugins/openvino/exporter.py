@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from joulebench.api import Availability, Converter, Settings
+from joulebench.api import Availability, Converter, ModelFile, Settings
+from joulebench_plugins.openvino.irfolder import ENDING, describe
 from joulebench_plugins.shared.exporters.support import causal_fault, exporter_availability, exporter_versions
 
 
@@ -20,6 +21,7 @@ class OpenVinoExport(Converter):
     summary = "checkpoint of a causal model to a stateful OpenVINO graph, float32"
     source = "hf"
     target = "openvino"
+    target_ending = ENDING
 
     def available(self) -> Availability:
         """Needs openvino, torch, and a transformers that has the exporter."""
@@ -32,6 +34,10 @@ class OpenVinoExport(Converter):
     def supports(self, architecture: str | None) -> str | None:
         """Only causal models; whether one can be traced is seen when it is."""
         return causal_fault(architecture)
+
+    def describe(self, source: Path) -> ModelFile | None:
+        """What a user's own graph says of itself."""
+        return describe(source)
 
     def convert(self, source: Path, output: Path, settings: Settings) -> None:
         """Write ``openvino_model.xml``, its weights and the checkpoint's ``config.json``.

@@ -18,19 +18,28 @@ from joulebench_plugins.openvino.session import OpenVinoSession
 _ACTIVATION_GROUPS: Final = {"float32": "0", "int8": "32"}
 
 
-def open_session(folder: Path, device: str, settings: Settings) -> OpenVinoSession:
-    """A session on the graph in ``folder``; raises ModelError if it is unfit."""
+def open_session(path: Path, device: str, settings: Settings) -> OpenVinoSession:
+    """A session on a graph, or on the one in a folder; raises ModelError if it is unfit."""
     core = openvino.Core()
     name = device.upper()
     if name.partition(".")[0] not in {known.partition(".")[0] for known in core.available_devices}:
         raise UnavailableError(f"OpenVINO finds no device '{device}' here: {', '.join(core.available_devices)}")
-    file = graph_file(folder)
+    file = graph_file(path)
     model = read_graph(core, file)
-    config = read_configuration(folder)
+    config = read_configuration(file)
     head = keep_positions(model)
     inventory = take_inventory(model, head)
     compiled = _compiled(core, model, name, settings, file)
     return OpenVinoSession(compiled, inventory, context=context_of(config), settings=settings)
+
+
+def file_fault(path: str) -> dict[str, str | None]:
+    """Why a user's own graph cannot be opened, under ``fault``; ``None`` where it can."""
+    try:
+        read_graph(openvino.Core(), graph_file(Path(path)))
+    except ModelError as error:
+        return {"fault": error.what if error.hint is None else f"{error.what} ({error.hint})"}
+    return {"fault": None}
 
 
 def read_graph(core: Any, file: Path) -> Any:
