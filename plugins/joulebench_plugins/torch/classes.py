@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ _MASKED: Final = "MODEL_FOR_MASKED_LM_MAPPING_NAMES"
 #: Models of text and images, whose text part the causal class is.
 _COMPOSITE: Final = ("MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES")
 _BASE: Final = "MODEL_MAPPING_NAMES"
+_NAMES: Final = (_CAUSAL, _MASKED, _BASE)
+#: A list of pairs at the top level of that file.
+_TAKEN_IN: Final = re.compile(r"^\s*\*list\(.*\),$", re.MULTILINE)
+_LIST: Final = re.compile(r"^(\w+) = OrderedDict\(\n(.*?)^\)", re.MULTILINE | re.DOTALL)
 #: Classes of the list of masked models that are encoders; beside them are those of encoders and decoders.
 _FILLS_GAPS: Final = ("ForMaskedLM", "WithLMHeadModel")
 #: Keys that make decoders of them.
@@ -41,31 +46,19 @@ def model_lists() -> ModelLists | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     try:
-        tree = ast.parse(Path(spec.submodule_search_locations[0], *_FILE).read_text(encoding="utf-8"))
-    except (OSError, SyntaxError):
+        text = Path(spec.submodule_search_locations[0], *_FILE).read_text(encoding="utf-8")
+        # Only these lists, without those that they take in: a syntax tree of the whole file takes 13 MiB.
+        lists = {
+            name: dict(ast.literal_eval(_TAKEN_IN.sub("", pairs)))
+            for name, pairs in _LIST.findall(text)
+            if name in (*_NAMES, *_COMPOSITE)
+        }
+    except (OSError, ValueError, TypeError, SyntaxError):
         return None
-    lists = {
-        target.id: _pairs(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
     if not lists.get(_CAUSAL):
         return None
     composite = frozenset(name for key in _COMPOSITE for name in lists.get(key, {}).values())
     return ModelLists(lists[_CAUSAL], lists.get(_MASKED, {}), composite, lists.get(_BASE, {}))
-
-
-def _pairs(value: ast.expr) -> dict[str, str]:
-    """The pairs of texts in ``OrderedDict([(…, …), …])``."""
-    pairs: dict[str, str] = {}
-    for node in ast.walk(value):
-        if isinstance(node, ast.Tuple) and len(node.elts) == 2:
-            texts = [part.value for part in node.elts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-            if len(texts) == 2:
-                pairs.setdefault(*texts)
-    return pairs
 
 
 def is_encoder(config: Mapping[str, object]) -> bool:
