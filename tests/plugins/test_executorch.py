@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx_models import TIED, generated, torch_generated, torch_model, write_checkpoint
+from llama_models import generated, torch_generated, torch_model, write_checkpoint
+from onnx_models import TIED
 
 from joulebench.api import Artifact, BackendSession
 from joulebench.errors import JoulebenchError, ModelError
