@@ -57,6 +57,13 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert held / count == pytest.approx(0.95, abs=0.015)
 
 
+def test_no_interval_says_that_layers_cost_less_than_nothing() -> None:
+    line = extrapolated(Bounded(5, 3, 7), Bounded(5.1, 4, 7), (8, 16), 96)
+    assert line is not None
+    assert (line.whole.low, line.layer.low) == (4, 0)
+    assert (line.whole.high or 0) > 7
+
+
 def test_uneven_intervals_stay_uneven_and_change_sides_with_the_weight() -> None:
     line = extrapolated(Bounded(5, 4, 5), Bounded(9, 9, 9), (8, 16), 24, model_error=0.0)
     assert line is not None

@@ -10,7 +10,8 @@ distances of each bound from its mean, times the weight, add up in quadrature. T
 independent; where they took turns and drifted alike, their errors cancel in part and the interval is wider
 than need be. That y is a straight line is a model as well: caches and memory behave otherwise when a model
 is larger. Its error is stated as a share of what was added beyond the deeper measurement and goes into the
-interval in quadrature.
+interval in quadrature. No layer costs less than nothing, so neither does an interval say so: the whole is no
+less than the lower bound of the deeper measurement.
 
 All functions are pure.
 """
@@ -18,7 +19,7 @@ All functions are pure.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 #: Half-width at 95 % of the model's error, as a share of what lies beyond the deeper measurement.
@@ -64,7 +65,14 @@ def extrapolated(
     beyond = (whole - more) * slope
     value = deep.value + beyond
     layer = _sum((-1 / (more - few), shallow), (1 / (more - few), deep), 0.0)
-    return Line(_sum((1 - weight, shallow), (weight, deep), model_error * beyond, value), layer, value - whole * slope)
+    total = _sum((1 - weight, shallow), (weight, deep), model_error * beyond, value)
+    return Line(_at_least(total, deep.low), _at_least(layer, 0.0), value - whole * slope)
+
+
+def _at_least(bounded: Bounded, least: float | None) -> Bounded:
+    if bounded.low is None or least is None:
+        return bounded
+    return replace(bounded, low=max(bounded.low, least))
 
 
 def _sum(
