@@ -29,8 +29,10 @@ from joulebench.profile.reading import parse_profile
 from joulebench.registry.loading import default_registry
 from joulebench_plugins.gguf.oldernames import completed, unlike_fault, with_older_names
 from joulebench_plugins.gguf.upstream import ENVIRONMENT, GgufConvert, registered_architectures
-from joulebench_plugins.llamacpp import installed
+from joulebench_plugins.llamacpp import installed, quantizer
 from joulebench_plugins.llamacpp.backend import LlamaCppBackend
+from joulebench_plugins.llamacpp.loading import load_binding
+from joulebench_plugins.llamacpp.log import LibraryLog
 from joulebench_plugins.llamacpp.quantizing import GgufQuantize
 from joulebench_plugins.quantization.techniques import QuantizeRtn
 from joulebench_plugins.shared.tensors.gguf import read_model
@@ -301,6 +303,35 @@ def test_llama_cpp_s_own_types_are_made_of_a_file_of_every_kind(environment: Con
         with opened(tmp_path / f"{name}-q8") as session:
             tokens = [session.prefill(PROMPT), *(session.step() for _ in range(NEW - 1))]
             assert all(0 <= token < VOCABULARY for token in tokens), name
+
+
+@pytest.mark.slow
+def test_importance_of_experts_is_what_hooks_in_transformers_measure(
+    environment: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, model = tiny("qwen3_moe", tmp_path / "hf")
+    environment((folder, tmp_path / "gguf"))
+    file, text, log = tmp_path / "gguf" / "model.gguf", tmp_path / "text", LibraryLog()
+    text.write_text("text", encoding="utf-8")
+    stretch = [(7 * place * place + 3) % VOCABULARY for place in range(32)]
+    monkeypatch.setattr(quantizer, "_ids", lambda *_: stretch)  # the file has no vocabulary
+    settings = {**GgufQuantize().default_settings(), "calibration": str(text), "sequences": 1, "length": 32}
+    settings |= {"type": "q4_0", "imatrix": True}
+    importance = quantizer.measure_importance(load_binding(log), log, file, read_model(file).tensors, settings)
+    inputs: list[Any] = []
+    model.model.layers[0].mlp.register_forward_pre_hook(lambda _, given: inputs.append(given[0][0]))
+    chosen: list[Any] = []
+    model.model.layers[0].mlp.gate.register_forward_hook(lambda _, __, out: chosen.append(out[-1]))
+    with torch.no_grad():
+        model(torch.tensor([stretch]), use_cache=False)
+    squares = inputs[0].double().square()
+    means = importance.means["blk.0.ffn_up_exps.weight"].reshape(EXPERTS["num_experts"], -1)
+    for expert, of_expert in enumerate(means):
+        tokens = (chosen[0] == expert).any(-1)
+        assert of_expert == pytest.approx(squares[tokens].mean(0).numpy(), rel=1e-3), expert
+    (tmp_path / "q4").mkdir()
+    quantizer.quantize_file(file, tmp_path / "q4" / "model.gguf", settings)
+    assert read_model(tmp_path / "q4" / "model.gguf").values["quantize.imatrix.entries_count"] == len(importance.means)
 
 
 @pytest.mark.slow

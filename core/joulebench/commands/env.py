@@ -113,7 +113,8 @@ def _size(size_bytes: int | None) -> str:
 def create_environment(name: str, python: str | None, pip_arguments: tuple[str, ...]) -> None:
     """Make the environment NAME: a venv in the user's cache, filled once by your own pip.
 
-    joulebench is installed into it as it is installed here. An existing environment of that name
+    joulebench is installed into it as it is installed here, or shared with it where the plugins ask
+    for that. An existing environment of that name
     is replaced once the new one is complete. Arguments after -- are passed to 'pip install', such
     as the index of a CPU-only build.
     """

@@ -27,7 +27,7 @@ _NAMES: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 def matrix_type(tensors: Sequence[GgufTensor]) -> str:
     """Types of the matrices, in alphabetical order: ``float32`` if all of them are."""
-    kinds = {_NAMES.get(tensor.type, tensor.type) for tensor in tensors if _is_matrix(tensor)}
+    kinds = {_NAMES.get(tensor.type, tensor.type) for tensor in tensors if is_matrix(tensor)}
     return ",".join(sorted(kinds))
 
 
@@ -42,7 +42,7 @@ def compute_facts(tensors: Sequence[GgufTensor], allocated: Allocations, device:
         {
             tensor.type
             for tensor in tensors
-            if _is_matrix(tensor) and tensor.name not in _LOOKED_UP and (tied or tensor.name != _EMBEDDING)
+            if is_matrix(tensor) and tensor.name not in _LOOKED_UP and (tied or tensor.name != _EMBEDDING)
         }
     )
     inputs = input_types(kinds) if device == "cpu" else None
@@ -77,7 +77,7 @@ def traffic_of(model: GgufModel, allocated: Allocations) -> Traffic:
             continue
         part = share if _EXPERTS in tensor.name else Fraction(1)
         size += part * tensor.size_bytes
-        if _is_matrix(tensor):
+        if is_matrix(tensor):
             operations += part * 2 * tensor.count
         if tensor.name == head:
             head_operations = 2 * tensor.count
@@ -105,9 +105,7 @@ def kv_position_bytes(tensors: Sequence[GgufTensor], allocated: Allocations) -> 
     kinds = (allocated.kv_type_k, allocated.kv_type_v)
     if allocated.kv_cells is None or any(kind not in TYPES for kind in kinds):
         return None
-    rows = {
-        tensor.name: tensor.sizes[1] for tensor in tensors if tensor.name.endswith(".weight") and _is_matrix(tensor)
-    }
+    rows = {tensor.name: tensor.sizes[1] for tensor in tensors if tensor.name.endswith(".weight") and is_matrix(tensor)}
     widths = [_cached_widths(rows, tensor) for tensor in tensors if _OUTPUT in tensor.name]
     layers = [width for width in widths if width is not None]
     if len(layers) != allocated.kv_layers:
@@ -147,7 +145,8 @@ def kv_allocated_bytes(position_bytes: int | None, allocated: Allocations) -> in
     return counted if abs(counted - printed) <= PRINTED_BYTES else printed
 
 
-def _is_matrix(tensor: GgufTensor) -> bool:
+def is_matrix(tensor: GgufTensor) -> bool:
+    """Whether it is a matrix, or a layer's experts: matrices one behind the other."""
     if _EXPERTS in tensor.name:
         return len(tensor.sizes) == 3
     return len(tensor.sizes) == 2

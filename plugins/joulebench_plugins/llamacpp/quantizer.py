@@ -11,6 +11,7 @@ from joulebench.api import Settings
 from joulebench.backendkit import allowed_cores
 from joulebench.errors import ArtifactError, ModelError
 from joulebench_plugins.llamacpp.binding import Binding, ContextOptions, Importance, ModelOptions, QuantizeOptions
+from joulebench_plugins.llamacpp.counting import is_matrix
 from joulebench_plugins.llamacpp.filetypes import FILE_TYPES
 from joulebench_plugins.llamacpp.importance import ProductInputs
 from joulebench_plugins.llamacpp.loading import load_binding
@@ -53,7 +54,7 @@ def measure_importance(
     """
     length, sequences = int(settings["length"]), int(settings["sequences"])
     seen = ProductInputs(
-        {tensor.name: tensor.sizes for tensor in tensors if tensor.name.startswith("blk.") and len(tensor.sizes) == 2}
+        {tensor.name: tensor.sizes for tensor in tensors if tensor.name.startswith("blk.") and is_matrix(tensor)}
     )
     decoder = binding.open(
         str(file),
