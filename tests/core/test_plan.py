@@ -366,6 +366,12 @@ def test_a_name_that_is_taken_gets_a_number() -> None:
     assert taken == ["prune", "prune #2", "prune #3"]
 
 
+def test_a_device_that_nobody_knows_is_in_no_label() -> None:
+    absent = backend("absent", devices=(), missing=Availability.no("not installed: liba"))
+    cells = plan_of("[backend.a]\n[backend.absent]\n[workload.work]\n", A, absent).cells
+    assert [(cell.label, cell.device) for cell in cells] == [("a work", "cpu"), ("absent work", "any")]
+
+
 def test_long_paths_are_short_in_labels_and_still_told_apart() -> None:
     (cell,) = plan_of(BASE, A).cells
     paths = [f"/{'deep/' * 30}{folder}/prompts.jsonl" for folder in ("x", "y")]

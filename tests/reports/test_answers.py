@@ -161,3 +161,10 @@ def test_of_many_answers_the_first_are_shown_and_the_rest_counted(tmp_path: Path
     answer = text.partition("Answer\n")[2].partition("\n\nCells")[0]
     assert answer.count("least energy:") == 4
     assert "10 more answers" in answer
+
+
+def test_a_mark_at_the_end_of_a_sentence_needs_no_full_stop_of_its_own(tmp_path: Path) -> None:
+    cell = Cell("a", "a", blocks=4, block_flags={place: ["contended"] for place in range(4)}, samples=False)
+    text = TerminalRenderer().render(Session(make_session.write(tmp_path / "s", [cell])), {"width": 200})
+    assert "J/token est. Not to be used" in text
+    assert ".." not in text.partition("Answer")[2].partition("Cells")[0]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
 from joulebench.api import Settings
 from joulebench.environments.python import OtherPython
 from joulebench.models.catalogue import ModelRef
 from joulebench.models.making import Transform
 from joulebench.models.shapes import ModelDepth
+
+#: The device of a backend that is not installed, so that nobody knows what it offers.
+ANY_DEVICE: Final = "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
-from joulebench.plan.cells import PlannedCell
+from joulebench.plan.cells import ANY_DEVICE, PlannedCell
 
 #: Longest part of an id that is taken from the label; a folder's name may have 255 bytes.
 _SLUG_LENGTH: Final = 60
@@ -56,7 +56,7 @@ def _settings(cell: PlannedCell) -> dict[tuple[str, str, str], object]:
 
 def _varying_axes(axes: Sequence[dict[str, str]]) -> set[str]:
     names = ("model", "technique", "device")
-    varying = {name for name in names if len({axis[name] for axis in axes}) > 1}
+    varying = {name for name in names if len({axis[name] for axis in axes} - {ANY_DEVICE}) > 1}
     return varying | {"backend", "workload"}
 
 

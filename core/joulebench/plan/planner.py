@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from joulebench.api import Converter, Plugin, RuntimeTechnique, Settings, Technique
 from joulebench.environments.asking import Interpreters, Place
@@ -18,7 +18,7 @@ from joulebench.environments.python import OtherPython
 from joulebench.errors import ModelError, ProfileError, UnknownPluginError
 from joulebench.models.catalogue import CHECKPOINT_FORMAT, Catalogue, ModelRef, resolve_model, shape_of
 from joulebench.models.making import Transform
-from joulebench.plan.cells import Plan, PlannedCell, PlannedReference, PreparedSession, RuntimeStep
+from joulebench.plan.cells import ANY_DEVICE, Plan, PlannedCell, PlannedReference, PreparedSession, RuntimeStep
 from joulebench.plan.checks import (
     SkipCellError,
     check_backend,
@@ -51,9 +51,6 @@ from joulebench.plan.timing import PlanningTime
 from joulebench.profile.reading import Chain, Choice, Profile, Step
 from joulebench.profile.values import complete, readable_file
 from joulebench.registry.loading import Registry
-
-#: Stands for the device of a backend that cannot say its devices, since it is not available.
-_ANY_DEVICE: Final = "any"
 
 _P = TypeVar("_P", bound=Plugin)
 
@@ -137,7 +134,7 @@ class _Planner:
             backend = self._named(self._registry.backend, choice.plugin, "backend", choice)
             with self._time.doing(f"backend '{choice.label}'"):
                 place = self._placing.backend(choice, backend)
-            devices = choice.devices or place.devices or (_ANY_DEVICE,)
+            devices = choice.devices or place.devices or (ANY_DEVICE,)
             self._backends.extend(backend_variants(profile, choice, backend, devices, place))
         workloads: list[WorkloadVariant] = []
         for choice in profile.workloads:

@@ -74,7 +74,7 @@ def pick_text(pick: Pick, *, alone: bool) -> str:
     if alone and pick.shown:
         return text
     if alone:
-        return f"{text}. Not to be used; run again with {pick.cure}"
+        return f"{text.removesuffix('.')}. Not to be used; run again with {pick.cure}"
     text += f" – {pick.saving}"
     if not pick.shown:
         why = f"Not decided: {_names(pick.undecided)} may be better" if pick.undecided else "Not to be used"
