@@ -139,7 +139,7 @@ def walk(decoder: Decoder, sequences: Sequence[Sequence[int]], read: Read, where
     largest = max(max(sequence) for sequence in sequences)
     if largest >= len(table):
         raise ModelError(f"its tokenizer gives the id {largest}; the embedding has {len(table)} rows", where=where)
-    decoder.fill_outside(read)
+    decoder.fill_outside(read, set().union(*sequences))
     seen: set[int] = set()
     try:
         with Forwards(decoder.model.base_model, decoder.blocks, sequences) as forwards:

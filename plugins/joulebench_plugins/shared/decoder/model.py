@@ -111,14 +111,18 @@ class Decoder:
             if parameter.is_meta:
                 self._set(name, read(self.required(tied.get(name, name))))
 
-    def fill_outside(self, read: Read) -> None:
-        """Fill what the blocks need to be reached: everything before them, and no output head."""
-        head = self.model.get_output_embeddings()
+    def fill_outside(self, read: Read, ids: Iterable[int]) -> None:
+        """Fill what the blocks need to be reached by these token ids: no output head, and no other rows of tables."""
+        head, used = self.model.get_output_embeddings(), torch.tensor(sorted(ids))
+        rows = len(self.model.get_input_embeddings().weight)
         for origin in self._origins:
             owner, _, _ = origin.parameter.rpartition(".")
-            if not origin.parameter.startswith(self.block_prefix) and self.model.get_submodule(owner) is not head:
-                for name, value in origin.parameters(self.model, read).items():
-                    self._set(name, value)
+            module = self.model.get_submodule(owner)
+            if origin.parameter.startswith(self.block_prefix) or module is head:
+                continue
+            for name, value in origin.parameters(self.model, read).items():
+                table = isinstance(module, torch.nn.Embedding) and len(value) == rows
+                self._set(name, _with_rows(value, used) if table else value)
 
     def empty(self, prefix: str) -> None:
         """Free the numbers of parameters whose names begin with ``prefix``."""
@@ -203,6 +207,13 @@ class Decoder:
         leaf = module.rpartition(".")[2]
         counts = {value for key, value in self.model.config.to_dict().items() if "expert" in key}
         return not (leaf in _ROUTERS and owner.weight.shape[0] in counts)
+
+
+def _with_rows(table: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
+    """The table in float32, of which only the used rows have numbers, and memory."""
+    sparse = torch.empty(table.shape, dtype=torch.float32)
+    sparse[used] = table[used].float()
+    return sparse
 
 
 def _empty_model(folder: Path) -> Any:
