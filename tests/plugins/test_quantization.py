@@ -360,8 +360,8 @@ def test_weights_that_are_pruned_afterwards_have_no_integers_any_more(source: Pa
         (
             QuantizeAwq,
             {},
-            {"model_type": "mpt"},
-            "norms that feed its matrices are not known .* 'mpt', only for bloom,",
+            {"model_type": "rwkv"},
+            "norms that feed its matrices are not known .* 'rwkv', only for arcee,",
         ),
         (QuantizeSmoothQuant, {}, {"model_type": "olmo2"}, "no norm with weights feeds .* 'olmo2'"),
         (QuantizeRotate, {}, {"model_type": "gpt2"}, "cannot rotate models of type 'gpt2': its norms subtract a mean"),
