@@ -17,7 +17,7 @@ from matrix_plugins import backend, plan_of, registry_of, technique, workload
 
 from joulebench.api import Availability, Environment, RuntimeTechnique, Workload
 from joulebench.environments.asking import Interpreters, named_python
-from joulebench.environments.python import OtherPython, environ_for
+from joulebench.environments.python import OtherPython, environ_for, package_folders
 from joulebench.environments.source import pip_arguments
 from joulebench.environments.store import Environments, needed_environments
 from joulebench.errors import InterpreterError, PluginError, ProfileError
@@ -98,6 +98,19 @@ def test_an_environment_is_usable_when_its_record_and_its_interpreter_are_there(
     folder = finished(tmp_path, "own", WANTED.requirements)
     assert store.fault(WANTED) is None
     assert store.python_of("own") == OtherPython(str(folder / "bin" / "python"), "own")
+
+
+def test_an_environment_that_inherits_belongs_to_this_installation_whatever_its_version(
+    tmp_path: Path, store: Environments
+) -> None:
+    inheriting = replace(WANTED, inherits=True)
+    folders = list(package_folders())
+    finished(tmp_path, "own", WANTED.requirements, joulebench="0.0.7", inherits=folders)
+    assert store.fault(inheriting) is None
+    assert store.fault(WANTED) == "was made for another installation of joulebench"
+    store.remove("own")
+    finished(tmp_path, "own", WANTED.requirements, inherits=["/elsewhere/site-packages"])
+    assert store.fault(inheriting) == "was made for another installation of joulebench"
 
 
 def test_a_folder_without_a_record_is_half_made(store: Environments) -> None:

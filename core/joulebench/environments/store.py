@@ -151,7 +151,8 @@ class Environments:
             return f"was made for other requirements ({', '.join(record.requirements)})"
         if record.inherits != (package_folders() if environment.inherits else ()):
             return "was made for another installation of joulebench"
-        if record.joulebench != __version__:
+        # What is inherited is of the version that is here.
+        if record.joulebench != __version__ and not environment.inherits:
             return f"has joulebench {record.joulebench}, and this is {__version__}"
         if not Path(self.python_of(environment.name).path).exists():
             return "has lost its interpreter"
