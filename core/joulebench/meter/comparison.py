@@ -84,6 +84,20 @@ class CellBlocks:
         processes = None if self.processes is None else len(set(self.processes))
         return LogMean(log, spread.u, spread.df, len(self.energies), processes)
 
+    def scatter_within(self, processes: Sequence[int] | None) -> float:
+        """Sum of the squared residuals within processes; within its own it is computed once."""
+        if self.processes == processes:
+            return self._scatter_within_own
+        return _within(self._residuals, processes)
+
+    @cached_property
+    def _scatter_within_own(self) -> float:
+        return _within(self._residuals, self.processes)
+
+    @property
+    def _residuals(self) -> Sequence[float]:
+        return [] if self.log_ratio is None else self.log_ratio[1]
+
     @cached_property
     def starts_of_rounds(self) -> dict[int, list[float]]:
         """When the blocks of each round began."""
@@ -191,7 +205,7 @@ def compare(
     processes = _processes_of_pairs(candidate, baseline)
     fewest = min(first.processes or 1, second.processes or 1)
     differences = [a - b for a, b in zip(ours[1], theirs[1], strict=True)]
-    if fewest >= PROCESSES_AS_UNITS and not _drift_dominates(ours[1], theirs[1], processes):
+    if fewest >= PROCESSES_AS_UNITS and not _drift_dominates(candidate, baseline, differences, processes):
         u, df = _welch(first, second)
     else:
         spread = _spread(differences, processes)
@@ -327,11 +341,12 @@ def _by_round(cell: CellBlocks, rounds: Sequence[int]) -> CellBlocks:
     )
 
 
-def _drift_dominates(ours: Sequence[float], theirs: Sequence[float], processes: Sequence[int] | None) -> bool:
+def _drift_dominates(
+    candidate: CellBlocks, baseline: CellBlocks, differences: Sequence[float], processes: Sequence[int] | None
+) -> bool:
     """Whether blocks of one round vary together, within processes, by more than they do alone."""
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    common = _within(differences, processes)
-    return common < _OWN_SHARE * (_within(ours, processes) + _within(theirs, processes))
+    alone = sum(cell.scatter_within(processes) for cell in (candidate, baseline))
+    return _within(differences, processes) < _OWN_SHARE * alone
 
 
 def _within(values: Sequence[float], processes: Sequence[int] | None) -> float:
