@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +149,29 @@ def test_a_model_without_keys_and_values_has_none_to_compress() -> None:
 
 def test_heads_that_the_types_do_not_divide_are_refused() -> None:
     assert "multiple of 32" in (LlamaCppBackend().check("cpu", {"kv_bits": 4}, {"head_dim": 48}) or "")
+
+
+MISTRAL = {"architectures": ["MistralForCausalLM"], "sliding_window": 4096, "max_position_embeddings": 32768}
+QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 64}
+
+
+@pytest.mark.parametrize(
+    ("config", "context_tokens", "refused"),
+    [
+        (MISTRAL, 2048, False),
+        (MISTRAL, 8192, True),
+        ({**MISTRAL, "max_position_embeddings": 4096}, 8192, False),
+        ({**MISTRAL, "sliding_window": None}, 8192, False),
+        (QWEN2, 2048, False),
+        ({**QWEN2, "use_sliding_window": True}, 2048, True),
+        ({"architectures": ["Gemma2ForCausalLM"], "sliding_window": 64}, 2048, False),
+        ({"architectures": ["Phi3ForCausalLM"], "sliding_window": 2047}, 2048, False),
+    ],
+)
+def test_a_window_that_llama_cpp_does_not_compute_is_refused_beyond_it(
+    config: Mapping[str, object], context_tokens: int, refused: bool
+) -> None:
+    reason = LlamaCppBackend().check("cpu", {"context_tokens": context_tokens}, config)
+    assert (reason is not None) is refused
+    if reason is not None:
+        assert f"set context_tokens to {config['sliding_window']}" in reason

@@ -9,6 +9,7 @@ from joulebench.api import Artifact, Availability, Backend, BackendSession, Devi
 from joulebench.backendkit import asked_elsewhere, cpu_device
 from joulebench_plugins.llamacpp.installed import DISTRIBUTIONS, gpu_devices, installed_binding
 from joulebench_plugins.llamacpp.kvwindow import PositionWindow
+from joulebench_plugins.llamacpp.modelwindow import window_fault
 from joulebench_plugins.llamacpp.settings import KV_TYPES, OPTIONS, complete
 from joulebench_plugins.shared.tensors.gguf import gguf_in
 
@@ -52,6 +53,8 @@ class LlamaCppBackend(Backend):
             return fault
         if (window is not None or settings.get("kv_bits") is not None) and _without_attention(config):
             return "the model's layers are recurrent: there are no keys and values to quantize or to leave out"
+        if fault := window_fault(config, int(full["context_tokens"])):
+            return fault
         size = _head_size(config)
         for key in ("kv_type_k", "kv_type_v"):
             block = KV_TYPES[str(full[key])]
