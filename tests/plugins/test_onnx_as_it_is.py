@@ -198,6 +198,21 @@ def test_a_branch_makes_traffic_unknown_and_says_so(tmp_path: Path) -> None:
             assert session.facts()["uncounted"] == "the graph has branches, loops or functions"
 
 
+def test_experts_that_are_chosen_make_traffic_unknown_and_say_so(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    file = write_toy(tmp_path / "model.onnx")
+    model = onnx.load(str(file))
+    model.graph.node.append(helper.make_node("TopK", ["hidden", "one"], ["scores", "experts"]))
+    model.graph.output.append(helper.make_tensor_value_info("experts", onnx.TensorProto.INT64, None))
+    file.write_bytes(model.SerializeToString())
+    for folder, format_ in ((file, "onnx"), (to_ort(file, tmp_path / "ort"), "ort")):
+        with opened(folder, format_) as session:
+            assert session.traffic().operations is None
+            assert session.facts()["uncounted"] == "experts are chosen by TopK"
+
+
 # -- names -------------------------------------------------------------------------------------
 
 

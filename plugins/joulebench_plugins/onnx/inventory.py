@@ -27,6 +27,8 @@ INT8_PRODUCTS: Final = frozenset({"MatMulInteger", "MatMulIntegerToFloat", "Dyna
 #: A product with a matrix of few bits, and the look-up in such a table; both state their bits.
 N_BITS_PRODUCT: Final = "MatMulNBits"
 N_BITS_LOOKUP: Final = "GatherBlockQuantized"
+#: What chooses the experts of a token, whose weights alone it reads.
+ROUTERS: Final = frozenset({"TopK", "MoE", "QMoE"})
 #: Inputs of GroupQueryAttention that it looks one row up in: cosines and sines.
 _ROTATION_INPUTS: Final = (7, 8)
 #: A tensor of less than this part of all bytes does not matter, however it is read.
@@ -75,6 +77,8 @@ class Inventory:
         """Why traffic and operations of a token are not known from the file, or ``None``."""
         if any(node.inner for node in self.nodes):
             return "the graph has branches, loops or functions"
+        if routers := sorted({node.operator for node in self.nodes} & ROUTERS):
+            return f"experts are chosen by {', '.join(routers)}"
         least = self.weights_bytes // _UNCOUNTED_SHARE
         # One row of numbers is read whole by whatever reads it.
         large = {name for name, tensor in self.tensors.items() if tensor.size_bytes > least and len(tensor.shape) > 1}
