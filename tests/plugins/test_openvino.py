@@ -338,3 +338,36 @@ def test_the_library_answers_for_its_devices_without_sending_reports_of_use() ->
     quiet = "import sys, joulebench_plugins.openvino.library; print(sys.modules['openvino_telemetry'])"
     done = subprocess.run([sys.executable, "-c", quiet], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "None"
+
+
+@pytest.mark.slow
+def test_a_hybrid_with_recurrent_states_reads_prompts_in_pieces_and_says_the_same(tmp_path: Path) -> None:
+    """Its states are computed by chunks, of which the traced graph has one."""
+    import torch
+    from transformers import GraniteMoeHybridConfig, GraniteMoeHybridForCausalLM
+
+    shape = {key: TIED[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads")}
+    torch.manual_seed(5)
+    config = GraniteMoeHybridConfig(
+        **shape,
+        num_hidden_layers=2,
+        num_key_value_heads=2,
+        layer_types=["mamba", "attention"],
+        mamba_n_heads=8,
+        mamba_d_head=16,
+        mamba_d_state=16,
+        mamba_n_groups=1,
+        mamba_chunk_size=32,
+        num_local_experts=0,
+        shared_intermediate_size=96,
+        initializer_range=0.1,
+        position_embedding_type="rope",
+    )
+    GraniteMoeHybridForCausalLM(config).save_pretrained(tmp_path / "checkpoint")
+    reference = torch_model(tmp_path / "checkpoint")
+    tokens = tokens_of(100)
+    expected = torch_logits(reference, tokens)
+    with opened(export(tmp_path / "checkpoint", tmp_path / "openvino")) as session:
+        assert session.facts()["prompt_pieces"] in (1, 16)
+        assert np.abs(session.logits(tokens) - expected).max() < 2e-4 * np.abs(expected).max()
+        assert session.prefill(tokens) == int(expected[-1].argmax())

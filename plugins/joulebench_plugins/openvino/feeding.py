@@ -18,6 +18,7 @@ class FedModel:
     """One request on a compiled graph. The position of a token is the number of those before it."""
 
     def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._ports = {port.get_any_name(): port for port in compiled.inputs}
         self._kinds = {name: port.get_element_type().to_dtype() for name, port in self._ports.items()}
@@ -25,6 +26,8 @@ class FedModel:
         self.vocabulary_size = int(self._logits.get_partial_shape()[-1].get_length())
         #: Whether the graph computes logits of chosen positions only.
         self.chooses = LOGIT_POSITIONS in self._ports
+        #: Tokens that are fed at once at most.
+        self.piece: int | None = None
         self._length = 0
         #: What the request reads from: the library does not keep an array alive.
         self._bound: dict[str, Any] = {}
@@ -41,15 +44,24 @@ class FedModel:
         self._length = 0
         self._begun = False
 
+    def renew(self) -> None:
+        """Take another request in place of this one."""
+        self._request = self._compiled.create_infer_request()
+        self.reset()
+
     def read(self, tokens: Sequence[int]) -> int:
         """Feed tokens behind what was read; the greedy token after the last."""
-        self._feed(tokens, np.array([len(tokens) - 1], np.int64))
+        for piece in self._pieces(tokens):
+            self._feed(piece, np.array([len(piece) - 1], np.int64))
         return self._choose()
 
     def rows(self, tokens: Sequence[int]) -> Any:
         """Feed tokens behind what was read; logits after each, float32."""
-        self._feed(tokens, np.arange(len(tokens), dtype=np.int64))
-        return self._output().astype(np.float32)
+        parts = []
+        for piece in self._pieces(tokens):
+            self._feed(piece, np.arange(len(piece), dtype=np.int64))
+            parts.append(self._output().astype(np.float32))
+        return np.concatenate(parts)
 
     def step(self) -> int:
         """Feed the token that was chosen last; the next one."""
@@ -70,6 +82,10 @@ class FedModel:
     def state_numbers(self) -> int:
         """Numbers in the state."""
         return sum(int(entry.state.size) for entry in self._request.query_state())
+
+    def _pieces(self, tokens: Sequence[int]) -> Iterator[Sequence[int]]:
+        size = self.piece or len(tokens)
+        return (tokens[start : start + size] for start in range(0, len(tokens), size))
 
     def _feed(self, tokens: Sequence[int], positions: Any) -> None:
         self._begun = False

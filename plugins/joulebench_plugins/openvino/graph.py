@@ -52,13 +52,13 @@ class Inventory:
     """The weights of a graph, each use once; what its variables hold for each position.
 
     ``head`` names the product that gives the logits, where that is known. ``state_bytes`` is ``None``
-    where a variable does not grow along one axis as a KV cache does.
+    where a variable grows along several axes; ``recurrent`` says whether one does not grow at all.
     """
 
     weights: tuple[Weight, ...]
     head: str | None
     state_bytes: int | None
-    states: int
+    recurrent: bool
 
     @property
     def stored_bytes(self) -> int:
@@ -138,7 +138,7 @@ def take_inventory(model: Any, head: str | None) -> Inventory:
             if source in stored:
                 seen = node.get_input_partial_shape(place)
                 weights.extend(_weight(kind, name, place, seen, stored[source]))
-    return Inventory(tuple(weights), head, _state_bytes(model), len(model.get_variables()))
+    return Inventory(tuple(weights), head, _state_bytes(model), _is_recurrent(model))
 
 
 def _weight(kind: str, consumer: str, place: int, seen: Any, constants: Iterable[Any]) -> Iterator[Weight]:
@@ -179,3 +179,9 @@ def _state_bytes(model: Any) -> int | None:
         if len(fixed) < len(dimensions):
             total += math.prod(fixed) * int(info.data_type.bitwidth) // 8
     return total
+
+
+def _is_recurrent(model: Any) -> bool:
+    """Whether a variable keeps its size: it holds a summary of the text, not its positions."""
+    shapes = (list(variable.get_info().data_shape)[1:] for variable in model.get_variables())
+    return any(shape and all(dimension.is_static for dimension in shape) for shape in shapes)

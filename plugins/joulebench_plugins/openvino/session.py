@@ -15,6 +15,7 @@ from joulebench_plugins.openvino.graph import Inventory
 from joulebench_plugins.openvino.kvstate import stored_type
 from joulebench_plugins.openvino.library import openvino
 from joulebench_plugins.openvino.numbertypes import LIBRARY
+from joulebench_plugins.openvino.pieces import exact_piece
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
 _SCORE_CHUNK: Final = 128
@@ -36,6 +37,7 @@ class OpenVinoSession(BackendSession):
         self.context_length = context
         self.vocabulary_size = model.vocabulary_size
         self._length = 0
+        model.piece = exact_piece(model) if inventory.recurrent else None
         self._executed = ExecutedGraph.of(compiled)
         self._kv_type = self._look_at_state()
         self._chunk = _SCORE_CHUNK if self._kv_type in (None, "float32") else _NARROW_CHUNK
@@ -152,6 +154,7 @@ class OpenVinoSession(BackendSession):
             "kv_type": self._kv_type,
             "kv_note": self._kv_note(),
             "context_length": self.context_length,
+            "prompt_pieces": self._model.piece,
             "logits_at": "chosen positions" if self._model.chooses else "all positions",
             "openvino": str(openvino.__version__),
         }
