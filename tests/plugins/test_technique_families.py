@@ -188,6 +188,16 @@ def test_a_layer_is_taken_out(kind: str, scores: str, checkpoints: Any, tmp_path
     assert bool(logits_of(tmp_path / "out").isfinite().all())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scores", ["activation", "magnitude"])
+def test_of_a_hybrid_a_layer_of_attention_stays(scores: str, tmp_path: Path, text: Path) -> None:
+    source = save_family("lfm2", tmp_path / "model", layer_types=["conv", "full_attention", "conv"])
+    pruned(PruneStructured(), source, tmp_path / "out", text, keep_layers=1, scores=scores)
+    config = json.loads((tmp_path / "out" / "config.json").read_text("utf-8"))
+    assert config["layer_types"] == ["full_attention"]
+    assert bool(logits_of(tmp_path / "out").isfinite().all())
+
+
 def grouped(config: dict[str, Any]) -> int:
     """Key/value heads."""
     return int(config.get("num_key_value_heads") or config.get("num_attention_heads") or 4)

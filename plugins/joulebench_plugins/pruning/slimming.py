@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -18,6 +19,9 @@ from joulebench_plugins.shared.decoder.parts import BlockTensors, rows_of
 from joulebench_plugins.shared.decoder.roles import layer_shape, roles_of
 from joulebench_plugins.shared.llama.shape import LayerShape
 from joulebench_plugins.shared.tensors.weights import Weights, write_checkpoint
+
+#: Kinds of layers, in a configuration's ``layer_types``, whose cache holds positions.
+_ATTENTION: Final = ("full_attention", "sliding_attention")
 
 
 def slim(weights: Weights, output: Path, target: LayerShape, calibration: Calibration | None) -> None:
@@ -79,7 +83,17 @@ class _Slimming:
         else:
             walked = walk(self._decoder, self._sequences, self._changes.read, str(self._weights.folder))
             influences = [block.influence() for block in walked]
-        return [int(place) for place in _largest(torch.tensor(influences), self._target.num_hidden_layers)]
+        kept = [int(place) for place in _largest(torch.tensor(influences), self._target.num_hidden_layers)]
+        return self._with_attention(kept, influences)
+
+    def _with_attention(self, kept: list[int], scores: Sequence[float]) -> list[int]:
+        """The same with one layer of attention if the model had some: transformers counts positions by its cache."""
+        kinds = self._weights.config.get("layer_types") or []
+        attending = [layer for layer, kind in enumerate(kinds) if kind in _ATTENTION]
+        if not attending or set(kept) & set(attending):
+            return kept
+        best, least = max(attending, key=scores.__getitem__), min(kept, key=scores.__getitem__)
+        return sorted({*kept, best} - {least})
 
     def _norm(self, layer: int) -> float:
         linears = [linear for linear in self._decoder.linears if linear.block == layer]
