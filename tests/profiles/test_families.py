@@ -11,6 +11,7 @@ from joulebench.plan.planner import make_plan
 from joulebench.profile.reading import read_profile
 from joulebench.profile.shipped import find_profile
 from joulebench.registry.loading import default_registry
+from joulebench_plugins.onnx.shape import unfit_reason
 
 FOLDER = Path(joulebench_profiles.__file__).parent
 
@@ -35,3 +36,10 @@ def test_a_family_takes_what_it_does_not_say_from_the_shape_that_it_is_like() ->
         shapes["tiny-qwen3"].config["tie_word_embeddings"] is not shapes["tiny-decoder"].config["tie_word_embeddings"]
     )
     assert "hidden_act" not in shapes["tiny-gemma"].config
+
+
+def test_only_a_llama_has_a_llamas_graph_though_others_have_its_keys() -> None:
+    shapes = read_catalogue([FOLDER]).shapes
+    known = {name for name, shape in shapes.items() if unfit_reason(shape.config) is None}
+    assert {shapes[name].config["model_type"] for name in known} == {"llama"}
+    assert "tiny-decoder" in known
