@@ -18,7 +18,6 @@ class FedModel:
     """One request on a compiled graph. The position of a token is the number of those before it."""
 
     def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._ports = {port.get_any_name(): port for port in compiled.inputs}
         self._kinds = {name: port.get_element_type().to_dtype() for name, port in self._ports.items()}
@@ -43,11 +42,6 @@ class FedModel:
         self._request.reset_state()
         self._length = 0
         self._begun = False
-
-    def renew(self) -> None:
-        """Take another request in place of this one."""
-        self._request = self._compiled.create_infer_request()
-        self.reset()
 
     def read(self, tokens: Sequence[int]) -> int:
         """Feed tokens behind what was read; the greedy token after the last."""

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from joulebench.api import Settings
+from joulebench.backendkit import asked_elsewhere
 from joulebench.errors import ModelError, UnavailableError
+from joulebench_plugins.openvino.feeding import FedModel
 from joulebench_plugins.openvino.graph import take_inventory
 from joulebench_plugins.openvino.irfolder import context_of, graph_file, read_configuration
 from joulebench_plugins.openvino.library import openvino
 from joulebench_plugins.openvino.numbertypes import ASKED, LIBRARY
+from joulebench_plugins.openvino.pieces import exact_piece
 from joulebench_plugins.openvino.positions import INPUTS, keep_positions
 from joulebench_plugins.openvino.session import OpenVinoSession
 
@@ -30,7 +33,25 @@ def open_session(path: Path, device: str, settings: Settings) -> OpenVinoSession
     head = keep_positions(model)
     inventory = take_inventory(model, head)
     compiled = _compiled(core, model, name, settings, file)
-    return OpenVinoSession(compiled, inventory, context=context_of(config), settings=settings)
+    piece = _exact_piece(file) if inventory.recurrent else None
+    return OpenVinoSession(compiled, inventory, context=context_of(config), piece=piece, settings=settings)
+
+
+def _exact_piece(file: Path) -> int:
+    """Tokens that the graph reads at once without saying something else; 1 where trying it fails."""
+    answer = asked_elsewhere(
+        f"from joulebench_plugins.openvino.loading import tried_piece; print(tried_piece({str(file)!r}))"
+    )
+    return answer if isinstance(answer, int) else 1
+
+
+def tried_piece(file: str) -> int:
+    """Try it, in a process of its own."""
+    core = openvino.Core()
+    model = read_graph(core, Path(file))
+    keep_positions(model)
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+    return exact_piece(FedModel(core.compile_model(model, "CPU", exact)))
 
 
 def file_fault(path: str) -> dict[str, str | None]:

@@ -1,4 +1,7 @@
-"""How many tokens a traced graph with recurrent states reads at once without saying something else."""
+"""How many tokens a traced graph with recurrent states reads at once without saying something else.
+
+Tried in another process: what goes wrong there ends that process now and then.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,7 @@ def exact_piece(model: FedModel) -> int:
     tokens = [(7 * place * place + 3) % model.vocabulary_size for place in range(_PIECES * _PIECE)]
     expected, rows = _logits(model, tokens, 1), _logits(model, tokens, _PIECE)
     agrees = rows is not None and rows.shape == expected.shape
-    if agrees and np.abs(rows - expected).max() <= _OFF * np.abs(expected).max():
-        return _PIECE
-    model.renew()  # a request that has gone wrong stays so
-    return 1
+    return _PIECE if agrees and np.abs(rows - expected).max() <= _OFF * np.abs(expected).max() else 1
 
 
 def _logits(model: FedModel, tokens: list[int], size: int) -> Any:

@@ -15,7 +15,6 @@ from joulebench_plugins.openvino.graph import Inventory
 from joulebench_plugins.openvino.kvstate import stored_type
 from joulebench_plugins.openvino.library import openvino
 from joulebench_plugins.openvino.numbertypes import LIBRARY
-from joulebench_plugins.openvino.pieces import exact_piece
 
 #: Positions scored at once: bounds the logits to this many rows of the vocabulary's width.
 _SCORE_CHUNK: Final = 128
@@ -31,13 +30,15 @@ _STATE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 class OpenVinoSession(BackendSession):
     """One sequence on one model, whose KV cache is the request's state; scoring uses that as well."""
 
-    def __init__(self, compiled: Any, inventory: Inventory, *, context: int | None, settings: Settings) -> None:
+    def __init__(
+        self, compiled: Any, inventory: Inventory, *, context: int | None, piece: int | None, settings: Settings
+    ) -> None:
         self._compiled, self._inventory, self._settings = compiled, inventory, settings
         self._model = model = FedModel(compiled)
         self.context_length = context
         self.vocabulary_size = model.vocabulary_size
         self._length = 0
-        model.piece = exact_piece(model) if inventory.recurrent else None
+        model.piece = piece
         self._executed = ExecutedGraph.of(compiled)
         self._kv_type = self._look_at_state()
         self._chunk = _SCORE_CHUNK if self._kv_type in (None, "float32") else _NARROW_CHUNK
