@@ -220,14 +220,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "newer IR": (edited(set_ir), "newer ONNX file format.*99"),
     "newer opset": (edited(set_opset), r"newer operator set \(opset\)"),
     "unknown operator": (edited(set_operator), "an operator that the installed onnxruntime"),
-    "another graph": (edited(rename_input), "lacks the input 'logit_positions'"),
-    "no metadata": (edited(lambda graph: graph.ClearField("metadata_props")), "'context_length'"),
+    "another graph": (edited(rename_input), "nobody knows how to fill: chosen"),
     "no weights": (lambda folder: (folder / "model.onnx.data").unlink(), "lacks the file"),
     "short weights": (lambda folder: (folder / "model.onnx.data").write_bytes(b"123"), "truncated file of weights"),
     "weights elsewhere": (edited(lead_outside), "outside its folder|lacks the file"),
     "no ONNX": (lambda folder: (folder / "model.onnx").write_bytes(b"hello" * 99), "no whole ONNX"),
     "empty": (lambda folder: (folder / "model.onnx").write_bytes(b""), "no whole ONNX"),
-    "no file": (lambda folder: (folder / "model.onnx").unlink(), "holds 0 files"),
+    "no file": (lambda folder: (folder / "model.onnx").unlink(), "holds no ONNX model"),
 }
 
 

@@ -50,12 +50,14 @@ def find_decoder(path: Path) -> DecoderFiles:
     for prompt, graph in PAIRS:
         if set(names) == {prompt, graph}:
             return DecoderFiles(names[graph], names[prompt])
+    if not files:
+        raise ModelError("holds no ONNX model", where=str(path), hint="give the path of an .onnx file")
     if len(files) != 1:
-        listed = ", ".join(str(file.relative_to(path)) for file in files) or "none"
+        listed = ", ".join(str(file.relative_to(path)) for file in files)
         raise ModelError(
             f"holds {len(files)} ONNX models, and one is run: {listed}",
             where=str(path),
-            hint=f"name the file: path:{files[0]}" if files else "give the path of an .onnx file",
+            hint=f"name the file: path:{files[0]}",
         )
     return DecoderFiles(files[0])
 

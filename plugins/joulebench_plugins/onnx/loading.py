@@ -25,6 +25,8 @@ from joulebench_plugins.onnx.session import OnnxSession
 #: Inputs that tell the graph of ``onnx-export``, whose cache is one buffer.
 _BOUND_INPUTS: Final = frozenset((INPUT_IDS, LOGIT_POSITIONS, LAST_POSITION, TOTAL_LENGTH))
 
+_EXPORTED: Final = "export the model as a decoder with a KV cache, as transformers, optimum and onnxruntime-genai do"
+
 
 def open_session(artifact: Artifact, mode: str, settings: Settings) -> OnnxSession:
     """A session on the model of ``artifact``; raises ModelError if it cannot be loaded."""
@@ -96,11 +98,11 @@ def graph_model(runtimes: Sequence[Any], files: DecoderFiles, cache_tokens: int)
     for runtime, file in zip(runtimes, files.graphs, strict=True):
         decoder, fault = classify(_ports(runtime.get_inputs()), _ports(runtime.get_outputs()))
         if decoder is None:
-            raise ModelError(str(fault), where=str(file))
+            raise ModelError(str(fault), where=str(file), hint=_EXPORTED)
         decoders.append(decoder)
     fault = decoder_fault(decoders)
     if fault is not None:
-        raise ModelError(fault, where=str(files.graph))
+        raise ModelError(fault, where=str(files.graph), hint=_EXPORTED)
     if len(decoders) > 1:
         decoders[-1] = with_extents_of(decoders[0], decoders[-1])
     stages = [Stage(runtime, decoder) for runtime, decoder in zip(runtimes, decoders, strict=True)]
