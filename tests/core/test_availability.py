@@ -10,6 +10,6 @@ def test_missing_modules_are_cured_by_an_extra_that_the_distribution_has() -> No
 
 
 def test_an_extra_that_the_distribution_lacks_is_never_named() -> None:
-    availability = require_modules(["no_such_module", "another_missing"], "openvino")
+    availability = require_modules(["no_such_module", "another_missing"], "no-such-extra")
     assert availability.cure == "install no_such_module, another_missing"
     assert require_modules(["no_such_module"], "x", "no-such-distribution").cure == "install no_such_module"

@@ -166,7 +166,7 @@ def test_a_needle_is_found_while_it_is_kept_and_lost_when_it_is_not(folder: Path
 def test_a_text_without_a_cache_is_embedded_and_trained_as_ever(folder: Path) -> None:
     with opened(folder, **settings(RULES["h2o"])) as session, opened(folder) as plain:
         generated(session, PROMPT, 4)
-        assert session.encode(PROMPT) == pytest.approx(plain.encode(PROMPT), abs=1e-5)
+        assert session.encode([PROMPT]) == pytest.approx(plain.encode([PROMPT]), abs=1e-5)
         assert session.train_step(PROMPT) == pytest.approx(plain.train_step(PROMPT), abs=1e-4)
 
 

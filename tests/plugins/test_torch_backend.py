@@ -131,7 +131,7 @@ def test_an_embedding_is_the_mean_of_the_last_hidden_states(session: TorchSessio
         states = session.model(
             input_ids=torch.tensor([PROMPT]), output_hidden_states=True, use_cache=False
         ).hidden_states[-1]
-    assert session.encode(PROMPT) == pytest.approx(states[0].mean(0).tolist(), abs=1e-5)
+    assert session.encode([PROMPT])[0].tolist() == pytest.approx(states[0].mean(0).tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

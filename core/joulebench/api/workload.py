@@ -84,7 +84,7 @@ class WorkloadContext:
 class Workload(Plugin):
     """What is done in a block, and its unit of work."""
 
-    #: The unit that results are given per: token, sequence, step, byte, operation, call, second.
+    #: The unit that results are given per: token, sequence, sentence, step, byte, operation, call, second.
     unit: ClassVar[str]
     #: Capabilities that the backend must declare.
     requires: ClassVar[frozenset[str]]

@@ -20,7 +20,7 @@ from joulebench.testing.contracts.base import (
 from joulebench.testing.sessions import VOCABULARY, LoggingRecorder
 
 #: Units that the reports have words for.
-UNITS: Final = ("token", "sequence", "step", "byte", "operation", "call", "second")
+UNITS: Final = ("token", "sequence", "sentence", "step", "byte", "operation", "call", "second")
 _TEXT: Final = "The kettle sings before the water boils, and the cat knows what that means. "
 _CONTEXT: Final = 4096
 
