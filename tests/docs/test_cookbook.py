@@ -24,7 +24,8 @@ done
 """
 
 
-@pytest.fixture(scope="module")
+# For the session, as the folder is: between the tests of a module others may run, and then it is set up again.
+@pytest.fixture(scope="session")
 def kitchen(example: Example) -> Example:
     """The example plugin's folder with the files that the recipes name."""
     pytest.importorskip("gguf")
