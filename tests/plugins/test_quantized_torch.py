@@ -227,8 +227,8 @@ def test_groups_that_do_not_divide_are_refused(tiny_checkpoint: Path) -> None:
     config = json.loads((tiny_checkpoint / "config.json").read_text("utf-8"))
     fault = TorchBackend().check("cpu", {**TorchBackend().default_settings(), **settings}, config)
     assert fault is not None
-    assert "weights_group = 128 does not divide hidden_size, which is 64" in fault
-    with pytest.raises(ModelError, match="128 does not divide the 64 inputs"):
+    assert "weights_group = 128 does not divide matrices that are 64 wide" in fault
+    with pytest.raises(ModelError, match="128 does not divide the inputs of any"):
         opened(tiny_checkpoint, **settings)
 
 
