@@ -23,6 +23,7 @@ __all__ = (
     "cache_folder",
     "cpu_device",
     "die_with_parent",
+    "log_probabilities",
     "signal_name",
     "thread_count",
 )
@@ -63,6 +64,19 @@ def asked_elsewhere(code: str) -> Any:
         return None
 
 
+def log_probabilities(logits: Any, targets: Sequence[int]) -> Any:
+    """ln of the softmax of each row of ``logits`` at its target: float64, (rows,). Overwrites ``logits``.
+
+    Sums are in float64 whatever the rows are in.
+    """
+    import numpy as np
+
+    logits -= logits.max(axis=1, keepdims=True)
+    chosen = logits[np.arange(len(targets)), np.asarray(targets, np.int64)].astype(np.float64)
+    np.exp(logits, out=logits)
+    return chosen - np.log(logits.sum(axis=1, dtype=np.float64))
+
+
 class LogitsSession(BackendSession):
     """A session that only needs ``logits``: everything else is derived from them.
 
@@ -91,10 +105,8 @@ class LogitsSession(BackendSession):
         """The logarithm of the softmax of the logits (natural), computed in double precision."""
         import numpy as np
 
-        rows = np.asarray(self.logits(tokens), np.float64)[:-1]
-        rows -= rows.max(-1, keepdims=True)
-        totals = np.log(np.exp(rows).sum(-1))
-        return [float(row[token] - total) for row, total, token in zip(rows, totals, tokens[1:], strict=True)]
+        scores: list[float] = log_probabilities(np.array(self.logits(tokens)[:-1], np.float64), tokens[1:]).tolist()
+        return scores
 
     def memory(self) -> MemoryUse:
         """Nothing is known."""

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from joulebench.meter.extrapolation import Bounded, extrapolated
+from joulebench.meter.bounded import Bounded
+from joulebench.meter.extrapolation import extrapolated
 
 
 def test_a_straight_line_is_met_exactly() -> None:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from joulebench.meter.extrapolation import Bounded
+from joulebench.meter.bounded import Bounded
 from joulebench.meter.powerlaw import exponent_between, exponent_over
 
 PLACES = [128.0, 512.0, 2048.0, 8192.0]

@@ -5,8 +5,7 @@ and an equal part for each layer: y(n) = a + b·n. Two depths k₁ < k₂ of the
 b = (y₂ - y₁)/(k₂ - k₁), and the whole of N layers is y(N) = y₂ + (N - k₂)·b, which is the weighted sum
 (1 - w)·y₁ + w·y₂ with w = (N - k₁)/(k₂ - k₁).
 
-The interval of the sum is by MOVER (Zou and Donner 2008, Statistics in Medicine 27: 1693-1702): the
-distances of each bound from its mean, times the weight, add up in quadrature. The two depths count as
+The interval of the sum is by MOVER (:mod:`joulebench.meter.bounded`). The two depths count as
 independent; where they took turns and drifted alike, their errors cancel in part and the interval is wider
 than need be. That y is a straight line is a model as well: caches and memory behave otherwise when a model
 is larger. Its error is stated as a share of what was added beyond the deeper measurement and goes into the
@@ -18,21 +17,13 @@ All functions are pure.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Final
 
+from joulebench.meter.bounded import Bounded, weighted_sum
+
 #: Half-width at 95 % of the model's error, as a share of what lies beyond the deeper measurement.
 MODEL_ERROR: Final = 0.10
-
-
-@dataclass(frozen=True, slots=True)
-class Bounded:
-    """A value with the bounds of its interval; ``None`` bounds where it has none."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +55,8 @@ def extrapolated(
     weight = (whole - few) / (more - few)
     beyond = (whole - more) * slope
     value = deep.value + beyond
-    layer = _sum((-1 / (more - few), shallow), (1 / (more - few), deep), 0.0)
-    total = _sum((1 - weight, shallow), (weight, deep), model_error * beyond, value)
+    layer = weighted_sum((-1 / (more - few), shallow), (1 / (more - few), deep), 0.0)
+    total = weighted_sum((1 - weight, shallow), (weight, deep), model_error * beyond, value)
     return Line(_at_least(total, deep.low), _at_least(layer, 0.0), value - whole * slope)
 
 
@@ -73,25 +64,3 @@ def _at_least(bounded: Bounded, least: float | None) -> Bounded:
     if bounded.low is None or least is None:
         return bounded
     return replace(bounded, low=max(bounded.low, least))
-
-
-def _sum(
-    first: tuple[float, Bounded], second: tuple[float, Bounded], extra: float, value: float | None = None
-) -> Bounded:
-    """A weighted sum with its interval, and ``extra`` half-width of its own."""
-    total = math.fsum(weight * term.value for weight, term in (first, second)) if value is None else value
-    below = [_reach(weight, term, -1) for weight, term in (first, second)]
-    above = [_reach(weight, term, 1) for weight, term in (first, second)]
-    if None in below or None in above:
-        return Bounded(total)
-    return Bounded(
-        total,
-        total - math.hypot(*(reach for reach in below if reach is not None), extra),
-        total + math.hypot(*(reach for reach in above if reach is not None), extra),
-    )
-
-
-def _reach(weight: float, term: Bounded, side: int) -> float | None:
-    """How far a weighted term's bound lies from its value on one side of the sum."""
-    bound = term.high if (weight > 0) == (side > 0) else term.low
-    return None if bound is None else abs(weight * (bound - term.value))

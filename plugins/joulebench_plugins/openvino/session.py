@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from joulebench.api import BackendSession, MemoryUse, Scalar, Settings, Traffic
+from joulebench.backendkit import log_probabilities
 from joulebench.errors import JoulebenchError
 from joulebench_plugins.openvino.executed import ExecutedGraph, model_property, property_facts
 from joulebench_plugins.openvino.feeding import FedModel
@@ -100,8 +101,8 @@ class OpenVinoSession(BackendSession):
         scores: list[float] = []
         for start in range(0, len(tokens) - 1, self._chunk):
             chunk = tokens[start : min(start + self._chunk, len(tokens) - 1)]
-            targets = np.asarray(tokens[start + 1 : start + 1 + len(chunk)])
-            scores.extend(_log_probabilities(self._model.rows(chunk), targets).tolist())
+            targets = tokens[start + 1 : start + 1 + len(chunk)]
+            scores.extend(log_probabilities(self._model.rows(chunk), targets).tolist())
         self.reset()
         return scores
 
@@ -173,11 +174,3 @@ class OpenVinoSession(BackendSession):
         """Drop the model and its state; a second call does nothing."""
         for name in ("_model", "_compiled"):
             vars(self).pop(name, None)
-
-
-def _log_probabilities(logits: Any, targets: Any) -> Any:
-    """ln of the softmax of each row at its target, in float64; overwrites ``logits``."""
-    logits -= logits.max(axis=1, keepdims=True)
-    chosen = logits[np.arange(len(targets)), targets].astype(np.float64)
-    np.exp(logits, out=logits)
-    return chosen - np.log(logits.sum(axis=1, dtype=np.float64))

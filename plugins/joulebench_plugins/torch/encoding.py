@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from joulebench.api import BackendSession, MemoryUse, Scalar, Settings, Traffic
-from joulebench.errors import JoulebenchError, ModelError
-from joulebench_plugins.torch.kvcaches.options import AUTO
+from joulebench.api import BackendSession, MemoryUse, Scalar, Traffic
+from joulebench.errors import JoulebenchError
 from joulebench_plugins.torch.memory import weight_bytes
 from joulebench_plugins.torch.states import context_length
 from joulebench_plugins.torch.weightcount import weight_facts
@@ -88,25 +86,3 @@ def embeddings(model: Any, sequences: Sequence[Sequence[int]], limit: int | None
         states = model.base_model(input_ids=ids, **masked).last_hidden_state.float()
         weights = mask.unsqueeze(-1)
         return ((states * weights).sum(1) / weights.sum(1)).cpu().numpy()
-
-
-def open_encoder(folder: Path, device: str, settings: Settings) -> EncoderSession:
-    """A session on the encoder in ``folder``; raises :class:`ModelError` if it is unfit."""
-    attention = str(settings["attention"])
-    try:
-        model, report = transformers.AutoModel.from_pretrained(
-            str(folder),
-            dtype=getattr(torch, str(settings["dtype"])),
-            attn_implementation=None if attention == AUTO else attention,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"transformers cannot load it: {error}", where=str(folder)) from error
-    # The pooler is a head for classification; no state that is used here goes through it.
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise ModelError(f"{len(missing)} weights are missing, such as {missing[0]}", where=str(folder))
-    return EncoderSession(model.to(device).eval())

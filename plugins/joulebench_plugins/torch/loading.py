@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from joulebench.api import BackendSession, Settings
 from joulebench.checkpoint import read_config
 from joulebench.errors import ModelError
 from joulebench_plugins.torch.classes import is_encoder
 from joulebench_plugins.torch.contextual import open_sparse_mlps
-from joulebench_plugins.torch.encoding import open_encoder
+from joulebench_plugins.torch.encoding import EncoderSession
 from joulebench_plugins.torch.kvcaches.opening import open_caches
 from joulebench_plugins.torch.kvcaches.options import AUTO
 from joulebench_plugins.torch.session import TorchSession
@@ -28,8 +29,10 @@ def open_session(folder: Path, device: str, settings: Settings) -> BackendSessio
         with contextlib.suppress(RuntimeError):
             torch.set_num_interop_threads(1)
     if is_encoder(read_config(folder)):
-        return open_encoder(folder, device, settings)
-    model = _load_model(folder, str(settings["dtype"]), str(settings["attention"]))
+        # The pooler is a head for classification; no state that is used here goes through it.
+        encoder = _load_model(transformers.AutoModel, folder, settings, unused="pooler.")
+        return EncoderSession(encoder.to(device).eval())
+    model = _load_model(transformers.AutoModelForCausalLM, folder, settings)
     model.to(device).eval()
     quantize_weights(model, device, settings)
     session = TorchSession(
@@ -46,13 +49,13 @@ def open_session(folder: Path, device: str, settings: Settings) -> BackendSessio
     return session
 
 
-def _load_model(folder: Path, dtype: str, attention: str) -> Any:
-    from transformers import AutoModelForCausalLM
-
+def _load_model(kind: Any, folder: Path, settings: Settings, unused: str | None = None) -> Any:
+    """The model by one of transformers' auto classes; weights whose names begin with ``unused`` may be missing."""
+    attention = str(settings["attention"])
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             str(folder),
-            dtype=getattr(torch, dtype),
+            dtype=getattr(torch, str(settings["dtype"])),
             attn_implementation=None if attention == AUTO else attention,
             local_files_only=True,
             trust_remote_code=False,
@@ -65,7 +68,7 @@ def _load_model(folder: Path, dtype: str, attention: str) -> Any:
             where=str(folder),
             hint="a folder with config.json and safetensors is needed; pickles are refused",
         ) from error
-    missing = sorted(report["missing_keys"])
+    missing = sorted(name for name in report["missing_keys"] if unused is None or not name.startswith(unused))
     if missing:
         # transformers would go on with random numbers in their place
         raise ModelError(f"{len(missing)} weights are missing, such as {missing[0]}", where=str(folder))

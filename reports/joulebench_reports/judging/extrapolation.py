@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from joulebench.meter.extrapolation import MODEL_ERROR, Bounded, Line, extrapolated
+from joulebench.meter.bounded import Bounded
+from joulebench.meter.extrapolation import MODEL_ERROR, Line, extrapolated
+from joulebench_reports.reading.operators import inverse
 from joulebench_reports.values.extrapolations import ExtrapolatedQuantity, Extrapolation
 from joulebench_reports.values.figure import Figure
 from joulebench_reports.values.figures import CellSummary
@@ -123,14 +125,14 @@ def _figures(cell: CellSummary) -> Iterator[tuple[str, _FigureOf]]:
 
         yield f"energy{suffix}", gross
         yield f"net energy{suffix}", net
-    yield "time", lambda of: _seconds(of.speed.units_s, of.unit)
+    yield "time", seconds_for_a_unit
     yield "time to first token", lambda of: of.speed.ttft_median_s
     yield "time per output token", lambda of: of.speed.tpot_s
 
 
-def _seconds(rate: Figure, unit: str) -> Figure | None:
-    """Seconds for a unit of work; the bounds of a rate change places."""
-    if not rate.value or (rate.low is not None and rate.low <= 0):
-        return None
-    low, high = (None if bound is None else 1 / bound for bound in (rate.high, rate.low))
-    return replace(rate, value=1 / rate.value, low=low, high=high, unit=f"s/{unit}")
+def seconds_for_a_unit(cell: CellSummary) -> Figure:
+    """Seconds for a unit of work; unknown where the rate may be 0."""
+    rate, unit = cell.speed.units_s, f"s/{cell.unit}"
+    if rate.low is not None and rate.low <= 0:
+        return replace(rate, value=None, unit=unit)
+    return inverse(rate, unit)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
-from joulebench.meter.extrapolation import Bounded
+from joulebench.meter.bounded import Bounded
 from joulebench.meter.powerlaw import exponent_between, exponent_over
+from joulebench_reports.judging.extrapolation import seconds_for_a_unit
 from joulebench_reports.values.figure import Figure, FigureProvenance
 from joulebench_reports.values.figures import CellSummary
 from joulebench_reports.values.scalings import ScaledQuantity, Scaling
@@ -32,9 +32,10 @@ def _is_wide(series: ScalingSeries) -> bool:
 
 
 def _scaling(series: ScalingSeries) -> Scaling:
+    unit = series.points[0][1].unit
     costs: tuple[_Cost, ...] = (
-        ("energy", f"J/{series.points[0][1].unit}", lambda cell: cell.headline),
-        ("time", f"s/{series.points[0][1].unit}", _seconds),
+        ("energy", f"J/{unit}", lambda cell: cell.headline),
+        ("time", f"s/{unit}", seconds_for_a_unit),
         ("KV cache or state", "B", _kept),
     )
     return Scaling(
@@ -71,15 +72,6 @@ def _figure(
     value: Bounded, provenance: FigureProvenance | None, flags: tuple[str, ...], n: int, method: str = _METHOD_AT_END
 ) -> Figure:
     return Figure(value.value, "1", value.low, value.high, n, provenance, method, flags)
-
-
-def _seconds(cell: CellSummary) -> Figure:
-    """Seconds for a unit of work; the bounds of a rate change places."""
-    rate = cell.speed.units_s
-    if not rate.value or (rate.low is not None and rate.low <= 0):
-        return replace(rate, value=None)
-    low, high = (None if bound is None else 1 / bound for bound in (rate.high, rate.low))
-    return replace(rate, value=1 / rate.value, low=low, high=high)
 
 
 def _kept(cell: CellSummary) -> Figure:

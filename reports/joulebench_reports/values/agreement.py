@@ -199,10 +199,14 @@ def detail_pairs(agreement: AgreementFigures | None) -> Iterator[tuple[str, str]
     if agreement.cosine_min is not None:
         yield "cosine with the reference's embeddings, mean", number(agreement.cosine_mean, 6)
         yield "cosine with the reference's embeddings, smallest", number(agreement.cosine_min, 6)
-    if agreement.held and agreement.compared_tokens is None:
-        yield _verdict(agreement)
-    if agreement.compared_tokens is None:
-        return
+    if agreement.compared_tokens is not None:
+        yield from _token_pairs(agreement)
+    if agreement.held:
+        yield "verdict", "; ".join(map(plain, agreement.disagrees)) or "agrees within the limits"
+
+
+def _token_pairs(agreement: AgreementFigures) -> Iterator[tuple[str, str]]:
+    """What is known of greedy tokens and of logits."""
     yield "greedy tokens that agree", f"{agreement.agreed_tokens} of {agreement.compared_tokens}"
     yield "answers that first differ at a tie", str(agreement.ties)
     share = agreed_share(agreement)
@@ -226,9 +230,3 @@ def detail_pairs(agreement: AgreementFigures | None) -> Iterator[tuple[str, str]
             yield name, f"{100 * (ratio - 1):+.4f} %{bounds}"
     for divergence in agreement.divergences:
         yield f"answer {divergence.prompt + 1} parts", divergence_text(divergence)
-    if agreement.held:
-        yield _verdict(agreement)
-
-
-def _verdict(agreement: AgreementFigures) -> tuple[str, str]:
-    return "verdict", "; ".join(map(plain, agreement.disagrees)) or "agrees within the limits"

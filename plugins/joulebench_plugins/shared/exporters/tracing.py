@@ -19,26 +19,29 @@ _HINT: Final = "run this model on a backend that reads checkpoints as they are"
 _SHOWN: Final = 300
 
 
-def load_causal(source: Path) -> Any:
-    """The checkpoint as a model in float32.
-
-    Raises :class:`ArtifactError`, also for a model without a cache of transformers' kind.
-    """
+def load_model(source: Path) -> Any:
+    """The checkpoint as a causal model in float32. Raises :class:`ArtifactError`."""
     inspect_checkpoint(source)
     transformers.logging.set_verbosity_error()
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             str(source), dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ArtifactError(f"transformers cannot load it: {_line(error)}", where=str(source)) from error
+    except Exception as error:  # transformers raises what it likes
+        raise ArtifactError(f"transformers cannot load it: {first_line(error)}", where=str(source)) from error
+    return model.eval()
+
+
+def load_causal(source: Path) -> Any:
+    """The same, where its cache is of transformers' kind. Raises :class:`ArtifactError`."""
+    model = load_model(source)
     if CACHE not in forward_arguments(model):
         raise ArtifactError(
             f"{type(model).__name__} takes no cache of transformers' kind, which the exporters need",
             where=str(source),
             hint=_HINT,
         )
-    return model.eval()
+    return model
 
 
 def forward_arguments(model: Any) -> frozenset[str]:
@@ -53,8 +56,9 @@ def vocabulary_size(model: Any) -> int:
 
 def untraceable(model: Any, library: str, source: Path, error: Exception) -> ArtifactError:
     """What is raised for a model that an exporter failed on."""
+    name = type(model).__name__
     return ArtifactError(
-        f"transformers {transformers.__version__} cannot export {type(model).__name__} to {library}: {_line(error)}",
+        f"transformers {transformers.__version__} cannot export {name} to {library}: {first_line(error)}",
         where=str(source),
         hint=_HINT,
     )
@@ -65,7 +69,7 @@ def without_state(model: Any, source: Path) -> ArtifactError:
     return ArtifactError(f"{type(model).__name__}: the exported graph keeps no cache", where=str(source), hint=_HINT)
 
 
-def _line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of the innermost cause, cut off where it is long."""
     cause: BaseException = error
     while cause.__cause__ is not None:
