@@ -8,6 +8,12 @@ OUT ?= sessions
 # Processes that share the tests; a test is taken over by whichever has none left.
 JOBS ?= auto
 PARALLEL := -n $(JOBS) --dist worksteal
+# pytest with what it selects, its options, and how it shares the work. With RETRY=1, as CI sets it, tests that failed
+# are tried once more, alone, and named: one that needs a calm machine loses no day's work. Any other end stays an error.
+pytest = $(BIN)/python -m pytest -m "$(1)" $(2) $(3) $(PYTEST_ARGS) || { status=$$?; \
+	if [ -z "$(RETRY)" ] || [ $$status -ne 1 ]; then exit $$status; fi; \
+	echo "== once more, alone: what failed above"; \
+	$(BIN)/python -m pytest -m "$(1)" $(2) --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
 # Libraries that change what others import or do: only the tests that need them see this folder.
 APART := $(VENV)/apart
 APART_STAMP := $(APART)/.installed
@@ -59,11 +65,11 @@ demo: $(STAMP)
 # One thread for each: two tests with two threads each wait for one another, most of the time spinning.
 test: export OMP_NUM_THREADS ?= 1
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not apart and not faults" $(PYTEST_ARGS)
+	@$(call pytest,not slow and not apart and not faults,,$(PARALLEL))
 
 # The slow ones one after another: several models at once on two cores would only hinder each other.
 test-all: test test-apart
-	$(BIN)/python -m pytest -m "slow and not apart" --timeout 1500 $(PYTEST_ARGS)
+	@$(call pytest,slow and not apart,--timeout 1500,)
 
 # Kills, mutations, hostile models, programs, sessions and sensors by the hundred, of which `make test` tries a few: about
 # a quarter of an hour on two cores.
@@ -71,7 +77,7 @@ test-faults: $(DEV_STAMP)
 	$(BIN)/python -m pytest -s -m faults --durations 0 tests/faults $(PYTEST_ARGS)
 
 test-apart: $(APART_STAMP)
-	PYTHONPATH=$(CURDIR)/$(APART) $(BIN)/python -m pytest -m apart $(PYTEST_ARGS)
+	@export PYTHONPATH=$(CURDIR)/$(APART); $(call pytest,apart,,)
 
 # torchao, which executorch needs: transformers imports it wherever it is installed. The prebuilt llama.cpp stands beside the built one.
 $(APART_STAMP): $(DEV_STAMP)
