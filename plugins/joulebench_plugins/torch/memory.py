@@ -64,7 +64,8 @@ def cache_bytes_used(memory: Any, positions: int) -> int | None:
 
 def _tensors(value: object) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
-        yield value
+        if value.ndim:  # else a count of positions, which some layers keep as a tensor
+            yield value
     elif isinstance(value, dict):
         for item in value.values():
             yield from _tensors(item)
