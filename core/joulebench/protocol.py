@@ -142,6 +142,8 @@ class RequestRecord:
     response: str | None
     #: ``None`` where the model runs on this machine itself.
     simulated: SimulatedRequest | None = None
+    #: Read and written at once; the tokens are those of all of them.
+    sequences: int = 1
 
     @property
     def t0_ns(self) -> int:
@@ -242,6 +244,7 @@ def _request(data: Mapping[str, Any]) -> RequestRecord:
         edges=tuple(Edge(_whole(t_ns), str(kind), tuple(map(_optional, raw))) for t_ns, kind, raw in data["edges"]),
         prefill_tokens=_count(data["prefill_tokens"]),
         decode_tokens=_count(data["decode_tokens"]),
+        sequences=max(1, _count(data["sequences"])),
         units=_figure(data["units"]),
         output=tuple(map(_count, data["output"])),
         token_t_ns=tuple(map(_whole, data["token_t_ns"])),

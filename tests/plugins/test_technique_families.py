@@ -156,7 +156,7 @@ def test_channels_and_heads_that_add_nothing_can_go_without_a_change(kind: str, 
     config = json.loads((source / "config.json").read_text("utf-8"))
     wishes = {
         "keep_mlp": {"keep_mlp": 0.75, "mlp_multiple": 8},
-        "keep_kv_heads": {"keep_kv_heads": grouped(config) // 2},
+        "keep_kv_heads": {"keep_kv_heads": max(1, grouped(config) // 2)},
     }
     kept = {}
     for name, wish in wishes.items():

@@ -35,10 +35,11 @@ from joulebench.api.values import (
     Scalar,
     Settings,
 )
-from joulebench.api.workload import Outcome, Recorder, Request, Workload, WorkloadContext
+from joulebench.api.workload import BATCH, Outcome, Recorder, Request, Workload, WorkloadContext
 
 __all__ = [
     "API_VERSION",
+    "BATCH",
     "ENVIRONMENT_NAME",
     "PROVENANCES",
     "Accuracy",

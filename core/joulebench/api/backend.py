@@ -127,10 +127,11 @@ class ModelTokenizer(Protocol):
 
 
 class BackendSession(ABC):
-    """A loaded model, in the worker process. One sequence at a time, greedy decoding.
+    """A loaded model, in the worker process, with greedy decoding.
 
     A session implements what its backend can do and names it in the backend's
-    ``capabilities``: ``generate`` (prefill and step), ``score``, ``logits``, ``encode``,
+    ``capabilities``: ``generate`` (prefill and step), ``batch`` (these of several sequences at once),
+    ``score``, ``logits``, ``encode``,
     ``train``, ``tokenize``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.window``, ``kv.evict``,
     ``mlp.contextual``, ….
     """
@@ -150,6 +151,17 @@ class BackendSession(ABC):
     def step(self) -> int:
         """Feed the last returned token and return the next greedy token."""
         raise self.lacking("step")
+
+    def prefill_batch(self, sequences: Sequence[Sequence[int]]) -> list[int]:
+        """Read several prompts as one batch, from an empty cache; the first greedy token of each.
+
+        What a sequence says does not depend on the others, but for rounding. Capability ``batch``.
+        """
+        raise self.lacking("prefill_batch")
+
+    def step_batch(self) -> list[int]:
+        """Feed each sequence of the batch its last returned token; the next greedy token of each."""
+        raise self.lacking("step_batch")
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         """Natural-log probabilities of ``tokens[1:]``, each given the preceding tokens."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from joulebench.api.backend import BackendSession
 from joulebench.api.plugin import Plugin
 from joulebench.api.values import Scalar, Settings
+
+#: What workloads call the option for :meth:`Workload.batch_size`. Cells that differ in it do the same work: they take
+#: turns and are held against each other.
+BATCH: Final = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,14 @@ class Outcome:
 
     #: Tokens of the prompt that were read: what the phase ``prefill`` is divided by.
     prefill_tokens: int = 0
-    #: Calls of ``step()``: what the phase ``decode`` is divided by. An answer's first token comes from the prefill.
+    #: Tokens that calls of ``step()`` wrote: what the phase ``decode`` is divided by. An answer's first token comes
+    #: from the prefill.
     decode_tokens: int = 0
     #: Work done in the workload's own ``unit``: the request's whole energy and time are divided by it.
     units: float = 0.0
-    #: Ids of the answer, compared between runtimes; empty where nothing is written.
+    #: Sequences that were read and written at once; tokens are those of all of them.
+    sequences: int = 1
+    #: Ids of the answer (of a batch, its first), compared between runtimes; empty where nothing is written.
     output: list[int] = field(default_factory=list)
     #: Further sums over the request (``nll_nats`` of a score): the host adds them up over a block and
     #: hands the sums to ``Workload.quality``.
@@ -97,6 +104,14 @@ class Workload(Plugin):
     def check(self, settings: Settings) -> str | None:
         """Why these settings cannot work together, or ``None``."""
         return None
+
+    def batch_size(self, settings: Settings) -> int:
+        """Sequences that a request reads and writes at once."""
+        return 1
+
+    def needs(self, settings: Settings) -> frozenset[str]:
+        """Capabilities that these settings need of the backend."""
+        return self.requires | {"batch"} if self.batch_size(settings) > 1 else self.requires
 
     def tokens_needed(self, settings: Settings) -> int:
         """The longest sequence (prompt and answer) that a request is sure to need; 0 if unknown."""

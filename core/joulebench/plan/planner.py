@@ -407,7 +407,8 @@ class _Planner:
         self, point: Combination, runtime: Iterable[RuntimeStep], config: Mapping[str, object] | None
     ) -> None:
         workload, backend = point.workload.workload, point.backend.backend
-        needed = dict.fromkeys(workload.requires, f"workload '{workload.name}'")
+        work = self._files.resolved(workload.options, point.workload.settings)
+        needed = dict.fromkeys(workload.needs(work), f"workload '{workload.name}'")
         for step in runtime:
             technique = self._registry.technique(step.name)
             if isinstance(technique, RuntimeTechnique):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from joulebench.api import FinishedCell
+from joulebench.api.workload import BATCH
 from joulebench.checkpoint import inspect_checkpoint
 from joulebench.errors import JoulebenchError, NothingRanError
 from joulebench.meter.live.owner import ReaderOwner
@@ -382,4 +383,5 @@ def _by_place(step: Transform) -> dict[str, str]:
 
 
 def _work_of(cell: PlannedCell) -> tuple[str, str]:
-    return cell.workload, json.dumps(dict(cell.workload_settings), sort_keys=True)
+    settings = {key: value for key, value in cell.workload_settings.items() if key != BATCH}
+    return cell.workload, json.dumps(settings, sort_keys=True)

@@ -88,7 +88,7 @@ def with_device_time(row: RequestRow, request: RequestRecord) -> RequestRow:
         device_ttft_s=device.token_s[0] - start_s if prefill is not None and device.token_s else None,
         device_prefill_s=None if prefill is None else prefill.device_s,
         device_decode_s=None if decode is None else decode.device_s,
-        device_tpot_s=None if decode is None else decode.device_s / request.decode_tokens,
+        device_tpot_s=None if decode is None else decode.device_s * request.sequences / request.decode_tokens,
         device_token_s=tuple(moment_s - start_s for moment_s in device.token_s),
     )
 

@@ -22,7 +22,7 @@ SCHEMA_VERSION: Final = 1
 #: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
 #: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``. 1.3: legs
 #: of a resumed run and checksums. 1.4: ``offset_u_w`` of channels.
-SCHEMA_MINOR: Final = 4
+SCHEMA_MINOR: Final = 5
 #: The first minor version whose files have checksums.
 FIRST_SEALED_MINOR: Final = 3
 
@@ -354,9 +354,10 @@ class RequestRow(TableRow):
     ttft_s: Annotated[float | None, Doc("start to first token", "s")] = None
     prefill_s: Annotated[float | None, Doc("duration of the prefill phase", "s")] = None
     decode_s: Annotated[float | None, Doc("duration of the decode phase", "s")] = None
-    tpot_s: Annotated[float | None, Doc("decode time per token after the first", "s")] = None
-    prefill_tokens: Annotated[int | None, Doc("prompt tokens", bits=32)] = None
-    decode_tokens: Annotated[int | None, Doc("tokens after the first", bits=32)] = None
+    tpot_s: Annotated[float | None, Doc("decode time per token after the first, of one sequence", "s")] = None
+    sequences: Annotated[int | None, Doc("sequences read and written at once; null: one", bits=32)] = None
+    prefill_tokens: Annotated[int | None, Doc("prompt tokens, of all sequences", bits=32)] = None
+    decode_tokens: Annotated[int | None, Doc("tokens after the first, of all sequences", bits=32)] = None
     units: Annotated[float | None, Doc("work done, in the cell's unit")] = None
     token_t_ns: Annotated[tuple[int, ...] | None, Doc("when each token became known", "ns")] = None
     device_s: Annotated[float | None, Doc("the request in seconds of simulated hardware", "s")] = None

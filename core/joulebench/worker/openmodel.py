@@ -134,6 +134,7 @@ class OpenModel:
             "edges": recorder.edges,
             "prefill_tokens": outcome.prefill_tokens,
             "decode_tokens": outcome.decode_tokens,
+            "sequences": outcome.sequences,
             "units": outcome.units,
             "output": outcome.output,
             "token_t_ns": recorder.tokens,
@@ -178,7 +179,10 @@ class OpenModel:
         if keeps_embeddings(Path(folder)):
             return compare_embeddings(self.session, Path(folder)).to_json()
         decode = self._tokenizer.decode if self._tokenizer is not None else None
-        return compare(self.session, self._capabilities, Path(folder), decode).to_json()
+        return compare(self.session, self._capabilities, Path(folder), decode, self._batch_size()).to_json()
+
+    def _batch_size(self) -> int:
+        return 1 if self._workload is None else self._workload.batch_size(self._order.workload_settings)
 
     def aside(self, check: Callable[[], dict[str, object]]) -> dict[str, object]:
         """Do what is no part of the measurement; the memory it takes is not the cell's peak."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -143,8 +143,13 @@ def _forced_logits(session: BackendSession, answer: Answered) -> Any:
 # -- a comparison -------------------------------------------------------------------------------
 
 
-def compare(session: BackendSession, capabilities: frozenset[str], folder: Path, decode: Decode | None) -> Comparison:
-    """Hold the session's greedy tokens, and its logits if it has them, to those in ``folder``."""
+def compare(
+    session: BackendSession, capabilities: frozenset[str], folder: Path, decode: Decode | None, batch: int = 1
+) -> Comparison:
+    """Hold the session's greedy tokens, and its logits if it has them, to those in ``folder``.
+
+    The tokens of ``batch`` answers are written at once, each held against its own; the logits are of one sequence.
+    """
     if "generate" not in capabilities:
         raise PluginError("the backend writes no text (it lacks the capability 'generate')")
     np = _numpy()
@@ -152,10 +157,11 @@ def compare(session: BackendSession, capabilities: frozenset[str], folder: Path,
     answered = [Answered(name["prompt"], name["answer"]) for name in index]
     divergences: list[Divergence] = []
     sums = _Sums()
-    for number, answer in enumerate(answered):
+    writings = _batches(session, answered, batch) if batch > 1 else _one_by_one(session, answered)
+    for number, (answer, written) in enumerate(zip(answered, writings, strict=True)):
         # Mapped, so that only the rows in use are in memory.
         kept = np.load(folder / f"logits-{number}.npy", mmap_mode="r", allow_pickle=False)
-        parted = _first_divergence(session, number, answer, kept, decode)
+        parted = _first_divergence(number, answer, written, kept, decode)
         if parted is not None:
             divergences.append(parted)
         if "logits" in capabilities:
@@ -163,10 +169,23 @@ def compare(session: BackendSession, capabilities: frozenset[str], folder: Path,
     return Comparison(len(answered), len(answered[0].answer), tuple(divergences), sums.forced())
 
 
+def _one_by_one(session: BackendSession, answered: Sequence[Answered]) -> Iterator[Iterator[int]]:
+    return (_greedy(session, answer.prompt, len(answer.answer)) for answer in answered)
+
+
+def _batches(session: BackendSession, answered: Sequence[Answered], batch: int) -> Iterator[Sequence[int]]:
+    """What is written after each prompt where ``batch`` are read at once; the first ones fill the last batch up."""
+    for start in range(0, len(answered), batch):
+        chosen = [answered[place % len(answered)] for place in range(start, start + batch)]
+        session.reset()
+        columns = [session.prefill_batch([answer.prompt for answer in chosen])]
+        columns.extend(session.step_batch() for _ in range(len(chosen[0].answer) - 1))
+        yield from list(zip(*columns, strict=True))[: len(answered) - start]
+
+
 def _first_divergence(
-    session: BackendSession, number: int, answer: Answered, kept: Any, decode: Decode | None
+    number: int, answer: Answered, written: Iterable[int], kept: Any, decode: Decode | None
 ) -> Divergence | None:
-    written = _greedy(session, answer.prompt, len(answer.answer))
     for position, (token, expected) in enumerate(zip(written, answer.answer, strict=True)):
         if token == expected:
             continue

@@ -24,7 +24,7 @@ class LlamaCppBackend(Backend):
     name = "llamacpp"
     summary = "llama.cpp's C library"
     accepts = ("gguf",)
-    capabilities = frozenset({"generate", "score", "logits", "tokenize", "kv.quantized", "kv.window"})
+    capabilities = frozenset({"generate", "batch", "score", "logits", "tokenize", "kv.quantized", "kv.window"})
     options = OPTIONS
 
     def available(self) -> Availability:
@@ -76,6 +76,10 @@ class LlamaCppBackend(Backend):
         package = answer["package"]
         cure = f" (a newer one may: pip install --upgrade {package})" if "unknown" in fault else ""
         return f"llama.cpp of {package} {self.versions()[package]} cannot open it: {fault}{cure}"
+
+    def abilities(self, settings: Settings) -> frozenset[str]:
+        """A cache whose positions are taken out has one sequence."""
+        return self.capabilities - {"batch"} if settings.get("kv_policy") is not None else self.capabilities
 
     def conversion_settings(self, settings: Settings) -> Settings:
         """The number type that the file is written in, and whether integers are packed."""

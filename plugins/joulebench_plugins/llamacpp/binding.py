@@ -120,16 +120,20 @@ class Binding:
             api.llama_model_free(loaded)
             raise ModelError(f"is no language model: {fault}", where=path)
         options = context.within(int(api.llama_model_n_ctx_train(loaded)))
-        context_params = api.llama_context_default_params()
-        fill_context(context_params, options)
         watch = native.watching(options.watch)
-        if options.watch is not None:
-            context_params.cb_eval = watch
-        made = api.llama_init_from_model(loaded, context_params)
+
+        def make_context(sequences: int) -> Any:
+            params = api.llama_context_default_params()
+            fill_context(params, options, sequences)
+            if options.watch is not None:
+                params.cb_eval = watch
+            return api.llama_init_from_model(loaded, params)
+
+        made = make_context(1)
         if not made:
             api.llama_model_free(loaded)
             return None
-        return Decoder(native, loaded, made, options.context_tokens, options.batch_tokens, watch)
+        return Decoder(native, loaded, make_context, made, options.context_tokens, options.batch_tokens, watch)
 
     def fault(self, path: str) -> str | None:
         """Why the library cannot open a file as a language model, found without its weights; or ``None``.
@@ -197,9 +201,10 @@ def fill_model(params: Any, options: ModelOptions) -> None:
         params.n_gpu_layers = ALL_LAYERS if options.gpu_layers is None else options.gpu_layers
 
 
-def fill_context(params: Any, options: ContextOptions) -> None:
-    """Set the fields of ``llama_context_params``."""
-    params.n_ctx = options.cells or options.context_tokens
+def fill_context(params: Any, options: ContextOptions, sequences: int = 1) -> None:
+    """Set the fields of ``llama_context_params``; each sequence has the whole of the options' positions."""
+    params.n_ctx = (options.cells or options.context_tokens) * sequences
+    params.n_seq_max = sequences
     params.n_batch = options.batch_tokens
     params.n_ubatch = min(options.ubatch_tokens, options.batch_tokens)
     # The library sets memory aside for this many rows of logits at once.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from joulebench.errors import JoulebenchError
 from joulebench_plugins.llamacpp.native import Native
 
 #: llama.h, enum llama_vocab_type
@@ -19,12 +20,24 @@ class Decoder:
     """
 
     def __init__(
-        self, native: Native, model: Any, context: Any, context_tokens: int, batch_tokens: int, watch: Any
+        self,
+        native: Native,
+        model: Any,
+        make_context: Callable[[int], Any],
+        context: Any,
+        context_tokens: int,
+        batch_tokens: int,
+        watch: Any,
     ) -> None:
         api = native.api
         self._watch = watch  # the library keeps the address of the callback alone
         self._native, self._api, self._model, self._context = native, api, model, context
+        #: The functions of llama.h.
+        self.api = api
+        self._make_context = make_context
         self._memory = api.llama_get_memory(context)
+        #: Sequences that the context has room for.
+        self.sequences = 1
         self.vocabulary_size = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
         #: Positions that one sequence may take.
         self.context_tokens = context_tokens
@@ -65,6 +78,29 @@ class Decoder:
         """Logits after each of the ``count`` tokens of the last call with ``every``."""
         address = self._address(self._context, 0)
         return self._native.floats(address, count * self.vocabulary_size).reshape(count, -1)
+
+    def decode_rows(self, rows: Any, count: int) -> None:
+        """Decode the first ``count`` rows of a ``llama_batch``. Raises :class:`JoulebenchError` where it fails."""
+        rows.n_tokens = count
+        code = int(self._run(self._context, rows))
+        if code:
+            raise JoulebenchError(f"llama_decode failed with code {code} on {count} rows of {self.sequences} sequences")
+
+    def greedy_after(self, row: int) -> int:
+        """The most likely token after a row whose logits were wanted."""
+        return int(self._native.floats(self._address(self._context, row), self.vocabulary_size).argmax())
+
+    def make_room(self, sequences: int) -> bool:
+        """Take a context of so many sequences in place of this one; False where the library has no memory for it."""
+        self._api.llama_free(self._context)
+        self._seen = self._view = None
+        self._context = self._make_context(sequences)
+        if not self._context:
+            self._context = self._make_context(self.sequences)
+            sequences = 0
+        self._memory = self._api.llama_get_memory(self._context)
+        self.sequences = sequences or self.sequences
+        return bool(sequences)
 
     def forget(self, first: int, end: int) -> bool:
         """Forget the positions [first, end); the others keep theirs. False where it cannot."""

@@ -19,7 +19,8 @@ from joulebench_plugins.llamacpp.counting import (
 )
 from joulebench_plugins.llamacpp.decoder import Decoder
 from joulebench_plugins.llamacpp.kvaccount import KvUse, kv_account
-from joulebench_plugins.llamacpp.log import Allocations, LibraryLog
+from joulebench_plugins.llamacpp.log import Allocations, LibraryLog, read_allocations
+from joulebench_plugins.llamacpp.sequences import SequenceBatch
 from joulebench_plugins.shared.tensors.gguf import GgufModel
 
 #: Positions whose logits are held at once: bounds them to so many rows of the vocabulary's width.
@@ -53,6 +54,7 @@ class LlamaCppSession(BackendSession):
         self._tokens = decoder.tokens
         self._decode_one, self._last_logits = decoder.decode_one, decoder.last_logits
         self._length = 0
+        self._batch: SequenceBatch | None = None
 
     # -- generating ------------------------------------------------------------------------
 
@@ -85,10 +87,57 @@ class LlamaCppSession(BackendSession):
         self._tokens[0] = token
         return token
 
+    def prefill_batch(self, sequences: Sequence[Sequence[int]]) -> list[int]:
+        """Read several prompts at once, in a context that is made anew where it has not room for as many."""
+        for tokens in sequences:
+            self._check_length(len(tokens))
+        batch = self._batch_of(len(sequences))
+        self.reset()
+        first = batch.prefill(sequences)
+        self._length = max(batch.lengths)
+        return first
+
+    def step_batch(self) -> list[int]:
+        """Feed each sequence its last token and return the next greedy token of each."""
+        if self._batch is None or not self._length:
+            raise JoulebenchError("step_batch() needs prompts: call prefill_batch() first")
+        self._check_length(self._length + 1)
+        tokens = self._batch.step()
+        self._length += 1
+        return tokens
+
+    def _batch_of(self, sequences: int) -> SequenceBatch:
+        if sequences > len(self._tokens):  # the library would end the process
+            raise JoulebenchError(
+                f"a step of {sequences} sequences does not fit into a batch of {len(self._tokens)} tokens",
+                hint="raise batch_tokens",
+            )
+        if self._decoder.sequences != sequences:
+            lines = len(self._log.lines)
+            if not self._decoder.make_room(sequences):
+                errors = self._log.last_errors()
+                raise JoulebenchError(f"llama.cpp makes no context for {sequences} sequences: {errors}")
+            self._allocated = replace(
+                read_allocations(self._log.lines[lines:]),
+                weights_bytes=self._allocated.weights_bytes,
+                repacked_bytes=self._allocated.repacked_bytes,
+            )
+            self._drop_batch()
+        if self._batch is None:
+            self._batch = SequenceBatch(self._decoder.api, self._decoder, sequences)
+        return self._batch
+
+    def _drop_batch(self) -> None:
+        if self._batch is not None:
+            self._batch.close()
+        self._batch = None
+
     def reset(self) -> None:
-        """Forget the sequence; the buffers stay."""
+        """Forget the sequence, or the batch; the buffers stay."""
         self._decoder.clear()
         self._length = 0
+        if self._batch is not None:
+            self._batch.lengths = [0] * len(self._batch.lengths)
 
     def _feed(self, tokens: Sequence[int], *, every: bool = False) -> None:
         self._tokens[: len(tokens)] = tokens
@@ -146,9 +195,14 @@ class LlamaCppSession(BackendSession):
         return MemoryUse(
             weights_bytes=self._allocated.weights_bytes,
             kv_allocated_bytes=kv_allocated_bytes(position_bytes, self._allocated),
-            kv_used_bytes=None if position_bytes is None else position_bytes * self._kv.kept(self._length),
+            kv_used_bytes=None if position_bytes is None else position_bytes * self._kept_positions(),
             workspace_bytes=self._allocated.workspace_bytes,
         )
+
+    def _kept_positions(self) -> int:
+        if self._batch is not None and any(self._batch.lengths):
+            return sum(self._batch.lengths)
+        return self._kv.kept(self._length)
 
     def traffic(self) -> Traffic:
         """Counted from the tensors in the file and the types of the KV cache.
@@ -189,6 +243,7 @@ class LlamaCppSession(BackendSession):
 
     def close(self) -> None:
         """Free the context and the model."""
+        self._drop_batch()
         self._decoder.close()
 
     # -- faults ----------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from joulebench.api import (
 from joulebench.backendkit import asked_elsewhere, cpu_device, thread_count
 from joulebench_plugins.shared.decoder.roles import has_gate, kind_of
 from joulebench_plugins.torch.classes import causal_fault, is_encoder
-from joulebench_plugins.torch.kvcaches.options import AUTO, KV_OPTIONS, compression_fault
+from joulebench_plugins.torch.kvcaches.options import AUTO, KV_OPTIONS, compression_fault, compression_of
 from joulebench_plugins.torch.layerkinds import kinds_fault
 from joulebench_plugins.torch.weighttypes import CAPABILITIES as WEIGHT_CAPABILITIES
 from joulebench_plugins.torch.weighttypes import OPTIONS as WEIGHT_OPTIONS
@@ -49,6 +49,7 @@ class TorchBackend(Backend):
     capabilities = frozenset(
         {
             "generate",
+            "batch",
             "score",
             "logits",
             "encode",
@@ -142,8 +143,15 @@ class TorchBackend(Backend):
         return fault or compression_fault({**self.default_settings(), **settings}, config)
 
     def abilities_with(self, settings: Settings, config: Mapping[str, object] | None) -> frozenset[str]:
-        """An encoder embeds sentences, and writes nothing."""
-        return frozenset({"encode"}) if config is not None and is_encoder(config) else self.capabilities
+        """An encoder embeds sentences, and writes nothing.
+
+        A cache that is compressed or of a fixed size holds one sequence.
+        """
+        if config is not None and is_encoder(config):
+            return frozenset({"encode"})
+        full = {**self.default_settings(), **settings}
+        alone = full["cache"] == "static" or full.get("mlp_active") is not None or compression_of(full) is not None
+        return self.capabilities - {"batch"} if alone else self.capabilities
 
     def environment(self, device: str, settings: Settings) -> Mapping[str, str]:
         """Thread counts that the libraries read when they load, and no network."""

@@ -60,6 +60,8 @@ class TorchSession(BackendSession):
         with torch.inference_mode():
             self._token = torch.zeros((1, 1), dtype=torch.long, device=self._device)
             self._at = torch.zeros((1, 1), dtype=torch.long, device=self._device)
+        #: Which positions of a batch hold tokens; ``None`` where all do.
+        self._mask: torch.Tensor | None = None
         self._length = 0
         self._cache = self._new_cache()
 
@@ -73,6 +75,8 @@ class TorchSession(BackendSession):
         with torch.inference_mode():
             ids = torch.tensor([tokens], dtype=torch.long, device=self._device)
             logits = self._read(ids)
+            if len(self._token) > 1:  # a batch was before it
+                self._token, self._at = self._token[:1].clone(), self._at[:1].clone()
             self._token.copy_(logits[:, -1].argmax(-1, keepdim=True))
             self._at.fill_(len(tokens))
             self._length = len(tokens)
@@ -87,6 +91,47 @@ class TorchSession(BackendSession):
             self._at += 1
             self._length += 1
             return int(token.item())
+
+    def prefill_batch(self, sequences: Sequence[Sequence[int]]) -> list[int]:
+        """Read prompts at once; shorter ones are filled up at their beginning, which attention is told to leave out.
+
+        Raises :class:`JoulebenchError` for prompts of different lengths where a model cannot be told that.
+        """
+        if not self._reader.takes_batches:
+            raise JoulebenchError("this model's own state is one sequence's in transformers", hint="set batch = 1")
+        longest = max(map(len, sequences))
+        self._check_length(min(map(len, sequences)))
+        self._check_length(longest)
+        self.reset()
+        with torch.inference_mode():
+            rows = [[0] * (longest - len(tokens)) + list(tokens) for tokens in sequences]
+            lengths = torch.tensor([len(tokens) for tokens in sequences], device=self._device)[:, None]
+            places = torch.arange(longest, device=self._device) - (longest - lengths)
+            self._mask = None if bool((lengths == longest).all()) else (places >= 0).long()
+            if self._mask is not None and not self._reader.takes_padding:
+                raise JoulebenchError(
+                    "this model reads prompts of one length only at once",
+                    hint="use the workloads 'prefill' and 'decode', or batch = 1",
+                )
+            ids = torch.tensor(rows, dtype=torch.long, device=self._device)
+            self._token, self._at = self._next_tokens(ids, places.clamp(min=0)), lengths
+            self._length = longest
+            return [int(token) for token in self._token[:, 0].tolist()]
+
+    def step_batch(self) -> list[int]:
+        """Feed each sequence its last token and return the next greedy token of each."""
+        if self._length == self.context_length or not self._length:
+            self._check_step()
+        with torch.inference_mode():
+            if self._mask is not None:
+                self._mask = torch.cat([self._mask, self._mask.new_ones((len(self._mask), 1))], dim=1)
+            self._token, self._at = self._next_tokens(self._token, self._at), self._at + 1
+            self._length += 1
+            return [int(token) for token in self._token[:, 0].tolist()]
+
+    def _next_tokens(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        logits, self._cache = self._reader.read(ids, self._cache, positions, last=True, mask=self._mask)
+        return logits[:, -1].argmax(-1, keepdim=True)
 
     def reset(self) -> None:
         """Forget the sequence; a static cache and what is compiled for it stay."""

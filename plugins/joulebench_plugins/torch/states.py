@@ -150,10 +150,33 @@ class Reader:
         """Whether some layer looks at earlier tokens, not at a state of them alone."""
         return not self.kept().keys() <= {_OWN_STATE, _STATE, _NOTHING} or self.interface.argument is None
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether it goes on from several sequences at once: RWKV's own state mixes them."""
+        return self.interface.takes_cache or self.interface.argument is None
+
+    @functools.cached_property
+    def takes_padding(self) -> bool:
+        """Whether sequences of a batch may begin with positions that hold no token.
+
+        Not where states run through them, nor where a model counts the places of tokens itself.
+        """
+        states = any(_STATE in what for what in self.kept())
+        return self.interface.takes_cache and self.interface.takes_positions and not states
+
     def read(
-        self, ids: torch.Tensor, memory: Any, positions: torch.Tensor | None = None, *, last: bool = False
+        self,
+        ids: torch.Tensor,
+        memory: Any,
+        positions: torch.Tensor | None = None,
+        *,
+        last: bool = False,
+        mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Any]:
-        """Logits after each of ``ids`` (or after the last alone), and what is now remembered."""
+        """Logits after each of ``ids`` (or after the last alone), and what is now remembered.
+
+        ``mask`` has a 1 for each position so far that holds a token, shaped (batch, positions).
+        """
         interface = self.interface
         arguments: dict[str, Any] = {"logits_to_keep": 1} if last and interface.keeps_logits else {}
         if interface.argument is None:
@@ -162,6 +185,8 @@ class Reader:
             return logits[:, -1:] if last else logits[:, -ids.shape[1] :], text
         if interface.takes_positions:
             arguments["position_ids"] = positions
+        if mask is not None:
+            arguments["attention_mask"] = mask
         result = self._model(input_ids=ids, use_cache=True, **{interface.argument: memory}, **arguments)
         logits = result.logits[:, -1:] if last else result.logits
         return logits, memory if interface.takes_cache else result[interface.argument]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 from joulebench.api import BackendSession, Option, Outcome, Recorder, Request, Settings, Workload, WorkloadContext
-from joulebench_plugins.workloads.prompts import prompt_requests, random_tokens
+from joulebench_plugins.workloads.prompts import BATCH_OPTION, batched, prompt_requests, random_tokens
 
 #: Different random batches that the blocks walk through.
 _BATCHES: Final = 16
@@ -30,7 +29,7 @@ class Encode(Workload):
     options: ClassVar[tuple[Option, ...]] = (
         Option("sentences", "file", "builtin:prompts", "file of sentences (.jsonl or a line each)"),
         Option("length", "int", None, "random tokens of this length instead of the sentences", minimum=1),
-        Option("batch", "int", 1, "sentences that are read at once", minimum=1),
+        BATCH_OPTION,
     )
 
     def tokens_needed(self, settings: Settings) -> int:
@@ -47,19 +46,11 @@ class Encode(Workload):
             source = random.Random(context.seed)  # noqa: S311
             drawn = (random_tokens(source, context, int(length)) for _ in range(_BATCHES * batch))
             sentences = [Request(index, tokens) for index, tokens in enumerate(drawn)]
-        return [
-            replace(sentences[start], index=start // batch, others=_others(sentences, start, batch))
-            for start in range(0, len(sentences), batch)
-        ]
+        return batched(sentences, batch)
 
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """One batch."""
         batch = (request.tokens, *request.others)
         record.phase("prefill")
         session.encode(batch)
-        return Outcome(prefill_tokens=sum(map(len, batch)), units=float(len(batch)))
-
-
-def _others(sentences: Sequence[Request], start: int, batch: int) -> tuple[tuple[int, ...], ...]:
-    """The sentences beside the one at ``start``; after the last comes the first again."""
-    return tuple(sentences[(start + place) % len(sentences)].tokens for place in range(1, batch))
+        return Outcome(prefill_tokens=sum(map(len, batch)), units=float(len(batch)), sequences=len(batch))

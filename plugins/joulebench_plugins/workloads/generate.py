@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from joulebench.api import BackendSession, Option, Outcome, Recorder, Request, Settings, Workload, WorkloadContext
 from joulebench.errors import ProfileError
-from joulebench_plugins.workloads.prompts import prompt_requests
+from joulebench_plugins.workloads.prompts import BATCH_OPTION, batched, prompt_requests
 
 
 class Generate(Workload):
@@ -29,10 +29,21 @@ class Generate(Workload):
         Option("stop", "bool", False, "end at the model's end token; new_tokens is then the maximum"),
         Option("max_prompt_tokens", "int", 1536, "longer prompts are cut to this", minimum=1),
         Option("chat", "bool", True, "put prompts through the model's chat template, if any"),
+        BATCH_OPTION,
     )
 
     def __init__(self) -> None:
         self._ends: frozenset[int] = frozenset()
+
+    def check(self, settings: Settings) -> str | None:
+        """A batch ends as a whole."""
+        if settings["stop"] and int(settings["batch"]) > 1:
+            return "stop ends one answer at a time: leave it out, or set batch = 1"
+        return None
+
+    def batch_size(self, settings: Settings) -> int:
+        """As set."""
+        return int(settings["batch"])
 
     def tokens_needed(self, settings: Settings) -> int:
         """A prompt can be cut to fit, the answer cannot."""
@@ -48,20 +59,23 @@ class Generate(Workload):
                     hint="leave 'stop' out: every answer then has new_tokens tokens",
                 )
             self._ends = context.eos_tokens
-        return prompt_requests(
+        prompts = prompt_requests(
             context,
             Path(str(settings["prompts"])),
             bool(settings["chat"]),
             int(settings["new_tokens"]),
             int(settings["max_prompt_tokens"]),
         )
+        return batched(prompts, int(settings["batch"]))
 
     def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
         """Empty the cache: forgetting the request before is no work of this one."""
         session.reset()
 
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
-        """Prefill and decode one prompt. The first token belongs to the prefill."""
+        """Prefill and decode one prompt, or a batch of them. The first token belongs to the prefill."""
+        if request.others:
+            return self._perform_batch(session, request, record)
         output = [0] * request.new_tokens
         step, stamp = session.step, record.token
         record.phase("prefill")
@@ -81,4 +95,24 @@ class Generate(Workload):
                 stamp()
         return Outcome(
             prefill_tokens=len(request.tokens), decode_tokens=len(output) - 1, units=float(len(output)), output=output
+        )
+
+    def _perform_batch(self, session: BackendSession, request: Request, record: Recorder) -> Outcome:
+        """A time is kept for each step: its tokens become known together."""
+        prompts = (request.tokens, *request.others)
+        step, stamp = session.step_batch, record.token
+        record.phase("prefill")
+        written = [session.prefill_batch(prompts)]
+        stamp()
+        record.phase("decode")
+        for _ in range(1, request.new_tokens):
+            written.append(step())
+            stamp()
+        batch = len(prompts)
+        return Outcome(
+            prefill_tokens=sum(map(len, prompts)),
+            decode_tokens=batch * (request.new_tokens - 1),
+            units=float(batch * request.new_tokens),
+            sequences=batch,
+            output=[tokens[0] for tokens in written],
         )

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from joulebench.api import BackendSession, Option, Outcome, Recorder, Request, Settings, Workload, WorkloadContext
 from joulebench.errors import ProfileError
-from joulebench_plugins.workloads.prompts import random_tokens, read_text
+from joulebench_plugins.workloads.prompts import BATCH_OPTION, batched, random_tokens, read_text
 
 #: Different random sequences that the blocks walk through.
 SEQUENCES: Final = 16
@@ -25,7 +25,14 @@ class Prefill(Workload):
     unit: ClassVar[str] = "token"
     requires: ClassVar[frozenset[str]] = frozenset({"generate"})
     phases: ClassVar[tuple[str, ...]] = ("prefill",)
-    options: ClassVar[tuple[Option, ...]] = (Option("length", "int", 512, "tokens of a prompt", minimum=1),)
+    options: ClassVar[tuple[Option, ...]] = (
+        Option("length", "int", 512, "tokens of a prompt", minimum=1),
+        BATCH_OPTION,
+    )
+
+    def batch_size(self, settings: Settings) -> int:
+        """As set."""
+        return int(settings["batch"])
 
     def tokens_needed(self, settings: Settings) -> int:
         """The prompt and its first token."""
@@ -35,19 +42,25 @@ class Prefill(Workload):
         """Random sequences from the seed."""
         source = random.Random(context.seed)  # noqa: S311
         length = int(settings["length"])
-        return [Request(index, random_tokens(source, context, length), 1) for index in range(SEQUENCES)]
+        batch = int(settings["batch"])
+        drawn = [Request(index, random_tokens(source, context, length), 1) for index in range(SEQUENCES * batch)]
+        return batched(drawn, batch)
 
     def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
         """Empty the cache."""
         session.reset()
 
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
-        """One prefill; its unit is the prompt token."""
+        """One prefill, of one prompt or several; its unit is the prompt token."""
         record.phase("prefill")
-        first = session.prefill(request.tokens)
+        if request.others:
+            [first, *_] = session.prefill_batch((request.tokens, *request.others))
+        else:
+            first = session.prefill(request.tokens)
         record.token()
-        length = len(request.tokens)
-        return Outcome(prefill_tokens=length, units=float(length), output=[first])
+        batch = 1 + len(request.others)
+        length = batch * len(request.tokens)
+        return Outcome(prefill_tokens=length, units=float(length), sequences=batch, output=[first])
 
 
 class Decode(Workload):
@@ -70,7 +83,12 @@ class Decode(Workload):
             None,
             "text that contexts are cut from; random tokens when not set, and for a model without a tokenizer",
         ),
+        BATCH_OPTION,
     )
+
+    def batch_size(self, settings: Settings) -> int:
+        """As set."""
+        return int(settings["batch"])
 
     def tokens_needed(self, settings: Settings) -> int:
         """Context, its first token, and what is written."""
@@ -79,36 +97,47 @@ class Decode(Workload):
     def requests(self, context: WorkloadContext, settings: Settings) -> Sequence[Request]:
         """Contexts that the seed draws."""
         source = random.Random(context.seed)  # noqa: S311
-        length, new = int(settings["context"]), int(settings["new_tokens"])
+        length, new, batch = int(settings["context"]), int(settings["new_tokens"]), int(settings["batch"])
+        count = SEQUENCES * batch
         if "text" in settings and context.tokenize is not None:
-            stretches = _stretches(source, context.tokenize, Path(str(settings["text"])), length)
-            return [Request(index, tokens, new) for index, tokens in enumerate(stretches)]
-        return [Request(index, random_tokens(source, context, length), new) for index in range(SEQUENCES)]
+            stretches = _stretches(source, context.tokenize, Path(str(settings["text"])), length, count)
+            return batched([Request(index, tokens, new) for index, tokens in enumerate(stretches)], batch)
+        drawn = (random_tokens(source, context, length) for _ in range(count))
+        return batched([Request(index, tokens, new) for index, tokens in enumerate(drawn)], batch)
 
     def setup(self, session: BackendSession, request: Request, settings: Settings) -> None:
         """Fill the KV cache."""
         session.reset()
-        session.prefill(request.tokens)
+        if request.others:
+            session.prefill_batch((request.tokens, *request.others))
+        else:
+            session.prefill(request.tokens)
 
     def perform(self, session: BackendSession, request: Request, settings: Settings, record: Recorder) -> Outcome:
         """Only steps."""
         output = [0] * request.new_tokens
-        step, stamp = session.step, record.token
+        batch, stamp = 1 + len(request.others), record.token
+        step = session.step if batch == 1 else _first_of(session.step_batch)
         record.phase("decode")
         for place in range(request.new_tokens):
             output[place] = step()
             stamp()
         return Outcome(
-            decode_tokens=request.new_tokens,
-            units=float(request.new_tokens),
+            decode_tokens=batch * request.new_tokens,
+            units=float(batch * request.new_tokens),
+            sequences=batch,
             output=output,
             # Read outside of the window, so it is no prefill of this request.
             values={"context_tokens": float(len(request.tokens))},
         )
 
 
+def _first_of(step: Callable[[], list[int]]) -> Callable[[], int]:
+    return lambda: step()[0]
+
+
 def _stretches(
-    source: random.Random, tokenize: Callable[[str, bool], list[int]], path: Path, length: int
+    source: random.Random, tokenize: Callable[[str, bool], list[int]], path: Path, length: int, count: int
 ) -> Iterator[tuple[int, ...]]:
     """Stretches of a text that begin anywhere in it.
 
@@ -116,7 +145,7 @@ def _stretches(
     """
     text = read_text(path)
     enough = length * _CHARACTERS
-    for _ in range(SEQUENCES):
+    for _ in range(count):
         start = source.randrange(max(1, len(text) - enough))
         tokens = tokenize(text[start : start + enough], False)
         if len(tokens) < length:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from joulebench.api import Request, WorkloadContext
+from joulebench.api import BATCH, Option, Request, WorkloadContext
 from joulebench.errors import ProfileError
 
 #: English tokens per word of common byte-level BPE vocabularies, for models without a tokenizer.
@@ -78,6 +80,23 @@ def prompt_requests(context: WorkloadContext, path: Path, chat: bool, new_tokens
             length = min(limit, max(1, round(len(text.split()) * TOKENS_PER_WORD)))
             requests.append(Request(index, random_tokens(order, context, length), new_tokens))
     return requests
+
+
+#: As :data:`joulebench.api.BATCH` names it.
+BATCH_OPTION: Final = Option(BATCH, "int", 1, "sequences that are read and written at once", minimum=1)
+
+
+def batched(requests: Sequence[Request], batch: int) -> list[Request]:
+    """A request for each ``batch`` of sequences; the last is filled up from the start of the list."""
+    starts = range(0, len(requests), batch)
+    return [
+        replace(requests[start], index=place, others=_others(requests, start, batch))
+        for place, start in enumerate(starts)
+    ]
+
+
+def _others(requests: Sequence[Request], start: int, batch: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(requests[(start + place) % len(requests)].tokens for place in range(1, batch))
 
 
 def random_tokens(source: random.Random, context: WorkloadContext, length: int) -> tuple[int, ...]:

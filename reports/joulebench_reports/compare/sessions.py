@@ -147,7 +147,7 @@ def _times(cell: CellSummary, unit_of_work: str) -> list[Estimate]:
     estimates = [
         rate,
         _first_token(cell),
-        _of_blocks("tpot", "s", series.ratio(lambda b: b.decode_s, lambda b: b.decode_tokens)),
+        _of_blocks("tpot", "s", series.ratio(lambda b: b.decode_s, lambda b: b.decode_steps)),
     ]
     return [estimate for estimate in estimates if estimate is not None]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from joulebench.api.workload import BATCH
 from joulebench.errors import JoulebenchError, unknown_name_hint
 from joulebench_reports.judging.ratios import RUN_TO_RUN, CellRatios, as_spread
 from joulebench_reports.reading.cellrows import plan_entries, rows_by_cell
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkGroup:
-    """Cells of one model and one workload with equal settings; ``baseline`` is one of them."""
+    """Cells of one model and one workload with equal settings, but for the batch; ``baseline`` is one of them."""
 
     model: str
     workload: str
@@ -101,7 +102,10 @@ def _settings(row: CellRow, part: str) -> object:
 
 
 def _work_of(row: CellRow) -> tuple[str, ...]:
-    settings = json.dumps(_settings(row, "workload"), sort_keys=True)
+    settings = _settings(row, "workload")
+    if isinstance(settings, dict):  # how many are served at once is part of the answer, not of the question
+        settings = {key: value for key, value in settings.items() if key != BATCH}
+    settings = json.dumps(settings, sort_keys=True)
     return str(row.workload), str(row.unit), settings
 
 

@@ -45,6 +45,7 @@ def read_blocks(blocks: Sequence[StoredBlock], requests: Sequence[StoredRequest]
                 worker_cpu_s=row.worker_cpu_s,
                 flags=tuple(row.flags or ()),
                 host_s=row.duration_s if simulated else None,
+                sequences=own[0].sequences or 1 if own else 1,
             )
         )
     return sums

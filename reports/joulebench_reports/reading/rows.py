@@ -40,6 +40,7 @@ class StoredRequest(NamedTuple):
     block: int
     t0_ns: int | None
     t1_ns: int | None
+    sequences: int | None
     prefill_tokens: int | None
     decode_tokens: int | None
     ttft_s: float | None

@@ -30,7 +30,7 @@ def summarise_speed(blocks: Sequence[BlockSums], first_tokens_s: Iterable[float 
         best_units_s=_best(blocks, unit).times(unit.per / unit.rate_per, unit.rate),
         ttft_median_s=_quantile(known_s, 0.5),
         ttft_p95_s=_quantile(known_s, 0.95),
-        tpot_s=_rate(blocks, "decode_s", "decode_tokens", "s"),
+        tpot_s=_rate(blocks, "decode_s", "decode_steps", "s"),
         block_s=_mean_duration(blocks),
     )
 

@@ -13,8 +13,10 @@ from joulebench_reports.values.tokenwork import KernelWork, TokenWork
 
 
 def token_work(row: CellRow, stored: StoredCell) -> TokenWork:
-    """From the cell's row and its requests."""
+    """From the cell's row and its requests; a batch reads the weights once for a token of each sequence."""
+    sequences = next((request.sequences for request in stored.requests if request.sequences), 1)
     return TokenWork(
+        sequences=sequences,
         weights_bytes=row.token_weights_bytes,
         kv_position_bytes=row.token_kv_bytes,
         operations=row.token_operations,
@@ -31,10 +33,12 @@ def _decode_context(requests: Sequence[StoredRequest], values: Mapping[str, floa
     d has p + j - 1 before it: p + (d - 1) / 2 in the mean.
     """
     before = float(values.get("context_tokens") or 0.0)
+    # Tokens of one sequence.
     known = [
-        (request.prefill_tokens + before, request.decode_tokens)
+        (request.prefill_tokens / sequences + before, request.decode_tokens / sequences)
         for request in requests
         if request.prefill_tokens is not None and request.decode_tokens
+        for sequences in (request.sequences or 1,)
     ]
     if not known or min(prompt for prompt, _ in known) <= 0:
         return None  # nobody says what was read before the window
@@ -43,9 +47,11 @@ def _decode_context(requests: Sequence[StoredRequest], values: Mapping[str, floa
 
 
 def _mean_prompt(requests: Sequence[StoredRequest]) -> float | None:
-    """Mean tokens of a prefill."""
+    """Mean tokens of a prompt."""
     prompts = [
-        request.prefill_tokens for request in requests if request.prefill_s is not None and request.prefill_tokens
+        request.prefill_tokens / (request.sequences or 1)
+        for request in requests
+        if request.prefill_s is not None and request.prefill_tokens
     ]
     return sum(prompts) / len(prompts) if prompts else None
 

@@ -256,7 +256,7 @@ def _summarise(
 
 
 def _units_per_request(blocks: Sequence[BlockSums]) -> float | None:
-    requests = sum(block.requests for block in blocks)
+    requests = sum(block.requests * block.sequences for block in blocks)
     units = [block.units for block in blocks if block.units is not None]
     return math.fsum(units) / requests if requests and len(units) == len(blocks) else None
 

@@ -37,6 +37,13 @@ class BlockSums(NamedTuple):
     #: Of a block of simulated hardware: what simulating took on this machine, in s. All other
     #: times are then the hardware's own.
     host_s: float | None = None
+    #: Read and written at once; the tokens are those of all of them.
+    sequences: int = 1
+
+    @property
+    def decode_steps(self) -> float | None:
+        """Tokens of one sequence after the first."""
+        return None if self.decode_tokens is None else self.decode_tokens / self.sequences
 
     @property
     def disturbed(self) -> bool:

@@ -19,22 +19,24 @@ class TokenWork:
     head_operations: int | None = None
     decode_context: float | None = None
     prompt: float | None = None
+    #: That share one reading of the weights.
+    sequences: int = 1
 
     @property
     def decode_bytes(self) -> float | None:
-        """Weights, and the keys and values of the positions before the token."""
+        """Its share of the weights' bytes, and the keys and values of the positions before it."""
         if self.weights_bytes is None or self.kv_position_bytes is None:
             return None
         if self.decode_context is None:
             return None
-        return self.weights_bytes + self.kv_position_bytes * self.decode_context
+        return self.weights_bytes / self.sequences + self.kv_position_bytes * self.decode_context
 
     @property
     def prefill_bytes(self) -> float | None:
-        """Of a whole prompt: the weights once, and the keys and values that it leaves behind."""
+        """Of a whole prompt: its share of the weights, and the keys and values that it leaves behind."""
         if self.weights_bytes is None or self.kv_position_bytes is None or self.prompt is None:
             return None
-        return self.weights_bytes + self.kv_position_bytes * self.prompt
+        return self.weights_bytes / self.sequences + self.kv_position_bytes * self.prompt
 
     @property
     def prefill_operations(self) -> float | None:

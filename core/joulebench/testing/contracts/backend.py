@@ -125,6 +125,24 @@ class BackendContract(PluginContract):
             "prefill() must read the prompt that it is given",
         )
 
+    def test_each_sequence_of_a_batch_is_what_it_is_alone(self, plugin: Any) -> None:
+        """``prefill_batch`` and ``step_batch`` write what ``prefill`` and ``step`` do."""
+        other = [token + 1 for token in PROMPT]
+        with opened(plugin, "generate", "batch") as session:
+            alone = [_answer(session, prompt) for prompt in (PROMPT, other)]
+            session.reset()
+            columns = [session.prefill_batch((PROMPT, other))]
+            columns.extend(session.step_batch() for _ in alone[0][1:])
+            for place, (own, written) in enumerate(zip(alone, zip(*columns, strict=True), strict=True)):
+                expect(
+                    list(written) == own or _first_is_tie(session, (PROMPT, other)[place], own, written),
+                    f"sequence {place} of a batch of 2 writes {list(written)}, alone {own}",
+                    "keep each sequence's positions, keys and values apart from the others'",
+                )
+            expect(
+                _answer(session, PROMPT) == alone[0], "one sequence after a batch writes otherwise", "reset() forgets"
+            )
+
     def test_scores_are_log_probabilities(self, plugin: Any) -> None:
         """One for each token except the first; natural logarithms, none above 0."""
         with opened(plugin, "score") as session:
@@ -399,3 +417,9 @@ def _is_tie(session: BackendSession, tokens: Sequence[int], first: int, second: 
         return _near(_logits(session, tokens)[-1], first, second)
     except NotImplementedError:
         return False
+
+
+def _first_is_tie(session: BackendSession, prompt: Sequence[int], own: Sequence[int], written: Sequence[int]) -> bool:
+    """Whether the tokens part at two logits that are nearly equal."""
+    place = next(place for place, pair in enumerate(zip(own, written, strict=True)) if pair[0] != pair[1])
+    return _is_tie(session, [*prompt, *own[:place]], own[place], written[place])
