@@ -159,20 +159,16 @@ def genai_like(source: Path, folder: Path) -> Path:
         helper.make_node("Squeeze", ["width"], ["total"]),
         helper.make_node("Cast", ["total"], ["total_sequence_length"], to=TensorProto.INT32),
     ]
-    nodes = [node for node in graph.node if node.op_type not in ("Squeeze",) and "logit_positions" not in node.input]
-    for node in nodes:
-        for place, name in enumerate(node.input):
-            if name == "model.rows":
-                node.input[place] = "model.states"
-    last = next(node for node in graph.node if "logit_positions" in node.input)
+    rows = next(node for node in graph.node if node.output[0] == "model.rows")
+    nodes = [node for node in graph.node if node.output[0] not in ("model.rows", "model.kept")]
     head = next(node for node in nodes if node.output[0] == "logits")
     place = nodes.index(head)
     nodes[place] = helper.make_node("MatMul", [head.input[0], "head_matrix"], ["logits"])
     nodes.insert(place, helper.make_node("Transpose", [head.input[1]], ["head_matrix"], perm=[1, 0]))
     for node in nodes:
         for index, name in enumerate(node.input):
-            if name == "model.states":
-                node.input[index] = last.input[0]
+            if name == "model.kept":
+                node.input[index] = rows.input[0]
     vocabulary = next(value for value in graph.output if value.name == "logits").type.tensor_type.shape.dim[1].dim_value
     outputs = [value for value in graph.output if value.name != "logits"]
     outputs.append(

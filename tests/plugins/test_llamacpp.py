@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from batches import answer_alone, answers_at_once
 from gguf_models import (
     SENTENCEPIECE_SPECIALS,
     SPECIALS,
@@ -85,30 +86,19 @@ def session(tied_file: Path) -> Iterator[LlamaCppSession]:
 # -- several sequences at once ---------------------------------------------------------------
 
 
-def alone(session: LlamaCppSession, prompt: list[int]) -> list[int]:
-    session.reset()
-    return [session.prefill(prompt), *(session.step() for _ in range(11))]
-
-
-def at_once(session: LlamaCppSession, prompts: list[list[int]]) -> list[list[int]]:
-    session.reset()
-    columns = [session.prefill_batch(prompts), *(session.step_batch() for _ in range(11))]
-    return [list(tokens) for tokens in zip(*columns, strict=True)]
-
-
 @pytest.mark.parametrize("batch_tokens", [512, 7])
 def test_each_sequence_of_a_batch_is_what_it_is_alone(tied_file: Path, batch_tokens: int) -> None:
     prompts = [LONG[:5], LONG, LONG[3:17]]
     with opened(tied_file, batch_tokens=batch_tokens) as session:
-        expected = [alone(session, prompt) for prompt in prompts]
+        expected = [answer_alone(session, prompt) for prompt in prompts]
         held = session.memory().kv_allocated_bytes
-        assert at_once(session, prompts) == expected
+        assert answers_at_once(session, prompts) == expected
         use = session.memory()
         assert use.kv_allocated_bytes == pytest.approx(3 * held, rel=0.05)
         per_position = use.kv_used_bytes / sum(len(prompt) + 11 for prompt in prompts)
         assert use.kv_used_bytes == per_position * sum(len(prompt) + 11 for prompt in prompts) > 0
-        assert at_once(session, prompts[:2]) == expected[:2], "a smaller batch"
-        assert alone(session, prompts[1]) == expected[1], "one sequence after a batch"
+        assert answers_at_once(session, prompts[:2]) == expected[:2], "a smaller batch"
+        assert answer_alone(session, prompts[1]) == expected[1], "one sequence after a batch"
 
 
 def test_a_batch_that_is_wider_than_a_call_is_refused(tied_file: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batches import answer_alone, answers_at_once
 from llama_models import generated, torch_generated, torch_model, write_checkpoint
 from onnx_models import LINEAR, LLAMA3, TIED, UNTIED, export, opened, to_ort
 
@@ -93,6 +94,18 @@ def test_weights_of_narrower_types_are_taken_exactly(dtype: str, tmp_path: Path)
 
 def test_both_settings_write_what_transformers_writes(session: BackendSession, reference: Any) -> None:
     assert generated(session, PROMPT, 96) == torch_generated(reference, PROMPT, 96)
+
+
+def test_each_sequence_of_a_batch_is_what_it_is_alone(session: BackendSession) -> None:
+    prompts = [PROMPT[:3], PROMPT, tokens_of(40)]
+    alone = [answer_alone(session, prompt) for prompt in prompts]
+    one = session.memory()
+    assert answers_at_once(session, prompts) == alone
+    use = session.memory()
+    assert use.kv_allocated_bytes == 3 * one.kv_allocated_bytes
+    assert use.kv_used_bytes == one.kv_used_bytes / (40 + 11) * sum(len(prompt) + 11 for prompt in prompts)
+    assert answers_at_once(session, prompts[:2]) == alone[:2]
+    assert answer_alone(session, prompts[1]) == alone[1], "one sequence after a batch"
 
 
 def test_scores_are_the_log_probabilities_of_a_plain_forward(session: BackendSession, reference: Any) -> None:

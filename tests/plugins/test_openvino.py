@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batches import answer_alone, answers_at_once
 from llama_models import generated, torch_generated, torch_model, write_checkpoint
 from onnx_models import TIED
 
@@ -72,6 +73,14 @@ def reference(folder: Path) -> Any:
 def session(folder: Path) -> Iterator[BackendSession]:
     with opened(folder / "openvino") as session:
         yield session
+
+
+def test_each_sequence_of_a_batch_is_what_it_is_alone(session: BackendSession) -> None:
+    prompts = [PROMPT[:3], PROMPT, tokens_of(40)]
+    alone = [answer_alone(session, prompt) for prompt in prompts]
+    assert answers_at_once(session, prompts) == alone
+    assert answers_at_once(session, prompts[:2]) == alone[:2]
+    assert answer_alone(session, prompts[1]) == alone[1], "one sequence after a batch"
 
 
 def test_logits_tokens_and_scores_are_those_of_transformers(session: BackendSession, reference: Any) -> None:

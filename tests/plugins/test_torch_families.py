@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from batches import answer_alone, answers_at_once
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -251,31 +252,20 @@ def torch_linear(block: object) -> object:
     return layer
 
 
-def greedy(session: TorchSession, prompt: list[int]) -> list[int]:
-    session.reset()
-    return [session.prefill(prompt), *(session.step() for _ in range(WRITTEN - 1))]
-
-
-def greedy_at_once(session: TorchSession, prompts: list[list[int]]) -> list[list[int]]:
-    session.reset()
-    columns = [session.prefill_batch(prompts), *(session.step_batch() for _ in range(WRITTEN - 1))]
-    return [list(tokens) for tokens in zip(*columns, strict=True)]
-
-
 @pytest.mark.parametrize("name", ["tiny-gemma2", "tiny-qwen3-moe", "tiny-qwen3"])
 def test_each_sequence_of_a_batch_is_what_it_is_alone(opened: Open, name: str) -> None:
     session = opened(name)
     prompts = [PROMPT[:9], PROMPT, PROMPT[5:17]]
-    alone = [greedy(session, prompt) for prompt in prompts]
-    assert greedy_at_once(session, prompts) == alone
-    assert greedy(session, prompts[1]) == alone[1], "one sequence after a batch"
+    alone = [answer_alone(session, prompt) for prompt in prompts]
+    assert answers_at_once(session, prompts) == alone
+    assert answer_alone(session, prompts[1]) == alone[1], "one sequence after a batch"
 
 
 @pytest.mark.parametrize("name", ["tiny-gpt2", "tiny-mamba2"])
 def test_a_model_that_counts_places_itself_takes_prompts_of_one_length(opened: Open, name: str) -> None:
     session = opened(name)
     prompts = [PROMPT[:9], PROMPT[3:12]]
-    assert greedy_at_once(session, prompts) == [greedy(session, prompt) for prompt in prompts]
+    assert answers_at_once(session, prompts) == [answer_alone(session, prompt) for prompt in prompts]
     with pytest.raises(JoulebenchError, match="prompts of one length only"):
         session.prefill_batch([PROMPT[:9], PROMPT])
 

@@ -49,7 +49,7 @@ _PROVIDER: Final = Option(
 class _OnnxRuntimeBackend(Backend):
     """What both settings share: the runtime, its options, and the session on it."""
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "score", "logits", "operators"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"generate", "batch", "score", "logits", "operators"})
     #: ``desktop`` or ``mobile``, for the record.
     mode: ClassVar[str]
 
@@ -70,6 +70,11 @@ class _OnnxRuntimeBackend(Backend):
         if settings.get("graph") == "written" and (fault := unfit_reason(config)) is not None:
             return f"{fault}; graph = 'auto' traces it"
         return missing_reason(str(settings.get("provider", "cpu")))
+
+    def abilities_with(self, settings: Settings, config: Mapping[str, object] | None) -> frozenset[str]:
+        """The graph that is written for llama types reads several sequences; traced ones are fed one."""
+        traced = settings.get("graph") == "traced" or (config is not None and unfit_reason(config) is not None)
+        return self.capabilities - {"batch"} if traced else self.capabilities
 
     def check_file(self, model: Path) -> str | None:
         """Graphs that are no decoder, or that take inputs which nobody knows."""

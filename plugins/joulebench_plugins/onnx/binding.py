@@ -30,21 +30,25 @@ class BoundModel:
     place, and finds its logits in a fourth.
     """
 
-    def __init__(self, runtime: Any, cache_tokens: int) -> None:
+    def __init__(self, runtime: Any, cache_tokens: int, sequences: int = 1) -> None:
         self.cache_tokens = cache_tokens
+        #: Sequences that it has room for.
+        self.sequences = sequences
+        #: Whether the graph was written for any number of them.
+        self.takes_batches = not isinstance(runtime.get_inputs()[0].shape[0], int)
         self._runtime = runtime
         (vocabulary,) = (value.shape[1] for value in runtime.get_outputs() if value.name == LOGITS)
         self.vocabulary_size = int(vocabulary)
-        #: Keys and values by (layer, ``key`` or ``value``): (1, KV heads, cache_tokens, head size).
-        self.cache = _new_cache(runtime, cache_tokens)
+        #: Keys and values by (layer, ``key`` or ``value``): (sequences, KV heads, cache_tokens, head size).
+        self.cache = _new_cache(runtime, cache_tokens, sequences)
         total_bytes = sum(buffer.nbytes for buffer in self.cache.values())
-        #: Bytes of one position's keys and values in all layers.
-        self.position_bytes: int = total_bytes // cache_tokens
-        self._last = np.zeros(1, np.int32)
+        #: Bytes of one position's keys and values of a sequence in all layers.
+        self.position_bytes: int = total_bytes // cache_tokens // sequences
+        self._last = np.zeros(sequences, np.int32)
         self._total = np.zeros(1, np.int32)
-        self._token = np.zeros((1, 1), np.int64)
-        self._only = np.zeros(1, np.int64)
-        self._row = np.zeros((1, self.vocabulary_size), np.float32)
+        self._token = np.zeros((sequences, 1), np.int64)
+        self._only = np.arange(sequences)
+        self._row = np.zeros((sequences, self.vocabulary_size), np.float32)
         self._step_binding = self._bind()
         self._many_binding = self._bind()
         bind_input(self._step_binding, INPUT_IDS, self._token)
@@ -69,7 +73,7 @@ class BoundModel:
 
     def allocated_bytes(self) -> int:
         """Bytes of the KV cache."""
-        return self.cache_tokens * self.position_bytes
+        return self.sequences * self.cache_tokens * self.position_bytes
 
     def used_bytes(self, length: int) -> int:
         """Bytes of the positions that a sequence has reached."""
@@ -77,12 +81,16 @@ class BoundModel:
 
     def read(self, tokens: Sequence[int], at: int) -> int:
         """Feed ``tokens`` from position ``at`` on; returns the greedy token after the last."""
-        self._feed(tokens, at, np.array([len(tokens) - 1], np.int64), self._row)
+        end = at + len(tokens)
+        self._last[0], self._total[0] = end - 1, end
+        self._feed(np.array([tokens], np.int64), np.array([len(tokens) - 1], np.int64), self._row)
         return self._choose()
 
     def fill(self, tokens: Sequence[int], at: int, logits: Any) -> None:
         """Feed ``tokens`` from position ``at`` on; ``logits`` (tokens, vocabulary) is filled."""
-        self._feed(tokens, at, np.arange(len(tokens), dtype=np.int64), logits)
+        end = at + len(tokens)
+        self._last[0], self._total[0] = end - 1, end
+        self._feed(np.array([tokens], np.int64), np.arange(len(tokens), dtype=np.int64), logits)
 
     def step(self, at: int) -> int:
         """Feed the token that was chosen last, at position ``at``; returns the next."""
@@ -91,11 +99,28 @@ class BoundModel:
         self._runtime.run_with_iobinding(self._step_binding)
         return self._choose()
 
-    def _feed(self, tokens: Sequence[int], at: int, positions: Any, logits: Any) -> None:
-        end = at + len(tokens)
-        self._last[0] = end - 1
-        self._total[0] = end
-        ids = np.array([tokens], np.int64)
+    def read_batch(self, sequences: Sequence[Sequence[int]]) -> list[int]:
+        """Feed prompts from position 0 on; returns the greedy token after each.
+
+        What fills up the end of a shorter one is overwritten by its answer before anything looks at it.
+        """
+        lengths = np.array([len(tokens) for tokens in sequences])
+        longest = int(lengths.max())
+        ids = np.zeros((len(sequences), longest), np.int64)
+        for row, tokens in zip(ids, sequences, strict=True):
+            row[: len(tokens)] = tokens
+        self._last[:], self._total[0] = lengths - 1, longest
+        self._feed(ids, np.arange(len(sequences)) * longest + lengths - 1, self._row)
+        return self._choose_all()
+
+    def step_batch(self) -> list[int]:
+        """Feed each sequence the token that was chosen last; returns the next of each."""
+        self._last += 1
+        self._total[0] = self._last.max() + 1
+        self._runtime.run_with_iobinding(self._step_binding)
+        return self._choose_all()
+
+    def _feed(self, ids: Any, positions: Any, logits: Any) -> None:
         binding = self._many_binding
         bind_input(binding, INPUT_IDS, ids)
         bind_input(binding, LOGIT_POSITIONS, positions)
@@ -104,7 +129,7 @@ class BoundModel:
             self._runtime.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime's own errors have no common class
             if lacks_memory(error):
-                raise MemoryError(f"not enough memory to read {len(tokens)} tokens") from error
+                raise MemoryError(f"not enough memory to read {ids.size} tokens") from error
             raise
 
     def _choose(self) -> int:
@@ -113,8 +138,13 @@ class BoundModel:
         self._token[0, 0] = token
         return token
 
+    def _choose_all(self) -> list[int]:
+        self._token[:, 0] = self._row.argmax(axis=1)
+        tokens: list[int] = self._token[:, 0].tolist()
+        return tokens
 
-def _new_cache(runtime: Any, cache_tokens: int) -> dict[tuple[int, str], Any]:
+
+def _new_cache(runtime: Any, cache_tokens: int, sequences: int) -> dict[tuple[int, str], Any]:
     """A zeroed buffer for the keys and one for the values of each layer.
 
     The graph says heads and head size. Pages that no token has reached take no memory yet.
@@ -124,8 +154,8 @@ def _new_cache(runtime: Any, cache_tokens: int) -> dict[tuple[int, str], Any]:
     cache: dict[tuple[int, str], Any] = {}
     for layer in range(layers):
         for part in _KEY_VALUE:
-            batch, heads, _, head_dim = shapes[past_name(layer, part)]
-            cache[layer, part] = np.zeros((batch, heads, cache_tokens, head_dim), np.float32)
+            _, heads, _, head_dim = shapes[past_name(layer, part)]
+            cache[layer, part] = np.zeros((sequences, heads, cache_tokens, head_dim), np.float32)
     return cache
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from joulebench.api import Availability, Converter, Option, Settings, distribution_versions, require_modules
 from joulebench.checkpoint import read_json
 from joulebench.errors import ArtifactError
-from joulebench_plugins.onnx.shape import graph_shape, unfit_reason
+from joulebench_plugins.onnx.shape import LLAMA_GRAPH, graph_shape, unfit_reason
 from joulebench_plugins.shared.llama.configuration import UnfitModelError
 from joulebench_plugins.shared.llama.shape import ARCHITECTURES
 from joulebench_plugins.shared.tensors.integers import PACK_CHOICES
@@ -63,8 +63,9 @@ class OnnxExport(Converter):
         return require_modules(("onnx", "numpy"), "onnx")
 
     def versions(self) -> Mapping[str, str]:
-        """Versions of what makes the model."""
-        return distribution_versions(("onnx", "numpy", "torch", "transformers", "onnxscript"))
+        """Versions of what makes the model; the written graph has one of its own, for what the cache keeps."""
+        libraries = distribution_versions(("onnx", "numpy", "torch", "transformers", "onnxscript"))
+        return {**libraries, "llama graph": LLAMA_GRAPH}
 
     def supports(self, architecture: str | None) -> str | None:
         """Causal language models; an unknown architecture is checked when the model is read."""

@@ -17,6 +17,8 @@ LOGIT_POSITIONS: Final = "logit_positions"
 LAST_POSITION: Final = "seqlens_k"
 TOTAL_LENGTH: Final = "total_sequence_length"
 LOGITS: Final = "logits"
+#: Name of the free extent of the sequences.
+BATCH: Final = "batch"
 #: Under which the model's context (positions in its tables) stands in the file's metadata.
 CONTEXT_KEY: Final = "context_length"
 
@@ -34,10 +36,10 @@ def present_name(layer: int, part: str) -> str:
 def write_llama(graph: GraphFile, checkpoint: Checkpoint, shape: LlamaShape, packing: Packing | None = None) -> None:
     """Add all nodes and weights of the model, and save it.
 
-    One sequence (batch 1). ``input_ids`` (1, tokens) stand after what the cache holds;
-    ``total_sequence_length`` is the number of positions with them, ``seqlens_k`` (1,) one less;
-    ``logit_positions`` names those of ``input_ids`` whose logits are wanted, so that a prompt
-    costs the head once, and a score gets all of them from the same graph.
+    ``input_ids`` (batch, tokens) stand after what the cache holds; ``total_sequence_length`` is the
+    number of positions of the longest sequence with them, ``seqlens_k`` (batch,) each one's less one;
+    ``logit_positions`` names those of all ``input_ids``, row behind row, whose logits are wanted, so that
+    a prompt costs the head once, and a score gets all of them from the same graph.
 
     Products with matrices that ``packing`` has integers of are MatMulNBits on these.
     """
@@ -55,9 +57,9 @@ class _LlamaWriter:
         import numpy as np
 
         graph, shape = self.graph, self.shape
-        graph.input(INPUT_IDS, np.int64, (1, "tokens"))
+        graph.input(INPUT_IDS, np.int64, (BATCH, "tokens"))
         graph.input(LOGIT_POSITIONS, np.int64, ("kept",))
-        graph.input(LAST_POSITION, np.int32, (1,))
+        graph.input(LAST_POSITION, np.int32, (BATCH,))
         graph.input(TOTAL_LENGTH, np.int32, (1,))
         cosines, sines = rotation_tables(shape.rope, shape.head_dim, shape.max_position_embeddings)
         graph.weight("cos_cache", cosines)
@@ -68,9 +70,10 @@ class _LlamaWriter:
         state = graph.node("Gather", [embedding, INPUT_IDS], "model.embed_tokens")
         for layer in range(shape.num_hidden_layers):
             state = self._layer(layer, state)
-        kept = graph.node("Gather", [state, LOGIT_POSITIONS], "model.kept", axis=1)
-        flat = graph.node("Squeeze", [kept, graph.constant("batch_axis", np.array([0], np.int64))], "model.rows")
-        normed = self._norm(flat, "model.norm")
+        flat = np.array([-1, shape.hidden_size], np.int64)
+        states = graph.node("Reshape", [state, graph.constant("flat_shape", flat)], "model.rows")
+        kept = graph.node("Gather", [states, LOGIT_POSITIONS], "model.kept", axis=0)
+        normed = self._norm(kept, "model.norm")
         self._head(normed, embedding if shape.tie_word_embeddings else "lm_head.weight", rows)
         graph.output(LOGITS, np.float32, ("kept", shape.vocab_size))
         self._declare_cache()
@@ -89,7 +92,7 @@ class _LlamaWriter:
     def _declare_cache(self) -> None:
         import numpy as np
 
-        extents = (1, self.shape.num_key_value_heads, "cache", self.shape.head_dim)
+        extents = (BATCH, self.shape.num_key_value_heads, "cache", self.shape.head_dim)
         for layer in range(self.shape.num_hidden_layers):
             for part in ("key", "value"):
                 self.graph.input(past_name(layer, part), np.float32, extents)

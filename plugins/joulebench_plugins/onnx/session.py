@@ -44,6 +44,9 @@ class OnnxSession(BackendSession):
         self.context_length = model.cache_tokens
         self.vocabulary_size = model.vocabulary_size
         self._length = 0
+        #: A model of its own for several sequences at once, and what each of them has read and written.
+        self._batch: BoundModel | None = None
+        self._lengths: list[int] = []
         self._step = model.step
 
     # -- generating ------------------------------------------------------------------------
@@ -67,10 +70,43 @@ class OnnxSession(BackendSession):
         self._length = length + 1
         return token
 
-    def reset(self) -> None:
-        """Forget the sequence."""
-        self._model.reset()
+    def prefill_batch(self, sequences: Sequence[Sequence[int]]) -> list[int]:
+        """Read several prompts at once, on a cache that has room for each."""
+        if not min(map(len, sequences)):
+            raise JoulebenchError("an empty prompt cannot be read")
+        longest = max(map(len, sequences))
+        self._check_length(longest)
+        batch = self._batch_of(len(sequences))
         self._length = 0
+        first = batch.read_batch(sequences)
+        self._lengths, self._length = [len(tokens) for tokens in sequences], longest
+        return first
+
+    def step_batch(self) -> list[int]:
+        """Feed each sequence its last token and return the next greedy token of each."""
+        if self._batch is None or not self._lengths:
+            raise JoulebenchError("step_batch() needs prompts: call prefill_batch() first")
+        self._check_length(self._length + 1)
+        tokens = self._batch.step_batch()
+        self._length += 1
+        self._lengths = [length + 1 for length in self._lengths]
+        return tokens
+
+    def _batch_of(self, sequences: int) -> BoundModel:
+        if not isinstance(self._model, BoundModel) or not self._model.takes_batches:
+            raise JoulebenchError(
+                "this graph reads one sequence at a time",
+                where=str(self._files[-1]),
+                hint="onnx-export writes graphs of llama-type models that read several",
+            )
+        if self._batch is None or self._batch.sequences != sequences:
+            self._batch = BoundModel(self._runtimes[-1], self._model.cache_tokens, sequences)
+        return self._batch
+
+    def reset(self) -> None:
+        """Forget the sequence, or the batch."""
+        self._model.reset()
+        self._length, self._lengths = 0, []
 
     def _check_length(self, length: int) -> None:
         if length > self._model.cache_tokens:
@@ -135,8 +171,8 @@ class OnnxSession(BackendSession):
         others = sum(take_inventory(file).weights_bytes for file in self._files[:-1])
         return MemoryUse(
             weights_bytes=self._inventory.weights_bytes + others,
-            kv_allocated_bytes=model.allocated_bytes(),
-            kv_used_bytes=model.used_bytes(self._length),
+            kv_allocated_bytes=(self._batch if self._batch is not None and self._lengths else model).allocated_bytes(),
+            kv_used_bytes=model.used_bytes(sum(self._lengths) or self._length),
         )
 
     def traffic(self) -> Traffic:
@@ -194,5 +230,5 @@ class OnnxSession(BackendSession):
 
     def close(self) -> None:
         """Drop the model and its cache; a second call does nothing."""
-        for name in ("_step", "_model", "_runtimes"):
+        for name in ("_step", "_model", "_batch", "_runtimes"):
             vars(self).pop(name, None)

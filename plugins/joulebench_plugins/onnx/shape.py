@@ -15,6 +15,10 @@ _TYPE: Final = "llama"
 HEAD_SIZE_MULTIPLE: Final = 16
 
 
+#: Counts the changes of the written graph, for what the cache keeps: 2 has a free batch.
+LLAMA_GRAPH: Final = "2"
+
+
 def graph_shape(config: Mapping[str, object]) -> LlamaShape:
     """The sizes of the graph. Raises :class:`UnfitModelError` for what it cannot express.
 

@@ -27,7 +27,7 @@ class OpenVinoBackend(Backend):
     name = "openvino"
     summary = "OpenVINO on the CPU, an Intel GPU or an NPU, on a stateful graph"
     accepts = ("openvino",)
-    capabilities = frozenset({"generate", "score", "logits"})
+    capabilities = frozenset({"generate", "batch", "score", "logits"})
     options = (
         Option("threads", "int", None, "threads inside an operator; all allowed cores when not set", minimum=1),
         Option(

@@ -36,6 +36,9 @@ class FedModel:
         self._beam = np.zeros(1, self._kinds.get("beam_idx", np.int32))
         self._first = np.zeros(1, np.int64)
         self._begun = False
+        #: Of a batch: what stands before each sequence, (sequences, 1), and the tokens chosen last.
+        self._fills = np.zeros((1, 1), np.int64)
+        self._tokens = self._token
 
     def reset(self) -> None:
         """Empty the state."""
@@ -61,6 +64,7 @@ class FedModel:
         """Feed the token that was chosen last; the next one."""
         if not self._begun:
             self._bind("input_ids", self._token)
+            self._bind("beam_idx", self._beam)
             self._bind("position_ids", self._at)
             self._bind(LOGIT_POSITIONS, self._first)
             self._begun = True
@@ -68,6 +72,41 @@ class FedModel:
         self._advance(1)
         self._request.infer()
         return self._choose()
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the graph is told the place of each token; else it counts, what fills up a batch included."""
+        return "position_ids" in self._ports
+
+    def read_batch(self, sequences: Sequence[Sequence[int]]) -> list[int]:
+        """Feed prompts from position 0 on, shorter ones filled up at their beginning; the token after each."""
+        count, longest = len(sequences), max(map(len, sequences))
+        ids = np.zeros((count, longest), self._kinds["input_ids"])
+        for row, tokens in zip(ids, sequences, strict=True):
+            row[longest - len(tokens) :] = tokens
+        self._fills = np.array([[longest - len(tokens)] for tokens in sequences])
+        self._tokens = np.zeros((count, 1), ids.dtype)
+        return self._feed_batch(ids)
+
+    def step_batch(self) -> list[int]:
+        """Feed each sequence the token that was chosen last; the next of each."""
+        return self._feed_batch(self._tokens)
+
+    def _feed_batch(self, ids: Any) -> list[int]:
+        self._begun = False
+        begin, (count, new) = self._length, ids.shape
+        self._length += new
+        places = np.arange(self._length) - self._fills
+        self._bind("input_ids", ids)
+        self._bind("position_ids", places[:, begin:].clip(0).astype(self._at.dtype))
+        self._bind("attention_mask", (places >= 0).astype(self._mask.dtype))
+        self._bind(LOGIT_POSITIONS, np.array([new - 1]))
+        self._bind("beam_idx", np.arange(count, dtype=self._beam.dtype))
+        self._request.infer()
+        logits = self._request.get_tensor(self._logits).data
+        self._tokens[:, 0] = logits[:, -1].argmax(axis=-1)
+        tokens: list[int] = self._tokens[:, 0].tolist()
+        return tokens
 
     def state(self) -> Iterator[Any]:
         """The state's tensors as the library hands them out."""

@@ -76,6 +76,34 @@ class OpenVinoSession(BackendSession):
         self._length += 1
         return token
 
+    def prefill_batch(self, sequences: Sequence[Sequence[int]]) -> list[int]:
+        """Read several prompts at once.
+
+        Raises :class:`JoulebenchError` where a graph with states would carry what fills a shorter one up into them,
+        or counts places itself.
+        """
+        lengths = [len(tokens) for tokens in sequences]
+        if not min(lengths):
+            raise JoulebenchError("an empty prompt cannot be read")
+        if min(lengths) < max(lengths) and (self._inventory.recurrent or not self._model.takes_positions):
+            raise JoulebenchError(
+                "this graph reads prompts of one length only at once",
+                hint="use the workloads 'prefill' and 'decode', or batch = 1",
+            )
+        self._check_length(max(lengths))
+        self.reset()
+        first = self._model.read_batch(sequences)
+        self._length = max(lengths)
+        return first
+
+    def step_batch(self) -> list[int]:
+        """Feed each sequence its last token and return the next greedy token of each."""
+        if not self._length or self._length == self.context_length:
+            self._check_step()
+        tokens = self._model.step_batch()
+        self._length += 1
+        return tokens
+
     def reset(self) -> None:
         """Forget the sequence; the model stays compiled."""
         self._length = 0

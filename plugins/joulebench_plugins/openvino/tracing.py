@@ -51,7 +51,7 @@ def _sample(model: Any) -> dict[str, Any]:
     sample = {"input_ids": ids[:, _CACHED:], CACHE: cache, "use_cache": True}
     if "attention_mask" in forward_arguments(model):
         sample["attention_mask"] = torch.ones((_SEQUENCES, length), dtype=torch.long)
-    if "position_ids" in forward_arguments(model) and any(hasattr(layer, "conv_states") for layer in cache.layers):
-        # A layer of states counts the tokens so far in a tensor, which a trace takes for a constant.
+    if "position_ids" in forward_arguments(model):
+        # Sequences of a batch begin at places of their own; and what a layer of states counts is a constant to a trace.
         sample["position_ids"] = torch.arange(_CACHED, length).expand(_SEQUENCES, -1).contiguous()
     return sample
