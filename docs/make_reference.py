@@ -86,6 +86,8 @@ VALUES: Final = (
     api.ModelFile,
     api.Device,
     api.MemoryUse,
+    api.Arrival,
+    api.Served,
     api.ModelTokenizer,
     api.Traffic,
     api.Kernel,

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from joulebench.api import Artifact, Settings, SimulatedCost
+from joulebench.api import Artifact, Served, Settings, SimulatedCost
 
 PROTOCOL_VERSION: Final = 1
 
@@ -144,6 +144,8 @@ class RequestRecord:
     simulated: SimulatedRequest | None = None
     #: Read and written at once; the tokens are those of all of them.
     sequences: int = 1
+    #: What became of each request of a load.
+    served: tuple[Served, ...] = ()
 
     @property
     def t0_ns(self) -> int:
@@ -170,6 +172,8 @@ class Block:
     requests: tuple[RequestRecord, ...]
     cpu_s: float
     began_ns: int | None = None
+    #: Whether the model ran on another machine, so that this one's energy is not its own.
+    elsewhere: bool = False
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], counters: int) -> Block:
@@ -188,7 +192,12 @@ class Block:
         if len({request.simulated is None for request in requests}) > 1:
             raise ValueError("all requests of a block are simulated, or none is")
         began_ns = data.get("began_ns")
-        return cls(requests, _figure(data["cpu_s"]), None if began_ns is None else _whole(began_ns))
+        return cls(
+            requests,
+            _figure(data["cpu_s"]),
+            None if began_ns is None else _whole(began_ns),
+            bool(data.get("elsewhere")),
+        )
 
     @property
     def t0_ns(self) -> int:
@@ -244,7 +253,7 @@ def _request(data: Mapping[str, Any]) -> RequestRecord:
         edges=tuple(Edge(_whole(t_ns), str(kind), tuple(map(_optional, raw))) for t_ns, kind, raw in data["edges"]),
         prefill_tokens=_count(data["prefill_tokens"]),
         decode_tokens=_count(data["decode_tokens"]),
-        sequences=max(1, _count(data["sequences"])),
+        sequences=max(1, _count(data.get("sequences", 1))),
         units=_figure(data["units"]),
         output=tuple(map(_count, data["output"])),
         token_t_ns=tuple(map(_whole, data["token_t_ns"])),
@@ -252,7 +261,13 @@ def _request(data: Mapping[str, Any]) -> RequestRecord:
         prompt=_text(data["prompt"]),
         response=_text(data["response"]),
         simulated=_simulated(data),
+        served=tuple(_served(**item) for item in data.get("served", ())),
     )
+
+
+def _served(fault: str | None = None, **numbers: Any) -> Served:
+    values = {name: _optional(value) if name == "first_ns" else _whole(value) for name, value in numbers.items()}
+    return Served(fault=_text(fault), **values)  # type: ignore[arg-type]
 
 
 def _text(value: object) -> str | None:

@@ -56,6 +56,7 @@ SETTINGS: Final[Mapping[str, Mapping[str, Any]]] = {
     "kv-tova": {"budget": 8},
     "kv-snapkv": {"budget": 8, "window": 4},
     "kv-expected-attention": {"budget": 8},
+    "serve": {"trace": str(Path(__file__).with_name("load.jsonl"))},
 }
 
 #: Enough of a calibration text for a model as small as that.

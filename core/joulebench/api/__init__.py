@@ -10,12 +10,14 @@ never 0.
 from joulebench.api.artifacts import Artifact, ArtifactTechnique, Converter, ModelFile
 from joulebench.api.availability import Availability, distribution_versions, require_modules
 from joulebench.api.backend import (
+    Arrival,
     Backend,
     BackendSession,
     Device,
     Kernel,
     MemoryUse,
     ModelTokenizer,
+    Served,
     SimulatedCost,
     Traffic,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "ENVIRONMENT_NAME",
     "PROVENANCES",
     "Accuracy",
+    "Arrival",
     "Artifact",
     "ArtifactTechnique",
     "Availability",
@@ -73,6 +76,7 @@ __all__ = [
     "Request",
     "RuntimeTechnique",
     "Scalar",
+    "Served",
     "Settings",
     "SimulatedCost",
     "Technique",

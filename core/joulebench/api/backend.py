@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,43 @@ class SimulatedCost:
     energy_high_j: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request of a load: a prompt that arrives at a moment, whatever has been answered by then.
+
+    ``due_s`` counts from the start of the load.
+    """
+
+    #: When it arrives, in seconds.
+    due_s: float
+    #: Its text.
+    prompt: str
+    #: Tokens of that.
+    prompt_tokens: int
+    #: Tokens to write, at most.
+    new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What became of a request of a load, by the client's monotonic clock (``time.perf_counter_ns``)."""
+
+    #: When it was to be sent.
+    due_ns: int
+    #: When it was sent.
+    sent_ns: int
+    #: When its first token came; ``None``: never.
+    first_ns: int | None
+    #: When its last came, or when it was given up.
+    end_ns: int
+    #: Tokens of its prompt.
+    prompt_tokens: int
+    #: Tokens of its answer.
+    output_tokens: int
+    #: Why there is no whole answer; ``None`` where there is one.
+    fault: str | None = None
+
+
 class ModelTokenizer(Protocol):
     """The tokenizer that a model's own file brings, as its runtime reads it."""
 
@@ -132,7 +170,7 @@ class BackendSession(ABC):
     A session implements what its backend can do and names it in the backend's
     ``capabilities``: ``generate`` (prefill and step), ``batch`` (these of several sequences at once),
     ``score``, ``logits``, ``encode``,
-    ``train``, ``tokenize``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.window``, ``kv.evict``,
+    ``train``, ``serve``, ``tokenize``, ``hardware``, ``operators``, ``kv.quantized``, ``kv.window``, ``kv.evict``,
     ``mlp.contextual``, ….
     """
 
@@ -140,6 +178,8 @@ class BackendSession(ABC):
     context_length: int | None = None
     #: Number of token ids; ids are 0 … vocabulary_size - 1.
     vocabulary_size: int | None = None
+    #: Whether the model runs on another machine: memory, CPU time and energy of this one are then not its own.
+    elsewhere: bool = False
 
     def prefill(self, tokens: Sequence[int]) -> int:
         """Read a prompt (token ids) from an empty cache and return the first greedy token.
@@ -187,6 +227,17 @@ class BackendSession(ABC):
     def train_step(self, tokens: Sequence[int]) -> float:
         """One optimiser step on the sequence; returns the loss in nats per token."""
         raise self.lacking("train_step")
+
+    def serve(
+        self, arrivals: Sequence[Arrival], limit_s: float, concurrency: int | None = None, until_s: float = math.inf
+    ) -> Sequence[Served]:
+        """Answer requests as they arrive, and return when all that were sent have ended. Capability ``serve``.
+
+        With ``concurrency`` their times do not count: so many are always under way, and none is sent
+        after ``until_s`` seconds. A request that has not ended ``limit_s`` seconds after it was sent is
+        given up.
+        """
+        raise self.lacking("serve")
 
     def reset(self) -> None:
         """Forget the sequence (empty the KV cache); the model stays loaded and compiled."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
-from joulebench.api.backend import BackendSession
+from joulebench.api.backend import BackendSession, Served
 from joulebench.api.plugin import Plugin
 from joulebench.api.values import Scalar, Settings
 
@@ -54,6 +54,8 @@ class Outcome:
     #: Further sums over the request (``nll_nats`` of a score): the host adds them up over a block and
     #: hands the sums to ``Workload.quality``.
     values: dict[str, float] = field(default_factory=dict)
+    #: Where the request is a window of load: what became of each request in it.
+    served: list[Served] = field(default_factory=list)
 
 
 class Recorder(Protocol):

@@ -266,6 +266,8 @@ class CellRecord:
             replace(part, energy=without_energy(part.energy, "sampler_lost")) if part.index in seen.lost else part
             for part in parts
         ]
+        if block.elsewhere:
+            parts = [replace(part, energy=without_energy(part.energy, "elsewhere")) for part in parts]
         rows = [energy_row(self.cell.id, number, part, block.cpu_s, seen.all_cpu_s) for part in parts]
         if block.simulated:
             rows = [of_simulator(row) for row in rows]

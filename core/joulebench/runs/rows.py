@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import cast
 
 import pyarrow as pa
@@ -33,6 +33,7 @@ from joulebench.session.tables import (
     ProbeRow,
     RequestRow,
     SampleRow,
+    ServedRow,
 )
 
 
@@ -123,6 +124,7 @@ def _request_row(cell_id: str, number: int, place: int, request: RequestRecord, 
         prompt=request.prompt,
         response=request.response,
         values_json=json.dumps(request.values) if request.values else None,
+        served=tuple(ServedRow(**asdict(served)) for served in request.served) or None,
     )
     return with_device_time(row, request)
 

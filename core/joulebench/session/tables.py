@@ -21,7 +21,8 @@ from typing import Annotated, Final, get_args, get_origin, get_type_hints
 SCHEMA_VERSION: Final = 1
 #: Raised with columns that an older reader may leave alone. 1.1: cells whose hardware is simulated
 #: (``time_base``, ``device_…``, ``gross_low_j``, ``gross_high_j``). 1.2: ``stolen_cpu_s``. 1.3: legs
-#: of a resumed run and checksums. 1.4: ``offset_u_w`` of channels.
+#: of a resumed run and checksums. 1.4: ``offset_u_w`` of channels. 1.5: ``sequences`` and ``served``
+#: of requests.
 SCHEMA_MINOR: Final = 5
 #: The first minor version whose files have checksums.
 FIRST_SEALED_MINOR: Final = 3
@@ -339,6 +340,19 @@ class EnergyRow(TableRow):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRow(TableRow):
+    """A request of a load, as its client saw it."""
+
+    due_ns: Annotated[int, Doc("when it was to be sent", "ns")]
+    sent_ns: Annotated[int, Doc("when it was", "ns")]
+    first_ns: Annotated[int | None, Doc("first token; null: none came", "ns")] = None
+    end_ns: Annotated[int, Doc("last token, or when it was given up", "ns")]
+    prompt_tokens: Annotated[int, Doc("tokens of the prompt", bits=32)]
+    output_tokens: Annotated[int, Doc("tokens of the answer", bits=32)]
+    fault: Annotated[str | None, Doc("why there is no whole answer")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRow(TableRow):
     """A request within a block."""
 
@@ -370,6 +384,7 @@ class RequestRow(TableRow):
     prompt: Annotated[str | None, Doc("the user's prompt")] = None
     response: Annotated[str | None, Doc("the answer as text")] = None
     values_json: Annotated[str | None, Doc("further figures of the workload")] = None
+    served: Annotated[tuple[ServedRow, ...] | None, Doc("where it is a window of load: the requests in it")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from joulebench.api import BackendSession, Kernel, MemoryUse
+from joulebench.api import Arrival, BackendSession, Kernel, MemoryUse, Served
 
 VOCABULARY: Final = 264
 CONTEXT: Final = 4096
@@ -47,6 +47,17 @@ class ScriptedSession(BackendSession):
     def _next(self) -> int:
         self._last = ((self._last or 0) + 1) % VOCABULARY
         return self._last
+
+    def serve(
+        self, arrivals: Sequence[Arrival], limit_s: float, concurrency: int | None = None, until_s: float = math.inf
+    ) -> Sequence[Served]:
+        """Each request is answered at once, with as many tokens as it asks for."""
+        self.log.append("serve")
+        now_ns = time.perf_counter_ns()
+        return [
+            Served(now_ns, now_ns, now_ns + 1, now_ns + one.new_tokens, one.prompt_tokens, one.new_tokens)
+            for one in arrivals
+        ]
 
     def score(self, tokens: Sequence[int]) -> Sequence[float]:
         """As if all tokens were equally likely."""

@@ -24,6 +24,7 @@ from joulebench.checkpoint import read_config
 from joulebench.errors import ModelError, PluginError
 from joulebench.meter.live.channels import PID_FIELD
 from joulebench.meter.live.sampler import clock_ns, edge_reader
+from joulebench.processes import descendants
 from joulebench.protocol import OpenOrder
 from joulebench.registry.loading import Registry, default_registry
 from joulebench.worker.embeddings import compare_embeddings, keep_embeddings, keeps_embeddings
@@ -58,7 +59,7 @@ class OpenModel:
         self.load_s = time.perf_counter() - start
         model_pid = self.session.process_id()
         self.pid = os.getpid() if model_pid is None else model_pid
-        if model_pid is not None:
+        if model_pid is not None or self.session.elsewhere:
             self.rss_base_bytes = None  # that process was not there before the model was loaded
         self._tokenizer = _tokenizer(order.checkpoint, self.session, artifact)
         self._cost = cost_reader(self.session)
@@ -119,7 +120,12 @@ class OpenModel:
                 recorded.append((request, recorder, outcome))
         finally:
             gc.enable()
-        answer = {"cpu_s": cpu_s, "began_ns": began_ns, "requests": [self._record(*request) for request in recorded]}
+        answer = {
+            "cpu_s": cpu_s,
+            "began_ns": began_ns,
+            "elsewhere": self.session.elsewhere,
+            "requests": [self._record(*request) for request in recorded],
+        }
         # After the block, not before the next one: what a late counter lends a block from the
         # time before it should be the power of an idle machine.
         gc.collect()
@@ -142,6 +148,7 @@ class OpenModel:
             "prompt": request.text,
             "response": response,
             "simulated": recorder.simulated(),
+            "served": [asdict(served) for served in outcome.served],
         }
 
     def score(self, text: str, tokens: int, window: int) -> dict[str, object]:
@@ -202,13 +209,16 @@ class OpenModel:
             return own_s
         from joulebench.meter.live.sampling import process_cpu_ns
 
-        return own_s + (process_cpu_ns(self.pid) or 0) * 1e-9
+        family = (self.pid, *descendants(self.pid))
+        return own_s + sum(process_cpu_ns(pid) or 0 for pid in family) * 1e-9
 
     def _rss_peak(self) -> int:
         return max(self._rss_peak_bytes, memory_now(self.pid)["rss_peak_bytes"] or 0)
 
     def inspect(self) -> dict[str, object]:
         """Memory, by the system and by the runtime, and evidence of runtime techniques."""
+        if self.session.elsewhere:
+            return {"evidence": {}}
         use, artifact = self.session.memory(), self._order.artifact
         return {
             **memory_now(self.pid),

@@ -45,6 +45,10 @@ FLAGS: Final[Mapping[str, FlagMeaning]] = MappingProxyType(
         "power_implausible": FlagMeaning(
             "the gauge showed no power, less than none or more than any machine draws; the window's energy is null"
         ),
+        "elsewhere": FlagMeaning(
+            "the server runs on another machine, or its process cannot be seen here: its times are known, its energy, "
+            "memory and CPU time are not"
+        ),
         "sampler_lost": FlagMeaning("the sampler process died, so energy is null; time and memory stay"),
         "sensor_lost": FlagMeaning("the sensor could not be read at an edge of the window; its energy is null"),
         "incomplete_total": FlagMeaning("a counted channel gave nothing, so the total is null"),
