@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from joulebench.api import Artifact, Backend, BackendSession, Device, Option, Settings
 from joulebench.backendkit import cpu_device
 from joulebench.errors import ProfileError
+from joulebench_plugins.server.fields import further_fields
 
 
 class ServerBackend(Backend):
@@ -72,14 +72,3 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     return usable and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in url and not parts.query
-
-
-def further_fields(settings: Settings) -> dict[str, Any]:
-    """The option ``body`` as an object. Raises :class:`ProfileError` where it is none."""
-    try:
-        fields = json.loads(str(settings.get("body", "{}")))
-    except ValueError:
-        fields = None
-    if not isinstance(fields, dict):
-        raise ProfileError("body is no JSON object", where="backend.body", hint="such as '{\"ignore_eos\": true}'")
-    return fields

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from joulebench.api import Arrival, Artifact, BackendSession, MemoryUse, Scalar, Served, Settings
-from joulebench_plugins.server.backend import further_fields
 from joulebench_plugins.server.client import Endpoint, EndpointError
+from joulebench_plugins.server.fields import further_fields
 from joulebench_plugins.server.process import ServerProcess, free_port, is_here, listener
 
 _POLL_S: Final = 0.2
