@@ -34,7 +34,7 @@ TOY: dict[str, object] = {
     "errs": "never",
     "blur": 0.0,
 }
-GENERATE = {"prompts": "", "new_tokens": 4, "stop": False, "max_prompt_tokens": 64, "chat": False}
+GENERATE = {"prompts": "", "new_tokens": 4, "stop": False, "max_prompt_tokens": 64, "chat": False, "batch": 1}
 
 
 @pytest.fixture
